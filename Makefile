@@ -1,0 +1,52 @@
+# make demo   everything from a fresh clone: install, services, demo world, pipeline, push, figures
+# make test   the same installation, then every test, lint and type check
+# make setup  the installation alone; make clean removes what all of these made, the demo's servers included
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+
+.PHONY: demo test setup lint lock clean
+
+demo: setup
+	heimdall services up
+	heimdall demo seed
+	dvc repro
+	dvc push
+	python stages/evaluate.py --show
+	dvc plots show
+	@echo "The same as a picture, without network: plots/evaluation.png. Every figure: dvc metrics show"
+
+test: setup lint
+	pytest
+
+lint: setup
+	ruff format --check .
+	ruff check .
+	mypy
+
+setup: .venv/.installed
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "make setup: $(PYTHON) is not Python 3.11. Name one: make demo PYTHON=python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --require-hashes --compile-bytecode requirements/dev.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The runtime lock is the part of the whole lock that can change an output; stages depend on it alone.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header pyproject.toml
+lock: setup
+	$(COMPILE) --extra tools --output-file requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+
+clean:
+	test ! -x $(BIN)/heimdall || heimdall services down --delete
+	git clean -fdxq -- data models
+	rm -rf .venv .heimdall .dvc/cache .dvc/tmp .dvc/config.local dvc_plots

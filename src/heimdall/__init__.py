@@ -1,0 +1,1 @@
+"""Heimdall: from IQ recordings of a WebSDR network to a versioned transmitter localizer."""

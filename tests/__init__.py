@@ -1,0 +1,1 @@
+"""The promises to the user."""
