@@ -1,0 +1,1 @@
+"""What a person types after `heimdall`: one module a command, imported when it is called."""

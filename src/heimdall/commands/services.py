@@ -1,0 +1,56 @@
+"""`heimdall services`: PostgreSQL and S3 on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from heimdall.services import lifecycle
+
+
+@click.group()
+def services() -> None:
+    """Start, stop and look at PostgreSQL and S3.
+
+    Where HEIMDALL_DATABASE_URL or HEIMDALL_S3_ENDPOINT_URL (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
+    and AWS_DEFAULT_REGION) are set, that service is used as it is and nothing is started for it.
+
+    Example: heimdall services up
+    """
+
+
+@services.command()
+def up() -> None:
+    """Start the servers; make tables, buckets and the settings of DVC's remote.
+
+    HEIMDALL_PORT_BASE chooses other ports: eleven from that number on, and one 10009 above it.
+
+    Example: HEIMDALL_PORT_BASE=20000 heimdall services up
+    """
+    lifecycle.up(Path(), click.echo)
+
+
+@services.command()
+@click.option("--delete", is_flag=True, help="Delete the embedded servers' data, too.")
+def down(delete: bool) -> None:
+    """Stop the embedded servers. Their data stay, unless --delete is given.
+
+    Example: heimdall services down
+    """
+    lifecycle.down(Path(), delete, click.echo)
+
+
+@services.command()
+@click.pass_context
+def status(context: click.Context) -> None:
+    """Say where both services are and whether they answer; exit code 1 unless both do.
+
+    Example: heimdall services status
+    """
+    found = lifecycle.status(Path())
+    for service in found:
+        state = "ready" if service.ready else "not ready"
+        click.echo(f"{service.service:<10}  {state:<9}  {service.address} ({service.detail})")
+    if not all(service.ready for service in found):
+        context.exit(1)

@@ -1,0 +1,229 @@
+"""Start, stop and status of the embedded servers of a repository. Configured servers are left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from heimdall import database, endpoints
+from heimdall.endpoints import Endpoints
+from heimdall.errors import HeimdallError
+from heimdall.objectstore import ObjectStore
+from heimdall.services import dvc_remote, postgres, process, seaweedfs, state
+
+S3_READY_TIMEOUT_S = 60.0
+PROBE_KEY = "heimdall-probe"
+BUCKETS = (endpoints.RAW_BUCKET, endpoints.DVC_BUCKET, endpoints.MODELS_BUCKET)
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One service as a user sees it.
+
+    Attributes:
+        service: "PostgreSQL" or "S3".
+        ready: Whether it answers with the credentials in use.
+        address: Without secrets.
+        detail: Embedded or configured, and what is wrong where it is not ready.
+    """
+
+    service: str
+    ready: bool
+    address: str
+    detail: str
+
+
+def up(root: Path, report: Report) -> None:
+    """Start what is not configured, then make database, tables, buckets and the DVC remote's local settings.
+
+    Args:
+        root: The repository.
+        report: Is told each step in a line.
+
+    Raises:
+        HeimdallError: A port is taken, a server does not start, or a configured one cannot be reached.
+    """
+    if not (endpoints.database_configured() and endpoints.s3_configured()):
+        with _locked(root):
+            _start(root, report)
+    where = endpoints.resolve(root)
+    for name, embedded, variable, address in (
+        ("PostgreSQL", where.embedded_database, endpoints.DATABASE_VARIABLE, where.database_name),
+        ("S3", where.embedded_s3, endpoints.S3_VARIABLE, where.s3_endpoint_url),
+    ):
+        if not embedded:
+            report(f"{name}: using {address} ({variable}); nothing started")
+    if where.embedded_database:
+        database.create_if_missing(where)
+    connection = database.connect(where)
+    try:
+        for applied in database.migrate(connection):
+            report(f"PostgreSQL: applied {applied}")
+    finally:
+        connection.close()
+    for bucket in BUCKETS:
+        ObjectStore(where, bucket).ensure_bucket()
+    if where.embedded_s3:
+        _wait_for_data(root, where)
+    dvc_remote.write(root, where)
+
+
+def down(root: Path, delete: bool, report: Report) -> None:
+    """Stop the embedded servers.
+
+    Args:
+        root: The repository.
+        delete: Whether to delete their data, programs and credentials, too.
+        report: Is told each step in a line.
+
+    Raises:
+        HeimdallError: A server does not stop.
+    """
+    home, folder = state.home(root), state.folder(root.resolve())
+    if not home.exists() and not folder.exists():
+        report("no embedded servers here; configured ones are left alone")
+        return
+    with _locked(root):
+        if seaweedfs.is_running(home):
+            seaweedfs.stop(home, discard=delete)
+            report("S3: stopped")
+        if postgres.is_running(home):
+            postgres.stop(home, discard=delete)
+            report("PostgreSQL: stopped")
+        if delete:
+            for path in dict.fromkeys((home, folder)):
+                if path.exists():
+                    report(f"deleting the embedded servers' data and credentials: {path}")
+                    shutil.rmtree(path)
+            dvc_remote.forget(root)
+        else:
+            report(f"nothing runs; the data stay in {home}")
+
+
+def status(root: Path) -> list[Status]:
+    """Both services, contacted now.
+
+    Args:
+        root: The repository.
+
+    Raises:
+        HeimdallError: They are neither configured nor were they ever started.
+    """
+    where = endpoints.resolve(root)
+    return [_database_status(where), _s3_status(where)]
+
+
+def _start(root: Path, report: Report) -> None:
+    """Start the embedded servers that are needed and do not run."""
+    home = state.home(root)
+    database_runs, s3_runs = postgres.is_running(home), seaweedfs.is_running(home)
+    settings = _settings(root, home, database_runs or s3_runs)
+    start_database = not endpoints.database_configured() and not database_runs
+    start_s3 = not endpoints.s3_configured() and not s3_runs
+    # All ports before anything is written or started: one that is taken leaves everything as it was.
+    if start_database:
+        process.require_free(settings.ports.postgresql, "PostgreSQL")
+    if start_s3:
+        for option, port in settings.ports.seaweedfs.items():
+            process.require_free(port, f"S3 ({option})")
+    state.save(root, settings)
+    home.mkdir(parents=True, exist_ok=True)
+    if home != state.folder(root.resolve()):
+        # Others may pass through to the folders inside, which are private, but not look around.
+        home.parent.chmod(0o711)
+        home.chmod(0o711)
+
+    if start_s3:
+        seaweedfs.start(home, settings)
+    if start_database:
+        postgres.start(home, settings)
+    where = endpoints.resolve(root)
+
+    def s3_answers() -> bool:
+        # The client's own retries would make this wait seconds too long.
+        return process.listens(settings.ports.s3) and _s3_status(where).ready
+
+    if start_s3 and not process.wait_until(s3_answers, S3_READY_TIMEOUT_S):
+        log = seaweedfs.log_file(home)
+        raise HeimdallError("S3", f"it did not start ({process.last_lines(log)})", f"See {log}")
+    if where.embedded_database:
+        report(f"PostgreSQL: {'started' if start_database else 'already running'} at {where.database_name}")
+    if where.embedded_s3:
+        report(f"S3: {'started' if start_s3 else 'already running'} at {where.s3_endpoint_url}")
+
+
+def _wait_for_data(root: Path, where: Endpoints) -> None:
+    """After a restart SeaweedFS lists objects some moments before it finds their content."""
+    store = ObjectStore(where, endpoints.RAW_BUCKET)
+
+    def kept() -> bool:
+        try:
+            store.put(PROBE_KEY, b"probe")
+            return store.get(PROBE_KEY, 5) == b"probe"
+        except HeimdallError:
+            return False
+
+    if not process.wait_until(kept, S3_READY_TIMEOUT_S):
+        log = seaweedfs.log_file(state.home(root))
+        raise HeimdallError("S3", f"it keeps no objects ({process.last_lines(log)})", f"See {log}")
+    store.delete(PROBE_KEY)
+
+
+def _settings(root: Path, home: Path, running: bool) -> state.State:
+    """Ports and credentials: the known ones, or new ones for new servers."""
+    known = state.load(root)
+    if known is None:
+        if running or postgres.data(home).exists():
+            raise HeimdallError(
+                str(home),
+                f"it holds data whose credentials ({state.path(root)}) are gone",
+                "Run `heimdall services down --delete` to delete them and start with empty servers",
+            )
+        return state.create(root)
+    wanted_base = state.requested_port_base() or known.port_base
+    if running and wanted_base != known.port_base:
+        raise HeimdallError(
+            f"{state.PORT_BASE_VARIABLE}={wanted_base}",
+            f"the servers run with {known.port_base}",
+            "Run `heimdall services down` first",
+        )
+    return dataclasses.replace(known, port_base=wanted_base)
+
+
+def _database_status(where: Endpoints) -> Status:
+    detail = "embedded" if where.embedded_database else f"configured by {endpoints.DATABASE_VARIABLE}"
+    try:
+        database.connect(where).close()
+    except HeimdallError as error:
+        return Status("PostgreSQL", False, where.database_name, f"{detail}: {error.cause}")
+    return Status("PostgreSQL", True, where.database_name, detail)
+
+
+def _s3_status(where: Endpoints) -> Status:
+    detail = "embedded" if where.embedded_s3 else f"configured by {endpoints.S3_VARIABLE}"
+    try:
+        ObjectStore(where, endpoints.RAW_BUCKET).ping()
+    except HeimdallError as error:
+        return Status("S3", False, where.s3_endpoint_url, f"{detail}: {error.cause}")
+    return Status("S3", True, where.s3_endpoint_url, detail)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One `up` or `down` at a time. The kernel lets go of the lock when the process ends, however it ends."""
+    # Beside the folder, which `down --delete` removes.
+    file = state.folder(root).with_suffix(".lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

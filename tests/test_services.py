@@ -1,0 +1,290 @@
+"""The embedded servers through the real command: start, kill, stop, ports, permissions, configured ones."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from heimdall import database as db
+from heimdall.endpoints import Endpoints, resolve
+from heimdall.errors import HeimdallError
+from heimdall.objectstore import ObjectStore
+from heimdall.services import dvc_remote, postgres, process, seaweedfs, state
+from tests.conftest import DVC_BUCKET, RAW_BUCKET, Services, clean_environment, free_port_base, heimdall
+
+REMOTE = "'remote \"minio\"'"
+
+
+@dataclass(frozen=True)
+class World:
+    """A repository of its own, whose path holds a space and is too long for a socket."""
+
+    root: Path
+    env: dict[str, str]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return heimdall(self.root, "services", *arguments, env=self.env)
+
+    def endpoints(self) -> Endpoints:
+        return resolve(self.root)
+
+    def server_pids(self) -> list[int]:
+        home = state.home(self.root)
+        lock = postgres.data(home) / "postmaster.pid"
+        return [int(lock.read_text().split()[0]), *process.working_in(home / seaweedfs.FOLDER, "weed")]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    for name in ("HEIMDALL_DATABASE_URL", "HEIMDALL_S3_ENDPOINT_URL", state.PORT_BASE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    root = tmp_path / ("a repository, " + "long " * 20).strip()
+    (root / ".dvc").mkdir(parents=True)
+    made = World(root, clean_environment() | {state.PORT_BASE_VARIABLE: str(free_port_base())})
+    yield made
+    made.run("down", "--delete")
+
+
+def remote(root: Path) -> dict[str, str]:
+    parser = configparser.RawConfigParser()
+    parser.read(root / ".dvc" / "config.local")
+    return dict(parser.items(REMOTE)) if parser.has_section(REMOTE) else {}
+
+
+def test_the_life_of_the_servers(world: World) -> None:
+    # Up.
+    first = world.run("up")
+    assert first.returncode == 0, first.stderr
+    assert "PostgreSQL: started" in first.stdout
+    assert "S3: started" in first.stdout
+    assert "applied 001_measurements.sql" in first.stdout
+    where = world.endpoints()
+    store = ObjectStore(where, RAW_BUCKET)
+    store.put("kept", b"object")
+    connection = db.connect(where)
+    db.insert(connection, [db.Receiver(1, "kept", 45.0, 8.0, 100.0)], [], [])
+    connection.close()
+
+    assert_private(world, first.stdout + first.stderr)
+    home = state.home(world.root)
+
+    # Up again, and status.
+    again = world.run("up")
+    assert (again.returncode, again.stdout.count("already running")) == (0, 2)
+    assert "applied" not in again.stdout
+    status = world.run("status")
+    assert (status.returncode, status.stdout.count(" ready ")) == (0, 2)
+
+    # Killed without a chance to clean up; one is noticed, both come back with their data.
+    for pid in world.server_pids():
+        os.kill(pid, signal.SIGKILL)
+    assert process.wait_until(lambda: not seaweedfs.is_running(home) and not postgres.is_running(home), 10)
+    dead = world.run("status")
+    assert (dead.returncode, dead.stdout.count("not ready")) == (1, 2)
+    back = world.run("up")
+    assert back.returncode == 0, back.stderr
+    assert back.stdout.count("started") == 2
+    assert store.get("kept", 100) == b"object"
+    connection = db.connect(where)
+    assert [receiver.name for receiver in db.read_receivers(connection)] == ["kept"]
+    connection.close()
+    moved = heimdall(
+        world.root, "services", "up", env=world.env | {state.PORT_BASE_VARIABLE: str(free_port_base())}
+    )
+    assert moved.returncode == 1
+    assert "Run `heimdall services down` first" in moved.stderr
+
+    # Down, twice; the data stay.
+    assert world.run("down").returncode == 0
+    assert not seaweedfs.is_running(home)
+    assert not postgres.is_running(home)
+    assert world.run("down").returncode == 0
+    assert postgres.data(home).is_dir()
+
+    # Credentials lost, data still there: nothing is overwritten.
+    state.path(world.root).unlink()
+    lost = world.run("up")
+    assert lost.returncode == 1
+    assert "credentials" in lost.stderr
+    assert "down --delete" in lost.stderr
+
+    # Deleted.
+    gone = world.run("down", "--delete")
+    assert gone.returncode == 0, gone.stderr
+    assert f"deleting the embedded servers' data and credentials: {home}" in gone.stdout
+    assert not home.exists()
+    assert remote(world.root) == {}
+    assert world.run("down").stdout.startswith("no embedded servers here")
+
+
+def assert_private(world: World, shown: str) -> None:
+    """Nothing secret in what is shown, and nothing reachable by others."""
+    where = world.endpoints()
+    pids = world.server_pids()
+    shown += " ".join((Path("/proc") / str(pid) / "cmdline").read_text() for pid in pids)
+    for secret in (where.s3_secret_key, where.s3_access_key, where.database_url.split(":")[2].split("@")[0]):
+        assert secret not in shown
+    home = state.home(world.root)
+    for folder in (home / postgres.FOLDER, home / seaweedfs.FOLDER, state.folder(world.root)):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    # `weed` sets the mode of .vif files, which only describe a volume, itself.
+    files = [path for path in (home / seaweedfs.FOLDER).rglob("*") if path.suffix != ".vif"]
+    assert any(path.suffix == ".dat" for path in files)
+    assert [path for path in files if path.lstat().st_mode & 0o077] == []
+    assert (world.root / ".dvc" / "config.local").stat().st_mode & 0o777 == 0o600
+    assert listeners(pids) == {"0100007F"}  # 127.0.0.1 and nothing else
+
+
+def listeners(pids: list[int]) -> set[str]:
+    """Local addresses, in the kernel's hexadecimal, on which these processes listen for TCP."""
+    inodes = set()
+    for pid in pids:
+        for link in (Path("/proc") / str(pid) / "fd").iterdir():
+            target = str(link.readlink()) if link.is_symlink() else ""
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in (Path("/proc/net") / table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                found.add(fields[1].split(":")[0])
+    return found
+
+
+@pytest.mark.parametrize("offset", [0, 1, 10009])
+def test_a_port_that_is_taken_is_named_and_nothing_is_left(world: World, offset: int) -> None:
+    port = int(world.env[state.PORT_BASE_VARIABLE]) + offset
+    with socket.create_server(("127.0.0.1", port)):
+        failed = world.run("up")
+    assert failed.returncode == 1
+    assert f"127.0.0.1:{port}: the port for " in failed.stderr
+    assert "HEIMDALL_PORT_BASE=" in failed.stderr
+    assert not state.path(world.root).exists()
+    assert not state.home(world.root).exists()
+
+
+def test_configured_servers_are_used(database: Services, tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config.local").write_text(
+        f"[core]\n    jobs = 3\n"
+        f"[{REMOTE}]\n    access_key_id = old\n    secret_access_key = old\n    jobs = 4\n"
+    )
+    done = heimdall(tmp_path, "services", "up", env=database.env)
+    assert done.returncode == 0, done.stderr
+    assert f"using {database.endpoints.database_name} (HEIMDALL_DATABASE_URL); nothing started" in done.stdout
+    assert f"using {database.endpoints.s3_endpoint_url} (HEIMDALL_S3_ENDPOINT_URL)" in done.stdout
+    assert database.env["AWS_SECRET_ACCESS_KEY"] not in done.stdout
+    assert not state.folder(tmp_path).exists()
+    assert not state.home(tmp_path).exists()
+    # The remote's stale credentials are gone, so that DVC uses the environment's; other settings stay.
+    assert remote(tmp_path) == {
+        "url": f"s3://{DVC_BUCKET}",
+        "endpointurl": database.endpoints.s3_endpoint_url,
+        "jobs": "4",
+    }
+    assert "jobs = 3" in (tmp_path / ".dvc" / "config.local").read_text()
+    status = heimdall(tmp_path, "services", "status", env=database.env)
+    assert (status.returncode, status.stdout.count("configured by")) == (0, 2)
+    assert heimdall(tmp_path, "services", "down", env=database.env).returncode == 0
+    assert heimdall(tmp_path, "services", "status", env=database.env).returncode == 0
+
+
+def test_configured_servers_that_fail_are_named(services: Services, tmp_path: Path) -> None:
+    wrong = services.env | {"AWS_SECRET_ACCESS_KEY": "s3cret"}
+    denied = heimdall(tmp_path, "services", "up", env=wrong)
+    assert denied.returncode == 1
+    assert "access denied" in denied.stderr
+    assert services.endpoints.s3_endpoint_url in denied.stderr
+    nowhere = services.env | {"HEIMDALL_DATABASE_URL": "postgresql://user:s3cret@127.0.0.1:1/radio"}
+    unreachable = heimdall(tmp_path, "services", "up", env=nowhere)
+    assert unreachable.returncode == 1
+    assert "127.0.0.1:1/radio: Connection refused" in unreachable.stderr
+    status = heimdall(tmp_path, "services", "status", env=nowhere)
+    assert status.returncode == 1
+    assert "not ready" in status.stdout
+    assert "s3cret" not in denied.stderr + unreachable.stderr + status.stdout + status.stderr
+
+
+def test_dvc_pushes_and_pulls_with_either_kind_of_settings(
+    services: Services, tmp_path: Path, buckets: object
+) -> None:
+    committed = Path(__file__).parents[1] / ".dvc"
+    for name, env in (("embedded", clean_environment()), ("configured", services.env)):
+        root = tmp_path / name
+        (root / ".dvc").mkdir(parents=True)
+        for file in ("config", ".gitignore"):
+            (root / ".dvc" / file).write_text((committed / file).read_text())
+        (root / ".dvc" / "tmp").mkdir()
+        subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+        endpoints = resolve(services.root) if name == "embedded" else services.endpoints
+        if name == "embedded":
+            dvc_remote.write(root, endpoints)
+        else:
+            assert heimdall(root, "services", "up", env=env).returncode == 0
+            assert "access_key_id" not in remote(root)
+        (root / "data.txt").write_text(name)
+        for arguments in (["add", "data.txt"], ["push"], ["pull"]):
+            if arguments == ["pull"]:
+                (root / "data.txt").unlink()
+                shutil.rmtree(root / ".dvc" / "cache")
+            done = subprocess.run(
+                [sys.executable, "-m", "dvc", *arguments],
+                cwd=root,
+                env=env,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+        assert (root / "data.txt").read_text() == name
+    assert len(ObjectStore(services.endpoints, DVC_BUCKET).head_all("files/md5/")) == 2
+
+
+def test_dvc_settings_hold_only_what_differs_from_the_committed_ones(
+    tmp_path: Path, services: Services
+) -> None:
+    where = resolve(services.root)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(
+        f"[{REMOTE}]\n    url = s3://{DVC_BUCKET}\n    endpointurl = {where.s3_endpoint_url}\n"
+    )
+    dvc_remote.write(tmp_path, where)
+    assert set(remote(tmp_path)) == {"access_key_id", "secret_access_key"}
+    (tmp_path / ".dvc" / "config.local").write_text("nonsense")
+    with pytest.raises(HeimdallError, match=r"config\.local"):
+        dvc_remote.write(tmp_path, where)
+
+
+def test_processes_are_known_by_their_folder(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    sleeper = subprocess.Popen(["sleep", "60"], cwd=tmp_path)
+    try:
+        assert process.wait_until(lambda: process.working_in(tmp_path, "sleep") == [sleeper.pid], 5)
+        assert process.working_in(elsewhere, "sleep") == []
+        assert process.working_in(tmp_path, "weed") == []
+        process.stop(tmp_path, "sleep", timeout_s=5)
+        assert process.working_in(tmp_path, "sleep") == []
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_the_state_survives_writing_and_reading(tmp_path: Path) -> None:
+    made = state.create(tmp_path)
+    state.save(tmp_path, made)
+    assert state.load(tmp_path) == made
+    assert json.loads(state.path(tmp_path).read_text())["port_base"] == made.port_base
+    assert len({made.database_password, made.s3_access_key, made.s3_secret_key, *made.jwt_keys}) == 7
