@@ -1,0 +1,185 @@
+"""What a row of the database must be: pandera schemas, and the reason of each row that fails them.
+
+A bad row goes to quarantine and the rest goes on. Of two rows for the same recording none is kept, for
+nothing says which one is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+
+# Short codes of the quarantine, in the order in which a row with several faults is named.
+BAD_SESSION_ID = "bad_session_id"
+UNKNOWN_RECEIVER = "unknown_receiver"
+BAD_POSITION = "bad_position"
+IMPOSSIBLE_TIME = "impossible_time"
+BAD_SAMPLE_RATE = "bad_sample_rate"
+BAD_FREQUENCY = "bad_frequency"
+BAD_TIMING = "bad_timing"
+DUPLICATE = "duplicate"
+INCONSISTENT_SESSION = "inconsistent_session"
+_ORDER = (
+    BAD_SESSION_ID,
+    UNKNOWN_RECEIVER,
+    BAD_POSITION,
+    IMPOSSIBLE_TIME,
+    BAD_SAMPLE_RATE,
+    BAD_FREQUENCY,
+    BAD_TIMING,
+    DUPLICATE,
+    INCONSISTENT_SESSION,
+)
+
+MAX_SAMPLE_RATE_HZ = 10e6  # no WebSDR delivers more; beyond it the column holds another unit
+EARLIEST = pd.Timestamp("2000-01-01T00:00:00Z")  # clocks that were never set begin before it
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_SESSION_AND_RECEIVER = ["session_id", "websdr_id"]
+_BAD_RECEIVER = "bad_receiver"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a row is not used.
+
+    Attributes:
+        row: Its position in the table that was checked.
+        reason: Short code.
+        detail: A sentence.
+    """
+
+    row: int
+    reason: str
+    detail: str
+
+
+def _made_before_approval(rows: pd.DataFrame) -> Any:  # noqa: ANN401 - pandas' comparisons have no precise type
+    return (rows["timestamp"] >= EARLIEST) & (rows["timestamp"] <= rows["approved_at"])
+
+
+def _alone(rows: pd.DataFrame) -> Any:  # noqa: ANN401
+    return ~rows.duplicated(_SESSION_AND_RECEIVER, keep=False)
+
+
+def _one_transmission(rows: pd.DataFrame) -> Any:  # noqa: ANN401
+    by_session = rows.groupby("session_id", sort=False)[["latitude_deg", "longitude_deg", "source_id"]]
+    return (by_session.transform("nunique", dropna=False) == 1).all(axis=1)
+
+
+def _number(reason: str, *checks: pa.Check, nullable: bool = False) -> pa.Column:
+    return pa.Column(float, list(checks), nullable=nullable, coerce=True, metadata={"reason": reason})
+
+
+def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
+    """Schema of measurement rows (columns of `database.read_approved`), each check named by its reason.
+
+    Args:
+        receiver_ids: The receivers that exist.
+    """
+
+    def within(low: float, high: float, reason: str, *, above: bool = False) -> pa.Check:
+        return pa.Check.in_range(low, high, include_min=not above, error=reason)
+
+    return pa.DataFrameSchema(
+        {
+            "session_id": pa.Column(
+                str, pa.Check.str_matches(rf"^{_UUID}\Z", error=BAD_SESSION_ID), coerce=True
+            ),
+            "websdr_id": pa.Column(
+                int, pa.Check.isin(sorted(receiver_ids), error=UNKNOWN_RECEIVER), coerce=True
+            ),
+            "latitude_deg": _number(BAD_POSITION, within(-90, 90, BAD_POSITION)),
+            "longitude_deg": _number(BAD_POSITION, within(-180, 180, BAD_POSITION)),
+            "timestamp": pa.Column(nullable=False, metadata={"reason": IMPOSSIBLE_TIME}),
+            "sample_rate_hz": _number(
+                BAD_SAMPLE_RATE, within(0, MAX_SAMPLE_RATE_HZ, BAD_SAMPLE_RATE, above=True)
+            ),
+            "frequency_mhz": _number(BAD_FREQUENCY, within(0, 1e6, BAD_FREQUENCY, above=True)),
+            "timing_sigma_ns": _number(BAD_TIMING, within(0, 1e15, BAD_TIMING), nullable=True),
+        },
+        checks=[
+            pa.Check(_made_before_approval, error=IMPOSSIBLE_TIME),
+            pa.Check(_alone, error=DUPLICATE),
+        ],
+    )
+
+
+SESSION_SCHEMA = pa.DataFrameSchema(checks=pa.Check(_one_transmission, error=INCONSISTENT_SESSION))
+RECEIVER_SCHEMA = pa.DataFrameSchema(
+    {
+        "latitude_deg": _number(_BAD_RECEIVER, pa.Check.in_range(-90, 90, error=_BAD_RECEIVER)),
+        "longitude_deg": _number(_BAD_RECEIVER, pa.Check.in_range(-180, 180, error=_BAD_RECEIVER)),
+        "altitude_m": _number(_BAD_RECEIVER, pa.Check.in_range(-500, 20_000, error=_BAD_RECEIVER)),
+    }
+)
+
+_SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
+    BAD_SESSION_ID: lambda row: f"session_id {str(row['session_id'])[:60]!r} is no lower-case UUID",
+    UNKNOWN_RECEIVER: lambda row: f"websdr_id {row['websdr_id']} is no receiver with a position on Earth",
+    BAD_POSITION: lambda row: f"latitude {row['latitude_deg']}, longitude {row['longitude_deg']}",
+    IMPOSSIBLE_TIME: lambda row: f"made at {row['timestamp']}, approved at {row['approved_at']}",
+    BAD_SAMPLE_RATE: lambda row: f"sample rate {row['sample_rate_hz']} Hz",
+    BAD_FREQUENCY: lambda row: f"frequency {row['frequency_mhz']} MHz",
+    BAD_TIMING: lambda row: f"timing sigma {row['timing_sigma_ns']} ns",
+    DUPLICATE: lambda row: f"more than one row for receiver {row['websdr_id']} in this session; none is used",
+    INCONSISTENT_SESSION: lambda _: "the session's rows name more than one position or source",
+}
+
+
+def measurement_faults(rows: pd.DataFrame, receiver_ids: Iterable[int]) -> list[Fault]:
+    """The rows that cannot be used.
+
+    Sessions are compared within what is left when all other faults are out: one row with an impossible
+    position does not condemn its session.
+
+    Args:
+        rows: As `database.read_approved` returns them.
+        receiver_ids: The receivers that exist and have a position.
+
+    Returns:
+        At most one fault a row, ordered by row.
+    """
+    rows = rows.reset_index(drop=True)
+    faults = _faults(measurement_schema(receiver_ids), rows)
+    rest = rows.drop(index=[fault.row for fault in faults])
+    faults += _faults(SESSION_SCHEMA, rest) if len(rest) else []
+    return sorted(faults, key=lambda fault: fault.row)
+
+
+def valid_receivers(receivers: pd.DataFrame) -> pd.DataFrame:
+    """The receivers that have a position on Earth, ordered by `websdr_id`.
+
+    Args:
+        receivers: Columns `websdr_id`, `name`, `latitude_deg`, `longitude_deg`, `altitude_m`.
+    """
+    receivers = receivers.reset_index(drop=True)
+    bad = sorted({row for row, _ in _failures(RECEIVER_SCHEMA, receivers)})
+    return receivers.drop(index=bad).sort_values("websdr_id", ignore_index=True)
+
+
+def _faults(schema: pa.DataFrameSchema, rows: pd.DataFrame) -> list[Fault]:
+    reasons: dict[int, str] = {}
+    for row, reason in _failures(schema, rows):
+        reasons[row] = min(reasons.get(row, reason), reason, key=_ORDER.index)
+    bad = rows.loc[sorted(reasons)].to_dict("records")
+    return [
+        Fault(row, reason, _SENTENCES[reason](v))
+        for (row, reason), v in zip(sorted(reasons.items()), bad, strict=True)
+    ]
+
+
+def _failures(schema: pa.DataFrameSchema, rows: pd.DataFrame) -> list[tuple[int, str]]:
+    """Row and reason of each failed check; a NULL counts as the column's own reason."""
+    try:
+        schema.validate(rows, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        cases = errors.failure_cases
+        return [
+            (int(row), schema.columns[column].metadata["reason"] if check == "not_nullable" else check)
+            for row, column, check in zip(cases["index"], cases["column"], cases["check"], strict=True)
+        ]
+    return []

@@ -1,0 +1,33 @@
+"""Take the snapshot: approved rows and their recordings, as of one moment.
+
+python stages/snapshot.py
+"""
+
+from __future__ import annotations
+
+from heimdall import determinism, stage
+
+determinism.ensure()
+
+import argparse
+
+from heimdall import endpoints, params, recordings, snapshot
+
+
+def main() -> None:
+    """Read parameters, take the snapshot, say what it holds."""
+    parser = argparse.ArgumentParser(
+        description="PostgreSQL and S3 -> data/snapshot/, data/quarantine.parquet, metrics/snapshot.json",
+        epilog="Example: python stages/snapshot.py    (what it holds: `snapshot.*` in params.yaml)",
+    )
+    parser.parse_args()
+    summary = snapshot.take(params.load().snapshot, endpoints.resolve())
+    print(
+        f"{summary.recordings} recordings ({summary.data}) of {summary.sessions} sessions and "
+        f"{summary.transmitters} known transmitters, as of {summary.as_of}: {recordings.SNAPSHOT}/"
+    )
+    reasons = ", ".join(f"{reason} {count}" for reason, count in summary.quarantined.items()) or "nothing"
+    print(f"in quarantine: {reasons} ({summary.quarantined_fraction:.1%}): {snapshot.QUARANTINE}")
+
+
+stage.run(main)
