@@ -1,0 +1,72 @@
+"""`heimdall demo`: the simulated world in the database and the bucket."""
+
+from __future__ import annotations
+
+import click
+
+from heimdall import demo as world
+from heimdall import endpoints
+
+
+@click.group()
+def demo() -> None:
+    """The simulated demo world: rows and recordings from a seed.
+
+    Example: heimdall demo seed
+    """
+
+
+@demo.command()
+@click.option("--sessions", type=click.IntRange(1, 10_000), default=world.DEFAULT_SESSIONS, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=world.DEFAULT_SEED,
+    show_default=True,
+    help="Names the world.",
+)
+@click.option(
+    "--transmitters", type=click.IntRange(1, 10_000), default=world.DEFAULT_TRANSMITTERS, show_default=True
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="The bytes do not depend on it.",
+)
+@click.option(
+    "--bad",
+    type=click.Choice(["none", "every"]),
+    default="every",
+    show_default=True,
+    help="Broken rows and objects: none, or every kind (one in each fourth session until all are there).",
+)
+def seed(sessions: int, seed: int, transmitters: int, processes: int, bad: str) -> None:
+    """Write simulated sessions of a network of seven receivers.
+
+    The same seed gives the same bytes. What is there already is left as it is: a second run changes
+    nothing, and one after an interruption completes it. Everything is marked as simulated.
+
+    Example: heimdall demo seed --sessions 180 --seed 42
+    """
+    summary = world.seed_world(
+        endpoints.resolve(),
+        seed=seed,
+        sessions=sessions,
+        transmitters=transmitters,
+        processes=processes,
+        with_broken=bad == "every",
+    )
+    click.echo(
+        f"simulated world of seed {seed}: {summary.transmitters} transmitters, {summary.sessions} sessions, "
+        f"{summary.recordings} recordings, {summary.bytes_stored / 1e6:.0f} MB"
+    )
+    click.echo(
+        f"of the recordings {summary.unapproved} are not approved, {summary.late} are approved after "
+        f"{world.LATE:%Y-%m-%d}, and {len(summary.broken)} are broken on purpose"
+    )
+    if summary.objects_written or summary.rows_written:
+        click.echo(f"wrote {summary.objects_written} objects and {summary.rows_written} rows")
+    else:
+        click.echo("nothing changed: all of it was there")

@@ -1,0 +1,35 @@
+"""The demo world: from a seed to IQ recordings, by physics. Writes nothing.
+
+    world = simulate.make_world(seed=7)
+    for plan in simulate.sessions(world, 6):
+        recordings = simulate.render(world, plan)
+
+`world` holds who and where, `signals` what is transmitted, `channel` how it travels, `receive` what a
+receiver records. Everything made here is simulated, and whoever stores it says so.
+"""
+
+from heimdall.simulate.receive import (
+    SAMPLE_RATE_HZ,
+    SAMPLES,
+    Reception,
+    RenderedRecording,
+    SessionPlan,
+    render,
+    sessions,
+)
+from heimdall.simulate.world import Multipath, ReceiverSite, Transmitter, World, make_world
+
+__all__ = [
+    "SAMPLES",
+    "SAMPLE_RATE_HZ",
+    "Multipath",
+    "ReceiverSite",
+    "Reception",
+    "RenderedRecording",
+    "SessionPlan",
+    "Transmitter",
+    "World",
+    "make_world",
+    "render",
+    "sessions",
+]

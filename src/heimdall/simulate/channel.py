@@ -1,0 +1,116 @@
+"""How a signal travels: the direct path, and one by each scatterer, with its true phase at the carrier.
+
+A path of delay tau turns the carrier by exp(-2j pi f_c tau). At 145 MHz that is a whole turn in 2 m: the
+sum of the paths changes from channel to channel and from place to place, as in nature.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.simulate.signals import HALF_BAND_BINS, PERIOD_S, Spectrum, rotation
+from heimdall.simulate.world import Scatterers, World, distance_m
+
+Array = npt.NDArray[np.float64]
+
+SPEED_OF_LIGHT_M_S = 299_792_458.0  # in vacuum: air (3e-4 slower) is left out here and in the localizer
+_FAINTEST = 1e-4  # a path 40 dB below the direct one is left out
+_FINE = 128  # a phase ramp is the product of a coarse and a fine one: 288 exponentials instead of 20,480
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The paths of one link at one carrier, the direct one first.
+
+    Attributes:
+        delay_s: From antenna to antenna, seconds, shape (paths,).
+        gain: Complex amplitude, the carrier's phase included; powers of the direct path and of all
+            scatterers add up to 1, shape (paths,).
+    """
+
+    delay_s: Array
+    gain: npt.NDArray[np.complex128]
+
+    @property
+    def carrier_gain(self) -> complex:
+        """What is left of a carrier: the sum of the paths."""
+        return complex(math.fsum(self.gain.real.tolist()), math.fsum(self.gain.imag.tolist()))
+
+    @property
+    def bias_s(self) -> float:
+        """Group delay at the carrier beyond the direct path, seconds: what a narrowband receiver measures."""
+        excess = self.delay_s - self.delay_s[0]
+        weighted = complex(
+            math.fsum((self.gain.real * excess).tolist()), math.fsum((self.gain.imag * excess).tolist())
+        )
+        return (weighted / self.carrier_gain).real
+
+
+def paths(world: World, transmitter: int, receiver: int, frequency_hz: float) -> Paths:
+    """The paths between a transmitter and a receiver.
+
+    Args:
+        world: The world.
+        transmitter: Position in `world.transmitters`.
+        receiver: Position in `world.receivers`.
+        frequency_hz: Carrier, Hz.
+
+    Returns:
+        The direct path with K / (K + 1) of the power, and the scatterers' with the rest, each in
+        proportion to its strength and to exp(-excess delay / delay spread) (Rice's model with an
+        exponential power-delay profile), where both ends lie in its sector.
+    """
+    start, end = world.transmitters[transmitter].position_m, world.receiver_position_m[receiver]
+    link = world.links[transmitter][receiver]
+    direct_s = distance_m(start, end) / SPEED_OF_LIGHT_M_S
+    if link.delay_spread_s == 0.0:
+        delay_s, power = np.array([direct_s]), np.array([1.0])
+    else:
+        near_start = _reflected(world.transmitters[transmitter].scatterers, start, end)
+        near_end = _reflected(world.receiver_scatterers[receiver], end, start)
+        delays = np.concatenate([near_start[0], near_end[0]]) / SPEED_OF_LIGHT_M_S
+        strength = np.concatenate([near_start[1], near_end[1]])
+        strength = strength * np.exp(-(delays - direct_s) / link.delay_spread_s)
+        diffuse = strength / (math.fsum(strength.tolist()) * (1 + link.rice_k))
+        direct = link.rice_k / (1 + link.rice_k)
+        kept = diffuse >= _FAINTEST * direct
+        delay_s = np.concatenate([[direct_s], delays[kept]])
+        power = np.concatenate([[direct], diffuse[kept]])
+    turns = frequency_hz * delay_s
+    return Paths(delay_s, np.sqrt(power) * rotation(np.floor(turns) - turns))
+
+
+def response(delay_s: Array, gain: npt.NDArray[np.complex128]) -> Spectrum:
+    """Sum of gain * exp(-2j pi f delay) over the paths, at the frequencies of `signals.spectrum`.
+
+    Args:
+        delay_s: Delays, seconds, shape (paths,).
+        gain: Amplitudes, shape (paths,).
+
+    Returns:
+        The frequency response, shape (2 * HALF_BAND_BINS,).
+    """
+    coarse_hz = (np.arange(0, 2 * HALF_BAND_BINS, _FINE) - HALF_BAND_BINS) / PERIOD_S
+    fine_hz = np.arange(_FINE) / PERIOD_S
+    total = np.zeros((coarse_hz.size, _FINE), np.complex128)
+    for tau, amplitude in zip(delay_s.tolist(), gain.tolist(), strict=True):
+        total += (amplitude * rotation(-coarse_hz * tau))[:, None] * rotation(-fine_hz * tau)[None, :]
+    return total.reshape(-1)
+
+
+def _reflected(scatterers: Scatterers, near: Array, far: Array) -> tuple[Array, Array]:
+    """Path lengths in metres by scatterers around `near`, and their strengths; 0 outside a sector.
+
+    The scatterers are as high as `near`, and those that face one way reflect what lies there.
+    """
+    to_far_east, to_far_north = float(far[0]) - scatterers.east_m, float(far[1]) - scatterers.north_m
+    rise = float(far[2] - near[2])
+    to_near = np.sqrt((scatterers.east_m - near[0]) ** 2 + (scatterers.north_m - near[1]) ** 2)
+    to_far = np.sqrt(to_far_east**2 + to_far_north**2 + rise**2)
+    azimuth = np.arctan2(to_far_east, to_far_north) - scatterers.sector_rad
+    off = np.abs(azimuth - 2 * math.pi * np.rint(azimuth / (2 * math.pi)))
+    return to_near + to_far, np.where(off <= scatterers.half_width_rad, scatterers.power, 0.0)

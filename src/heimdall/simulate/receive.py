@@ -1,0 +1,236 @@
+"""Sessions: who transmits when, who hears it, and what each receiver's recording is.
+
+A plan is cheap and holds every number of a session but the waveform; `render` makes the recordings.
+Session k is the same however many are asked for, and a session identifier names its transmitter: worlds of
+different sizes share a session only where it is the same one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import uuid
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+
+from heimdall.randomness import generator
+from heimdall.simulate import budget, channel, signals
+from heimdall.simulate.signals import HALF_BAND_BINS, PERIOD_S
+from heimdall.simulate.world import SQUELCH_DB, World, distance_m, mean_snr_db
+
+Samples = npt.NDArray[np.complex64]
+
+SAMPLE_RATE_HZ = 192_000
+SAMPLES = 192_000
+MIN_HEARD = 2  # a transmission that fewer hear becomes no session
+
+_FIRST_UNIX_S = 1_756_684_800  # 2025-09-01T00:00:00Z
+_SEASON_S = 170 * 86_400  # ends on 2026-02-18
+_RASTER_HZ = 12_500
+_GPS_MINUS_UNIX_S = 18 - 315_964_800  # leap seconds since the GPS epoch of 1980-01-06 (18 since 2017)
+_START_SPREAD_S = 0.5e-3  # true start of a GPS-timed recording around the session's second
+_UNDISCIPLINED_SPREAD_S = 5e-3  # the same without GPS time: a computer's clock kept by NTP
+_FALSE_OPENING = 0.03  # share of receivers out of range that record nevertheless
+_OFFSET_HZ = 200.0  # carrier offset, transmitter and receiver together
+_REPORTED_SIGMA_DB = 1.0  # error of the SNR that an operator notes
+
+_BASE_RATE_HZ = 32_000  # a recording is rendered at this rate and then zero-padded in frequency
+_BASE_SAMPLES = round(PERIOD_S * _BASE_RATE_HZ)
+_FULL_SAMPLES = round(PERIOD_S * SAMPLE_RATE_HZ)
+_GUARD = (_FULL_SAMPLES - SAMPLES) // 2  # before and after a recording: starts differ, delays too
+_NOISE_LSB = 32.0  # rms of the noise of _BASE_RATE_HZ at full gain, in steps of the converter
+_FULL_SCALE = 2_048  # 12 bits
+
+
+@dataclass(frozen=True)
+class Reception:
+    """One receiver in a session.
+
+    Attributes:
+        receiver: Its position in `world.receivers`.
+        websdr_id: Its number in the database.
+        has_signal: False where noise alone opened the squelch.
+        snr_db: Power over noise in 12.5 kHz, dB (a keyed signal: key down); -inf without a signal.
+        reported_snr_db: What its operator noted, dB.
+        delay_s: Of the direct path, seconds.
+        start_offset_s: True time of the first sample after the session's second, seconds.
+        start_gps_ns: The recording's own stamp of that, GPS time in ns, or None.
+        timing_sigma_ns: Standard deviation of that stamp, or None.
+        carrier_offset_hz: Apparent carrier minus nominal frequency, Hz.
+    """
+
+    receiver: int
+    websdr_id: int
+    has_signal: bool
+    snr_db: float
+    reported_snr_db: float
+    delay_s: float
+    start_offset_s: float
+    start_gps_ns: int | None
+    timing_sigma_ns: float | None
+    carrier_offset_hz: float
+
+
+@dataclass(frozen=True)
+class SessionPlan:
+    """One transmission and those who record it.
+
+    Attributes:
+        index: Its number.
+        session_id: UUID, lower case.
+        transmitter: Position in `world.transmitters`.
+        frequency_hz: Nominal carrier, Hz.
+        unix_s: The second, UTC, at which everybody was told to record.
+        receptions: By receiver number.
+    """
+
+    index: int
+    session_id: str
+    transmitter: int
+    frequency_hz: float
+    unix_s: int
+    receptions: tuple[Reception, ...]
+
+
+@dataclass(frozen=True)
+class RenderedRecording:
+    """What a receiver delivers, and the truth about it.
+
+    Attributes:
+        reception: Its part of the plan.
+        iq: Multiples of 1/2048 below 1, shape (192000,).
+        sample_rate_hz: Samples a second.
+        gain_db: Of the receiver's automatic gain control, 0 or a multiple of -6.02 dB.
+    """
+
+    reception: Reception
+    iq: Samples
+    sample_rate_hz: float
+    gain_db: float
+
+
+def sessions(world: World, count: int) -> list[SessionPlan]:
+    """Plan the first `count` sessions, in the order of their numbers (not of time).
+
+    Each transmitter in turn has two, then each has one more, in random order, and so on.
+    """
+    return [_plan(world, index, who) for index, who in enumerate(itertools.islice(_turns(world), count))]
+
+
+def render(world: World, plan: SessionPlan) -> list[RenderedRecording]:
+    """Make the recordings of a session, in the order of its receptions.
+
+    Delays are phase ramps of the spectrum in float64; 0.1 s for five receivers.
+    """
+    kind = world.transmitters[plan.transmitter].modulation
+    sent = signals.spectrum(kind, generator(world.seed, "simulate.signal", plan.index))
+    return [_record(world, plan, reception, sent) for reception in plan.receptions]
+
+
+def _turns(world: World) -> itertools.chain[int]:
+    """Who transmits, session by session."""
+    count = len(world.transmitters)
+
+    def extra(turn: int) -> list[int]:
+        return [int(i) for i in generator(world.seed, "simulate.turn", turn).permutation(count)]
+
+    twice = (i for i in range(count) for _ in range(2))
+    return itertools.chain(twice, itertools.chain.from_iterable(map(extra, itertools.count())))
+
+
+def _plan(world: World, index: int, who: int) -> SessionPlan:
+    random = generator(world.seed, "simulate.session", index, who)
+    session_id = str(uuid.UUID(bytes=random.bytes(16), version=4))
+    unix_s = _FIRST_UNIX_S + int(random.integers(_SEASON_S))
+    low_hz, high_hz = (edge * 1e6 for edge in world.transmitters[who].band_mhz)
+    while True:
+        frequency_hz = low_hz + _RASTER_HZ * int(random.integers(1, int((high_hz - low_hz) / _RASTER_HZ)))
+        receptions = [
+            _reception(random, world, who, i, frequency_hz=frequency_hz, unix_s=unix_s)
+            for i in range(len(world.receivers))
+        ]
+        delivered = tuple(r for r in receptions if r is not None)
+        if sum(r.has_signal for r in delivered) >= MIN_HEARD:
+            return SessionPlan(index, session_id, who, frequency_hz, unix_s, delivered)
+
+
+def _reception(
+    random: np.random.Generator, world: World, who: int, receiver: int, *, frequency_hz: float, unix_s: int
+) -> Reception | None:
+    """What a receiver makes of the transmission; None where the squelch stays closed."""
+    site, transmitter = world.receivers[receiver], world.transmitters[who]
+    distance = distance_m(transmitter.position_m, world.receiver_position_m[receiver])
+    snr_db = mean_snr_db(transmitter, site, distance, world.links[who][receiver], frequency_hz)
+    snr_db += 20 * math.log10(abs(channel.paths(world, who, receiver, frequency_hz).carrier_gain))
+    # Everything is drawn for every receiver, heard or not, so that one does not shift the others' numbers.
+    false_opening = random.random() < _FALSE_OPENING
+    spread_s = _START_SPREAD_S if site.gps else _UNDISCIPLINED_SPREAD_S
+    start_offset_s = float(random.uniform(-spread_s, spread_s))
+    clock_error_ns = world.clock_sigma_ns * float(random.standard_normal())
+    reported_error_db = _REPORTED_SIGMA_DB * float(random.standard_normal())
+    carrier_offset_hz = float(random.uniform(-_OFFSET_HZ, _OFFSET_HZ))
+    has_signal = snr_db >= SQUELCH_DB
+    if not has_signal and not false_opening:
+        return None
+    stamp_ns = (unix_s + _GPS_MINUS_UNIX_S) * 1_000_000_000 + round(start_offset_s * 1e9 + clock_error_ns)
+    return Reception(
+        receiver=receiver,
+        websdr_id=site.websdr_id,
+        has_signal=has_signal,
+        snr_db=snr_db if has_signal else -math.inf,
+        reported_snr_db=round((snr_db if has_signal else SQUELCH_DB) + reported_error_db, 1),
+        delay_s=distance / channel.SPEED_OF_LIGHT_M_S,
+        start_offset_s=start_offset_s,
+        start_gps_ns=stamp_ns if site.gps else None,
+        timing_sigma_ns=world.clock_sigma_ns if site.gps else None,
+        carrier_offset_hz=carrier_offset_hz,
+    )
+
+
+def _record(
+    world: World, plan: SessionPlan, reception: Reception, sent: signals.Spectrum
+) -> RenderedRecording:
+    random = generator(world.seed, "simulate.noise", plan.index, reception.receiver)
+    noise = _NOISE_LSB / math.sqrt(2) * random.standard_normal((2, _BASE_SAMPLES))
+    base = noise[0] + 1j * noise[1]
+    first_phase = float(random.random())
+    if reception.has_signal:
+        base += _heard(world, plan, reception, sent, first_phase)
+    wide = np.zeros(_FULL_SAMPLES, np.complex128)
+    half = _BASE_SAMPLES // 2
+    narrow = fft.fft(base)
+    wide[:half], wide[-half:] = narrow[:half], narrow[half:]
+    full = fft.ifft(wide)[_GUARD : _GUARD + SAMPLES] * (_FULL_SAMPLES / _BASE_SAMPLES)
+    return _converted(reception, full)
+
+
+def _heard(
+    world: World, plan: SessionPlan, reception: Reception, sent: signals.Spectrum, first_phase: float
+) -> signals.Spectrum:
+    """The signal at the receiver in its own time, in steps of the converter, shape (_BASE_SAMPLES,)."""
+    paths = channel.paths(world, plan.transmitter, reception.receiver, plan.frequency_hz)
+    # The recording starts `_GUARD` after the period does, and `start_offset_s` after the session's second.
+    delay_s = paths.delay_s - reception.start_offset_s
+    noise_band = _BASE_RATE_HZ / budget.BANDWIDTH_HZ
+    amplitude = _NOISE_LSB * math.sqrt(10 ** (reception.snr_db / 10) / noise_band) / abs(paths.carrier_gain)
+    spectrum = np.zeros(_BASE_SAMPLES, np.complex128)
+    product = sent * channel.response(delay_s, amplitude * paths.gain)
+    spectrum[:HALF_BAND_BINS] = product[HALF_BAND_BINS:]
+    spectrum[-HALF_BAND_BINS:] = product[:HALF_BAND_BINS]
+    time_s = np.arange(_BASE_SAMPLES, dtype=np.float64) / _BASE_RATE_HZ
+    turned = signals.rotation(first_phase + reception.carrier_offset_hz * time_s)
+    return turned * fft.ifft(spectrum, norm="forward")
+
+
+def _converted(reception: Reception, signal: signals.Spectrum) -> RenderedRecording:
+    """Gain in steps of two, as little as keeps the peak in range, then rounding to 12 bits."""
+    peak = float(max(np.abs(signal.real).max(), np.abs(signal.imag).max()))
+    halvings = max(0, math.frexp(peak / (_FULL_SCALE - 1))[1])
+    steps = 0.5**halvings
+    iq = np.empty(SAMPLES, np.complex64)
+    iq.real = np.rint(signal.real * steps) / _FULL_SCALE
+    iq.imag = np.rint(signal.imag * steps) / _FULL_SCALE
+    return RenderedRecording(reception, iq, float(SAMPLE_RATE_HZ), -20 * math.log10(2) * halvings)
