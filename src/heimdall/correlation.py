@@ -1,0 +1,486 @@
+"""What the recordings of one session say together: who hears the signal, how it is offset, and when it came.
+
+All spectra are brought to one grid: M frequencies spaced `rate / M` around the tuned frequency, with M /
+`rate` long enough for every recording and `rate` that of the lags. The time axis starts with the earliest
+recording; a recording that starts d seconds later is multiplied by exp(-2 pi i f d), so that a lag is a
+difference of propagation delay and nothing else. Starts are subtracted as integer nanoseconds. Lengths,
+sample rates (also 12,001.3 Hz) and starts may differ from one recording to the next: where a recording's
+samples do not fall on the grid its spectrum is evaluated there by a chirp transform, which is exact, and
+where it is silent it adds nothing.
+
+Each recording fades in and out over `FADE_SHARE` of its length. With hard edges, the lag at which the edges
+of two recordings meet pulls at the peak: starts differ, and so do delays, so that no common cut mends it.
+
+Spectra are divided by the root of the noise density, so that noise has unit power in each bin; r(a, b), the
+correlation at one lag, is then a sum over bins, and |r|^2 divided by the energy of a is distributed as
+Exp(1) if b holds only noise.
+
+Everything is float64 in a fixed order: pocketfft, element-wise operations, sums; exp() of complex numbers
+goes through the C library and not through NumPy's vector kernels. No BLAS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+Float64 = npt.NDArray[np.float64]
+Complex128 = npt.NDArray[np.complex128]
+
+DETECTION_GATE = 16.0  # noise passes in 1-2 % of cases: exp(-16) in each of some 10^5 cells of the search
+CARRIER_SEARCH_HZ = 500.0  # two receivers' offsets of 200 Hz each, and a margin
+USABLE_SHARE = 0.4  # of the sample rate, on either side: beyond it receivers' filters fall off
+MIN_ENERGY_DB = -300.0  # of a recording of zeros
+MIN_SNR_DB = -30.0  # an estimate of no signal scatters around zero power, whose logarithm says nothing
+FADE_SHARE = 0.01  # 10 ms of 1 s: far longer than starts and delays differ, at a cost of 0.05 dB
+_TRACK_RATE_HZ = 2000.0  # rate of the phase track; the search loses 0.9 dB at its edge of 500 Hz
+_NOISE_SEGMENT = 256  # samples at the lags' rate: 125 Hz at 32 kHz
+_NOISE_QUANTILE = 0.1  # a signal may fill nine tenths of where noise is looked for
+_NOISE_REACH = 1.5  # in half widths of the band: a strong signal's side bands reach beyond it
+_NEWTON_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One receiver's recording of a session.
+
+    Attributes:
+        websdr_id: The receiver.
+        iq: Samples, shape (n,), complex64, full scale 1.
+        sample_rate_hz: Sample rate in Hz.
+        start_gps_ns: GPS time of the first sample in nanoseconds; None where it is not known.
+        timing_sigma_ns: Standard deviation of that time in nanoseconds; None where it is not known.
+    """
+
+    websdr_id: int
+    iq: npt.NDArray[np.complex64]
+    sample_rate_hz: float
+    start_gps_ns: int | None
+    timing_sigma_ns: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Correlation:
+    """What `correlate` finds in R recordings and their P = R (R - 1) / 2 pairs.
+
+    Attributes:
+        energy_db: Mean power within the band, dBFS, shape (R,).
+        snr_db: Signal to noise within the band, dB, shape (R,), at least `MIN_SNR_DB`.
+        gate: Detection statistic T, shape (R,).
+        detected: T above `DETECTION_GATE`, bool, shape (R,).
+        cfo_hz: Carrier offset from the tuned frequency, shape (R,). The reference's is the centre of its
+            spectrum, which modulation moves by tens of hertz; the difference to it is good to millihertz
+            for those with GPS time whose correlation with it passes the gate. For any other it is the centre
+            of its own spectrum, or 0 where that shows no signal.
+        timed: The recording took part at its GPS time, bool, shape (R,).
+        reference: Row of the reference receiver.
+        pair: Rows (a, b), a < b, int32, shape (P, 2).
+        lag_s: Lags, shape (lags,).
+        xcorr: r(a, b) at each lag, complex128, shape (P, lags). Its peak is at delay of a - delay of b.
+    """
+
+    energy_db: Float64
+    snr_db: Float64
+    gate: Float64
+    detected: npt.NDArray[np.bool_]
+    cfo_hz: Float64
+    timed: npt.NDArray[np.bool_]
+    reference: int
+    pair: npt.NDArray[np.int32]
+    lag_s: Float64
+    xcorr: Complex128
+
+
+def correlate(
+    recordings: Sequence[Recording], band_hz: float, rate_hz: float, max_lag_s: float
+) -> Correlation:
+    """Find who hears the session's signal, at which carrier offset, and correlate every pair.
+
+    The reference is the recording with the highest SNR, of those with GPS time if there are any. The
+    statistic of any other is T = max |r(ref, k)|^2 / E_ref, the maximum over lags of +-`max_lag_s` and
+    relative carrier offsets of +-`CARRIER_SEARCH_HZ`, with E_ref the energy of the whitened reference.
+
+    The reference has nobody to be compared with but the others, and a receiver without GPS time may lie
+    outside the lags. For these T is the larger of that (for the reference: of the others' T) and z^2 / 2,
+    with z the energy above noise in standard deviations: a Gaussian tail has a probability of about
+    exp(-z^2 / 2), as T > t has exp(-t).
+
+    Noise is measured within 1.5 times the band and must be flat there. A recording that was filtered more
+    narrowly (a voice channel of +-3 kHz in a file of 12 kHz) shows quantisation noise outside its filter,
+    which is no measure of the noise inside: choose `band_hz` no wider than two thirds of such a filter, or
+    SNR and T come out far too high.
+
+    A recording without GPS time, or more than the longest duration away from the median start, is placed at
+    the mean start of the others.
+
+    Args:
+        recordings: At least one, each of at least one sample.
+        band_hz: Half width of the band in Hz; no more than 0.4 of a recording's sample rate or half of
+            `rate_hz` is used.
+        rate_hz: Rate of the lags in Hz.
+        max_lag_s: Largest lag in seconds.
+
+    Returns:
+        What was found, in the order of `recordings`.
+
+    Raises:
+        ValueError: There is no recording.
+    """
+    if not recordings:
+        raise ValueError("a session needs at least one recording")
+    start_s, timed = _starts(recordings)
+    span_s = max(
+        float(start) + len(item.iq) / item.sample_rate_hz
+        for start, item in zip(start_s, recordings, strict=True)
+    )
+    lags = math.floor(max_lag_s * rate_hz + 1e-9)
+    # Long enough that no lag wraps around. The lengths for real data have factors of 2, 3 and 5 only; those
+    # for complex data go up to 11, which makes the long transforms at 192 kHz half as fast.
+    length = math.ceil(span_s * rate_hz - 1e-9)
+    size = scipy.fft.next_fast_len(max(length, lags + 1) + lags, real=True)
+
+    prepared = [
+        _prepare(item, float(start), size, band_hz, rate_hz)
+        for item, start in zip(recordings, start_s, strict=True)
+    ]
+    snr_db = np.array([item.snr_db for item in prepared])
+    centre_hz = np.array([item.centre_hz for item in prepared])
+    excess = np.array([item.excess for item in prepared])
+
+    candidates = timed if timed.any() else ~timed
+    reference = int(np.argmax(np.where(candidates, snr_db, -np.inf)))
+    gate, cfo_hz = np.zeros(len(recordings)), centre_hz.copy()
+    for row, item in enumerate(prepared):
+        if row == reference:
+            continue
+        gate[row], offset_hz = _match(prepared[reference].signal, item.signal, band_hz, rate_hz, lags)
+        if gate[row] > DETECTION_GATE and timed[row]:
+            cfo_hz[row] = centre_hz[reference] + offset_hz
+    alone = ~timed
+    alone[reference] = True
+    gate[reference] = gate.max()
+    gate[alone] = np.maximum(gate, excess * excess / 2)[alone]
+    cfo_hz = np.round(cfo_hz, 6)  # a microhertz: far below what is measurable, far above rounding
+
+    tuned = [
+        scipy.fft.fft(item.signal * _turn((centre_hz[reference] - cfo_hz[row]) / rate_hz, size))
+        for row, item in enumerate(prepared)
+    ]
+    rows = [(a, b) for a in range(len(tuned)) for b in range(a + 1, len(tuned))]
+    xcorr = np.empty((len(rows), 2 * lags + 1), np.complex128)
+    for number, (a, b) in enumerate(rows):
+        xcorr[number] = _lag_window(tuned[a] * tuned[b].conj(), lags)
+    return Correlation(
+        energy_db=np.array([item.energy_db for item in prepared]),
+        snr_db=snr_db,
+        gate=gate,
+        detected=gate > DETECTION_GATE,
+        cfo_hz=cfo_hz,
+        timed=timed,
+        reference=reference,
+        pair=np.array(rows, np.int32).reshape(-1, 2),
+        lag_s=np.arange(-lags, lags + 1) / rate_hz,
+        xcorr=xcorr,
+    )
+
+
+def _starts(recordings: Sequence[Recording]) -> tuple[Float64, npt.NDArray[np.bool_]]:
+    """Seconds from the earliest start, shape (R,), and which of them are GPS times."""
+    known = sorted(item.start_gps_ns for item in recordings if item.start_gps_ns is not None)
+    start_s, timed = np.zeros(len(recordings)), np.zeros(len(recordings), np.bool_)
+    if not known:
+        return start_s, timed
+    median_ns = known[(len(known) - 1) // 2]
+    longest_ns = math.ceil(max(1e9 * len(item.iq) / item.sample_rate_hz for item in recordings))
+    near = [start for start in known if abs(start - median_ns) <= longest_ns]
+    mean_ns = sum(near) // len(near)
+    for row, item in enumerate(recordings):
+        timed[row] = item.start_gps_ns is not None and abs(item.start_gps_ns - median_ns) <= longest_ns
+        start_ns = item.start_gps_ns if timed[row] and item.start_gps_ns is not None else mean_ns
+        start_s[row] = (start_ns - near[0]) * 1e-9
+    return start_s, timed
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """One recording on the session's grid.
+
+    Attributes:
+        signal: Within the band, whitened: noise has unit power in each bin of its FFT; shape (size,).
+        energy_db: Power within the band, dBFS.
+        snr_db: Signal to noise within the band.
+        excess: Energy above noise, in standard deviations of the energy of noise.
+        centre_hz: Centre of the spectrum.
+    """
+
+    signal: Complex128
+    energy_db: float
+    snr_db: float
+    excess: float
+    centre_hz: float
+
+
+def _prepare(recording: Recording, start_s: float, size: int, band_hz: float, rate_hz: float) -> _Prepared:
+    """Bring a recording to the grid, measure its noise and divide by it."""
+    usable_hz = USABLE_SHARE * recording.sample_rate_hz
+    half_band_hz = min(band_hz, usable_hz, rate_hz / 2)
+    around_hz = min(_NOISE_REACH * band_hz, usable_hz, 0.45 * rate_hz)
+    spectrum = _spectrum(recording, size, rate_hz, max(half_band_hz, around_hz))
+    spectrum *= _delay(start_s * rate_hz, size)
+    duration_s = len(recording.iq) / recording.sample_rate_hz
+    first, last = math.ceil(start_s * rate_hz), math.floor((start_s + duration_s) * rate_hz)
+    heard = scipy.fft.ifft(spectrum)[first : max(last, first + 1)]
+    noise = _noise_density(heard, around_hz / rate_hz) * duration_s * rate_hz  # of a bin
+
+    half = _half_bins(half_band_hz, size, rate_hz)
+    spectrum[half + 1 : size - half] = 0
+    power = float(_power(spectrum).sum())
+    surplus = power / ((2 * half + 1) * noise) - 1
+    whitened = spectrum / math.sqrt(noise)
+    return _Prepared(
+        signal=scipy.fft.ifft(whitened),
+        energy_db=_decibel(power / (size * duration_s * rate_hz), MIN_ENERGY_DB),
+        snr_db=_decibel(surplus, MIN_SNR_DB),
+        # Zeros were appended: the degrees of freedom are the recording's, not the grid's.
+        excess=max(surplus, 0.0) * math.sqrt(2 * half_band_hz * duration_s),
+        centre_hz=_centre_hz(whitened, rate_hz),
+    )
+
+
+def _spectrum(recording: Recording, size: int, rate_hz: float, half_band_hz: float) -> Complex128:
+    """Spectrum of the faded samples at the `size` frequencies of the grid, FFT order, zero outside the band.
+
+    Scaled so that its inverse FFT is the signal at `rate_hz`.
+    """
+    ratio = recording.sample_rate_hz / rate_hz
+    length = round(size * ratio)
+    half = _half_bins(half_band_hz, size, rate_hz)
+    spectrum = np.zeros(size, np.complex128)
+    samples = np.asarray(recording.iq * _fade(len(recording.iq)), np.complex128)
+    if abs(length - size * ratio) < 1e-9 * length:  # the samples fall on the grid, as 192 kHz on 32 kHz
+        padded = np.zeros(length, np.complex128)
+        padded[: len(samples)] = samples
+        full = scipy.fft.fft(padded, overwrite_x=True)  # in place: half of the time is fetching memory
+        positive, negative = full[: half + 1], full[length - half :]
+    else:
+        full = _chirp_transform(samples, half, 1 / (size * ratio))
+        positive, negative = full[half:], full[:half]
+    spectrum[: half + 1], spectrum[size - half :] = positive, negative
+    return spectrum / ratio
+
+
+@lru_cache(maxsize=8)
+def _fade(count: int) -> Float64:
+    """Rise and fall of a recording's level by half a cosine, shape (count,), of mean square 1."""
+    edge = math.floor(FADE_SHARE * count)
+    rise = [math.sin(math.pi / 2 * (k + 0.5) / edge) ** 2 for k in range(edge)]
+    window = np.array(rise + [1.0] * (count - 2 * edge) + rise[::-1])
+    return window / math.sqrt(math.fsum((window * window).tolist()) / count)
+
+
+def _half_bins(half_band_hz: float, size: int, rate_hz: float) -> int:
+    """Number of the last bin within the band."""
+    return min(math.floor(half_band_hz / rate_hz * size), (size - 1) // 2)
+
+
+def _chirp_transform(samples: Complex128, half: int, step: float) -> Complex128:
+    """sum_n x_n exp(-2 pi i k n step) for k = -half .. half, by k n = (k^2 + n^2 - (k - n)^2) / 2.
+
+    Bluestein's algorithm: IEEE Trans. Audio Electroacoustics 18 (1970), 451-455.
+
+    Args:
+        samples: Shape (n,).
+        half: Largest k.
+        step: Cycles a sample.
+
+    Returns:
+        Shape (2 half + 1,).
+    """
+    count = len(samples)
+    index = np.arange(-half - count, half + count + 1, dtype=np.int64)
+    phase = np.exp(1j * np.pi * np.remainder(index.astype(np.float64) ** 2 * step, 2.0))
+    zero = half + count  # where index is 0
+    size = scipy.fft.next_fast_len(count + 2 * half)
+    left = scipy.fft.fft(samples * phase[zero : zero + count].conj(), size)
+    # Chirp over k - n from -half - count + 1 to half, its first value at place 0.
+    right = scipy.fft.fft(phase[zero - half - count + 1 : zero + half + 1], size)
+    product = scipy.fft.ifft(left * right)[count - 1 : count + 2 * half]
+    return np.asarray(product * phase[zero - half : zero + half + 1].conj(), np.complex128)
+
+
+def _power(values: Complex128) -> Float64:
+    """|x|^2 without hypot, whose last bit depends on the CPU."""
+    return np.asarray(values.real * values.real + values.imag * values.imag, np.float64)
+
+
+def _decibel(power: float, lowest_db: float) -> float:
+    """10 log10, not below `lowest_db`, also for powers of zero and less."""
+    return 10 * math.log10(max(power, 10 ** (lowest_db / 10)))
+
+
+def _noise_density(signal: Complex128, half_band: float) -> float:
+    """Power that noise of the density found in the quiet parts of the band has if it fills all frequencies.
+
+    Welch's method (Hann window, because the side lobes of a strong carrier would pass for noise), then the
+    mean of the cells that are no higher than chance allows above the tenth percentile.
+
+    Args:
+        signal: Band-limited time series without the zeros before and after it, shape (n,).
+        half_band: Half width of the band, cycles a sample.
+
+    Returns:
+        Mean power of a sample, above 0.
+    """
+    width = min(max(_NOISE_SEGMENT, math.ceil(16 / half_band)), len(signal))  # a narrow band has 28 cells
+    window = np.array([0.5 - 0.5 * math.cos(2 * math.pi * k / width) for k in range(width)])
+    segments = np.lib.stride_tricks.sliding_window_view(signal, width)[:: max(width // 2, 1)]
+    density = np.add.reduce(_power(scipy.fft.fft(segments * window, axis=1)), axis=0)
+    # Two cells from the edge of the band, half of the window's main lobe hangs over it.
+    inside = np.abs(scipy.fft.fftfreq(width)) <= half_band - 2 / width
+    cells = np.sort(density[inside] if inside.any() else density)
+    chance = 1 + 4 / math.sqrt(len(segments))
+    quiet = cells[cells <= cells[int(_NOISE_QUANTILE * len(cells))] * chance]
+    scale = len(segments) * float((window * window).sum())
+    return max(float(quiet.mean()) / scale, np.finfo(np.float64).tiny)
+
+
+def _centre_hz(whitened: Complex128, rate_hz: float) -> float:
+    """Centre of gravity of the power above noise, Hz; 0 if there is none."""
+    power = scipy.fft.fftshift(_power(whitened))
+    axis_hz = (np.arange(len(power)) - len(power) // 2) * (rate_hz / len(power))
+    width = max(len(power) // _NOISE_SEGMENT, 1)
+    cells = len(power) // width
+    mean = power[: cells * width].reshape(cells, width).mean(axis=1)
+    loud = np.repeat(mean > 1 + 4 / math.sqrt(width), width)
+    weight = (power[: cells * width] - 1)[loud]
+    total = float(weight.sum())
+    return float((weight * axis_hz[: cells * width][loud]).sum()) / total if total > 0 else 0.0
+
+
+def _match(
+    ref: Complex128, other: Complex128, band_hz: float, rate_hz: float, lags: int
+) -> tuple[float, float]:
+    """Statistic T of `other` against `ref`, and its carrier offset relative to it.
+
+    First a search over lags and offsets on the critically sampled series, in blocks short enough for any
+    offset in question. Then lag and offset are refined in turn, because with a modulation that is not even
+    in time an error in one shifts the other.
+
+    Args:
+        ref: Whitened reference, time series at `rate_hz`, shape (n,); noise has unit power in its FFT.
+        other: The other recording, alike.
+        band_hz: Half width of the band in Hz.
+        rate_hz: Rate of both in Hz.
+        lags: Largest lag in samples.
+
+    Returns:
+        T and the offset in Hz.
+    """
+    size = len(ref)
+    ref_spectrum = scipy.fft.fft(ref)
+    energy = float(_power(ref_spectrum).sum())
+    if energy == 0:
+        return 0.0, 0.0
+    lag, offset_hz = _search(ref, other, band_hz, rate_hz, lags)
+    offset_hz = _refined_hz(np.roll(other, lag) * ref.conj(), offset_hz, rate_hz)
+    tuned = scipy.fft.fft(other * _turn(-offset_hz / rate_hz, size))
+    shift = _peak(_power(_lag_window(ref_spectrum * tuned.conj(), lags))) - lags
+    product = scipy.fft.ifft(tuned * _delay(shift, size), overwrite_x=True) * ref.conj()
+    rest_hz = _refined_hz(product, 0.0, rate_hz)
+    total = complex((product * _turn(-rest_hz / rate_hz, size)).sum())
+    return (total.real**2 + total.imag**2) * size**2 / energy, offset_hz + rest_hz
+
+
+def _search(
+    ref: Complex128, other: Complex128, band_hz: float, rate_hz: float, lags: int
+) -> tuple[int, float]:
+    """Lag in samples and carrier offset in Hz at which |r| is largest, each on a grid."""
+    skip = max(math.floor(rate_hz / (2 * band_hz)), 1)
+    length = max(math.floor(rate_hz / skip / _TRACK_RATE_HZ), 1)
+    conjugate = _blocks(ref.conj()[::skip].astype(np.complex64), length)
+    thinned = other[::skip].astype(np.complex64)
+    reach = lags // skip
+    tracks = np.array(
+        [
+            np.add.reduce(_blocks(np.roll(thinned, lag), length) * conjugate, axis=0)
+            for lag in range(-reach, reach + 1)
+        ]
+    )
+    bins = scipy.fft.next_fast_len(2 * tracks.shape[1])
+    offset_hz = scipy.fft.fftfreq(bins, skip * length / rate_hz)
+    ambiguity = scipy.fft.fft(tracks, bins, axis=1)
+    strength = ambiguity.real**2 + ambiguity.imag**2
+    strength[:, np.abs(offset_hz) > CARRIER_SEARCH_HZ] = 0
+    row, column = divmod(int(np.argmax(strength)), bins)
+    return (row - reach) * skip, float(offset_hz[column])
+
+
+def _blocks(series: npt.NDArray[np.complexfloating], length: int) -> npt.NDArray[np.complexfloating]:
+    """Blocks of `length` samples as columns, so that a sum over a block goes element by element."""
+    count = len(series) // length
+    return np.ascontiguousarray(series[: count * length].reshape(count, length).T)
+
+
+def _turn(cycles_per_sample: float, size: int) -> Complex128:
+    """exp(2 pi i f n), shape (size,), as the product of a coarse and a fine table: it costs a tenth."""
+    width = math.isqrt(size) + 1
+    fine = np.exp(2j * np.pi * cycles_per_sample * np.arange(width))
+    coarse = np.exp(2j * np.pi * cycles_per_sample * np.arange(0, size, width))
+    return np.asarray((coarse[:, None] * fine).reshape(-1)[:size], np.complex128)
+
+
+def _delay(samples: float, size: int) -> Complex128:
+    """What multiplies an FFT, shape (size,), to delay its signal by `samples`."""
+    turn = _turn(-samples / size, (size + 1) // 2)
+    return np.concatenate([turn, _turn(samples / size, size - len(turn) + 1)[:0:-1]])
+
+
+def _lag_window(product: Complex128, lags: int) -> Complex128:
+    """Sums over the bins of a cross spectrum, which is spent, at the lags -lags .. lags: (2 lags + 1,)."""
+    correlation = scipy.fft.ifft(product, overwrite_x=True)
+    return np.concatenate([correlation[len(correlation) - lags :], correlation[: lags + 1]]) * len(product)
+
+
+def _peak(power: Float64) -> float:
+    """Place of the maximum, interpolated by a parabola."""
+    place = int(np.argmax(power))
+    if not 0 < place < len(power) - 1:
+        return float(place)
+    before, at, after = (float(value) for value in power[place - 1 : place + 2])
+    curvature = before - 2 * at + after
+    return place + (0.5 * (before - after) / curvature if curvature < 0 else 0.0)
+
+
+def _refined_hz(product: Complex128, near_hz: float, rate_hz: float) -> float:
+    """Frequency near `near_hz` at which |sum of product(t) exp(-2 pi i f t)| is largest, by Newton's method.
+
+    Args:
+        product: Shape (n,).
+        near_hz: Start, within a quarter of a cycle over the length of `product`.
+        rate_hz: Sample rate in Hz.
+
+    Returns:
+        The frequency in Hz, no more than one cycle over the length away from the start.
+    """
+    length = max(math.floor(rate_hz / _TRACK_RATE_HZ), 1)
+    track = np.add.reduce(_blocks(product, length), axis=0)
+    span_s = len(product) / rate_hz
+    time_s = (np.arange(len(track)) - (len(track) - 1) / 2) * (length / rate_hz)
+    offset_hz = near_hz
+    for _ in range(_NEWTON_STEPS):
+        turned = track * np.exp(-2j * np.pi * offset_hz * time_s)
+        total = complex(turned.sum())
+        first = -2j * math.pi * complex((turned * time_s).sum())
+        second = -4 * math.pi**2 * complex((turned * time_s * time_s).sum())
+        slope = 2 * (first * total.conjugate()).real
+        curvature = 2 * (first * first.conjugate() + second * total.conjugate()).real
+        if curvature >= 0:  # outside the main lobe: the search's answer is the better one
+            return near_hz
+        offset_hz += min(max(-slope / curvature, -0.25 / span_s), 0.25 / span_s)
+    return offset_hz if abs(offset_hz - near_hz) <= 1 / span_s else near_hz

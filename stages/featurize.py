@@ -1,0 +1,34 @@
+"""Stage featurize: data/snapshot/ -> data/features/, metrics/features.json.
+
+Example:
+    python stages/featurize.py
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from heimdall import determinism
+
+if __name__ == "__main__":
+    determinism.ensure()
+
+from heimdall import featurize, params, stage
+
+
+def main() -> None:
+    """Read the parameters, featurize, say what came out."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    parameters = params.load()
+    summary = featurize.run(parameters.features, parameters.split)
+    print(
+        f"featurize: {summary['recordings']} recordings ({summary['recordings_detected']} detected) of "
+        f"{summary['sessions']} sessions, {summary['data']}"
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main)
