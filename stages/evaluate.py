@@ -1,0 +1,91 @@
+"""Evaluate the model on val and test: metrics/eval.json and plots/.
+
+Examples:
+    python stages/evaluate.py
+    python stages/evaluate.py --show
+    python stages/evaluate.py --model_dir models --data_dir data/features --output_dir elsewhere
+"""
+
+from __future__ import annotations
+
+from heimdall import determinism
+
+if __name__ == "__main__":
+    determinism.ensure()
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from heimdall import artifacts, evaluation, model, params, plots, stage
+from heimdall.dataset import DatasetConfig
+from heimdall.evaluation import LOCALIZER, LOCALIZER_SESSION, MEAN_POSITION
+from heimdall.metrics import TARGETS
+
+COLUMNS = {
+    LOCALIZER: "localizer",
+    LOCALIZER_SESSION: "by session",
+    MEAN_POSITION: "mean position",
+}
+ROWS = (
+    ("mean error, m", "mae_m", "{:.0f}", "< {:g}"),
+    ("median error, m", "median_m", "{:.0f}", None),
+    ("within 30 m, %", "accuracy_30m", "{:.1%}", "> {:.0%}"),
+    ("within 100 m, %", "accuracy_100m", "{:.1%}", None),
+    ("calibration error, m", "calibration_error_m", "{:.0f}", "< {:g}"),
+    ("inside the 95 % ellipse", "coverage_95", "{:.1%}", None),
+)
+
+
+def main() -> None:
+    """Read the model and the features, write the metrics and the plots, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="stages/evaluate.py"
+    )
+    parser.add_argument("--model_dir", type=Path, default=Path("models"), help="folder of the model")
+    parser.add_argument("--data_dir", type=Path, default=Path("data/features"), help="folder of the features")
+    parser.add_argument("--output_dir", type=Path, default=Path(), help="where metrics/ and plots/ go")
+    parser.add_argument("--show", action="store_true", help="print metrics/eval.json as a table, no more")
+    arguments = parser.parse_args()
+    metrics_file = arguments.output_dir / "metrics" / "eval.json"
+    if arguments.show:
+        print_table(artifacts.read_json(metrics_file))
+        return
+
+    settings = params.load()
+    folder: Path = arguments.model_dir
+    network, record = model.load(folder / "localizer.safetensors", folder / "localizer.json")
+    data = DatasetConfig(arguments.data_dir)
+    found = evaluation.evaluate(network, data, record["validation_split"], settings.evaluate)
+    receivers = pd.read_parquet(arguments.data_dir / "receivers.parquet")
+
+    tables = {
+        "error_cdf.csv": plots.error_cdf(found.cases),
+        "reliability.csv": plots.reliability(found.cases),
+        "map.csv": plots.estimate_map(found.cases),
+        "slices.csv": found.slices,
+    }
+    picture = plots.picture(found.cases, receivers, found.metrics["data"])
+    for name, table in tables.items():
+        artifacts.write_bytes(arguments.output_dir / "plots" / name, plots.csv_bytes(table))
+    artifacts.write_bytes(arguments.output_dir / "plots" / "evaluation.png", picture)
+    artifacts.write_json(metrics_file, found.metrics)
+    print_table(found.metrics)
+
+
+def print_table(metrics: dict[str, Any]) -> None:
+    """The test figures beside the specification's targets."""
+    test = metrics["test"]
+    counts = f"{test[LOCALIZER]['n']} recordings, {test[LOCALIZER_SESSION]['n']} sessions"
+    print(f"Test split by {metrics['split_by']}, {metrics['data']} data: {counts}")
+    print(f"{'':<24}{'target':>8}" + "".join(f"{label:>15}" for label in COLUMNS.values()))
+    for label, key, form, target in ROWS:
+        wanted = target.format(TARGETS[key]) if target else ""
+        reached = "".join(f"{form.format(test[column][key]):>15}" for column in COLUMNS)
+        print(f"{label:<24}{wanted:>8}{reached}")
+
+
+if __name__ == "__main__":
+    stage.run(main)

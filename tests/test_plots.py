@@ -1,0 +1,86 @@
+"""Tables and picture from hand-made cases."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+
+from heimdall import plots
+from heimdall.evaluation import LOCALIZER, LOCALIZER_SESSION, MEAN_POSITION, PREDICTORS
+
+
+@pytest.fixture
+def cases() -> pd.DataFrame:
+    """Four test cases a predictor with errors of 10, 100, 1000 and 10000 m east and a sigma of 100 m."""
+    error_m = np.array([10.0, 100.0, 1000.0, 10_000.0])
+    own = pd.DataFrame(
+        {
+            "split": "test",
+            "session_id": ["a", "b", "c", "d"],
+            "latitude_deg": 45.0,
+            "longitude_deg": [8.0, 8.1, 8.2, 8.3],
+            "receivers_heard": ["<3", "3", "3", "7+"],
+            "estimated_latitude_deg": 45.0,
+            "estimated_longitude_deg": [8.0, 8.1, 8.2, 8.4],
+            "error_m": error_m,
+            "east_m": error_m,
+            "north_m": 0.0,
+            "sigma_east_m": 100.0,
+            "sigma_north_m": 100.0,
+        }
+    )
+    other = own.assign(split="val", error_m=1.0)  # must not be seen
+    return pd.concat([table.assign(predictor=name) for name in PREDICTORS for table in (own, other)])
+
+
+@pytest.fixture
+def receivers() -> pd.DataFrame:
+    return pd.DataFrame({"name": ["A", "B"], "latitude_deg": [45.0, 45.1], "longitude_deg": [8.0, 8.2]})
+
+
+def test_error_cdf_counts_errors_up_to_each_length(cases: pd.DataFrame) -> None:
+    table = plots.error_cdf(cases).set_index("error_m")
+    assert list(table.columns) == list(PREDICTORS)
+    column = table[LOCALIZER]
+    assert column.loc[10.0] == 0.25
+    assert column.loc[100.0] == 0.5
+    assert column[column.index < 99.0].max() == 0.25
+    assert column.loc[1_000_000.0] == 1
+
+
+def test_reliability_is_the_share_inside_each_ellipse(cases: pd.DataFrame) -> None:
+    table = plots.reliability(cases).set_index("nominal")
+    # deviations 0.1 and 1 sigma: inside from 1 - exp(-0.005) = 0.5 % and 1 - exp(-0.5) = 39.3 % on
+    assert table.loc[0.05, MEAN_POSITION] == 0.25
+    assert table.loc[0.35, MEAN_POSITION] == 0.25
+    assert table.loc[0.4, MEAN_POSITION] == 0.5
+    assert (table["ideal"] == table.index).all()
+
+
+def test_map_has_one_row_a_test_session(cases: pd.DataFrame) -> None:
+    table = plots.estimate_map(cases)
+    assert table["session_id"].tolist() == ["a", "b", "c", "d"]
+    assert table["estimated_longitude_deg"].tolist() == [8.0, 8.1, 8.2, 8.4]
+    assert table["error_m"].tolist() == [10, 100, 1000, 10_000]
+
+
+def test_csv_has_line_feeds_and_no_index(cases: pd.DataFrame) -> None:
+    content = plots.csv_bytes(plots.estimate_map(cases))
+    assert content.startswith(b"session_id,latitude_deg,")
+    assert content.count(b"\n") == 5
+    assert b"\r" not in content
+
+
+def test_picture_repeats_and_shows_the_data(cases: pd.DataFrame, receivers: pd.DataFrame) -> None:
+    content = plots.picture(cases, receivers, "simulated")
+    assert plots.picture(cases, receivers, "simulated") == content
+    assert plots.picture(cases, receivers, "recorded") != content  # the title says it
+    farther = cases.assign(error_m=cases["error_m"].where(cases["predictor"] != LOCALIZER_SESSION, 5e4))
+    assert plots.picture(farther, receivers, "simulated") != content
+    image = matplotlib.image.imread(io.BytesIO(content))
+    assert image.shape[:2] == (900, 1200)
+    assert b"Software" not in content
