@@ -1,0 +1,71 @@
+"""Export the model to ONNX, float32 and int8, behind the parity gate, with a card.
+
+Example:
+    python stages/export.py --model_dir models --data_dir data/features
+"""
+
+from __future__ import annotations
+
+from heimdall import determinism
+
+if __name__ == "__main__":
+    determinism.ensure()
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from heimdall import artifacts, evaluation, export, model, params, stage
+from heimdall.dataset import DatasetConfig, HeimdallDataset
+
+
+def main() -> None:
+    """Read the model, the features and the evaluation, write the ONNX files, the card and the metrics."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="stages/export.py"
+    )
+    parser.add_argument("--model_dir", type=Path, default=Path("models"), help="folder of the model")
+    parser.add_argument("--data_dir", type=Path, default=Path("data/features"), help="folder of the features")
+    parser.add_argument("--metrics_dir", type=Path, default=Path("metrics"), help="folder of eval.json")
+    arguments = parser.parse_args()
+
+    settings = params.load()
+    folder: Path = arguments.model_dir
+    network, record = model.load(folder / "localizer.safetensors", folder / "localizer.json")
+    measured = artifacts.read_json(arguments.metrics_dir / "eval.json")
+    config = DatasetConfig(arguments.data_dir)
+    dataset = HeimdallDataset(config, "test", None, record["validation_split"])
+    reference = export.Reference(
+        features=np.stack([dataset.features(position) for position in range(len(dataset))]),
+        truth_deg=dataset.index[["latitude_deg", "longitude_deg"]].to_numpy(np.float64),
+        estimates=evaluation.estimate(network, dataset),
+    )
+
+    exported = export.export(network, record, reference, settings.export)
+    figures = export.report(exported, measured["data"], settings.export)
+    card = export.card(record, measured, figures)
+    artifacts.write_bytes(folder / export.FLOAT32_FILE, exported.float32)
+    artifacts.write_bytes(folder / export.INT8_FILE, exported.int8)
+    artifacts.write_bytes(folder / export.CARD_FILE, card.encode("utf-8"))
+    artifacts.write_json(arguments.metrics_dir / "export.json", figures)
+
+    parity, size_mb = exported.parity, figures["float32"]["size_mb"]
+    print(
+        f"{folder / export.FLOAT32_FILE}: {size_mb} MB; of {parity.n} test recordings {parity.share:.2%} "
+        f"agree with PyTorch, largest distance {parity.max_distance_m:.3g} m, "
+        f"largest change of sigma {parity.max_sigma_share:.2g}"
+    )
+    shift_m, change_m = float(np.median(exported.int8_shift_m)), exported.int8_mae_change_m
+    print(
+        f"{folder / export.INT8_FILE}: {figures['int8']['size_mb']} MB; positions move by {shift_m:.0f} m "
+        f"in the median, the mean error changes by {change_m:+.0f} m"
+    )
+    if not figures["float32"]["below_100_mb"]:
+        print(
+            f"{size_mb} MB is above the specification's {export.SIZE_TARGET_MB:g} MB: take a smaller backbone"
+        )
+
+
+if __name__ == "__main__":
+    stage.run(main)
