@@ -1,0 +1,1 @@
+"""The commands that users type, run on real servers."""

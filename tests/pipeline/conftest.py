@@ -1,0 +1,157 @@
+"""A clone of this repository with a tiny world behind it, driven by the commands that users type."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from heimdall.database import create_if_missing
+from tests.conftest import Services
+
+REPOSITORY = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+SESSIONS, SEED = 24, 5
+TINY = {"epochs": 2, "warmup_epochs": 1, "evaluate": {"bootstrap_resamples": 50, "seed": 42}}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A clone and the environment in which its commands run."""
+
+    root: Path
+    env: dict[str, str]
+
+    def run(self, *command: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a user in the clone would; `more` are environment variables."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.env | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=400,
+        )
+        assert not check or done.returncode == 0, f"{command} failed:\n{done.stdout}"
+        return done
+
+    def commit(self, message: str) -> None:
+        """Commit everything that is not ignored."""
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
+
+    def set_params(self, **changes: object) -> None:
+        """Change params.yaml; a mapping changes the named keys of a section."""
+        path = self.root / "params.yaml"
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key, value in changes.items():
+            values[key] = values[key] | value if isinstance(value, dict) else value
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+    def clone(self, target: Path) -> Project:
+        """What a colleague gets: `git clone`, with the remote's address and credentials set up."""
+        self.run("git", "clone", "--quiet", str(self.root), str(target))
+        clone = replace(self, root=target)
+        clone.run("heimdall", "services", "up")
+        return clone
+
+    def copy(self, target: Path) -> Project:
+        """The whole folder, outputs and caches included."""
+        shutil.copytree(self.root, target, symlinks=True)
+        return replace(self, root=target)
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every output of the pipeline, by path."""
+        paths = [
+            path
+            for folder in ("data", "models", "metrics", "plots")
+            for path in (self.root / folder).rglob("*")
+        ]
+        return {
+            str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(paths)
+            if path.is_file() and path.name != ".gitignore"
+        }
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC says it ran, in order."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+@pytest.fixture(scope="session")
+def make_project(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
+    """Clones of the working tree, each with a database and buckets of its own, set up and empty."""
+
+    def make() -> Project:
+        name = uuid.uuid4().hex[:12]
+        root = tmp_path_factory.mktemp("project") / "heimdall"
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for file in filter(None, listed.split("\0")):
+            if (REPOSITORY / file).is_file():
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPOSITORY / file, root / file)
+        own = services.with_database(f"pipeline_{name}")
+        create_if_missing(own.endpoints)
+        env = own.env | {
+            "HEIMDALL_RAW_BUCKET": f"raw-{name}",
+            "HEIMDALL_DVC_BUCKET": f"dvc-{name}",
+            "HEIMDALL_MODELS_BUCKET": f"models-{name}",
+            "HEIMDALL_TRACKING": "off",
+            "DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site"),
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            **{
+                f"GIT_{who}_{what}": value
+                for who in ("AUTHOR", "COMMITTER")
+                for what, value in (("NAME", "Test"), ("EMAIL", "test@localhost"))
+            },
+        }
+        project = Project(root, env)
+        project.run("git", "init", "--quiet", "--initial-branch", "main")
+        for stale in (root / "dvc.lock", *(root / "metrics").glob("*"), *(root / "plots").glob("*")):
+            if stale.name != ".gitignore":
+                stale.unlink(missing_ok=True)
+        project.set_params(**TINY)
+        project.commit("Tiny")
+        project.run("heimdall", "services", "up")
+        return project
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def built(make_project: Callable[[], Project]) -> Project:
+    """A project whose pipeline has run once, pushed and committed: to be copied or cloned, not changed."""
+    project = make_project()
+    project.run(
+        "heimdall", "demo", "seed", "--sessions", str(SESSIONS), "--seed", str(SEED), "--transmitters", "12"
+    )
+    output = project.run("dvc", "repro").stdout
+    assert ran(output) == ["snapshot", "featurize", "train", "evaluate", "export"]
+    project.run("dvc", "push")
+    project.commit("Run the pipeline")
+    return project
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    """A copy of the built project that the test may change; database and buckets are shared."""
+    return built.copy(tmp_path / "heimdall")

@@ -1,0 +1,153 @@
+"""What a user types, on a tiny simulated world, with real DVC, PostgreSQL and S3."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.pipeline.conftest import SEED, SESSIONS, Project, ran
+
+LATER_STAGES = ["train", "evaluate", "export"]
+
+
+def test_repro_builds_every_output(built: Project) -> None:
+    evaluation = json.loads((built.root / "metrics/eval.json").read_text())
+    assert evaluation["data"] == "simulated"
+    for split in ("val", "test"):
+        assert evaluation[split]["localizer"]["n"] > 0
+        assert evaluation[split]["localizer"]["mae_m"] > 0
+        assert evaluation[split]["mean_position"]["n"] == evaluation[split]["localizer"]["n"]
+    for file in ("models/localizer.onnx", "models/localizer.int8.onnx", "models/README.md"):
+        assert (built.root / file).stat().st_size > 0
+    assert built.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_second_repro_runs_nothing(project: Project) -> None:
+    before = project.hashes()
+    output = project.run("dvc", "repro").stdout
+    assert ran(output) == []
+    assert "Data and pipelines are up to date." in output
+    assert project.hashes() == before
+
+
+def test_seeding_again_changes_nothing(built: Project) -> None:
+    output = built.run(
+        "heimdall", "demo", "seed", "--sessions", str(SESSIONS), "--seed", str(SEED), "--transmitters", "12"
+    ).stdout
+    assert "nothing changed" in output
+
+
+def test_the_whole_pipeline_gives_the_same_bytes_elsewhere(built: Project, tmp_path: Path) -> None:
+    fresh = built.clone(tmp_path / "a folder with spaces")
+    output = fresh.run("dvc", "repro", "--force", PYTHONHASHSEED="7", LC_ALL="C", TZ="Asia/Tokyo").stdout
+    assert ran(output) == ["snapshot", "featurize", *LATER_STAGES]
+    assert fresh.hashes() == built.hashes()
+    assert fresh.run("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.parametrize("rate", ["1e-4", "1e-5"])
+def test_an_experiment_with_another_learning_rate(project: Project, rate: str) -> None:
+    output = project.run("dvc", "exp", "run", "-S", f"lr={rate}").stdout
+    assert ran(output) == LATER_STAGES
+    record = json.loads((project.root / "models/localizer.json").read_text())
+    assert record["params"]["lr"] == float(rate)
+    difference = json.loads(project.run("dvc", "metrics", "diff", "--json").stdout)
+    assert difference["metrics/eval.json"]["test.localizer.mae_m"]["diff"] != 0
+    assert "lr" in project.run("dvc", "params", "diff").stdout
+    shown = project.run("dvc", "metrics", "diff").stdout
+    assert re.search(r"test\.localizer\.mae_m\s", shown)
+
+
+def test_queued_experiments_run_in_workspaces_of_their_own(project: Project) -> None:
+    project.run("dvc", "exp", "run", "--queue", "-S", "dropout_rate=0.1,0.3")
+    before = project.hashes()
+    project.run("dvc", "exp", "run", "--run-all")
+    assert project.hashes() == before
+    shown = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
+    experiments = shown[1]["experiments"]
+    assert experiments is not None
+    assert len(experiments) == 2
+    rates = {
+        experiment["revs"][0]["data"]["params"]["params.yaml"]["data"]["dropout_rate"]
+        for experiment in experiments
+    }
+    assert rates == {0.1, 0.3}
+
+
+def test_a_colleague_pulls_what_was_pushed(built: Project, tmp_path: Path) -> None:
+    colleague = built.clone(tmp_path / "heimdall")
+    colleague.run("dvc", "pull")
+    assert colleague.hashes() == built.hashes()
+    assert ran(colleague.run("dvc", "repro").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [("lr: -1", "lr"), ("batch_siez: 16", "batch_siez"), ("backbone: huge", "backbone")],
+)
+def test_a_bad_parameter_is_refused_before_any_work(project: Project, change: str, named: str) -> None:
+    before = project.hashes()
+    key, _, _ = change.partition(":")
+    path = project.root / "params.yaml"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{key}:")]
+    path.write_text("\n".join([*lines, change]) + "\n")
+    done = project.run("python", "stages/train.py", check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"train\.py: params\.yaml: .*{named}.*\n", done.stdout)
+    assert project.hashes() == before
+
+
+def test_a_misspelt_override_is_refused(project: Project) -> None:
+    done = project.run("dvc", "exp", "run", "-S", "lrr=1", check=False)
+    assert done.returncode != 0
+    assert "lrr" in done.stdout
+
+
+def test_the_training_entry_point_by_hand_leaves_the_outputs_alone(project: Project) -> None:
+    before = project.hashes()
+    output = project.run(
+        "python", "stages/train.py", "--epochs", "1", "--batch_size", "8", "--accelerator", "cpu"
+    ).stdout
+    weights = re.search(r"train: (\S+):", output)
+    assert weights is not None
+    assert (project.root / weights[1]).is_file()
+    assert project.hashes() == before
+
+
+def test_a_random_split_is_one_parameter_away(project: Project) -> None:
+    project.run("dvc", "exp", "run", "-S", "split.by=session")
+    index = pd.read_parquet(project.root / "data/features/index.parquet")
+    assert (index.groupby("session_id")["split"].nunique() == 1).all()
+    assert (index.dropna(subset="source_id").groupby("source_id")["split"].nunique() == 2).any()
+    assert json.loads((project.root / "metrics/eval.json").read_text())["split_by"] == "session"
+
+
+def test_more_sessions_cost_only_their_own_shards(make_project: Callable[[], Project]) -> None:
+    project = make_project()
+    seed = ("heimdall", "demo", "seed", "--seed", "9", "--transmitters", "6", "--bad", "none")
+    project.run(*seed, "--sessions", "12")
+    early = "2026-01-15T00:00:00Z"
+    project.set_params(snapshot={"as_of": early, "shard_sessions": 1})
+    project.run("dvc", "repro", "featurize")
+    shards = {
+        path.name
+        for folder in ("snapshot/iq", "features/shards")
+        for path in (project.root / "data" / folder).iterdir()
+    }
+    sessions = json.loads((project.root / "metrics/snapshot.json").read_text())["sessions"]
+    project.set_params(snapshot={"as_of": "2026-12-01T00:00:00Z"})
+    project.run("dvc", "repro", "featurize")
+    after = {
+        path.name
+        for folder in ("snapshot/iq", "features/shards")
+        for path in (project.root / "data" / folder).iterdir()
+    }
+    added = json.loads((project.root / "metrics/snapshot.json").read_text())["sessions"] - sessions
+    assert added > 0
+    assert shards < after
+    assert len(after - shards) == 2 * added
