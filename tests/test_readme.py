@@ -1,0 +1,17 @@
+"""The README tells the truth: its table is what its command prints of the committed metrics."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_table_is_what_its_command_prints() -> None:
+    shown = subprocess.run(
+        [sys.executable, "stages/evaluate.py", "--show"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "simulated" in shown
+    assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
