@@ -105,8 +105,10 @@ def test_the_life_of_the_servers(world: World) -> None:
     assert moved.returncode == 1
     assert "Run `heimdall services down` first" in moved.stderr
 
-    # Down, twice; the data stay.
+    # Down, twice; the data stay, and nothing else.
+    assert sockets(world) != []
     assert world.run("down").returncode == 0
+    assert sockets(world) == []
     assert not seaweedfs.is_running(home)
     assert not postgres.is_running(home)
     assert world.run("down").returncode == 0
@@ -126,6 +128,25 @@ def test_the_life_of_the_servers(world: World) -> None:
     assert not home.exists()
     assert remote(world.root) == {}
     assert world.run("down").stdout.startswith("no embedded servers here")
+
+
+def sockets(world: World) -> list[Path]:
+    """What the servers of these ports have in the system's temporary folder."""
+    ports = state.Ports(int(world.env[state.PORT_BASE_VARIABLE])).seaweedfs.values()
+    return [path for port in ports for path in seaweedfs.SOCKETS.glob(f"seaweedfs-*-{port}.sock")]
+
+
+def test_a_socket_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = state.State(str(tmp_path), 20000, "", "", "", ("", "", "", ""))
+    monkeypatch.setattr(seaweedfs, "SOCKETS", tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 4321)
+    seaweedfs.require_free_sockets(settings)
+    (tmp_path / "seaweedfs-master-grpc-30003.sock").touch()
+    seaweedfs.require_free_sockets(settings)
+    theirs = tmp_path / "seaweedfs-master-grpc-20003.sock"
+    theirs.touch()
+    with pytest.raises(HeimdallError, match=f"{theirs}.*HEIMDALL_PORT_BASE"):
+        seaweedfs.require_free_sockets(settings)
 
 
 def assert_private(world: World, shown: str) -> None:

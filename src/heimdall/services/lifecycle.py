@@ -133,6 +133,7 @@ def _start(root: Path, report: Report) -> None:
     if start_s3:
         for option, port in settings.ports.seaweedfs.items():
             process.require_free(port, f"S3 ({option})")
+        seaweedfs.require_free_sockets(settings)
     state.save(root, settings)
     home.mkdir(parents=True, exist_ok=True)
     if home != state.folder(root.resolve()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -12,6 +13,8 @@ from heimdall.errors import HeimdallError
 from heimdall.services import process, state
 
 FOLDER = "seaweedfs"
+# Where `weed` makes a socket for each of its gRPC ports, whatever its options and the environment say.
+SOCKETS = Path("/tmp")  # noqa: S108
 # `weed` ends in about 2 s when asked to.
 STOP_TIMEOUT_S = 30.0
 JWT_VARIABLES = (
@@ -25,6 +28,26 @@ JWT_VARIABLES = (
 def is_running(home: Path) -> bool:
     """Whether the server of `home` runs."""
     return bool(process.working_in(home / FOLDER, "weed"))
+
+
+def require_free_sockets(settings: state.State) -> None:
+    """Make sure that no other user's server left a socket that `weed` would have to replace.
+
+    Args:
+        settings: Ports.
+
+    Raises:
+        HeimdallError: There is one, and only its owner can remove it.
+    """
+    if os.geteuid() == 0:
+        return
+    for path in _sockets(_arguments(settings)):
+        if path.stat().st_uid != os.geteuid():
+            raise HeimdallError(
+                str(path),
+                "another user's S3 server left it, and only they can remove it",
+                f"Have it removed, or choose other ports: {state.PORT_BASE_VARIABLE}=20000",
+            )
 
 
 def start(home: Path, settings: state.State) -> None:
@@ -74,7 +97,14 @@ def stop(home: Path, discard: bool) -> None:
     Raises:
         HeimdallError: The server goes on.
     """
-    process.stop(home / FOLDER, "weed", 0.0 if discard else STOP_TIMEOUT_S)
+    folder = home / FOLDER
+    sockets = []
+    for pid in process.working_in(folder, "weed"):
+        command = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+        sockets += _sockets(command.split("\0"))
+    process.stop(folder, "weed", 0.0 if discard else STOP_TIMEOUT_S)
+    for path in sockets:
+        path.unlink(missing_ok=True)
 
 
 def log_file(home: Path) -> Path:
@@ -105,6 +135,12 @@ def _arguments(settings: state.State) -> list[str]:
         "-webdav=false",
         "-admin.ui=false",
     ]
+
+
+def _sockets(arguments: list[str]) -> list[Path]:
+    """The sockets there are for the gRPC ports among the options of `weed`."""
+    ports = [found[1] for option in arguments if (found := re.fullmatch(r"-.*port\.grpc=(\d+)", option))]
+    return [path for port in ports for path in sorted(SOCKETS.glob(f"seaweedfs-*-grpc-{port}.sock"))]
 
 
 def _identities(settings: state.State) -> dict[str, object]:
