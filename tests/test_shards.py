@@ -32,8 +32,13 @@ def finish(shards: ShardStore, *names: str) -> None:
     shards.prune(names)
 
 
+def build(shards: ShardStore, key: str, make: Callable[[], bytes]) -> str:
+    """As the stages do: the finished shard, or a new one."""
+    return shards.find(key) or shards.add(key, make())
+
+
 def test_name_is_content_and_output_is_untouched_before_commit(tmp_path: Path) -> None:
-    name = store(tmp_path).build(KEY_A, lambda: b"content")
+    name = build(store(tmp_path), KEY_A, lambda: b"content")
     assert name == artifacts.sha256_bytes(b"content")[:16] + ".bin"
     assert not (tmp_path / "out").exists()
     finish(store(tmp_path), name)
@@ -41,19 +46,19 @@ def test_name_is_content_and_output_is_untouched_before_commit(tmp_path: Path) -
 
 
 def test_finished_shard_is_reused_before_and_after_commit(tmp_path: Path) -> None:
-    name = store(tmp_path).build(KEY_A, lambda: b"content")
-    assert store(tmp_path).build(KEY_A, forbidden) == name
+    name = build(store(tmp_path), KEY_A, lambda: b"content")
+    assert build(store(tmp_path), KEY_A, forbidden) == name
     finish(store(tmp_path), name)
-    assert store(tmp_path).build(KEY_A, forbidden) == name
+    assert build(store(tmp_path), KEY_A, forbidden) == name
     assert store(tmp_path).find(KEY_B) is None
 
 
 def test_work_folder_may_vanish_where_the_caller_knows_the_former_shards(tmp_path: Path) -> None:
-    name = store(tmp_path).build(KEY_A, lambda: b"content")
+    name = build(store(tmp_path), KEY_A, lambda: b"content")
     finish(store(tmp_path), name)
     shutil.rmtree(tmp_path / "work")
     assert store(tmp_path).find(KEY_A) is None
-    assert store(tmp_path, {KEY_A: name}).build(KEY_A, forbidden) == name
+    assert build(store(tmp_path, {KEY_A: name}), KEY_A, forbidden) == name
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"contenT"), Path.unlink])
@@ -61,11 +66,11 @@ def test_work_folder_may_vanish_where_the_caller_knows_the_former_shards(tmp_pat
 def test_damaged_or_lost_shard_is_built_again(
     tmp_path: Path, damage: Callable[[Path], object], committed: bool
 ) -> None:
-    name = store(tmp_path).build(KEY_A, lambda: b"content")
+    name = build(store(tmp_path), KEY_A, lambda: b"content")
     if committed:
         finish(store(tmp_path), name)
     damage(tmp_path / "out" / name if committed else tmp_path / "work" / "shards" / name)
-    assert store(tmp_path).build(KEY_A, lambda: b"content") == name
+    assert build(store(tmp_path), KEY_A, lambda: b"content") == name
     finish(store(tmp_path), name)
     assert files(tmp_path / "out") == {name: b"content"}
 
@@ -76,20 +81,20 @@ def test_commit_refuses_a_lost_shard(tmp_path: Path) -> None:
 
 
 def test_kill_before_the_index_leaves_the_old_shards_and_the_next_run_removes_strays(tmp_path: Path) -> None:
-    old = store(tmp_path).build(KEY_A, lambda: b"old")
+    old = build(store(tmp_path), KEY_A, lambda: b"old")
     finish(store(tmp_path), old)
-    new = store(tmp_path).build(KEY_B, lambda: b"new")
+    new = build(store(tmp_path), KEY_B, lambda: b"new")
     store(tmp_path).commit([new])  # and killed here
     assert files(tmp_path / "out") == {old: b"old", new: b"new"}
     (tmp_path / "out" / ".partial-1-x.bin").write_bytes(b"half")
-    again = store(tmp_path).build(KEY_B, forbidden)
+    again = build(store(tmp_path), KEY_B, forbidden)
     finish(store(tmp_path), again)
     assert files(tmp_path / "out") == {new: b"new"}
 
 
 def test_work_folder_does_not_grow(tmp_path: Path) -> None:
     for step in range(4):
-        name = store(tmp_path).build(artifacts.fingerprint(step), lambda step=step: bytes([step]))
+        name = build(store(tmp_path), artifacts.fingerprint(step), lambda step=step: bytes([step]))
         finish(store(tmp_path), name)
     assert list(files(tmp_path / "work")) == [artifacts.fingerprint(3)]
 

@@ -347,3 +347,15 @@ def test_sigkill(data_dir: Path, tmp_path: Path) -> None:
         _, complaint = process.communicate(timeout=300)
         assert process.returncode == 0, complaint
     assert digests(folders[0]) == digests(folders[1])
+
+
+def test_a_change_of_any_module_that_trains_makes_another_model() -> None:
+    """The record names them all, and the checkpoints' folder is named by the record."""
+    names = {module.__name__ for module in training.MODULES}
+    assert "heimdall.training" in names
+    listed = yaml.safe_load((STAGE.parents[1] / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"][
+        "deps"
+    ]
+    deps = {dep.removeprefix("src/").removesuffix(".py").replace("/", ".") for dep in listed if "src/" in dep}
+    # What ends the process and what words the figures cannot change a weight.
+    assert deps - names == {"heimdall.__init__", "heimdall.provenance", "heimdall.stage"}

@@ -2,7 +2,7 @@
 
 A stage builds its shards into a work folder, which may vanish at any time, and touches its output last:
 
-    names = [store.build(key, make) for key, make in ...]
+    names = [store.find(key) or store.add(key, make()) for key, make in ...]
     store.commit(names)            # adds files to the output; none is ever written in place
     artifacts.write_...(index)     # the commit point: the index names its shards
     store.prune(names)             # removes what the index does not name, and empties the work folder
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from heimdall import artifacts
@@ -68,10 +68,6 @@ class ShardStore:
         artifacts.write_bytes(self._shards / name, content)
         artifacts.write_bytes(self._keys / _checked_key(key), name.encode("ascii"))
         return name
-
-    def build(self, key: str, make: Callable[[], bytes]) -> str:
-        """Name of the shard with this key: the finished one, or a new one that `make` gives the bytes of."""
-        return self.find(key) or self.add(key, make())
 
     def path(self, name: str) -> Path:
         """Where the named shard lies now, in the output or still in the work folder.

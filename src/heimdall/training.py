@@ -60,7 +60,9 @@ Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[st
 Exporter = Callable[[LocalizationNet, Path, dict[str, Any]], None]
 
 # Everything of ours that can change a trained weight; their hashes identify the making of a model.
+# This one is among them: a checkpoint of another optimizer or schedule must never be gone on from.
 MODULES: tuple[ModuleType, ...] = (
+    sys.modules[__name__],
     artifacts,
     dataset,
     determinism,
