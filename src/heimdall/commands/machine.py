@@ -1,0 +1,38 @@
+"""`heimdall machine`: the fingerprint of this machine, and the recorded one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from heimdall import determinism
+from heimdall import machine as machines
+from heimdall.errors import HeimdallError
+
+
+@click.command(epilog="Example: heimdall machine")
+@click.option(
+    "--record",
+    is_flag=True,
+    help=f"Write it to {machines.REFERENCE}, to be committed with the dvc.lock made here.",
+)
+def machine(record: bool) -> None:
+    """The machine that computes: CPU, instruction sets, threads, versions of the libraries.
+
+    Where it differs from reference.json, the machine on which dvc.lock was made, that is printed beside it.
+    """
+    found = machines.here(determinism.read_threads())
+    if record:
+        if not Path("dvc.yaml").is_file():
+            cause = "there is no dvc.yaml beside it"
+            raise HeimdallError(str(machines.REFERENCE), cause, "Run this in the repository's root")
+        machines.write(machines.REFERENCE, found)
+    recorded = machines.read(machines.REFERENCE) if machines.REFERENCE.is_file() else None
+    others = {name: other for name, other, _ in machines.differences(recorded, found)} if recorded else {}
+    rows = found.rows()
+    for name in [*rows, *(name for name in others if name not in rows)]:
+        beside = f"  (recorded: {others[name]})" if name in others else ""
+        click.echo(f"{name:<18}{rows.get(name, 'none')}{beside}")
+    if recorded and not others:
+        click.echo(f"As recorded in {machines.REFERENCE}.")
