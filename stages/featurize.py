@@ -13,7 +13,7 @@ from heimdall import determinism
 if __name__ == "__main__":
     determinism.ensure()
 
-from heimdall import featurize, params, stage
+from heimdall import artifacts, featurize, params, stage
 
 
 def main() -> None:
@@ -23,7 +23,8 @@ def main() -> None:
     )
     parser.parse_args()
     parameters = params.load()
-    summary = featurize.run(parameters.features, parameters.split)
+    with artifacts.alone(featurize.WORK):
+        summary = featurize.run(parameters.features, parameters.split)
     print(
         f"featurize: {summary['recordings']} recordings ({summary['recordings_detected']} detected) of "
         f"{summary['sessions']} sessions, {summary['data']}"

@@ -11,7 +11,7 @@ determinism.ensure()
 
 import argparse
 
-from heimdall import endpoints, params, recordings, snapshot
+from heimdall import artifacts, endpoints, params, recordings, snapshot
 
 
 def main() -> None:
@@ -21,7 +21,8 @@ def main() -> None:
         epilog="Example: python stages/snapshot.py    (what it holds: `snapshot.*` in params.yaml)",
     )
     parser.parse_args()
-    summary = snapshot.take(params.load().snapshot, endpoints.resolve())
+    with artifacts.alone(snapshot.WORK):
+        summary = snapshot.take(params.load().snapshot, endpoints.resolve())
     print(
         f"{summary.recordings} recordings ({summary.data}) of {summary.sessions} sessions and "
         f"{summary.transmitters} known transmitters, as of {summary.as_of}: {recordings.SNAPSHOT}/"

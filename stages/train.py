@@ -4,10 +4,15 @@ Without an option it does what `dvc repro train` does. Options override params.y
 then outputs, checkpoints and an ONNX file go to a folder of their own in .heimdall/runs/, which the
 last line names, and nothing that is committed is overwritten. --output_dir chooses another folder.
 
+Killed and typed again, it goes on after the last epoch and ends with the same bytes. --resume_training does
+so from a checkpoint that lies anywhere, its siblings beside it, if data, parameters and code are its own;
+else a new training starts from it, which records its hash. A line says which of the two it is.
+
 Examples:
     python stages/train.py
     python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
-    python stages/train.py --resume_training --checkpoint FOLDER/checkpoints/last.ckpt --epochs 10
+    python stages/train.py --epochs 5 --resume_training --checkpoint .heimdall/work/train/.../last.ckpt
+    python stages/train.py --epochs 10 --resume_training --checkpoint FOLDER/checkpoints/last.ckpt
     python stages/train.py --export_only --checkpoint models/localizer.safetensors
 """
 

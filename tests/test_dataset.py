@@ -80,6 +80,12 @@ def test_missing_and_damaged_files(config: DatasetConfig, tmp_path: Path) -> Non
     config.network_file.write_text('{"latitude_deg": 95, "longitude_deg": 0, "data_fingerprint": "x"}')
     with pytest.raises(HeimdallError, match=r"network\.json: no network"):
         dataset.read_network(config)
+    shard = sorted((config.data_dir / "shards").iterdir())[0]
+    content = bytearray(shard.read_bytes())
+    content[-1000] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(HeimdallError, match=rf"{shard.name}: damaged \(its hash is not its name\)"):
+        HeimdallDataset(config, "all", None, 0.2)
     config.index_file.write_bytes(b"no parquet")
     with pytest.raises(HeimdallError, match=r"index\.parquet: no parquet file"):
         HeimdallDataset(config, "train", None, 0.2)

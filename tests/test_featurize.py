@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import signal
+import sys
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -322,6 +324,71 @@ def test_failures_leave_the_former_features(root: Path) -> None:
     measurements.write_bytes(content)
     featurize.run(PARAMS, SPLIT, root)
     assert outputs(root) == before
+
+
+def test_features_of_a_damaged_recording_are_never_kept(root: Path) -> None:
+    """Else they would be found again, by the recordings' name, when those are mended."""
+    featurize.run(PARAMS, SPLIT, root)
+    undisturbed = outputs(root)
+    for folder in (featurize.FEATURES, featurize.WORK):
+        shutil.rmtree(root / folder)
+    (root / featurize.KEYS_FILE).unlink()
+    victim = sorted((root / recordings.SNAPSHOT / recordings.IQ_FOLDER).iterdir())[0]
+    content = victim.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 4] ^= 1  # in the samples, where parquet has no sum to compare
+    victim.write_bytes(flipped)
+    with pytest.raises(HeimdallError, match=rf"{victim.name}: damaged \(its hash is not its name\)"):
+        featurize.run(PARAMS, SPLIT, root)
+    victim.write_bytes(content)
+    featurize.run(PARAMS, SPLIT, root)
+    assert outputs(root) == undisturbed
+
+
+def run_and_kill(root: Path, renames: int) -> bool:
+    """Featurize in a child that is killed before its rename of this number; whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = renames
+
+        def dying(event: str, _: tuple[object, ...]) -> None:
+            nonlocal left
+            if event == "os.rename":
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(dying)
+        try:
+            featurize.run(PARAMS, SPLIT, root)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_killed_at_any_rename_the_next_run_ends_with_the_same_bytes(root: Path, tmp_path: Path) -> None:
+    """On the way from former features to new ones, of which one shard is another."""
+    featurize.run(PARAMS, SPLIT, root)
+    write_snapshot(root, seeds=(0, 7, 0))
+    undisturbed = tmp_path / "undisturbed"
+    everything = shutil.ignore_patterns("undisturbed", "kill-*")
+    shutil.copytree(root, undisturbed, ignore=everything)
+    featurize.run(PARAMS, SPLIT, undisturbed)
+    kills = 0
+    for renames in range(100):
+        disturbed = tmp_path / f"kill-{renames}"
+        shutil.copytree(root, disturbed, ignore=everything)
+        killed = run_and_kill(disturbed, renames)
+        kills += killed
+        artifacts.remove_partial(disturbed)  # as every stage begins
+        featurize.run(PARAMS, SPLIT, disturbed)
+        assert outputs(disturbed) == outputs(undisturbed), renames
+        assert (disturbed / featurize.KEYS_FILE).read_bytes() == (
+            undisturbed / featurize.KEYS_FILE
+        ).read_bytes()
+        if not killed:
+            break
+    assert kills >= 8
 
 
 def test_stored_shard_is_checked(root: Path, built: list[str]) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from heimdall import recordings
+from heimdall import artifacts, recordings
 from heimdall.errors import HeimdallError
 from heimdall.recordings import StoredRecording
 
@@ -56,8 +56,9 @@ def measurements() -> pd.DataFrame:
 
 def test_shard_gives_back_its_recordings_in_order(tmp_path: Path) -> None:
     written = [stored(1200, 7, seed=1), stored(3000, 2, seed=2)]
-    path = tmp_path / "shard.parquet"
-    path.write_bytes(recordings.pack_shard(written))
+    content = recordings.pack_shard(written)
+    path = tmp_path / f"{artifacts.sha256_bytes(content)[:16]}.parquet"
+    path.write_bytes(content)
     read = recordings.read_shard(path)
     assert list(read) == [(SESSION, 7), (SESSION, 2)]
     for recording, samples in zip(written, read.values(), strict=True):

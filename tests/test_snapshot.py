@@ -224,6 +224,30 @@ def test_bad_objects_are_remembered_or_fetched_again_with_the_same_result(
     assert world.outputs() == first
 
 
+def test_a_changed_memory_is_not_believed(world: World, downloads: list[str]) -> None:
+    """Neither the former table nor the scratch, if a hash in them is another than the one written."""
+    world.take()
+    first = world.outputs()
+    downloads.clear()
+    path = world.root / recordings.SNAPSHOT / recordings.MEASUREMENTS_FILE
+    rows = recordings.read_measurements(world.root)
+    rows.loc[0, "object_sha256"] = "0" * 64
+    recordings.write_table(path, rows, recordings.MEASUREMENTS_SCHEMA)
+    world.take()
+    assert downloads == []  # the scratch knows
+    assert world.outputs() == first
+
+    recordings.write_table(path, rows, recordings.MEASUREMENTS_SCHEMA)
+    for memory in (world.root / snapshot.WORK / "verdicts").iterdir():
+        text = memory.read_text()
+        memory.write_text(
+            text.replace(f'"{artifacts.sha256_bytes(iq.encode(samples(1, 1)))}"', f'"{"1" * 64}"')
+        )
+    world.take()
+    assert object_key(session_id(1), 1) in downloads
+    assert world.outputs() == first
+
+
 def test_mended_object_comes_back(world: World) -> None:
     world.take()
     good = world.outputs()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ import pytest
 import torch
 import yaml
 
-from heimdall import artifacts, model, params, training
+from heimdall import artifacts, checkpoints, determinism, model, params, training
 from heimdall.dataset import DatasetConfig, HeimdallDataset
 from heimdall.errors import HeimdallError
 from heimdall.params import Params
@@ -51,6 +53,39 @@ def settings(**changes: Any) -> Params:  # noqa: ANN401
 
 def digests(folder: Path) -> dict[str, str]:
     return {name: artifacts.sha256_file(folder / name) for name in OUTPUTS}
+
+
+def every_digest(folder: Path) -> dict[str, str]:
+    """Of all files below the folder: kept checkpoints, too, are the same bytes."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): artifacts.sha256_file(path) for path in files}
+
+
+def dies(*_: object, **__: object) -> NoReturn:
+    raise Killed
+
+
+@contextmanager
+def killed_at_call(number: int, owner: Any, name: str) -> Iterator[list[Any]]:  # noqa: ANN401
+    """The process ends in this call of a function. Yields the arguments of every call."""
+    function, seen = getattr(owner, name), []
+
+    def dying(*given: object) -> object:
+        seen.append(given)
+        return dies() if len(seen) == number else function(*given)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(owner, name, dying)
+        yield seen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _recipe() -> Iterator[None]:
+    """The environment of a stage; a checkpoint of another one is not gone on from."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in determinism.recipe(threads=1).items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -150,80 +185,218 @@ def test_interrupted_training_ends_with_the_same_bytes(
 ) -> None:
     """Killed between the checkpoints of the second epoch, then when all is trained and nothing written."""
     pipeline = TrainingPipeline(settings(num_workers=workers), data_dir, tmp_path / "work")
-    saved: list[Path] = []
-    save = torch.save
-
-    def dying_save(checkpoint: Mapping[str, Any], path: Path) -> None:
-        saved.append(path)
-        if len(saved) == 4:
-            raise Killed
-        save(checkpoint, path)
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(torch, "save", dying_save)
+    with killed_at_call(4, torch, "save") as saved:
         pipeline.run(tmp_path / "out")
-    assert "last" in saved[3].name
+    assert "last" in saved[3][1].name
     assert not (tmp_path / "out").exists()
 
-    def die(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(model, "save", die)
+    with killed_at_call(1, model, "save"):
         pipeline.run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.LocalizationLightningModule, "training_step", die)  # nothing is left to train
+        patch.setattr(training.LocalizationLightningModule, "training_step", dies)  # nothing is left to train
         pipeline.run(tmp_path / "out")
     assert digests(tmp_path / "out") == digests(undisturbed[0])
     assert not list((tmp_path / "work").iterdir())
 
 
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip_a_bit_of_a_weight(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def remove_the_last(path: Path) -> None:
+    """What a kill between the outputs and the end of the clearing leaves, and no more: the rest is stale."""
+    path.with_name("last.ckpt").unlink()
+
+
+@pytest.mark.parametrize("damage", [cut_off, flip_a_bit_of_a_weight, remove_the_last])
 def test_a_damaged_checkpoint_is_not_gone_on_from(
-    data_dir: Path, undisturbed: tuple[Path, TrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, undisturbed: tuple[Path, TrainingResult], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     pipeline = TrainingPipeline(settings(), data_dir, tmp_path / "work")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(model, "save", lambda *_: (_ for _ in ()).throw(Killed))
+    with killed_at_call(1, model, "save"):
         pipeline.run(tmp_path / "out")
     (work,) = (tmp_path / "work").iterdir()
     best = undisturbed[1].final_metrics["best_epoch"]
-    (work / f"epoch-{best - 1:04d}.ckpt").write_bytes(b"cut off")
+    damage(work / f"epoch-{best - 1:04d}.ckpt")
+    pipeline.run(tmp_path / "out", keep_checkpoints=True)
+    assert every_digest(tmp_path / "out") == every_digest(undisturbed[0])
+
+
+# The loss leaps after the first epoch, which stays the best: the fourth is the last.
+UNSTEADY: dict[str, Any] = {"lr": 0.03, "epochs": 9, "early_stop_patience": 3}
+
+
+@pytest.fixture(scope="module")
+def unsteady(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Outputs and checkpoints of an undisturbed training whose best epoch is long past when it stops."""
+    folder = tmp_path_factory.mktemp("unsteady")
+    pipeline = TrainingPipeline(settings(**UNSTEADY), data_dir, folder / "work")
+    final = pipeline.run(folder / "out", keep_checkpoints=True).final_metrics
+    assert (final["best_epoch"], final["epochs"]) == (1, 4)
+    names = ["epoch-0000.ckpt", "epoch-0002.ckpt", "epoch-0003.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (folder / "out" / "checkpoints").iterdir()) == names
+    return folder / "out"
+
+
+def interrupted(data_dir: Path, folder: Path) -> tuple[TrainingPipeline, Path]:
+    """The unsteady training, killed after its third epoch, and its work folder."""
+    pipeline = TrainingPipeline(settings(**UNSTEADY), data_dir, folder / "work")
+    with killed_at_call(7, torch, "save"):
+        pipeline.run(folder / "out")
+    (work,) = (folder / "work").iterdir()
+    return pipeline, work
+
+
+def its_last(work: Path, kept: Path) -> Path:
+    return work / "last.ckpt"
+
+
+def one_of_its_best(work: Path, kept: Path) -> Path:
+    (work / "last.ckpt").unlink()
+    return work / "epoch-0002.ckpt"
+
+
+def its_last_elsewhere(work: Path, kept: Path) -> Path:
+    return work.rename(work.parents[1] / "another place") / "last.ckpt"
+
+
+def the_best_one_alone(work: Path, kept: Path) -> Path:
+    alone = work.parents[1] / "mine.ckpt"
+    (work / "epoch-0000.ckpt").rename(alone)
+    shutil.rmtree(work)
+    return alone
+
+
+def the_end(work: Path, kept: Path) -> Path:
+    shutil.rmtree(work)
+    return kept / "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    "named", [its_last, one_of_its_best, its_last_elsewhere, the_best_one_alone, the_end]
+)
+def test_going_on_from_a_checkpoint_of_this_training_leaves_no_trace(
+    data_dir: Path,
+    unsteady: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    named: Callable[[Path, Path], Path],
+) -> None:
+    """Early stopping and a best epoch in another file go on, too; no byte tells of it."""
+    pipeline, work = interrupted(data_dir, tmp_path)
+    path = named(work, unsteady / "checkpoints")
+    capsys.readouterr()
+    pipeline.run(tmp_path / "out", resume_from=path, keep_checkpoints=True)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(path))]
+    assert said == [f"{path}: of this very training, which goes on as if undisturbed"]
+    assert every_digest(tmp_path / "out") == every_digest(unsteady)
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_early_stopping_is_remembered(data_dir: Path, unsteady: Path, tmp_path: Path) -> None:
+    pipeline, _ = interrupted(data_dir, tmp_path)
     pipeline.run(tmp_path / "out")
-    assert digests(tmp_path / "out") == digests(undisturbed[0])
+    assert digests(tmp_path / "out") == digests(unsteady)
+    assert not list((tmp_path / "work").iterdir())
 
 
-def test_early_stopping_is_remembered(
+@pytest.mark.parametrize("impostor", [False, True])
+def test_a_best_epoch_that_is_not_there_is_said(
+    data_dir: Path,
+    undisturbed: tuple[Path, TrainingResult],
+    tmp_path: Path,
+    impostor: bool,
+) -> None:
+    """Neither another epoch nor the file of another training takes its place."""
+    pipeline, work = interrupted(data_dir, tmp_path)
+    (work / "epoch-0000.ckpt").unlink()
+    if impostor:
+        shutil.copy(undisturbed[0] / "checkpoints" / "epoch-0000.ckpt", work)
+    with pytest.raises(HeimdallError, match=r"the best epoch so far is 1, and epoch-0000\.ckpt") as caught:
+        pipeline.run(tmp_path / "out", resume_from=work / "last.ckpt")
+    assert "\n" not in str(caught.value)
+    assert (work / "last.ckpt").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_checkpoint_of_another_environment_is_not_gone_on_from(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A rate this low improves by less than MIN_DELTA: the second epoch without progress is the last.
-    chosen = settings(lr=1e-9, early_stop_patience=2, epochs=9)
-    pipeline = TrainingPipeline(chosen, data_dir, tmp_path / "work")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(model, "save", lambda *_: (_ for _ in ()).throw(Killed))
+    """Such as one that was made with HEIMDALL_RECIPE=off: its epochs have other bits."""
+    pipeline = TrainingPipeline(settings(), data_dir, tmp_path / "work")
+    with monkeypatch.context() as patch, killed_at_call(1, model, "save"):
+        patch.setenv("ATEN_CPU_CAPABILITY", "default")
         pipeline.run(tmp_path / "out")
-    assert pipeline.run(tmp_path / "out").final_metrics["epochs"] == 3
+    (foreign,) = (tmp_path / "work").iterdir()
+    with killed_at_call(1, torch, "save") as saved:
+        pipeline.run(tmp_path / "out")
+    assert saved[0][1].name.endswith("epoch-0000.ckpt")  # from the start
+    assert foreign not in Path(saved[0][1].name).parents
+
+
+def test_checkpoints_of_another_training_are_never_taken(
+    data_dir: Path, undisturbed: tuple[Path, TrainingResult], tmp_path: Path
+) -> None:
+    """Wherever they lie: what is in them decides, not the folder's name."""
+    pipeline = TrainingPipeline(settings(seed=43), data_dir, tmp_path / "work")
+    with killed_at_call(1, torch, "save"):
+        pipeline.run(tmp_path / "out")
+    (work,) = (tmp_path / "work").iterdir()
+    shutil.copytree(undisturbed[0] / "checkpoints", work, dirs_exist_ok=True)
+    pipeline.run(tmp_path / "out")
+    TrainingPipeline(settings(seed=43), data_dir, tmp_path / "w").run(tmp_path / "clean")
+    assert digests(tmp_path / "out") == digests(tmp_path / "clean")
+
+
+MORE: dict[str, Any] = {"epochs": 4, "lr": 1e-4, "lr_scheduler": "constant"}
+
+
+@pytest.fixture(scope="module")
+def more(
+    data_dir: Path, undisturbed: tuple[Path, TrainingResult], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Outputs and checkpoints of a training that starts from the last checkpoint of another one."""
+    folder = tmp_path_factory.mktemp("more")
+    pipeline = TrainingPipeline(settings(**MORE), data_dir, folder / "work")
+    pipeline.run(
+        folder / "out", resume_from=undisturbed[0] / "checkpoints" / "last.ckpt", keep_checkpoints=True
+    )
+    return folder / "out"
 
 
 def test_resuming_with_more_epochs(
-    data_dir: Path, undisturbed: tuple[Path, TrainingResult], tmp_path: Path
+    data_dir: Path,
+    undisturbed: tuple[Path, TrainingResult],
+    more: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder, result = undisturbed
-    assert result.checkpoint_dir is not None
-    last = result.checkpoint_dir / "last.ckpt"
-    more = TrainingPipeline(settings(epochs=4, lr=1e-4, lr_scheduler="constant"), data_dir, tmp_path / "work")
-    resumed = more.run(tmp_path / "out", resume_from=last)
-    former = (folder / "plots" / "training.csv").read_text()
-    curve = (tmp_path / "out" / "plots" / "training.csv").read_text()
-    assert curve.startswith(former)
-    rows = pd.read_csv(tmp_path / "out" / "plots" / "training.csv")
+    """A new training, which names the file that it started from."""
+    last = undisturbed[0] / "checkpoints" / "last.ckpt"
+    assert (
+        (more / "plots" / "training.csv")
+        .read_text()
+        .startswith((undisturbed[0] / "plots" / "training.csv").read_text())
+    )
+    rows = pd.read_csv(more / "plots" / "training.csv")
     assert list(rows["epoch"]) == [1, 2, 3, 4]
     assert rows["learning_rate"].iloc[3] == 1e-4
-    assert resumed.final_metrics["best_epoch"] in (3, 4)
+    assert artifacts.read_json(more / "metrics" / "train.json")["best_epoch"] in (3, 4)
+    record = artifacts.read_json(more / "models" / "localizer.json")
+    assert record["resumed_from_sha256"] == artifacts.sha256_file(last)
 
     with pytest.raises(HeimdallError, match="3 epochs already"):
-        TrainingPipeline(settings(), data_dir, tmp_path / "w").run(tmp_path / "x", resume_from=last)
+        other = TrainingPipeline(settings(lr=1e-4), data_dir, tmp_path / "w")
+        other.run(tmp_path / "x", resume_from=last)
+    assert f"{last}: of another training (other lr); a new one starts from it" in capsys.readouterr().err
     other = TrainingPipeline(settings(epochs=9, backbone="femto"), data_dir, tmp_path / "w")
     with pytest.raises(HeimdallError, match="its backbone is atto, not femto"):
         other.run(tmp_path / "x", resume_from=last)
@@ -232,6 +405,33 @@ def test_resuming_with_more_epochs(
     torch.save({"other": 1}, tmp_path / "other.ckpt")
     with pytest.raises(HeimdallError, match="not a checkpoint of this training"):
         training.load_network(tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("call", [1, 3])
+def test_resumption_in_place_killed_while_it_keeps_its_checkpoints(
+    data_dir: Path, undisturbed: tuple[Path, TrainingResult], more: Path, tmp_path: Path, call: int
+) -> None:
+    """Outputs and kept checkpoints replace those that it started from, one file after the other."""
+    shutil.copytree(undisturbed[0], tmp_path / "out")
+    pipeline = TrainingPipeline(settings(**MORE), data_dir, tmp_path / "work")
+    last = tmp_path / "out" / "checkpoints" / "last.ckpt"
+    with killed_at_call(call, artifacts, "copy"):
+        pipeline.run(tmp_path / "out", resume_from=last, keep_checkpoints=True)
+    for path in last.parent.glob("*.ckpt"):
+        checkpoints.read(path)  # each is whole
+    pipeline.run(tmp_path / "out", resume_from=last, keep_checkpoints=True)
+    assert every_digest(tmp_path / "out") == every_digest(more)
+
+
+def test_resumption_that_was_killed_goes_on_from_its_own_checkpoint(
+    data_dir: Path, undisturbed: tuple[Path, TrainingResult], more: Path, tmp_path: Path
+) -> None:
+    pipeline = TrainingPipeline(settings(**MORE), data_dir, tmp_path / "work")
+    with killed_at_call(1, model, "save"):
+        pipeline.run(tmp_path / "out", resume_from=undisturbed[0] / "checkpoints" / "last.ckpt")
+    (work,) = (tmp_path / "work").iterdir()
+    pipeline.run(tmp_path / "out", resume_from=work / "last.ckpt", keep_checkpoints=True)
+    assert every_digest(tmp_path / "out") == every_digest(more)
 
 
 def test_hooks_get_the_finished_training(
@@ -315,38 +515,54 @@ def test_frame_scale_and_normalisation_come_from_the_training_split(
     assert network.scale_m == pytest.approx(np.sqrt(np.mean(np.concatenate([east, north]) ** 2)))
 
 
-def start_stage(folder: Path, data_dir: Path) -> subprocess.Popen[str]:
-    (folder / "params.yaml").write_text(yaml.safe_dump(values()))
-    (folder / "data").mkdir()
-    (folder / "data" / "features").symlink_to(data_dir)
-    environment = os.environ | {"HEIMDALL_TRACKING": "off"}
-    return restart_stage(folder, environment)
-
-
-def restart_stage(folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def start_stage(folder: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(STAGE)], cwd=folder, env=dict(environment), stderr=subprocess.PIPE, text=True
+        [sys.executable, str(STAGE), *options],
+        cwd=folder,
+        env=os.environ | {"HEIMDALL_TRACKING": "off"},
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
+def repository(folder: Path, data_dir: Path, **changes: Any) -> Path:  # noqa: ANN401
+    """A folder that the stage can run in."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "features").symlink_to(data_dir)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values(**changes)))
+    return folder
+
+
 def test_sigkill(data_dir: Path, tmp_path: Path) -> None:
-    """The real stage, killed after its first epoch and started again, against an undisturbed one."""
-    folders = [tmp_path / name for name in ("quiet", "killed")]
-    for folder in folders:
-        folder.mkdir()
-    quiet, killed = (start_stage(folder, data_dir) for folder in folders)
+    """The stage typed by hand, killed after an epoch, typed again as before or with the checkpoint's name.
+
+    Both end as what `dvc repro` runs with the same parameters.
+    """
+    quiet = start_stage(repository(tmp_path / "quiet", data_dir))
+    again, named = repository(tmp_path / "again", data_dir, epochs=9), tmp_path / "named"
+    typed = ("--epochs", "3", "--output_dir", "out")
+    killed = start_stage(again, *typed)
     assert killed.stderr is not None
     for line in killed.stderr:
-        if line.startswith("epoch 1/3"):
+        if line.startswith("epoch 2/3"):  # the first is saved when the second has begun
             break
+    killed.send_signal(signal.SIGSTOP)
+    second = TrainingPipeline(settings(), data_dir, again / ".heimdall" / "work" / "train")
+    with pytest.raises(HeimdallError, match="another process is doing the same work"):
+        second.run(tmp_path / "second")
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert not (folders[1] / "models").exists()
-    again = restart_stage(folders[1], os.environ | {"HEIMDALL_TRACKING": "off"})
-    for process in (quiet, again):
+    assert not (again / "out").exists()
+
+    shutil.copytree(again, named, symlinks=True)
+    (last,) = (named / ".heimdall" / "work" / "train").glob("*/last.ckpt")
+    resumption = ("--resume_training", "--checkpoint", str(last.relative_to(named)))
+    for process in (quiet, start_stage(again, *typed), start_stage(named, *typed, *resumption)):
         _, complaint = process.communicate(timeout=300)
         assert process.returncode == 0, complaint
-    assert digests(folders[0]) == digests(folders[1])
+    assert digests(again / "out") == digests(tmp_path / "quiet")
+    assert every_digest(named / "out") == every_digest(again / "out")
+    assert not last.exists()
 
 
 def test_a_change_of_any_module_that_trains_makes_another_model() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +60,32 @@ def write_bytes(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def copy(source: Path, target: Path) -> None:
+    """Copy a file to `target` whole or not at all; the two may be the same."""
+    with atomic(target) as partial:
+        shutil.copyfile(source, partial)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a work folder; the system lets them in when this one ends, however it ends.
+
+    Args:
+        folder: Created where it is missing; a file `lock` is made in it.
+
+    Raises:
+        HeimdallError: Another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not inherit it
+        except BlockingIOError:
+            cause = "another process is doing the same work"
+            raise HeimdallError(str(folder), cause, "Wait for its end, or stop it and start again") from None
+        yield
+
+
 def json_text(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """Canonical JSON: two spaces, keys in the order given, no NaN, a newline at the end.
 
@@ -97,6 +125,11 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of the file at `path` in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def has_its_name(path: Path) -> bool:
+    """Whether a file that is named by the first digits of its SHA-256 still holds what its name says."""
+    return sha256_file(path).startswith(path.stem)
 
 
 def fingerprint(value: Any) -> str:  # noqa: ANN401 - any JSON value

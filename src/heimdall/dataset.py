@@ -185,6 +185,8 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             path = self.config.data_dir / "shards" / shard
             if shard not in stored:
                 stored[shard] = sessions.unpack(path)
+                if not artifacts.has_its_name(path):
+                    raise HeimdallError(str(path), "damaged (its hash is not its name)", REBUILD)
             within = row - sum(len(session.websdr_id) for session in stored[shard][:session_row])
             session = stored[shard][session_row] if session_row < len(stored[shard]) else None
             if session is None or not (

@@ -25,6 +25,7 @@ MEASUREMENTS_FILE = "measurements.parquet"
 RECEIVERS_FILE = "receivers.parquet"
 IQ_FOLDER = "iq"
 SHARD_SUFFIX = ".parquet"
+RESTORE = "Restore it with `dvc checkout` or `dvc pull`"
 
 _TIME = pa.timestamp("us", tz="UTC")
 MEASUREMENTS_SCHEMA = pa.schema(
@@ -150,9 +151,12 @@ def read_shard(path: Path) -> dict[RecordingKey, Samples]:
         IQ samples, shape (n,), complex64, by (session_id, websdr_id).
 
     Raises:
-        HeimdallError: The file is missing or damaged.
+        HeimdallError: The file is missing or damaged, were it by a single bit: parquet would not notice, and
+            features of it would be found again by the shard's name when it is mended.
     """
     table = _read(path, SHARD_SCHEMA)
+    if not artifacts.has_its_name(path):
+        raise HeimdallError(str(path), "damaged (its hash is not its name)", RESTORE)
     recordings: dict[RecordingKey, Samples] = {}
     for session_id, websdr_id, i, q in zip(
         table["session_id"].to_pylist(), table["websdr_id"].to_pylist(), table["i"], table["q"], strict=True
@@ -251,8 +255,7 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     except FileNotFoundError:
         raise HeimdallError(str(path), "the file is missing", "Run `dvc repro` or `dvc pull`") from None
     except (pa.ArrowInvalid, OSError) as error:
-        cause = f"damaged ({' '.join(str(error).split())[:120]})"
-        raise HeimdallError(str(path), cause, "Restore it with `dvc checkout` or `dvc pull`") from None
+        raise HeimdallError(str(path), f"damaged ({' '.join(str(error).split())[:120]})", RESTORE) from None
     if table.schema.names != schema.names:
         cause = f"columns {', '.join(table.schema.names)} instead of {', '.join(schema.names)}"
         raise HeimdallError(str(path), cause, "Run `dvc repro`")

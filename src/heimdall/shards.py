@@ -112,7 +112,7 @@ class ShardStore:
         if not self._name.fullmatch(name):
             return None
         for path in (self._final / name, self._shards / name):
-            if path.is_file() and artifacts.sha256_file(path).startswith(name.removesuffix(self._suffix)):
+            if path.is_file() and artifacts.has_its_name(path):
                 return path
         return None
 

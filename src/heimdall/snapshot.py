@@ -255,7 +255,8 @@ class _Collector:
             good = [item for item in group if verdicts[item].reason is None]
             name = self._shards.add(shard_key(good), _pack(good, fetched)) if good else None
         if not any(item.etag and verdicts[item].reason in (iq.MISSING, CHANGED) for item in group):
-            artifacts.write_json(memory, [asdict(verdicts[item]) for item in group])
+            found = [asdict(verdicts[item]) for item in group]
+            artifacts.write_json(memory, {"verdicts": found, "sha256": artifacts.fingerprint(found)})
         return name, {item: verdicts[item] for item in group}
 
     def forget_others(self) -> None:
@@ -442,10 +443,13 @@ def _commit(
 
 
 def _read_former(root: Path) -> Former:
-    """What the present snapshot knows; nothing where there is none, or a damaged one."""
+    """What the present snapshot knows; nothing where there is none, or one that is not as it was written."""
     try:
         rows = recordings.read_measurements(root)
-    except HeimdallError:
+        written = artifacts.read_json(root / METRICS)["data_fingerprint"]
+        if recordings.data_fingerprint(rows, recordings.read_receivers(root)) != written:
+            return Former({}, {})
+    except (HeimdallError, KeyError, TypeError):
         return Former({}, {})
     verdicts: dict[tuple[str, str, int, float], Verdict] = {}
     groups: dict[str, list[Candidate]] = {}
@@ -471,10 +475,13 @@ def _read_former(root: Path) -> Former:
 
 
 def _read_verdicts(path: Path, group: Sequence[Candidate]) -> dict[Candidate, Verdict]:
-    """Remembered verdicts on a group, or nothing."""
+    """Remembered verdicts on a group, or nothing: what is damaged is found out again."""
     try:
-        return {item: Verdict(**v) for item, v in zip(group, artifacts.read_json(path), strict=True)}
-    except (HeimdallError, TypeError, ValueError):  # scratch: what cannot be read is made again
+        memory = artifacts.read_json(path)
+        if artifacts.fingerprint(memory["verdicts"]) != memory["sha256"]:
+            return {}
+        return {item: Verdict(**v) for item, v in zip(group, memory["verdicts"], strict=True)}
+    except (HeimdallError, KeyError, TypeError, ValueError):
         return {}
 
 

@@ -12,7 +12,9 @@ from heimdall.errors import HeimdallError
 
 FAILURE = 1
 INTERRUPTED = 130
-OUTPUTS = tuple(Path(name) for name in ("data", "models", "metrics", "plots"))
+WRITTEN = tuple(
+    Path(name) for name in ("data", "models", "metrics", "plots", ".heimdall/work", ".heimdall/runs")
+)
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -24,7 +26,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     """
     name = Path(sys.argv[0]).name
     try:
-        artifacts.remove_partial(*OUTPUTS)
+        artifacts.remove_partial(*WRITTEN)
         main()
     except HeimdallError as error:
         print(f"{name}: {error}", file=sys.stderr)

@@ -5,13 +5,15 @@ the recordings, their augmentation and dropout are drawn anew for each epoch, ne
 training goes on from its last checkpoint bit for bit, with any number of loader workers.
 
 Checkpoints lie in `<work_dir>/<fingerprint of all inputs>/` and are removed when the outputs are written.
+Of one that the user names the content decides, wherever it lies: one of the same inputs is gone on from as
+if nothing had happened; from one of others a new training starts, and its record says so.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import pickle
+import os
 import shutil
 import sys
 import warnings
@@ -23,20 +25,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-import lightning
 import numpy as np
 import pandas as pd
-import timm
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from heimdall import (
     artifacts,
+    checkpoints,
     dataset,
     determinism,
     errors,
@@ -45,15 +45,16 @@ from heimdall import (
     loss,
     model,
     params,
+    provenance,
     randomness,
     sessions,
 )
+from heimdall.checkpoints import LAST, OURS, AtomicCheckpointIO, MovableCheckpoints
 from heimdall.dataset import DatasetConfig, HeimdallDataset
 from heimdall.errors import HeimdallError
 from heimdall.loss import GaussianNLLLoss
 from heimdall.model import LocalizationNet
 from heimdall.params import Params
-from heimdall.provenance import provenance
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[str, Any]], str | None]
@@ -64,6 +65,7 @@ Exporter = Callable[[LocalizationNet, Path, dict[str, Any]], None]
 MODULES: tuple[ModuleType, ...] = (
     sys.modules[__name__],
     artifacts,
+    checkpoints,
     dataset,
     determinism,
     errors,
@@ -72,6 +74,7 @@ MODULES: tuple[ModuleType, ...] = (
     loss,
     model,
     params,
+    provenance,
     randomness,
     sessions,
 )
@@ -79,8 +82,7 @@ MODULES: tuple[ModuleType, ...] = (
 GRADIENT_CLIP_NORM = 10.0
 MIN_DELTA = 1e-4
 KEPT_CHECKPOINTS = 3
-LAST = "last.ckpt"
-OURS = "heimdall"  # our entry in a Lightning checkpoint
+RESUMED_FROM = "resumed_from_sha256"  # in the record: the checkpoint of another training
 
 
 @dataclass(frozen=True)
@@ -197,14 +199,14 @@ class LocalizationLightningModule(LightningModule):
     Args:
         network: The network.
         settings: Learning rate, schedule, weight decay and seed are used.
-        record: What identifies the making; it travels in the checkpoints.
+        inputs: All that decides the bytes; it travels in the checkpoints.
     """
 
-    def __init__(self, network: LocalizationNet, settings: Params, record: dict[str, Any]) -> None:
+    def __init__(self, network: LocalizationNet, settings: Params, inputs: dict[str, Any]) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
-        self.record = record
+        self.inputs = inputs
         self.loss = GaussianNLLLoss()
         self.history: list[Epoch] = []
         self.first_candidate = 0  # epochs before it belong to a checkpoint that was resumed from
@@ -306,8 +308,9 @@ class LocalizationLightningModule(LightningModule):
         checkpoint[OURS] = {
             "history": [asdict(row) for row in self.history],
             "first_candidate": self.first_candidate,
+            "best_epoch": best_epoch(self.history, self.first_candidate).epoch,
             "network": self.network.config,
-            "record": self.record,
+            "inputs": self.inputs,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -321,23 +324,6 @@ class LocalizationLightningModule(LightningModule):
             remedy = f"Lower lr, for example to {self.settings.lr / 10:g}; nothing was overwritten"
             raise HeimdallError("train", cause, remedy)
         return value
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or absent, and read without running code that they might hold."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
-    ) -> None:
-        """Write a checkpoint beside its place, then move it there."""
-        with artifacts.atomic(Path(path)) as partial:
-            torch.save(checkpoint, partial)
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: object = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Read tensors and plain values only, to the CPU, whatever is asked for."""
-        return read_checkpoint(Path(path))
 
 
 class EpochLines(Callback):
@@ -398,7 +384,9 @@ class TrainingPipeline:
 
         Args:
             output_dir: Where the outputs go, the repository's root for `dvc repro`.
-            resume_from: A kept Lightning checkpoint to go on from, with the parameters given now.
+            resume_from: A Lightning checkpoint to go on from. One of this very training (equal inputs) leaves
+                no trace in the outputs. From one of another training a new one starts, with the parameters
+                given now, and records the checkpoint's hash. A line on stderr says which of the two it is.
             keep_checkpoints: Move the checkpoints to `output_dir`/checkpoints instead of removing them.
             tracker: Called with parameters, epochs and final metrics when all is written.
             exporter: Called with the network, the ONNX file's path and the record when all is written.
@@ -408,8 +396,9 @@ class TrainingPipeline:
 
         Raises:
             HeimdallError: The device is not there, the data are missing or damaged, a split is empty, the
-                checkpoint does not fit, or the loss is not finite.
+                checkpoint does not fit, another process does this training, or the loss is not finite.
         """
+        determinism.warn(self.parameters.threads)
         device = choose_device(self.parameters)
         seed_everything(self.parameters.seed, workers=True, verbose=False)
         torch.set_num_threads(self.parameters.threads)
@@ -418,55 +407,64 @@ class TrainingPipeline:
         share = self.parameters.validation_split
         training = HeimdallDataset(config, "train", None, share)
         validation = HeimdallDataset(config, "val", None, share)
-        record = self._record(config, pd.concat([training.index, validation.index]), resume_from)
+        inputs = self._inputs(config, pd.concat([training.index, validation.index]), device)
+        if resume_from is not None:
+            inputs = _inputs_when_resumed(inputs, resume_from)
+        record = inputs["record"]
 
-        work = self.work_dir / _inputs_fingerprint(config, record)
-        state = _read_resumable(work)
-        if state is None:
+        work = self.work_dir / artifacts.fingerprint(inputs)
+        with artifacts.alone(work):
+            state = checkpoints.resumable(work, inputs)
+            if state is None and resume_from is not None:
+                state = _start_from(resume_from, work, inputs, self.parameters)
+            elif state is None:
+                checkpoints.clear(work)
+            network = self._network(training) if state is None else self._resumed(state)
+            module = LocalizationLightningModule(network, self.parameters, inputs)
+            self._fit(module, training, validation, device=device, work=work, state=state)
+
+            best = best_epoch(module.history, module.first_candidate)
+            network.load_state_dict(
+                checkpoints.weights(checkpoints.read(work / checkpoints.file_of(best.epoch)))
+            )
+            metrics = {
+                "data": record["data"],
+                "best_epoch": best.epoch,
+                "epochs": len(module.history),
+                "train_loss": best.train_loss,
+                "val_loss": best.val_loss,
+                "val_mae_m": best.val_mae_m,
+                "training_recordings": len(training),
+                "validation_recordings": len(validation),
+                "parameters": sum(value.numel() for value in network.parameters()),
+            }
+            weights = output_dir / "models" / "localizer.safetensors"
+            model.save(network, weights, weights.with_suffix(".json"), record)
+            artifacts.write_bytes(output_dir / "plots" / "training.csv", _csv(module.history).encode("utf-8"))
+            artifacts.write_json(output_dir / "metrics" / "train.json", metrics)
+
+            onnx_path = output_dir / "models" / "localizer.onnx" if exporter else None
+            if exporter and onnx_path:
+                exporter(network, onnx_path, record)
+            run_id = (
+                tracker(record["params"], [asdict(row) for row in module.history], metrics)
+                if tracker
+                else None
+            )
+            kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
+            checkpoints.clear(work)
             shutil.rmtree(work, ignore_errors=True)
-            if resume_from is not None:
-                state = _adopt(resume_from, work, self.parameters)
-        network = self._network(training) if resume_from is None or state is None else self._resumed(state)
-        module = LocalizationLightningModule(network, self.parameters, record)
-        self._fit(module, training, validation, device=device, work=work, state=state)
-
-        best = best_epoch(module.history, module.first_candidate)
-        network.load_state_dict(_weights(read_checkpoint(work / _epoch_file(best.epoch))))
-        metrics = {
-            "data": record["data"],
-            "best_epoch": best.epoch,
-            "epochs": len(module.history),
-            "train_loss": best.train_loss,
-            "val_loss": best.val_loss,
-            "val_mae_m": best.val_mae_m,
-            "training_recordings": len(training),
-            "validation_recordings": len(validation),
-            "parameters": sum(value.numel() for value in network.parameters()),
-        }
-        weights = output_dir / "models" / "localizer.safetensors"
-        model.save(network, weights, weights.with_suffix(".json"), record)
-        artifacts.write_bytes(output_dir / "plots" / "training.csv", _csv(module.history).encode("utf-8"))
-        artifacts.write_json(output_dir / "metrics" / "train.json", metrics)
-
-        onnx_path = output_dir / "models" / "localizer.onnx" if exporter else None
-        if exporter and onnx_path:
-            exporter(network, onnx_path, record)
-        run_id = (
-            tracker(record["params"], [asdict(row) for row in module.history], metrics) if tracker else None
-        )
-        kept = _keep(work, output_dir / "checkpoints") if keep_checkpoints else None
-        _discard(work)
         return TrainingResult(weights, onnx_path, run_id, metrics, kept)
 
-    def _record(self, config: DatasetConfig, index: pd.DataFrame, resume_from: Path | None) -> dict[str, Any]:
-        """What identifies the making of the model, by content alone; it stands in every file made of it."""
+    def _inputs(self, config: DatasetConfig, index: pd.DataFrame, device: str) -> dict[str, Any]:
+        """All that decides the bytes. `record` in it stands in every file that is made of the model."""
         chosen = asdict(self.parameters)
         # The number of loader workers changes no bit; what other stages read is not this stage's.
-        for name in ("num_workers", "snapshot", "features", "split", "evaluate", "export"):
+        for name in ("num_workers", "snapshot", "features", "split", "evaluate", "export", "verify"):
             del chosen[name]
         network = dataset.read_network(config)
         record = {
-            "data": provenance(index["simulated"]),
+            "data": provenance.provenance(index["simulated"]),
             "data_fingerprint": network.data_fingerprint,
             "params": chosen | {"features": network.features, "split": network.split},
             "validation_split": self.parameters.validation_split,
@@ -474,9 +472,17 @@ class TrainingPipeline:
         }
         if self.parameters.model.pretrained:
             record["pretrained_sha256"] = model.pretrained_sha256(self.parameters.backbone)
-        if resume_from is not None:
-            record["resumed_from_sha256"] = checkpoint_sha256(resume_from)
-        return record
+        return {
+            "record": record,
+            "index": artifacts.sha256_file(config.index_file),  # it names its shards by their content
+            "network": artifacts.sha256_file(config.network_file),
+            "versions": determinism.installed_versions(),
+            "device": torch.cuda.get_device_name() if device == "cuda" else device,
+            "environment": {
+                setting.name: os.environ.get(setting.name)
+                for setting in determinism.settings(self.parameters.threads)
+            },
+        }
 
     def _network(self, training: HeimdallDataset) -> LocalizationNet:
         """A new network, with frame, scale and normalisation of the training recordings."""
@@ -520,14 +526,14 @@ class TrainingPipeline:
             patience=chosen.early_stop_patience,
             check_on_train_epoch_end=True,
         )
-        done = len(state[OURS]["history"]) if state is not None else 0
+        done = checkpoints.epochs_done(state) if state is not None else 0
         if state is not None:
             waited = state["callbacks"].get(stopping.state_key, {}).get("wait_count", 0)
             if done >= chosen.epochs or waited >= chosen.early_stop_patience:
                 module.on_load_checkpoint(dict(state))
                 return
             print(f"going on after epoch {done}", file=sys.stderr, flush=True)
-        checkpoints = ModelCheckpoint(
+        keeping = MovableCheckpoints(
             dirpath=work,
             filename="epoch-{epoch:04d}",
             auto_insert_metric_name=False,
@@ -559,7 +565,7 @@ class TrainingPipeline:
                 precision=chosen.precision,
                 max_epochs=chosen.epochs,
                 deterministic=True,
-                callbacks=[stopping, checkpoints, LearningRateMonitor("epoch"), EpochLines()],
+                callbacks=[stopping, keeping, LearningRateMonitor("epoch"), EpochLines()],
                 plugins=[AtomicCheckpointIO()],
                 logger=DummyLogger(),
                 default_root_dir=work,
@@ -612,30 +618,6 @@ def best_epoch(history: Sequence[Epoch], first_candidate: int) -> Epoch:
     return min(history[first_candidate:], key=lambda row: row.val_loss)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a Lightning checkpoint of a training, tensors and plain values only.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The checkpoint on the CPU.
-
-    Raises:
-        HeimdallError: The file is missing, damaged, or of something else.
-    """
-    remedy = "Name a .ckpt file that a training kept"
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise HeimdallError(str(path), "the file is missing", remedy) from None
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError):
-        raise HeimdallError(str(path), "the checkpoint cannot be read", remedy) from None
-    if not isinstance(state, dict) or OURS not in state:
-        raise HeimdallError(str(path), "not a checkpoint of this training", remedy)
-    return state
-
-
 def load_network(path: Path) -> tuple[LocalizationNet, dict[str, Any]]:
     """The network in a released weights file or in a Lightning checkpoint.
 
@@ -650,84 +632,57 @@ def load_network(path: Path) -> tuple[LocalizationNet, dict[str, Any]]:
     """
     if path.suffix == ".safetensors":
         return model.load(path, path.with_suffix(".json"))
-    state = read_checkpoint(path)
+    state = checkpoints.read(path)
     network = model.from_config(state[OURS]["network"])
-    network.load_state_dict(_weights(state))
-    return network.eval(), state[OURS]["record"]
+    network.load_state_dict(checkpoints.weights(state))
+    return network.eval(), state[OURS]["inputs"]["record"]
 
 
-def checkpoint_sha256(path: Path) -> str:
-    """SHA-256 of a checkpoint that the user named.
+def _inputs_when_resumed(inputs: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The inputs of a training that goes on from a checkpoint which the user named; a line says how.
 
-    Raises:
-        HeimdallError: There is no such file.
+    Of this very training: the checkpoint's own, which may tell what that training had started from. Of
+    another one: those given now, and the checkpoint's hash.
     """
-    if not path.is_file():
-        raise HeimdallError(str(path), "the file is missing", "Name a .ckpt file that a training kept")
-    return artifacts.sha256_file(path)
+    theirs: dict[str, Any] = checkpoints.read(path)[OURS]["inputs"]
+    record = {name: value for name, value in theirs["record"].items() if name != RESUMED_FROM}
+    if checkpoints.same(theirs | {"record": record}, inputs):
+        print(f"{path}: of this very training, which goes on as if undisturbed", file=sys.stderr)
+        return theirs
+    given, former = inputs["record"]["params"], record["params"]
+    changed = [name for name in given if given[name] != former.get(name)] or ["data, code or machine"]
+    why = f"of another training (other {', '.join(changed)})"
+    print(f"{path}: {why}; a new one starts from it and records its hash", file=sys.stderr)
+    return inputs | {"record": inputs["record"] | {RESUMED_FROM: artifacts.sha256_file(path)}}
 
 
-def _inputs_fingerprint(config: DatasetConfig, record: Mapping[str, Any]) -> str:
-    """Names the folder of the checkpoints: two trainings share one only if they would give the same bytes."""
-    inputs = {
-        "record": record,
-        "index": artifacts.sha256_file(config.index_file),  # it names its shards by their content
-        "network": artifacts.sha256_file(config.network_file),
-        "versions": [torch.__version__, lightning.__version__, timm.__version__, np.__version__],
-    }
-    return artifacts.fingerprint(inputs)
+def _start_from(path: Path, work: Path, inputs: Mapping[str, Any], given: Params) -> dict[str, Any]:
+    """Make the checkpoint that the user named the last one in the work folder.
 
-
-def _epoch_file(epoch: int) -> str:
-    """Name of an epoch's checkpoint; `epoch` counts from 1, Lightning's from 0."""
-    return f"epoch-{epoch - 1:04d}.ckpt"
-
-
-def _read_resumable(work: Path) -> dict[str, Any] | None:
-    """The last checkpoint of an interrupted training, if it and the best one so far are there and whole."""
-    try:
-        state = read_checkpoint(work / LAST)
-        history = [Epoch(**row) for row in state[OURS]["history"]]
-        read_checkpoint(work / _epoch_file(best_epoch(history, state[OURS]["first_candidate"]).epoch))
-    except HeimdallError:
-        return None
-    return state
-
-
-def _adopt(resume_from: Path, work: Path, parameters: Params) -> dict[str, Any]:
-    """Make a kept checkpoint the last one of this training.
-
-    The optimizer's state goes on; learning rate, weight decay and patience are those given now.
+    From one of another training the optimizer's state goes on; learning rate, weight decay and patience are
+    those given now.
     """
-    state = read_checkpoint(resume_from)
-    ours, done = state[OURS], len(state[OURS]["history"])
-    if ours["network"]["backbone_size"] != parameters.backbone:
-        cause = f"its backbone is {ours['network']['backbone_size']}, not {parameters.backbone}"
-        raise HeimdallError(str(resume_from), cause, "Set backbone to the checkpoint's")
-    if done >= parameters.epochs:
-        raise HeimdallError(
-            str(resume_from), f"it has {done} epochs already", f"Ask for more: --epochs {done + 1}"
-        )
-    ours["first_candidate"] = done - 1
+    state = checkpoints.read(path)
+    if checkpoints.same(state[OURS]["inputs"], inputs):
+        checkpoints.bring(state, path, work)
+        return state
+    ours, done = state[OURS], checkpoints.epochs_done(state)
+    if ours["network"]["backbone_size"] != given.backbone:
+        cause = f"its backbone is {ours['network']['backbone_size']}, not {given.backbone}"
+        raise HeimdallError(str(path), cause, "Set backbone to the checkpoint's")
+    if done >= given.epochs:
+        cause = f"it has {done} epochs already"
+        raise HeimdallError(str(path), cause, f"Ask for more: --epochs {done + 1}")
+    ours |= {"first_candidate": done - 1, "best_epoch": done, "inputs": dict(inputs)}
     state["callbacks"] = {}
     for scheduler in state["lr_schedulers"]:
-        scheduler["base_lrs"] = [parameters.lr] * len(scheduler["base_lrs"])
+        scheduler["base_lrs"] = [given.lr] * len(scheduler["base_lrs"])
     for group in state["optimizer_states"][0]["param_groups"]:
-        group["initial_lr"], group["lr"] = parameters.lr, parameters.lr * _rate_factor(parameters, done)
-        group["weight_decay"] = parameters.weight_decay if group["weight_decay"] else 0.0
-    for name in (_epoch_file(done), LAST):
+        group["initial_lr"], group["lr"] = given.lr, given.lr * _rate_factor(given, done)
+        group["weight_decay"] = given.weight_decay if group["weight_decay"] else 0.0
+    for name in (checkpoints.file_of(done), LAST):
         AtomicCheckpointIO().save_checkpoint(state, work / name)
     return state
-
-
-def _weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The network's part of a Lightning checkpoint."""
-    prefix = "network."
-    return {
-        name.removeprefix(prefix): value
-        for name, value in state["state_dict"].items()
-        if name.startswith(prefix)
-    }
 
 
 def _rate_factor(parameters: Params, epoch: int) -> float:
@@ -750,19 +705,6 @@ def _csv(history: Sequence[Epoch]) -> str:
     lines = [",".join(column.name for column in fields(Epoch))]
     lines += [",".join(repr(value) for value in asdict(row).values()) for row in history]
     return "\n".join(lines) + "\n"
-
-
-def _discard(work: Path) -> None:
-    """Remove the checkpoints, the last one first: without it nothing goes on from what a kill leaves here."""
-    (work / LAST).unlink(missing_ok=True)
-    shutil.rmtree(work, ignore_errors=True)
-
-
-def _keep(work: Path, kept: Path) -> Path:
-    """Copy the checkpoints to where the user finds them."""
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(work, kept)
-    return kept
 
 
 @contextmanager
