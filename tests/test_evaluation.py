@@ -53,6 +53,16 @@ def test_metrics_name_data_split_targets_and_every_predictor(found: Evaluation) 
     artifacts.json_text(metrics)  # refuses NaN
 
 
+def test_figures_are_not_rounded(found: Evaluation) -> None:
+    chosen = found.cases.query("split == 'test' and predictor == @LOCALIZER")
+    mae_m = float(np.mean(chosen["error_m"].to_numpy()))
+    assert mae_m != round(mae_m, 6)
+    assert found.metrics["test"][LOCALIZER]["mae_m"] == mae_m
+    part = found.slices.query("split == 'test' and predictor == @LOCALIZER and slice == 'modulation'")
+    in_parts_m = np.average(part["mae_m"], weights=part["n"])
+    assert in_parts_m == pytest.approx(mae_m, rel=1e-14)
+
+
 def test_evaluation_repeats(model: LocalizationNet, data: DatasetConfig, found: Evaluation) -> None:
     again = evaluation.evaluate(model, data, VALIDATION_SPLIT, PARAMS)
     assert artifacts.json_text(again.metrics) == artifacts.json_text(found.metrics)
@@ -87,7 +97,7 @@ def test_baseline_is_the_training_splits_mean(data: DatasetConfig, found: Evalua
 def test_difference_from_the_baseline_is_that_of_the_means(found: Evaluation) -> None:
     test = found.metrics["test"]
     difference = test[LOCALIZER]["mae_m"] - test[MEAN_POSITION]["mae_m"]
-    assert test[LOCALIZER]["mae_minus_mean_position_m"] == pytest.approx(difference, abs=1e-5)
+    assert test[LOCALIZER]["mae_minus_mean_position_m"] == pytest.approx(difference, abs=1e-9)
     assert "mae_minus_mean_position_m" in test[LOCALIZER_SESSION]
     assert "mae_minus_mean_position_m" not in test[MEAN_POSITION]
 

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 from heimdall import artifacts, evaluation, export, params
@@ -129,7 +130,7 @@ def test_other_network_fails_the_gate(model: LocalizationNet, reference: export.
 def test_cost_of_int8_is_measured_against_the_truth(
     exported: export.Exported, reference: export.Reference
 ) -> None:
-    localizer = OnnxLocalizer(exported.int8, "int8")
+    localizer = OnnxLocalizer(exported.int8, "int8", portable=True)
     one_by_one = localizer.estimate(reference.features, batch_size=1)
     shift = export.compare(reference.estimates, one_by_one, PARAMS.export)
     assert exported.int8_shift_m.max() == shift.max_distance_m
@@ -137,17 +138,54 @@ def test_cost_of_int8_is_measured_against_the_truth(
     assert 0 < abs(exported.int8_mae_change_m) <= bound_m
 
 
-def test_report_keeps_no_digit_that_another_cpu_would_change(exported: export.Exported) -> None:
-    parity = export.Parity(n=200, max_distance_m=0.0131, max_sigma_share=2.3e-7, share=0.995)
+def domains(localizer: OnnxLocalizer, content: bytes, file: Path) -> set[str]:
+    """Where the operators come from that ONNX Runtime really runs."""
+    options = localizer._session.get_session_options()
+    options.optimized_model_filepath = str(file)
+    ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return {node.domain for node in onnx.load_model(file).graph.node}
+
+
+@pytest.mark.parametrize("variant", ["float32", "int8"])
+def test_portable_way_has_no_layout_as_wide_as_the_cpus_vectors(
+    exported: export.Exported, variant: str, tmp_path: Path
+) -> None:
+    content = getattr(exported, variant)
+    found = {
+        portable: domains(OnnxLocalizer(content, variant, portable=portable), content, tmp_path / "x.onnx")
+        for portable in (True, False)
+    }
+    assert "com.microsoft.nchwc" in found[False]
+    assert "com.microsoft.nchwc" not in found[True]
+
+
+def test_figures_are_of_the_portable_way_and_both_ways_must_pass_the_gate(
+    model: LocalizationNet, exported: export.Exported, reference: export.Reference
+) -> None:
+    portable, fast = (
+        OnnxLocalizer(exported.float32, "float32", portable=portable).estimate(reference.features, 8)
+        for portable in (True, False)
+    )
+    assert export.compare(reference.estimates, portable, PARAMS.export) == exported.parity
+    distance_m = [
+        export.compare(reference.estimates, answer, PARAMS.export).max_distance_m
+        for answer in (portable, fast)
+    ]
+    assert distance_m[0] != distance_m[1]
+    between = dataclasses.replace(PARAMS.export, parity_tolerance_m=sum(distance_m) / 2)
+    with pytest.raises(HeimdallError, match="agrees with PyTorch"):
+        export.export(model, RECORD, reference, between)
+
+
+def test_report_holds_every_digit_that_was_measured(exported: export.Exported) -> None:
+    parity = export.Parity(n=200, max_distance_m=0.013123456789, max_sigma_share=2.3456e-7, share=0.995)
     made = dataclasses.replace(
-        exported, parity=parity, int8_shift_m=np.array([90.0, 127.0, 1000.0]), int8_mae_change_m=-0.04
+        exported, parity=parity, int8_shift_m=np.array([90.0, 127.125, 1000.0]), int8_mae_change_m=-0.0412
     )
     figures = export.report(made, "simulated", PARAMS.export)
-    assert figures["parity"]["max_distance_below_m"] == 0.1
-    assert figures["parity"]["max_sigma_share_below"] == 1e-6
-    assert figures["parity"]["share"] == 0.99
-    assert figures["int8"]["median_shift_m"] == 100
-    assert figures["int8"]["mae_change_m"] == -0.04
+    assert figures["parity"] == dataclasses.asdict(parity) | {"tolerance_m": 0.1, "tolerance_sigma": 0.01}
+    assert figures["int8"]["median_shift_m"] == 127.125
+    assert figures["int8"]["mae_change_m"] == -0.0412
     assert figures["float32"]["size_mb"] == round(len(exported.float32) / 1e6, 3)
     assert figures["float32"]["below_100_mb"] is True
 

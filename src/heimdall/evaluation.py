@@ -36,7 +36,6 @@ SPLITS: tuple[Split, ...] = ("val", "test")
 
 _BATCH_SIZE = 64  # fixed: kernels are chosen by shape, so it is part of the result
 _SNR_EDGES_DB = (10.0, 30.0)
-_DECIMALS = 6  # a micrometre: what lies below is the last bit of somebody's sine
 _ERROR_COLUMNS = ("east_m", "north_m", "sigma_east_m", "sigma_north_m")
 
 
@@ -178,7 +177,7 @@ def slice_figures(cases: pd.DataFrame, params: EvaluateParams) -> pd.DataFrame:
             for column in ("receivers_heard", "snr", "modulation", "region"):
                 for value, part in sorted(chosen.groupby(column), key=lambda group: _reading_order(group[0])):
                     key = {"split": split, "predictor": predictor, "slice": column, "value": value}
-                    rows.append(key | _rounded(summary(errors_of(part), _weights(part, params))))
+                    rows.append(key | summary(errors_of(part), _weights(part, params)))
     return pd.DataFrame(rows)
 
 
@@ -248,7 +247,7 @@ def _figures(cases: pd.DataFrame, predictor: str, params: EvaluateParams) -> dic
         baseline = cases[cases["predictor"] == BASELINE_OF[predictor]]
         difference = mae_difference(errors_of(own), errors_of(baseline), weights, "mae_minus_mean_position_m")
         figures |= difference
-    return _rounded(figures)
+    return figures
 
 
 def _weights(cases: pd.DataFrame, params: EvaluateParams) -> npt.NDArray[np.int64] | None:
@@ -256,12 +255,6 @@ def _weights(cases: pd.DataFrame, params: EvaluateParams) -> npt.NDArray[np.int6
     if cases["cluster"].nunique() < 2:
         return None
     return cluster_weights(cases["cluster"].tolist(), params.bootstrap_resamples, params.seed)
-
-
-def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: round(value, _DECIMALS) if isinstance(value, float) else value for key, value in figures.items()
-    }
 
 
 def _reading_order(label: object) -> tuple[int, str]:

@@ -22,15 +22,16 @@ from heimdall.metrics import ACCURACY_WITHIN_M, coverage
 _SPLIT = "test"
 _GRID_M = np.round(10 ** np.linspace(1, 6, 101), 3)  # 10 m to 1000 km, 20 steps a decade
 _NOMINAL = np.round(np.linspace(0.05, 0.95, 19), 2)
-_DECIMALS = {
-    "latitude_deg": 7,  # a centimetre
-    "longitude_deg": 7,
-    "estimated_latitude_deg": 7,
-    "estimated_longitude_deg": 7,
-    "sigma_east_m": 3,
-    "sigma_north_m": 3,
-    "error_m": 3,
-}
+_MAP_COLUMNS = [
+    "session_id",
+    "latitude_deg",
+    "longitude_deg",
+    "estimated_latitude_deg",
+    "estimated_longitude_deg",
+    "sigma_east_m",
+    "sigma_north_m",
+    "error_m",
+]
 
 # Colours that stay apart for colour-blind readers and in grey (Okabe and Ito, 2008).
 _STYLE: dict[str, dict[str, Any]] = {
@@ -52,7 +53,7 @@ def error_cdf(cases: pd.DataFrame) -> pd.DataFrame:
     table = {"error_m": _GRID_M}
     for predictor in PREDICTORS:
         error_m = np.sort(_chosen(cases, predictor)["error_m"].to_numpy())
-        table[predictor] = np.round(np.searchsorted(error_m, _GRID_M, side="right") / len(error_m), 6)
+        table[predictor] = np.searchsorted(error_m, _GRID_M, side="right") / len(error_m)
     return pd.DataFrame(table)
 
 
@@ -68,7 +69,7 @@ def reliability(cases: pd.DataFrame) -> pd.DataFrame:
     table = {"nominal": _NOMINAL, "ideal": _NOMINAL}
     for predictor in PREDICTORS:
         errors = errors_of(_chosen(cases, predictor))
-        table[predictor] = np.round([coverage(errors, nominal) for nominal in _NOMINAL], 6)
+        table[predictor] = np.array([coverage(errors, nominal) for nominal in _NOMINAL])
     return pd.DataFrame(table)
 
 
@@ -81,7 +82,7 @@ def estimate_map(cases: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a session: `session_id`, true and `estimated_` degrees, sigmas and `error_m`.
     """
-    return _chosen(cases, LOCALIZER_SESSION)[["session_id", *_DECIMALS]].round(_DECIMALS)
+    return _chosen(cases, LOCALIZER_SESSION)[_MAP_COLUMNS]
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
