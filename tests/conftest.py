@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from heimdall import database as db
-from heimdall.endpoints import DVC_BUCKET, MODELS_BUCKET, RAW_BUCKET, Endpoints, resolve
+from heimdall.endpoints import DVC_BUCKET, MODELS_BUCKET, RAW_BUCKET, Endpoints, as_environment, resolve
 from heimdall.objectstore import ObjectStore
 from heimdall.services.state import PORT_BASE_VARIABLE, Ports
 
@@ -31,6 +31,10 @@ SERVICE_VARIABLES = (
     "AWS_DEFAULT_REGION",
     "AWS_PROFILE",
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=1, metavar="N", help="kills of each stage in test_kills.py")
 
 
 def free_port_base() -> int:
@@ -108,13 +112,6 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
             for name in SERVICE_VARIABLES:
                 patch.delenv(name, raising=False)
             endpoints = resolve(root)
-        configured = {
-            "HEIMDALL_DATABASE_URL": endpoints.database_url,
-            "HEIMDALL_S3_ENDPOINT_URL": endpoints.s3_endpoint_url,
-            "AWS_ACCESS_KEY_ID": endpoints.s3_access_key,
-            "AWS_SECRET_ACCESS_KEY": endpoints.s3_secret_key,
-            "AWS_DEFAULT_REGION": endpoints.s3_region,
-        }
         # Databases by the dozen, none of which must outlive a power cut.
         connection = db.connect(endpoints)
         connection.autocommit = True
@@ -122,7 +119,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
             cursor.execute("ALTER SYSTEM SET fsync = off")
             cursor.execute("SELECT pg_reload_conf()")
         connection.close()
-        yield Services(root, endpoints, clean_environment() | configured)
+        yield Services(root, endpoints, clean_environment() | as_environment(endpoints))
     finally:
         stopped = heimdall(root, "services", "down", "--delete", env=env)
         assert stopped.returncode == 0, stopped.stderr

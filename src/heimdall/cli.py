@@ -5,6 +5,7 @@ Commands are imported when they are called, so that `heimdall --help` does not w
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ import click
 
 from heimdall import determinism
 from heimdall.errors import HeimdallError
+
+# No bug of ours: a folder without permission, a read-only one, a full disk.
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,11 @@ class Entry:
 ENTRIES = {
     "demo": Entry("The simulated demo world: rows and recordings from a seed.", computes=True),
     "ingest": Entry("Real recordings into the database and the bucket.", computes=True),
+    "lineage": Entry("From a model file to the rows that made it; is anything changed?", computes=False),
+    "machine": Entry("CPU, instruction sets and versions here, beside the recorded ones.", computes=False),
     "predict": Entry("Locate transmitters from recordings with the exported model.", computes=True),
     "services": Entry("PostgreSQL and S3 on this machine: up, down, status.", computes=False),
+    "verify": Entry("Rebuild a revision and compare every output with its dvc.lock.", computes=False),
 }
 
 
@@ -77,6 +84,12 @@ def main() -> None:
         code = heimdall.main(standalone_mode=False)
     except HeimdallError as error:
         click.echo(f"heimdall: {' '.join(str(error).split())}", err=True)
+        code = 1
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        remedy = "Make room, or run where you may write"
+        click.echo(f"heimdall: {error.filename}: {error.strerror}. {remedy}", err=True)
         code = 1
     except click.ClickException as error:
         error.show()

@@ -104,6 +104,17 @@ def resolve(root: Path = Path()) -> Endpoints:
     )
 
 
+def as_environment(found: Endpoints) -> dict[str, str]:
+    """The variables by which another process finds the same services. They hold the credentials."""
+    return {
+        DATABASE_VARIABLE: found.database_url,
+        S3_VARIABLE: found.s3_endpoint_url,
+        "AWS_ACCESS_KEY_ID": found.s3_access_key,
+        "AWS_SECRET_ACCESS_KEY": found.s3_secret_key,
+        "AWS_DEFAULT_REGION": found.s3_region,
+    }
+
+
 def _repository(root: Path) -> Path:
     """The repository that `root` belongs to: DVC runs experiments below `.dvc/tmp/exps/`."""
     path = root.resolve()

@@ -105,6 +105,13 @@ class ExportParams:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class VerifyParams:
+    """How far a rebuilt array may be from the recorded one where the bits are not promised."""
+
+    tolerance: Fraction
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Params:
     """All of params.yaml. The training parameters stand at top level, under the specification's names."""
 
@@ -130,6 +137,7 @@ class Params:
     model: ModelParams
     evaluate: EvaluateParams
     export: ExportParams
+    verify: VerifyParams
 
 
 def load(path: Path = PARAMS_FILE) -> Params:

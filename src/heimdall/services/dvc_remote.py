@@ -39,9 +39,9 @@ def _replace(root: Path, wanted: dict[str, str]) -> None:
     """Set the managed options of the remote to `wanted`; other settings stay."""
     if not (root / ".dvc").is_dir():
         return
-    committed = _parse(root / ".dvc" / "config")
+    committed = read(root / ".dvc" / "config")
     file = root / ".dvc" / "config.local"
-    local = _parse(file)
+    local = read(file)
     for option in MANAGED:
         if local.has_section(SECTION):
             local.remove_option(SECTION, option)
@@ -58,7 +58,12 @@ def _replace(root: Path, wanted: dict[str, str]) -> None:
         state.write_secret(file, text.getvalue())
 
 
-def _parse(file: Path) -> configparser.RawConfigParser:
+def read(file: Path) -> configparser.RawConfigParser:
+    """A configuration of DVC; empty where the file is missing.
+
+    Raises:
+        HeimdallError: It is damaged.
+    """
     parser = configparser.RawConfigParser()
     try:
         parser.read(file, encoding="utf-8")
