@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,6 +23,13 @@ REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SESSIONS, SEED = 24, 5
 TINY = {"epochs": 2, "warmup_epochs": 1, "evaluate": {"bootstrap_resamples": 50, "seed": 42}}
+STAGES: dict[str, Any] = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def outputs(stage: str) -> list[str]:
+    """Paths of everything that a stage writes."""
+    listed = [item for kind in ("outs", "metrics", "plots") for item in STAGES[stage].get(kind, [])]
+    return [path for item in listed for path in item]
 
 
 @dataclass(frozen=True)
@@ -71,13 +79,29 @@ class Project:
         shutil.copytree(self.root, target, symlinks=True)
         return replace(self, root=target)
 
-    def hashes(self) -> dict[str, str]:
-        """SHA-256 of every output of the pipeline, by path."""
-        paths = [
-            path
-            for folder in ("data", "models", "metrics", "plots")
-            for path in (self.root / folder).rglob("*")
-        ]
+    def before(self, stage: str, target: Path) -> Project:
+        """A clone in which the earlier stages are done, and this one and the later ones never ran.
+
+        Their outputs and lock entries are not there, and no cache holds them: DVC can only compute them.
+        """
+        clone = self.clone(target)
+        names = list(STAGES)
+        earlier, later = names[: names.index(stage)], names[names.index(stage) :]
+        if earlier:
+            clone.run("dvc", "pull", *earlier)
+        for output in [path for name in later for path in outputs(name)]:
+            (clone.root / output).unlink(missing_ok=True)
+        lock_file = clone.root / "dvc.lock"
+        lock = yaml.safe_load(lock_file.read_text(encoding="utf-8"))
+        lock["stages"] = {name: lock["stages"][name] for name in earlier}
+        lock_file.write_text(yaml.safe_dump(lock, sort_keys=False), encoding="utf-8")
+        return clone
+
+    def hashes(self, *stages: str) -> dict[str, str]:
+        """SHA-256 of every file in the outputs of these stages (of the whole pipeline's folders), by path."""
+        named = [path for stage in stages for path in outputs(stage)]
+        tops = [self.root / name for name in named or ("data", "models", "metrics", "plots")]
+        paths = [path for top in tops for path in (top, *top.rglob("*"))]
         return {
             str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(paths)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
-REPOSITORY = Path(__file__).parents[2]
-STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+from tests.pipeline.conftest import REPOSITORY, STAGES
+
 IMPORTED = """
 import json, runpy, sys
 from pathlib import Path
