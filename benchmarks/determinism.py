@@ -190,7 +190,7 @@ class Worker:
     def _line(self) -> str:
         line = self.answers.readline().strip()
         if not line:
-            raise SystemExit("determinism: a worker ended early; its message stands above")
+            raise SystemExit(f"determinism: a worker ended early, with exit code {self.process.wait()}")
         return line
 
 
