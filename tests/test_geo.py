@@ -45,3 +45,64 @@ def test_enu_agrees_with_the_geodesic_and_sees_the_curvature() -> None:
 def test_an_origin_off_the_earth_is_refused(origin: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="no origin"):
         geo.LocalFrame(*origin)
+
+
+PLANE = geo.TangentPlane(44.97, 8.16, 260.0)
+
+
+def around_the_plane() -> tuple[np.ndarray, np.ndarray]:
+    """Positions in degrees up to 200 km from the plane's origin."""
+    latitude, longitude = np.meshgrid(np.linspace(43.7, 46.2, 7), np.linspace(6.4, 9.9, 7))
+    return latitude, longitude
+
+
+def test_the_tangent_plane_holds_exact_components() -> None:
+    latitude, longitude = around_the_plane()
+    east, north = PLANE.to_local(latitude, longitude)
+    exact = [
+        geo.enu_m(a, b, PLANE.altitude_m, PLANE.latitude_deg, PLANE.longitude_deg)[:2]
+        for a, b in zip(latitude.ravel(), longitude.ravel(), strict=True)
+    ]
+    assert east.shape == latitude.shape
+    np.testing.assert_allclose(np.stack([east.ravel(), north.ravel()], axis=1), exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("altitude_m", [0.0, 260.0, 4000.0])
+@pytest.mark.parametrize("origin", [(44.97, 8.16), (-33.9, 18.4), (69.6, -178.9)])
+def test_the_tangent_plane_comes_back_within_a_millimetre(
+    origin: tuple[float, float], altitude_m: float
+) -> None:
+    plane = geo.TangentPlane(*origin, altitude_m)
+    east, north = np.meshgrid(np.linspace(-141e3, 141e3, 7), np.linspace(-141e3, 141e3, 7))
+    latitude, longitude = plane.to_degrees(east, north)
+    back = plane.to_local(latitude, longitude)
+    np.testing.assert_allclose(back, (east, north), rtol=0, atol=1e-3)
+    up = [
+        geo.enu_m(a, b, altitude_m, *origin)
+        for a, b in zip(latitude.ravel().tolist(), longitude.ravel().tolist(), strict=True)
+    ]
+    np.testing.assert_allclose(np.array(up)[:, 0], east.ravel(), rtol=0, atol=1e-3)
+
+
+def test_height_over_the_tangent_plane_is_the_ellipsoids() -> None:
+    for azimuth in np.linspace(0, 2 * np.pi, 9):
+        east, north = 100e3 * np.sin(azimuth), 100e3 * np.cos(azimuth)
+        latitude, longitude = PLANE.to_degrees(east, north)
+        exact = geo.enu_m(
+            float(latitude), float(longitude), PLANE.altitude_m, PLANE.latitude_deg, PLANE.longitude_deg
+        )
+        assert float(PLANE.up_m(east, north)) == pytest.approx(exact[2], abs=0.06)  # it falls by 784 m
+
+
+def test_radii_of_curvature_are_those_of_the_degree() -> None:
+    frame = geo.LocalFrame(PLANE.latitude_deg, PLANE.longitude_deg)
+    degree_north_m, degree_east_m = frame.metres_per_degree
+    degree = np.pi / 180
+    assert PLANE.north_radius_m * degree == pytest.approx(degree_north_m, rel=1e-12)
+    cos_latitude = np.cos(np.radians(PLANE.latitude_deg))
+    assert PLANE.east_radius_m * degree * cos_latitude == pytest.approx(degree_east_m, rel=1e-12)
+
+
+def test_a_tangent_plane_needs_an_origin_on_earth() -> None:
+    with pytest.raises(ValueError, match="no origin"):
+        geo.TangentPlane(91.0, 8.0, 0.0)
