@@ -36,6 +36,7 @@ ENTRIES = {
     "demo": Entry("The simulated demo world: rows and recordings from a seed.", computes=True),
     "ingest": Entry("Real recordings into the database and the bucket.", computes=True),
     "lineage": Entry("From a model file to the rows that made it; is anything changed?", computes=False),
+    "locate": Entry("Locate the transmitters of sessions by every method, side by side.", computes=True),
     "machine": Entry("CPU, instruction sets and versions here, beside the recorded ones.", computes=False),
     "predict": Entry("Locate transmitters from recordings with the exported model.", computes=True),
     "services": Entry("PostgreSQL and S3 on this machine: up, down, status.", computes=False),

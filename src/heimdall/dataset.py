@@ -17,10 +17,15 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from heimdall import artifacts, sessions
+from heimdall.area import Receivers
+from heimdall.arrival import Observation, arrivals
 from heimdall.errors import HeimdallError
-from heimdall.geo import LocalFrame
+from heimdall.geo import LocalFrame, TangentPlane
+from heimdall.params import FeatureParams
+from heimdall.propagation import GROUND_ALTITUDE_M
 
 Features = npt.NDArray[np.float32]
 Transform = Callable[[Features, int], Features]
@@ -49,6 +54,11 @@ class DatasetConfig:
         """Origin of the local frame and fingerprint of the data."""
         return self.data_dir / "network.json"
 
+    @property
+    def receivers_file(self) -> Path:
+        """One row a receiver of the network."""
+        return self.data_dir / "receivers.parquet"
+
 
 @dataclass(frozen=True)
 class Network:
@@ -65,6 +75,11 @@ class Network:
     data_fingerprint: str
     features: dict[str, Any]
     split: dict[str, Any]
+
+    @property
+    def plane(self) -> TangentPlane:
+        """The plane of the receivers' positions; transmitters are at an assumed altitude."""
+        return TangentPlane(self.frame.latitude_deg, self.frame.longitude_deg, GROUND_ALTITUDE_M)
 
 
 def read_network(config: DatasetConfig) -> Network:
@@ -108,6 +123,31 @@ def read_index(config: DatasetConfig) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         problem = " ".join(str(error).split())
         raise HeimdallError(str(config.index_file), f"no parquet file ({problem})", REBUILD) from None
+
+
+def read_receivers(config: DatasetConfig) -> Receivers:
+    """Read the positions of receivers.parquet: every receiver of the network.
+
+    Args:
+        config: Where the features are.
+
+    Returns:
+        The receivers, in the order of the file.
+
+    Raises:
+        HeimdallError: The file is missing or damaged, or lacks a column.
+    """
+    try:
+        table = pd.read_parquet(config.receivers_file, columns=["websdr_id", "east_m", "north_m", "up_m"])
+    except FileNotFoundError:
+        raise HeimdallError(str(config.receivers_file), "the file is missing", REBUILD) from None
+    except (ValueError, OSError) as error:
+        problem = " ".join(str(error).split())
+        raise HeimdallError(
+            str(config.receivers_file), f"no table of receivers ({problem})", REBUILD
+        ) from None
+    position_m = table[["east_m", "north_m", "up_m"]].to_numpy(np.float64, copy=True)
+    return Receivers(table["websdr_id"].to_numpy(np.int32, copy=True), position_m)
 
 
 def members(index: pd.DataFrame, split: Split, validation_split: float) -> pd.Series[bool]:
@@ -218,3 +258,83 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def session(self, number: int) -> sessions.SessionFeatures:
         """The session `self.session_ids[number]`, all its receivers, as fusion sees it."""
         return self._sessions[self.session_ids[number]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sessions:
+    """Sessions of one split, as localization sees them.
+
+    Attributes:
+        observations: One a session.
+        table: One row a session, in the same order: the columns of index.parquet that all recordings of a
+            session share (`session_id`, `source_id`, `latitude_deg`, `longitude_deg`, `frequency_mhz`,
+            `modulation`, `region`, `simulated`, `receivers_heard`), `snr_db`, the highest of the session, and
+            `split`: "train", "val" or "test".
+    """
+
+    observations: list[Observation]
+    table: pd.DataFrame
+
+    def of_split(self, split: Split) -> Sessions:
+        """Those of one split, in the same order."""
+        rows = np.flatnonzero((self.table["split"] == split) | (split == "all"))
+        return Sessions(
+            [self.observations[row] for row in rows], self.table.iloc[rows].reset_index(drop=True)
+        )
+
+    def truth_m(self, plane: TangentPlane) -> npt.NDArray[np.float64]:
+        """East and north of the transmitters, metres, shape (sessions, 2)."""
+        return np.stack(plane.to_local(self.table["latitude_deg"], self.table["longitude_deg"]), axis=-1)
+
+
+_OF_A_SESSION = (
+    "session_id",
+    "source_id",
+    "latitude_deg",
+    "longitude_deg",
+    "frequency_mhz",
+    "modulation",
+    "region",
+    "simulated",
+    "receivers_heard",
+)
+
+
+def observations(config: DatasetConfig, split: Split, validation_split: float) -> Sessions:
+    """The sessions of a split with their arrival times.
+
+    Args:
+        config: Where the features are.
+        split: Which sessions, see `members`.
+        validation_split: Share of the development recordings that validate.
+
+    Returns:
+        The sessions, in the order of the index.
+
+    Raises:
+        HeimdallError: A file is missing or damaged, or the split has no members.
+    """
+    dataset = HeimdallDataset(config, split, transform=None, validation_split=validation_split)
+    network = read_network(config)
+    try:
+        features = FeatureParams(**network.features)
+    except (TypeError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise HeimdallError(
+            str(config.network_file), f"no parameters of features ({problem})", REBUILD
+        ) from None
+    by_session = dataset.index.groupby("session_id", sort=False)
+    table = by_session[list(_OF_A_SESSION[1:])].first().reset_index()
+    table["snr_db"] = by_session["snr_db"].max().to_numpy()
+    first = by_session[["split", "validation_rank"]].first()
+    splits: list[Split] = ["train", "val", "test"]
+    masks = [members(first, name, validation_split).to_numpy() for name in splits]
+    table["split"] = np.select(masks, splits, default="")
+    found = []
+    frequencies_mhz = tqdm(
+        table["frequency_mhz"], desc="arrival times", unit="session", disable=None, delay=1
+    )
+    for number, frequency_mhz in enumerate(frequencies_mhz):
+        session = dataset.session(number)
+        found.append(Observation(session, arrivals(session, features), frequency_mhz * 1e6))
+    return Sessions(found, table)

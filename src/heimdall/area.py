@@ -1,0 +1,85 @@
+"""Where the receivers stand, and the area around them in which a transmitter is looked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import ConvexHull, QhullError
+
+Float64 = npt.NDArray[np.float64]
+
+MARGIN_M = 20_000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Receivers:
+    """All receivers of the network, those of no recording too.
+
+    Attributes:
+        websdr_id: Receivers, shape (R,), int32.
+        position_m: East, north and up around the network's origin, metres, shape (R, 3), float64.
+    """
+
+    websdr_id: npt.NDArray[np.int32]
+    position_m: Float64
+
+
+@dataclass(frozen=True)
+class Area:
+    """The convex hull of the receivers and a margin around it.
+
+    Attributes:
+        half_planes: The hull as (a, b, c), one for each edge: a east + b north + c <= 0 inside, in metres,
+            with a^2 + b^2 = 1.
+        box_m: Smallest and largest east, smallest and largest north of the hull, metres.
+        margin_m: How far beyond the hull a transmitter is looked for, metres.
+    """
+
+    half_planes: tuple[tuple[float, float, float], ...]
+    box_m: tuple[float, float, float, float]
+    margin_m: float = MARGIN_M
+
+    @classmethod
+    def around(cls, receivers: Receivers) -> Area:
+        """The area of a network; a box where the receivers span no area (fewer than three, or in line)."""
+        points = receivers.position_m[:, :2]
+        (west, south), (east, north) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        try:
+            planes = ConvexHull(points).equations.tolist()
+        except QhullError:
+            planes = [[1.0, 0.0, -east], [-1.0, 0.0, west], [0.0, 1.0, -north], [0.0, -1.0, south]]
+        return cls(tuple((a, b, c) for a, b, c in planes), (west, east, south, north))
+
+    def outside_m(self, position_m: Float64) -> Float64:
+        """How far positions (..., 2) lie beyond the hull (without its margin), metres, shape (...).
+
+        The largest distance over the edges' half planes: negative inside, and beyond a corner a little less
+        than the distance from it.
+        """
+        planes = np.array(self.half_planes)
+        east, north = position_m[..., 0, None], position_m[..., 1, None]
+        beyond = east * planes[:, 0] + north * planes[:, 1] + planes[:, 2]
+        return np.asarray(beyond.max(axis=-1), np.float64)
+
+    def grid_m(self, spacing_m: float) -> Float64:
+        """Points (G, 2) of a square grid over hull and margin, metres; read-only."""
+        return _grid_m(self, spacing_m)
+
+
+@cache
+def _grid_m(area: Area, spacing_m: float) -> Float64:
+    west, east, south, north = area.box_m
+    axes = [
+        spacing_m
+        * np.arange(
+            np.floor((low - area.margin_m) / spacing_m), np.ceil((high + area.margin_m) / spacing_m) + 1
+        )
+        for low, high in ((west, east), (south, north))
+    ]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    inside = np.ascontiguousarray(points[area.outside_m(points) <= area.margin_m])
+    inside.flags.writeable = False
+    return inside

@@ -1,0 +1,114 @@
+"""`heimdall locate` on a tiny data/features/ whose transmitters are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from heimdall import dataset, metrics, model
+from heimdall.commands.locate import METHODS, locate
+from heimdall.dataset import DatasetConfig
+from heimdall.errors import HeimdallError
+from tests.fusion_world import untrained
+from tests.synthetic_sessions import PLANE, session_id, write_features
+
+TEST, TRAIN = session_id(4), session_id(0)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features")
+    write_features(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])  # where params.yaml is
+
+
+def run(data_dir: Path, *arguments: str) -> str:
+    given = [*arguments, "--data-dir", str(data_dir), "--model", str(data_dir / "none.safetensors")]
+    return CliRunner().invoke(locate, given, catch_exceptions=False).stdout
+
+
+def test_json_says_where_and_how_far_that_is_from_the_truth(data_dir: Path) -> None:
+    found = json.loads(run(data_dir, TEST, TRAIN, "--method", "time-of-arrival", "--json"))
+    assert [(one["session_id"], one["split"]) for one in found] == [(TEST, "test"), (TRAIN, "train")]
+    index = dataset.read_index(DatasetConfig(data_dir)).drop_duplicates("session_id").set_index("session_id")
+    for one in found:
+        assert one["error_m"] < 300
+        assert one["latitude_deg"] == pytest.approx(index["latitude_deg"][one["session_id"]], abs=0.003)
+        assert one["longitude_deg"] == pytest.approx(index["longitude_deg"][one["session_id"]], abs=0.003)
+        # Both ways of saying the same covariance.
+        radius_squared = metrics.chi_square_2(0.95)
+        trace_m2 = one["sigma_east_m"] ** 2 + one["sigma_north_m"] ** 2
+        axes_m2 = one["ellipse_95_major_m"] ** 2 + one["ellipse_95_minor_m"] ** 2
+        assert axes_m2 == pytest.approx(radius_squared * trace_m2)
+        longer_east = one["sigma_east_m"] > one["sigma_north_m"]
+        assert longer_east == (45 < one["ellipse_azimuth_deg"] < 135)
+
+
+def test_table_has_a_line_for_every_method_and_says_what_the_data_are(data_dir: Path) -> None:
+    lines = run(data_dir, TEST.upper()).splitlines()
+    assert lines[0] == f"{TEST} (test): nfm at 145.5000 MHz, heard by 5, timed by 5"
+    assert "sigma E x N, m" in lines[1]
+    assert [line.split()[0] for line in lines[2:6]] == list(METHODS[:4])
+    assert lines[6] == "Data: simulated."
+
+
+def test_without_a_fusion_model_all_goes_on_and_says_so(data_dir: Path) -> None:
+    given = [TEST, "--data-dir", str(data_dir), "--model", str(data_dir / "none.safetensors")]
+    result = CliRunner().invoke(locate, given, catch_exceptions=False)
+    assert result.stderr.startswith("fusion is left out: ")
+    with pytest.raises(HeimdallError, match="none"):
+        CliRunner().invoke(locate, [*given, "--method", "fusion"], catch_exceptions=False)
+
+
+def test_a_fusion_model_answers_beside_the_others_and_another_model_does_not(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    network = untrained()
+    file = tmp_path / "localizer.safetensors"
+    arguments = [TEST, "--data-dir", str(data_dir), "--model", str(file), "--method", "fusion"]
+    model.save(network, file, tmp_path / "localizer.json", {})
+    given = [*arguments, "--method", "mean-position", "--json"]
+    mean, found = json.loads(CliRunner().invoke(locate, given, catch_exceptions=False).stdout)
+    assert (mean["method"], found["method"]) == ("mean-position", "fusion")
+    assert found["ellipse_95_minor_m"] > 0
+    model.save(network.encoder, file, tmp_path / "localizer.json", {})
+    with pytest.raises(HeimdallError, match="no fusion model"):
+        CliRunner().invoke(locate, arguments, catch_exceptions=False)
+
+
+def test_an_unknown_session_is_told_some_that_exist(data_dir: Path) -> None:
+    with pytest.raises(HeimdallError) as caught:
+        run(data_dir, TEST, "6f1c2a9e-0b7d-4c3e-9a51-2f8e4d7b1c60")
+    assert "no session 6f1c2a9e-0b7d-4c3e-9a51-2f8e4d7b1c60" in caught.value.cause
+    assert TEST in caught.value.remedy
+
+
+def test_sessions_of_a_split_come_with_what_their_recordings_share(data_dir: Path) -> None:
+    config = DatasetConfig(data_dir)
+    everything = dataset.observations(config, "all", validation_split=0.2)
+    assert everything.table["split"].value_counts().to_dict() == {"train": 12, "val": 4, "test": 4}
+    test = dataset.observations(config, "test", validation_split=0.2)
+    pd.testing.assert_frame_equal(test.table, everything.of_split("test").table)
+    assert test.table["session_id"].tolist() == [session_id(number) for number in (4, 9, 14, 19)]
+    assert [len(one.session.websdr_id) for one in test.observations] == [5] * 4
+    assert test.observations[0].frequency_hz == 145.5e6
+    latitude_deg, longitude_deg = PLANE.to_degrees(*test.truth_m(PLANE).T)
+    assert latitude_deg == pytest.approx(test.table["latitude_deg"].to_numpy(), abs=1e-8)
+    assert longitude_deg == pytest.approx(test.table["longitude_deg"].to_numpy(), abs=1e-8)
+
+
+def test_a_table_of_receivers_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HeimdallError, match="missing"):
+        dataset.read_receivers(DatasetConfig(tmp_path))
+    pd.DataFrame({"name": ["A"]}).to_parquet(tmp_path / "receivers.parquet")
+    with pytest.raises(HeimdallError, match="no table of receivers"):
+        dataset.read_receivers(DatasetConfig(tmp_path))
