@@ -133,7 +133,7 @@ def test_saved_network_is_the_same_network(
     weights, config = tmp_path / "a" / "m.safetensors", tmp_path / "a" / "m.json"
     record = {"data_fingerprint": "abc", "params": {"lr": 1e-05}}
     model.save(net, weights, config, record)
-    loaded, read = model.load(weights, config)
+    loaded, read = model.load(weights, config, model.from_config)
     assert read == record
     assert loaded.config == net.config
     assert not loaded.training
@@ -147,26 +147,26 @@ def test_saved_network_is_the_same_network(
 def test_files_that_do_not_belong_together(net: LocalizationNet, tmp_path: Path) -> None:
     weights, config = tmp_path / "m.safetensors", tmp_path / "m.json"
     with pytest.raises(HeimdallError, match=r"m\.json: the file is missing"):
-        model.load(weights, config)
+        model.load(weights, config, model.from_config)
     model.save(net, weights, config, {})
     good = json.loads(config.read_text())
 
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(HeimdallError, match=r"m\.safetensors: not the weights that"):
-        model.load(weights, config)
+        model.load(weights, config, model.from_config)
     weights.unlink()
     with pytest.raises(HeimdallError, match=r"m\.safetensors: the file is missing"):
-        model.load(weights, config)
+        model.load(weights, config, model.from_config)
     config.write_text(json.dumps({"network": {}}))
-    with pytest.raises(HeimdallError, match="no configuration of a LocalizationNet"):
-        model.load(weights, config)
+    with pytest.raises(HeimdallError, match="no configuration of a network"):
+        model.load(weights, config, model.from_config)
 
     # The right digest of another network's weights.
     model.save(network(backbone_size="femto"), weights, config, {})
     digest = artifacts.sha256_file(weights)
     config.write_text(json.dumps(good | {"weights_sha256": digest}))
     with pytest.raises(HeimdallError, match=r"m\.safetensors: not the weights of this network"):
-        model.load(weights, config)
+        model.load(weights, config, model.from_config)
 
 
 def test_pretrained_weights_are_pinned(

@@ -7,9 +7,9 @@ Everything that turns raw features into degrees is inside it, so what is exporte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import timm
@@ -35,6 +35,8 @@ BACKBONES = {
     "base": "convnext_base",
     "large": "convnext_large",
 }
+Network = TypeVar("Network", bound=nn.Module)
+
 PRETRAINED_DIR = Path("models/pretrained")
 HIDDEN = (128, 64)
 # Small enough that the first prediction is the network's centre with a sigma of about one unit.
@@ -286,11 +288,11 @@ def from_config(config: dict[str, Any]) -> LocalizationNet:
     return model
 
 
-def save(model: LocalizationNet, weights: Path, config: Path, record: dict[str, Any]) -> None:
+def save(model: nn.Module, weights: Path, config: Path, record: dict[str, Any]) -> None:
     """Write the weights and, beside them, what is needed to rebuild and to identify the network.
 
     Args:
-        model: The network.
+        model: The network, with its configuration in `config`.
         weights: The safetensors file, without metadata, so that its bytes depend on the weights alone.
         config: The JSON file: `record`, the network's configuration and the SHA-256 of the weights.
         record: What identifies the making: data fingerprint, parameters, hashes of the modules.
@@ -302,12 +304,15 @@ def save(model: LocalizationNet, weights: Path, config: Path, record: dict[str, 
     artifacts.write_json(config, identity | record)
 
 
-def load(weights: Path, config: Path) -> tuple[LocalizationNet, dict[str, Any]]:
+def load(
+    weights: Path, config: Path, build: Callable[[dict[str, Any]], Network]
+) -> tuple[Network, dict[str, Any]]:
     """Read what `save` wrote.
 
     Args:
         weights: The safetensors file.
         config: The JSON file beside it.
+        build: Makes the network of its configuration.
 
     Returns:
         The network in evaluation mode on the CPU, and the record.
@@ -319,11 +324,9 @@ def load(weights: Path, config: Path) -> tuple[LocalizationNet, dict[str, Any]]:
     stored = artifacts.read_json(config)
     try:
         digest, network = stored.pop("weights_sha256"), stored.pop("network")
-        model = from_config(network)
+        model = build(network)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HeimdallError(
-            str(config), f"no configuration of a LocalizationNet ({error!r})", remedy
-        ) from None
+        raise HeimdallError(str(config), f"no configuration of a network ({error!r})", remedy) from None
     try:
         content = weights.read_bytes()
     except FileNotFoundError:

@@ -1,0 +1,179 @@
+"""Position and emission time from arrival times, by Gauss-Newton steps in torch: batched, differentiable.
+
+With g the gradient of the delay by position, g_mean its weighted mean over receivers and w the weights,
+
+    F = sum w (g - g_mean)(g - g_mean)^T
+
+is the information about the position once the emission time is profiled out. It is positive by construction,
+and for weights of noise alone it is the Fisher information (`heimdall.bounds`).
+
+Lengths are kilometres, times microseconds, everything is float64. Symmetric 2 x 2 matrices are their three
+entries. exp, log and square roots are written as pow and log1p: torch's own call a library that chooses its
+kernel by the CPU's maker.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from heimdall.geo import TangentPlane
+from heimdall.propagation import SPEED_OF_LIGHT_M_S
+
+KM, US = 1e3, 1e-6
+US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
+STEPS = 8
+LONGEST_STEP_KM = 4.0
+
+
+def exp(x: torch.Tensor) -> torch.Tensor:
+    """The exponential, any shape."""
+    return torch.pow(math.e, x)
+
+
+def log(x: torch.Tensor) -> torch.Tensor:
+    """The natural logarithm, any shape, for x well above 1e-12, the rounding error of `x - 1`."""
+    return torch.log1p(x - 1)
+
+
+def log_sum_exp(x: torch.Tensor) -> torch.Tensor:
+    """Of (..., K) over the last axis: the largest of log_softmax(x) is max(x) - logsumexp(x)."""
+    return x.amax(-1) - torch.log_softmax(x, -1).amax(-1)
+
+
+def inverse(symmetric: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inverses (..., 3) and determinants (...) of symmetric matrices (..., 3)."""
+    a, b, c = symmetric.unbind(-1)
+    determinant = a * c - b * b
+    return torch.stack([c, -b, a], -1) / determinant[..., None], determinant
+
+
+def apply(symmetric: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    """Products of symmetric matrices (..., 3) with vectors (..., 2)."""
+    a, b, c = symmetric.unbind(-1)
+    x, y = vector.unbind(-1)
+    return torch.stack([a * x + b * y, b * x + c * y], -1)
+
+
+def entries(matrix: torch.Tensor) -> torch.Tensor:
+    """The three entries (..., 3) of symmetric matrices (..., 2, 2)."""
+    return torch.stack([matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 1]], -1)
+
+
+def matrices(symmetric: torch.Tensor) -> torch.Tensor:
+    """Symmetric matrices (..., 2, 2) of their entries (..., 3)."""
+    a, b, c = symmetric.unbind(-1)
+    return torch.stack([torch.stack([a, b], -1), torch.stack([b, c], -1)], -2)
+
+
+def geometry(
+    position_km: torch.Tensor, receiver_km: torch.Tensor, plane: TangentPlane
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances and their gradients, as `heimdall.propagation.gradients`.
+
+    Args:
+        position_km: East and north, (B, K, 2).
+        receiver_km: East, north, up, (B, R, 3).
+        plane: Of the positions.
+
+    Returns:
+        Distances (B, K, R) in km, and their derivatives by east and north (B, K, R, 2).
+    """
+    east, north = position_km.unbind(-1)  # (B, K)
+    fall_east = -east / (plane.east_radius_m / KM)
+    fall_north = -north / (plane.north_radius_m / KM)
+    up = plane.altitude_m / KM + 0.5 * (fall_east * east + fall_north * north)
+    ray = torch.stack([east, north, up], -1)[:, :, None] - receiver_km[:, None]  # (B, K, R, 3)
+    d_east, d_north, d_up = ray.unbind(-1)
+    distance = (d_east**2 + d_north**2 + d_up**2).pow(0.5)
+    slope = torch.stack([d_east + d_up * fall_east[..., None], d_north + d_up * fall_north[..., None]], -1)
+    return distance, slope / distance[..., None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Arrival times of B sessions at R receivers, and a Gaussian prior on the position for each of K tiles.
+
+    Attributes:
+        delay_us: (B, R).
+        receiver_km: East, north, up, (B, R, 3).
+        centre_km: Means of the priors, (B, K, 2).
+        prior: Inverse covariances of the priors, 1 / km^2, (B, K, 3).
+        plane: Of the positions.
+    """
+
+    delay_us: torch.Tensor
+    receiver_km: torch.Tensor
+    centre_km: torch.Tensor
+    prior: torch.Tensor
+    plane: TangentPlane
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The position of least cost near each tile.
+
+    Attributes:
+        position_km: East and north, (B, K, 2).
+        covariance_km2: Inverse of F and the prior together, (B, K, 3).
+        determinant: Of F and the prior together, 1 / km^4, (B, K).
+        chi2: Weighted squared residuals of the arrival times, (B, K).
+        penalty: Squared distance from the prior's mean in its standard deviations, (B, K).
+    """
+
+    position_km: torch.Tensor
+    covariance_km2: torch.Tensor
+    determinant: torch.Tensor
+    chi2: torch.Tensor
+    penalty: torch.Tensor
+
+
+def solve(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Solution:
+    """Minimise sum w (residual - mean residual)^2 + the prior's penalty, from a start for each tile.
+
+    All steps but the last go without a gradient: at the fixed point, that of one step is the right one.
+
+    Args:
+        problem: The sessions.
+        weight: Of the arrival times for each tile, 1 / us^2, 0 where there is none, (B, K, R).
+        start_km: (B, K, 2).
+
+    Returns:
+        Positions after the last step; the other fields are those before it.
+    """
+    position_km = start_km
+    with torch.no_grad():
+        for _ in range(STEPS):
+            position_km = _step(problem, weight, position_km).position_km
+    return _step(problem, weight, position_km)
+
+
+def _step(problem: Problem, weight: torch.Tensor, position_km: torch.Tensor) -> Solution:
+    """One Gauss-Newton step, no longer than `LONGEST_STEP_KM`."""
+    distance_km, gradient = geometry(position_km, problem.receiver_km, problem.plane)
+    residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
+    gradient = US_PER_KM * gradient  # (B, K, R, 2)
+    total = weight.sum(-1).clamp(min=1e-12)  # (B, K)
+    residual = residual - ((weight * residual).sum(-1) / total)[..., None]
+    gradient = gradient - ((weight[..., None] * gradient).sum(-2) / total[..., None])[..., None, :]
+    east, north = gradient.unbind(-1)  # (B, K, R)
+    weighted_east, weighted_north = weight * east, weight * north
+    information = torch.stack(
+        [(weighted_east * east).sum(-1), (weighted_east * north).sum(-1), (weighted_north * north).sum(-1)],
+        -1,
+    )
+    pull = torch.stack([(weighted_east * residual).sum(-1), (weighted_north * residual).sum(-1)], -1)
+    off = problem.centre_km - position_km
+    towards = apply(problem.prior, off)
+    covariance, determinant = inverse(information + problem.prior)
+    step = apply(covariance, pull + towards)
+    length = (step.detach() ** 2).sum(-1, keepdim=True).clamp(min=LONGEST_STEP_KM**2).pow(0.5)
+    return Solution(
+        position_km=position_km + step * (LONGEST_STEP_KM / length),
+        covariance_km2=covariance,
+        determinant=determinant,
+        chi2=(weight * residual**2).sum(-1),
+        penalty=(off * towards).sum(-1),
+    )

@@ -1,0 +1,249 @@
+"""From a session to the inputs of the fusion network: what is measured at each receiver, and the tiles.
+
+Tiles are the prior over the position, a sum of Gaussians: `TILES` places that levels and arrival times make
+likely, no two nearer than `TILE_SPACING_M`, each with a standard deviation of `TILE_SIGMA_M`; and one wide
+Gaussian with the mean and covariance of all that the levels say, which no arrival time moves. A session with
+few arrival times is a ridge or has two crossings, and one without GPS time is a wide region: the tiles carry
+each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heimdall.area import Area, Receivers
+from heimdall.arrival import Observation
+from heimdall.geo import TangentPlane
+from heimdall.power import UHF_HZ, Levels, PowerModel, log_likelihood, moments
+from heimdall.propagation import SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.randomness import generator
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+# Columns of `Tokens.physical`; `fusion` takes level and heard by their places.
+PHYSICAL = (
+    "level_db",  # SNR less the receiver's gain in the power model
+    "energy_db",
+    "log_gate",
+    "heard",
+    "bandwidth_khz",
+    "cfo_hz",
+    "uhf",
+    "timed",
+    "log_clock",
+    "log_information",
+    "altitude_km",
+    "snr_db",
+)
+SHAPE = 18
+TILES = 14
+TILE_SPACING_M = 5_000.0
+TILE_SIGMA_M = 4_000.0
+GRID_M = 4_000.0
+REST_SHARE = 0.02  # of the levels' probability that the wide Gaussian has at least
+_COARSE_SIGMA_S = 300e-9  # of an arrival time, when tiles are chosen
+
+CLOCK_JITTER_S = (20e-9, 50e-9, 100e-9)
+DROPPED = 0.15  # probability of losing one receiver in training
+LEVEL_JITTER_DB = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """One session of R receivers and K tiles.
+
+    Attributes:
+        delay_s: As of `arrival.Arrivals`, (R,) float64.
+        information_s2: The same, (R,) float64; 0 where the recording carries no time.
+        timing_sigma_s: Standard deviation of the clock, 0 where there is no arrival time, (R,) float64.
+        receiver_m: East, north, up, (R, 3) float64.
+        physical: Columns `PHYSICAL`, (R, 12) float32.
+        shape: Shape of the correlation, (R, SHAPE) float32.
+        picture: Log-mel, (R, 3, n_mels, frames), dB, float16; or the encoder's embedding of it, (R, dim)
+            float32, once it is known.
+        centre_m: Means of the tiles, the wide one last, (K, 2) float64.
+        prior_m2: Covariances of the tiles, (K, 2, 2) float64.
+        log_power: Logarithm of the levels' probability of each tile, (K,) float64.
+    """
+
+    delay_s: Float64
+    information_s2: Float64
+    timing_sigma_s: Float64
+    receiver_m: Float64
+    physical: Float32
+    shape: Float32
+    picture: npt.NDArray[np.floating]
+    centre_m: Float64
+    prior_m2: Float64
+    log_power: Float64
+
+
+_PER_RECEIVER = (
+    "delay_s", "information_s2", "timing_sigma_s", "receiver_m", "physical", "shape", "picture",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """What all sessions of a network share.
+
+    Attributes:
+        plane: Tangent plane of the positions.
+        area: Where transmitters are.
+        power: How strong receivers hear transmitters.
+        receivers: All of the network; those that did not record are known to hear nothing.
+    """
+
+    plane: TangentPlane
+    area: Area
+    power: PowerModel
+    receivers: Receivers
+
+    def tokens(self, observation: Observation) -> Tokens:
+        """Tokens and tiles of one session.
+
+        Args:
+            observation: The session.
+
+        Returns:
+            Its tokens; every value is finite.
+        """
+        session, arrivals = observation.session, observation.arrivals
+        count = len(session.websdr_id)
+        uhf = float(observation.frequency_hz > UHF_HZ)
+        information = arrivals.information_s2
+        timed = information > 0
+        clock_s = np.where(timed, session.timing_sigma_s, 0.0)
+        columns = {
+            "level_db": session.snr_db
+            - self.power.gains_db(session.websdr_id)
+            - uhf * self.power.uhf_offset_db,
+            "energy_db": session.energy_db,
+            "log_gate": np.log10(np.maximum(session.gate, 1.0)),
+            "heard": session.detected,
+            "bandwidth_khz": np.full(count, arrivals.rms_bandwidth_hz / 1e3),
+            "cfo_hz": session.cfo_hz,
+            "uhf": np.full(count, uhf),
+            "timed": timed,
+            "log_clock": np.log10(clock_s + 1e-9),
+            "log_information": np.log10(np.where(timed, information, 1e12)) / 2,
+            "altitude_km": session.position_enu_m[:, 2] / 1e3,
+            "snr_db": session.snr_db,
+        }
+        centre_m, prior_m2, log_power = self._tiles(observation)
+        return Tokens(
+            delay_s=arrivals.delay_s,
+            information_s2=information,
+            timing_sigma_s=clock_s,
+            receiver_m=session.position_enu_m,
+            physical=np.stack([np.asarray(columns[name], np.float64) for name in PHYSICAL], -1).astype(
+                np.float32
+            ),
+            shape=arrivals.shape.astype(np.float32),
+            picture=session.mel,
+            centre_m=centre_m,
+            prior_m2=prior_m2,
+            log_power=log_power,
+        )
+
+    def _tiles(self, observation: Observation) -> tuple[Float64, Float64, Float64]:
+        """Centres (K, 2), covariances (K, 2, 2) and log probabilities (K,)."""
+        grid_m = self.area.grid_m(GRID_M)  # (G, 2)
+        level = log_likelihood(self.power, Levels.of(observation, self.receivers), grid_m, self.plane)  # (G,)
+        probability = np.exp(level - level.max())
+        probability /= probability.sum()
+        score = level - self._misfit(observation, grid_m)
+        distance2 = np.empty((TILES, len(grid_m)))
+        centre_m = np.empty((TILES, 2))
+        for number in range(TILES):
+            centre_m[number] = grid_m[int(np.argmax(score))]
+            distance2[number] = ((grid_m - centre_m[number]) ** 2).sum(-1)
+            score = np.where(distance2[number] < TILE_SPACING_M**2, -np.inf, score)
+        nearest = distance2.argmin(0)
+        near = distance2.min(0) < TILE_SPACING_M**2
+        share = np.bincount(nearest[near], probability[near], TILES)
+        rest = max(1 - float(share.sum()), REST_SHARE)
+        mean_m, spread_m2 = moments(level, grid_m)
+        # A cell of the grid stands for an area of its own.
+        narrow_m2 = np.eye(2) * TILE_SIGMA_M**2
+        return (
+            np.concatenate([centre_m, mean_m[None]]),
+            np.concatenate([np.broadcast_to(narrow_m2, (TILES, 2, 2)), (spread_m2 + narrow_m2)[None]]),
+            np.log(np.append(np.maximum(share, 1e-12), rest)),
+        )
+
+    def _misfit(self, observation: Observation, grid_m: Float64) -> Float64:
+        """Half of the weighted squared residuals of the arrival times at the cells of the grid, (G,)."""
+        session, arrivals = observation.session, observation.arrivals
+        timed = arrivals.information_s2 > 0
+        if timed.sum() < 2:
+            return np.zeros(len(grid_m))
+        # Within a cell, the delay changes by up to this.
+        cell_s = GRID_M / 2 / SPEED_OF_LIGHT_M_S
+        variance = 1 / arrivals.information_s2[timed] + session.timing_sigma_s[timed] ** 2
+        weight = 1 / (variance + _COARSE_SIGMA_S**2 + cell_s**2)
+        distance_m = distances_m(grid_m, session.position_enu_m[timed], self.plane)
+        residual = arrivals.delay_s[timed] - distance_m / SPEED_OF_LIGHT_M_S  # (G, T)
+        residual = residual - (weight * residual).sum(-1, keepdims=True) / weight.sum()
+        return np.asarray(0.5 * (weight * residual**2).sum(-1), np.float64)
+
+
+def augment(tokens: Tokens, seed: int, epoch: int, index: int) -> Tokens:
+    """A varied copy for training: fresh clock errors, noisier levels, and sometimes one receiver fewer.
+
+    The result depends on the arguments alone. The tiles stay as they are.
+
+    Args:
+        tokens: A session.
+        seed: The user's seed.
+        epoch: Number of the epoch.
+        index: Number of the session.
+
+    Returns:
+        A new session with at least one receiver.
+    """
+    random = generator(seed, "fusion augmentation", epoch, index)
+    count = len(tokens.delay_s)
+    sigma_s = CLOCK_JITTER_S[int(random.integers(len(CLOCK_JITTER_S)))]
+    # Only of arrival times: without one, a receiver must look as it does outside of training.
+    timed = tokens.information_s2 > 0
+    jitter_s = np.where(timed, sigma_s * random.standard_normal(count), 0.0)
+    level_db = LEVEL_JITTER_DB * random.standard_normal(count)
+    dropped = int(random.integers(count)) if random.random() < DROPPED and count > 1 else -1
+    clock_s = np.where(timed, np.sqrt(tokens.timing_sigma_s**2 + sigma_s**2), 0.0)
+    physical = tokens.physical.copy()
+    for name in ("level_db", "snr_db"):
+        physical[:, PHYSICAL.index(name)] += level_db
+    physical[:, PHYSICAL.index("log_clock")] = np.log10(clock_s + 1e-9)
+    varied = replace(tokens, delay_s=tokens.delay_s + jitter_s, timing_sigma_s=clock_s, physical=physical)
+    kept = np.arange(count) != dropped
+    return replace(varied, **{name: getattr(varied, name)[kept] for name in _PER_RECEIVER})
+
+
+def collate(sessions: Sequence[Tokens], receivers: int | None = None) -> dict[str, torch.Tensor]:
+    """A batch of sessions, those with fewer receivers filled up.
+
+    Args:
+        sessions: B sessions.
+        receivers: Rows a session; as many as the largest one has where None.
+
+    Returns:
+        `mask` (B, R) bool and the fields of `Tokens`, each with a leading axis B, of the same types.
+    """
+    rows = receivers or max(len(item.delay_s) for item in sessions)
+    batch = {"mask": torch.tensor([[k < len(item.delay_s) for k in range(rows)] for item in sessions])}
+    for field in fields(Tokens):
+        values = [getattr(item, field.name) for item in sessions]
+        if field.name in _PER_RECEIVER:
+            values = [
+                np.concatenate([value, np.zeros((rows - len(value), *value.shape[1:]), value.dtype)])
+                for value in values
+            ]
+        batch[field.name] = torch.from_numpy(np.stack(values))
+    return batch

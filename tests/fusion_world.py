@@ -1,0 +1,94 @@
+"""A few simulated sessions as localization sees them, and an untrained fusion network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heimdall import fusion, params, power, simulate
+from heimdall.area import Area, Receivers
+from heimdall.arrival import Observation, arrivals
+from heimdall.correlation import Recording
+from heimdall.extraction import session_features
+from heimdall.fusion import FusionNet
+from heimdall.geo import LocalFrame, TangentPlane
+from heimdall.model import LocalizationNet
+from heimdall.propagation import GROUND_ALTITUDE_M
+from heimdall.simulate.world import RECEIVERS
+from heimdall.tokens import Tokenizer, Tokens
+
+FEATURES = params.load(Path(__file__).parents[1] / "params.yaml").features
+SESSIONS = 8
+
+
+@dataclass(frozen=True)
+class FusionWorld:
+    """Eight sessions of four transmitters, light multipath, and what they are seen with."""
+
+    observations: list[Observation]
+    truth_m: npt.NDArray[np.float64]
+    receivers: Receivers
+    tokenizer: Tokenizer
+
+    @property
+    def tokens(self) -> list[Tokens]:
+        return [self.tokenizer.tokens(observation) for observation in self.observations]
+
+
+@cache
+def world() -> FusionWorld:
+    """The world, made once (2 s)."""
+    made = simulate.make_world(5, 4, "light")
+    positions = {site.websdr_id: made.receiver_position_m[k] for k, site in enumerate(made.receivers)}
+    receivers = Receivers(
+        np.array([site.websdr_id for site in RECEIVERS], np.int32), made.receiver_position_m
+    )
+    plane = TangentPlane(
+        float(np.mean([site.latitude_deg for site in RECEIVERS])),
+        float(np.mean([site.longitude_deg for site in RECEIVERS])),
+        GROUND_ALTITUDE_M,
+    )
+    found, truth = [], []
+    for plan in simulate.sessions(made, SESSIONS):
+        recordings = [
+            Recording(
+                item.reception.websdr_id,
+                item.iq,
+                item.sample_rate_hz,
+                item.reception.start_gps_ns,
+                item.reception.timing_sigma_ns,
+            )
+            for item in simulate.render(made, plan)
+        ]
+        session = session_features(recordings, positions, FEATURES)
+        found.append(Observation(session, arrivals(session, FEATURES), plan.frequency_hz))
+        sender = made.transmitters[plan.transmitter]
+        truth.append(plane.to_local(sender.latitude_deg, sender.longitude_deg))
+    truth_m = np.array(truth)
+    model = power.fit(found, truth_m, receivers, plane)
+    return FusionWorld(found, truth_m, receivers, Tokenizer(plane, Area.around(receivers), model, receivers))
+
+
+def untrained() -> FusionNet:
+    """A network whose heads say something at random, so that nothing in it goes unnoticed."""
+    torch.manual_seed(3)
+    encoder = LocalizationNet(
+        pretrained=False,
+        freeze_backbone=False,
+        uncertainty_min=10.0,
+        uncertainty_max=200_000.0,
+        backbone_size="atto",
+        frame=LocalFrame(45.0, 8.0),
+        scale_m=40_000.0,
+        feature_mean=[-90.0] * 3,
+        feature_std=[15.0] * 3,
+    )
+    network = fusion.create(encoder, world().tokenizer, world().tokens, dropout_rate=0.1)
+    for head in (network.receiver_head, network.session_head, network.tile_head[-1]):
+        torch.nn.init.normal_(head.weight, std=0.2)
+    return network.eval()

@@ -1,0 +1,153 @@
+"""The fusion network: a set of receivers in, an honest mixture out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from heimdall import fusion, model
+from heimdall.fusion import LOCALIZABLE_M, WIDTH, FusionNet, Mixture, _Attention
+from heimdall.model import LocalizationNet
+from heimdall.tokens import Tokens, collate
+from tests.fusion_world import untrained, world
+
+PER_RECEIVER = [field.name for field in fields(Tokens)[:7]]
+
+
+def answer(network: FusionNet, sessions: list[Tokens], receivers: int | None = None) -> Mixture:
+    with torch.inference_mode():
+        return network.mixture(collate(sessions, receivers))
+
+
+def training_batch() -> dict[str, torch.Tensor]:
+    return collate(world().tokens) | {"truth_m": torch.tensor(world().truth_m)}
+
+
+def assert_close(one: Mixture, other: Mixture) -> None:
+    """The same answer but for the order of sums in float32: a decimetre, and a thousandth of a weight."""
+    np.testing.assert_allclose(one.mean_km, other.mean_km, atol=1e-4)
+    np.testing.assert_allclose(one.log_weight, other.log_weight, atol=1e-3)
+    np.testing.assert_allclose(one.covariance_km2, other.covariance_km2, rtol=1e-3, atol=1e-9)
+
+
+def test_the_order_of_receivers_does_not_matter() -> None:
+    network, sessions = untrained(), world().tokens
+    turned = [
+        replace(item, **{name: getattr(item, name)[::-1].copy() for name in PER_RECEIVER})
+        for item in sessions
+    ]
+    assert_close(answer(network, sessions), answer(network, turned))
+
+
+def test_receivers_that_are_not_there_do_not_matter() -> None:
+    network, sessions = untrained(), world().tokens
+    assert_close(answer(network, sessions), answer(network, sessions, receivers=12))
+
+
+def test_one_receiver_alone_still_gets_an_answer() -> None:
+    lone = [
+        replace(item, **{name: getattr(item, name)[:1] for name in PER_RECEIVER}) for item in world().tokens
+    ]
+    found = answer(untrained(), lone)
+    assert torch.isfinite(found.mean_km).all()
+    np.testing.assert_allclose(torch.exp(found.log_weight).sum(1), 1.0, rtol=1e-9)
+
+
+def test_the_likelihood_is_that_of_the_posterior() -> None:
+    network = untrained()
+    posterior = fusion.localize(network, world().observations, world().receivers)
+    nll = network.nll(answer(network, world().tokens), torch.tensor(world().truth_m))
+    np.testing.assert_allclose(nll, -posterior.log_density(world().truth_m) - np.log(1e6), rtol=1e-6)
+
+
+def test_gradients_reach_everything_but_the_encoder() -> None:
+    network = untrained().train()
+    network.loss(training_batch()).mean().backward()
+    for name, value in network.named_parameters():
+        if name.startswith("encoder."):
+            assert value.grad is None, name
+        else:
+            assert value.grad is not None, name
+            assert torch.isfinite(value.grad).all(), name
+            assert value.grad.abs().sum() > 0, name
+    assert not network.encoder.training
+
+
+def test_sessions_without_any_arrival_time_train_too() -> None:
+    batch = training_batch()
+    batch["information_s2"] = torch.zeros_like(batch["information_s2"])
+    network = untrained().train()
+    value = network.loss(batch).mean()
+    value.backward()
+    assert torch.isfinite(value)
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_what_is_exported_is_the_dominant_gaussian() -> None:
+    network = untrained()
+    posterior = fusion.localize(network, world().observations, world().receivers)
+    batch: Mapping[str, torch.Tensor] = collate(world().tokens)
+    arguments = {name: value for name, value in batch.items() if name != "picture"}
+    with torch.inference_mode():
+        positions, sigma_m, covariance, localizable, weights, _, _ = network(
+            mel=batch["picture"], **arguments
+        )
+    latitude, longitude = world().tokenizer.plane.to_degrees(*posterior.position_m.T)
+    np.testing.assert_allclose(positions, np.stack([latitude, longitude], -1), atol=1e-8)  # 1 mm
+    np.testing.assert_allclose(sigma_m, posterior.sigma_m, rtol=1e-6)
+    np.testing.assert_allclose(covariance, posterior.dominant_covariance_m2, rtol=1e-9)
+    np.testing.assert_allclose(weights, posterior.weight, rtol=1e-9)
+    np.testing.assert_allclose(localizable, posterior.within(LOCALIZABLE_M), atol=0.02)
+
+
+def test_degrees_are_true_to_a_millimetre_within_200_km() -> None:
+    network, plane = untrained(), world().tokenizer.plane
+    east_m, north_m = (value.reshape(-1) for value in np.meshgrid(*2 * [np.linspace(-200e3, 200e3, 9)]))
+    found = network.to_degrees(torch.tensor(np.stack([east_m, north_m], -1) / 1e3)).numpy()
+    back_m = np.stack(plane.to_local(*found.T), -1)
+    assert np.abs(back_m - np.stack([east_m, north_m], -1)).max() < 1e-3
+
+
+def test_calibration_finds_an_overconfident_network_out() -> None:
+    network = untrained()
+    batch = training_batch()
+    with torch.inference_mode():
+        exact = network.uncalibrated(batch)
+        # Truths 200 m from where the network is sure to a few metres.
+        exact = Mixture(exact.mean_km, exact.covariance_km2 * 1e-4, *list(vars(exact).values())[2:])
+        heaviest = exact.mean_km.gather(1, exact.log_weight.argmax(1)[:, None, None].expand(-1, 1, 2))[:, 0]
+        batch["truth_m"] = heaviest * 1e3 + 140.0
+        network.uncalibrated = lambda _: exact  # type: ignore[method-assign]
+        before = network.nll(network.mixture(batch), batch["truth_m"]).mean()
+        fusion.calibrate(network, batch)
+        after = network.nll(network.mixture(batch), batch["truth_m"]).mean()
+    assert after < before
+    assert 65 <= float(network.floor_m) <= 350
+
+
+def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
+    network = untrained()
+    network.temperature.fill_(1.25)
+    model.save(network, tmp_path / "a.safetensors", tmp_path / "a.json", {"data": "simulated"})
+    loaded, record = fusion.load(tmp_path / "a.safetensors", tmp_path / "a.json")
+    assert isinstance(loaded, FusionNet)
+    assert record == {"data": "simulated"}
+    assert_close(answer(network, world().tokens), answer(loaded, world().tokens))
+    copied = copy.deepcopy(network.encoder)
+    model.save(copied, tmp_path / "b.safetensors", tmp_path / "b.json", {})
+    assert isinstance(fusion.load(tmp_path / "b.safetensors", tmp_path / "b.json")[0], LocalizationNet)
+
+
+def test_half_precision_takes_sessions_that_are_filled_up() -> None:
+    layer = _Attention(0.0).eval()
+    there = torch.tensor([[True, True, False]])
+    with torch.inference_mode(), torch.autocast("cpu", torch.float16):
+        tokens = torch.randn(1, 3, WIDTH, generator=torch.Generator().manual_seed(1))
+        full = layer(tokens, there)[:, :2]
+        alone = layer(tokens[:, :2], there[:, :2])
+    assert torch.allclose(full.float(), alone.float(), atol=1e-2)
