@@ -1,6 +1,7 @@
 """Stage train: data/features/ -> models/localizer.safetensors, plots/training.csv, metrics/train.json.
 
-Without an option it does what `dvc repro train` does. Options override params.yaml for this run only;
+It starts from models/pretrained.safetensors if the model is fusion and model.from_simulated is true. Without
+an option it does what `dvc repro train` does. Options override params.yaml for this run only;
 then outputs, checkpoints and an ONNX file go to a folder of their own in .heimdall/runs/, which the
 last line names, and nothing that is committed is overwritten. --output_dir chooses another folder.
 
@@ -12,7 +13,6 @@ Examples:
     python stages/train.py
     python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
     python stages/train.py --epochs 5 --resume_training --checkpoint .heimdall/work/train/.../last.ckpt
-    python stages/train.py --epochs 10 --resume_training --checkpoint FOLDER/checkpoints/last.ckpt
     python stages/train.py --export_only --checkpoint models/localizer.safetensors
 """
 
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 from heimdall import artifacts, params, stage, training
 from heimdall.dataset import DatasetConfig
-from heimdall.model import LocalizationNet
+from heimdall.learning import Network
 
 SCRATCH = Path(".heimdall")
 # The specification's options and the parameters they override.
@@ -69,11 +69,12 @@ def main() -> None:
     overrides = {name: getattr(typed, option) for option, (name, _) in OVERRIDES.items()}
     overrides = {name: value for name, value in overrides.items() if value is not None}
     settings = params.check(asdict(params.load()) | overrides, "command line")
+    data_dir = typed.data_dir or DatasetConfig().data_dir
 
-    def write_onnx(network: LocalizationNet, path: Path, record: dict[str, Any]) -> None:
+    def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
         from heimdall import export  # noqa: PLC0415 - no part of `dvc repro`
 
-        export.export_onnx(network, path, record, settings.export.opset)
+        export.export_onnx(network, path, record, settings.export.opset, DatasetConfig(data_dir))
 
     if typed.export_only:
         network, record = training.load_network(typed.checkpoint)
@@ -83,7 +84,6 @@ def main() -> None:
         return
 
     by_hand = bool(overrides or typed.data_dir or typed.output_dir or typed.resume_training)
-    data_dir = typed.data_dir or DatasetConfig().data_dir
     what = [overrides, str(data_dir), str(typed.checkpoint)]
     folder = typed.output_dir or (SCRATCH / "runs" / artifacts.fingerprint(what)[:12] if by_hand else Path())
     from heimdall import tracking  # noqa: PLC0415 - it changes no output, so the stage does not depend on it

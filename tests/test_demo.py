@@ -10,11 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from click.testing import CliRunner
 
 from heimdall import database as db
 from heimdall import demo, iq, simulate
+from heimdall.commands.demo import demo as commands
 from heimdall.errors import HeimdallError
 from heimdall.objectstore import ObjectStore, object_key
+from heimdall.params import FIRST_OTHER_WORLD
 from tests.conftest import Buckets, Services, heimdall
 
 SEED = 9
@@ -177,3 +180,9 @@ def test_a_database_with_other_receivers_is_left_alone(database: Services, bucke
 def test_an_error_of_a_worker_arrives_whole() -> None:
     error = pickle.loads(pickle.dumps(HeimdallError("a", "b", "c")))  # noqa: S301 - made on this line
     assert (str(error), error.remedy) == ("a: b. c", "c")
+
+
+def test_no_demo_is_a_world_that_models_are_pretrained_on() -> None:
+    result = CliRunner().invoke(commands, ["seed", "--seed", str(FIRST_OTHER_WORLD)])
+    assert result.exit_code == 2
+    assert "999" in result.output

@@ -19,11 +19,15 @@ import pytest
 import torch
 import yaml
 
-from heimdall import artifacts, checkpoints, determinism, model, params, training
+from heimdall import artifacts, checkpoints, determinism, learning, model, params, training
 from heimdall.dataset import DatasetConfig, HeimdallDataset
 from heimdall.errors import HeimdallError
+from heimdall.learners import SingleLearner
+from heimdall.learning import EpochSampler
+from heimdall.loss import GaussianNLLLoss
+from heimdall.model import LocalizationNet
 from heimdall.params import Params
-from heimdall.training import EpochSampler, TrainingPipeline, TrainingResult
+from heimdall.training import TrainingPipeline, TrainingResult
 from tests import tiny_features
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,8 +47,9 @@ class Killed(BaseException):
 def values(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     # One thread: two wait for each other longer than they compute, on batches as small as these.
-    quick = {"epochs": 3, "batch_size": 8, "warmup_epochs": 1, "backbone": "atto", "threads": 1}
-    return loaded | quick | changes
+    quick = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 1, "backbone": "atto", "threads": 1}
+    single = {"model": loaded["model"] | {"name": "single"}}
+    return loaded | quick | single | changes
 
 
 def settings(**changes: Any) -> Params:  # noqa: ANN401
@@ -104,12 +109,12 @@ def undisturbed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 def test_factor_rises_then_falls() -> None:
     chosen: dict[str, Any] = {"epochs": 10, "warmup_epochs": 4, "schedule": "cosine"}
-    factors = [training.learning_rate_factor(epoch, **chosen) for epoch in range(10)]
+    factors = [learning.learning_rate_factor(epoch, **chosen) for epoch in range(10)]
     assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
     assert factors[4] == 1.0
     assert factors[7] == pytest.approx(0.5)  # half way down
     assert all(before > after > 0 for before, after in itertools.pairwise(factors[4:]))
-    assert training.learning_rate_factor(9, epochs=10, warmup_epochs=0, schedule="constant") == 1.0
+    assert learning.learning_rate_factor(9, epochs=10, warmup_epochs=0, schedule="constant") == 1.0
 
 
 def test_each_epoch_has_its_own_order() -> None:
@@ -154,12 +159,13 @@ def test_the_saved_weights_are_the_best_epochs(
 ) -> None:
     _, result = undisturbed
     network, _ = training.load_network(result.checkpoint_path)
+    assert isinstance(network, LocalizationNet)
     part = HeimdallDataset(DatasetConfig(data_dir), "val", None, 0.2)
     items = [part[position] for position in range(len(part))]
     truth = torch.stack([label for _, label in items])
     with torch.no_grad():
         local = network.forward_local(torch.stack([features for features, _ in items]))
-    loss = float(training.GaussianNLLLoss()(local, network.to_local(truth)))
+    loss = float(GaussianNLLLoss()(local, network.to_local(truth)))
     assert loss == pytest.approx(result.final_metrics["val_loss"], rel=1e-5)
 
     # The kept checkpoint of that epoch is the same network.
@@ -195,7 +201,7 @@ def test_interrupted_training_ends_with_the_same_bytes(
     assert not (tmp_path / "out").exists()
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.LocalizationLightningModule, "training_step", dies)  # nothing is left to train
+        patch.setattr(learning.LocalizationLightningModule, "training_step", dies)  # nothing is left to train
         pipeline.run(tmp_path / "out")
     assert digests(tmp_path / "out") == digests(undisturbed[0])
     assert not list((tmp_path / "work").iterdir())
@@ -486,12 +492,11 @@ def test_impossible_devices(changes: dict[str, Any], message: str, monkeypatch: 
 @pytest.mark.parametrize(
     ("precision", "fused"), [("32-true", True), ("bf16-mixed", True), ("16-mixed", False)]
 )
-def test_scaled_gradients_are_not_left_to_the_optimizer(
-    undisturbed: tuple[Path, TrainingResult], precision: str, fused: bool
-) -> None:
+def test_scaled_gradients_are_not_left_to_the_optimizer(data_dir: Path, precision: str, fused: bool) -> None:
     """Lightning unscales before our norm and clipping only where the optimizer does not do so itself."""
-    network, _ = training.load_network(undisturbed[1].checkpoint_path)
-    module = training.LocalizationLightningModule(network, settings(precision=precision), {})
+    learner = SingleLearner(settings(), DatasetConfig(data_dir))
+    learner.start()
+    module = learning.LocalizationLightningModule(learner, settings(precision=precision), {})
     (optimizer,), _ = module.configure_optimizers()
     assert getattr(optimizer, "_step_supports_amp_scaling", False) is fused
 
@@ -506,6 +511,7 @@ def test_frame_scale_and_normalisation_come_from_the_training_split(
     data_dir: Path, undisturbed: tuple[Path, TrainingResult]
 ) -> None:
     network, _ = training.load_network(undisturbed[1].checkpoint_path)
+    assert isinstance(network, LocalizationNet)
     part = HeimdallDataset(DatasetConfig(data_dir), "train", None, 0.2)
     stack = np.stack([part.features(position) for position in range(len(part))]).astype(np.float64)
     np.testing.assert_allclose(network.feature_mean.flatten(), stack.mean(axis=(0, 2, 3)), rtol=1e-5)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from heimdall.errors import HeimdallError
 from heimdall.params import FeatureParams, SplitParams
 from heimdall.provenance import provenance
 from heimdall.shards import ShardStore
+
+Task = TypeVar("Task")
 
 FEATURES = Path("data/features")
 METRICS_FILE = Path("metrics/features.json")
@@ -118,12 +120,13 @@ def run(params: FeatureParams, split_params: SplitParams, root: Path = Path()) -
     """
     measurements = recordings.read_measurements(root)
     receivers = recordings.read_receivers(root)
-    network, origin = _network(receivers)
+    network, origin = placed(receivers)
     store = _store(root)
     tasks = _keys(_tasks(measurements, network, params, root), root)
-    shard_of = _build_shards(tasks, store)
+    made = build(tasks, featurize_shard, store, "featurize")
+    shard_of = {task.source.name: name for (task, _), name in zip(tasks, made, strict=True)}
     names = [shard_of[name] for name in measurements["shard"].unique()]
-    index = _index(measurements, network, store, shard_of)
+    index = measured(measurements, network, store, shard_of)
     index[["split", "validation_rank"]] = split.assign(index, split_params)
 
     store.commit(names)
@@ -172,8 +175,16 @@ def _store(root: Path) -> ShardStore:
     return ShardStore(root / FEATURES / "shards", SHARD_SUFFIX, root / WORK, former)
 
 
-def _network(receivers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Receivers with east, north and up around their mean position, and that position."""
+def placed(receivers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Where the receivers of a network are.
+
+    Args:
+        receivers: Columns as in the snapshot's receivers.parquet.
+
+    Returns:
+        The receivers with `east_m`, `north_m` and `up_m` (float64) around their mean position, and that
+        position, `latitude_deg` and `longitude_deg`.
+    """
     origin = {name: float(np.mean(receivers[name])) for name in ("latitude_deg", "longitude_deg")}
     enu: npt.NDArray[np.float64] = np.stack(
         [
@@ -225,39 +236,64 @@ def _keys(tasks: Sequence[ShardTask], root: Path) -> list[tuple[ShardTask, str]]
     return [(task, task.key(code)) for task in tasks]
 
 
-def _build_shards(tasks: Sequence[tuple[ShardTask, str]], store: ShardStore) -> dict[str, str]:
-    """Name of the features' shard for each of the snapshot's; computes those that are not there yet."""
-    done: dict[str, str] = {}
-    missing: list[tuple[ShardTask, str]] = []
-    for task, key in tasks:
-        name = store.find(key)
-        if name is None:
-            missing.append((task, key))
-        else:
-            done[task.source.name] = name
-    contents = _map([task for task, _ in missing])
-    with tqdm(total=len(tasks), initial=len(done), desc="featurize", unit="shard", disable=None) as progress:
-        for (task, key), content in zip(missing, contents, strict=True):
-            done[task.source.name] = store.add(key, content)
+def build(
+    tasks: Sequence[tuple[Task, str]], make: Callable[[Task], bytes], store: ShardStore, title: str
+) -> list[str]:
+    """Make the shards that are not there yet, on all cores, with a progress bar.
+
+    Args:
+        tasks: What each shard is made of, and the key of that.
+        make: A module's function from a task to the shard's bytes, which must not depend on the process.
+        store: Where shards are looked for and added.
+        title: Of the bar.
+
+    Returns:
+        The shards' names, in the order of the tasks.
+
+    Raises:
+        HeimdallError: As `make` does; shards that were finished are kept.
+    """
+    found = [store.find(key) for _, key in tasks]
+    missing = [(task, key) for (task, key), name in zip(tasks, found, strict=True) if name is None]
+    done = len(tasks) - len(missing)
+    made: list[str] = []
+    with tqdm(total=len(tasks), initial=done, desc=title, unit="shard", disable=None) as progress:
+        for (_, key), content in zip(missing, _map(make, [task for task, _ in missing]), strict=True):
+            made.append(store.add(key, content))
             progress.update()
-    return done
+    fresh = iter(made)
+    return [next(fresh) if name is None else name for name in found]
 
 
-def _map(tasks: Sequence[ShardTask]) -> Iterator[bytes]:
+def _map(make: Callable[[Task], bytes], tasks: Sequence[Task]) -> Iterator[bytes]:
     processes = min(len(os.sched_getaffinity(0)), len(tasks))
     if processes <= 1:
-        yield from map(featurize_shard, tasks)
+        yield from map(make, tasks)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(featurize_shard, tasks)
+        yield from pool.map(make, tasks)
 
 
-def _index(
-    measurements: pd.DataFrame, network: pd.DataFrame, store: ShardStore, shard_of: Mapping[str, str]
+def measured(
+    rows: pd.DataFrame, network: pd.DataFrame, store: ShardStore, shard_of: Mapping[str, str]
 ) -> pd.DataFrame:
-    """index.parquet without the split: the snapshot's rows with what was measured on their recordings."""
+    """index.parquet without the split: rows of measurements with what was measured on their recordings.
+
+    Args:
+        rows: One row a recording, in the order of the shards' recordings; `shard` names what each was
+            made of. `modulation` may be null.
+        network: As `placed` gives it.
+        store: Where the shards are.
+        shard_of: Name of the shard of features by the value of `shard`.
+
+    Returns:
+        The rows with the index's other columns but `split` and `validation_rank`.
+
+    Raises:
+        HeimdallError: A shard has vanished or is damaged.
+    """
     parts = []
-    for name, shard in measurements.groupby("shard", sort=False):
+    for name, shard in rows.groupby("shard", sort=False):
         session_features = sessions.unpack(store.path(shard_of[str(name)]))
         heard = [np.full(len(found.detected), np.sum(found.detected)) for found in session_features]
         number = [np.full(len(found.detected), place) for place, found in enumerate(session_features)]

@@ -17,6 +17,7 @@ from heimdall.errors import HeimdallError
 PARAMS_FILE = Path("params.yaml")
 Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "base", "large"]
 _STRICT = ConfigDict(extra="forbid")
+FIRST_OTHER_WORLD = 1000  # seeds of worlds from here on are for pretraining alone
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -70,10 +71,46 @@ class SplitParams:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class PretrainParams:
+    """The simulated sessions of other worlds, and the training on them that fusion starts from."""
+
+    sessions: Count
+    sessions_per_world: Annotated[int, Field(ge=2)]
+    multipath: Literal["none", "light", "strong"]
+    seed: Seed
+    validation_split: Fraction
+    encoder_epochs: Count
+    encoder_lr: Positive
+    encoder_batch_size: Count
+    epochs: Count
+    lr: Positive
+    batch_size: Count
+    weight_decay: NotNegative
+    dropout_rate: Share
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    early_stop_patience: Count
+
+    @model_validator(mode="after")
+    def _other_worlds(self) -> PretrainParams:
+        if self.seed < FIRST_OTHER_WORLD:
+            raise ValueError(
+                f"seed must be at least {FIRST_OTHER_WORLD}: the worlds of smaller seeds are those of demos, "
+                "tests and benchmarks, whose transmitters and scatterers no model may have seen"
+            )
+        if self.sessions < 2 * self.sessions_per_world:
+            raise ValueError(
+                f"sessions ({self.sessions}) must be at least twice sessions_per_world "
+                f"({self.sessions_per_world}): one world validates what the others train"
+            )
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
 class ModelParams:
     """The network."""
 
-    name: Literal["single"]
+    name: Literal["single", "fusion"]
+    from_simulated: bool
     pretrained: bool
     freeze_backbone: bool
     uncertainty_min_m: Positive
@@ -134,6 +171,7 @@ class Params:
     snapshot: SnapshotParams
     features: FeatureParams
     split: SplitParams
+    pretrain: PretrainParams
     model: ModelParams
     evaluate: EvaluateParams
     export: ExportParams

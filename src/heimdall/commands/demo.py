@@ -6,6 +6,7 @@ import click
 
 from heimdall import demo as world
 from heimdall import endpoints
+from heimdall.params import FIRST_OTHER_WORLD
 
 
 @click.group()
@@ -20,10 +21,10 @@ def demo() -> None:
 @click.option("--sessions", type=click.IntRange(1, 10_000), default=world.DEFAULT_SESSIONS, show_default=True)
 @click.option(
     "--seed",
-    type=click.IntRange(0, 2**32 - 1),
+    type=click.IntRange(0, FIRST_OTHER_WORLD - 1),
     default=world.DEFAULT_SEED,
     show_default=True,
-    help="Names the world.",
+    help="Names the world; those from 1000 on are what models are pretrained on.",
 )
 @click.option(
     "--transmitters", type=click.IntRange(1, 10_000), default=world.DEFAULT_TRANSMITTERS, show_default=True

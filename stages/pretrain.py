@@ -1,0 +1,41 @@
+"""Stage pretrain: data/simulated/ -> models/pretrained.safetensors, which training of fusion starts from.
+
+First the encoder learns from the recordings one by one, then fusion from whole sessions. Killed and typed
+again, it goes on after the last epoch and ends with the same bytes.
+
+Example:
+    python stages/pretrain.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from heimdall import determinism
+
+if __name__ == "__main__":
+    determinism.ensure()
+
+from heimdall import params, stage, training
+
+SIMULATED = Path("data/simulated")
+WORK = Path(".heimdall/work/pretrain")
+
+
+def main() -> None:
+    """Read the parameters, train, say what came out."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    result = training.pretraining(params.load(), SIMULATED, WORK).run(Path())
+    best = result.final_metrics
+    print(
+        f"pretrain: {result.checkpoint_path}: epoch {best['best_epoch']} of {best['epochs']}, "
+        f"validation MAE {best['val_mae_m'] / 1000:.2f} km ({best['data']} data)"
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,35 @@
+"""Stage simulate: sessions of other worlds -> data/simulated/, the features that pretraining uses.
+
+Example:
+    python stages/simulate.py
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from heimdall import determinism
+
+if __name__ == "__main__":
+    determinism.ensure()
+
+from heimdall import artifacts, params, simulated, stage
+
+
+def main() -> None:
+    """Read the parameters, simulate, say what came out."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    parameters = params.load()
+    with artifacts.alone(simulated.WORK):
+        summary = simulated.run(parameters.pretrain, parameters.features)
+    print(
+        f"simulate: {summary['recordings']} recordings of {summary['sessions']} sessions in "
+        f"{summary['worlds']} worlds, simulated: {simulated.SIMULATED}/"
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main)
