@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from heimdall import plots
-from heimdall.evaluation import LOCALIZER, LOCALIZER_SESSION, MEAN_POSITION, PREDICTORS
+from heimdall.evaluation import LOCALIZER, PREDICTORS, UNCALIBRATED, WITHOUT_GPS
+
+MEAN_POSITION = "mean_position"
 
 
 @pytest.fixture
@@ -27,14 +29,20 @@ def cases() -> pd.DataFrame:
             "estimated_latitude_deg": 45.0,
             "estimated_longitude_deg": [8.0, 8.1, 8.2, 8.4],
             "error_m": error_m,
-            "east_m": error_m,
-            "north_m": 0.0,
             "sigma_east_m": 100.0,
             "sigma_north_m": 100.0,
+            "sigma_m": 141.0,
+            "rms_m": 141.0,
+            "ellipse_m": 245.0,
+            "level": [0.01, 0.4, 0.9, 1.0],
+            "log_density": -20.0,
+            "within_1km": 1.0,
+            "bound_m": [50.0, 5.0, np.inf, 500.0],
         }
     )
-    other = own.assign(split="val", error_m=1.0)  # must not be seen
-    return pd.concat([table.assign(predictor=name) for name in PREDICTORS for table in (own, other)])
+    others = [own.assign(split=split, error_m=1.0) for split in ("val", WITHOUT_GPS)]  # must not be seen
+    names = (*PREDICTORS, UNCALIBRATED)
+    return pd.concat([table.assign(predictor=name) for name in names for table in (own, *others)])
 
 
 @pytest.fixture
@@ -52,13 +60,25 @@ def test_error_cdf_counts_errors_up_to_each_length(cases: pd.DataFrame) -> None:
     assert column.loc[1_000_000.0] == 1
 
 
-def test_reliability_is_the_share_inside_each_ellipse(cases: pd.DataFrame) -> None:
-    table = plots.reliability(cases).set_index("nominal")
-    # deviations 0.1 and 1 sigma: inside from 1 - exp(-0.005) = 0.5 % and 1 - exp(-0.5) = 39.3 % on
+def test_reliability_is_the_share_inside_each_region(cases: pd.DataFrame) -> None:
+    before = cases["predictor"] == UNCALIBRATED
+    table = plots.reliability(cases.assign(level=cases["level"].mask(before, 1.0))).set_index("nominal")
+    assert list(table.columns) == ["ideal", *PREDICTORS, UNCALIBRATED]
     assert table.loc[0.05, MEAN_POSITION] == 0.25
     assert table.loc[0.35, MEAN_POSITION] == 0.25
     assert table.loc[0.4, MEAN_POSITION] == 0.5
+    assert (table[UNCALIBRATED] == 0).all()
     assert (table["ideal"] == table.index).all()
+
+
+def test_error_bound_has_one_row_a_session_with_a_bound(cases: pd.DataFrame) -> None:
+    farther = cases["predictor"] == LOCALIZER
+    table = plots.error_bound(cases.assign(error_m=cases["error_m"].mask(farther, 7.0)))
+    assert list(table.columns) == ["session_id", "bound_m", *PREDICTORS]
+    assert table["session_id"].tolist() == ["b", "a", "d"]
+    assert table["bound_m"].tolist() == [5, 50, 500]
+    assert table[MEAN_POSITION].tolist() == [100, 10, 10_000]
+    assert table[LOCALIZER].tolist() == [7, 7, 7]
 
 
 def test_map_has_one_row_a_test_session(cases: pd.DataFrame) -> None:
@@ -79,8 +99,8 @@ def test_picture_repeats_and_shows_the_data(cases: pd.DataFrame, receivers: pd.D
     content = plots.picture(cases, receivers, "simulated")
     assert plots.picture(cases, receivers, "simulated") == content
     assert plots.picture(cases, receivers, "recorded") != content  # the title says it
-    farther = cases.assign(error_m=cases["error_m"].where(cases["predictor"] != LOCALIZER_SESSION, 5e4))
+    farther = cases.assign(error_m=cases["error_m"].where(cases["predictor"] != LOCALIZER, 5e4))
     assert plots.picture(farther, receivers, "simulated") != content
     image = matplotlib.image.imread(io.BytesIO(content))
-    assert image.shape[:2] == (900, 1200)
+    assert image.shape[:2] == (1000, 1600)
     assert b"Software" not in content

@@ -1,4 +1,4 @@
-"""Figures of merit of positions with uncertainties, in metres, with bootstrap intervals.
+"""Figures of merit of positions with their posteriors, in metres, with bootstrap intervals.
 
 NumPy in float64 without BLAS: a matrix product splits its sums by the machine, these do not.
 Lengths are metres, shares lie in [0, 1], and every array has one row a position.
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heimdall.geo import LocalFrame, distance_m
+from heimdall.geo import TangentPlane, distance_m
+from heimdall.posterior import Posterior
 from heimdall.randomness import generator
 
 Array = npt.NDArray[np.float64]
@@ -22,6 +23,7 @@ Counts = npt.NDArray[np.int64]
 
 ACCURACY_WITHIN_M = (30, 50, 100)
 COVERAGE_PROBABILITIES = (0.68, 0.95)
+LOCALIZABLE_M = 1000.0
 # The specification's targets, by the key of `summary` that they speak of.
 TARGETS = {"mae_m": 30.0, "accuracy_30m": 0.9, "calibration_error_m": 5.0}
 _INTERVAL = (0.025, 0.975)
@@ -55,21 +57,27 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Errors:
-    """What estimates are wrong by, beside what they said of it.
+    """What posteriors are wrong by, beside what they said of it.
 
     Attributes:
-        distance_m: Geodesic distance from the truth, metres, shape (n,).
-        east_m: Estimate minus truth to the east, metres, shape (n,).
-        north_m: Estimate minus truth to the north, metres, shape (n,).
-        sigma_east_m: Predicted standard deviation to the east, metres, shape (n,).
-        sigma_north_m: Predicted standard deviation to the north, metres, shape (n,).
+        distance_m: Geodesic distance of the answer, the dominant Gaussian's mean, from the truth, metres,
+            shape (n,).
+        sigma_m: RMS distance that the dominant Gaussian predicts, sqrt(sigma_east^2 + sigma_north^2), metres,
+            shape (n,).
+        rms_m: RMS distance from the answer that the whole mixture predicts, metres, shape (n,).
+        ellipse_m: Radius of the circle as large as the dominant Gaussian's 95 % ellipse, metres, shape (n,).
+        level: Smallest probability of a region of highest density that contains the truth, shape (n,).
+        log_density: Log density of the truth under the mixture, nats for densities per m^2, shape (n,).
+        within_1km: Predicted probability that the truth lies within 1 km of the answer, shape (n,).
     """
 
     distance_m: Array
-    east_m: Array
-    north_m: Array
-    sigma_east_m: Array
-    sigma_north_m: Array
+    sigma_m: Array
+    rms_m: Array
+    ellipse_m: Array
+    level: Array
+    log_density: Array
+    within_1km: Array
 
     def __post_init__(self) -> None:
         _check_columns(self)
@@ -77,74 +85,58 @@ class Errors:
     def __len__(self) -> int:
         return len(self.distance_m)
 
-    @property
-    def sigma_m(self) -> Array:
-        """The predicted RMS of the two-dimensional error, sqrt(sigma_east^2 + sigma_north^2), shape (n,)."""
-        return np.sqrt(self.sigma_east_m**2 + self.sigma_north_m**2)
 
-
-def errors(estimates: Estimates, latitude_deg: Array, longitude_deg: Array, frame: LocalFrame) -> Errors:
-    """Compare estimates with the truth.
+def errors(posterior: Posterior, latitude_deg: Array, longitude_deg: Array, plane: TangentPlane) -> Errors:
+    """Compare posteriors with the truth.
 
     Args:
-        estimates: n positions.
+        posterior: Of n sessions.
         latitude_deg: True latitudes, degrees, shape (n,).
         longitude_deg: True longitudes, degrees, shape (n,).
-        frame: The chart in which the errors' east and north parts are taken. The distance is geodesic.
+        plane: In which the posteriors are given. The distance is geodesic.
 
     Returns:
         The n errors.
     """
-    east_m, north_m = frame.to_local(estimates.latitude_deg, estimates.longitude_deg)
-    true_east_m, true_north_m = frame.to_local(latitude_deg, longitude_deg)
+    truth_m = np.stack(plane.to_local(latitude_deg, longitude_deg), axis=-1)  # (n, 2)
+    answer_deg = plane.to_degrees(posterior.position_m[:, 0], posterior.position_m[:, 1])
+    covariance = posterior.dominant_covariance_m2
+    determinant = covariance[:, 0, 0] * covariance[:, 1, 1] - covariance[:, 0, 1] ** 2
     return Errors(
-        distance_m=distance_m(estimates.latitude_deg, estimates.longitude_deg, latitude_deg, longitude_deg),
-        east_m=east_m - true_east_m,
-        north_m=north_m - true_north_m,
-        sigma_east_m=estimates.sigma_east_m,
-        sigma_north_m=estimates.sigma_north_m,
+        distance_m=distance_m(*answer_deg, latitude_deg, longitude_deg),
+        sigma_m=np.sqrt((posterior.sigma_m**2).sum(axis=1)),
+        rms_m=posterior.rms_m,
+        ellipse_m=np.sqrt(np.sqrt(determinant) * chi_square_2(0.95)),
+        level=posterior.level(truth_m),
+        log_density=posterior.log_density(truth_m),
+        within_1km=posterior.within(LOCALIZABLE_M),
     )
 
 
-def calibration_error_m(error: Errors) -> float:
-    """Count-weighted mean of |RMS error - RMS predicted sigma| over quintiles of predicted sigma.
+def calibration_error_m(error_m: Array, predicted_m: Array) -> float:
+    """Count-weighted mean of |RMS error - RMS prediction| over quintiles of the prediction.
 
-    The error is the two-dimensional distance, so sigma is `Errors.sigma_m`, the RMS of that distance
-    if the prediction were true. Equal sigmas share a bin: a constant sigma is one bin, not five.
+    Equal predictions share a bin: a constant one is one bin, not five.
 
     Args:
-        error: At least one error.
+        error_m: Two-dimensional distances from the truth, metres, shape (n,), n > 0.
+        predicted_m: The RMS of that distance if the prediction were true, metres, shape (n,).
 
     Returns:
         Metres.
     """
-    sigma_m = error.sigma_m
-    quintile = np.searchsorted(np.quantile(sigma_m, _QUINTILES), sigma_m, side="left")
+    quintile = np.searchsorted(np.quantile(predicted_m, _QUINTILES), predicted_m, side="left")
     total = 0.0
     for number in range(len(_QUINTILES) + 1):
         member = quintile == number
         if member.any():
-            total += int(member.sum()) * abs(_rms(error.distance_m[member]) - _rms(sigma_m[member]))
-    return total / len(error)
-
-
-def nll_nats(error: Errors) -> float:
-    """Mean negative log density of the truth under the predicted Gaussian, in nats for densities per m^2.
-
-    -log N = log(2 pi) + log(sigma_east sigma_north) + (east^2/sigma_east^2 + north^2/sigma_north^2) / 2.
-    """
-    log_area = np.log(error.sigma_east_m) + np.log(error.sigma_north_m)
-    return math.log(2 * math.pi) + float(np.mean(log_area + _squared_deviation(error) / 2))
+            total += int(member.sum()) * abs(_rms(error_m[member]) - _rms(predicted_m[member]))
+    return total / len(error_m)
 
 
 def coverage(error: Errors, probability: float) -> float:
-    """Share of truths within the predicted ellipse that should hold `probability` of them."""
-    return float(np.mean(_squared_deviation(error) <= chi_square_2(probability)))
-
-
-def sharpness_m(error: Errors) -> float:
-    """Median radius in metres of the circle as large as the predicted 95 % ellipse."""
-    return float(np.median(np.sqrt(error.sigma_east_m * error.sigma_north_m * chi_square_2(0.95))))
+    """Share of truths within the region of highest density that should hold `probability` of them."""
+    return float(np.mean(error.level <= probability))
 
 
 def chi_square_2(probability: float) -> float:
@@ -199,8 +191,10 @@ def summary(error: Errors, weights: Counts | None) -> dict[str, Any]:
 
     Returns:
         `n` and, where n is above 0: `mae_m`, `median_m`, `rmse_m`, `p90_m`, `p95_m`, `accuracy_30m` and
-        so on, `calibration_error_m`, `nll_nats`, `coverage_68`, `coverage_95`, `sharpness_m`; mean,
-        median and accuracies with the bounds of their 95 % interval, `mae_m_low`, `mae_m_high`.
+        so on, the figures of `calibration`, and `localizable_1km_predicted` (mean predicted probability of
+        an error of at most 1 km), `_observed` (the share of such errors) and `_brier` (mean squared
+        difference of the two, case by case); mean, median and accuracies with the bounds of their 95 %
+        interval, `mae_m_low`, `mae_m_high`.
     """
     figures: dict[str, Any] = {"n": len(error)}
     if not len(error):
@@ -217,12 +211,33 @@ def summary(error: Errors, weights: Counts | None) -> dict[str, Any]:
         hit = (distance <= within_m).astype(np.float64)
         figures[f"accuracy_{within_m}m"] = float(np.mean(hit))
         figures |= _interval(f"accuracy_{within_m}m", hit, weights, weighted_mean)
-    figures["calibration_error_m"] = calibration_error_m(error)
-    figures["nll_nats"] = nll_nats(error)
-    for probability in COVERAGE_PROBABILITIES:
-        figures[f"coverage_{round(probability * 100)}"] = coverage(error, probability)
-    figures["sharpness_m"] = sharpness_m(error)
+    figures |= calibration(error)
+    localized = (distance <= LOCALIZABLE_M).astype(np.float64)
+    figures["localizable_1km_predicted"] = float(np.mean(error.within_1km))
+    figures["localizable_1km_observed"] = float(np.mean(localized))
+    figures["localizable_1km_brier"] = float(np.mean((error.within_1km - localized) ** 2))
     return figures
+
+
+def calibration(error: Errors) -> dict[str, float]:
+    """What tells whether the uncertainties are true.
+
+    Args:
+        error: n errors, n > 0.
+
+    Returns:
+        `calibration_error_m`, by the dominant Gaussian as specified; `posterior_rms_calibration_m`, by the
+        whole mixture; `nll_nats`, the mean negative log density of the truth; `coverage_68` and
+        `coverage_95`; `sharpness_m`, the median of `Errors.ellipse_m`.
+    """
+    covered = {f"coverage_{round(p * 100)}": coverage(error, p) for p in COVERAGE_PROBABILITIES}
+    return {
+        "calibration_error_m": calibration_error_m(error.distance_m, error.sigma_m),
+        "posterior_rms_calibration_m": calibration_error_m(error.distance_m, error.rms_m),
+        "nll_nats": -float(np.mean(error.log_density)),
+        **covered,
+        "sharpness_m": float(np.median(error.ellipse_m)),
+    }
 
 
 def mae_difference(error: Errors, other: Errors, weights: Counts | None, key: str) -> dict[str, float | None]:
@@ -249,11 +264,6 @@ def _interval(
         return {f"{key}_low": None, f"{key}_high": None}
     low, high = np.quantile(statistic(values, weights), _INTERVAL)
     return {f"{key}_low": float(low), f"{key}_high": float(high)}
-
-
-def _squared_deviation(error: Errors) -> Array:
-    """Squared Mahalanobis distance of each truth from its estimate, shape (n,)."""
-    return (error.east_m / error.sigma_east_m) ** 2 + (error.north_m / error.sigma_north_m) ** 2
 
 
 def _rms(values: Array) -> float:

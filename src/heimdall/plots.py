@@ -1,6 +1,7 @@
 """Tables and the picture of an evaluation, from its cases; what `dvc plots` shows.
 
-Each table holds the test split and has one column a predictor, so that one template draws them all.
+Each table holds the test split and has one column a predictor, so that one template draws them all. What is
+counted is sessions.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from heimdall.evaluation import LOCALIZER, LOCALIZER_SESSION, MEAN_POSITION, PREDICTORS, errors_of
+from heimdall.evaluation import LOCALIZER, PREDICTORS, UNCALIBRATED, errors_of
 from heimdall.metrics import ACCURACY_WITHIN_M, coverage
 
 _SPLIT = "test"
@@ -35,14 +36,17 @@ _MAP_COLUMNS = [
 
 # Colours that stay apart for colour-blind readers and in grey (Okabe and Ito, 2008).
 _STYLE: dict[str, dict[str, Any]] = {
-    LOCALIZER: {"color": "#0072B2", "linestyle": "-", "label": "localizer, one recording"},
-    LOCALIZER_SESSION: {"color": "#D55E00", "linestyle": "-", "label": "localizer, session combined"},
-    MEAN_POSITION: {"color": "#666666", "linestyle": "--", "label": "mean position"},
+    "mean_position": {"color": "#666666", "linestyle": ":", "label": "mean position"},
+    "received_power": {"color": "#009E73", "linestyle": "-.", "label": "received power"},
+    "time_of_arrival": {"color": "#E69F00", "linestyle": "--", "label": "time of arrival"},
+    "direct_position": {"color": "#D55E00", "linestyle": "--", "label": "direct position"},
+    LOCALIZER: {"color": "#0072B2", "linestyle": "-", "label": "localizer"},
 }
+_BEFORE_STYLE = {"color": "#56B4E9", "linestyle": "-", "label": "localizer before calibration"}
 
 
 def error_cdf(cases: pd.DataFrame) -> pd.DataFrame:
-    """Share of test cases with an error up to `error_m`, one column a predictor.
+    """Share of test sessions with an error up to `error_m`, one column a predictor.
 
     Args:
         cases: As in `evaluation.Evaluation`.
@@ -58,16 +62,17 @@ def error_cdf(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def reliability(cases: pd.DataFrame) -> pd.DataFrame:
-    """Share of test truths inside the ellipse that should hold `nominal` of them, one column a predictor.
+    """Share of test truths inside the region of highest density that should hold `nominal` of them.
 
     Args:
         cases: As in `evaluation.Evaluation`.
 
     Returns:
-        `nominal` from 0.05 to 0.95, `ideal` (the same), and an observed share for each predictor.
+        `nominal` from 0.05 to 0.95, `ideal` (the same), and an observed share for each predictor and for the
+        localizer before its calibration.
     """
     table = {"nominal": _NOMINAL, "ideal": _NOMINAL}
-    for predictor in PREDICTORS:
+    for predictor in (*PREDICTORS, UNCALIBRATED):
         errors = errors_of(_chosen(cases, predictor))
         table[predictor] = np.array([coverage(errors, nominal) for nominal in _NOMINAL])
     return pd.DataFrame(table)
@@ -82,7 +87,25 @@ def estimate_map(cases: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a session: `session_id`, true and `estimated_` degrees, sigmas and `error_m`.
     """
-    return _chosen(cases, LOCALIZER_SESSION)[_MAP_COLUMNS]
+    return _chosen(cases, LOCALIZER)[_MAP_COLUMNS]
+
+
+def error_bound(cases: pd.DataFrame) -> pd.DataFrame:
+    """Errors of the test sessions whose arrival times bound the position, one column a predictor.
+
+    Args:
+        cases: As in `evaluation.Evaluation`.
+
+    Returns:
+        One row a session, from the lowest bound to the highest: `session_id`, `bound_m` (root of the trace of
+        the Cramer-Rao bound, in which there is no multipath) and an error in metres for each predictor.
+    """
+    own = _chosen(cases, LOCALIZER)
+    table = own[["session_id", "bound_m"]].reset_index(drop=True)
+    for predictor in PREDICTORS:
+        table[predictor] = _chosen(cases, predictor)["error_m"].to_numpy()
+    bounded = table.loc[np.isfinite(table["bound_m"].to_numpy(np.float64))]
+    return pd.DataFrame(bounded.sort_values(["bound_m", "session_id"], ignore_index=True))
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
@@ -91,7 +114,7 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
 
 
 def picture(cases: pd.DataFrame, receivers: pd.DataFrame, data: str) -> bytes:
-    """The evaluation on the test split in four panels.
+    """The evaluation on the test split in five panels.
 
     Args:
         cases: As in `evaluation.Evaluation`.
@@ -106,13 +129,14 @@ def picture(cases: pd.DataFrame, receivers: pd.DataFrame, data: str) -> bytes:
         mpl.rc("font", family="DejaVu Sans", size=9)
         mpl.rc("axes", grid=True)
         mpl.rc("grid", color="#dddddd")
-        figure = Figure(figsize=(12, 9), dpi=100, layout="constrained")
-        figure.suptitle(f"Single-receiver localizer, {_SPLIT} split ({data} data)", fontsize=13)
-        axes = figure.subplots(2, 2)
-        _draw_cdf(axes[0, 0], cases)
-        _draw_reliability(axes[0, 1], cases)
-        _draw_map(axes[1, 0], cases, receivers)
-        _draw_heard(axes[1, 1], cases)
+        figure = Figure(figsize=(16, 10), dpi=100, layout="constrained")
+        figure.suptitle(f"Localizer and baselines by session, {_SPLIT} split ({data} data)", fontsize=13)
+        grid = figure.add_gridspec(2, 6)
+        _draw_cdf(figure.add_subplot(grid[0, :2]), cases)
+        _draw_reliability(figure.add_subplot(grid[0, 2:4]), cases)
+        _draw_bound(figure.add_subplot(grid[0, 4:]), cases)
+        _draw_map(figure.add_subplot(grid[1, :3]), cases, receivers)
+        _draw_heard(figure.add_subplot(grid[1, 3:]), cases)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
@@ -130,7 +154,7 @@ def _draw_cdf(axes: Axes, cases: pd.DataFrame) -> None:
         xlim=(_GRID_M[0], _GRID_M[-1]),
         ylim=(0, 100),
         xlabel="position error (geodesic)",
-        ylabel="share of cases with at most this error, %",
+        ylabel="share of sessions with at most this error, %",
     )
     axes.set_title("Position error; dotted: 30, 50 and 100 m", pad=14)
     axes.xaxis.set_major_formatter(FuncFormatter(_length))
@@ -140,25 +164,44 @@ def _draw_cdf(axes: Axes, cases: pd.DataFrame) -> None:
 def _draw_reliability(axes: Axes, cases: pd.DataFrame) -> None:
     table = reliability(cases)
     axes.plot([0, 100], [0, 100], color="black", linewidth=0.8, label="ideal")
-    for predictor, style in _STYLE.items():
+    for predictor, style in (_STYLE | {UNCALIBRATED: _BEFORE_STYLE}).items():
         axes.plot(100 * table["nominal"], 100 * table[predictor], marker="o", markersize=3, **style)
     axes.set(
         xlim=(0, 100),
         ylim=(0, 100),
         aspect="equal",
-        xlabel="nominal probability of the predicted ellipse, %",
+        xlabel="nominal probability of the predicted region, %",
         ylabel="truths found inside, %",
         title="Reliability: below the line is overconfident",
     )
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right", fontsize=7)
+
+
+def _draw_bound(axes: Axes, cases: pd.DataFrame) -> None:
+    """Errors below the line are those of single sessions: the bound holds for their mean square."""
+    table = error_bound(cases)
+    for predictor in ("time_of_arrival", "direct_position", LOCALIZER):
+        style = {name: _STYLE[predictor][name] for name in ("color", "label")}
+        axes.scatter(table["bound_m"], table[predictor], s=10, alpha=0.7, **style)
+    axes.axline((100, 100), (1000, 1000), color="black", linewidth=0.8, label="error = bound")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="Cramer-Rao bound (root of its trace)",
+        ylabel="position error (geodesic)",
+        title=f"Error against the bound, {len(table)} sessions that have one",
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(_length))
+    axes.legend(loc="lower right", fontsize=7)
 
 
 def _draw_map(axes: Axes, cases: pd.DataFrame, receivers: pd.DataFrame) -> None:
-    sessions = _chosen(cases, LOCALIZER_SESSION)
+    sessions = _chosen(cases, LOCALIZER)
     axes.plot(
         [sessions["longitude_deg"], sessions["estimated_longitude_deg"]],
         [sessions["latitude_deg"], sessions["estimated_latitude_deg"]],
-        color="#D55E00",
+        color="#0072B2",
         linewidth=0.5,
         alpha=0.5,
     )
@@ -166,8 +209,8 @@ def _draw_map(axes: Axes, cases: pd.DataFrame, receivers: pd.DataFrame) -> None:
         sessions["estimated_longitude_deg"],
         sessions["estimated_latitude_deg"],
         s=14,
-        color="#D55E00",
-        label="estimate (session)",
+        color="#0072B2",
+        label="estimate",
         zorder=3,
     )
     axes.scatter(
@@ -184,7 +227,7 @@ def _draw_map(axes: Axes, cases: pd.DataFrame, receivers: pd.DataFrame) -> None:
         receivers["latitude_deg"],
         s=50,
         marker="^",
-        color="#0072B2",
+        color="#D55E00",
         edgecolors="white",
         label="receiver",
         zorder=5,
@@ -208,9 +251,9 @@ def _draw_map(axes: Axes, cases: pd.DataFrame, receivers: pd.DataFrame) -> None:
 
 
 def _draw_heard(axes: Axes, cases: pd.DataFrame) -> None:
-    """Median and middle 80 % of the session error by receivers heard, beside the number of sessions."""
+    """Median and middle 80 % of the error by receivers heard, beside the number of sessions."""
     order = [label for label in ("<3", "3", "4", "5", "6", "7+") if (cases["receivers_heard"] == label).any()]
-    shift = np.linspace(-0.2, 0.2, 3)
+    shift = np.linspace(-0.3, 0.3, len(_STYLE))
     for offset, (predictor, style) in zip(shift, _STYLE.items(), strict=True):
         own = _chosen(cases, predictor)
         for position, label in enumerate(order):
@@ -220,7 +263,7 @@ def _draw_heard(axes: Axes, cases: pd.DataFrame) -> None:
             low, middle, high = np.quantile(error_m, [0.1, 0.5, 0.9])
             axes.plot([position + offset] * 2, [low, high], color=style["color"], linewidth=2, alpha=0.5)
             axes.plot(position + offset, middle, "o", color=style["color"])
-            if predictor == LOCALIZER_SESSION:
+            if predictor == LOCALIZER:
                 axes.text(
                     position, 1.02, f"n={len(error_m)}", transform=axes.get_xaxis_transform(), ha="center"
                 )
