@@ -1,7 +1,8 @@
-"""Milliseconds a recording: the exported ONNX model against PyTorch, one thread each.
+"""Milliseconds an answer: the exported ONNX model against PyTorch, one thread each.
 
-Each measurement runs in a process of its own, because the two libraries' threads fight in one; rounds
-alternate. Needs the outputs of `dvc repro` (or `dvc pull`).
+An answer is a session's with the fusion model, whose inputs are those of the test split, and a recording's
+with the single one. Each measurement runs in a process of its own, because the two libraries' threads fight
+in one; rounds alternate. Needs the outputs of `dvc repro` (or `dvc pull`).
 
     python benchmarks/onnx.py --rounds 5
 """
@@ -18,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 MODELS = Path("models")
 BATCHES = (1, 32)
@@ -26,37 +26,53 @@ REPETITIONS = 20
 KINDS = ("pytorch", "onnx", "onnx int8")
 
 
-def answer(kind: str) -> Callable[[npt.NDArray[np.float32]], object]:
-    """What one kind of model does with features, shape (batch, 3, 128, 32)."""
-    if kind == "pytorch":
-        import torch  # noqa: PLC0415 - the other kinds are measured without it
+def inputs(batch: int) -> dict[str, np.ndarray]:
+    """What the model in `MODELS` takes, `batch` rows of it."""
+    from heimdall.dataset import DatasetConfig, observations  # noqa: PLC0415 - the parent needs none of it
+    from heimdall.inference import OnnxLocalizer, session_inputs  # noqa: PLC0415
+    from heimdall.preprocessing import Preprocessing  # noqa: PLC0415
 
-        from heimdall import model  # noqa: PLC0415
+    file = MODELS / "localizer.onnx"
+    localizer = OnnxLocalizer.open(file)
+    if localizer.kind == "single":
+        random = np.random.Generator(np.random.PCG64(1))
+        return {"features": random.normal(-60, 20, (batch, 3, 128, 32)).astype(np.float32)}
+    sessions = observations(DatasetConfig(), "test", localizer.metadata["validation_split"]).observations
+    tokenizer = Preprocessing.of(localizer.metadata, str(file)).tokenizer
+    return session_inputs([tokenizer.tokens(sessions[number % len(sessions)]) for number in range(batch)])
+
+
+def answer(kind: str, given: dict[str, np.ndarray]) -> Callable[[], object]:
+    """What one kind of model does with inputs."""
+    if kind == "pytorch":
+        import torch  # noqa: PLC0415
+
+        from heimdall import fusion  # noqa: PLC0415
 
         torch.set_num_threads(1)
-        network, _ = model.load(MODELS / "localizer.safetensors", MODELS / "localizer.json")
+        network, _ = fusion.load(MODELS / "localizer.safetensors", MODELS / "localizer.json")
         network.eval()
+        tensors = [torch.from_numpy(value) for value in given.values()]
 
-        def ask(features: npt.NDArray[np.float32]) -> object:
+        def ask() -> object:
             with torch.inference_mode():
-                return network(torch.from_numpy(features))
+                return network(*tensors)
 
         return ask
     from heimdall.inference import OnnxLocalizer  # noqa: PLC0415
 
     localizer = OnnxLocalizer.open(MODELS / f"localizer{'.int8' if 'int8' in kind else ''}.onnx")
-    return lambda features: localizer.estimate(features, batch_size=len(features))
+    return lambda: localizer.answer([given])
 
 
 def measure_ms(kind: str, batch: int) -> float:
-    """Median milliseconds a recording, after one call that is not counted."""
-    ask = answer(kind)
-    features = np.random.Generator(np.random.PCG64(1)).normal(-60, 20, (batch, 3, 128, 32)).astype(np.float32)
-    ask(features)
+    """Median milliseconds an answer, after one call that is not counted."""
+    ask = answer(kind, inputs(batch))
+    ask()
     took = []
     for _ in range(REPETITIONS):
         begin = time.perf_counter()
-        ask(features)
+        ask()
         took.append(1e3 * (time.perf_counter() - begin) / batch)
     return statistics.median(took)
 

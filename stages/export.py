@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from heimdall import artifacts, evaluation, export, model, params, stage
-from heimdall.dataset import DatasetConfig, HeimdallDataset
+from heimdall import artifacts, card, export, fusion, params, stage
+from heimdall.dataset import DatasetConfig
 
 
 def main() -> None:
@@ -32,34 +32,30 @@ def main() -> None:
 
     settings = params.load()
     folder: Path = arguments.model_dir
-    network, record = model.load(folder / "localizer.safetensors", folder / "localizer.json")
+    network, record = fusion.load(folder / "localizer.safetensors", folder / "localizer.json")
     measured = artifacts.read_json(arguments.metrics_dir / "eval.json")
     config = DatasetConfig(arguments.data_dir)
-    dataset = HeimdallDataset(config, "test", None, record["validation_split"])
-    reference = export.Reference(
-        features=np.stack([dataset.features(position) for position in range(len(dataset))]),
-        truth_deg=dataset.index[["latitude_deg", "longitude_deg"]].to_numpy(np.float64),
-        estimates=evaluation.estimate(network, dataset),
-    )
+    graph = export.graph(network, record, config)
+    reference = export.held_out(network, graph, config, record["validation_split"])
 
-    exported = export.export(network, record, reference, settings.export)
+    exported = export.export(graph, record, reference, settings.export)
     figures = export.report(exported, measured["data"], settings.export)
-    card = export.card(record, measured, figures)
+    text = card.card(record, measured, figures)
     artifacts.write_bytes(folder / export.FLOAT32_FILE, exported.float32)
     artifacts.write_bytes(folder / export.INT8_FILE, exported.int8)
-    artifacts.write_bytes(folder / export.CARD_FILE, card.encode("utf-8"))
+    artifacts.write_bytes(folder / card.CARD_FILE, text.encode("utf-8"))
     artifacts.write_json(arguments.metrics_dir / "export.json", figures)
 
     parity, size_mb = exported.parity, figures["float32"]["size_mb"]
     print(
-        f"{folder / export.FLOAT32_FILE}: {size_mb} MB; of {parity.n} test recordings {parity.share:.2%} "
+        f"{folder / export.FLOAT32_FILE}: {size_mb} MB; of {parity.n} test cases {parity.share:.2%} "
         f"agree with PyTorch, largest distance {parity.max_distance_m:.3g} m, "
         f"largest change of sigma {parity.max_sigma_share:.2g}"
     )
     shift_m, change_m = float(np.median(exported.int8_shift_m)), exported.int8_mae_change_m
     print(
-        f"{folder / export.INT8_FILE}: {figures['int8']['size_mb']} MB; positions move by {shift_m:.0f} m "
-        f"in the median, the mean error changes by {change_m:+.0f} m"
+        f"{folder / export.INT8_FILE}: {figures['int8']['size_mb']} MB; positions move by {shift_m:.2g} m "
+        f"in the median, the mean error changes by {change_m:+.2g} m ({measured['data']} data)"
     )
     if not figures["float32"]["below_100_mb"]:
         print(

@@ -10,49 +10,236 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from heimdall import export, iq, params
+from heimdall.arrival import Observation, arrivals
+from heimdall.commands import predict as command
 from heimdall.commands.predict import predict
+from heimdall.correlation import Recording
 from heimdall.errors import HeimdallError
+from heimdall.extraction import session_features
 from heimdall.features import iq_to_mel_spectrogram
-from heimdall.inference import OnnxLocalizer
+from heimdall.geo import LocalFrame
+from heimdall.inference import OnnxLocalizer, session_inputs
+from heimdall.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.randomness import generator
+from tests import known_sessions
 from tests.feature_world import RECORD, untrained
 
 RATE_HZ = 48_000.0
+SAMPLES = 24_000
 # Not those of params.yaml: the file must be believed.
 FEATURES = dataclasses.replace(
     params.load(Path(__file__).parent.parent / "params.yaml").features, f_max=20_000.0
 )
+MADE_OF = RECORD | {"params": RECORD["params"] | {"features": dataclasses.asdict(FEATURES)}}
+TRUTH_M = np.array([12_000.0, -7_000.0])
+START_NS = 1_400_000_000_000_000_000
+SIGMA_NS = 50.0
+COMMON = ("--sample-rate-hz", "48000")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "localizer.onnx"
-    record = RECORD | {"params": RECORD["params"] | {"features": dataclasses.asdict(FEATURES)}}
-    export.export_onnx(untrained(), path, record, opset=18)
+    graph = export.recording_graph(untrained(), (3, 128, 32))
+    path.write_bytes(export.onnx_bytes(graph, MADE_OF, opset=18))
     return path
+
+
+@pytest.fixture(scope="module")
+def fusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the export's tests, which says that its features are others."""
+    path = tmp_path_factory.mktemp("models") / "fusion.onnx"
+    graph = onnx.load_model_from_string(known_sessions.exported())
+    (stored,) = (entry for entry in graph.metadata_props if entry.key == "params")
+    stored.value = json.dumps(MADE_OF["params"])
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+    return path
+
+
+def session_recordings() -> list[Recording]:
+    """One band-limited noise at the five receivers, as late as their distances say."""
+    random = generator(1, "test predict session")
+    frequency_hz = np.fft.fftfreq(SAMPLES, 1 / RATE_HZ)
+    spectrum = random.normal(size=SAMPLES) + 1j * random.normal(size=SAMPLES)
+    spectrum = np.where(np.abs(frequency_hz) < 3000, spectrum, 0)
+    delay_s = (
+        distances_m(TRUTH_M, known_sessions.RECEIVERS.position_m, known_sessions.PLANE) / SPEED_OF_LIGHT_M_S
+    )
+    found = []
+    for websdr_id, delay in zip(known_sessions.RECEIVERS.websdr_id.tolist(), delay_s.tolist(), strict=True):
+        noise = random.normal(size=SAMPLES) + 1j * random.normal(size=SAMPLES)
+        signal = np.fft.ifft(spectrum * np.exp(-2j * np.pi * frequency_hz * delay))
+        samples = (signal / np.abs(signal).std() + 0.2 * noise).astype(np.complex64)
+        found.append(Recording(websdr_id, 0.1 * samples, RATE_HZ, START_NS, SIGMA_NS))
+    return found
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the recordings of a session, as in the bucket, and their times."""
+    folder = tmp_path_factory.mktemp("session")
+    lines = ["websdr_id,start_gps_ns,timing_sigma_ns"]
+    for item in session_recordings():
+        (folder / f"websdr_{item.websdr_id}.npy").write_bytes(iq.encode(item.iq))
+        lines.append(f"{item.websdr_id},{START_NS},{SIGMA_NS}")
+    (folder / "times.csv").write_text("\n".join(lines), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     random = generator(1, "test predict")
-    samples = 0.1 * (random.normal(size=24_000) + 1j * random.normal(size=24_000))
+    samples = 0.1 * (random.normal(size=SAMPLES) + 1j * random.normal(size=SAMPLES))
     path = tmp_path / "recording.npy"
     path.write_bytes(iq.encode(samples.astype(np.complex64)))
     return path
 
 
-def test_json_is_what_the_model_says_of_the_models_own_features(model: Path, recording: Path) -> None:
-    arguments = [str(recording), str(recording), "--model", str(model), "--sample-rate-hz", "48000", "--json"]
-    result = CliRunner().invoke(predict, arguments, catch_exceptions=False)
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(predict, [str(item) for item in arguments], catch_exceptions=False)
+
+
+def message_of(*arguments: object) -> str:
+    with pytest.raises(HeimdallError) as caught:
+        run(*arguments)
+    return str(caught.value)
+
+
+def test_session_gets_one_answer_which_is_that_of_the_pipelines_own_steps(
+    fusion: Path, session: Path
+) -> None:
+    files = sorted(session.glob("websdr_*.npy"), reverse=True)  # the order does not matter
+    result = run(
+        *files,
+        "--model",
+        fusion,
+        "--frequency-mhz",
+        145.5,
+        "--times",
+        session / "times.csv",
+        "--json",
+        *COMMON,
+    )
+    assert result.stderr == ""
+    found = json.loads(result.stdout)
+    positions = dict(enumerate(known_sessions.RECEIVERS.position_m, start=1))
+    features = session_features(session_recordings(), positions, FEATURES)
+    observed = Observation(features, arrivals(features, FEATURES, SAMPLES / RATE_HZ), 145.5e6)
+    tokens = known_sessions.TOKENIZER.tokens(observed)
+    answer = OnnxLocalizer.open(fusion).answer([session_inputs([tokens])])
+    assert [found["latitude_deg"], found["longitude_deg"]] == answer["positions"][0].tolist()
+    np.testing.assert_allclose(
+        [found["sigma_east_m"], found["sigma_north_m"]], answer["uncertainties"][0], rtol=1e-6
+    )
+    assert found["probability_within_1km"] == answer["localizable"][0]
+    assert found["receivers_heard"] == found["receivers_timed"] == [1, 2, 3, 4, 5]
+    assert found["latency_ms"] > 0
+    assert found["weight"] + sum(one["weight"] for one in found["alternatives"]) <= 1 + 1e-9
+
+
+def test_times_bring_the_answer_to_the_truth_and_without_them_it_says_so(fusion: Path, session: Path) -> None:
+    files = sorted(session.glob("websdr_*.npy"))
+    common = ("--model", fusion, "--frequency-mhz", 145.5, "--json", *COMMON)
+    timed = json.loads(run(*files, *common, "--times", session / "times.csv").stdout)
+    untimed = run(*files, *common)
+    assert "without GPS start times the answer rests on levels" in untimed.stderr
+    blind = json.loads(untimed.stdout)
+    assert blind["receivers_timed"] == []
+
+    def error_m(found: dict[str, float]) -> float:
+        east, north = known_sessions.PLANE.to_local(found["latitude_deg"], found["longitude_deg"])
+        return math.hypot(float(east) - TRUTH_M[0], float(north) - TRUTH_M[1])
+
+    assert error_m(timed) < 500 < error_m(blind)
+    assert timed["probability_within_1km"] > blind["probability_within_1km"]
+
+
+def test_session_is_told_as_a_table_with_units(fusion: Path, session: Path, tmp_path: Path) -> None:
+    other = tmp_path / "second.npy"
+    other.write_bytes((session / "websdr_2.npy").read_bytes())
+    lines = run(
+        session / "websdr_1.npy", f"2={other}", session / "websdr_5.npy",
+        "--model", fusion, "--frequency-mhz", 145.5, "--times", session / "times.csv", *COMMON,
+    )  # fmt: skip
+    assert "start times without a recording: 3, 4" in lines.stderr
+    head, position, *rest = lines.stdout.splitlines()
+    assert "sigma E x N, m" in head
+    assert "95 % ellipse, m, azimuth" in head
+    assert position.startswith("position")
+    assert rest[-3].startswith("within 1 km of the position with probability ")
+    assert rest[-2] == "receivers that hear it: 1, 2, 5; with a usable arrival time: 1, 2, 5"
+    assert rest[-1] == "The model was trained on simulated data."
+
+
+def test_ellipse_is_that_of_the_whole_covariance() -> None:
+    # 300 m along 30 degrees from north, 100 m across.
+    axis, across = np.array([0.5, math.sqrt(3) / 2]), np.array([math.sqrt(3) / 2, -0.5])
+    covariance = 300.0**2 * np.outer(axis, axis) + 100.0**2 * np.outer(across, across)
+    place = command._place(np.array([45.0, 8.0]), covariance, 1.0)
+    radius = math.sqrt(5.991464547)
+    assert place.ellipse_azimuth_deg == pytest.approx(30)
+    assert place.ellipse_95_major_m == pytest.approx(300 * radius)
+    assert place.ellipse_95_minor_m == pytest.approx(100 * radius)
+    assert place.sigma_east_m == pytest.approx(math.sqrt(covariance[0, 0]))
+
+
+def test_tiles_that_meet_are_one_place_and_another_crossing_is_an_alternative() -> None:
+    frame = LocalFrame(45.0, 8.0)
+    east_m, north_m = np.array([0.0, 20_000.0, 150.0, 20_100.0]), np.zeros(4)
+    answer = {
+        "weights": np.array([[0.4, 0.2, 0.1, 0.3]]),
+        "means_deg": np.stack(frame.to_degrees(east_m, north_m), -1)[None],
+        "covariances": np.broadcast_to(np.eye(2) * 100.0**2, (1, 4, 2, 2)),
+        "positions": np.stack(frame.to_degrees(east_m[:1], north_m[:1]), -1),
+    }
+    first, second = command.places(answer)
+    assert [first.weight, second.weight] == pytest.approx([0.5, 0.5])
+    assert first.longitude_deg == 8.0
+    assert second.longitude_deg == answer["means_deg"][0, 3, 1]  # the heavier of the two
+
+
+def test_what_does_not_say_the_session_is_refused(fusion: Path, session: Path, tmp_path: Path) -> None:
+    one, common = session / "websdr_1.npy", ("--model", fusion, "--frequency-mhz", 145.5, *COMMON)
+    odd = tmp_path / "odd.npy"
+    odd.write_bytes(one.read_bytes())
+    assert message_of(f"77={odd}", *common).startswith("receiver 77: it is none of the network's (1, 2, 3,")
+    with pytest.raises(HeimdallError, match="does not say which receiver"):
+        command.named_files([str(odd)])
+    with pytest.raises(HeimdallError, match="receiver 1 has another file"):
+        command.named_files([str(one), f"1={odd}"])
+    assert "give --frequency-mhz" in run(one, "--model", fusion).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("websdr_id,start_gps_ns\n1,2", "no column 'timing_sigma_ns'"),
+        ("websdr_id,start_gps_ns,timing_sigma_ns\n1,noon,5", "times.csv, line 2: no start time"),
+        ("websdr_id,start_gps_ns,timing_sigma_ns\n1,2,inf", "line 2: no standard deviation: inf"),
+        ("websdr_id,start_gps_ns,timing_sigma_ns\n1,2,5\n1,2,5", "line 3: receiver 1 stands there twice"),
+        (None, "cannot be read"),
+    ],
+)
+def test_bad_start_times_are_named(text: str | None, said: str, tmp_path: Path) -> None:
+    times = tmp_path / "times.csv"
+    if text is not None:
+        times.write_text(text, encoding="utf-8")
+    with pytest.raises(HeimdallError) as caught:
+        command.read_times(times)
+    assert said in str(caught.value)
+
+
+def test_json_is_what_the_model_says_of_the_models_own_features(single: Path, recording: Path) -> None:
+    result = run(recording, recording, "--model", single, "--json", *COMMON)
     first, second = json.loads(result.stdout)
     kept = ("n_mels", "n_fft", "hop_length", "f_min", "f_max", "frames")
     mel_db = iq_to_mel_spectrogram(
         np.load(recording, allow_pickle=False), RATE_HZ, **{name: getattr(FEATURES, name) for name in kept}
     )
-    estimate = OnnxLocalizer.open(model).estimate(mel_db[np.newaxis], batch_size=1)
+    estimate = OnnxLocalizer.open(single).estimate(mel_db[np.newaxis], batch_size=1)
     assert first["latitude_deg"] == estimate.latitude_deg[0]
     assert first["longitude_deg"] == estimate.longitude_deg[0]
     assert first["sigma_north_m"] == estimate.sigma_north_m[0]
@@ -61,39 +248,40 @@ def test_json_is_what_the_model_says_of_the_models_own_features(model: Path, rec
     assert first["file"] == str(recording)
     del first["latency_ms"], second["latency_ms"]
     assert first == second
+    assert (
+        "takes no frequency and no times"
+        in run(recording, "--model", single, "--frequency-mhz", 145.5).stderr
+    )
 
 
-def test_table_has_units_and_one_line_a_recording(model: Path, recording: Path) -> None:
-    arguments = [str(recording), "--model", str(model), "--sample-rate-hz", "48000"]
-    lines = CliRunner().invoke(predict, arguments, catch_exceptions=False).stdout.splitlines()
+def test_table_has_units_and_one_line_a_recording(single: Path, recording: Path) -> None:
+    lines = run(recording, "--model", single, *COMMON).stdout.splitlines()
     assert len(lines) == 3
     assert "sigma E x N, m" in lines[0]
     assert lines[1].startswith(str(recording))
     assert lines[2] == "The model was trained on simulated data."
 
 
-def test_bad_files_are_named(model: Path, recording: Path, tmp_path: Path) -> None:
-    def message_of(file: Path, model: Path, *options: str) -> str:
-        with pytest.raises(HeimdallError) as caught:
-            CliRunner().invoke(predict, [str(file), "--model", str(model), *options], catch_exceptions=False)
-        return str(caught.value)
-
+def test_bad_files_are_named(single: Path, recording: Path, tmp_path: Path) -> None:
     silent = tmp_path / "silent.npy"
     silent.write_bytes(iq.encode(np.zeros(192_000, np.complex64)))
-    assert message_of(silent, model).startswith(f"{silent}: all 192000 samples are zero")
+    assert message_of(silent, "--model", single).startswith(f"{silent}: all 192000 samples are zero")
     short = tmp_path / "short.npy"
     short.write_bytes(iq.encode(np.ones(2_000, np.complex64)))
-    assert message_of(short, model, "--sample-rate-hz", "16000").startswith(
+    assert message_of(short, "--model", single, "--sample-rate-hz", 16000).startswith(
         f"{short}: 2000 samples are too few"
     )
-    assert "cannot be read" in message_of(tmp_path / "missing.npy", model)
-    assert "no ONNX localizer" in message_of(recording, recording)
+    assert "cannot be read" in message_of(tmp_path / "missing.npy", "--model", single)
+    assert "no ONNX localizer" in message_of(recording, "--model", recording)
 
 
-def test_model_without_feature_parameters_is_refused(model: Path, recording: Path, tmp_path: Path) -> None:
-    graph = onnx.load_model(model)
+@pytest.mark.parametrize("kind", ["single", "fusion"])
+def test_model_that_does_not_say_how_its_inputs_are_made_is_refused(
+    kind: str, recording: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    graph = onnx.load(request.getfixturevalue(kind))
     del graph.metadata_props[:]
     path = tmp_path / "localizer.onnx"
     onnx.save_model(graph, path)
-    with pytest.raises(HeimdallError, match="how its features are made"):
-        CliRunner().invoke(predict, [str(recording), "--model", str(path)], catch_exceptions=False)
+    options = ("--frequency-mhz", 145.5) if kind == "fusion" else ()
+    assert "does not say how its" in message_of(f"{recording}", "--model", path, *options)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,27 @@ import onnxruntime as ort
 
 from heimdall.errors import HeimdallError
 from heimdall.metrics import Estimates
+from heimdall.tokens import Tokens, collate
 
+Kind = Literal["single", "fusion"]
+Arrays = dict[str, npt.NDArray[Any]]
+
+RECORDING_INPUT = "features"
+# In the order of `FusionNet.forward`; all but the last three have an axis of receivers.
+SESSION_INPUTS = (
+    "mel",
+    "mask",
+    "delay_s",
+    "information_s2",
+    "timing_sigma_s",
+    "receiver_m",
+    "physical",
+    "shape",
+    "centre_m",
+    "prior_m2",
+    "log_power",
+)
+TILE_INPUTS = ("centre_m", "prior_m2", "log_power")
 _PROVIDERS = ["CPUExecutionProvider"]
 
 
@@ -28,6 +49,7 @@ class OnnxLocalizer:
 
     Attributes:
         metadata: What the file says of its making: `data_fingerprint`, `params`, `modules` and so on.
+        kind: "single" answers each recording by itself, "fusion" all receivers of a session together.
 
     Raises:
         HeimdallError: The bytes are no ONNX file of this pipeline.
@@ -52,6 +74,12 @@ class OnnxLocalizer:
             raise HeimdallError(
                 subject, f"no ONNX localizer ({cause})", "Export it with `dvc repro`"
             ) from None
+        taken = tuple(item.name for item in self._session.get_inputs())
+        kinds: dict[tuple[str, ...], Kind] = {(RECORDING_INPUT,): "single", SESSION_INPUTS: "fusion"}
+        if taken not in kinds:
+            cause = f"no ONNX localizer (it takes {', '.join(taken)[:100]})"
+            raise HeimdallError(subject, cause, "Export it with `dvc repro`")
+        self.kind: Kind = kinds[taken]
 
     @classmethod
     def open(cls, path: Path) -> OnnxLocalizer:
@@ -69,8 +97,23 @@ class OnnxLocalizer:
             ) from None
         return cls(content, str(path))
 
+    def answer(self, batches: Iterable[Arrays]) -> Arrays:
+        """Everything the file says, one batch after the other.
+
+        Args:
+            batches: Inputs by name, at least one batch.
+
+        Returns:
+            Outputs by name, the batches joined. `positions` (n, 2) float64, degrees, and `uncertainties`
+            (n, 2) float32, metres east and north; of "fusion" also `covariance` (n, 2, 2), m^2,
+            `localizable` (n,), probability of lying within 1 km, and of all K Gaussians `weights` (n, K),
+            `means_deg` (n, K, 2) and `covariances` (n, K, 2, 2), all float64.
+        """
+        names = [item.name for item in self._session.get_outputs()]
+        return joined(dict(zip(names, self._session.run(names, batch), strict=True)) for batch in batches)
+
     def estimate(self, features: npt.NDArray[np.float32], batch_size: int) -> Estimates:
-        """Positions of recordings.
+        """Positions of recordings, each by itself; of a file of the kind "single".
 
         Args:
             features: Log-mel in dB, not normalised, shape (n, 3, n_mels, frames), n > 0.
@@ -80,13 +123,29 @@ class OnnxLocalizer:
         Returns:
             n estimates, sigmas in metres.
         """
-        positions, sigmas_m = [], []
-        for start in range(0, len(features), batch_size):
-            position, sigma_m = self._session.run(
-                ["positions", "uncertainties"], {"features": features[start : start + batch_size]}
-            )
-            positions.append(position)
-            sigmas_m.append(sigma_m)
-        latitude, longitude = np.concatenate(positions).astype(np.float64).T  # (n,) each
-        sigma_east, sigma_north = np.concatenate(sigmas_m).astype(np.float64).T  # (n,) each
-        return Estimates(latitude, longitude, sigma_east, sigma_north)
+        starts = range(0, len(features), batch_size)
+        found = self.answer({RECORDING_INPUT: features[start : start + batch_size]} for start in starts)
+        return Estimates(
+            *found["positions"].astype(np.float64).T, *found["uncertainties"].astype(np.float64).T
+        )
+
+
+def session_inputs(sessions: Sequence[Tokens], spare: int = 0) -> Arrays:
+    """One batch for a file of the kind "fusion".
+
+    Args:
+        sessions: B sessions, whose pictures are log-mels.
+        spare: Rows beyond those of the session with the most receivers; what they hold is masked out.
+
+    Returns:
+        `SESSION_INPUTS` by name.
+    """
+    batch = collate(sessions, max(len(item.delay_s) for item in sessions) + spare)
+    batch["mel"] = batch.pop("picture").float()
+    return {name: batch[name].numpy() for name in SESSION_INPUTS}
+
+
+def joined(batches: Iterable[Mapping[str, npt.NDArray[Any]]]) -> Arrays:
+    """Arrays of several batches, by name, along their first axis."""
+    found = list(batches)
+    return {name: np.concatenate([batch[name] for batch in found]) for name in found[0]}

@@ -1,0 +1,83 @@
+"""From the recordings of a session to what an exported fusion network takes, by what its file says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heimdall.area import Area, Receivers
+from heimdall.arrival import Observation, arrivals
+from heimdall.correlation import Recording
+from heimdall.errors import HeimdallError
+from heimdall.extraction import session_features
+from heimdall.geo import TangentPlane
+from heimdall.params import FeatureParams
+from heimdall.power import PowerModel
+from heimdall.tokens import Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """How a network's inputs are made.
+
+    Attributes:
+        features: Parameters of the features that it was trained with.
+        tokenizer: What makes the tokens.
+    """
+
+    features: FeatureParams
+    tokenizer: Tokenizer
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any], subject: str) -> Preprocessing:
+        """As an ONNX file of the kind "fusion" says.
+
+        Args:
+            metadata: Of the file.
+            subject: The file, for the message.
+
+        Raises:
+            HeimdallError: The file does not say.
+        """
+        try:
+            stored = metadata["preprocessing"]
+            area, receivers = stored["area"], stored["receivers"]
+            tokenizer = Tokenizer(
+                TangentPlane(**stored["plane"]),
+                Area(tuple(map(tuple, area["half_planes"])), tuple(area["box_m"]), area["margin_m"]),
+                PowerModel.from_dict(stored["power"]),
+                Receivers(
+                    np.array(receivers["websdr_id"], np.int32), np.array(receivers["position_m"], np.float64)
+                ),
+            )
+            return cls(FeatureParams(**metadata["params"]["features"]), tokenizer)
+        except (KeyError, TypeError, ValueError) as error:
+            cause = f"it does not say how its inputs are made ({error!r})"
+            raise HeimdallError(subject, cause, "Export it with `dvc repro export`") from None
+
+    def observation(self, recordings: Sequence[Recording], frequency_hz: float) -> Observation:
+        """What a session's recordings say.
+
+        Args:
+            recordings: At least one, each of another receiver of the network.
+            frequency_hz: Tuned frequency, Hz.
+
+        Returns:
+            The session, in the order of the recordings.
+
+        Raises:
+            HeimdallError: A receiver is unknown, or a recording is too short for the parameters.
+        """
+        receivers = self.tokenizer.receivers
+        known = dict(zip(receivers.websdr_id.tolist(), receivers.position_m, strict=True))
+        for item in recordings:
+            if item.websdr_id not in known:
+                cause = f"it is none of the network's ({', '.join(map(str, sorted(known)))})"
+                remedy = "Leave it out, or export a model that was trained with it"
+                raise HeimdallError(f"receiver {item.websdr_id}", cause, remedy)
+        session = session_features(recordings, known, self.features)
+        duration_s = min(len(item.iq) / item.sample_rate_hz for item in recordings)
+        return Observation(session, arrivals(session, self.features, duration_s), frequency_hz)
