@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import yaml
@@ -43,7 +44,14 @@ WARM_UP = 3
 STAGES = ("featurize", "train", "evaluate", "export")
 SHORT_TRAINING = {"epochs": 2, "warmup_epochs": 1}
 # What the stages find; none of it keeps one from computing.
-LINKED = ("requirements", "data/snapshot", "data/features", "metrics/eval.json")
+LINKED = (
+    "requirements",
+    "data/snapshot",
+    "data/features",
+    "metrics/eval.json",
+    "models/pretrained.safetensors",
+    "models/pretrained.json",
+)
 MODEL_FILES = ("models/localizer.safetensors", "models/localizer.json")
 OFF_SAYS = "the outputs need not be the bytes of dvc.lock"
 
@@ -106,9 +114,9 @@ def worker(work: Work) -> None:
     import timm  # noqa: PLC0415 - the parent must not compute
     import torch  # noqa: PLC0415
 
-    from heimdall import model, params  # noqa: PLC0415
+    from heimdall import learners, model, params  # noqa: PLC0415
     from heimdall.geo import LocalFrame  # noqa: PLC0415
-    from heimdall.training import LocalizationLightningModule  # noqa: PLC0415
+    from heimdall.learning import LocalizationLightningModule  # noqa: PLC0415
 
     settings = params.load(REPOSITORY / "params.yaml")
     torch.set_num_threads(settings.threads)
@@ -126,7 +134,12 @@ def worker(work: Work) -> None:
     )
     if work.mlp == "linear":
         network.backbone = timm.create_model(model.BACKBONES[work.backbone], num_classes=0, conv_mlp=False)
-    module = LocalizationLightningModule(network, settings, {}).train()
+    learner = SimpleNamespace(
+        network=network,
+        clip_norm=learners.SINGLE_CLIP_NORM,
+        loss=lambda batch: (learners.recording_loss(network, network.forward_local(batch[0]), batch[1]), 1),
+    )
+    module = LocalizationLightningModule(learner, settings, {}).train()
     optimizer = module.configure_optimizers()[0][0]
     if work.adamw == "unfused":
         groups = [

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Promise: another CPU gives the same bytes. A tiny simulated world goes through featurize, train, evaluate and
-# export on this machine, and again on an Intel Haswell (AVX2, no AVX-512) that qemu-user emulates.
+# Promise: another CPU gives the same bytes. A tiny simulated world goes through all stages after the
+# snapshot on this machine, and again on an Intel Haswell (AVX2, no AVX-512) that qemu-user emulates.
 #
 #     apt-get install qemu-user
 #     source .venv/bin/activate
@@ -56,6 +56,7 @@ file = Path("params.yaml")
 params = yaml.safe_load(file.read_text())
 params |= {"epochs": 2, "warmup_epochs": 1, "num_workers": 0}
 params["evaluate"]["bootstrap_resamples"] = 50
+params["pretrain"] |= {"sessions": 8, "sessions_per_world": 4, "encoder_epochs": 1, "epochs": 1, "warmup_epochs": 1}
 file.write_text(yaml.safe_dump(params))
 END
 mapfile -t recipe < <("${world[@]}" python -c '
@@ -88,7 +89,7 @@ seen=("${clean[@]}" "${recipe[@]}" PYTHONPATH="$work/witness:src")
 # emulated process executes is not emulated.
 core=$(python -c 'import os; print(min(os.sched_getaffinity(0)))')
 qemu=(taskset --cpu-list "$core" qemu-x86_64 -cpu Haswell)
-stages=(featurize train evaluate export)
+stages=(featurize simulate pretrain train evaluate export)
 for stage in "${stages[@]}"; do
     run "native: $stage" "$native" "${seen[@]}" WITNESS="$native.cpu" python "stages/$stage.py"
 done
@@ -103,7 +104,7 @@ runpy.run_path("stages/evaluate.py", run_name="no __main__, so it sets no recipe
 
 machine() { sort -u "$1.cpu" | paste -sd';'; }
 printf '\nnative:   %s\nemulated: %s\n\n' "$(machine "$native")" "$(machine "$emulated")"
-outputs() { (cd "$1" && find data/feature_keys.json data/features metrics models plots -type f); }
+outputs() { (cd "$1" && find data/feature_keys.json data/features data/simulated metrics models plots -type f); }
 short_sha256() { if [ -f "$1" ]; then sha256sum "$1" | cut -c-12; else echo missing; fi; }
 different=0
 printf '%-52s %-12s  %-12s\n' output native emulated

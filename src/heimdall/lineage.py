@@ -274,13 +274,17 @@ def statement(record: Mapping[str, Any]) -> Statement:
 
 
 def upstream(lock: Lock, output: str) -> list[StageLock]:
-    """The stage that makes an output and all before it, in order."""
-    names = {stage.name for stage in lock.values() if output in stage.outs}
-    for stage in reversed(list(lock.values())):
-        if stage.name in names:
-            makers = (revision.source_of(path, lock) for path in stage.deps)
-            names |= {maker.name for maker in makers if maker is not None}
-    return [stage for stage in lock.values() if stage.name in names]
+    """The stage that makes an output and all before it, in the order of dvc.lock.
+
+    That order is no order of dependence: DVC appends a new stage at the end.
+    """
+    found: set[str] = set()
+    new = {stage.name for stage in lock.values() if output in stage.outs}
+    while new:
+        found |= new
+        makers = [revision.source_of(path, lock) for name in sorted(new) for path in lock[name].deps]
+        new = {maker.name for maker in makers if maker is not None} - found
+    return [stage for stage in lock.values() if stage.name in found]
 
 
 def params_of(stages: Iterable[StageLock]) -> dict[str, Any]:

@@ -22,7 +22,18 @@ from tests.conftest import Services
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SESSIONS, SEED = 24, 5
-TINY = {"epochs": 2, "warmup_epochs": 1, "evaluate": {"bootstrap_resamples": 50, "seed": 42}}
+TINY = {
+    "epochs": 2,
+    "warmup_epochs": 1,
+    "evaluate": {"bootstrap_resamples": 50, "seed": 42},
+    "pretrain": {
+        "sessions": 8,
+        "sessions_per_world": 4,
+        "encoder_epochs": 1,
+        "epochs": 1,
+        "warmup_epochs": 1,
+    },
+}
 STAGES: dict[str, Any] = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
@@ -169,7 +180,7 @@ def built(make_project: Callable[[], Project]) -> Project:
         "heimdall", "demo", "seed", "--sessions", str(SESSIONS), "--seed", str(SEED), "--transmitters", "12"
     )
     output = project.run("dvc", "repro").stdout
-    assert ran(output) == ["snapshot", "featurize", "train", "evaluate", "export"]
+    assert ran(output) == list(STAGES)
     project.run("dvc", "push")
     project.commit("Run the pipeline")
     return project

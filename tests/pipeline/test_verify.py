@@ -50,7 +50,7 @@ def test_every_output_is_equal_with_git_and_the_remote_alone(built: Project, clo
         for stage in lock.values()
         for output in stage.outs
     }
-    assert "all 17 outputs are equal, bit for bit" in printed.splitlines()
+    assert "all 23 outputs are equal, bit for bit" in printed.splitlines()
     assert not list((clone.root / ".heimdall" / "verify").iterdir())
     assert not (clone.root / "data" / "features").exists()
     assert clone.run("git", "status", "--porcelain").stdout == ""
@@ -65,11 +65,11 @@ def test_the_snapshot_is_rebuilt_from_the_database_on_request(built: Project, cl
     assert built.env["AWS_SECRET_ACCESS_KEY"] not in done.stdout
 
 
-def altered(project: Project, path: str, kind: str) -> None:
-    """Commit a dvc.lock in which one hash of `path` is another one."""
+def altered(project: Project, path: str) -> None:
+    """Commit a dvc.lock in which the hash of the output `path` is another one."""
     lock = project.root / "dvc.lock"
     text = lock.read_text()
-    start = text.index(f"    {kind}:\n", text.index("  export:\n") if kind == "deps" else 0)
+    start = text.index("    outs:\n")
     place = re.compile(rf"path: {re.escape(path)}\n *hash: md5\n *md5: ([0-9a-f])").search(text, start)
     assert place is not None
     digit = "1" if place[1] == "0" else "0"
@@ -77,9 +77,9 @@ def altered(project: Project, path: str, kind: str) -> None:
     project.commit("Another hash")
 
 
-@pytest.mark.parametrize("output", ["models/localizer.int8.onnx", "metrics/export.json"])
-def test_an_altered_hash_of_an_output_is_found(clone: Project, output: str) -> None:
-    altered(clone, output, "outs")
+def test_an_altered_hash_of_an_output_is_found(clone: Project) -> None:
+    output = "metrics/export.json"
+    altered(clone, output)
     code, printed = verify(clone, "--from", "export")
     assert code == 1
     assert rows(printed)[output] == ("export", "DIFFERS")
@@ -90,17 +90,10 @@ def test_an_altered_hash_of_an_output_is_found(clone: Project, output: str) -> N
 
 
 def test_an_altered_hash_of_an_input_is_found(clone: Project) -> None:
-    altered(clone, "data/features", "outs")
+    altered(clone, "data/features")
     code, printed = verify(clone, "--from", "export")
     assert code == 1
     assert re.fullmatch(r"heimdall: .*data/features.*", printed.splitlines()[-1])
-
-
-def test_an_altered_hash_of_a_dependency_is_found(clone: Project) -> None:
-    altered(clone, "src/heimdall/geo.py", "deps")
-    code, printed = verify(clone, "--from", "export")
-    assert code == 1
-    assert re.search(r"export: src/heimdall/geo\.py is [0-9a-f]{32} in git", printed)
 
 
 def test_other_bytes_in_the_remote_are_not_taken_for_the_input(project: Project) -> None:
@@ -152,7 +145,7 @@ def test_one_flipped_bit_of_one_feature_is_found_and_measured(project: Project) 
 
 
 def test_an_optimizer_that_is_not_fused_is_found_and_named(project: Project) -> None:
-    code_file = project.root / "src/heimdall/training.py"
+    code_file = project.root / "src/heimdall/learning.py"
     text = code_file.read_text()
     assert text.count('fused=chosen.precision != "16-mixed"') == 1
     code_file.write_text(text.replace('fused=chosen.precision != "16-mixed"', "fused=False"))
@@ -160,10 +153,10 @@ def test_an_optimizer_that_is_not_fused_is_found_and_named(project: Project) -> 
 
     code, printed = verify(project, "--from", "train")
     assert code == 1
-    assert re.search(r"train: src/heimdall/training\.py is [0-9a-f]{32} in git", printed)
+    assert re.search(r"train: src/heimdall/learning\.py is [0-9a-f]{32} in git", printed)
     assert "first stage that differs: train" in printed
     assert rows(printed)["models/localizer.safetensors"] == ("train", "DIFFERS")
-    assert re.search(r"models/localizer\.safetensors: backbone\S+: \d+ of \d+ differ.* ULP", printed)
+    assert re.search(r"models/localizer\.safetensors: \S+: \d+ of \d+ differ.* ULP", printed)
 
 
 def test_what_cannot_be_verified_is_said(clone: Project) -> None:
