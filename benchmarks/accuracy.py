@@ -1,0 +1,406 @@
+"""What fusion reaches in worlds that it has not seen, beside every baseline: the session model's acceptance.
+
+    python benchmarks/accuracy.py
+    python benchmarks/accuracy.py --sessions 400 --kinds light
+    python benchmarks/accuracy.py --show
+
+All of it is simulated. For each kind of multipath (light, strong; none in a clean world) the network is
+pretrained on `--sessions` sessions of other worlds. Then in each world of `--worlds` (one in the clean kind)
+half of the transmitters are held out; the network is fine-tuned and calibrated on the other half, and
+evaluated on the held-out ones together with the baselines, which are fitted on the same training sessions.
+Clocks err by 50 ns. The figures are pooled over the worlds, intervals resample whole transmitters.
+
+In the clean world every transmitter is as strong as it takes to be heard with 30 dB everywhere, and what
+counts are test sessions in which all receivers have that and six know the arrival time (so no keyed carrier:
+it has none).
+
+A full run takes about an hour and a half on 2 idle cores (estimated from its parts): a quarter for rendering,
+half for the encoders. Killed and typed again, it goes on where it was: worlds and trainings that are done are
+reused. `--show` prints what the work folder holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from heimdall import determinism
+
+if __name__ == "__main__":
+    determinism.ensure()
+
+import numpy as np
+import pandas as pd
+
+from heimdall import (
+    artifacts,
+    evaluation,
+    featurize,
+    fusion,
+    params,
+    recordings,
+    simulate,
+    simulated,
+    split,
+    training,
+)
+from heimdall.dataset import DatasetConfig, observations
+from heimdall.evaluation import LOCALIZER, RECEIVED_POWER, WITHOUT_GPS, errors_of
+from heimdall.learners import PRETRAINED
+from heimdall.metrics import summary
+from heimdall.params import Params, SplitParams
+from heimdall.shards import ShardStore
+from heimdall.simulate.world import mean_snr_db
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+KINDS: tuple[simulate.Multipath, ...] = ("light", "strong", "none")
+CLEAN: simulate.Multipath = "none"
+CLOCK_SIGMA_NS = 50.0
+TEST_FRACTION = 0.5
+LEAST_DB = 30.0  # of the clean world
+MARGIN_DB = 6.0  # by which its weakest links exceed that: SNR is measured, and quantisation adds noise
+LEAST_TIMED = 6  # all receivers but the one without GPS time
+MAE_RATIO = {"light": 0.9, "strong": 0.7}
+MEDIAN_RATIO = 1.0
+SLICE_RATIO = 1.1
+SLICE_SESSIONS = 30
+TEST_SESSIONS = 300
+COVERAGE_POINTS = 0.04
+CLEAN_TARGETS = {"median_m": 20.0, "accuracy_30m": 0.9, "calibration_error_m": 5.0}
+
+
+@dataclass(frozen=True)
+class HeldOutWorld(simulated.WorldTask):
+    """A world to be evaluated in.
+
+    Attributes:
+        clock_sigma_ns: Standard deviation of its GPS time stamps.
+        least_snr_db: In-band SNR that every transmitter has at every receiver; None for what they have.
+    """
+
+    clock_sigma_ns: float
+    least_snr_db: float | None
+
+    def world(self) -> simulate.World:
+        """The world: two sessions a transmitter."""
+        count = max(self.sessions // 2, 1)
+        made = simulate.make_world(self.seed, count, self.multipath, clock_sigma_ns=self.clock_sigma_ns)
+        return made if self.least_snr_db is None else louder(made, self.least_snr_db)
+
+
+def louder(world: simulate.World, least_snr_db: float) -> simulate.World:
+    """The same world with transmitters as strong as every receiver needs, and a receiver's noise as it is."""
+
+    def missing_db(number: int) -> float:
+        transmitter = world.transmitters[number]
+        reached = [
+            mean_snr_db(
+                transmitter,
+                site,
+                float(np.sqrt(((transmitter.position_m - position_m) ** 2).sum())),
+                link,
+                edge_mhz * 1e6,
+            )
+            for site, position_m, link in zip(
+                world.receivers, world.receiver_position_m, world.links[number], strict=True
+            )
+            for edge_mhz in transmitter.band_mhz
+        ]
+        return max(0.0, least_snr_db - min(reached))
+
+    transmitters = [
+        replace(transmitter, power_dbm=transmitter.power_dbm + missing_db(number))
+        for number, transmitter in enumerate(world.transmitters)
+    ]
+    return replace(world, transmitters=tuple(transmitters))
+
+
+def main() -> int:
+    """Measure what is missing and print the table (exit code 1 if a line is missed)."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sessions", type=int, default=3000, help="of pretraining, or 0 (default: 3000)")
+    parser.add_argument("--world-sessions", type=int, default=220, help="in each world (default: 220)")
+    parser.add_argument("--worlds", type=int, nargs="+", default=[111, 112, 113], help="seeds of the worlds")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
+    parser.add_argument("--params", type=Path, default=REPOSITORY / "params.yaml", help="training parameters")
+    parser.add_argument(
+        "--work", type=Path, default=Path(".heimdall/accuracy"), help="folder of what is made"
+    )
+    parser.add_argument("--show", action="store_true", help="print the table of what was measured, no more")
+    options = parser.parse_args()
+    if min(options.worlds) < 0 or max(options.worlds) >= params.FIRST_OTHER_WORLD:
+        parser.error(f"worlds from {params.FIRST_OTHER_WORLD} on are those of pretraining")
+    settings = params.load(options.params)
+    settings = replace(
+        settings,
+        model=replace(settings.model, name="fusion", from_simulated=options.sessions > 0),
+        pretrain=replace(settings.pretrain, sessions=options.sessions or settings.pretrain.sessions),
+    )
+    lines = []
+    for kind in options.kinds:
+        folder = (options.work / kind).resolve()
+        if not options.show:
+            seeds = options.worlds[:1] if kind == CLEAN else options.worlds
+            measure(kind, settings, seeds, options.world_sessions, folder)
+        cases = pd.read_parquet(folder / "cases.parquet")
+        print_figures(kind, cases, settings)
+        lines += clean_lines(cases, settings) if kind == CLEAN else acceptance(kind, cases, settings)
+    print(f"{'world':<8}{'criterion':<58}{'target':>10}{'reached':>34}")
+    for line in lines:
+        print(f"{line.kind:<8}{line.criterion:<58}{line.target:>10}{line.reached:>34}  {line.verdict}")
+    return 0 if all(line.met for line in lines) else 1
+
+
+def measure(
+    kind: simulate.Multipath, settings: Params, seeds: Sequence[int], sessions: int, folder: Path
+) -> None:
+    """Make `folder`/cases.parquet: the test cases of every world; `clean` where all receivers hear well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "requirements").mkdir(exist_ok=True)
+    shutil.copy(REPOSITORY / featurize.RUNTIME_LOCK, folder / featurize.RUNTIME_LOCK)
+    settings = replace(settings, pretrain=replace(settings.pretrain, multipath=kind))
+    worlds = held_out(kind, settings, seeds, sessions, folder)
+    with contextlib.chdir(folder):  # a training finds the weights that it starts from as `dvc repro` does
+        if settings.model.from_simulated:
+            simulated.run(settings.pretrain, settings.features)
+            pipeline = training.pretraining(settings, simulated.SIMULATED, Path("work/pretrain"))
+            trained(pipeline, folder)
+        parts = []
+        for seed, data in zip(seeds, worlds, strict=True):
+            out = folder / f"world-{seed}"
+            trained(training.TrainingPipeline(settings, data, out / "work"), out)
+            parts.append(judged(out, data, settings).assign(world=seed))
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "cases.parquet")
+
+
+def held_out(
+    kind: simulate.Multipath, settings: Params, seeds: Sequence[int], sessions: int, folder: Path
+) -> list[Path]:
+    """The worlds' features, each in the form of data/features/; they share one folder of shards."""
+    least_db = LEAST_DB + MARGIN_DB if kind == CLEAN else None
+    tasks = [
+        HeldOutWorld(seed, sessions, kind, settings.features, CLOCK_SIGMA_NS, least_db) for seed in seeds
+    ]
+    code = artifacts.module_hashes(simulated.SHARD_MODULES) | {
+        "runtime": artifacts.sha256_file(REPOSITORY / featurize.RUNTIME_LOCK),
+        "benchmark": artifacts.sha256_file(Path(__file__)),
+    }
+    store = ShardStore(folder / "shards", featurize.SHARD_SUFFIX, folder / "work" / "worlds")
+    keyed = [(task, artifacts.fingerprint([asdict(task), code])) for task in tasks]
+    names = featurize.build(keyed, simulated.simulate_shard, store, f"worlds, {kind}")
+    store.commit(names)
+    made = []
+    for task, name in zip(tasks, names, strict=True):
+        data = folder / f"world-{task.seed}" / "features"
+        data.mkdir(parents=True, exist_ok=True)
+        network, origin = featurize.placed(simulated.receivers_of(task.world()))
+        index = featurize.measured(simulated.measurements(task, 0.0), network, store, {task.name: name})
+        chosen = SplitParams(by="transmitter", test_fraction=TEST_FRACTION, seed=settings.split.seed)
+        index[["split", "validation_rank"]] = split.assign(index, chosen)
+        recordings.write_table(data / "index.parquet", index, featurize.INDEX_SCHEMA)
+        recordings.write_table(data / "receivers.parquet", network, featurize.NETWORK_SCHEMA)
+        described = {"data_fingerprint": name, "features": asdict(settings.features), "split": asdict(chosen)}
+        artifacts.write_json(data / "network.json", origin | described)
+        if not (data / "shards").exists():
+            (data / "shards").symlink_to(folder / "shards")
+        made.append(data)
+    return made
+
+
+def trained(pipeline: training.TrainingPipeline, out: Path) -> None:
+    """Run a training unless its outputs are there, made of the same."""
+    weights = out / pipeline.outputs.weights
+    others = ("snapshot", "evaluate", "export", "verify")  # no training reads them
+    inputs = [
+        {name: value for name, value in asdict(pipeline.parameters).items() if name not in others},
+        artifacts.sha256_file(pipeline.data_dir / "index.parquet"),
+        artifacts.sha256_file(PRETRAINED) if pipeline.parameters.model.from_simulated else None,
+        artifacts.module_hashes(training.MODULES),
+    ]
+    done, key = weights.with_suffix(".done"), artifacts.fingerprint(inputs)
+    if done.is_file() and done.read_text(encoding="ascii") == key:
+        return
+    pipeline.run(out)
+    artifacts.write_bytes(done, key.encode("ascii"))
+
+
+def judged(out: Path, data: Path, settings: Params) -> pd.DataFrame:
+    """The test cases of one world."""
+    weights = out / training.LOCALIZER.weights
+    network, _ = fusion.load(weights, weights.with_suffix(".json"))
+    config = DatasetConfig(data)
+    found = evaluation.evaluate(
+        evaluation.localizer(network, config),
+        evaluation.localizer(network, config, calibrated=False),
+        config,
+        settings.validation_split,
+        settings.evaluate,
+    )
+    test = observations(config, "test", settings.validation_split)
+    clean = {
+        session_id: bool((item.session.snr_db >= LEAST_DB).all())
+        and np.count_nonzero(item.arrivals.information_s2) >= LEAST_TIMED
+        for session_id, item in zip(test.table["session_id"], test.observations, strict=True)
+    }
+    cases = found.cases[found.cases["split"] != "val"]
+    return cases.assign(clean=cases["session_id"].map(clean))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the acceptance.
+
+    Attributes:
+        kind: Of the worlds.
+        criterion: What is asked.
+        target: How much of it.
+        reached: What was measured (simulated).
+        met: Whether that is enough.
+    """
+
+    kind: str
+    criterion: str
+    target: str
+    reached: str
+    met: bool
+
+    @property
+    def verdict(self) -> str:
+        """The last word."""
+        return "met" if self.met else "MISSED"
+
+
+def acceptance(kind: str, cases: pd.DataFrame, settings: Params) -> list[Line]:
+    """What is asked in worlds with multipath.
+
+    Args:
+        kind: Of multipath.
+        cases: Test cases of all worlds.
+        settings: How intervals are made.
+    """
+    found = evaluation.figures(cases, settings.evaluate)
+    test, timeless = found["test"], found[WITHOUT_GPS]
+    own, rivals = test[LOCALIZER], {name: part for name, part in test.items() if name != LOCALIZER}
+    lines = [Line(kind, "test sessions", f">= {TEST_SESSIONS}", str(own["n"]), own["n"] >= TEST_SESSIONS)]
+    for name in rivals:
+        value, low, high = (own[f"mae_minus_{name}_m{end}"] for end in ("", "_low", "_high"))
+        said = f"{value:.0f} m [{low:.0f}, {high:.0f}]"
+        lines.append(Line(kind, f"MAE less that of {_words(name)}, 95 %", "< 0", said, high < 0))
+    for key, asked in (("mae_m", MAE_RATIO[kind]), ("median_m", MEDIAN_RATIO)):
+        best = min(rivals, key=lambda name: float(rivals[name][key]))
+        ratio = own[key] / rivals[best][key]
+        said = f"{ratio:.2f} ({own[key]:.0f} m to {rivals[best][key]:.0f} m)"
+        word = {"mae_m": "MAE", "median_m": "median"}[key]
+        lines.append(Line(kind, f"{word} to the best, {_words(best)}", f"<= {asked:g}", said, ratio <= asked))
+    lines.append(slice_line(kind, cases, settings))
+    lines += coverage_lines(kind, own)
+    three = cases[cases["receivers_heard"] == "3"]
+    groups = {"all": test}
+    if len(three):
+        groups["three receivers"] = evaluation.figures(three, settings.evaluate)["test"]
+    for where, part in groups.items():
+        best = min(rivals, key=lambda name: float(part[name]["nll_nats"]))
+        mine, theirs = part[LOCALIZER]["nll_nats"], part[best]["nll_nats"]
+        criterion = f"NLL, {where} (n={part[LOCALIZER]['n']}), best {_words(best)}"
+        lines.append(Line(kind, criterion, f"< {theirs:.2f}", f"{mine:.2f} nats", mine < theirs))
+    value, low, high = (
+        timeless[LOCALIZER][f"mae_minus_{RECEIVED_POWER}_m{end}"] for end in ("", "_low", "_high")
+    )
+    criterion = f"without GPS time, MAE less {timeless[RECEIVED_POWER]['mae_m']:.0f} m of received power"
+    lines.append(Line(kind, criterion, "<= 0", f"{value:.0f} m [{low:.0f}, {high:.0f}]", value <= 0))
+    return lines
+
+
+def slice_line(kind: str, cases: pd.DataFrame, settings: Params) -> Line:
+    """The slice of enough sessions whose median is worst beside the best baseline's."""
+    table = evaluation.slice_figures(cases, settings.evaluate).query(
+        "split == 'test' and n >= @SLICE_SESSIONS"
+    )
+    worst, said = 0.0, "no slice"
+    for (column, value), part in table.groupby(["slice", "value"]):
+        median_m = part.set_index("predictor")["median_m"]
+        ratio = float(median_m[LOCALIZER] / median_m.drop(LOCALIZER).min())
+        if ratio > worst:
+            worst, said = ratio, f"{ratio:.2f} ({column} {value}, n={part['n'].iloc[0]})"
+    criterion = f"worst median to the best in a slice of {SLICE_SESSIONS} or more"
+    return Line(kind, criterion, f"<= {SLICE_RATIO:g}", said, 0 < worst <= SLICE_RATIO)
+
+
+def coverage_lines(kind: str, own: dict[str, Any]) -> list[Line]:
+    """How many truths lie in the regions that should hold 68 and 95 % of them."""
+    lines = []
+    for nominal in (0.68, 0.95):
+        share = own[f"coverage_{nominal * 100:.0f}"]
+        asked = f"+-{COVERAGE_POINTS * 100:.0f} points"
+        met = abs(share - nominal) <= COVERAGE_POINTS
+        lines.append(Line(kind, f"coverage at {nominal:.0%}", asked, f"{share:.1%}", met))
+    return lines
+
+
+def clean_lines(cases: pd.DataFrame, settings: Params) -> list[Line]:
+    """What is asked where physics allows the specification's targets."""
+    clean = cases[cases["clean"]]
+    if clean.empty:
+        return [Line("clean", f"sessions above {LEAST_DB:g} dB everywhere", "> 0", "0", False)]
+    own = evaluation.figures(clean, settings.evaluate)["test"][LOCALIZER]
+    reached = {name: own[name] for name in CLEAN_TARGETS}
+    return [
+        Line(
+            "clean",
+            f"median error, n={own['n']}",
+            f"< {CLEAN_TARGETS['median_m']:g} m",
+            f"{reached['median_m']:.1f} m",
+            reached["median_m"] < CLEAN_TARGETS["median_m"],
+        ),
+        Line(
+            "clean",
+            "within 30 m",
+            f"> {CLEAN_TARGETS['accuracy_30m']:.0%}",
+            f"{reached['accuracy_30m']:.1%}",
+            reached["accuracy_30m"] > CLEAN_TARGETS["accuracy_30m"],
+        ),
+        Line(
+            "clean",
+            "calibration error",
+            f"< {CLEAN_TARGETS['calibration_error_m']:g} m",
+            f"{reached['calibration_error_m']:.1f} m",
+            reached["calibration_error_m"] < CLEAN_TARGETS["calibration_error_m"],
+        ),
+    ]
+
+
+def print_figures(kind: str, cases: pd.DataFrame, settings: Params) -> None:
+    """The figures of every method, and of those of the localizer before its calibration."""
+    chosen = cases[cases["clean"]] if kind == CLEAN else cases
+    worlds = ", ".join(str(seed) for seed in sorted(cases["world"].unique()))
+    print(f"Simulated, multipath {kind}, worlds {worlds}, {CLOCK_SIGMA_NS:g} ns:")
+    print(
+        f"  {'':<22}{'n':>5}{'MAE, m':>9}{'median':>8}{'p90':>9}{'<30 m':>8}{'NLL':>8}{'68 %':>7}{'95 %':>7}"
+    )
+    for (part, name), rows in chosen.groupby(["split", "predictor"], sort=False):
+        own = summary(errors_of(rows), None)
+        label = _words(str(name)) + (", no GPS" if part == WITHOUT_GPS else "")
+        print(
+            f"  {label:<22}{own['n']:>5}{own['mae_m']:>9.0f}{own['median_m']:>8.0f}{own['p90_m']:>9.0f}"
+            f"{own['accuracy_30m']:>8.1%}{own['nll_nats']:>8.2f}{own['coverage_68']:>7.0%}"
+            f"{own['coverage_95']:>7.0%}"
+        )
+    print()
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
