@@ -21,6 +21,7 @@ from heimdall.dataset import DatasetConfig, observations, read_receivers
 from heimdall.errors import HeimdallError
 from heimdall.geo import distance_m
 from heimdall.inference import SESSION_INPUTS, Arrays, OnnxLocalizer
+from heimdall.learners import PRETRAINED_HASH
 from heimdall.model import LocalizationNet
 from tests import known_sessions, session_world
 from tests.feature_world import RECORD, VALIDATION_SPLIT, untrained, write_features
@@ -377,6 +378,10 @@ def test_card_tells_figures_interface_and_limits(exported: export.Exported, kind
     figures = export.report(exported, "simulated", PARAMS.export) | {"model": kind}
     text = card.card(RECORD, EVALUATION, figures)
     assert "from **simulated** data" in text
+    assert "weights of **simulated** sessions" not in text
+    assert "weights of **simulated** sessions" in card.card(
+        RECORD | {PRETRAINED_HASH: "0"}, EVALUATION, figures
+    )
     assert str(RECORD["data_fingerprint"]) in text
     assert "| mean error, m | 512 [400, 700] |" in text
     assert "8 sessions of 3 transmitters, held out by transmitter" in text

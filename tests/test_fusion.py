@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from heimdall import fusion, model
+from heimdall import baselines, fusion, model
+from heimdall.arrival import without_gps
 from heimdall.fusion import LOCALIZABLE_M, WIDTH, FusionNet, Mixture, _Attention
 from heimdall.model import LocalizationNet
+from heimdall.posterior import Posterior
 from heimdall.tokens import Tokens, collate
-from tests.fusion_world import untrained, world
+from tests.fusion_world import FEATURES, untrained, world
 
 PER_RECEIVER = [field.name for field in fields(Tokens)[:7]]
 
@@ -76,6 +78,27 @@ def test_gradients_reach_everything_but_the_encoder() -> None:
             assert torch.isfinite(value.grad).all(), name
             assert value.grad.abs().sum() > 0, name
     assert not network.encoder.training
+
+
+def test_without_gps_time_the_answer_is_that_of_received_power() -> None:
+    seen, network = world(), untrained()
+    network.temperature.fill_(2.0)
+    network.floor_m.fill_(500.0)
+    fitted = baselines.fit(
+        seen.observations,
+        seen.truth_m,
+        seen.receivers,
+        seen.tokenizer.plane,
+        FEATURES.correlation_rate_hz,
+    )
+    timeless = [without_gps(item, FEATURES) for item in seen.observations]
+    found = fusion.localize(network, timeless, seen.receivers)
+    expected = Posterior.concatenate([
+        baselines.locate("received_power", item, fitted) for item in timeless
+    ])  # fmt: skip
+    np.testing.assert_allclose(found.position_m, expected.position_m, atol=1e-6)
+    np.testing.assert_allclose(found.dominant_covariance_m2, expected.dominant_covariance_m2, rtol=1e-9)
+    np.testing.assert_allclose(found.log_density(seen.truth_m), expected.log_density(seen.truth_m), atol=1e-9)
 
 
 def test_sessions_without_any_arrival_time_train_too() -> None:

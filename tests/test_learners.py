@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,7 @@ def test_fine_tuning_goes_on_from_the_simulated_weights(
     np.testing.assert_allclose(before.token.weight.detach(), after.token.weight.detach(), atol=0.02)
 
 
-def test_levels_are_fitted_to_each_session_once(root: Path, fine_tuning: Path) -> None:
+def test_levels_are_fitted_to_the_training_split(root: Path, fine_tuning: Path) -> None:
     config = DatasetConfig(root / simulated.SIMULATED)
     learner = FusionLearner(settings(), config)
     learner.first()
@@ -225,10 +226,18 @@ def test_plane_and_area_are_those_of_the_snapshot(
     assert len(learner.network.edges) == len(learner.network.area.half_planes) < 6
 
 
-def test_wrong_weights_are_refused(root: Path, fine_tuning: Path) -> None:
+def test_wrong_weights_are_refused(root: Path, pretrained: Path, fine_tuning: Path) -> None:
     with pytest.raises(HeimdallError, match=r"its backbone is atto, not femto.*Run `dvc repro pretrain`"):
         train(root, fine_tuning, backbone="femto")
-    (fine_tuning / "models").unlink()
+    models = fine_tuning / "models"
+    models.unlink()
+    shutil.copytree(pretrained / "models", models)
+    record = artifacts.read_json(models / "pretrained.json")
+    record["params"]["features"]["n_fft"] = 2048
+    artifacts.write_json(models / "pretrained.json", record)
+    with pytest.raises(HeimdallError, match="trained on features with n_fft 2048, not 4096"):
+        train(root, fine_tuning)
+    shutil.rmtree(models)
     with pytest.raises(HeimdallError, match=r"pretrained\.json: the file is missing"):
         train(root, fine_tuning)
     assert not (fine_tuning / "out").exists()

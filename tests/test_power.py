@@ -145,7 +145,8 @@ def test_a_silent_receiver_pushes_the_transmitter_away() -> None:
     grid_m = Area.around(RECEIVERS).grid_m(4_000.0)
     west_heard = power.log_likelihood(MODEL, levels(0.0, 5.0, 5.0, 5.0, 5.0), grid_m, PLANE)
     west_silent = power.log_likelihood(MODEL, levels(math.nan, 5.0, 5.0, 5.0, 5.0), grid_m, PLANE)
-    heard_m, silent_m = power.moments(west_heard, grid_m)[0], power.moments(west_silent, grid_m)[0]
+    heard_m, _ = power.moments(west_heard, grid_m, 4_000.0)
+    silent_m, _ = power.moments(west_silent, grid_m, 4_000.0)
     assert silent_m[0] > heard_m[0] + 1_000
     everywhere = power.log_likelihood(MODEL, levels(*[math.nan] * 5), grid_m, PLANE)
     assert np.isfinite(everywhere).all()
@@ -166,14 +167,15 @@ def test_model_survives_json() -> None:
     assert PowerModel.from_dict(json.loads(json.dumps(dataclasses.asdict(MODEL)))) == MODEL
 
 
-def test_moments_of_a_gaussian_on_the_grid_are_its_own() -> None:
+def test_moments_of_a_gaussian_on_the_grid_are_its_own_and_a_cells() -> None:
     grid_m = Area.around(RECEIVERS).grid_m(4_000.0)
     covariance_m2 = np.array([[64e6, 20e6], [20e6, 49e6]])
     offset = grid_m - FIX_M
     log_density = -0.5 * (offset @ np.linalg.inv(covariance_m2) * offset).sum(axis=1)
-    mean_m, found_m2 = power.moments(log_density + 1e4, grid_m)
+    mean_m, found_m2 = power.moments(log_density + 1e4, grid_m, 4_000.0)
     assert mean_m == pytest.approx(FIX_M, abs=50)
-    assert found_m2 == pytest.approx(covariance_m2, rel=0.02)
+    cell_m2 = np.eye(2) * 4_000.0**2 / 12
+    assert found_m2 == pytest.approx(covariance_m2 + cell_m2, rel=0.02)
 
 
 def test_area_is_the_hull_and_its_margin() -> None:

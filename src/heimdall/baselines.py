@@ -240,8 +240,7 @@ def _received_power(observation: Observation, baselines: Baselines) -> tuple[Flo
     grid_m = baselines.area.grid_m(GRID_SPACING_M)
     levels = Levels.of(observation, baselines.receivers)
     log_likelihood = power.log_likelihood(baselines.levels, levels, grid_m, baselines.plane)
-    mean_m, covariance_m2 = power.moments(log_likelihood, grid_m)
-    return mean_m, covariance_m2 + np.eye(2) * (GRID_SPACING_M**2 / 12)  # the extent of a cell
+    return power.moments(log_likelihood, grid_m, GRID_SPACING_M)
 
 
 def _time_of_arrival(observation: Observation, baselines: Baselines, excess_s: float) -> _Fixes | None:

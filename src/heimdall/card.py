@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heimdall.export import FLOAT32_FILE, INT8_FILE
+from heimdall.learners import PRETRAINED_HASH
 
 CARD_FILE = "README.md"
 COLUMNS = {
@@ -57,11 +58,12 @@ def card(record: Mapping[str, Any], evaluation: Mapping[str, Any], figures: Mapp
     text = _TEXTS[figures["model"]]
     oversize = "" if float32["below_100_mb"] else " (above the specification's 100 MB: the backbone's size)"
     features = record["params"]["features"]
+    start = " It started from weights of **simulated** sessions." if PRETRAINED_HASH in record else ""
     parameters = json.dumps(record["params"], sort_keys=True, indent=2, ensure_ascii=False)
     return f"""# Heimdall localizer
 
 {text.purpose}
-All figures below are from **{data}** data.
+Trained on **{record["data"]}** data.{start} All figures below are from **{data}** data.
 
 | file | size |
 |---|---|

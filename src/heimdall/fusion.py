@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,10 @@ FIRST_WEIGHTS = (0.7, 0.7, 0.5)
 # Every Gaussian has a wider one behind it, for errors have heavier tails than normal ones: so many times the
 # standard deviation, and less likely by so many nats before anything is learned.
 TAIL_SIGMAS, FIRST_TAIL = 3.0, 2.0
-# By how much, in nats, two or more arrival times speak against an answer that leaves them out.
+LEAST_TIMED = 2  # arrival times, of which one says when the signal was sent
+# By how much, in nats, arrival times speak against an answer that leaves them out.
 DISTRUST = 14.0
+_NEVER = 1e3  # nats
 HULL_MARGIN_KM, HULL_SLOPE_KM = 10.0, 5.0
 SURPRISE = 8.0  # nats: beyond it a session's loss grows as a logarithm only
 RESIDUAL_SHARE = 0.1  # of the residuals' likelihood at the true position in the training loss
@@ -253,7 +255,7 @@ class FusionNet(nn.Module):
         sigma_us = FIRST_SIGMA_US * exp(trust[..., 0].clamp(-5, 6))
         bias_us = 0.3 * trust[..., 1] * usable
         weight = usable / (variance_us2 + sigma_us**2)
-        unbiased = solver.Problem(problem.delay_us - bias_us, *_rest(problem))
+        unbiased = replace(problem, delay_us=problem.delay_us - bias_us)
         found = solver.solve(unbiased, self._by_tile(weight), first.position_km.detach())
 
         log_weight = self._log_weight(batch, found, prior_determinant, usable.sum(1, keepdim=True), pooled)
@@ -261,7 +263,11 @@ class FusionNet(nn.Module):
         covariance = found.covariance_km2 * exp(scale.clamp(-5, 5))[:, None, None]
         isotropic = exp(2 * (floor - 4).clamp(-8, 3))[:, None]  # from e^-4 km = 18 m
         covariance = _widened(covariance, isotropic)
-        share = torch.log_softmax(torch.stack([-tail - FIRST_TAIL, torch.zeros_like(tail)], -1), -1)
+        # Levels alone have had their say: what they leave open stays as it is.
+        timed = usable.sum(1) >= LEAST_TIMED  # (B,)
+        covariance = torch.where(timed[:, None, None], covariance, found.covariance_km2)
+        against = torch.where(timed, tail + FIRST_TAIL, _NEVER)
+        share = torch.log_softmax(torch.stack([-against, torch.zeros_like(against)], -1), -1)
         return Mixture(
             torch.cat([found.position_km, found.position_km], 1),
             torch.cat([covariance, covariance * TAIL_SIGMAS**2], 1),
@@ -271,11 +277,17 @@ class FusionNet(nn.Module):
         )
 
     def calibrated(self, mixture: Mixture) -> Mixture:
-        """The density to the power of 1 / temperature, and no Gaussian narrower than the floor."""
+        """The density to the power of 1 / temperature, and no Gaussian narrower than the floor.
+
+        What levels alone say is as wide as they make it, and stays so.
+        """
+        timed = ((mixture.weight > 0).sum(1) >= LEAST_TIMED)[:, None]  # (B, 1)
+        temperature = torch.where(timed, self.temperature, 1.0)
+        floor_km = torch.where(timed, self.floor_m / KM, 0.0)
         return Mixture(
             mixture.mean_km,
-            _widened(mixture.covariance_km2 * self.temperature, (self.floor_m / KM) ** 2),
-            torch.log_softmax(mixture.log_weight / self.temperature, -1),
+            _widened(mixture.covariance_km2 * temperature[..., None], floor_km**2),
+            torch.log_softmax(mixture.log_weight / temperature, -1),
             mixture.weight,
             mixture.bias_us,
         )
@@ -317,7 +329,7 @@ class FusionNet(nn.Module):
         total = weight.sum(1).clamp(min=1e-9)
         off = residual - ((weight * residual).sum(1) / total)[:, None]
         likelihood = (weight * off**2).sum(1) - (log(weight.clamp(min=1e-9)) * usable).sum(1) + log(total)
-        timed = usable.sum(1) >= 2
+        timed = usable.sum(1) >= LEAST_TIMED
         return bounded(self.nll(mixture, batch["truth_m"]) + RESIDUAL_SHARE * 0.5 * likelihood * timed)
 
     def forward(  # noqa: PLR0917 - the inputs of the exported graph
@@ -464,7 +476,7 @@ class FusionNet(nn.Module):
 
         Evidence of the arrival times (Laplace's approximation) and of the levels, each to a learned power,
         less what lies outside the hull, and what a small network adds. The wide tile, which leaves the
-        arrival times out, keeps every answer from being sure of a wrong place.
+        arrival times out, keeps every answer from being sure of a wrong place, and is all of it without them.
         """
         occam = 0.5 * (log(prior_determinant) - log(found.determinant))
         east, north = found.position_km.unbind(-1)
@@ -490,7 +502,7 @@ class FusionNet(nn.Module):
             + level * log_power
             + volume * occam
             - 0.5 * outside**2
-            - DISTRUST * (1 - self.by_time) * (timed >= 2)
+            - torch.where(timed >= LEAST_TIMED, DISTRUST * (1 - self.by_time), _NEVER * self.by_time)
             + learned.double()
         )
         return torch.log_softmax(total, -1)
@@ -527,13 +539,6 @@ def _dominant(mixture: Mixture) -> torch.Tensor:
     east, north = east[:, :, None] - east[:, None], north[:, :, None] - north[:, None]  # (B, K, K)
     far = (east**2 + north**2 + spread[:, None]).pow(0.5)
     return (torch.softmax(mixture.log_weight, -1)[:, None] * far).sum(-1).argmin(1)
-
-
-def _rest(
-    problem: solver.Problem,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, TangentPlane]:
-    """All of a problem but its delays."""
-    return problem.receiver_km, problem.centre_km, problem.prior, problem.plane
 
 
 def _widened(covariance: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:

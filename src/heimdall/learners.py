@@ -17,14 +17,13 @@ from tqdm import tqdm
 
 from heimdall import artifacts, dataset, features, fusion, learning, model, power, tokens
 from heimdall.area import Area
-from heimdall.arrival import without_gps
 from heimdall.dataset import DatasetConfig, HeimdallDataset, Sessions
 from heimdall.errors import HeimdallError
 from heimdall.fusion import FusionNet
 from heimdall.learning import Judged
 from heimdall.loss import GaussianNLLLoss
 from heimdall.model import LocalizationNet
-from heimdall.params import FeatureParams, Params
+from heimdall.params import Params
 from heimdall.tokens import Tokenizer, Tokens
 
 Recording = tuple[torch.Tensor, torch.Tensor]
@@ -32,10 +31,10 @@ Session = tuple[Tokens, npt.NDArray[np.float64], npt.NDArray[np.float64]]
 Weights = Mapping[str, torch.Tensor]
 
 PRETRAINED = Path("models/pretrained.safetensors")
+PRETRAINED_HASH = "pretrained_weights_sha256"  # in the record of what was trained from it
 # The likelihood's slope grows as 1 / sigma^3: one surprising recording may not undo an epoch.
 SINGLE_CLIP_NORM = 10.0
 FUSION_CLIP_NORM = 1.0
-WITHOUT_GPS_EVERY = 8
 _VALIDATION_EPOCH = 2**32  # its variations are no training epoch's
 _BATCH_SIZE = 64  # of embeddings, fixed: kernels are chosen by shape, so it is part of the result
 
@@ -189,7 +188,7 @@ class FusionLearner:
 
     Raises:
         HeimdallError: The data or the weights are missing or damaged, a split is empty, or the weights have
-            another backbone.
+            another backbone or were trained on features of other parameters.
     """
 
     network: FusionNet
@@ -204,11 +203,9 @@ class FusionLearner:
             for split in ("train", "val")
         }
         self.index = pd.concat([part.table for part in self._parts.values()])
-        self._heard = self._parts["train"]  # each session once: levels are none the wiser for copies
-        self._parts["train"] = _some_without_gps(self._parts["train"], FeatureParams(**described.features))
         self._origin: dict[str, str] = {}
         if parameters.model.from_simulated:
-            self._pretrained, self._origin = _pretrained(pretrained, parameters.backbone)
+            self._pretrained, self._origin = _pretrained(pretrained, parameters.backbone, described.features)
 
     def origin(self) -> dict[str, str]:
         """As of `PipelineLearner`: the weights of the simulated sessions, if any."""
@@ -222,7 +219,7 @@ class FusionLearner:
     def start(self) -> None:
         """The network of the simulated sessions in the plane of these ones, or a new one on a new encoder."""
         area, dropout_rate = Area.around(self._receivers), self.parameters.dropout_rate
-        part = self._heard
+        part = self._parts["train"]
         levels = power.fit(part.observations, part.truth_m(self._plane), self._receivers, self._plane)
         if self._encoder is None:
             trained = self._pretrained
@@ -350,27 +347,25 @@ LEARNERS: dict[str, Callable[[Params, DatasetConfig], PipelineLearner]] = {
 }
 
 
-def _some_without_gps(part: Sessions, params: FeatureParams) -> Sessions:
-    """All sessions, and after them every `WITHOUT_GPS_EVERY`th once more as if no clock had been known.
-
-    Else a network whose sessions all have GPS time would never learn what to say without.
-    """
-    timeless = [without_gps(item, params) for item in part.observations[::WITHOUT_GPS_EVERY]]
-    table = pd.concat([part.table, part.table.iloc[::WITHOUT_GPS_EVERY]], ignore_index=True)
-    return replace(part, observations=part.observations + timeless, table=table)
-
-
-def _pretrained(weights: Path, backbone: str) -> tuple[FusionNet, dict[str, str]]:
+def _pretrained(
+    weights: Path, backbone: str, features: Mapping[str, Any]
+) -> tuple[FusionNet, dict[str, str]]:
     """The network of the simulated sessions, and the hash of its weights for the record."""
     config = weights.with_suffix(".json")
-    network, _ = fusion.load(weights, config)
-    found = network.encoder.config["backbone_size"] if isinstance(network, FusionNet) else None
-    if not isinstance(network, FusionNet) or found != backbone:
-        cause = f"its backbone is {found}, not {backbone}" if found else "no weights of fusion"
+    network, record = fusion.load(weights, config)
+    cause = ""
+    if not isinstance(network, FusionNet):
+        cause = "no weights of fusion"
+    elif (found := network.encoder.config["backbone_size"]) != backbone:
+        cause = f"its backbone is {found}, not {backbone}"
+    elif (made := record["params"]["features"]) != features:
+        name = next(name for name in sorted(made | features) if made.get(name) != features.get(name))
+        cause = f"it was trained on features with {name} {made.get(name)}, not {features.get(name)}"
+    if cause or not isinstance(network, FusionNet):
         raise HeimdallError(
             str(config), cause, "Run `dvc repro pretrain`, or set model.from_simulated to false"
         )
-    return network, {"pretrained_weights_sha256": artifacts.sha256_file(weights)}
+    return network, {PRETRAINED_HASH: artifacts.sha256_file(weights)}
 
 
 def _timed(session: Tokens, seed: int, number: int) -> Tokens:

@@ -140,12 +140,13 @@ def log_likelihood(model: PowerModel, levels: Levels, position_m: Float64, plane
     return np.asarray(log_density + special.logsumexp(below, b=_WEIGHTS, axis=-1), np.float64)
 
 
-def moments(log_density: Float64, position_m: Float64) -> tuple[Float64, Float64]:
-    """Mean and covariance of a density that is given at the points of a grid.
+def moments(log_density: Float64, position_m: Float64, spacing_m: float) -> tuple[Float64, Float64]:
+    """Mean and covariance of a density that is given at the points of a grid, each standing for its cell.
 
     Args:
         log_density: Natural logarithms, up to a constant, shape (G,).
         position_m: The points, metres, shape (G, 2).
+        spacing_m: Side of a cell, metres.
 
     Returns:
         Mean (2,) in metres and covariance (2, 2) in square metres.
@@ -155,7 +156,7 @@ def moments(log_density: Float64, position_m: Float64) -> tuple[Float64, Float64
     mean = (weight[:, None] * position_m).sum(axis=0)
     offset = position_m - mean
     covariance = (weight[:, None, None] * offset[:, :, None] * offset[:, None, :]).sum(axis=0)
-    return mean, covariance
+    return mean, covariance + np.eye(2) * (spacing_m**2 / 12)
 
 
 def fit(

@@ -7,6 +7,12 @@ With g the gradient of the delay by position, g_mean its weighted mean over rece
 is the information about the position once the emission time is profiled out. It is positive by construction,
 and for weights of noise alone it is the Fisher information (`heimdall.bounds`).
 
+One receiver may be wrong by any amount, so the cost of a residual of z standard deviations is not z^2 but
+TAIL log(1 + z^2 / TAIL): Cauchy's weights (P. J. Holland and R. E. Welsch, "Robust regression using
+iteratively reweighted least-squares", Comm. Stat. A6, 1977), as the baselines have them. From a start that is
+kilometres off every residual is large; so the tail begins wide and is narrowed step by step (graduated
+non-convexity: A. Blake and A. Zisserman, Visual Reconstruction, 1987).
+
 Lengths are kilometres, times microseconds, everything is float64. Symmetric 2 x 2 matrices are their three
 entries. exp, log and square roots are written as pow and log1p: torch's own call a library that chooses its
 kernel by the CPU's maker.
@@ -24,8 +30,9 @@ from heimdall.propagation import SPEED_OF_LIGHT_M_S
 
 KM, US = 1e3, 1e-6
 US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
-STEPS = 8
 LONGEST_STEP_KM = 4.0
+TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
+_TAILS = (256 * TAIL, 64 * TAIL, 16 * TAIL, 4 * TAIL, TAIL, TAIL, TAIL, TAIL)  # step by step
 
 
 def exp(x: torch.Tensor) -> torch.Tensor:
@@ -119,8 +126,9 @@ class Solution:
         position_km: East and north, (B, K, 2).
         covariance_km2: Inverse of F and the prior together, (B, K, 3).
         determinant: Of F and the prior together, 1 / km^4, (B, K).
-        chi2: Weighted squared residuals of the arrival times, (B, K).
+        chi2: What the residuals of the arrival times cost, (B, K).
         penalty: Squared distance from the prior's mean in its standard deviations, (B, K).
+        trusted: The arrival times' weights, less where residuals are large, 1 / us^2, (B, K, R).
     """
 
     position_km: torch.Tensor
@@ -128,12 +136,14 @@ class Solution:
     determinant: torch.Tensor
     chi2: torch.Tensor
     penalty: torch.Tensor
+    trusted: torch.Tensor
 
 
 def solve(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Solution:
-    """Minimise sum w (residual - mean residual)^2 + the prior's penalty, from a start for each tile.
+    """Minimise what the residuals cost and the prior's penalty, from a start for each tile.
 
-    All steps but the last go without a gradient: at the fixed point, that of one step is the right one.
+    All steps but the last go without a gradient: at the fixed point, that of one step is the right one where
+    residuals are small beside the tail.
 
     Args:
         problem: The sessions.
@@ -143,23 +153,26 @@ def solve(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Sol
     Returns:
         Positions after the last step; the other fields are those before it.
     """
-    position_km = start_km
+    position_km, trusted = start_km, weight
     with torch.no_grad():
-        for _ in range(STEPS):
-            position_km = _step(problem, weight, position_km).position_km
-    return _step(problem, weight, position_km)
+        for tail in _TAILS:
+            found = _step(problem, weight, trusted, position_km, tail)
+            position_km, trusted = found.position_km, found.trusted
+    return _step(problem, weight, trusted, position_km, TAIL)
 
 
-def _step(problem: Problem, weight: torch.Tensor, position_km: torch.Tensor) -> Solution:
+def _step(
+    problem: Problem, weight: torch.Tensor, trusted: torch.Tensor, position_km: torch.Tensor, tail: float
+) -> Solution:
     """One Gauss-Newton step, no longer than `LONGEST_STEP_KM`."""
     distance_km, gradient = geometry(position_km, problem.receiver_km, problem.plane)
     residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
     gradient = US_PER_KM * gradient  # (B, K, R, 2)
-    total = weight.sum(-1).clamp(min=1e-12)  # (B, K)
-    residual = residual - ((weight * residual).sum(-1) / total)[..., None]
-    gradient = gradient - ((weight[..., None] * gradient).sum(-2) / total[..., None])[..., None, :]
+    trusted = weight / (1 + weight * (residual - _mean(residual, trusted)) ** 2 / tail)
+    residual = residual - _mean(residual, trusted)
+    gradient = gradient - _mean(gradient, trusted[..., None], -2)
     east, north = gradient.unbind(-1)  # (B, K, R)
-    weighted_east, weighted_north = weight * east, weight * north
+    weighted_east, weighted_north = trusted * east, trusted * north
     information = torch.stack(
         [(weighted_east * east).sum(-1), (weighted_east * north).sum(-1), (weighted_north * north).sum(-1)],
         -1,
@@ -174,6 +187,12 @@ def _step(problem: Problem, weight: torch.Tensor, position_km: torch.Tensor) -> 
         position_km=position_km + step * (LONGEST_STEP_KM / length),
         covariance_km2=covariance,
         determinant=determinant,
-        chi2=(weight * residual**2).sum(-1),
+        chi2=tail * torch.log1p(weight * residual**2 / tail).sum(-1),
         penalty=(off * towards).sum(-1),
+        trusted=trusted,
     )
+
+
+def _mean(values: torch.Tensor, weight: torch.Tensor, axis: int = -1) -> torch.Tensor:
+    """Weighted mean over receivers, their axis kept; 0 where no weight is."""
+    return (weight * values).sum(axis, keepdim=True) / weight.sum(axis, keepdim=True).clamp(min=1e-12)

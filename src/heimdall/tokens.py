@@ -169,12 +169,11 @@ class Tokenizer:
         near = distance2.min(0) < TILE_SPACING_M**2
         share = np.bincount(nearest[near], probability[near], TILES)
         rest = max(1 - float(share.sum()), REST_SHARE)
-        mean_m, spread_m2 = moments(level, grid_m)
-        # A cell of the grid stands for an area of its own.
-        narrow_m2 = np.eye(2) * TILE_SIGMA_M**2
+        mean_m, spread_m2 = moments(level, grid_m, GRID_M)
+        narrow_m2 = np.broadcast_to(np.eye(2) * TILE_SIGMA_M**2, (TILES, 2, 2))
         return (
             np.concatenate([centre_m, mean_m[None]]),
-            np.concatenate([np.broadcast_to(narrow_m2, (TILES, 2, 2)), (spread_m2 + narrow_m2)[None]]),
+            np.concatenate([narrow_m2, spread_m2[None]]),
             np.log(np.append(np.maximum(share, 1e-12), rest)),
         )
 
