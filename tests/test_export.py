@@ -19,9 +19,9 @@ from heimdall import artifacts, card, export, fusion, params, tokens
 from heimdall import model as models
 from heimdall.dataset import DatasetConfig, observations, read_receivers
 from heimdall.errors import HeimdallError
+from heimdall.fusion import PRETRAINED_HASH
 from heimdall.geo import distance_m
 from heimdall.inference import SESSION_INPUTS, Arrays, OnnxLocalizer
-from heimdall.learners import PRETRAINED_HASH
 from heimdall.model import LocalizationNet
 from tests import known_sessions, session_world
 from tests.feature_world import RECORD, VALIDATION_SPLIT, untrained, write_features

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heimdall.export import FLOAT32_FILE, INT8_FILE
-from heimdall.learners import PRETRAINED_HASH
+from heimdall.fusion import PRETRAINED_HASH
 
 CARD_FILE = "README.md"
 COLUMNS = {

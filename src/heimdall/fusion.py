@@ -51,6 +51,7 @@ HULL_MARGIN_KM, HULL_SLOPE_KM = 10.0, 5.0
 SURPRISE = 8.0  # nats: beyond it a session's loss grows as a logarithm only
 RESIDUAL_SHARE = 0.1  # of the residuals' likelihood at the true position in the training loss
 LOCALIZABLE_M = 1000.0
+PRETRAINED_HASH = "pretrained_weights_sha256"  # in the record of a model that started from other weights
 TEMPERATURE_SPREAD = 0.2  # of the logarithm, from one set of sessions to another
 _LEVEL, _HEARD = PHYSICAL.index("level_db"), PHYSICAL.index("heard")
 _GEOMETRY = 6  # columns of a token that depend on the first estimate

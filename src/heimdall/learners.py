@@ -19,7 +19,7 @@ from heimdall import artifacts, dataset, features, fusion, learning, model, powe
 from heimdall.area import Area
 from heimdall.dataset import DatasetConfig, HeimdallDataset, Sessions
 from heimdall.errors import HeimdallError
-from heimdall.fusion import FusionNet
+from heimdall.fusion import PRETRAINED_HASH, FusionNet
 from heimdall.learning import Judged
 from heimdall.loss import GaussianNLLLoss
 from heimdall.model import LocalizationNet
@@ -31,7 +31,6 @@ Session = tuple[Tokens, npt.NDArray[np.float64], npt.NDArray[np.float64]]
 Weights = Mapping[str, torch.Tensor]
 
 PRETRAINED = Path("models/pretrained.safetensors")
-PRETRAINED_HASH = "pretrained_weights_sha256"  # in the record of what was trained from it
 # The likelihood's slope grows as 1 / sigma^3: one surprising recording may not undo an epoch.
 SINGLE_CLIP_NORM = 10.0
 FUSION_CLIP_NORM = 1.0
