@@ -21,7 +21,7 @@ demo: setup
 	@echo "The same as a picture, without network: plots/evaluation.png. Every figure: dvc metrics show"
 
 test: setup lint
-	pytest -n 2 --dist loadgroup
+	pytest
 
 lint: setup
 	ruff format --check .

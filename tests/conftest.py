@@ -37,14 +37,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=1, metavar="N", help="kills of each stage in test_kills.py")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker of pytest-xdist has all tests of a file, and one those of the pipeline: they share much."""
-    for item in items:
-        group = "pipeline" if item.path.parent.name == "pipeline" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def free_port_base() -> int:
     """A base of which every port is free; other test processes begin their search elsewhere."""
     for step in range(400):
