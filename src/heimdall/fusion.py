@@ -52,7 +52,8 @@ SURPRISE = 8.0  # nats: beyond it a session's loss grows as a logarithm only
 RESIDUAL_SHARE = 0.1  # of the residuals' likelihood at the true position in the training loss
 LOCALIZABLE_M = 1000.0
 PRETRAINED_HASH = "pretrained_weights_sha256"  # in the record of a model that started from other weights
-TEMPERATURE_SPREAD = 0.2  # of the logarithm, from one set of sessions to another
+# From one set of sessions to another: of the logarithm of the temperature, and of the floor.
+TEMPERATURE_SPREAD, FLOOR_SPREAD_M = 0.2, 30.0
 _LEVEL, _HEARD = PHYSICAL.index("level_db"), PHYSICAL.index("heard")
 _GEOMETRY = 6  # columns of a token that depend on the first estimate
 _EVIDENCE = 8  # columns that describe a tile to the network
@@ -651,15 +652,15 @@ def localize(
 def calibrate(network: FusionNet, batch: Batch) -> None:
     """Set temperature and floor to the most probable ones, given validation sessions.
 
-    On a grid, because the likelihood of a few dozen sessions is rough; and starting from the temperature that
-    the network has, because so few leave it open by more than many simulated ones do.
+    On a grid, because the likelihood of a few dozen sessions is rough; and starting from what the network
+    has, because so few leave it open by more than many simulated ones do.
 
     Args:
         network: Put into evaluation mode; its buffers are set.
         batch: The validation sessions, with `truth_m`.
     """
     network.eval()
-    former = math.log(float(network.temperature))
+    former, former_m = math.log(float(network.temperature)), float(network.floor_m)
     with torch.inference_mode():
         mixture = network.uncalibrated(batch)
         best = (math.inf, 1.0, 0.0)
@@ -668,7 +669,9 @@ def calibrate(network: FusionNet, batch: Batch) -> None:
                 network.temperature.fill_(temperature)
                 network.floor_m.fill_(floor_m)
                 surprise = network.nll(network.calibrated(mixture), batch["truth_m"])
-                prior = 0.5 * ((math.log(temperature) - former) / TEMPERATURE_SPREAD) ** 2
+                moved = (math.log(temperature) - former) / TEMPERATURE_SPREAD
+                raised = (floor_m - former_m) / FLOOR_SPREAD_M
+                prior = 0.5 * (moved**2 + raised**2)
                 best = min(best, (float(surprise.sum()) + prior, temperature, floor_m))
         network.temperature.fill_(best[1])
         network.floor_m.fill_(best[2])

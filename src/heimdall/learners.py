@@ -232,6 +232,7 @@ class FusionLearner:
             # Without its other buffers: plane, area and levels are not the simulation's.
             self.network.load_state_dict(dict(trained.named_parameters()), strict=False)
             self.network.temperature.copy_(trained.temperature)
+            self.network.floor_m.copy_(trained.floor_m)
             self._prepare(self._tokens(self._tokenizer()))
             return
         tokenizer = Tokenizer(self._plane, area, levels, self._receivers)
