@@ -32,7 +32,8 @@ def test_help_names_every_command_and_imports_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["services"], ["services", "up"], ["services", "down"], ["services", "status"]]
+    "command",
+    [["services"], ["services", "up"], ["services", "down"], ["services", "status"], ["track"], ["ui"]],
 )
 def test_every_command_shows_an_example(tmp_path: Path, command: list[str]) -> None:
     shown = heimdall(tmp_path, *command, "--help", env=clean_environment())

@@ -40,6 +40,8 @@ ENTRIES = {
     "machine": Entry("CPU, instruction sets and versions here, beside the recorded ones.", computes=False),
     "predict": Entry("Locate transmitters from recordings with the exported model.", computes=True),
     "services": Entry("PostgreSQL and S3 on this machine: up, down, status.", computes=False),
+    "track": Entry("Give MLflow what it does not have yet: trainings, evaluations, models.", computes=False),
+    "ui": Entry("The recorded runs in a browser, until Ctrl-C.", computes=False),
     "verify": Entry("Rebuild a revision and compare every output with its dvc.lock.", computes=False),
 }
 

@@ -264,7 +264,7 @@ def statement(record: Mapping[str, Any]) -> Statement:
         data=str(record["data"]),
         data_fingerprint=str(record["data_fingerprint"]),
         validation_split=float(record["validation_split"]),
-        params=flat(record["params"]),
+        params=revision.flat(record["params"]),
         modules=dict(record["modules"]),
         weights_sha256=record.get("weights_sha256"),
         others={
@@ -291,16 +291,8 @@ def params_of(stages: Iterable[StageLock]) -> dict[str, Any]:
     """Every parameter of these stages by dotted name; where two have it, the first one's."""
     merged: dict[str, Any] = {}
     for stage in stages:
-        merged = flat(stage.params) | merged
+        merged = revision.flat(stage.params) | merged
     return merged
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested parameters by dotted name, in their order."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
 
 
 def file_checks(origin: Origin, model: Model) -> list[Check]:

@@ -340,6 +340,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters by dotted name, in their order."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
 def _declared(stage: Mapping[str, Any]) -> list[str]:
     """The paths of a stage's dependencies and outputs in dvc.yaml, where each may carry options."""
     items = [item for kind in ("deps", "outs", "metrics", "plots") for item in stage.get(kind) or ()]

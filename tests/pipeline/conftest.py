@@ -149,6 +149,7 @@ def make_project(services: Services, tmp_path_factory: pytest.TempPathFactory) -
             "HEIMDALL_RAW_BUCKET": f"raw-{name}",
             "HEIMDALL_DVC_BUCKET": f"dvc-{name}",
             "HEIMDALL_MODELS_BUCKET": f"models-{name}",
+            "HEIMDALL_MLFLOW_BUCKET": f"mlflow-{name}",
             "HEIMDALL_TRACKING": "off",
             "DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site"),
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
+from heimdall import endpoints, revision
+from heimdall.objectstore import ObjectStore
 from tests.pipeline.conftest import SEED, SESSIONS, Project, ran
 
 LATER_STAGES = ["train", "evaluate", "export"]
@@ -56,9 +60,10 @@ def test_an_experiment_with_another_learning_rate(project: Project) -> None:
 
 
 def test_queued_experiments_run_in_workspaces_of_their_own(project: Project) -> None:
+    """Their workspaces are removed; what MLflow has of them stays in the repository's store."""
     project.run("dvc", "exp", "run", "--queue", "-S", "dropout_rate=0.1,0.3")
     before = project.hashes()
-    project.run("dvc", "exp", "run", "--run-all")
+    project.run("dvc", "exp", "run", "--run-all", HEIMDALL_TRACKING="on")
     assert project.hashes() == before
     shown = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
     experiments = shown[1]["experiments"]
@@ -69,6 +74,56 @@ def test_queued_experiments_run_in_workspaces_of_their_own(project: Project) -> 
         for experiment in experiments
     }
     assert rates == {0.1, 0.3}
+
+    names = {experiment["revs"][0]["name"] for experiment in experiments}
+    trained = {name: run_id for run_id, name in mlflow_runs(project)}
+    assert trained.keys() == names
+    output = project.run("heimdall", "track").stdout
+    for name in names:
+        assert f"experiment {name}: evaluation, plots and model are in run {trained[name]}\n" in output
+    runs = mlflow_runs(project)
+    assert {name: run_id for run_id, name in runs if name in names} == trained
+    assert len(runs) == 3  # and the workspace's, which was trained without a tracker
+    assert project.run("heimdall", "track").stdout.count("recorded already") == 3
+    assert mlflow_runs(project) == runs
+    for run_id, _ in runs:
+        assert_complete(project, run_id)
+
+
+def mlflow_runs(project: Project) -> list[tuple[str, str]]:
+    """Identifier and name of the runs in the embedded store."""
+    with sqlite3.connect(project.root / ".heimdall" / "mlflow.db") as store:
+        return store.execute("SELECT run_uuid, name FROM runs ORDER BY run_uuid").fetchall()
+
+
+def assert_complete(project: Project, run_id: str) -> None:
+    """A run has evaluation, hashes, and in S3 its plots and a model with its signature."""
+    with sqlite3.connect(project.root / ".heimdall" / "mlflow.db") as store:
+        tags = dict(store.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)))
+        metrics = dict(store.execute("SELECT key, value FROM latest_metrics WHERE run_uuid = ?", (run_id,)))
+        (location,) = store.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
+    assert metrics["test.localizer.mae_m"] > 0
+    assert metrics["gradient_norm"] > 0
+    snapshot = revision.read_lock(project.root, revision.commit_of(project.root, "HEAD"))["snapshot"]
+    assert tags["md5 data/snapshot"] == snapshot.outs["data/snapshot"]
+    assert tags["git_dirty"] == "false"
+    bucket = project.env["HEIMDALL_MLFLOW_BUCKET"]
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in project.env.items():
+            patch.setenv(variable, value)
+        store_of_files = ObjectStore(endpoints.resolve(), bucket)
+    prefix = f"{location.removeprefix(f's3://{bucket}/')}/"
+    files = {key.removeprefix(prefix) for key in store_of_files.head_all(prefix)}
+    assert {
+        "params.yaml",
+        "dvc.lock",
+        "metrics/eval.json",
+        "plots/evaluation.png",
+        "model/model.onnx",
+    } <= files
+    described = yaml.safe_load(store_of_files.get(f"{prefix}model/MLmodel", 1_000_000))
+    outputs = {output["name"] for output in json.loads(described["signature"]["outputs"])}
+    assert {"positions", "uncertainties"} <= outputs
 
 
 def test_a_colleague_pulls_what_was_pushed(built: Project, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from heimdall import lineage as tracing
+from heimdall import revision
 from heimdall.history import Commit
 from heimdall.lineage import Origin, Report, Row, Statement
 from heimdall.revision import LOCK_FILE
@@ -103,7 +104,7 @@ def stage_lines(origin: Origin) -> list[str]:
             f"    sha256 of its entry  {stage.sha256}",
             f"    command              {stage.cmd}",
             "    parameters",
-            *paragraph(tracing.flat(stage.params)),
+            *paragraph(revision.flat(stage.params)),
         ]
     return shown
 

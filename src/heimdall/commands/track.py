@@ -1,0 +1,31 @@
+"""`heimdall track`: give MLflow what it does not have yet."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from heimdall import mlflow_store, revision, tracking
+
+
+@click.command(epilog="Example: heimdall track")
+@click.pass_context
+def track(context: click.Context) -> None:
+    """Record in MLflow what the pipeline has: waiting trainings, evaluations, plots, models.
+
+    Sends the trainings that could not be sent when they ended. Then adds evaluation, plots, the ONNX model
+    with its signature and the hashes of dvc.lock to the run of every experiment of DVC and of the workspace.
+    What is there already is not sent again. The store is MLFLOW_TRACKING_URI, else .heimdall/mlflow.db.
+    Exit code 1 if something could not be sent.
+    """
+    root = Path().resolve()
+    revision.require_root(root, "heimdall track")
+    store = mlflow_store.resolve(root)
+    os.environ.update(store.environment)
+    problems = tracking.catch_up(root, store, click.echo)
+    for problem in problems:
+        click.echo(f"heimdall: {problem}", err=True)
+    if problems:
+        context.exit(1)

@@ -1,0 +1,24 @@
+"""`heimdall ui`: MLflow's pages on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from heimdall import mlflow_store
+
+DEFAULT_PORT = 5000  # MLflow's
+
+
+@click.command(epilog="Example: heimdall ui --port 5001")
+@click.option(
+    "--port", type=click.IntRange(1024, 65535), default=DEFAULT_PORT, show_default=True, help="Of 127.0.0.1."
+)
+def ui(port: int) -> None:
+    """Show the recorded runs in a browser, until Ctrl-C.
+
+    MLflow's server on the store of the trainings, on the loopback interface alone, with requests for other
+    hosts refused and without its job workers. Its log is .heimdall/mlflow-ui.log.
+    """
+    mlflow_store.serve(Path().resolve(), port, lambda line: click.echo(f"heimdall ui: {line}"))
