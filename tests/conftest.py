@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,12 @@ SERVICE_VARIABLES = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=1, metavar="N", help="kills of each stage in test_kills.py")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what the tests start: a background job of a shell has it ignored, and passes that on."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def free_port_base() -> int:
