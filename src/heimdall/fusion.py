@@ -52,8 +52,8 @@ SURPRISE = 8.0  # nats: beyond it a session's loss grows as a logarithm only
 RESIDUAL_SHARE = 0.1  # of the residuals' likelihood at the true position in the training loss
 LOCALIZABLE_M = 1000.0
 PRETRAINED_HASH = "pretrained_weights_sha256"  # in the record of a model that started from other weights
-# From one set of sessions to another: of the logarithm of the temperature, and of the floor.
-TEMPERATURE_SPREAD, FLOOR_SPREAD_M = 0.2, 30.0
+# From one world to another (docs/physics.md): of the logarithm of the temperature, and of the floor.
+TEMPERATURE_SPREAD, FLOOR_SPREAD_M = 0.1, 10.0
 _LEVEL, _HEARD = PHYSICAL.index("level_db"), PHYSICAL.index("heard")
 _GEOMETRY = 6  # columns of a token that depend on the first estimate
 _EVIDENCE = 8  # columns that describe a tile to the network
