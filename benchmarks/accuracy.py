@@ -5,10 +5,10 @@
     python benchmarks/accuracy.py --show
 
 All of it is simulated. For each kind of multipath (light, strong; none in a clean world) the network is
-pretrained on `--sessions` sessions of other worlds. Then in each world of `--worlds` (one in the clean kind)
-half of the transmitters are held out; the network is fine-tuned and calibrated on the other half, and
-evaluated on the held-out ones together with the baselines, which are fitted on the same training sessions.
-Clocks err by 50 ns. The figures are pooled over the worlds, intervals resample whole transmitters.
+pretrained on `--sessions` sessions of other worlds. Then in each world of `--worlds` half of the transmitters
+are held out; the network is fine-tuned and calibrated on the other half, and evaluated on the held-out ones
+together with the baselines, which are fitted on the same training sessions. Clocks err by 50 ns. The figures
+are pooled over the worlds, intervals resample whole transmitters.
 
 In the clean world every transmitter is as strong as it takes to be heard with 30 dB everywhere, and what
 counts are test sessions in which all receivers have that and six know the arrival time (so no keyed carrier:
@@ -154,8 +154,7 @@ def main() -> int:
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
         if not options.show:
-            seeds = options.worlds[:1] if kind == CLEAN else options.worlds
-            measure(kind, settings, seeds, options.world_sessions, folder)
+            measure(kind, settings, options.worlds, options.world_sessions, folder)
         cases = pd.read_parquet(folder / "cases.parquet")
         print_figures(kind, cases, settings)
         lines += clean_lines(cases, settings) if kind == CLEAN else acceptance(kind, cases, settings)
