@@ -1,0 +1,117 @@
+"""`heimdall sweep`: a study that any number of machines work on."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heimdall import endpoints, revision
+from heimdall import sweep as sweeping
+from heimdall.determinism import PARAMS_FILE
+from heimdall.errors import HeimdallError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # it becomes part of git references and of paths
+HEARTBEAT_S = 30
+
+
+@click.command(
+    epilog="Example: heimdall sweep --trials 40 --space lr=1e-5:1e-2:log --space dropout_rate=0.1,0.2,0.3"
+)
+@click.option("--trials", type=click.IntRange(min=1), help="Of the whole study, of all workers together.")
+@click.option(
+    "--study", default="sweep", show_default=True, help="Its name; trial 7 is the experiment NAME-7."
+)
+@click.option(
+    "--space",
+    "words",
+    multiple=True,
+    metavar="NAME=VALUES",
+    help="A list (0.1,0.2), or a range (low:high or low:high:log). Without one the specification's grid.",
+)
+@click.option(
+    "--push", "remote", metavar="GIT_REMOTE", help="Push each experiment there, and its outputs to DVC's."
+)
+@click.option(
+    "--heartbeat-s",
+    type=click.IntRange(min=1),
+    default=HEARTBEAT_S,
+    show_default=True,
+    help=f"Signs of life; a worker that misses {sweeping.GRACE} is lost, and its trial is done again.",
+)
+@click.option("--report", is_flag=True, help="Run nothing, only show and draw the study.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Folder.  [default: .heimdall/sweeps/NAME]")
+def sweep(
+    *,
+    trials: int | None,
+    study: str,
+    words: Sequence[str],
+    remote: str | None,
+    heartbeat_s: int,
+    report: bool,
+    plots: Path | None,
+) -> None:
+    """Search for the parameters with the lowest validation loss, with Optuna, as DVC experiments.
+
+    The study is in the database (schema optuna). The same command on another clone of the same commit, with
+    the same database, joins it; typed again after a kill it goes on. It ends when the study has so many
+    trials, complete or pruned. `dvc exp apply NAME-7` brings a trial to the workspace.
+
+    The first suggestions come from params.yaml's `seed` and the trial's number. Later ones learn from what
+    is known by then: with several workers that depends on who was faster, and the order of results, hence
+    the suggestions, is not reproducible. Each trial by itself is.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    root = Path().resolve()
+    revision.require_root(root, "heimdall sweep")
+    if not NAME.fullmatch(study):
+        remedy = "Use at most 40 small letters, digits and dashes, a letter or digit first"
+        raise HeimdallError(f"--study {study}", "not a name for a study", remedy)
+    if report == (trials is not None):
+        raise click.UsageError("Give --trials N to work on the study, or --report to see it")
+    if trials is None:
+        found = sweeping.load_study(endpoints.resolve(root), study)
+    else:
+        space = sweeping.parse_space(words or sweeping.GRID, revision.read_yaml(root / PARAMS_FILE))
+        worker = sweeping.Worker(root, study, trials, space, heartbeat_s, remote)
+        found = sweeping.work(worker, lambda line: click.echo(f"sweep: {line}", err=True))
+    for line in lines(sweeping.rows(found)):
+        click.echo(line)
+    from heimdall import sweep_report  # noqa: PLC0415 - drawing takes 5 s to import
+
+    for line in sweep_report.write(found, plots or sweeping.FOLDER / study):
+        click.echo(line)
+
+
+def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The trials as a table, the commit without its later digits, and the best one."""
+    if not rows:
+        return ["no trials yet"]
+    shown = [list(rows[0]), *([_text(name, value) for name, value in row.items()] for row in rows)]
+    widths = [max(len(line[column]) for line in shown) for column in range(len(shown[0]))]
+    found = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in shown
+    ]
+    complete = [row for row in rows if row["state"] == "COMPLETE"]
+    if not complete:
+        return found
+    best = min(complete, key=lambda row: float(row[sweeping.METRIC]))
+    value = f"{sweeping.METRIC} {best[sweeping.METRIC]:.4f}"
+    return [
+        *found,
+        f"best: {best[sweeping.EXPERIMENT]}, {value}; `dvc exp apply {best[sweeping.EXPERIMENT]}`",
+    ]
+
+
+def _text(name: str, value: object) -> str:
+    """A cell."""
+    if value is None:
+        return "-"
+    if name == sweeping.COMMIT:
+        return str(value)[:12]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,228 @@
+"""Workers of one study, as real processes on the real PostgreSQL, whose trials are real experiments of DVC.
+
+Importing what a training needs takes most of a tiny one: so here a stand-in trains, in a second, except where
+a real training is pruned. What comes after the training does not reach the judgement, and is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from heimdall import sweep
+from heimdall.endpoints import Endpoints
+from heimdall.services.process import wait_until
+from tests.conftest import Services
+from tests.pipeline.conftest import BIN, Project
+
+SPACE = ("--space", "lr=1e-4:1e-2:log", "--space", "dropout_rate=0.1,0.2,0.3")
+EPOCHS = 5
+# Prints and writes what the training does.
+STAND_IN = """
+import json, pathlib, sys, time, yaml
+given = yaml.safe_load(pathlib.Path("params.yaml").read_text())
+loss = float(given["lr"]) + float(given["dropout_rate"])
+for epoch in range(1, given["epochs"] + 1):
+    time.sleep(0.3)
+    done = f"epoch {epoch}/{given['epochs']}: train loss 1.000, validation loss {loss:.3f}"
+    print(f"{done}, validation MAE 1.00 km", file=sys.stderr, flush=True)
+for path in ("models/localizer.safetensors", "models/localizer.json", "plots/training.csv"):
+    pathlib.Path(path).write_text(f"{loss}")
+pathlib.Path("metrics/train.json").write_text(json.dumps({"data": "simulated", "val_loss": loss}))
+"""
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def cut(built: Project, tmp_path: Path) -> Project:
+    """A built project whose pipeline ends with the training."""
+    project = built.copy(tmp_path / "heimdall")
+    path = project.root / "dvc.yaml"
+    pipeline = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name in ("evaluate", "export"):
+        del pipeline["stages"][name]
+    del pipeline["plots"]
+    path.write_text(yaml.safe_dump(pipeline, sort_keys=False), encoding="utf-8")
+    project.commit("Nothing after the training")
+    return project
+
+
+@pytest.fixture
+def quick(cut: Project) -> Project:
+    """The same with the stand-in."""
+    train_by(cut, STAND_IN)
+    return cut
+
+
+def train_by(project: Project, script: str) -> None:
+    """Commit another training."""
+    (project.root / "stages/train.py").write_text(script, encoding="utf-8")
+    project.set_params(epochs=EPOCHS)
+    project.commit("Another training")
+
+
+def endpoints_of(project: Project, services: Services) -> Endpoints:
+    return replace(services.endpoints, database_url=project.env["HEIMDALL_DATABASE_URL"])
+
+
+def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """A worker, as a user starts it."""
+    return subprocess.Popen(
+        [str(BIN / "heimdall"), "sweep", "--heartbeat-s", "1", *SPACE, *arguments],
+        cwd=project.root,
+        env=project.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def below(folder: Path) -> list[int]:
+    """Processes that work below a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if (entry / "cwd").readlink().is_relative_to(folder):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_two_workers_one_killed(quick: Project, services: Services) -> None:
+    """Every trial is accounted for, none twice; the killed one's is done again with its parameters."""
+    project, logs = quick, quick.root / sweep.FOLDER / "duel"
+    lost = start(project, "--study", "duel", "--trials", "4")
+    try:
+        first = logs / "duel-0.log"
+        assert wait_until(lambda: first.is_file() and "epoch 1/" in first.read_text(), 60)
+        other = start(project, "--study", "duel", "--trials", "4")
+        assert wait_until((logs / "duel-1.log").is_file, 60)
+    finally:
+        lost.kill()
+    workspaces = project.root / ".dvc/tmp/exps/standalone"
+    abandoned = {
+        json.loads(file.read_text())["root_dir"]
+        for file in (project.root / ".dvc/tmp/exps/run").glob("*/*.run")
+        if json.loads(file.read_text())["name"] == "duel-0"
+    }
+    assert len(abandoned) == 1
+    (workspace,) = (Path(path) for path in abandoned)
+    assert workspace.parent == workspaces
+    assert wait_until(lambda: not below(workspace), 10), "what the killed worker had started goes on"
+    said, _ = other.communicate(timeout=300)
+    assert other.returncode == 0, said
+    assert not workspace.exists()  # the next worker of this clone removed it
+
+    trials = sweep.load_study(endpoints_of(project, services), "duel").get_trials()
+    states = Counter(trial.state for trial in trials)
+    assert states == {TrialState.COMPLETE: 4, TrialState.FAIL: 1}
+    assert trials[0].state is TrialState.FAIL
+    (again,) = (trial for trial in trials if sweep.retried(trial) is not None)
+    assert sweep.retried(again) == 0
+    assert again.params == trials[0].params
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    assert len({json.dumps(trial.params) for trial in complete}) == 4
+    for trial in complete:
+        assert_is_experiment(project, trial)
+    listed = project.run("dvc", "exp", "list", "--name-only").stdout.split()
+    assert sorted(listed) == sorted(trial.user_attrs["experiment"] for trial in complete)
+
+    # The same command again: nothing is left to do, and the report is there.
+    output = start(project, "--study", "duel", "--trials", "4").communicate(timeout=60)[0]
+    assert "epoch" not in output
+    best = min(complete, key=lambda trial: float(trial.value or 0))
+    assert f"best: {best.user_attrs['experiment']}, val_loss" in output
+    for picture in ("parallel_coordinates.png", "importance.png"):
+        assert (logs / picture).read_bytes().startswith(PNG)
+    assert (logs / "trials.csv").read_text().count("\n") == 6
+    report = "".join(line for line in output.splitlines(keepends=True) if not line.startswith("sweep: "))
+    assert project.run("heimdall", "sweep", "--report", "--study", "duel").stdout == report
+
+    # One trial by itself: its outputs are in the cache, and its commit is all that is needed.
+    project.run("dvc", "exp", "apply", best.user_attrs["experiment"])
+    assert "Running stage" not in project.run("dvc", "repro").stdout
+    recorded = json.loads((project.root / "metrics/train.json").read_text())
+    assert recorded["val_loss"] == best.value
+    refused = project.run("heimdall", "sweep", "--study", "duel", "--trials", "5", *SPACE, check=False)
+    assert refused.returncode == 1
+    assert "the working tree has changes" in refused.stdout
+
+
+def assert_is_experiment(project: Project, trial: FrozenTrial) -> None:
+    """The trial's commit has its parameters, and the metric that it was judged by."""
+    commit, name = trial.user_attrs["commit"], trial.user_attrs["experiment"]
+    assert name == f"duel-{trial.number}"
+    reference = project.run("git", "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}")
+    assert reference.stdout.strip() == commit
+    metrics = json.loads(project.run("git", "show", f"{commit}:metrics/train.json").stdout)
+    assert metrics["val_loss"] == trial.value
+    given = yaml.safe_load(project.run("git", "show", f"{commit}:params.yaml").stdout)
+    assert {key: float(given[key]) for key in trial.params} == trial.params
+
+
+def test_a_real_training_is_pruned(cut: Project, services: Services) -> None:
+    """Five trials that were better at every epoch are put into the study before."""
+    project = cut
+    project.set_params(epochs=30, warmup_epochs=0)
+    project.commit("Long enough to be pruned")
+    space = sweep.parse_space(SPACE[1::2], yaml.safe_load((project.root / "params.yaml").read_text()))
+    worker = sweep.Worker(project.root, "pruned", 6, space, heartbeat_s=1, remote=None)
+    study = sweep.open_study(worker, endpoints_of(project, services))
+    for _ in range(sweep.STARTUP_TRIALS):
+        study.add_trial(
+            create_trial(
+                value=-100.0,
+                params={"lr": 1e-3, "dropout_rate": 0.1},
+                distributions=dict(space),
+                intermediate_values=dict.fromkeys(range(1, 31), -100.0),
+            )
+        )
+    done = project.run("heimdall", "sweep", "--study", "pruned", "--trials", "6", *SPACE)
+    assert "pruned-5: pruned" in done.stdout
+    trial = study.get_trials()[5]
+    assert trial.state is TrialState.PRUNED
+    last = max(trial.intermediate_values)
+    assert trial.value == trial.intermediate_values[last]
+    assert last < 30
+    assert "pruned-5" not in project.run("dvc", "exp", "list", "--name-only").stdout
+    assert not below(project.root / ".dvc/tmp/exps")
+    assert not list((project.root / ".dvc/tmp/exps/standalone").glob("tmp*"))
+    # The figure that trials are judged by is one that the real training writes.
+    assert isinstance(json.loads((project.root / "metrics/train.json").read_text())[sweep.METRIC], float)
+
+
+def test_what_fails_what_diverges_and_what_is_pushed(
+    quick: Project, services: Services, tmp_path: Path
+) -> None:
+    """A failure stops the worker and does not count; a loss that is not finite is the trial's own result."""
+    project, found = quick, endpoints_of(quick, services)
+    command = ("heimdall", "sweep", "--trials", "1", *SPACE, "--study")
+    project.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git"))
+    project.run("git", "remote", "add", "team", str(tmp_path / "origin.git"))
+    project.run(*command, "pushed", "--push", "team")
+    assert "pushed-0" in project.run("dvc", "exp", "list", "--name-only", "team").stdout
+
+    train_by(project, "raise SystemExit('heimdall: train: broken on purpose')")
+    refused = project.run(*command, "pushed", check=False)
+    assert refused.returncode == 1
+    assert "it was begun with another revision" in refused.stdout
+    failed = project.run(*command, "broken", check=False)
+    assert failed.returncode == 1
+    assert (
+        "experiment broken-0: it failed: heimdall: train: broken on purpose. See .heimdall" in failed.stdout
+    )
+    assert "Traceback" not in failed.stdout
+    assert [trial.state for trial in sweep.load_study(found, "broken").get_trials()] == [TrialState.FAIL]
+
+    train_by(project, "raise SystemExit('heimdall: train: the loss is nan in epoch 1 at lr=1. Lower lr')")
+    assert "not finite" in project.run(*command, "diverging").stdout
+    assert [trial.state for trial in sweep.load_study(found, "diverging").get_trials()] == [TrialState.PRUNED]
