@@ -1,5 +1,6 @@
 # make demo   everything from a fresh clone: install, services, demo world, pipeline, push, figures
 # make test   the same installation, then every test, lint and type check
+# make review what this branch changes against the main one, as Markdown on standard output
 # make setup  the installation alone; make clean removes what all of these made, the demo's servers included
 
 SHELL := /bin/bash
@@ -9,7 +10,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: demo test setup lint lock clean
+.PHONY: demo test review setup lint lock clean
 
 demo: setup
 	heimdall services up
@@ -21,7 +22,10 @@ demo: setup
 	@echo "The same as a picture, without network: plots/evaluation.png. Every figure: dvc metrics show"
 
 test: setup lint
-	pytest
+	pytest -n 2 --dist loadgroup
+
+review: setup
+	@heimdall review
 
 lint: setup
 	ruff format --check .

@@ -26,7 +26,9 @@ SNR_DB = (5.0, 20.0, 35.0)
 _LAGS = 32
 
 
-def session_features(number: int, position_m: npt.NDArray[np.float64]) -> sessions.SessionFeatures:
+def session_features(
+    number: int, position_m: npt.NDArray[np.float64], mels: int = 32
+) -> sessions.SessionFeatures:
     """One session: a flat spectrum of +-8 kHz, delayed as the transmitter's position says, without noise."""
     count = HEARD[number % len(HEARD)]
     receiver_m = RECEIVERS_M[:count]
@@ -37,7 +39,7 @@ def session_features(number: int, position_m: npt.NDArray[np.float64]) -> sessio
     xcorr = np.sinc(2 * FEATURES["correlation_band_hz"] * off_s)
     snr_db = np.full(count, SNR_DB[number % len(SNR_DB)], np.float32)
     return sessions.SessionFeatures(
-        mel=np.full((count, 3, 32, 32), -70 + number, np.float16),
+        mel=np.full((count, 3, mels, 32), -70 + number, np.float16),
         websdr_id=np.arange(1, count + 1, dtype=np.int32),
         energy_db=np.full(count, -60, np.float32),
         snr_db=snr_db,
@@ -51,15 +53,19 @@ def session_features(number: int, position_m: npt.NDArray[np.float64]) -> sessio
     )
 
 
-def write(folder: Path) -> pd.DataFrame:
+def write(folder: Path, mels: int = 32) -> pd.DataFrame:
     """Write the features in one shard.
+
+    Args:
+        folder: The folder to make.
+        mels: Bands of the log-mels.
 
     Returns:
         The index: sessions 4, 9, 14, 19 test and have 3, 5, 4, 2 receivers, two each of two transmitters.
     """
     position_m = generator(1, "session world").uniform(-30e3, 30e3, (SESSIONS, 2))
     latitude_deg, longitude_deg = PLANE.to_degrees(position_m[:, 0], position_m[:, 1])
-    found = [session_features(number, position_m[number]) for number in range(SESSIONS)]
+    found = [session_features(number, position_m[number], mels) for number in range(SESSIONS)]
     packed = sessions.pack(found)
     shard = f"{artifacts.sha256_bytes(packed)[:16]}.safetensors"
     artifacts.write_bytes(folder / "shards" / shard, packed)

@@ -1,0 +1,55 @@
+"""`heimdall compare`: two models on the same test sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from heimdall import artifacts, contest, params, scorecard
+from heimdall.dataset import DatasetConfig
+
+
+@click.command(
+    epilog="\b\nExample: heimdall compare v0.1.0 HEAD\n"
+    "Example: heimdall compare main models/localizer.onnx --plot compare.png --json compare.json"
+)
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=DatasetConfig().data_dir,
+    show_default=True,
+    help="The features, whose test split is answered.",
+)
+@click.option(
+    "--markdown", type=click.Path(path_type=Path), help="Write the report there, not to standard output."
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure there.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the answers there (PNG).")
+def compare(
+    *, a: str, b: str, data_dir: Path, markdown: Path | None, json_file: Path | None, plot: Path | None
+) -> None:
+    """Two models on the same test sessions: figures, paired differences, latency.
+
+    A and B are git revisions (tag, branch, commit), whose models/localizer.onnx is taken from DVC's cache
+    or remote, or paths of .onnx files. The sessions are the test split of the working tree; those that a
+    model knew from its training are counted and said. Differences are B's less A's, with intervals that
+    resample whole transmitters; the last lines say how many sessions would tell the two apart.
+    """
+    config = DatasetConfig(data_dir)
+    settings = params.load()
+    first, second = (contest.load(Path(), name) for name in (a, b))
+    held = contest.hold(Path(), first, second, config, settings)
+    if json_file is not None:
+        artifacts.write_json(json_file, scorecard.as_dict(held))
+    if plot is not None:
+        receivers = pd.read_parquet(config.receivers_file)
+        artifacts.write_bytes(plot, scorecard.picture(held, receivers))
+    text = scorecard.markdown(held)
+    if markdown is None:
+        click.echo(text, nl=False)
+    else:
+        artifacts.write_bytes(markdown, text.encode("utf-8"))

@@ -1,0 +1,120 @@
+"""`heimdall compare` and `heimdall review` on two revisions, with git and the remote alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.pipeline.conftest import Project
+
+
+@pytest.fixture(scope="module")
+def branch(built: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A branch that learns more slowly, committed and pushed to the remote; main is one commit back.
+
+    Both are tagged as a release is.
+    """
+    project = built.copy(tmp_path_factory.mktemp("review") / "heimdall")
+    project.run("git", "checkout", "--quiet", "-b", "slower")
+    project.set_params(lr=1e-5)
+    project.run("dvc", "repro")
+    project.run("dvc", "push")
+    project.commit("Learn more slowly")
+    for tag, revision in (("v0.1.0", "main"), ("v0.2.0", "HEAD")):
+        project.run("git", "tag", "--annotate", "--message", f"Release {tag}", tag, revision)
+    return project
+
+
+@pytest.fixture(scope="module")
+def clone(branch: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """What a reviewer has: the branch and the features, no model and no cache of any; not to be changed."""
+    clone = branch.clone(tmp_path_factory.mktemp("reviewer") / "heimdall")
+    clone.run("git", "remote", "set-head", "origin", "--delete", check=False)
+    clone.run("dvc", "pull", "--quiet", "data/features")
+    return clone
+
+
+def test_two_releases_are_compared_from_the_remote(clone: Project, tmp_path: Path) -> None:
+    report, picture = tmp_path / "all.json", tmp_path / "map.png"
+    done = clone.run("heimdall", "compare", "v0.1.0", "v0.2.0", "--json", str(report), "--plot", str(picture))
+    found = json.loads(report.read_text())
+    measured = json.loads((clone.root / "metrics/eval.json").read_text())["test"]["localizer"]
+    assert "(simulated data)" in done.stdout
+    assert found["data"] == "simulated"
+    assert (found["a"]["seen"], found["b"]["seen"]) == ({"sessions": 0, "known_transmitter": 0},) * 2
+    assert found["a"]["sha256"] != found["b"]["sha256"]
+    commits = [
+        clone.run("git", "rev-parse", f"{tag}^{{commit}}").stdout.strip() for tag in ("v0.1.0", "v0.2.0")
+    ]
+    assert [found["a"]["commit"], found["b"]["commit"]] == commits
+    # What the pipeline measured with PyTorch, up to the parity of the export.
+    assert found["overall"]["b"]["mae_m"] == pytest.approx(measured["mae_m"], abs=1)
+    assert found["overall"]["b"]["nll_nats"] == pytest.approx(measured["nll_nats"], abs=0.05)
+    assert found["overall"]["b"]["coverage_95"] == measured["coverage_95"]
+    difference_m = found["overall"]["b"]["mae_m"] - found["overall"]["a"]["mae_m"]
+    assert found["overall"]["mae_difference_m"] == pytest.approx(difference_m)
+    assert difference_m != 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert clone.env["AWS_SECRET_ACCESS_KEY"] not in done.stdout
+    for text in (done.stdout, report.read_text()):
+        assert str(clone.root) not in text
+
+
+def test_sessions_of_a_former_snapshot_are_counted(branch: Project, tmp_path: Path) -> None:
+    """A newer snapshot splits anew: what it holds out, a model of the former one may have learned."""
+    project = branch.copy(tmp_path / "heimdall")
+    index = project.root / "data/features/index.parquet"
+    former = pd.read_parquet(index)
+    project.set_params(snapshot={"as_of": "2026-04-01T00:00:00Z"}, split={"seed": 43})
+    project.run("dvc", "repro", "featurize")
+    now = pd.read_parquet(index)
+    learned = set(former[former["split"] == "development"]["session_id"])
+    held_out = set(now[now["split"] == "test"]["session_id"])
+    assert len(now) > len(former)
+    assert learned & held_out
+    done = project.run("heimdall", "compare", "main", "models/localizer.onnx", "--json", "all.json")
+    found = json.loads((project.root / "all.json").read_text())
+    assert found["a"]["seen"]["sessions"] == len(learned & held_out)
+    assert found["overall"]["sessions"] == len(held_out)
+    assert "**Not held out from A**" in done.stdout
+    assert found["b"]["seen"] is None
+    assert "**B may know test sessions**" in done.stdout
+
+
+def test_a_review_finds_its_baseline(clone: Project) -> None:
+    done = clone.run("heimdall", "review")
+    base, head = (
+        clone.run("git", "rev-parse", "--short=12", name).stdout.strip() for name in ("origin/main", "HEAD")
+    )
+    assert f"## {head}, against {base}\n" in done.stdout
+    assert re.search(r"\| params.yaml +\| lr +\| 0.0003 +\| 1e-05 +\|", done.stdout)
+    assert re.search(r"\| metrics/eval.json +\| test.localizer.mae_m +\|", done.stdout)
+    assert re.search(
+        r"### A and B on the same \d+ test sessions of \d+ transmitters \(simulated", done.stdout
+    )
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_review_says_what_it_could_not_compare(clone: Project, tmp_path: Path) -> None:
+    same = clone.run("heimdall", "review", "HEAD")
+    assert "### Parameters\n\nNo change." in same.stdout
+    assert "is the same, byte for byte" in same.stdout
+    none = clone.run("heimdall", "review", "HEAD~2")  # before the pipeline ran
+    assert "has no models/localizer.onnx to compare with" in none.stdout
+    without = clone.copy(tmp_path / "heimdall")
+    (without.root / "data/features/network.json").unlink()
+    failed = without.run("heimdall", "review", check=False)
+    assert failed.returncode == 1
+    assert "test.localizer.mae_m" in failed.stdout
+    assert re.search(r"\*\*Not compared.\*\* data/features/network.json: ", failed.stdout)
+    assert "Traceback" not in failed.stdout
+
+
+def test_an_unknown_revision_is_one_line(clone: Project) -> None:
+    done = clone.run("heimdall", "compare", "v9.9.9", "HEAD", check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"heimdall: .*v9\.9\.9.*\n", done.stdout)
