@@ -33,6 +33,8 @@ SERVICE_VARIABLES = (
     "AWS_PROFILE",
 )
 
+TEAM = ("test_release", "test_review", "test_sweep")  # about as long as the pipeline's other tests together
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=1, metavar="N", help="kills of each stage in test_kills.py")
@@ -42,6 +44,16 @@ def pytest_configure() -> None:
     """Let Ctrl-C reach what the tests start: a shell's background job ignores it, and passes that on."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker of pytest-xdist has all tests of a file; those of the pipeline share a built one."""
+    for item in items:
+        group = item.path.stem
+        if item.path.parent.name == "pipeline":
+            group = "pipeline, team" if group in TEAM else "pipeline"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def free_port_base() -> int:
