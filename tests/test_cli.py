@@ -33,7 +33,22 @@ def test_help_names_every_command_and_imports_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["services"], ["services", "up"], ["services", "down"], ["services", "status"], ["track"], ["ui"]],
+    [
+        ["services"],
+        ["services", "up"],
+        ["services", "down"],
+        ["services", "status"],
+        ["services", "reader"],
+        ["track"],
+        ["ui"],
+        ["release"],
+        ["promote"],
+        ["rollback"],
+        ["releases"],
+        ["sweep"],
+        ["compare"],
+        ["review"],
+    ],
 )
 def test_every_command_shows_an_example(tmp_path: Path, command: list[str]) -> None:
     shown = heimdall(tmp_path, *command, "--help", env=clean_environment())

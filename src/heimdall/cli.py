@@ -33,13 +33,22 @@ class Entry:
 
 
 ENTRIES = {
+    "compare": Entry("Two models on the same test sessions, with intervals.", computes=True),
     "demo": Entry("The simulated demo world: rows and recordings from a seed.", computes=True),
     "ingest": Entry("Real recordings into the database and the bucket.", computes=True),
     "lineage": Entry("From a model file to the rows that made it; is anything changed?", computes=False),
     "locate": Entry("Locate the transmitters of sessions by every method, side by side.", computes=True),
     "machine": Entry("CPU, instruction sets and versions here, beside the recorded ones.", computes=False),
     "predict": Entry("Locate transmitters from recordings with the exported model.", computes=True),
+    "promote": Entry("Make a released version the champion.", computes=False),
+    "release": Entry("Release the checked-out commit as a version that never changes.", computes=False),
+    "releases": Entry("List the released versions; is any file or log entry damaged?", computes=False),
+    "review": Entry("What the working tree changes against a baseline, as Markdown.", computes=True),
+    "rollback": Entry("Make the former champion the champion again.", computes=False),
     "services": Entry("PostgreSQL and S3 on this machine: up, down, status.", computes=False),
+    "sweep": Entry(
+        "Search for better parameters, on any number of machines, as DVC experiments.", computes=False
+    ),
     "track": Entry("Give MLflow what it does not have yet: trainings, evaluations, models.", computes=False),
     "ui": Entry("The recorded runs in a browser, until Ctrl-C.", computes=False),
     "verify": Entry("Rebuild a revision and compare every output with its dvc.lock.", computes=False),

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from heimdall.services import lifecycle
+from heimdall.endpoints import S3_VARIABLE
+from heimdall.errors import HeimdallError
+from heimdall.services import lifecycle, seaweedfs, state
 
 
 @click.group()
@@ -50,7 +52,25 @@ def status(context: click.Context) -> None:
     """
     found = lifecycle.status(Path())
     for service in found:
-        state = "ready" if service.ready else "not ready"
-        click.echo(f"{service.service:<10}  {state:<9}  {service.address} ({service.detail})")
+        answer = "ready" if service.ready else "not ready"
+        click.echo(f"{service.service:<10}  {answer:<9}  {service.address} ({service.detail})")
     if not all(service.ready for service in found):
         context.exit(1)
+
+
+@services.command()
+def reader() -> None:
+    """Print the embedded S3 server's read-only credentials as variables of a shell.
+
+    They pull data and released models, and change nothing. What is printed is a secret.
+
+    Example: heimdall services reader > reader.env
+    """
+    settings = state.load(Path())
+    if settings is None:
+        remedy = "Run `heimdall services up`; a configured server's administrator makes such credentials"
+        raise HeimdallError("S3", "no embedded server here", remedy)
+    access_key, secret_key = seaweedfs.reader(settings)
+    click.echo(f"export {S3_VARIABLE}={settings.s3_endpoint_url}")
+    click.echo(f"export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key}")
+    click.echo(f"export AWS_DEFAULT_REGION={state.REGION}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import re
@@ -23,6 +24,15 @@ JWT_VARIABLES = (
     "WEED_JWT_FILER_SIGNING_KEY",
     "WEED_JWT_FILER_SIGNING_READ_KEY",
 )
+
+
+def reader(settings: state.State) -> tuple[str, str]:
+    """Access key and secret key of the identity that may only read.
+
+    Derived from the secret key of the one that may do everything, which does not follow from them.
+    """
+    secret = hmac.digest(settings.s3_secret_key.encode(), b"heimdall reader", "sha256").hex()
+    return f"reader{secret[:14]}", secret[16:]
 
 
 def is_running(home: Path) -> bool:
@@ -144,14 +154,15 @@ def _sockets(arguments: list[str]) -> list[Path]:
 
 
 def _identities(settings: state.State) -> dict[str, object]:
-    """Content of `s3.json`: one identity that may do everything; all others are refused."""
-    credentials = {"accessKey": settings.s3_access_key, "secretKey": settings.s3_secret_key}
+    """Content of `s3.json`: who may do everything and who may only read; all others are refused."""
+    heimdall = settings.s3_access_key, settings.s3_secret_key
+    everything = ["Admin", "Read", "Write", "List", "Tagging"]
     return {
         "identities": [
-            {
-                "name": "heimdall",
-                "credentials": [credentials],
-                "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-            }
+            {"name": name, "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
+            for name, (access, secret), actions in (
+                ("heimdall", heimdall, everything),
+                ("reader", reader(settings), ["Read", "List"]),
+            )
         ]
     }

@@ -1,0 +1,41 @@
+"""`heimdall release`: the checked-out commit as a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from heimdall import endpoints, registry
+from heimdall import release as releasing
+
+
+@click.command(epilog="Example: heimdall release v0.1.0")
+@click.argument("version", metavar="vX.Y.Z")
+@click.option(
+    "--accept", is_flag=True, help="Even if the model is worse than the champion; this is recorded."
+)
+@click.option("--skip-verify", is_flag=True, help="Without rebuilding the commit; this is recorded.")
+def release(version: str, accept: bool, skip_verify: bool) -> None:
+    """Release the commit that is checked out, or complete its interrupted release.
+
+    The commit is rebuilt (`heimdall verify`), its model, parameters, metrics and card go to the bucket of
+    models for good, and it gets its git tags and its version in MLflow. `latest` stays where it is: see
+    `heimdall promote`. Refused are changes that are not committed, outputs that are not pushed, a version
+    that exists, and a mean test error above the champion's interval.
+    """
+    store = registry.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
+    store.ping()
+    made = releasing.release(
+        Path(),
+        store,
+        version,
+        accept=accept,
+        skip_verify=skip_verify,
+        say=lambda line: click.echo(f"release: {line}", err=True),
+    )
+    click.echo(
+        f"{version}: commit {made.commit[:12]}, mean test error {made.mae_m:.0f} m "
+        f"[{made.mae_m_low:.0f}, {made.mae_m_high:.0f}] ({made.data}), in {store.place(version)}"
+    )
+    click.echo(f"Next: git push origin {' '.join(releasing.tags(version))}, then heimdall promote {version}")

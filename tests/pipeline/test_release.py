@@ -1,0 +1,302 @@
+"""Releases on the real servers: refused, killed at every step, promoted, taken back, pulled by a reader."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from heimdall import artifacts, endpoints, mlflow_store, model_registry, registry, revision
+from heimdall import release as releasing
+from heimdall.errors import HeimdallError
+from heimdall.objectstore import ObjectStore
+from heimdall.registry import ConditionalStore
+from tests.conftest import Services, clean_environment, heimdall
+from tests.pipeline.conftest import Project
+from tests.test_registry import BY, nothing, put_release
+
+KILLING = Path(__file__).with_name("killing.py")
+SKIP = "--skip-verify"  # a verification rebuilds everything: test_verify.py
+
+
+@contextmanager
+def environment(project: Project) -> Iterator[None]:
+    """This process with a project's environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in project.env.items():
+            patch.setenv(name, value)
+        yield
+
+
+def bucket(project: Project, variable: str) -> ConditionalStore:
+    with environment(project):
+        return ConditionalStore(endpoints.resolve(), project.env[variable])
+
+
+@pytest.fixture
+def clone(project: Project) -> Project:
+    """A copy of the built project with a bucket of models of its own."""
+    own = replace(project, env=project.env | {"HEIMDALL_MODELS_BUCKET": f"models-{uuid.uuid4().hex[:12]}"})
+    own.run("heimdall", "services", "up")
+    return own
+
+
+@pytest.fixture
+def store(clone: Project) -> ConditionalStore:
+    return bucket(clone, "HEIMDALL_MODELS_BUCKET")
+
+
+def refused(project: Project, *arguments: str, **env: str) -> str:
+    """The one line with which a release is refused."""
+    done = project.run("heimdall", "release", *arguments, check=False, **env)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout.splitlines()[-1]
+
+
+def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
+    assert "no semantic version. Write it as v1.2.3" in refused(clone, "1.0", SKIP)
+    (clone.root / "stray.txt").write_text("x")
+    assert "1 changes are not committed (?? stray.txt)" in refused(clone, "v0.1.0", SKIP)
+    (clone.root / "stray.txt").unlink()
+
+    # An object of a folder is lost in the remote: DVC takes the folder's list for the folder.
+    remote = bucket(clone, "HEIMDALL_DVC_BUCKET")
+    commit = revision.commit_of(clone.root, "HEAD")
+    listed = revision.read_lock(clone.root, commit)["featurize"].outs["data/features"]
+    listing = json.loads(remote.get(f"files/md5/{listed[:2]}/{listed[2:]}", 1_000_000))
+    lost = listing[0]["md5"]
+    key = f"files/md5/{lost[:2]}/{lost[2:]}"
+    content = remote.get(key, 100_000_000)
+    remote.delete(key)
+    try:
+        line = refused(clone, "v0.1.0", SKIP)
+    finally:
+        remote.put(key, content)
+    assert f"data/features/{listing[0]['relpath']}: not in DVC's remote ({lost}), and 0 more" in line
+    assert "Run `dvc push`" in line
+
+    # A champion that is better.
+    assert store.head_all("") == {}
+    put_release(store, "v0.0.1", mae_m=1.0)
+    registry.promote(store, "v0.0.1", BY, nothing)
+    line = refused(clone, "v0.1.0", SKIP)
+    assert "(simulated), is above the interval of the champion v0.0.1, -9 to 11 m" in line
+    assert store.head_all("v0.1.0/") == {}
+    assert clone.run("git", "tag").stdout == ""
+    clone.run("heimdall", "release", "v0.1.0", SKIP, "--accept")
+    made, _ = registry.require_release(store, registry.read_log(store), "v0.1.0")
+    assert (made.verified, made.accepted_worse_than, made.commit) == (False, "v0.0.1", commit)
+    assert "not verified, accepted as worse than v0.0.1" in clone.run("heimdall", "releases").stdout
+
+    # A version that exists: of this commit, with the tags of another, and without them.
+    assert "and nothing is missing. Choose the next version" in refused(clone, "v0.1.0", SKIP)
+    clone.commit("Another commit")
+    assert "no annotated tag of the commit that is checked out" in refused(clone, "v0.1.0", SKIP, "--accept")
+    clone.run("git", "tag", "--delete", *releasing.tags("v0.1.0"))
+    assert f"v0.1.0: it exists: released from {commit[:12]}" in refused(clone, "v0.1.0", SKIP, "--accept")
+
+
+def test_a_figure_written_by_hand_is_not_released(clone: Project, store: ConditionalStore) -> None:
+    path = clone.root / "metrics/eval.json"
+    figures = artifacts.read_json(path)
+    figures["test"]["localizer"]["mae_m"] /= 2
+    artifacts.write_json(path, figures)
+    clone.run("dvc", "commit", "--force")
+    clone.run("dvc", "push")
+    clone.commit("A better figure")
+    assert "`heimdall verify` finds it different, first in evaluate" in refused(clone, "v0.1.0")
+    assert store.head_all("") == {}
+
+
+def test_of_two_releases_at_once_one_wins(clone: Project, store: ConditionalStore, tmp_path: Path) -> None:
+    other = clone.copy(tmp_path / "other")
+    other.commit("Another commit")
+    done: dict[str, tuple[int, str]] = {}
+
+    def attempt(project: Project) -> None:
+        ended = project.run("heimdall", "release", "v0.1.0", SKIP, check=False)
+        done[revision.commit_of(project.root, "HEAD")] = ended.returncode, ended.stdout.splitlines()[-1]
+
+    threads = [threading.Thread(target=attempt, args=(project,)) for project in (clone, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(code for code, _ in done.values()) == [0, 1], done
+    winner = registry.require_release(store, registry.read_log(store), "v0.1.0")[0].commit
+    assert done[winner][0] == 0
+    (lost,) = [line for code, line in done.values() if code]
+    assert lost.startswith("heimdall: v0.1.0: it")
+    assert f"elease{'d' if 'it exists' in lost else ''} from {winner[:12]}" in lost
+    assert registry.overview(store, nothing).damages == []
+
+
+class Reader(threading.Thread):
+    """Reads `latest` and what it points to, and every version that is released, all the time."""
+
+    def __init__(self, store: ConditionalStore) -> None:
+        super().__init__()
+        self.store, self.ended = store, threading.Event()
+        self.seen: list[str] = []
+        self.checked: set[str] = set()
+        self.reads = 0
+        self.problems: list[str] = []
+
+    def check(self, version: str, release_sha256: str | None = None) -> None:
+        found = registry.read_release(self.store, version)
+        if found is None or release_sha256 not in (None, found[1]):
+            self.problems.append(f"latest names {version}, which is not there as it says")
+        elif version not in self.checked:
+            registry.require_whole(self.store, found[0])
+            self.checked.add(version)
+
+    def run(self) -> None:
+        while not self.ended.wait(0.02):
+            try:
+                content = self.store.read("latest")
+                if content is not None:
+                    pointer = json.loads(content)
+                    self.check(pointer["version"], pointer["release_sha256"])
+                    self.seen += [pointer["version"]] if self.seen[-1:] != [pointer["version"]] else []
+                for key in self.store.head_all("v"):
+                    if key.endswith("/release.json"):
+                        self.check(key.split("/")[0])
+            except (HeimdallError, ValueError, KeyError) as error:
+                self.problems.append(str(error))
+            self.reads += 1
+
+
+def test_killed_at_every_step_and_typed_again(clone: Project, store: ConditionalStore) -> None:
+    reader = Reader(store)
+    reader.start()
+    try:
+        commands = (f"release v0.1.{{}} {SKIP}", "promote v0.1.{}", "rollback")
+        output = clone.run(sys.executable, str(KILLING), *commands, HEIMDALL_TRACKING="").stdout
+    finally:
+        reader.ended.set()
+        reader.join()
+    released, promoted, back = json.loads(output.splitlines()[-1])
+    assert [row["step"].split("/")[-1] for row in released] == [
+        "config.yaml",
+        "model.onnx",
+        "metrics.json",
+        "README.md",
+        "release.json",
+        "00000006.json",
+        "_tag localizer@v0.1.7",
+        "_tag v0.1.8",
+        "create_registered_model",
+        "create_model_version",
+    ]
+    assert [row["again"] for row in released] == [0] * 9 + [1]
+    assert "and nothing is missing" in released[-1]["line"]  # it was complete when it was killed
+    steps = ["create_registered_model", "set_registered_model_alias", "put_if latest"]
+    assert [row["step"] for row in promoted] == ["put_if audit/00000012.json", *steps]
+    assert [row["line"].split(",")[0] for row in promoted] == [f"champion: v0.1.{n}" for n in (1, 2, 3, 4)]
+    assert [row["step"] for row in back] == ["put_if audit/00000017.json", *steps]
+    # Version 5 was promoted without a kill. Each interrupted rollback was completed, and went back by one.
+    lines = [f"champion: v0.1.{n - 1}, no longer v0.1.{n}" for n in (5, 4, 3)]
+    assert [row["line"].split(" (")[0] for row in back[:3]] == lines
+    # The last was complete when it was killed, and typed again it would go one further.
+    assert "there is no former champion" in back[3]["line"]
+
+    assert reader.problems == []
+    assert reader.reads > 20
+    assert reader.seen == [f"v0.1.{n}" for n in (1, 2, 3, 4, 5, 4, 3, 2, 1)]
+    seen = registry.overview(store, nothing)
+    assert (seen.champion, seen.damages, seen.unfinished) == ("v0.1.1", [], [])
+    versions = [f"v0.1.{n}" for n in range(1, 12)]
+    assert [made.version for made in seen.releases] == versions
+    assert [entry.version for entry in seen.log if entry.action == "release"] == versions
+    tags = {name for version in versions for name in releasing.tags(version)}
+    assert set(clone.run("git", "tag").stdout.split()) == tags
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{clone.root}/{mlflow_store.SCRATCH}/mlflow.db")
+    registered = client.search_model_versions(f"name = '{model_registry.NAME}'")
+    assert {model.tags[model_registry.VERSION_TAG]: model.source for model in registered} == {
+        version: store.place(version) for version in versions
+    }
+    assert len(registered) == len(versions)
+    champion = client.get_model_version_by_alias(model_registry.NAME, model_registry.ALIAS)
+    assert champion.tags[model_registry.VERSION_TAG] == "v0.1.1"
+
+
+def test_a_day_of_releases(
+    clone: Project, store: ConditionalStore, services: Services, tmp_path: Path
+) -> None:
+    # MLflow is down: the release says so, and the same command completes it.
+    down = {"HEIMDALL_TRACKING": "", "MLFLOW_TRACKING_URI": "postgresql://user:s3cret@127.0.0.1:1/mlflow"}
+    line = refused(clone, "v0.1.0", SKIP, **down)
+    assert line.startswith("heimdall: MLflow postgresql://127.0.0.1:1/mlflow: it does not answer")
+    assert "run the same command again" in line
+    assert "s3cret" not in line
+    clone.run("heimdall", "release", "v0.1.0", SKIP, HEIMDALL_TRACKING="")
+    clone.run("heimdall", "promote", "v0.1.0")
+
+    clone.run("dvc", "exp", "run", "--name", "another-rate", "-S", "lr=1e-4", "train")
+    clone.run("dvc", "exp", "apply", "another-rate")
+    clone.run("dvc", "repro")
+    clone.commit("Another learning rate")
+    assert "not in DVC's remote" in refused(clone, "v0.2.0", SKIP)
+    clone.run("dvc", "push")
+    released = clone.run("heimdall", "release", "v0.2.0", SKIP, "--accept").stdout
+    assert "git push origin localizer@v0.2.0 v0.2.0" in released
+    assert "before it v0.1.0" in clone.run("heimdall", "promote", "v0.2.0").stdout
+    compared = clone.run("heimdall", "compare", "v0.1.0", "v0.2.0").stdout
+    assert "v0.1.0" in compared
+    assert "simulated" in compared
+    assert "champion: v0.1.0, no longer v0.2.0" in clone.run("heimdall", "rollback").stdout
+    assert "every file as released; 5 log entries, unbroken" in clone.run("heimdall", "releases").stdout
+
+    models = {}
+    for version in ("v0.1.0", "v0.2.0"):
+        command = ("dvc", "artifacts", "get", ".", "localizer", "--rev", version, "-o", f"got-{version}.onnx")
+        clone.run(*command)
+        models[version] = artifacts.sha256_file(clone.root / f"got-{version}.onnx")
+        assert models[version] == artifacts.sha256_bytes(store.get(f"{version}/model.onnx", 100_000_000))
+    assert models["v0.1.0"] != models["v0.2.0"]
+    config = store.get("v0.2.0/config.yaml", 100_000).decode()
+    assert "lr: 0.0001" in config
+    assert revision.commit_of(clone.root, "HEAD") in config
+
+    check_a_reader_pulls_every_tag(clone, services, tmp_path / "reader", models)
+
+
+def check_a_reader_pulls_every_tag(
+    clone: Project, services: Services, target: Path, models: dict[str, str]
+) -> None:
+    """Someone who may only read, in a fresh clone; `models` are SHA-256 by version."""
+    shown = heimdall(services.root, "services", "reader", env=clean_environment()).stdout
+    read_only = dict(word.split("=", 1) for word in shown.split() if "=" in word)
+    assert read_only["HEIMDALL_S3_ENDPOINT_URL"] == clone.env["HEIMDALL_S3_ENDPOINT_URL"]
+    assert read_only["AWS_SECRET_ACCESS_KEY"] != clone.env["AWS_SECRET_ACCESS_KEY"]
+    clone.run("git", "clone", "--quiet", str(clone.root), str(target))
+    reader = Project(target, clone.env | read_only)
+    with environment(reader):
+        for name in ("HEIMDALL_MODELS_BUCKET", "HEIMDALL_DVC_BUCKET"):
+            with pytest.raises(HeimdallError, match="access denied"):
+                ObjectStore(endpoints.resolve(), os.environ[name]).put("stray", b"x")
+    set_up = ("dvc", "remote", "modify", "--local", "minio")
+    reader.run(*set_up, "url", f"s3://{clone.env['HEIMDALL_DVC_BUCKET']}")
+    reader.run(*set_up, "endpointurl", read_only["HEIMDALL_S3_ENDPOINT_URL"])
+    tags = reader.run("git", "tag").stdout.split()
+    assert len(tags) == 4
+    for tag in tags:
+        reader.run("git", "checkout", "--quiet", tag)
+        reader.run("dvc", "pull")
+        lock = revision.read_lock(reader.root, tag)
+        outs = {path: md5 for stage in lock.values() for path, md5 in stage.outs.items()}
+        assert {path: revision.md5(reader.root / path) for path in outs} == outs
+        assert artifacts.sha256_file(reader.root / "models/localizer.onnx") == models[tag[-6:]]
+    assert "every file as released" in reader.run("heimdall", "releases").stdout
+    assert "access denied" in reader.run("heimdall", "promote", "v0.2.0", check=False).stdout
