@@ -33,7 +33,12 @@ SERVICE_VARIABLES = (
     "AWS_PROFILE",
 )
 
-TEAM = ("test_release", "test_review", "test_sweep")  # about as long as the pipeline's other tests together
+TEAM = (
+    "test_monitor",
+    "test_release",
+    "test_review",
+    "test_sweep",
+)  # about as long as the pipeline's other tests together
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

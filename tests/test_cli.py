@@ -46,6 +46,7 @@ def test_help_names_every_command_and_imports_none(tmp_path: Path) -> None:
         ["rollback"],
         ["releases"],
         ["sweep"],
+        ["monitor"],
         ["compare"],
         ["review"],
     ],

@@ -39,6 +39,7 @@ ENTRIES = {
     "lineage": Entry("From a model file to the rows that made it; is anything changed?", computes=False),
     "locate": Entry("Locate the transmitters of sessions by every method, side by side.", computes=True),
     "machine": Entry("CPU, instruction sets and versions here, beside the recorded ones.", computes=False),
+    "monitor": Entry("Newly approved sessions against a model's claims; exit codes for cron.", computes=True),
     "predict": Entry("Locate transmitters from recordings with the exported model.", computes=True),
     "promote": Entry("Make a released version the champion.", computes=False),
     "release": Entry("Release the checked-out commit as a version that never changes.", computes=False),

@@ -1,0 +1,84 @@
+"""`heimdall monitor`: newly approved sessions against a model's claims, for cron."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from heimdall import alerts, artifacts, contest, endpoints, monitor_plot, params
+from heimdall import monitor as monitoring
+
+ALARM, TOO_FEW = 3, 4  # 1 is a failure and 2 wrong usage, as of every command
+DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
+
+
+@click.command(epilog="Example: heimdall monitor --since 2026-11-01 --json monitor.json --plot monitor.png")
+@click.option(
+    "--since", required=True, type=click.DateTime(DATES), help="Approved after it; UTC unless said."
+)
+@click.option("--until", type=click.DateTime(DATES), help="Approved until then.  [default: now]")
+@click.option(
+    "--model", default="models/localizer.onnx", show_default=True, help="An .onnx file or a git revision."
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="For machines.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A picture (PNG).")
+@click.pass_context
+def monitor(
+    context: click.Context,
+    *,
+    since: datetime,
+    until: datetime | None,
+    model: str,
+    json_file: Path | None,
+    plot: Path | None,
+) -> None:
+    """Compare newly approved measurements with what the model claims: error, coverage, features, latency.
+
+    The claims are the model's answers to its own test split, worked out here from data/features/. Alarms: a
+    mean error more than 10 % above the claim whose interval excludes no change, coverage lost, a feature far
+    from the training, latency above 1000 ms (p95). One line on stderr for each.
+
+    Exit code: 0 nothing is wrong, 1 it failed, 2 wrong usage, 3 an alarm, 4 too few new sessions to say
+    anything.
+    """
+    root = Path()
+    chosen = contest.load(root, model)
+    found = monitoring.watch(
+        root,
+        endpoints.resolve(root),
+        chosen,
+        params.load(),
+        since=_utc(since),
+        until=_utc(until) if until else datetime.now(UTC),
+    )
+    count, transmitters = (len(found.new.clusters), len(set(found.new.clusters))) if found.new else (0, 0)
+    data = f" ({found.data} data)" if found.data else ""
+    click.echo(
+        f"{count} new sessions of {transmitters} transmitters{data}; {found.known} known ones left out"
+    )
+    if json_file is not None:
+        figures = asdict(found.figures) if found.figures else None
+        content = {"model_sha256": chosen.sha256, "data": found.data, "sessions": count, "figures": figures}
+        artifacts.write_json(
+            json_file, content | {"transmitters": transmitters, "known_sessions": found.known}
+        )
+    if plot is not None and found.new is not None:
+        artifacts.write_bytes(plot, monitor_plot.picture(found))
+    if found.figures is None:
+        least = f"{alerts.MIN_SESSIONS} sessions of {alerts.MIN_TRANSMITTERS} transmitters"
+        click.echo(f"too few to say anything: at least {least} are needed")
+        context.exit(TOO_FEW)
+    for line in alerts.table(found.figures):
+        click.echo(line)
+    alarms = alerts.alarms(found.figures)
+    for line in alarms:
+        click.echo(f"ALARM {line}", err=True)
+    if alarms:
+        context.exit(ALARM)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
