@@ -203,6 +203,14 @@ def test_loader_workers_change_no_byte(root: Path, fine_tuning: Path) -> None:
     assert found[0] == found[1]
 
 
+def test_dropout_is_on_while_fusion_learns(root: Path, fine_tuning: Path) -> None:
+    found = []
+    for rate in (0.1, 0.3):
+        train(root, fine_tuning / str(rate), dropout_rate=rate)
+        found.append(digests(fine_tuning / str(rate) / "out", ("models/localizer.safetensors",)))
+    assert found[0] != found[1]
+
+
 def test_without_simulated_weights_both_parts_learn_from_the_snapshot(root: Path, tmp_path: Path) -> None:
     record = train(root, tmp_path, **model_params(from_simulated=False))
     assert "pretrained_weights_sha256" not in record

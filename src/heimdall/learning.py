@@ -399,6 +399,7 @@ def fit(
         ),
         DataLoader(learner.validation, generator=torch.Generator().manual_seed(chosen.seed), **loading),
     )
+    module.train()  # Lightning keeps the mode that it finds, and fusion embeds sessions in evaluation mode
     with _quiet_lightning():
         trainer = Trainer(
             accelerator=device,
