@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ METRICS = {"data": "simulated", "best_epoch": 2, "val_mae_m": 1234.5}
 VARIABLES = (
     *SERVICE_VARIABLES,
     "MLFLOW_TRACKING_URI",
+    "MLFLOW_S3_ENDPOINT_URL",
     "HEIMDALL_TRACKING",
     "DVC_ROOT",
     "DVC_EXP_NAME",
@@ -293,18 +295,61 @@ def test_postgresql_and_s3(database: Services, tmp_path: Path, monkeypatch: pyte
     }
 
 
-@pytest.fixture
-def ui(embedded: tuple[Path, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """`heimdall ui` on the embedded store, and its port."""
+@contextmanager
+def served(root: Path, env: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`heimdall ui` on the store of a folder, and its port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [str(Path(sys.executable).parent / "heimdall"), "ui", "--port", str(port)]
     process = subprocess.Popen(
-        command, cwd=embedded[0], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    yield process, port
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    try:
+        yield process, port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def ui(embedded: tuple[Path, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`heimdall ui` on the embedded store, and its port."""
+    with served(embedded[0], clean_environment()) as process_and_port:
+        yield process_and_port
+
+
+def test_files_reach_the_bucket_of_a_server(services: Services) -> None:
+    """An MLflow server hands out the bucket's address, not its credentials."""
+    root, bucket = services.root, f"mlflow-{uuid.uuid4().hex[:12]}"
+    env = clean_environment() | {"HEIMDALL_MLFLOW_BUCKET": bucket}
+    run = some_run(root)
+    with served(root, env) as (server, port):
+        assert server.stdout is not None
+        assert "shows sqlite:///" in server.stdout.readline(), server.communicate()
+        sent = subprocess.run(
+            [sys.executable, "-m", "heimdall.tracking", run.id],
+            cwd=root,
+            env=env | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert sent.returncode == 0, sent.stderr
+    assert tracking.spooled(root) == []
+    objects = ObjectStore(services.endpoints, bucket).head_all("")
+    assert {name.split("/artifacts/")[1] for name in objects} == set(run.files)
+
+
+def test_another_s3_server_keeps_its_own_credentials(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
+    ours = mlflow_store.resolve(services.root).environment
+    assert ours["AWS_SECRET_ACCESS_KEY"] == services.endpoints.s3_secret_key
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "https://s3.example")
+    assert not {"AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_ENDPOINT_URL"} & set(
+        mlflow_store.resolve(services.root).environment
+    )
 
 
 def test_ui_answers_on_loopback_alone(ui: tuple[subprocess.Popen[str], int]) -> None:

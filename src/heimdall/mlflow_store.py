@@ -2,8 +2,9 @@
 
 Runs go to MLFLOW_TRACKING_URI, else to .heimdall/mlflow.db of the repository. Their files go to the bucket
 `heimdall-mlflow` (HEIMDALL_MLFLOW_BUCKET) of the S3 server in use, without one to .heimdall/mlartifacts/,
-and to where an MLflow server says if MLFLOW_TRACKING_URI names one. MLflow fixes this when it makes an
-experiment.
+and to where an MLflow server says if MLFLOW_TRACKING_URI names one: where that is a bucket, to the S3 server
+in use, or to that of MLFLOW_S3_ENDPOINT_URL with the environment's AWS_* credentials. MLflow fixes the place
+when it makes an experiment.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ RECORD, LOCALIZER, OUTPUTS = "heimdall.record", "heimdall.localizer", "heimdall.
 EXPERIMENT_NAME = "dvc_experiment"
 
 METRICS_IN_BATCH, PARAMS_IN_BATCH = 1000, 100  # MLflow's limits
+S3_VARIABLE = "MLFLOW_S3_ENDPOINT_URL"  # MLflow's own
 CONNECT_TIMEOUT_S = 5
 UI_READY_TIMEOUT_S = 120.0
 UI_STOP_TIMEOUT_S = 10.0
@@ -127,14 +129,16 @@ def resolve(root: Path) -> Store:
     )
     environment = LIMITS | {"NO_PROXY": direct, "no_proxy": direct}
     uri = address(root)
-    if uri.startswith(("http://", "https://")):
-        return Store(uri, None, folder, None, environment)
+    by_server = uri.startswith(("http://", "https://"))
     try:
-        s3 = endpoints.resolve(root)
+        # Where the user names another S3 server for an MLflow server's files, its credentials are theirs.
+        s3 = None if by_server and os.environ.get(S3_VARIABLE) else endpoints.resolve(root)
     except HeimdallError:
-        return Store(uri, str(folder / "mlartifacts"), folder, None, environment)
-    environment |= endpoints.as_environment(s3) | {"MLFLOW_S3_ENDPOINT_URL": s3.s3_endpoint_url}
-    return Store(uri, f"s3://{BUCKET}", folder, s3, environment)
+        s3 = None
+    if s3 is not None:
+        environment |= endpoints.as_environment(s3) | {S3_VARIABLE: s3.s3_endpoint_url}
+    folder_of_files = f"s3://{BUCKET}" if s3 is not None else str(folder / "mlartifacts")
+    return Store(uri, None if by_server else folder_of_files, folder, s3, environment)
 
 
 def address(root: Path) -> str:
