@@ -339,7 +339,7 @@ def ratio_line(kind: str, label: str, rows: pd.DataFrame, key: str, settings: Pa
         key: `mae_m` or `median_m`.
         settings: How intervals are made.
     """
-    errors_m = rows[rows["predictor"] != UNCALIBRATED].groupby("predictor")["error_m"]
+    errors_m = rows[rows["predictor"] != UNCALIBRATED].groupby("predictor", sort=False)["error_m"]
     found_m = errors_m.mean() if key == "mae_m" else errors_m.median()
     best = str(found_m.drop(LOCALIZER).idxmin())
     ratio = float(found_m[LOCALIZER] / found_m[best])

@@ -95,7 +95,10 @@ def test_each_line_is_missed_by_what_it_is_about(accuracy: ModuleType, settings:
     own = good["predictor"] == LOCALIZER
     three = good["receivers_heard"] == "3"
     worse = good.assign(error_m=good["error_m"].mask(own & three & (good["split"] == "test"), 1101.0))
-    assert judged(worse) == ["worst median to the best in a slice of 30 or more"]
+    worst = "worst median to the best in a slice of 30 or more, 95 %"
+    assert judged(worse) == [worst]
+    (line,) = [line for line in accuracy.acceptance("light", worse, settings) if line.criterion == worst]
+    assert line.reached == "1.10 [1.10, 1.10] (clock 3, n=40)"
     worse = good.assign(log_density=good["log_density"].mask(own & three, -13.0))
     assert judged(worse) == ["NLL, three receivers (n=40), best mean position"]
     worse = good.assign(level=good["level"].mask(own, good["level"] ** 2))
@@ -106,6 +109,19 @@ def test_each_line_is_missed_by_what_it_is_about(accuracy: ModuleType, settings:
     assert best + fixed in judged(worse)
     few = good[~good["session_id"].isin([f"s{n}" for n in range(7, SESSIONS, 15)])]  # 299 are left
     assert judged(few) == ["test sessions"]
+
+
+def test_an_interval_resamples_both_methods_together(accuracy: ModuleType, settings: Params) -> None:
+    cases = measured({})
+    number = cases["session_id"].str[1:].astype(int)
+    rows = cases.assign(error_m=(1.0 + number // 2) * np.where(cases["predictor"] == LOCALIZER, 0.9, 1.0))
+    rows = rows[rows["split"] == "test"].sample(frac=1.0, random_state=1)  # its rows are paired by session
+    for key in ("mae_m", "median_m"):
+        paired = accuracy.ratio_interval(rows, "mean_position", key, settings)
+        assert paired == pytest.approx((0.9, 0.9))
+    against = rows.assign(error_m=rows["error_m"].mask(rows["predictor"] == LOCALIZER, SESSIONS - number))
+    low, high = accuracy.ratio_interval(against, "mean_position", "mae_m", settings)
+    assert (low < 1.9, high > 2.1) == (True, True)
 
 
 def test_clean_sessions_alone_count_in_the_clean_world(accuracy: ModuleType, settings: Params) -> None:
