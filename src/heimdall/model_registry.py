@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,7 +96,8 @@ def _failure(store: Store, cause: str) -> HeimdallError:
 def apply(uri: str, wanted: Wanted) -> bool:
     """As `ensure`, in this process and without its limits. It raises what MLflow raises."""
     import mlflow  # noqa: PLC0415 - it takes 3 s, and only the process that talks to it needs it
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - as above
+    from mlflow.entities.model_registry import ModelVersion  # noqa: PLC0415 - as above
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
     client = mlflow.MlflowClient(uri)
     try:
@@ -104,11 +106,28 @@ def apply(uri: str, wanted: Wanted) -> bool:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     tags = wanted.tags | {VERSION_TAG: wanted.version}
-    found = client.search_model_versions(f"name = '{NAME}' and tags.{VERSION_TAG} = '{wanted.version}'")
-    if found and {name: found[0].tags.get(name) for name in tags} != tags:
-        raise ValueError(f"version {found[0].version} of {NAME} is another model called {wanted.version}")
-    model = found[0] if found else client.create_model_version(NAME, wanted.source, tags=tags)
-    moves = wanted.champion and client.get_registered_model(NAME).aliases.get(ALIAS) != str(model.version)
+
+    def registered() -> list[ModelVersion]:
+        """The versions of this name with this tag, the first that was made first."""
+        query = f"name = '{NAME}' and tags.{VERSION_TAG} = '{wanted.version}'"
+        found = sorted(client.search_model_versions(query), key=lambda model: int(model.version))
+        for model in found:
+            if {name: model.tags.get(name) for name in tags} != tags:
+                raise ValueError(f"version {model.version} of {NAME} is not this {wanted.version}")
+        return found
+
+    found = registered()
+    if not found:
+        client.create_model_version(NAME, wanted.source, tags=tags)
+    # Another process may have made it at the same time: MLflow numbers versions in their order, so all of
+    # them keep the first.
+    model, *doubles = registered()
+    for double in doubles:
+        with suppress(MlflowException):  # deleted by the other one
+            client.delete_model_version(NAME, double.version)
+    moves = wanted.champion and str(client.get_registered_model(NAME).aliases.get(ALIAS)) != str(
+        model.version
+    )
     if moves:
         client.set_registered_model_alias(NAME, ALIAS, model.version)
     return moves or not found
