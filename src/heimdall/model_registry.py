@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -123,11 +122,13 @@ def apply(uri: str, wanted: Wanted) -> bool:
     # them keep the first.
     model, *doubles = registered()
     for double in doubles:
-        with suppress(MlflowException):  # deleted by the other one
+        try:
             client.delete_model_version(NAME, double.version)
-    moves = wanted.champion and str(client.get_registered_model(NAME).aliases.get(ALIAS)) != str(
-        model.version
-    )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # deleted by the other one
+                raise
+    aliases = client.get_registered_model(NAME).aliases
+    moves = wanted.champion and str(aliases.get(ALIAS)) != str(model.version)
     if moves:
         client.set_registered_model_alias(NAME, ALIAS, model.version)
     return moves or not found
