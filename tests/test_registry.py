@@ -1,15 +1,21 @@
-"""The registry of releases on a real S3 server: conditional puts, the pointer, the log, damage, races."""
+"""The registry of releases on a real S3 server and in git: conditional puts, promotions, damage, races."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from scmrepo.git import Git
 
-from heimdall import artifacts, registry
-from heimdall.commands.releases import lines
+from heimdall import artifacts, attestation, promotion, registry, revision
+from heimdall.commands.releases import lines, verdict
 from heimdall.endpoints import MODELS_BUCKET
 from heimdall.errors import HeimdallError
 from heimdall.registry import ConditionalStore, Entry, Release
@@ -19,7 +25,7 @@ BY = "Test <test@localhost>"
 
 
 def nothing(_: object) -> None:
-    """An alias that always moves; progress that nobody reads."""
+    """Progress that nobody reads."""
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +40,39 @@ def store(client: ConditionalStore, buckets: Buckets) -> ConditionalStore:
     return client
 
 
-def put_release(store: ConditionalStore, version: str, mae_m: float = 100.0) -> Release:
-    """A version as `heimdall release` leaves it, with its entry in the log."""
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No MLflow; git as `BY`."""
+    monkeypatch.setenv("HEIMDALL_TRACKING", "off")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "Test")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@localhost")
+
+
+def git(clone: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=clone, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A repository with one commit, of which every version here is."""
+    root = tmp_path / "clone"
+    root.mkdir()
+    git(root, "init", "--quiet")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "A model")
+    return root
+
+
+def put_release(store: ConditionalStore, clone: Path, version: str, mae_m: float = 100.0) -> Release:
+    """A version of a clone's commit as `heimdall release` leaves it."""
     files = {name: f"{name} of {version}".encode() for name in registry.FILES}
     for name, content in files.items():
         assert store.put_if(f"{version}/{name}", content, None)
     made = Release(
         version=version,
-        commit="c" * 40,
+        commit=revision.commit_of(clone, "HEAD"),
         dvc_lock_sha256="d" * 64,
         data_fingerprint="f" * 64,
         data="simulated",
@@ -56,7 +87,9 @@ def put_release(store: ConditionalStore, version: str, mae_m: float = 100.0) -> 
     assert store.put_if(f"{version}/release.json", made.content(), None)
     sha256 = artifacts.sha256_bytes(made.content())
     log = registry.read_log(store)
-    assert registry.append(store, log, action="release", version=version, release_sha256=sha256, by=BY)
+    entry = registry.append(store, log, action="release", version=version, release_sha256=sha256, by=BY)
+    assert entry is not None
+    assert attestation.attest(clone, [*log, entry], made.commit)
     return made
 
 
@@ -66,9 +99,28 @@ def latest(store: ConditionalStore) -> str:
 
 
 def found_damages(store: ConditionalStore) -> dict[str, str]:
-    """Cause by object's key or version, as `heimdall releases` finds them."""
+    """What is wrong in the bucket: cause by object's key or version."""
     damages = registry.overview(store, nothing).damages
     return {damage.subject.removeprefix(store.place("")): damage.cause for damage in damages}
+
+
+def contradictions(store: ConditionalStore, clone: Path) -> dict[str, str]:
+    """What of a clone's tags is not as the bucket says: cause by tag."""
+    seen = registry.overview(store, nothing)
+    assert seen.log is not None
+    found = attestation.damages(seen.log, seen.releases, attestation.read(clone))
+    return {damage.subject.removeprefix("tag "): damage.cause for damage in found}
+
+
+def champion_by_stage(clone: Path) -> str:
+    """The champion's tag that DVC takes: `Artifacts.get_rev` of DVC 3 takes the last that GTO finds."""
+    from gto.tag import find
+
+    scm = Git(str(clone))
+    try:
+        return str(find(name="localizer", stage="champion", scm=scm)[-1].name)
+    finally:
+        scm.close()
 
 
 @pytest.mark.parametrize("version", ["1.2.3", "v1.2", "v01.2.3", "v1.2.3-rc1", "v1.2.3\n", "../v1.2.3", ""])
@@ -107,44 +159,40 @@ def test_of_many_at_once_one_wins(store: ConditionalStore, is_there: bool) -> No
     assert store.read("a") == contents[won.index(True)]
 
 
-def test_promotions_and_rollbacks(store: ConditionalStore) -> None:
-    aliases: list[str] = []
-
-    def alias(made: Release) -> None:
-        aliases.append(made.version)
-
+def test_promotions_and_rollbacks(store: ConditionalStore, clone: Path) -> None:
     for version in ("v0.1.0", "v0.2.0", "v0.10.0"):
-        put_release(store, version)
+        put_release(store, clone, version)
     with pytest.raises(HeimdallError, match="there is no former champion"):
-        registry.rollback(store, BY, alias)
+        promotion.rollback(clone, store)
     for version in ("v0.1.0", "v0.2.0", "v0.10.0"):
-        entry, is_new = registry.promote(store, version, BY, alias)
+        entry, is_new = promotion.promote(clone, store, version)
         assert is_new
         assert latest(store) == entry.version == version
-    again, is_new = registry.promote(store, "v0.10.0", BY, alias)
+    again, is_new = promotion.promote(clone, store, "v0.10.0")
     assert (again, is_new) == (entry, False)
-    assert registry.rollback(store, BY, alias).version == "v0.2.0"
+    assert promotion.rollback(clone, store).version == "v0.2.0"
     assert latest(store) == "v0.2.0"
-    back = registry.rollback(store, BY, alias)
+    back = promotion.rollback(clone, store)
     assert (back.version, back.former, back.number) == ("v0.1.0", "v0.2.0", 8)
     with pytest.raises(HeimdallError, match="there is no former champion"):
-        registry.rollback(store, BY, alias)
-    assert aliases == ["v0.1.0", "v0.2.0", "v0.10.0", "v0.10.0", "v0.2.0", "v0.1.0"]
+        promotion.rollback(clone, store)
     seen = registry.overview(store, nothing)
     assert [made.version for made in seen.releases] == ["v0.1.0", "v0.2.0", "v0.10.0"]
-    assert (seen.champion, seen.damages, len(seen.log)) == ("v0.1.0", [], 8)
-    shown = lines(seen)
-    assert "v0.1.0   champion  100 [90, 110]" in shown[1]
-    assert shown[-1] == "every file as released; 8 log entries, unbroken"
+    assert (seen.champion, seen.damages, len(seen.log or [])) == ("v0.1.0", [], 8)
+    assert "v0.1.0   champion  100 [90, 110]" in lines(seen)[1]
+    assert contradictions(store, clone) == {}
+    named = git(clone, "tag", "--list", "*champion*").split()
+    assert named == [f"localizer#champion#{number}" for number in (4, 5, 6, 7, 8)]
+    assert champion_by_stage(clone) == "localizer#champion#8"
 
 
 @pytest.mark.parametrize("version", ["v9.9.9", "latest"])
-def test_only_a_released_version_is_promoted(store: ConditionalStore, version: str) -> None:
+def test_only_a_released_version_is_promoted(store: ConditionalStore, clone: Path, version: str) -> None:
     with pytest.raises(HeimdallError, match=r"not released|no semantic version"):
-        registry.promote(store, version, BY, nothing)
+        promotion.promote(clone, store, version)
     store.put_if("v9.9.9/config.yaml", b"begun", None)
     with pytest.raises(HeimdallError, match=r"not released|no semantic version"):
-        registry.promote(store, version, BY, nothing)
+        promotion.promote(clone, store, version)
     assert registry.overview(store, nothing).unfinished == ["v9.9.9"]
     assert store.read("latest") is None
 
@@ -160,53 +208,54 @@ def interrupted(store: ConditionalStore, action: registry.Action, version: str) 
     return entry
 
 
-def test_a_promotion_that_was_killed_is_completed(store: ConditionalStore) -> None:
-    put_release(store, "v0.1.0")
-    put_release(store, "v0.2.0")
+def test_a_promotion_that_was_killed_is_completed(store: ConditionalStore, clone: Path) -> None:
+    put_release(store, clone, "v0.1.0")
+    put_release(store, clone, "v0.2.0")
     first = interrupted(store, "promote", "v0.1.0")
-    assert registry.promote(store, "v0.1.0", BY, nothing) == (first, False)
+    assert git(clone, "tag", "--list", "*champion*") == ""
+    assert promotion.promote(clone, store, "v0.1.0") == (first, False)
     assert latest(store) == "v0.1.0"
     # Another change completes it, too, and comes after it.
     interrupted(store, "promote", "v0.2.0")
-    assert registry.promote(store, "v0.1.0", BY, nothing)[1]
+    assert promotion.promote(clone, store, "v0.1.0")[1]
     assert [entry.version for entry in registry.read_log(store)[-2:]] == ["v0.2.0", "v0.1.0"]
     assert latest(store) == "v0.1.0"
 
 
-def test_a_rollback_that_was_killed_goes_back_once(store: ConditionalStore) -> None:
+def test_a_rollback_that_was_killed_goes_back_once(store: ConditionalStore, clone: Path) -> None:
     for version in ("v0.1.0", "v0.2.0", "v0.3.0"):
-        put_release(store, version)
-        registry.promote(store, version, BY, nothing)
+        put_release(store, clone, version)
+        promotion.promote(clone, store, version)
     entry = interrupted(store, "rollback", "v0.2.0")
     assert latest(store) == "v0.3.0"
-    assert registry.rollback(store, BY, nothing) == entry
+    assert promotion.rollback(clone, store) == entry
     assert latest(store) == "v0.2.0"
     assert found_damages(store) == {}
 
 
-def test_an_alias_that_fails_is_an_error_and_is_moved_by_the_same_command(store: ConditionalStore) -> None:
-    put_release(store, "v0.1.0")
-    aliases: list[str] = []
-
-    def down(_: Release) -> None:
-        raise HeimdallError("MLflow here", "it does not answer", "Start it")
-
+def test_an_mlflow_that_is_down_is_an_error_after_latest_moved(
+    store: ConditionalStore, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_release(store, clone, "v0.1.0")
+    monkeypatch.setenv("HEIMDALL_TRACKING", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:password@127.0.0.1:1/mlflow")
     with pytest.raises(HeimdallError, match="MLflow's alias is not") as caught:
-        registry.promote(store, "v0.1.0", BY, down)
+        promotion.promote(clone, store, "v0.1.0")
     assert "heimdall promote v0.1.0" in caught.value.remedy
     assert latest(store) == "v0.1.0"
-    assert registry.promote(store, "v0.1.0", BY, lambda made: aliases.append(made.version))[1] is False
-    assert aliases == ["v0.1.0"]
+    assert champion_by_stage(clone) == "localizer#champion#2"
 
 
-def test_of_promotions_at_once_each_wins_or_says_that_it_changed_nothing(store: ConditionalStore) -> None:
+def test_of_promotions_at_once_each_wins_or_says_that_it_changed_nothing(
+    store: ConditionalStore, clone: Path
+) -> None:
     versions = [f"v0.{number}.0" for number in range(6)]
     for version in versions:
-        put_release(store, version)
+        put_release(store, clone, version)
 
     def attempt(version: str) -> str:
         try:
-            registry.promote(store, version, BY, nothing)
+            promotion.promote(clone, store, version)
         except HeimdallError as error:
             return error.cause
         return ""
@@ -261,27 +310,31 @@ def move_the_pointer(store: ConditionalStore) -> None:
     ],
 )
 def test_a_changed_log_is_found_and_nothing_is_built_on_it(
-    store: ConditionalStore, tamper: Callable[[ConditionalStore], None], key: str, cause: str
+    store: ConditionalStore,
+    clone: Path,
+    tamper: Callable[[ConditionalStore], None],
+    key: str,
+    cause: str,
 ) -> None:
-    put_release(store, "v0.1.0")
-    registry.promote(store, "v0.1.0", BY, nothing)
-    put_release(store, "v0.2.0")
-    put_release(store, "v0.3.0")
-    registry.promote(store, "v0.2.0", BY, nothing)
+    put_release(store, clone, "v0.1.0")
+    promotion.promote(clone, store, "v0.1.0")
+    put_release(store, clone, "v0.2.0")
+    put_release(store, clone, "v0.3.0")
+    promotion.promote(clone, store, "v0.2.0")
     assert found_damages(store) == {}
     tamper(store)
     assert found_damages(store) == {key: cause}
     before = store.head_all("")
     with pytest.raises(HeimdallError, match=cause):
-        registry.promote(store, "v0.3.0", BY, nothing)
+        promotion.promote(clone, store, "v0.3.0")
     with pytest.raises(HeimdallError, match=cause):
-        registry.rollback(store, BY, nothing)
+        promotion.rollback(clone, store)
     assert store.head_all("") == before
 
 
-def test_changed_files_are_found_and_not_promoted(store: ConditionalStore) -> None:
+def test_changed_files_are_found_and_not_promoted(store: ConditionalStore, clone: Path) -> None:
     for version in ("v0.1.0", "v0.2.0", "v0.3.0", "v0.4.0"):
-        put_release(store, version)
+        put_release(store, clone, version)
     store.put("v0.1.0/model.onnx", b"another model")
     store.delete("v0.2.0/README.md")
     store.put("v0.3.0/model2.onnx", b"one more")
@@ -294,21 +347,215 @@ def test_changed_files_are_found_and_not_promoted(store: ConditionalStore) -> No
     }
     for version in ("v0.1.0", "v0.2.0", "v0.3.0", "v0.4.0"):
         with pytest.raises(HeimdallError, match=r"other content|missing|not part of"):
-            registry.promote(store, version, BY, nothing)
+            promotion.promote(clone, store, version)
     assert store.read("latest") is None
-    shown = lines(registry.overview(store, nothing))
-    assert shown[shown.index("DAMAGED:") + 1] == (
-        f"  {store.place('v0.1.0/model.onnx')}: other content than release.json records"
-    )
+    seen = registry.overview(store, nothing)
+    assert verdict(seen.log or [], seen.damages, [])[:2] == [
+        "DAMAGED:",
+        f"  {store.place('v0.1.0/model.onnx')}: other content than release.json records",
+    ]
 
 
-def test_a_release_json_that_is_damaged_or_gone(store: ConditionalStore) -> None:
-    put_release(store, "v0.1.0")
-    put_release(store, "v0.2.0")
+def test_a_release_json_that_is_damaged_or_gone(store: ConditionalStore, clone: Path) -> None:
+    put_release(store, clone, "v0.1.0")
+    put_release(store, clone, "v0.2.0")
     store.put("v0.1.0/release.json", b"{")
     store.delete("v0.2.0/release.json")
     found = found_damages(store)
     assert found["v0.1.0/release.json"].startswith("damaged (")
     assert found["v0.2.0"] == "in the log, and its release.json is missing"
     with pytest.raises(HeimdallError, match="damaged"):
-        registry.promote(store, "v0.1.0", BY, nothing)
+        promotion.promote(clone, store, "v0.1.0")
+
+
+def rewrite(store: ConditionalStore, change: Callable[[list[Entry]], list[Entry]]) -> None:
+    """Make all of the bucket consistent with another log, as its owner could."""
+    entries: list[Entry] = []
+    for entry in change(registry.read_log(store)):
+        before = entries[-1].sha256 if entries else registry.NO_ENTRY
+        entries.append(replace(entry, number=len(entries) + 1, previous_sha256=before))
+    released = registry.logged_releases(entries)
+    for key in store.head_all(""):
+        if key.split("/")[0] not in released:
+            store.delete(key)
+    for entry in entries:
+        store.put(entry.key, entry.content())
+    promoted = registry.last_change(entries)
+    if promoted is not None:
+        store.put("latest", registry.pointer(promoted))
+
+
+def by_another(log: list[Entry]) -> list[Entry]:
+    return [*log[:3], replace(log[3], by="Else <else@localhost>"), *log[4:]]
+
+
+def without_the_second_promotion(log: list[Entry]) -> list[Entry]:
+    return [*log[:3], *log[4:]]
+
+
+def without_the_rollback(log: list[Entry]) -> list[Entry]:
+    return log[:4]
+
+
+def without_anything(_: list[Entry]) -> list[Entry]:
+    return []
+
+
+def longer(log: list[Entry]) -> list[Entry]:
+    return [log[0], log[1], log[1], *log[2:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (by_another, {"localizer#champion#4": "it attests another audit/00000004.json than the log has"}),
+        (
+            without_the_second_promotion,
+            {"localizer#champion#5": "it attests audit/00000005.json, which the log does not have"},
+        ),
+        (
+            without_the_rollback,
+            {"localizer#champion#5": "it attests audit/00000005.json, which the log does not have"},
+        ),
+        (
+            without_anything,
+            {
+                "v0.1.0": "it attests audit/00000001.json, which the log does not have",
+                "localizer@v0.2.0": "it attests audit/00000003.json, which the log does not have",
+            },
+        ),
+        (longer, {"v0.2.0": "it attests another audit/00000003.json than the log has"}),
+    ],
+)
+def test_a_log_that_was_rewritten_as_a_whole_contradicts_the_tags(
+    store: ConditionalStore,
+    clone: Path,
+    change: Callable[[list[Entry]], list[Entry]],
+    named: dict[str, str],
+) -> None:
+    put_release(store, clone, "v0.1.0")
+    promotion.promote(clone, store, "v0.1.0")
+    put_release(store, clone, "v0.2.0")
+    promotion.promote(clone, store, "v0.2.0")
+    promotion.rollback(clone, store)
+    assert contradictions(store, clone) == {}
+    rewrite(store, change)
+    assert found_damages(store) == {}
+    found = contradictions(store, clone)
+    assert named.items() <= found.items()
+    before = store.head_all("")
+    for attempt in (
+        lambda: promotion.promote(clone, store, "v0.1.0"),
+        lambda: promotion.rollback(clone, store),
+    ):
+        with pytest.raises(HeimdallError, match=r"it attests|not released|no former champion"):
+            attempt()
+    assert store.head_all("") == before
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-01-01T00:00:00"])
+def test_an_entry_without_a_time_is_damaged(store: ConditionalStore, clone: Path, time: str) -> None:
+    put_release(store, clone, "v0.1.0")
+    rewrite(store, lambda log: [replace(log[0], at=registry.now())])
+    assert found_damages(store) == {}
+    overwrite(store, "audit/00000001.json", registry.read_log(store)[0].at.encode(), time.encode())
+    assert found_damages(store)["audit/00000001.json"].startswith("damaged (")
+
+
+def test_a_clone_without_the_tags_attests_as_far_as_its_own(
+    store: ConditionalStore, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "--quiet", str(clone), str(other))
+    put_release(store, clone, "v0.1.0")
+    put_release(store, clone, "v0.2.0")
+    promotion.promote(clone, store, "v0.1.0")
+    log = registry.read_log(store)
+    assert verdict(log, [], attestation.read(other)) == [
+        "every file as released; 3 log entries, unbroken, 0 attested by this clone's tags",
+        "`git fetch --tags` brings the tags of later entries, if they were pushed",
+    ]
+    # A promotion there attests what is before it, too.
+    promotion.promote(other, store, "v0.2.0")
+    log = registry.read_log(store)
+    assert [attestation.attested(log, attestation.read(root)) for root in (clone, other)] == [3, 4]
+    # Both make the same tag of one entry, whoever is first, so that a fetch finds nothing to clobber.
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "Else")
+    assert promotion.promote(clone, store, "v0.2.0") == (log[3], False)
+    name = "refs/tags/localizer#champion#4"
+    assert git(clone, "rev-parse", name) == git(other, "rev-parse", name)
+    git(other, "fetch", "--quiet", "--tags")
+    assert verdict(log, [], attestation.read(other)) == [
+        "every file as released; 4 log entries, unbroken, 4 attested by this clone's tags"
+    ]
+    assert contradictions(store, other) == {}
+
+
+def test_a_clone_without_the_commit_promotes_nothing(
+    store: ConditionalStore, clone: Path, tmp_path: Path
+) -> None:
+    put_release(store, clone, "v0.1.0")
+    shutil.copytree(clone, tmp_path / "other")
+    git(clone, "commit", "--quiet", "--allow-empty", "--message", "Another model")
+    made = put_release(store, clone, "v0.2.0")
+    promotion.promote(clone, store, "v0.1.0")
+    before = store.head_all("")
+    with pytest.raises(HeimdallError, match=f"v0.2.0: its commit {made.commit[:12]} is not in this clone"):
+        promotion.promote(tmp_path / "other", store, "v0.2.0")
+    with pytest.raises(HeimdallError, match="this folder is no clone's root"):
+        promotion.promote(tmp_path, store, "v0.2.0")
+    assert store.head_all("") == before
+    promotion.promote(clone, store, "v0.2.0")
+    with pytest.raises(HeimdallError, match="its commit"):  # nor does it finish what another began there
+        promotion.promote(tmp_path / "other", store, "v0.2.0")
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+def test_a_champion_tag_that_no_promotion_made_is_found(
+    store: ConditionalStore, clone: Path, annotated: bool
+) -> None:
+    put_release(store, clone, "v0.1.0")
+    message = ("--annotate", "--message", "By hand") if annotated else ()
+    git(clone, "tag", *message, "localizer#champion#2", "HEAD")
+    cause = "it attests no promotion or rollback, and DVC may take it for the champion"
+    assert contradictions(store, clone) == {"localizer#champion#2": cause}
+    before = store.head_all("")
+    with pytest.raises(HeimdallError, match=cause):
+        promotion.promote(clone, store, "v0.1.0")
+    assert store.head_all("") == before
+
+
+def test_a_champion_tag_at_another_commit_is_found(store: ConditionalStore, clone: Path) -> None:
+    made = put_release(store, clone, "v0.1.0")
+    promotion.promote(clone, store, "v0.1.0")
+    message = git(clone, "for-each-ref", "--format=%(contents)", "refs/tags/localizer#champion#2")
+    git(clone, "commit", "--quiet", "--allow-empty", "--message", "Another model")
+    git(clone, "tag", "--force", "--annotate", "--message", message, "localizer#champion#2", "HEAD")
+    other = revision.commit_of(clone, "HEAD")
+    cause = f"it is at {other[:12]}, and v0.1.0 is of {made.commit[:12]}"
+    assert contradictions(store, clone) == {"localizer#champion#2": cause}
+    with pytest.raises(HeimdallError, match=cause):
+        promotion.promote(clone, store, "v0.1.0")
+
+
+def test_dvc_takes_the_last_promotion_even_within_a_second(store: ConditionalStore, clone: Path) -> None:
+    """DVC looks at the dates of tags, in whole seconds, and then at their names, where 10 is before 9."""
+    put_release(store, clone, "v0.1.0")
+    put_release(store, clone, "v0.2.0")
+    log = registry.read_log(store)
+    at = log[0].at
+    for number in range(3, 13):
+        version = f"v0.{number % 2 + 1}.0"
+        entry = Entry(
+            number=number,
+            previous_sha256=log[-1].sha256,
+            action="promote",
+            version=version,
+            former=None,
+            release_sha256=registry.logged_releases(log)[version],
+            at=at,
+            by=BY,
+        )
+        log.append(entry)
+        attestation.attest(clone, log, revision.commit_of(clone, "HEAD"))
+        assert champion_by_stage(clone) == f"localizer#champion#{number}"

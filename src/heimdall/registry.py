@@ -5,8 +5,7 @@ if that is there. `latest` names the champion. `audit/00000001.json` and on is t
 SHA-256 of the one before. Every put is conditional: nothing is overwritten but `latest`, and that only from
 the state that was read.
 
-The log decides and `latest` follows: a promotion is an entry first, then the pointer. Whoever comes after one
-that was killed in between finishes it.
+The log decides and `latest` follows: a promotion is an entry first, then the pointer.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from botocore.exceptions import ClientError
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as record
 
 from heimdall import artifacts
@@ -143,6 +142,13 @@ class Release:
         return artifacts.json_text(asdict(self)).encode()
 
 
+def _time(text: str) -> str:
+    """The text, if it is a time; raises a `ValueError` if not."""
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return text
+
+
 @record(frozen=True, config=_STRICT)
 class Entry:
     """One entry of the log.
@@ -164,7 +170,7 @@ class Entry:
     version: str
     former: str | None
     release_sha256: str
-    at: str
+    at: Annotated[str, AfterValidator(_time)]
     by: str
 
     def content(self) -> bytes:
@@ -372,65 +378,6 @@ def move_latest(store: ConditionalStore, change: Entry) -> None:
     raise HeimdallError(store.place(LATEST), "it changes all the time", "Run it again")
 
 
-def promote(
-    store: ConditionalStore, version: str, by: str, alias: Callable[[Release], object]
-) -> tuple[Entry, bool]:
-    """Make a version the champion.
-
-    Args:
-        store: The registry.
-        version: A released one.
-        by: Who does it.
-        alias: Moves MLflow's alias; called before `latest` moves. An error of it is raised at the end.
-
-    Returns:
-        The entry of the log, and whether it is new: false if the version was the champion already.
-
-    Raises:
-        HeimdallError: The version is not released or is damaged, somebody else was faster, or `alias` failed.
-    """
-    log, interrupted = read_state(store)
-    release, sha256 = require_release(store, log, version)
-    require_whole(store, release)
-    if interrupted is not None:
-        _follow(store, log, interrupted, alias)
-    change = last_change(log)
-    if change is not None and change.version == version:
-        _follow(store, log, change, alias)
-        return change, False
-    return _change(store, log, action="promote", release=release, sha256=sha256, by=by, alias=alias), True
-
-
-def rollback(store: ConditionalStore, by: str, alias: Callable[[Release], object]) -> Entry:
-    """Make the former champion the champion again; finish a rollback that was interrupted.
-
-    Args:
-        store: The registry.
-        by: Who does it.
-        alias: As for `promote`.
-
-    Returns:
-        The entry of the log.
-
-    Raises:
-        HeimdallError: There is no former champion or it is damaged, somebody else was faster, or `alias`
-            failed.
-    """
-    log, interrupted = read_state(store)
-    if interrupted is not None:
-        _follow(store, log, interrupted, alias)
-        if interrupted.action == "rollback":
-            return interrupted
-    stack = champions(log)
-    if len(stack) < 2:
-        raise HeimdallError(
-            "rollback", "there is no former champion", "Promote a version: `heimdall releases`"
-        )
-    release, sha256 = require_release(store, log, stack[-2])
-    require_whole(store, release)
-    return _change(store, log, action="rollback", release=release, sha256=sha256, by=by, alias=alias)
-
-
 def require_whole(store: ConditionalStore, release: Release) -> None:
     """Raise a `HeimdallError` unless every file of a release has the hash of its record."""
     for damage in damages(store, release):
@@ -460,14 +407,14 @@ class Overview:
         releases: In the order of versions.
         unfinished: Versions of which there are files and no release.json: begun, nobody's yet.
         champion: What `latest` names; None before the first promotion.
-        log: As far as it could be read.
+        log: None if it is damaged, which is among the damages then.
         damages: What is wrong.
     """
 
     releases: Sequence[Release]
     unfinished: Sequence[str]
     champion: str | None
-    log: Sequence[Entry]
+    log: Sequence[Entry] | None
     damages: Sequence[Damage]
 
 
@@ -518,7 +465,7 @@ def overview(store: ConditionalStore, say: Callable[[str], object]) -> Overview:
     for version in logged:
         if version not in present and store.place(f"{version}/{RELEASE_FILE}") not in named:
             found.append(Damage(version, f"in the log, and its {RELEASE_FILE} is missing"))
-    return Overview(releases, unfinished, champion(store), log or [], found)
+    return Overview(releases, unfinished, champion(store), log, found)
 
 
 def champion(store: ConditionalStore) -> str | None:
@@ -530,45 +477,6 @@ def champion(store: ConditionalStore) -> str | None:
         return check_version(json.loads(found[0])["version"])
     except (ValueError, KeyError, TypeError, HeimdallError):
         return None
-
-
-def _change(
-    store: ConditionalStore,
-    log: Sequence[Entry],
-    *,
-    action: Action,
-    release: Release,
-    sha256: str,
-    by: str,
-    alias: Callable[[Release], object],
-) -> Entry:
-    """Append a promotion or rollback, then let the alias and `latest` follow."""
-    entry = append(store, log, action=action, version=release.version, release_sha256=sha256, by=by)
-    if entry is None:
-        cause = "somebody else released, promoted or rolled back at the same moment, and this changed nothing"
-        raise HeimdallError(
-            f"{action} of {release.version}", cause, "See `heimdall releases`, then run it again"
-        )
-    _follow(store, log, entry, alias)
-    return entry
-
-
-def _follow(
-    store: ConditionalStore, log: Sequence[Entry], change: Entry, alias: Callable[[Release], object]
-) -> None:
-    """Alias first, `latest` last: what is interrupted before `latest` is known to be unfinished.
-
-    An MLflow that is down does not hold up `latest`: its error is raised at the end.
-    """
-    failure = None
-    try:
-        alias(require_release(store, log, change.version)[0])
-    except HeimdallError as error:
-        failure = error
-    move_latest(store, change)
-    if failure is not None:
-        cause = f"{LATEST} is {change.version} now, and MLflow's alias is not ({failure.cause})"
-        raise HeimdallError(failure.subject, cause, f"When it is up: `heimdall promote {change.version}`")
 
 
 def _number(content: bytes) -> int:

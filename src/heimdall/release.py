@@ -5,7 +5,8 @@ Each step looks first at what is there, so that a release that was killed is com
 1. `config.yaml`, which names the commit, then the model, the metrics and the card, into the bucket;
 2. `release.json`: from here on the version is released;
 3. its entry in the log;
-4. the annotated tags `localizer@vX.Y.Z` (GTO's convention, for `dvc artifacts get`) and `vX.Y.Z`;
+4. the annotated tags `localizer@vX.Y.Z` (GTO's convention, for `dvc artifacts get`) and `vX.Y.Z`, which
+   attest that entry;
 5. the model version in MLflow.
 """
 
@@ -21,13 +22,13 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import TypeAdapter
 
-from heimdall import artifacts, model_registry, params, registry, revision
+from heimdall import artifacts, attestation, model_registry, params, registry, revision
 from heimdall import verify as verification
+from heimdall.attestation import ARTIFACT
 from heimdall.errors import HeimdallError
-from heimdall.registry import ConditionalStore, Release
+from heimdall.registry import ConditionalStore, Entry, Release
 from heimdall.revision import LOCK_FILE, Lock
 
-ARTIFACT = "localizer"  # of dvc.yaml
 MODEL, CARD, RECORD = "models/localizer.onnx", "models/README.md", "models/localizer.json"
 METRICS = "metrics/"
 EVALUATION = "metrics/eval.json"
@@ -94,7 +95,10 @@ def release(
     with artifacts.alone(root / WORK):
         by = identity(root)
         chosen = candidate(root, version)
-        missing_tags = [name for name in tags(version) if not _has_tag(root, name, chosen.commit)]
+        for name in attestation.release_tags(version):
+            attestation.is_there(root, name, chosen.commit)
+        tags = attestation.read(root)
+        attestation.require(registry.read_log(store), [], tags)
         found = registry.read_release(store, version)
         if found is None:
             made = _publish(root, store, chosen, accept=accept, skip_verify=skip_verify, say=say)
@@ -104,10 +108,9 @@ def release(
             _require_same(store, found[0], chosen)
             say(f"{version} is in {store.place(version)}: completing its release")
             changed = False
-        changed |= _log(store, *found, by)
-        for name in missing_tags:
-            _tag(root, name, *found)
-        changed |= bool(missing_tags)
+        log, is_new = _log(store, *found, by)
+        changed |= is_new
+        changed |= attestation.attest(root, log, chosen.commit)
         say(
             "MLflow: left out, HEIMDALL_TRACKING is off"
             if model_registry.is_off()
@@ -118,11 +121,6 @@ def release(
             cause = f"released from this commit at {found[0].released_at}, and nothing is missing"
             raise HeimdallError(version, cause, "Choose the next version")
         return found[0]
-
-
-def tags(version: str) -> tuple[str, str]:
-    """The git tags of a version: the one that DVC looks for, and the one that people type."""
-    return f"{ARTIFACT}@{version}", version
 
 
 def wanted(store: ConditionalStore, made: Release, *, is_champion: bool) -> model_registry.Wanted:
@@ -323,37 +321,18 @@ def _require_same(store: ConditionalStore, found: Release, chosen: Candidate) ->
     registry.require_whole(store, found)
 
 
-def _log(store: ConditionalStore, made: Release, sha256: str, by: str) -> bool:
-    """Give a release its entry in the log; whether it had none."""
+def _log(store: ConditionalStore, made: Release, sha256: str, by: str) -> tuple[list[Entry], bool]:
+    """Give a release its entry in the log. Returns the log up to that entry, and whether it had none."""
     while True:  # somebody else's entry takes the number: the next one is free
         log = registry.read_log(store)
-        if any(entry.action == "release" and entry.version == made.version for entry in log):
-            return False
-        if registry.append(store, log, action="release", version=made.version, release_sha256=sha256, by=by):
-            return True
-
-
-def _has_tag(root: Path, name: str, commit: str) -> bool:
-    """Whether the annotated tag is there, at this commit.
-
-    Raises:
-        HeimdallError: It is there and something else.
-    """
-    done = revision.git(root, "for-each-ref", "--format=%(objecttype) %(*objectname)", f"refs/tags/{name}")
-    found = done.stdout.decode().split()
-    if found and found != ["tag", commit]:
-        cause = "it is there, and no annotated tag of the commit that is checked out"
-        raise HeimdallError(f"tag {name}", cause, "Choose the next version, or check out the tag's commit")
-    return bool(found)
-
-
-def _tag(root: Path, name: str, made: Release, sha256: str) -> None:
-    """Make an annotated tag."""
-    message = f"{ARTIFACT} {made.version}\n\n{registry.RELEASE_FILE} sha256 {sha256}"
-    done = revision.git(root, "tag", "--annotate", "--message", message, name, made.commit)
-    if done.returncode != 0 and not _has_tag(root, name, made.commit):
-        problem = " ".join(done.stderr.decode(errors="replace").split())
-        raise HeimdallError(f"tag {name}", f"git makes none ({problem})", "Mend that and run it again")
+        for entry in log:
+            if entry.action == "release" and entry.version == made.version:
+                return log[: entry.number], False
+        new = registry.append(
+            store, log, action="release", version=made.version, release_sha256=sha256, by=by
+        )
+        if new is not None:
+            return [*log, new], True
 
 
 def _output(root: Path, lock: Lock, path: str) -> bytes:

@@ -71,11 +71,13 @@ class StageLock:
 Lock = Mapping[str, StageLock]
 
 
-def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run git on the repository of a folder, whatever repository a hook's environment names."""
-    return subprocess.run(
-        ["git", *arguments], cwd=folder, env=_of_no_repository(), capture_output=True, check=False
-    )
+def git(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+    """Run git on the repository of a folder, whatever repository a hook's environment names.
+
+    `more` are environment variables.
+    """
+    env = _of_no_repository() | more
+    return subprocess.run(["git", *arguments], cwd=folder, env=env, capture_output=True, check=False)
 
 
 def require_root(repository: Path, subject: str) -> None:

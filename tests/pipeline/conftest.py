@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from heimdall.database import create_if_missing
-from tests.conftest import Services
+from tests.conftest import Services, clean_environment, heimdall
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -123,6 +123,12 @@ class Project:
 def ran(output: str) -> list[str]:
     """The stages that DVC says it ran, in order."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+def read_only(services: Services) -> dict[str, str]:
+    """The variables that `heimdall services reader` prints: pull everything, change nothing."""
+    shown = heimdall(services.root, "services", "reader", env=clean_environment()).stdout
+    return dict(word.split("=", 1) for word in shown.split() if "=" in word)
 
 
 @pytest.fixture(scope="session")

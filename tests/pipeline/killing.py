@@ -23,13 +23,12 @@ from typing import Any
 import dvc.repo  # noqa: F401 - imported before the forks
 import mlflow
 
-from heimdall import cli, mlflow_store, model_registry, registry
-from heimdall import release as releasing
+from heimdall import attestation, cli, mlflow_store, model_registry, registry
 from heimdall.commands import promote, release, rollback  # noqa: F401 - as above
 
 STEPS = (
     (registry.ConditionalStore, "put_if"),
-    (releasing, "_tag"),
+    (attestation, "_make"),
     (mlflow.MlflowClient, "create_registered_model"),
     (mlflow.MlflowClient, "create_model_version"),
     (mlflow.MlflowClient, "set_registered_model_alias"),
@@ -49,7 +48,7 @@ def arm(step: int, tell: Callable[[str], object]) -> None:
             finally:
                 done += 1
                 if done == step:
-                    tell(f"{name} {arguments[1] if name in ('put_if', '_tag') else ''}".strip())
+                    tell(f"{name} {arguments[1] if name in ('put_if', '_make') else ''}".strip())
                     os.kill(os.getpid(), signal.SIGKILL)
 
         return wrapper
@@ -65,8 +64,8 @@ def ensure_here(root: Path, wanted: model_registry.Wanted) -> bool:
     return model_registry.apply(store.uri, wanted)
 
 
-def attempt(arguments: list[str], step: int | None) -> tuple[int, str]:
-    """Run a command in a fork. Returns its exit code, negative if killed, and the last line that it wrote."""
+def attempt(arguments: list[str], step: int | None) -> tuple[int, list[str]]:
+    """Run a command in a fork. Returns its exit code, negative if killed, and the lines that it wrote."""
     with tempfile.TemporaryFile("w+") as output:
         pid = os.fork()
         if pid == 0:
@@ -86,7 +85,7 @@ def attempt(arguments: list[str], step: int | None) -> tuple[int, str]:
                 os._exit(code)
         _, status = os.waitpid(pid, 0)
         output.seek(0)
-        return os.waitstatus_to_exitcode(status), (output.read().splitlines() or [""])[-1]
+        return os.waitstatus_to_exitcode(status), output.read().splitlines()
 
 
 def kills(command: str) -> list[dict[str, object]]:
@@ -94,11 +93,11 @@ def kills(command: str) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for step in range(1, 100):
         arguments = command.format(step).split()
-        code, name = attempt(arguments, step)
+        code, killed = attempt(arguments, step)
         if code != -signal.SIGKILL:
             break
-        again, line = attempt(arguments, None)
-        found.append({"step": name, "again": again, "line": line})
+        again, lines = attempt(arguments, None)
+        found.append({"step": killed[-1], "again": again, "lines": lines})
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 import uuid
@@ -14,14 +15,22 @@ from pathlib import Path
 
 import pytest
 
-from heimdall import artifacts, endpoints, mlflow_store, model_registry, registry, revision
-from heimdall import release as releasing
+from heimdall import (
+    artifacts,
+    attestation,
+    endpoints,
+    mlflow_store,
+    model_registry,
+    promotion,
+    registry,
+    revision,
+)
 from heimdall.errors import HeimdallError
 from heimdall.objectstore import ObjectStore
 from heimdall.registry import ConditionalStore
-from tests.conftest import Services, clean_environment, heimdall
-from tests.pipeline.conftest import Project
-from tests.test_registry import BY, nothing, put_release
+from tests.conftest import Services
+from tests.pipeline.conftest import Project, read_only
+from tests.test_registry import by_another, nothing, put_release, rewrite
 
 KILLING = Path(__file__).with_name("killing.py")
 SKIP = "--skip-verify"  # a verification rebuilds everything: test_verify.py
@@ -86,12 +95,12 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
 
     # A champion that is better.
     assert store.head_all("") == {}
-    put_release(store, "v0.0.1", mae_m=1.0)
-    registry.promote(store, "v0.0.1", BY, nothing)
+    put_release(store, clone.root, "v0.0.1", mae_m=1.0)
+    clone.run("heimdall", "promote", "v0.0.1")
     line = refused(clone, "v0.1.0", SKIP)
     assert "(simulated), is above the interval of the champion v0.0.1, -9 to 11 m" in line
     assert store.head_all("v0.1.0/") == {}
-    assert clone.run("git", "tag").stdout == ""
+    assert revision.git(clone.root, "tag", "--list", "*v0.1.0").stdout == b""
     clone.run("heimdall", "release", "v0.1.0", SKIP, "--accept")
     made, _ = registry.require_release(store, registry.read_log(store), "v0.1.0")
     assert (made.verified, made.accepted_worse_than, made.commit) == (False, "v0.0.1", commit)
@@ -100,8 +109,8 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     # A version that exists: of this commit, with the tags of another, and without them.
     assert "and nothing is missing. Choose the next version" in refused(clone, "v0.1.0", SKIP)
     clone.commit("Another commit")
-    assert "no annotated tag of the commit that is checked out" in refused(clone, "v0.1.0", SKIP, "--accept")
-    clone.run("git", "tag", "--delete", *releasing.tags("v0.1.0"))
+    assert "it is there, and no annotated tag of commit" in refused(clone, "v0.1.0", SKIP, "--accept")
+    clone.run("git", "tag", "--delete", *attestation.release_tags("v0.1.0"))
     assert f"v0.1.0: it exists: released from {commit[:12]}" in refused(clone, "v0.1.0", SKIP, "--accept")
 
 
@@ -192,33 +201,51 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
         "README.md",
         "release.json",
         "00000006.json",
-        "_tag localizer@v0.1.7",
-        "_tag v0.1.8",
+        "_make localizer@v0.1.7",
+        "_make v0.1.8",
         "create_registered_model",
         "create_model_version",
     ]
     assert [row["again"] for row in released] == [0] * 9 + [1]
-    assert "and nothing is missing" in released[-1]["line"]  # it was complete when it was killed
+    assert "and nothing is missing" in released[-1]["lines"][-1]  # it was complete when it was killed
     steps = ["create_registered_model", "set_registered_model_alias", "put_if latest"]
-    assert [row["step"] for row in promoted] == ["put_if audit/00000012.json", *steps]
-    assert [row["line"].split(",")[0] for row in promoted] == [f"champion: v0.1.{n}" for n in (1, 2, 3, 4)]
-    assert [row["step"] for row in back] == ["put_if audit/00000017.json", *steps]
-    # Version 5 was promoted without a kill. Each interrupted rollback was completed, and went back by one.
-    lines = [f"champion: v0.1.{n - 1}, no longer v0.1.{n}" for n in (5, 4, 3)]
-    assert [row["line"].split(" (")[0] for row in back[:3]] == lines
+    assert [row["step"] for row in promoted] == [
+        "put_if audit/00000012.json",
+        "_make localizer#champion#13",
+        *steps,
+    ]
+    for number, row in enumerate(promoted, 1):
+        entry = 11 + number
+        assert [line for line in row["lines"] if line.startswith(("champion", "Next"))] == [
+            f"champion: v0.1.{number}, since log entry {entry}",
+            f"Next: git push origin 'localizer#champion#{entry}'",
+        ]
+    assert [row["step"] for row in back] == [
+        "put_if audit/00000018.json",
+        "_make localizer#champion#19",
+        *steps,
+    ]
+    # Version 6 was promoted without a kill. Each interrupted rollback was completed, and went back by one.
+    for number, row in zip((6, 5, 4, 3), back, strict=False):
+        assert (
+            f"champion: v0.1.{number - 1}, no longer v0.1.{number} (log entry {24 - number})" in row["lines"]
+        )
     # The last was complete when it was killed, and typed again it would go one further.
-    assert "there is no former champion" in back[3]["line"]
+    assert "there is no former champion" in back[4]["lines"][-1]
 
     assert reader.problems == []
     assert reader.reads > 20
-    assert reader.seen == [f"v0.1.{n}" for n in (1, 2, 3, 4, 5, 4, 3, 2, 1)]
+    assert reader.seen == [f"v0.1.{n}" for n in (1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1)]
     seen = registry.overview(store, nothing)
     assert (seen.champion, seen.damages, seen.unfinished) == ("v0.1.1", [], [])
     versions = [f"v0.1.{n}" for n in range(1, 12)]
     assert [made.version for made in seen.releases] == versions
+    assert seen.log is not None
     assert [entry.version for entry in seen.log if entry.action == "release"] == versions
-    tags = {name for version in versions for name in releasing.tags(version)}
-    assert set(clone.run("git", "tag").stdout.split()) == tags
+    tags = attestation.read(clone.root)
+    assert {tag.name for tag in tags} == {name for entry in seen.log for name in attestation.tags(entry)}
+    assert attestation.damages(seen.log, seen.releases, tags) == []
+    assert attestation.attested(seen.log, tags) == len(seen.log) == 22
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{clone.root}/{mlflow_store.SCRATCH}/mlflow.db")
@@ -234,14 +261,18 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
 def test_a_day_of_releases(
     clone: Project, store: ConditionalStore, services: Services, tmp_path: Path
 ) -> None:
+    origin = tmp_path / "origin.git"
+    clone.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(origin))
+    clone.run("git", "remote", "add", "origin", str(origin))
     # MLflow is down: the release says so, and the same command completes it.
     down = {"HEIMDALL_TRACKING": "", "MLFLOW_TRACKING_URI": "postgresql://user:s3cret@127.0.0.1:1/mlflow"}
-    line = refused(clone, "v0.1.0", SKIP, **down)
+    line = refused(clone, "v0.1.0", **down)
     assert line.startswith("heimdall: MLflow postgresql://127.0.0.1:1/mlflow: it does not answer")
     assert "run the same command again" in line
     assert "s3cret" not in line
-    clone.run("heimdall", "release", "v0.1.0", SKIP, HEIMDALL_TRACKING="")
-    clone.run("heimdall", "promote", "v0.1.0")
+    push_tags(clone, clone.run("heimdall", "release", "v0.1.0", HEIMDALL_TRACKING="").stdout)
+    push_tags(clone, clone.run("heimdall", "promote", "v0.1.0").stdout)
+    assert registry.require_release(store, registry.read_log(store), "v0.1.0")[0].verified
 
     clone.run("dvc", "exp", "run", "--name", "another-rate", "-S", "lr=1e-4", "train")
     clone.run("dvc", "exp", "apply", "another-rate")
@@ -250,53 +281,120 @@ def test_a_day_of_releases(
     assert "not in DVC's remote" in refused(clone, "v0.2.0", SKIP)
     clone.run("dvc", "push")
     released = clone.run("heimdall", "release", "v0.2.0", SKIP, "--accept").stdout
-    assert "git push origin localizer@v0.2.0 v0.2.0" in released
-    assert "before it v0.1.0" in clone.run("heimdall", "promote", "v0.2.0").stdout
+    assert push_tags(clone, released) == "git push origin localizer@v0.2.0 v0.2.0"
+    promoted = clone.run("heimdall", "promote", "v0.2.0").stdout
+    assert "before it v0.1.0" in promoted
+    push_tags(clone, promoted)
     compared = clone.run("heimdall", "compare", "v0.1.0", "v0.2.0").stdout
     assert "v0.1.0" in compared
     assert "simulated" in compared
-    assert "champion: v0.1.0, no longer v0.2.0" in clone.run("heimdall", "rollback").stdout
-    assert "every file as released; 5 log entries, unbroken" in clone.run("heimdall", "releases").stdout
 
     models = {}
     for version in ("v0.1.0", "v0.2.0"):
-        command = ("dvc", "artifacts", "get", ".", "localizer", "--rev", version, "-o", f"got-{version}.onnx")
-        clone.run(*command)
-        models[version] = artifacts.sha256_file(clone.root / f"got-{version}.onnx")
-        assert models[version] == artifacts.sha256_bytes(store.get(f"{version}/model.onnx", 100_000_000))
-    assert models["v0.1.0"] != models["v0.2.0"]
+        models[revision.commit_of(clone.root, version)] = got = model(clone, "--rev", version)
+        assert got == artifacts.sha256_bytes(store.get(f"{version}/model.onnx", 100_000_000))
+    first, second = models.values()
+    assert first != second
     config = store.get("v0.2.0/config.yaml", 100_000).decode()
     assert "lr: 0.0001" in config
     assert revision.commit_of(clone.root, "HEAD") in config
 
-    check_a_reader_pulls_every_tag(clone, services, tmp_path / "reader", models)
+    assert model(clone, "--stage", "champion") == second
+    back = clone.run("heimdall", "rollback").stdout
+    assert "champion: v0.1.0, no longer v0.2.0" in back
+    assert push_tags(clone, back) == "git push origin 'localizer#champion#5'"
+    assert model(clone, "--stage", "champion") == first
+    unbroken = "every file as released; 5 log entries, unbroken, 5 attested by this clone's tags"
+    assert unbroken in clone.run("heimdall", "releases").stdout
+
+    clone.run("git", "push", "--quiet", "origin", "main")
+    reader = check_a_reader_pulls_every_tag(clone, services, tmp_path / "reader", models)
+
+    check_the_last_promotion_wins(clone, reader, store, first, second)
+    check_that_who_rewrites_the_bucket_is_found(clone, reader, store)
+
+
+def check_the_last_promotion_wins(
+    clone: Project, reader: Project, store: ConditionalStore, first: str, second: str
+) -> None:
+    """Faster than dates of tags can tell, and past number 9; `first` and `second` are models' SHA-256."""
+    with environment(clone):
+        for version in ("v0.2.0", "v0.1.0", "v0.2.0", "v0.1.0", "v0.2.0"):
+            promotion.promote(clone.root, store, version)
+    assert model(clone, "--stage", "champion") == second
+    assert model(reader, "--stage", "champion") == first
+    lines = reader.run("heimdall", "releases").stdout.splitlines()
+    assert "10 log entries, unbroken, 5 attested by this clone's tags" in lines[-2]
+    assert "git fetch --tags" in lines[-1]
+    clone.run("git", "push", "--quiet", "origin", "--tags")
+    reader.run("git", "fetch", "--quiet", "--tags")
+    assert "unbroken, 10 attested" in reader.run("heimdall", "releases").stdout
+    assert model(reader, "--stage", "champion") == second
+
+
+def check_that_who_rewrites_the_bucket_is_found(
+    clone: Project, reader: Project, store: ConditionalStore
+) -> None:
+    """Consistently, so that nothing in the bucket tells; every clone that has the tags does."""
+    rewrite(store, by_another)
+    for project in (clone, reader):
+        done = project.run("heimdall", "releases", check=False)
+        assert done.returncode == 1
+        assert (
+            "  tag localizer#champion#4: it attests another audit/00000004.json than the log has"
+            in done.stdout.splitlines()
+        )
+    assert "it attests another audit/00000004.json" in clone.run("heimdall", "rollback", check=False).stdout
+    assert "it attests another audit/00000004.json" in refused(clone, "v0.2.0", SKIP)
+
+
+def push_tags(project: Project, output: str) -> str:
+    """Run the command that a command printed as the next one, and return it."""
+    (command,) = re.findall(r"^Next: (git push origin [^,\n]*)", output, re.MULTILINE)
+    project.run("bash", "-c", command)
+    return str(command)
+
+
+def model(project: Project, *which: str) -> str:
+    """SHA-256 of what `dvc artifacts get` brings."""
+    project.run("dvc", "artifacts", "get", ".", "localizer", *which, "--force", "-o", "got.onnx")
+    path = project.root / "got.onnx"
+    sha256 = artifacts.sha256_file(path)
+    path.unlink()
+    return sha256
 
 
 def check_a_reader_pulls_every_tag(
     clone: Project, services: Services, target: Path, models: dict[str, str]
-) -> None:
-    """Someone who may only read, in a fresh clone; `models` are SHA-256 by version."""
-    shown = heimdall(services.root, "services", "reader", env=clean_environment()).stdout
-    read_only = dict(word.split("=", 1) for word in shown.split() if "=" in word)
-    assert read_only["HEIMDALL_S3_ENDPOINT_URL"] == clone.env["HEIMDALL_S3_ENDPOINT_URL"]
-    assert read_only["AWS_SECRET_ACCESS_KEY"] != clone.env["AWS_SECRET_ACCESS_KEY"]
-    clone.run("git", "clone", "--quiet", str(clone.root), str(target))
-    reader = Project(target, clone.env | read_only)
+) -> Project:
+    """Someone who may only read, in a fresh clone; `models` are SHA-256 by commit."""
+    credentials = read_only(services)
+    assert credentials["HEIMDALL_S3_ENDPOINT_URL"] == clone.env["HEIMDALL_S3_ENDPOINT_URL"]
+    assert credentials["AWS_SECRET_ACCESS_KEY"] != clone.env["AWS_SECRET_ACCESS_KEY"]
+    origin = clone.run("git", "remote", "get-url", "origin").stdout.strip()
+    clone.run("git", "clone", "--quiet", origin, str(target))
+    reader = Project(target, clone.env | credentials)
     with environment(reader):
         for name in ("HEIMDALL_MODELS_BUCKET", "HEIMDALL_DVC_BUCKET"):
             with pytest.raises(HeimdallError, match="access denied"):
                 ObjectStore(endpoints.resolve(), os.environ[name]).put("stray", b"x")
     set_up = ("dvc", "remote", "modify", "--local", "minio")
     reader.run(*set_up, "url", f"s3://{clone.env['HEIMDALL_DVC_BUCKET']}")
-    reader.run(*set_up, "endpointurl", read_only["HEIMDALL_S3_ENDPOINT_URL"])
+    reader.run(*set_up, "endpointurl", credentials["HEIMDALL_S3_ENDPOINT_URL"])
     tags = reader.run("git", "tag").stdout.split()
-    assert len(tags) == 4
+    assert sorted(tags) == sorted(clone.run("git", "tag").stdout.split())
+    assert len(tags) == 4 + 3
     for tag in tags:
         reader.run("git", "checkout", "--quiet", tag)
         reader.run("dvc", "pull")
         lock = revision.read_lock(reader.root, tag)
         outs = {path: md5 for stage in lock.values() for path, md5 in stage.outs.items()}
         assert {path: revision.md5(reader.root / path) for path in outs} == outs
-        assert artifacts.sha256_file(reader.root / "models/localizer.onnx") == models[tag[-6:]]
-    assert "every file as released" in reader.run("heimdall", "releases").stdout
+        assert (
+            artifacts.sha256_file(reader.root / "models/localizer.onnx")
+            == models[revision.commit_of(reader.root, tag)]
+        )
+    assert "5 attested by this clone's tags" in reader.run("heimdall", "releases").stdout
     assert "access denied" in reader.run("heimdall", "promote", "v0.2.0", check=False).stdout
+    assert reader.run("git", "tag").stdout.split() == tags
+    return reader

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heimdall import endpoints, registry
+from heimdall import attestation, endpoints, registry
 from heimdall import release as releasing
 
 
@@ -38,4 +38,6 @@ def release(version: str, accept: bool, skip_verify: bool) -> None:
         f"{version}: commit {made.commit[:12]}, mean test error {made.mae_m:.0f} m "
         f"[{made.mae_m_low:.0f}, {made.mae_m_high:.0f}] ({made.data}), in {store.place(version)}"
     )
-    click.echo(f"Next: git push origin {' '.join(releasing.tags(version))}, then heimdall promote {version}")
+    click.echo(
+        f"Next: {attestation.push(attestation.release_tags(version))}, then heimdall promote {version}"
+    )

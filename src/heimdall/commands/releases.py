@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from heimdall import endpoints, registry
-from heimdall.registry import Overview
+from heimdall import attestation, endpoints, registry
+from heimdall.attestation import Tag
+from heimdall.registry import Damage, Entry, Overview
 
 HEADINGS = ("version", "", "mean test error, m", "data", "released", "commit", "remarks")
 
@@ -15,20 +17,27 @@ HEADINGS = ("version", "", "mean test error, m", "data", "released", "commit", "
 @click.command(epilog="Example: heimdall releases")
 @click.pass_context
 def releases(context: click.Context) -> None:
-    """List the released versions; hash their files; check the log.
+    """List the released versions; hash their files; check the log, and compare it with this clone's tags.
 
     The mean test error has its 95 % bootstrap interval. Exit code 1 if anything is damaged.
     """
+    tags = attestation.read(Path())  # before the log, which is ahead of them
     store = registry.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
     found = registry.overview(store, lambda line: click.echo(f"releases: {line}", err=True))
+    damages = [*found.damages]
+    if found.log is not None:
+        damages += attestation.damages(found.log, found.releases, tags)
     for line in lines(found):
         click.echo(line)
-    if found.damages:
+    click.echo()
+    for line in verdict(found.log or [], damages, tags):
+        click.echo(line)
+    if damages:
         context.exit(1)
 
 
 def lines(found: Overview) -> list[str]:
-    """The registry as text."""
+    """The versions as text."""
     rows = [
         (
             made.version,
@@ -42,10 +51,20 @@ def lines(found: Overview) -> list[str]:
         for made in found.releases
     ]
     shown = _table([HEADINGS, *rows]) if rows else ["nothing is released yet"]
-    shown += [f"{version}: begun, not released" for version in found.unfinished]
-    if not found.damages:
-        return [*shown, "", f"every file as released; {len(found.log)} log entries, unbroken"]
-    return [*shown, "", "DAMAGED:", *(f"  {damage.subject}: {damage.cause}" for damage in found.damages)]
+    return shown + [f"{version}: begun, not released" for version in found.unfinished]
+
+
+def verdict(log: Sequence[Entry], damages: Sequence[Damage], tags: Sequence[Tag]) -> list[str]:
+    """What is damaged; if nothing is, how much of the log the tags attest."""
+    if damages:
+        return ["DAMAGED:", *(f"  {damage.subject}: {damage.cause}" for damage in damages)]
+    attested = attestation.attested(log, tags)
+    shown = [
+        f"every file as released; {len(log)} log entries, unbroken, {attested} attested by this clone's tags"
+    ]
+    if attested < len(log):
+        shown.append("`git fetch --tags` brings the tags of later entries, if they were pushed")
+    return shown
 
 
 def remarks(verified: bool, accepted_worse_than: str | None) -> str:

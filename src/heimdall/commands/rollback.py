@@ -6,20 +6,17 @@ from pathlib import Path
 
 import click
 
-from heimdall import endpoints, model_registry, registry
-from heimdall import release as releasing
+from heimdall import attestation, endpoints, promotion, registry
 
 
 @click.command(epilog="Example: heimdall rollback")
 def rollback() -> None:
-    """Make the former champion the champion again, in `latest` and MLflow.
+    """Make the former champion the champion again, in `latest`, MLflow and GTO's stage.
 
-    A second rollback goes one further back. One that was interrupted is completed, and no more.
+    A second rollback goes one further back. One that was interrupted is completed, and no more. The log is
+    compared and attested as by `heimdall promote`.
     """
     store = registry.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
-    entry = registry.rollback(
-        store,
-        releasing.identity(Path()),
-        lambda made: model_registry.ensure(Path(), releasing.wanted(store, made, is_champion=True)),
-    )
+    entry = promotion.rollback(Path(), store)
     click.echo(f"champion: {entry.version}, no longer {entry.former} (log entry {entry.number})")
+    click.echo(f"Next: {attestation.push(attestation.tags(entry))}")

@@ -1,0 +1,201 @@
+"""What the git tags of a clone attest of the registry: whoever may write to the bucket cannot change them.
+
+The tags of a release, and of every promotion or rollback GTO's stage assignment `localizer#champion#N` with
+the number of its entry in the log, hold the SHA-256 of that entry. An entry holds that of the one before, so
+a tag attests the whole log up to its own. A tag follows from the log and the commit alone: two clones that
+make it make the same.
+
+DVC takes the stage's tag with the latest date, in whole seconds, and of equal dates the last by name, where
+10 comes before 9. So the date of a tag is that of its entry, but at least one second after the one before.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from heimdall import registry, revision
+from heimdall.errors import HeimdallError
+from heimdall.registry import Damage, Entry, Release
+
+ARTIFACT = "localizer"  # of dvc.yaml
+CHAMPION = f"{ARTIFACT}#champion#"
+_LINE = re.compile(r"^(\S+/\S+) sha256 ([0-9a-f]{64})$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag that may attest something.
+
+    Attributes:
+        name: Without refs/tags/.
+        commit: Full hash of the commit; empty for a tag that is not annotated.
+        sha256: Of objects in the bucket, by key, as its message says.
+    """
+
+    name: str
+    commit: str
+    sha256: Mapping[str, str]
+
+
+def release_tags(version: str) -> tuple[str, str]:
+    """The tags of a version: GTO's, which DVC looks for, and the one that people type."""
+    return f"{ARTIFACT}@{version}", version
+
+
+def tags(entry: Entry) -> tuple[str, ...]:
+    """The names of the tags that attest an entry."""
+    return release_tags(entry.version) if entry.action == "release" else (f"{CHAMPION}{entry.number}",)
+
+
+def push(names: Sequence[str]) -> str:
+    """The command that brings tags to the others. `#` is quoted: some shells read it."""
+    return shlex.join(["git", "push", "origin", *names])
+
+
+def read(root: Path) -> list[Tag]:
+    """The tags of a clone that may attest something, the earliest first. To be read before the log.
+
+    Raises:
+        HeimdallError: git cannot list them: this is no clone, or not one of this user's.
+    """
+    patterns = (f"refs/tags/{CHAMPION}*", *(f"refs/tags/{name}" for name in release_tags("v*")))
+    form = "%(refname:strip=2)%00%(*objectname)%00%(contents)%00"
+    done = revision.git(root, "for-each-ref", "--sort=taggerdate", f"--format={form}", *patterns)
+    if done.returncode != 0:
+        cause = f"git lists none ({' '.join(done.stderr.decode(errors='replace').split())})"
+        raise HeimdallError("the tags that attest the log", cause, "Run it in a clone of the repository")
+    fields = [field.removeprefix("\n") for field in done.stdout.decode(errors="replace").split("\0")]
+    rows = zip(fields[0::3], fields[1::3], fields[2::3], strict=False)  # a last newline is no row
+    return [
+        Tag(name, commit, dict(_LINE.findall(message)) if commit else {}) for name, commit, message in rows
+    ]
+
+
+def damages(log: Sequence[Entry], releases: Sequence[Release], found: Sequence[Tag]) -> list[Damage]:
+    """Where a clone's tags contradict the registry.
+
+    Args:
+        log: The whole log.
+        releases: Those whose commits are compared with the tags of their promotions.
+        found: The tags, read before the log.
+    """
+    known = {key: sha256 for entry in log for key, sha256 in _attested(entry).items()}
+    commits = {made.version: made.commit for made in releases}
+    causes = {tag.name: _contradiction(tag, log, known, commits) for tag in found}
+    return [Damage(f"tag {name}", cause) for name, cause in causes.items() if cause is not None]
+
+
+def attested(log: Sequence[Entry], found: Sequence[Tag]) -> int:
+    """How many entries of a log, from the first, are attested."""
+    lines = {line for tag in found for line in tag.sha256.items()}
+    return max((entry.number for entry in log if (entry.key, entry.sha256) in lines), default=0)
+
+
+def require(log: Sequence[Entry], releases: Sequence[Release], found: Sequence[Tag]) -> None:
+    """Raise a `HeimdallError` if `damages` finds any."""
+    for damage in damages(log, releases, found):
+        raise HeimdallError(
+            damage.subject, damage.cause, "Keep bucket and tag as they are and look who changed either"
+        )
+
+
+def require_commit(root: Path, release: Release) -> None:
+    """Raise a `HeimdallError` unless a clone has the commit of a version, which a tag can then name."""
+    if revision.git(root, "cat-file", "-e", f"{release.commit}^{{commit}}").returncode != 0:
+        cause = f"its commit {release.commit[:12]} is not in this clone, and a tag must name it"
+        raise HeimdallError(release.version, cause, "Run `git fetch --tags` in a clone of the repository")
+
+
+def is_there(root: Path, name: str, commit: str) -> bool:
+    """Whether an annotated tag is there, at this commit.
+
+    Raises:
+        HeimdallError: It is there and something else.
+    """
+    done = revision.git(root, "for-each-ref", "--format=%(objecttype) %(*objectname)", f"refs/tags/{name}")
+    found = done.stdout.decode().split()
+    if found and found != ["tag", commit]:
+        cause = f"it is there, and no annotated tag of commit {commit[:12]}"
+        remedy = "Look who made it, and delete it if it is nobody's; a release can take the next version"
+        raise HeimdallError(f"tag {name}", cause, remedy)
+    return bool(found)
+
+
+def attest(root: Path, log: Sequence[Entry], commit: str) -> bool:
+    """Make the tags of an entry that are not there yet.
+
+    Args:
+        root: A clone that has the commit.
+        log: Up to the entry.
+        commit: Full hash, of the entry's version.
+
+    Returns:
+        Whether one was made.
+
+    Raises:
+        HeimdallError: A tag of this name is something else, or git makes none.
+    """
+    missing = [name for name in tags(log[-1]) if not is_there(root, name, commit)]
+    for name in missing:
+        _make(root, name, log, commit)
+    return bool(missing)
+
+
+def _make(root: Path, name: str, log: Sequence[Entry], commit: str) -> None:
+    """Make one tag."""
+    entry = log[-1]
+    lines = [f"{key} sha256 {sha256}" for key, sha256 in _attested(entry).items()]
+    title = f"{ARTIFACT}: {entry.action} {entry.version}, log entry {entry.number}"
+    who, _, address = entry.by.removesuffix(">").rpartition(" <")
+    done = revision.git(
+        root,
+        "tag",
+        "--annotate",
+        "--message",
+        "\n".join([title, "", *lines]),
+        name,
+        commit,
+        GIT_COMMITTER_NAME=who,
+        GIT_COMMITTER_EMAIL=address,
+        GIT_COMMITTER_DATE=f"@{_second(log)} +0000",
+    )
+    if done.returncode != 0 and not is_there(root, name, commit):  # another process may have made it
+        problem = " ".join(done.stderr.decode(errors="replace").split())
+        raise HeimdallError(f"tag {name}", f"git makes none ({problem})", "Mend that and run it again")
+
+
+def _attested(entry: Entry) -> dict[str, str]:
+    """What the tags of an entry say: SHA-256 by key."""
+    return {entry.key: entry.sha256, f"{entry.version}/{registry.RELEASE_FILE}": entry.release_sha256}
+
+
+def _second(log: Sequence[Entry]) -> int:
+    """The date of the last entry's tags, s since 1970: clocks may differ and entries share a second."""
+    second = 0
+    for entry in log:
+        second = max(second + 1, int(datetime.fromisoformat(entry.at).timestamp()))
+    return second
+
+
+def _contradiction(
+    tag: Tag, log: Sequence[Entry], known: Mapping[str, str], commits: Mapping[str, str]
+) -> str | None:
+    """What of a tag is not as the registry says; None where all is."""
+    for key, sha256 in tag.sha256.items():
+        if key not in known:
+            return f"it attests {key}, which the log does not have"
+        if known[key] != sha256:
+            return f"it attests another {key} than the log has"
+    if not tag.name.startswith(CHAMPION):
+        return None
+    entry = next((entry for entry in log if tags(entry) == (tag.name,) and entry.key in tag.sha256), None)
+    if entry is None:
+        return "it attests no promotion or rollback, and DVC may take it for the champion"
+    if commits.get(entry.version, tag.commit) != tag.commit:
+        return f"it is at {tag.commit[:12]}, and {entry.version} is of {commits[entry.version][:12]}"
+    return None
