@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.conftest import Services
+from tests.pipeline import actions
+from tests.pipeline.conftest import BIN, REPOSITORY, Project, read_only
+
+GH = """#!/usr/bin/env bash
+# `gh pr comment` as far as the workflow uses it: keeps the body beside itself, and its arguments.
+set -eu
+here=$(dirname "$0")
+echo "$GH_TOKEN $GH_REPO $*" >> "$here/calls"
+if [[ " $* " == *" --edit-last "* && ! -e "$here/comment" ]]; then
+    echo "no comments found for current user" >&2
+    exit 1
+fi
+cp "${@: -1}" "$here/comment"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +133,89 @@ def test_an_unknown_revision_is_one_line(clone: Project) -> None:
     done = clone.run("heimdall", "compare", "v9.9.9", "HEAD", check=False)
     assert done.returncode == 1
     assert re.fullmatch(r"heimdall: .*v9\.9\.9.*\n", done.stdout)
+
+
+def checked_out(branch: Project, services: Services, target: Path) -> Project:
+    """What the workflow's job has before its `run:` steps: the branch, the whole history, an installation."""
+    branch.run("git", "clone", "--quiet", str(branch.root), str(target))
+    here = Project(target, branch.env)
+    endpoint_url = read_only(services)["HEIMDALL_S3_ENDPOINT_URL"]
+    here.run("dvc", "remote", "modify", "minio", "url", f"s3://{branch.env['HEIMDALL_DVC_BUCKET']}")
+    here.run("dvc", "remote", "modify", "minio", "endpointurl", endpoint_url)
+    here.commit("The team's remote")
+    here.run("git", "checkout", "--quiet", "--detach")
+    here.run("git", "remote", "set-head", "origin", "--delete")
+    (target / ".venv").mkdir()
+    (target / ".venv/bin").symlink_to(BIN)
+    (target / ".venv/.installed").touch()
+    return here
+
+
+def test_the_workflow_posts_the_review(branch: Project, services: Services, tmp_path: Path) -> None:
+    """The `run:` steps of .github/workflows/review.yaml, three times: for a branch, again, and for a fork.
+
+    Not real are what GitHub does itself: the checkout, secrets and expressions, the comments behind `gh`; and
+    `make setup` finds what is installed here.
+    """
+    gh = tmp_path / "bin/gh"
+    gh.parent.mkdir()
+    gh.write_text(GH)
+    gh.chmod(0o755)
+    others = [part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != BIN]
+    env = {
+        "PATH": os.pathsep.join([str(gh.parent), *others]),
+        "HOME": str(tmp_path),
+        "CI": "true",
+        "DVC_SITE_CACHE_DIR": str(tmp_path / "dvc-site"),
+    }
+    reader = read_only(services)
+    values = {
+        "github.repository": "team/heimdall",
+        "github.event.pull_request.head.repo.full_name": "team/heimdall",
+        "github.event.pull_request.number": "7",
+        "github.token": "token-of-the-job",
+        "secrets.HEIMDALL_REMOTE_ACCESS_KEY_ID": reader["AWS_ACCESS_KEY_ID"],
+        "secrets.HEIMDALL_REMOTE_SECRET_ACCESS_KEY": reader["AWS_SECRET_ACCESS_KEY"],
+    }
+    here = checked_out(branch, services, tmp_path / "heimdall")
+    fork = checked_out(branch, services, tmp_path / "fork")
+
+    def job(project: Project, name: str, **changes: str) -> actions.Outcome:
+        scratch = tmp_path / name
+        scratch.mkdir()
+        file = REPOSITORY / ".github/workflows/review.yaml"
+        return actions.run(file, "review", project.root, scratch, values=values | changes, env=env)
+
+    first = job(here, "first")
+    assert first.code == 0, first.output
+    assert [name.split("@")[0] for name in first.uses] == ["actions/checkout", "actions/setup-python"]
+    assert first.ran == ["make setup", "Review", "Comment"]
+    base, head = (
+        here.run("git", "rev-parse", "--short=12", name).stdout.strip() for name in ("origin/main", "HEAD")
+    )
+    assert first.summary.startswith(f"## {head}, against {base}\n")
+    assert "| params.yaml | lr | 0.0003 | 1e-05 |" in first.summary
+    assert re.search(r"\| metrics/eval.json \| test.localizer.mae_m \|", first.summary)
+    assert re.search(r"### A and B on the same \d+ test sessions of \d+ transmitters", first.summary)
+    comment, calls = gh.with_name("comment"), gh.with_name("calls")
+    assert comment.read_text() == first.summary
+    posts = "token-of-the-job team/heimdall pr comment 7 --body-file review.md"
+    edits = posts.replace(" --body", " --edit-last --body")
+    assert calls.read_text().splitlines() == [edits, posts]
+
+    comment.write_text("the former review")
+    second = job(here, "second")
+    assert second.code == 0, second.output
+    assert comment.read_text() == second.summary
+    assert calls.read_text().splitlines() == [edits, posts, edits]
+
+    # A fork's has no secrets and may not comment: its summary says what is missing, and the job fails.
+    secrets = {name: "" for name in values if name.startswith("secrets.")}
+    name = "github.event.pull_request.head.repo.full_name"
+    third = job(fork, "third", **secrets, **{name: "someone/heimdall"})
+    assert third.ran == ["make setup", "Review", "Fail where the review is not whole"]
+    assert third.code == 1
+    assert "| params.yaml | lr | 0.0003 | 1e-05 |" in third.summary
+    assert "**Not compared.**" in third.summary
+    assert "Traceback" not in third.summary
+    assert calls.read_text().splitlines() == [edits, posts, edits]
