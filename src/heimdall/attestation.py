@@ -2,8 +2,8 @@
 
 The tags of a release, and of every promotion or rollback GTO's stage assignment `localizer#champion#N` with
 the number of its entry in the log, hold the SHA-256 of that entry. An entry holds that of the one before, so
-a tag attests the whole log up to its own. A tag follows from the log and the commit alone: two clones that
-make it make the same.
+nothing before it can be changed either. A tag follows from the log and the commit alone: two clones that make
+it make the same.
 
 DVC takes the stage's tag with the latest date, in whole seconds, and of equal dates the last by name, where
 10 comes before 9. So the date of a tag is that of its entry, but at least one second after the one before.
@@ -90,10 +90,10 @@ def damages(log: Sequence[Entry], releases: Sequence[Release], found: Sequence[T
     return [Damage(f"tag {name}", cause) for name, cause in causes.items() if cause is not None]
 
 
-def attested(log: Sequence[Entry], found: Sequence[Tag]) -> int:
-    """How many entries of a log, from the first, are attested."""
+def unattested(log: Sequence[Entry], found: Sequence[Tag]) -> list[Entry]:
+    """The entries whose own tag is not among those of a clone: not fetched, not pushed, or never made."""
     lines = {line for tag in found for line in tag.sha256.items()}
-    return max((entry.number for entry in log if (entry.key, entry.sha256) in lines), default=0)
+    return [entry for entry in log if (entry.key, entry.sha256) not in lines]
 
 
 def require(log: Sequence[Entry], releases: Sequence[Release], found: Sequence[Tag]) -> None:

@@ -58,12 +58,12 @@ def verdict(log: Sequence[Entry], damages: Sequence[Damage], tags: Sequence[Tag]
     """What is damaged; if nothing is, how much of the log the tags attest."""
     if damages:
         return ["DAMAGED:", *(f"  {damage.subject}: {damage.cause}" for damage in damages)]
-    attested = attestation.attested(log, tags)
-    shown = [
-        f"every file as released; {len(log)} log entries, unbroken, {attested} attested by this clone's tags"
-    ]
-    if attested < len(log):
-        shown.append("`git fetch --tags` brings the tags of later entries, if they were pushed")
+    missing = attestation.unattested(log, tags)
+    attested = f"{len(log) - len(missing)} attested by this clone's tags"
+    shown = [f"every file as released; {len(log)} log entries, unbroken, {attested}"]
+    shown += [f"not attested: entry {entry.number}, {entry.action} {entry.version}" for entry in missing]
+    if missing:
+        shown.append("`git fetch --tags` brings their tags, if they were pushed")
     return shown
 
 
