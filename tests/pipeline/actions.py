@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ JOB_KEYS = {"runs-on", "timeout-minutes", "steps"}
 STEP_KEYS = {"name", "id", "if", "uses", "with", "env", "run"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
     """What became of a job.
 
@@ -31,11 +31,11 @@ class Outcome:
         output: What the steps printed.
     """
 
-    uses: list[str] = field(default_factory=list)
-    ran: list[str] = field(default_factory=list)
-    code: int = 0
-    summary: str = ""
-    output: str = ""
+    uses: list[str]
+    ran: list[str]
+    code: int
+    summary: str
+    output: str
 
 
 def run(
@@ -59,13 +59,16 @@ def run(
     """
     described = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"][job]
     assert set(described) <= JOB_KEYS
-    known, outcome = dict(values), Outcome()
+    known = dict(values)
+    uses: list[str] = []
+    ran: list[str] = []
+    code, printed = 0, ""
     summary, output, script = (scratch / name for name in ("summary", "output", "step.sh"))
     summary.touch()
     for step in described["steps"]:
         assert set(step) <= STEP_KEYS
         if "uses" in step:
-            outcome.uses.append(step["uses"])
+            uses.append(step["uses"])
         if "run" not in step or not is_true(step.get("if"), known):
             continue
         script.write_text(filled(step["run"], known), encoding="utf-8")
@@ -81,16 +84,15 @@ def run(
             check=False,
             timeout=300,
         )
-        outcome.ran.append(step.get("name", step["run"]))
-        outcome.output += done.stdout
-        outcome.code = done.returncode
-        if done.returncode != 0:
+        ran.append(step.get("name", step["run"]))
+        printed += done.stdout
+        code = done.returncode
+        if code != 0:
             break
         for line in output.read_text(encoding="utf-8").splitlines():
             name, value = line.split("=", 1)
             known[f"steps.{step['id']}.outputs.{name}"] = value
-    outcome.summary = summary.read_text(encoding="utf-8")
-    return outcome
+    return Outcome(uses, ran, code, summary.read_text(encoding="utf-8"), printed)
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
