@@ -57,7 +57,7 @@ def observation(snr_db: np.ndarray, frequency_hz: float = 145e6) -> Observation:
         pair=np.zeros((0, 2), np.int32),
         xcorr=np.zeros((0, 65), np.complex64),
     )
-    return Observation(session, Arrivals(zeros, zeros, 0.0, np.zeros((count, 18))), frequency_hz)
+    return Observation(session, Arrivals(zeros, zeros, 0.0, np.zeros((count, 18)), zeros), frequency_hz)
 
 
 def world(sessions: int, seed: int = 1) -> tuple[list[Observation], np.ndarray]:

@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.correlation import NARROW_HZ
 from heimdall.params import FeatureParams
 from heimdall.sessions import SessionFeatures
 
@@ -25,7 +26,7 @@ Complex128 = npt.NDArray[np.complex128]
 
 KERNEL_HALF_WIDTH = 16  # samples
 KERNEL_BETA = 10.0
-MIN_BANDWIDTH_HZ = 200.0  # rms; a carrier that is keyed or silent has less: echoes, not time, bend it
+MIN_KEYED_HZ = 7.0  # rms bandwidth; a carrier that is not keyed has less
 SHAPE_LAGS = 9
 SHAPE_STEP = 2.0  # samples
 SHAPE_LIMIT = 3.0
@@ -52,12 +53,16 @@ class Arrivals:
         shape: Mean correlation with all other usable receivers around its peak, shape (R, 18), float64: real
             parts at `SHAPE_LAGS` lags `SHAPE_STEP` samples apart, then imaginary parts. 1 at the peak,
             clipped to +-`SHAPE_LIMIT`; 0 where there is no information.
+        tilt_s: Imaginary part of the delay relative to the median receiver's, seconds, shape (R,), float64:
+            echoes tilt the magnitude of a channel's response by exp(2 pi tilt) a hertz. 0 for a keyed
+            carrier, with fewer than three arrival times, and where there is no information.
     """
 
     delay_s: Float64
     information_s2: Float64
     rms_bandwidth_hz: float
     shape: Float64
+    tilt_s: Float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +95,11 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
     Processing: Estimation Theory, 1993, section 3.11). (2 pi beta)^2 is the curvature of -log |r| at the peak
     of the strongest pair; the magnitude knows nothing of the spectrum's centre.
 
-    A recording has no time if its peak is at the end of the lags. None has where fewer than two are usable,
-    where beta is below `MIN_BANDWIDTH_HZ`, or where the curvature over `_WIDE_STEP` samples either way is
-    not clearly above its noise: a silent carrier's peak is a maximum of the noise.
+    A signal narrower than `NARROW_HZ` is keyed Morse code, whose peak is too flat for these steps and is that
+    of a parabola through all lags; it is good to microseconds. A recording has no time if its peak is at the
+    end of the lags. None has where fewer than two are usable, where a keyed signal's beta is below
+    `MIN_KEYED_HZ`, or where another's curvature over `_WIDE_STEP` samples either way is not clearly above its
+    noise: a silent carrier's peak is a maximum of the noise.
 
     Args:
         session: R recordings.
@@ -107,7 +114,9 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
     count = len(session.websdr_id)
     snr = np.array([10.0 ** (float(level_db) / 10) for level_db in session.snr_db])
     usable = (session.detected > 0) & np.isfinite(session.timing_sigma_s)
-    nothing = Arrivals(np.zeros(count), np.zeros(count), 0.0, np.zeros((count, 2 * SHAPE_LAGS)))
+    nothing = Arrivals(
+        np.zeros(count), np.zeros(count), 0.0, np.zeros((count, 2 * SHAPE_LAGS)), np.zeros(count)
+    )
     if np.count_nonzero(usable) < 2:
         return nothing
     rate_hz = params.correlation_rate_hz
@@ -123,41 +132,40 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
 
     reference = int(np.argmax(np.where(usable, snr, -np.inf)))
     others = [int(row) for row in np.flatnonzero(usable) if row != reference]
-    star = correlations([(row, reference) for row in others])
-    lag, inside = _largest(star)
-    lag, magnitude = _refined(star, lag)
-    if not inside.any():
-        return nothing
-    strongest = int(np.argmax(np.where(inside, magnitude, -np.inf)))
-    curvature, wide = _curvatures(star[strongest], float(lag[strongest]))
-    bandwidth_hz = math.sqrt(max(curvature, 0.0)) * rate_hz / (2 * math.pi)
     cells = 2 * params.correlation_band_hz * duration_s
-    noise = _curvature_noise(snr[reference], snr[others[strongest]], cells)
-    narrow = min(curvature, wide) < (2 * math.pi * MIN_BANDWIDTH_HZ / rate_hz) ** 2
-    if narrow or wide < _SIGNIFICANT * noise:
-        return Arrivals(nothing.delay_s, nothing.information_s2, bandwidth_hz, nothing.shape)
+    peaks = _peaks(
+        correlations([(row, reference) for row in others]), snr[reference], snr[others], cells, rate_hz
+    )
+    bandwidth_hz = math.sqrt(max(peaks.curvature, 0.0)) * rate_hz / (2 * math.pi)
+    if not peaks.inside.any() or not peaks.significant:
+        return replace(nothing, rms_bandwidth_hz=bandwidth_hz)
 
     delay = np.zeros(count)  # in samples
-    delay[others] = lag
-    timed = [reference, *(row for row, kept in zip(others, inside, strict=True) if kept)]
-    delay[[row for row in others if row not in timed]] = 0.0
-    timed.sort()
+    delay[others] = np.where(peaks.inside, peaks.lag, 0.0)
+    timed = sorted([reference, *(row for row, kept in zip(others, peaks.inside, strict=True) if kept)])
     pairs = [(a, b) for a in timed for b in timed if a < b]
     series = correlations(pairs)
+    tilt = np.zeros(count)
     if len(timed) > 2:
         measured = np.array([delay[a] - delay[b] for a, b in pairs])
-        weight = np.array([snr[a] * snr[b] for a, b in pairs]) / sum(snr[row] for row in timed) ** 2
+        share = np.array([snr[a] * snr[b] for a, b in pairs]) / sum(snr[row] for row in timed) ** 2
         # Pairs with the reference keep their global peaks, so that every receiver stays tied to it.
         free = np.array([reference not in pair for pair in pairs])
-        measured[free], found = _nearest(series[free], measured[free])
-        weight[free] = np.where(found, weight[free], 0.0)
+        if peaks.keyed:
+            measured[free], found, _ = _vertices(series[free])
+        else:
+            measured[free], found = _nearest(series[free], measured[free])
+        weight = share.copy()
+        weight[free] = np.where(found, share[free], 0.0)
         unknown = [row for row in timed if row != reference]
         delay = _solved(count, unknown, pairs, measured, weight)
+        if not peaks.keyed:
+            tilt = _tilts(count, pairs, series, delay, share) / peaks.curvature
 
     information = np.zeros(count)
     information[timed] = 2 * (2 * math.pi * bandwidth_hz) ** 2 * cells * snr[timed]
     shape = _shapes(count, pairs, series, delay)
-    return Arrivals(delay / rate_hz, information, bandwidth_hz, shape)
+    return Arrivals(delay / rate_hz, information, bandwidth_hz, shape, tilt / rate_hz)
 
 
 def without_gps(observation: Observation, params: FeatureParams) -> Observation:
@@ -222,6 +230,40 @@ def _power(values: Complex128) -> Float64:
     return np.asarray(values.real * values.real + values.imag * values.imag, np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class _Peaks:
+    """Peaks of the correlations with the reference.
+
+    Attributes:
+        lag: Places, samples, shape (P,).
+        inside: Whether they are peaks within the lags, shape (P,).
+        curvature: Of -log |r| at the peak of the strongest pair, per sample squared.
+        keyed: Whether the signal is a keyed or silent carrier.
+        significant: Whether the curvature is that of a signal and not of noise.
+    """
+
+    lag: Float64
+    inside: npt.NDArray[np.bool_]
+    curvature: float
+    keyed: bool
+    significant: bool
+
+
+def _peaks(star: Complex128, snr_reference: float, snr: Float64, cells: float, rate_hz: float) -> _Peaks:
+    """Peaks of the correlations (P, lags) of receivers with SNR (P,) with the reference."""
+    lag, inside = _largest(star)
+    lag, magnitude = _refined(star, lag)
+    strongest = int(np.argmax(np.where(inside, magnitude, -np.inf)))
+    curvature, wide = _curvatures(star[strongest], float(lag[strongest]))
+    unit = (2 * math.pi / rate_hz) ** 2  # the curvature of a bandwidth of 1 Hz
+    if min(curvature, wide) < unit * NARROW_HZ**2:
+        lag, inside, bend = _vertices(star)
+        least = unit * MIN_KEYED_HZ**2
+        return _Peaks(lag, inside, float(bend[strongest]), True, bool(bend[strongest] >= least))
+    noise = _curvature_noise(snr_reference, snr[strongest], cells)
+    return _Peaks(lag, inside, curvature, False, wide >= _SIGNIFICANT * noise)
+
+
 def _largest(series: Complex128) -> tuple[Float64, npt.NDArray[np.bool_]]:
     """Lag of the largest magnitude of each row on the fine grid, samples, and whether it is a peak.
 
@@ -262,6 +304,43 @@ def _refined(series: Complex128, lag: Float64) -> tuple[Float64, Float64]:
         move = 0.5 * step * (before - after) / np.where(bend < 0, bend, -1.0)
         lag = np.clip(lag + np.where(bend < 0, np.clip(move, -step, step), 0.0), -limit, limit)
     return lag, np.sqrt(_power(interpolate(series, lag[:, None])[:, 0]))
+
+
+def _vertices(series: Complex128) -> tuple[Float64, npt.NDArray[np.bool_], Float64]:
+    """Peaks of magnitudes so flat that a parabola through their logarithm at all lags is their shape.
+
+    A second one, through the half of the lags that lie around the first one's vertex, is free of the fourth
+    order's pull on a peak that is not in the middle.
+
+    Args:
+        series: Correlations, shape (P, lags).
+
+    Returns:
+        Places in samples, whether they are peaks within the lags, and curvatures of -log |r| per sample
+        squared; each of shape (P,).
+    """
+    half = series.shape[1] // 2
+    logarithm = 0.5 * np.log(np.maximum(_power(series), _TINY))
+    first, inside, _ = _parabola(logarithm)
+    quarter = half // 2
+    centre = np.clip(np.rint(first), quarter - half, half - quarter).astype(np.int64)
+    around = centre[:, None] + np.arange(half - quarter, half + quarter + 1)
+    place, found, curvature = _parabola(np.take_along_axis(logarithm, around, axis=1))
+    place += centre
+    inside = inside & found & (np.abs(place) < half)
+    return np.where(inside, place, 0.0), inside, curvature
+
+
+def _parabola(logarithm: Float64) -> tuple[Float64, npt.NDArray[np.bool_], Float64]:
+    """Vertices of parabolas through all values of each row (P, n), n odd; as of `_vertices`."""
+    half = logarithm.shape[1] // 2
+    lag = np.arange(-half, half + 1) / half
+    square = lag * lag - (lag * lag).mean()  # orthogonal to 1 and to lag
+    slope = (logarithm * lag).sum(axis=1) / (lag * lag).sum()
+    bend = (logarithm * square).sum(axis=1) / (square * square).sum()
+    place = half * slope / np.where(bend < 0, -2 * bend, _TINY)
+    inside = (bend < 0) & (np.abs(place) < half)
+    return np.where(inside, place, 0.0), inside, -2 * bend / half**2
 
 
 def _curvatures(series: Complex128, lag: float) -> tuple[float, float]:
@@ -310,6 +389,43 @@ def _solved(
     delay = np.zeros(count)
     delay[unknown] = np.linalg.solve(normal[np.ix_(unknown, unknown)], right[unknown])
     return delay
+
+
+def _tilts(
+    count: int, pairs: list[tuple[int, int]], series: Complex128, delay: Float64, weight: Float64
+) -> Float64:
+    """Slope of each channel's log magnitude over that of the phase, times the curvature; shape (count,).
+
+    A channel exp(-2 pi i f (delay + i tilt)) moves the centre of the cross spectrum of a and b, which is the
+    slope of the phase of r at its peak, by the variance of the frequency times the sum of both tilts. Least
+    squares over all pairs with the weights of the delays gives each one up to a constant, for nobody knows
+    the centre of what was sent; the median receiver is taken for level.
+
+    Args:
+        count: R.
+        pairs: All pairs of at least three receivers that know the time.
+        series: Their correlations, shape (P, lags).
+        delay: In samples, shape (R,).
+        weight: Of each pair, above 0, shape (P,).
+
+    Returns:
+        Tilts in samples times the curvature of the peak, 0 for receivers in no pair.
+    """
+    limit = series.shape[1] // 2
+    peak = np.array([delay[a] - delay[b] for a, b in pairs])
+    step = _CURVATURE_STEP * np.array([-1.0, 1.0])
+    before, after = interpolate(series, np.clip(peak[:, None] + step, -limit, limit)).T
+    turn = after * before.conj()
+    slope = np.array([math.atan2(value.imag, value.real) for value in turn.tolist()]) / (2 * _CURVATURE_STEP)
+    normal, right = np.zeros((count, count)), np.zeros(count)
+    for (a, b), value, w in zip(pairs, slope.tolist(), weight.tolist(), strict=True):
+        normal[[a, b, a, b], [a, b, b, a]] += w
+        right[[a, b]] += w * value
+    rows = sorted({row for pair in pairs for row in pair})
+    tilt = np.zeros(count)
+    tilt[rows] = np.linalg.solve(normal[np.ix_(rows, rows)], right[rows])
+    tilt[rows] -= np.median(tilt[rows])
+    return tilt
 
 
 def _shapes(count: int, pairs: list[tuple[int, int]], series: Complex128, delay: Float64) -> Float64:

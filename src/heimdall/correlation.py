@@ -10,6 +10,8 @@ where it is silent it adds nothing.
 
 Each recording fades in and out over `FADE_SHARE` of its length. With hard edges, the lag at which the edges
 of two recordings meet pulls at the peak: starts differ, and so do delays, so that no common cut mends it.
+The peak of a narrow signal (a keyed carrier) is so flat that the soft edges pull, too, by tens of
+microseconds; its correlations are normalised lag by lag, which mends it.
 
 Spectra are divided by the root of the noise density, so that noise has unit power in each bin; r(a, b), the
 correlation at one lag, is then a sum over bins, and |r|^2 divided by the energy of a is distributed as
@@ -29,6 +31,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
+import scipy.ndimage
 
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
@@ -44,6 +47,11 @@ _NOISE_SEGMENT = 256  # samples at the lags' rate: 125 Hz at 32 kHz
 _NOISE_QUANTILE = 0.1  # a signal may fill nine tenths of where noise is looked for
 _NOISE_REACH = 1.5  # in half widths of the band: a strong signal's side bands reach beyond it
 _NEWTON_STEPS = 6
+NARROW_HZ = 200.0  # rms bandwidth; that of a keyed or silent carrier is less
+_SMOOTH_BINS = 15  # of about 1 Hz: the sidebands of slow Morse code are a few hertz apart
+_SPREAD_S = 0.02  # what is left beyond it of the response of a filter with so much detail is small
+_RISE_S = 0.05  # of the window for narrow signals; short beside 1 s, long beside an edge of 5 ms
+_LEAST_ENERGY = 1e-3  # of that at lag 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ class Correlation:
         reference: Row of the reference receiver.
         pair: Rows (a, b), a < b, int32, shape (P, 2).
         lag_s: Lags, shape (lags,).
-        xcorr: r(a, b) at each lag, complex128, shape (P, lags). Its peak is at delay of a - delay of b.
+        xcorr: r(a, b) at each lag, complex128, shape (P, lags). Its peak is at delay of a - delay of b. Of a
+            signal narrower than `NARROW_HZ` it is that of `_normalised_lags`.
     """
 
     energy_db: Float64
@@ -172,10 +181,17 @@ def correlate(
         scipy.fft.fft(item.signal * _turn((centre_hz[reference] - cfo_hz[row]) / rate_hz, size))
         for row, item in enumerate(prepared)
     ]
-    rows = [(a, b) for a in range(len(tuned)) for b in range(a + 1, len(tuned))]
-    xcorr = np.empty((len(rows), 2 * lags + 1), np.complex128)
-    for number, (a, b) in enumerate(rows):
-        xcorr[number] = _lag_window(tuned[a] * tuned[b].conj(), lags)
+    pair = [(a, b) for a in range(len(tuned)) for b in range(a + 1, len(tuned))]
+    if _spread_hz(tuned[reference], rate_hz) < NARROW_HZ:
+        share = np.sqrt(_signal_share(tuned[reference]))
+        narrow = [scipy.fft.ifft(spectrum * share) for spectrum in tuned]
+        ends_s = [_ends_s(item, float(start)) for item, start in zip(recordings, start_s, strict=True)]
+        series = [
+            _normalised_lags(narrow[a], narrow[b], _window(ends_s[a], ends_s[b], size, rate_hz, lags), lags)
+            for a, b in pair
+        ]
+    else:
+        series = [_lag_window(tuned[a] * tuned[b].conj(), lags) for a, b in pair]
     return Correlation(
         energy_db=np.array([item.energy_db for item in prepared]),
         snr_db=snr_db,
@@ -184,9 +200,9 @@ def correlate(
         cfo_hz=cfo_hz,
         timed=timed,
         reference=reference,
-        pair=np.array(rows, np.int32).reshape(-1, 2),
+        pair=np.array(pair, np.int32).reshape(-1, 2),
         lag_s=np.arange(-lags, lags + 1) / rate_hz,
-        xcorr=xcorr,
+        xcorr=np.array(series, np.complex128).reshape(-1, 2 * lags + 1),
     )
 
 
@@ -352,15 +368,84 @@ def _noise_density(signal: Complex128, half_band: float) -> float:
 
 def _centre_hz(whitened: Complex128, rate_hz: float) -> float:
     """Centre of gravity of the power above noise, Hz; 0 if there is none."""
+    weight, axis_hz = _above_noise(whitened, rate_hz)
+    total = float(weight.sum())
+    return float((weight * axis_hz).sum()) / total if total > 0 else 0.0
+
+
+def _spread_hz(whitened: Complex128, rate_hz: float) -> float:
+    """Standard deviation of the frequency over the power above noise, Hz; infinite if there is none."""
+    weight, axis_hz = _above_noise(whitened, rate_hz)
+    total = float(weight.sum())
+    if total <= 0:
+        return math.inf
+    offset_hz = axis_hz - float((weight * axis_hz).sum()) / total
+    return math.sqrt(max(float((weight * offset_hz * offset_hz).sum()) / total, 0.0))
+
+
+def _above_noise(whitened: Complex128, rate_hz: float) -> tuple[Float64, Float64]:
+    """Power less noise of the bins where there is a signal, and their frequencies in Hz."""
     power = scipy.fft.fftshift(_power(whitened))
     axis_hz = (np.arange(len(power)) - len(power) // 2) * (rate_hz / len(power))
     width = max(len(power) // _NOISE_SEGMENT, 1)
     cells = len(power) // width
     mean = power[: cells * width].reshape(cells, width).mean(axis=1)
     loud = np.repeat(mean > 1 + 4 / math.sqrt(width), width)
-    weight = (power[: cells * width] - 1)[loud]
-    total = float(weight.sum())
-    return float((weight * axis_hz[: cells * width][loud]).sum()) / total if total > 0 else 0.0
+    return (power[: cells * width] - 1)[loud], axis_hz[: cells * width][loud]
+
+
+def _signal_share(whitened: Complex128) -> Float64:
+    """Share of the signal in the power of each bin, by the mean of `_SMOOTH_BINS` bins around it.
+
+    A correlation weighted by it is the best for delays (C. H. Knapp and G. C. Carter, "The generalized
+    correlation method for estimation of time delay", IEEE Trans. ASSP 24, 1976, 320-327). For signals as wide
+    as the band it hardly matters; the peak of a keyed carrier is moved by noise far from the carrier most.
+    """
+    mean = scipy.ndimage.uniform_filter1d(_power(whitened), _SMOOTH_BINS, mode="wrap")
+    surplus = np.where(mean > 1 + 4 / math.sqrt(_SMOOTH_BINS), mean - 1, 0.0)
+    return np.asarray(surplus / (1 + surplus), np.float64)
+
+
+def _ends_s(recording: Recording, start_s: float) -> tuple[float, float]:
+    """First and last time of a recording that its fading, spread by a filter, leaves as it was."""
+    duration_s = len(recording.iq) / recording.sample_rate_hz
+    away_s = FADE_SHARE * duration_s + _SPREAD_S
+    return start_s + away_s, start_s + duration_s - away_s
+
+
+def _window(
+    a_s: tuple[float, float], b_s: tuple[float, float], size: int, rate_hz: float, lags: int
+) -> Float64:
+    """A window that rises and falls within what two recordings have at every lag, shape (size,).
+
+    It is 0 everywhere if that is nothing.
+    """
+    time_s = np.arange(size) / rate_hz
+    first_s, last_s = max(a_s[0], b_s[0]) + lags / rate_hz, min(a_s[1], b_s[1]) - lags / rate_hz
+    height = np.clip(np.minimum(time_s - first_s, last_s - time_s) / _RISE_S, 0.0, 1.0)
+    return np.asarray(height * height * (3 - 2 * height), np.float64)
+
+
+def _normalised_lags(a: Complex128, b: Complex128, window: Float64, lags: int) -> Complex128:
+    """r(a, b) of what b has within a window, each lag over the relative amplitude of what a has there.
+
+    So normalised, the magnitude for two copies of a signal is largest at their delay wherever the window cuts
+    it (by the inequality of Cauchy and Schwarz). Where the window cuts a carrier that is on, the plain
+    correlation is largest elsewhere: less of the carrier is lost there.
+
+    Args:
+        a: Time series, shape (size,).
+        b: Another, alike.
+        window: Shape (size,).
+        lags: Largest lag in samples.
+
+    Returns:
+        Shape (2 lags + 1,); zeros if the window or the signal is nothing.
+    """
+    series = _lag_window(scipy.fft.fft(a) * scipy.fft.fft(window * b).conj(), lags)
+    energy = _lag_window(scipy.fft.fft(_power(a)) * scipy.fft.fft(window).conj(), lags).real
+    least = max(_LEAST_ENERGY * float(energy[lags]), np.finfo(np.float64).tiny)
+    return np.asarray(series * np.sqrt(max(float(energy[lags]), 0.0) / np.maximum(energy, least)))
 
 
 def _match(

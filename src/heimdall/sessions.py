@@ -53,8 +53,8 @@ class SessionFeatures:
         position_enu_m: East, north and up of the receivers, metres, shape (R, 3), float64.
         detected: The receiver hears the signal, shape (R,), uint8, 0 or 1.
         pair: Rows (a, b) of this session, a < b, shape (P, 2), int32.
-        xcorr: Correlation of noise-whitened recordings at lags around 0, shape (P, lags), complex64, not
-            normalised; the peak is at delay of a - delay of b.
+        xcorr: Correlation of noise-whitened recordings at lags around 0, shape (P, lags), complex64; the peak
+            is at delay of a - delay of b (see `heimdall.correlation.Correlation`).
     """
 
     mel: npt.NDArray[np.float16]
