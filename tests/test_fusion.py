@@ -15,7 +15,7 @@ from heimdall.arrival import without_gps
 from heimdall.fusion import LOCALIZABLE_M, WIDTH, FusionNet, Mixture, _Attention
 from heimdall.model import LocalizationNet
 from heimdall.posterior import Posterior
-from heimdall.tokens import Tokens, collate
+from heimdall.tokens import PHYSICAL, Tokens, collate
 from tests.fusion_world import FEATURES, untrained, world
 
 PER_RECEIVER = [field.name for field in fields(Tokens)[:7]]
@@ -58,6 +58,19 @@ def test_one_receiver_alone_still_gets_an_answer() -> None:
     found = answer(untrained(), lone)
     assert torch.isfinite(found.mean_km).all()
     np.testing.assert_allclose(torch.exp(found.log_weight).sum(1), 1.0, rtol=1e-9)
+
+
+def test_an_arrival_time_whose_channel_is_tilted_counts_less() -> None:
+    tilted = [copy.deepcopy(item) for item in world().tokens]
+    for item in tilted:
+        item.physical[0, PHYSICAL.index("log_tilt")] = -5.5  # 3 us
+    network = untrained()
+    torch.nn.init.zeros_(network.receiver_head.weight)
+    plain, found = answer(network, world().tokens), answer(network, tilted)
+    timed = plain.weight[:, 0] > 0
+    assert timed.any()
+    assert (found.weight[timed, 0] < torch.clamp(plain.weight[timed, 0], max=1 / 2**2)).all()
+    np.testing.assert_allclose(found.weight[:, 1:], plain.weight[:, 1:], rtol=1e-6)
 
 
 def test_the_likelihood_is_that_of_the_posterior() -> None:

@@ -194,6 +194,7 @@ def test_tiles_that_meet_are_one_place_and_another_crossing_is_an_alternative() 
         "means_deg": np.stack(frame.to_degrees(east_m, north_m), -1)[None],
         "covariances": np.broadcast_to(np.eye(2) * 100.0**2, (1, 4, 2, 2)),
         "positions": np.stack(frame.to_degrees(east_m[:1], north_m[:1]), -1),
+        "covariance": np.eye(2)[None] * 100.0**2,
     }
     first, second = command.places(answer)
     assert [first.weight, second.weight] == pytest.approx([0.5, 0.5])

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from heimdall.arrival import Observation, arrivals
-from heimdall.tokens import PHYSICAL, TILE_SPACING_M, TILES, Tokens, augment, collate
+from heimdall.tokens import PHYSICAL, TILE_SIGMA_M, TILE_SPACING_M, TILES, Tokens, augment, collate
 from tests.fusion_world import FEATURES, world
 
 
@@ -29,6 +29,21 @@ def test_tiles_are_apart_and_their_probabilities_add_up() -> None:
         apart_m = np.sqrt((between**2).sum(-1))[~np.eye(TILES, dtype=bool)]
         assert apart_m.min() >= TILE_SPACING_M
         assert 1.0 - 1e-9 <= np.exp(tokens.log_power).sum() <= 1.02 + 1e-9
+
+
+def test_tiles_grow_until_they_hold_what_is_likely() -> None:
+    """Arrival times of a keyed carrier, kilometres each: fourteen small tiles would leave most of it out."""
+    plain = world().observations[0]
+    vague = np.where(plain.arrivals.information_s2 > 0, 1 / (30e-6) ** 2, 0.0)
+    wide = world().tokenizer.tokens(
+        replace(plain, arrivals=replace(plain.arrivals, information_s2=vague, tilt_s=np.zeros(len(vague))))
+    )
+    sigma_m = np.sqrt([tokens.prior_m2[0, 0, 0] for tokens in (world().tokens[0], wide)])
+    assert sigma_m[0] == TILE_SIGMA_M
+    assert sigma_m[1] > TILE_SIGMA_M
+    between = wide.centre_m[:TILES, None] - wide.centre_m[None, :TILES]
+    apart_m = np.sqrt((between**2).sum(-1))[~np.eye(TILES, dtype=bool)]
+    assert apart_m.min() >= TILE_SPACING_M * sigma_m[1] / TILE_SIGMA_M
 
 
 def test_a_session_without_gps_time_has_tiles_by_levels_alone() -> None:

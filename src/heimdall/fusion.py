@@ -26,10 +26,10 @@ from heimdall.area import Area, Receivers
 from heimdall.arrival import Observation
 from heimdall.geo import TangentPlane
 from heimdall.model import LocalizationNet
-from heimdall.posterior import Posterior
+from heimdall.posterior import LINKING_WEIGHT, ONE_PEAK, Posterior
 from heimdall.power import PowerModel
 from heimdall.solver import KM, US, US_PER_KM, exp, log
-from heimdall.tokens import PHYSICAL, SHAPE, TILES, Tokenizer, Tokens, collate
+from heimdall.tokens import PHYSICAL, SHAPE, TILES, TILT_SHARE, Tokenizer, Tokens, collate
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -43,6 +43,7 @@ FIRST_WEIGHTS = (0.7, 0.7, 0.5)
 # Every Gaussian has a wider one behind it, for errors have heavier tails than normal ones: so many times the
 # standard deviation, and less likely by so many nats before anything is learned.
 TAIL_SIGMAS, FIRST_TAIL = 3.0, 2.0
+GAUSSIANS = 2 * (TILES + 1)
 LEAST_TIMED = 2  # arrival times, of which one says when the signal was sent
 # By how much, in nats, arrival times speak against an answer that leaves them out.
 DISTRUST = 14.0
@@ -54,11 +55,12 @@ LOCALIZABLE_M = 1000.0
 PRETRAINED_HASH = "pretrained_weights_sha256"  # in the record of a model that started from other weights
 # From one world to another (docs/physics.md): of the logarithm of the temperature, and of the floor.
 TEMPERATURE_SPREAD, FLOOR_SPREAD_M = 0.1, 10.0
-_LEVEL, _HEARD = PHYSICAL.index("level_db"), PHYSICAL.index("heard")
+_LEVEL, _HEARD, _TILT = (PHYSICAL.index(name) for name in ("level_db", "heard", "log_tilt"))
 _GEOMETRY = 6  # columns of a token that depend on the first estimate
 _EVIDENCE = 8  # columns that describe a tile to the network
 _RINGS, _ANGLES = 16, 16
 _LEAST_STD = 1e-3  # what varies less between receivers says nothing
+_NO_WEIGHT = 1e-12
 _BATCH_SIZE = 64  # fixed: kernels are chosen by shape, so it is part of the result
 # What calibration tries, on the validation split.
 _TEMPERATURES = tuple(2 ** (k / 8) for k in range(-8, 17))  # 0.5 to 4
@@ -189,6 +191,7 @@ class FusionNet(nn.Module):
         nn.init.zeros_(last.weight)
         self.tile_head = nn.Sequential(nn.Linear(WIDTH + _EVIDENCE, 32), nn.ReLU(), last)
         self.evidence = nn.Parameter(torch.tensor(FIRST_WEIGHTS))
+        self.tilt_share = nn.Parameter(torch.tensor(TILT_SHARE))
         float64 = torch.float64
         self.register_buffer("physical_mean", torch.tensor(self.config["physical_mean"]))
         self.register_buffer("physical_std", torch.tensor(self.config["physical_std"]))
@@ -243,8 +246,10 @@ class FusionNet(nn.Module):
             plane=self.plane,
         )
 
-        # A first estimate, with every arrival time trusted alike.
-        weight = usable / (variance_us2 + FIRST_ESTIMATE_SIGMA_US**2)
+        # A first estimate, with every arrival time trusted by its tilt alone.
+        tilt_us2 = (exp(math.log(10) * batch["physical"][..., _TILT].double()) / US) ** 2
+        tilt_us2 = (tilt_us2 - noise_us2).clamp(min=0)  # what noise makes of a tilt
+        weight = usable / (variance_us2 + FIRST_ESTIMATE_SIGMA_US**2 + TILT_SHARE**2 * tilt_us2)
         first = solver.solve(problem, self._by_tile(weight), problem.centre_km)
         tokens = self._tokens(batch, problem, first, prior_determinant, weight)
         for layer in self.layers:
@@ -256,7 +261,7 @@ class FusionNet(nn.Module):
         trust = self.receiver_head(tokens).double()  # (B, R, 2)
         sigma_us = FIRST_SIGMA_US * exp(trust[..., 0].clamp(-5, 6))
         bias_us = 0.3 * trust[..., 1] * usable
-        weight = usable / (variance_us2 + sigma_us**2)
+        weight = usable / (variance_us2 + sigma_us**2 + self.tilt_share.double() ** 2 * tilt_us2)
         unbiased = replace(problem, delay_us=problem.delay_us - bias_us)
         found = solver.solve(unbiased, self._by_tile(weight), first.position_km.detach())
 
@@ -367,8 +372,8 @@ class FusionNet(nn.Module):
             positions (B, 2) float64, degrees; uncertainties (B, 2) float32, metres east and north;
             covariance (B, 2, 2) float64, m^2; localizable (B,) float64, probability of lying within
             `LOCALIZABLE_M` of the position; then of all Gaussians weights (B, K), means_deg (B, K, 2) and
-            covariances (B, K, 2, 2) float64. The first three are the dominant Gaussian's
-            (`posterior.Posterior.dominant`).
+            covariances (B, K, 2, 2) float64. The first three are those of the dominant group of
+            Gaussians (`posterior.Posterior`).
         """
         mixture = self.mixture({
             "picture": mel,
@@ -383,24 +388,20 @@ class FusionNet(nn.Module):
             "prior_m2": prior_m2,
             "log_power": log_power,
         })  # fmt: skip
-        dominant = _dominant(mixture)[:, None, None]  # (B, 1, 1)
-        degrees = self.to_degrees(mixture.mean_km)
-        entries_m2 = mixture.covariance_km2 * KM**2
-        chosen = entries_m2.gather(1, dominant.expand(-1, 1, 3))[:, 0]  # (B, 3)
+        mean_km, covariance_km2 = _dominant(mixture)
         return (
-            degrees.gather(1, dominant.expand(-1, 1, 2))[:, 0],
-            torch.stack([chosen[:, 0], chosen[:, 2]], -1).pow(0.5).float(),
-            solver.matrices(chosen),
-            self._localizable(mixture, dominant),
+            self.to_degrees(mean_km),
+            (torch.stack([covariance_km2[:, 0], covariance_km2[:, 2]], -1).pow(0.5) * KM).float(),
+            solver.matrices(covariance_km2 * KM**2),
+            self._localizable(mixture, mean_km),
             torch.softmax(mixture.log_weight, -1),
-            degrees,
-            solver.matrices(entries_m2),
+            self.to_degrees(mixture.mean_km),
+            solver.matrices(mixture.covariance_km2 * KM**2),
         )
 
     def position_deg(self, mixture: Mixture) -> torch.Tensor:
-        """Latitude and longitude of the dominant Gaussian, degrees, (B, 2) float64."""
-        dominant = _dominant(mixture)[:, None, None].expand(-1, 1, 2)
-        return self.to_degrees(mixture.mean_km.gather(1, dominant)[:, 0])
+        """Latitude and longitude of the answer, degrees, (B, 2) float64."""
+        return self.to_degrees(_dominant(mixture)[0])
 
     def to_degrees(self, position_km: torch.Tensor) -> torch.Tensor:
         """Leave the tangent plane.
@@ -509,8 +510,8 @@ class FusionNet(nn.Module):
         )
         return torch.log_softmax(total, -1)
 
-    def _localizable(self, mixture: Mixture, dominant: torch.Tensor) -> torch.Tensor:
-        """Share of the mixture within `LOCALIZABLE_M` of the dominant Gaussian's mean, (B,).
+    def _localizable(self, mixture: Mixture, answer_km: torch.Tensor) -> torch.Tensor:
+        """Share of the mixture within `LOCALIZABLE_M` of the answer (B, 2), (B,).
 
         Each Gaussian stands for equally probable points: rings at the quantiles of its radius, at equal
         angles, brought to its covariance by the Cholesky factor.
@@ -519,8 +520,7 @@ class FusionNet(nn.Module):
         sigma = variance.pow(0.5)
         slant = cross / sigma
         rest = (other - slant * slant).clamp(min=0).pow(0.5)
-        centre = mixture.mean_km.gather(1, dominant.expand(-1, 1, 2))
-        off = (mixture.mean_km - centre)[..., None].unbind(-2)  # (B, K, 1) each
+        off = (mixture.mean_km - answer_km[:, None])[..., None].unbind(-2)  # (B, K, 1) each
         x, y = torch.tensor(_POINTS, dtype=torch.float64, device=sigma.device).unbind(-1)  # (P,) each
         east, north = off[0] + sigma * x, off[1] + slant * x + rest * y  # (B, K, P)
         inside = (east**2 + north**2 <= (LOCALIZABLE_M / KM) ** 2).double().mean(-1)
@@ -534,13 +534,29 @@ _POINTS = [
 ]
 
 
-def _dominant(mixture: Mixture) -> torch.Tensor:
-    """Number of the Gaussian from whose mean the mixture lies least far, (B,); as `Posterior.dominant`."""
+def _dominant(mixture: Mixture) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (B, 2), km, and covariance (B, 3), km^2, of the dominant group of Gaussians; as of `Posterior`."""
+    weight = torch.softmax(mixture.log_weight, -1)  # (B, K)
+    alone = torch.eye(GAUSSIANS, dtype=torch.float64, device=weight.device)
+    off = mixture.mean_km[:, :, None] - mixture.mean_km[:, None]  # (B, K, K, 2)
+    both = mixture.covariance_km2[:, :, None] + mixture.covariance_km2[:, None]
+    distance2 = (off * solver.apply(solver.inverse(both)[0], off)).sum(-1)  # (B, K, K)
+    linking = (weight >= LINKING_WEIGHT).double()
+    together = (distance2 < ONE_PEAK).double() * linking[:, :, None] * linking[:, None] + alone
+    for _ in range((GAUSSIANS - 1).bit_length()):
+        together = (together @ together > 0).double()
+    share = together * weight[:, None] + _NO_WEIGHT * alone
+    share = share / share.sum(-1, keepdim=True)  # (B, group, K)
+    mean = (share[..., None] * mixture.mean_km[:, None]).sum(2)  # (B, group, 2)
+    off = mixture.mean_km[:, None] - mean[:, :, None]  # (B, group, K, 2)
     spread = mixture.covariance_km2[..., 0] + mixture.covariance_km2[..., 2]  # (B, K)
-    east, north = mixture.mean_km.unbind(-1)
-    east, north = east[:, :, None] - east[:, None], north[:, :, None] - north[:, None]  # (B, K, K)
-    far = (east**2 + north**2 + spread[:, None]).pow(0.5)
-    return (torch.softmax(mixture.log_weight, -1)[:, None] * far).sum(-1).argmin(1)
+    far = ((off**2).sum(-1) + spread[:, None]).pow(0.5)
+    best = (weight[:, None] * far).sum(-1).argmin(1)[:, None, None]  # (B, 1, 1)
+    share = share.gather(1, best.expand(-1, 1, GAUSSIANS))[:, 0]  # (B, K)
+    east, north = off.gather(1, best[..., None].expand(-1, 1, GAUSSIANS, 2))[:, 0].unbind(-1)
+    outer = torch.stack([east * east, east * north, north * north], -1)  # (B, K, 3)
+    covariance = (share[..., None] * (mixture.covariance_km2 + outer)).sum(1)
+    return mean.gather(1, best.expand(-1, 1, 2))[:, 0], covariance
 
 
 def _widened(covariance: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:

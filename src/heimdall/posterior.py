@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
 Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 
+# Two equal Gaussians have one peak if their means' squared distance, in both covariances, is below this.
+ONE_PEAK = 2.0
+LINKING_WEIGHT = 0.01  # of a component, below which it links no others
+_NO_WEIGHT = 1e-12
 _LEVEL_NODES = 1024  # a level is resolved to a thousandth
 _DISC_NODES = 64
 _REACH_SIGMAS = 9.0  # beyond it a Gaussian holds less than 1e-18
@@ -83,32 +87,50 @@ class Posterior:
     def __len__(self) -> int:
         return len(self.weight)
 
-    @property
-    def dominant(self) -> Indices:
-        """Number of the component that stands for the mixture, the first of equals, shape (n,).
+    @cached_property
+    def _answer(self) -> tuple[Array, Array]:
+        """Mean (n, 2) and covariance (n, 2, 2) of the dominant group of components, the first of equals.
 
-        It is the one from whose mean the mixture lies least far: of sum_j weight_j sqrt(|mean_j - mean|^2 +
-        trace(covariance_j)) the smallest, an estimate of the expected distance. The heaviest component may
-        be one of two that say the same as a third, or a narrow one in a wide field.
+        Components whose means are so near that two of equal weight and size would have one peak are one
+        group, and so are those that others link: tiles cut one region into several. The dominant group is the
+        one from whose mean the mixture lies least far: of sum_j weight_j sqrt(|mean_j - mean|^2 +
+        trace(covariance_j)) the smallest, an estimate of the expected distance. The heaviest may be one of
+        two that say the same as a third, or a narrow one in a wide field.
         """
+        count = self.weight.shape[1]
         east, _, north = _elements(self.covariance_m2)
         offset = self.mean_m[:, :, np.newaxis] - self.mean_m[:, np.newaxis]  # (n, K, K, 2)
-        far = np.sqrt((offset**2).sum(axis=-1) + (east + north)[:, np.newaxis])  # (n, from, to)
-        return np.asarray((self.weight[:, np.newaxis] * far).sum(axis=-1).argmin(axis=1))
+        both = self.covariance_m2[:, :, np.newaxis] + self.covariance_m2[:, np.newaxis]
+        linking = self.weight >= LINKING_WEIGHT
+        near = (_squared_deviation(offset, both) < ONE_PEAK) & linking[:, :, None] & linking[:, None]
+        together: npt.NDArray[np.bool_] = near | np.eye(count, dtype=np.bool_)
+        for _ in range((count - 1).bit_length()):  # by one link, two, four, ...
+            together = np.any(together[:, :, :, None] & together[:, None], axis=2)
+        # A group stands once for each of its members; a member without weight stands for itself.
+        share = np.where(together, self.weight[:, np.newaxis], 0.0) + _NO_WEIGHT * np.eye(count)
+        share = share / share.sum(axis=-1, keepdims=True)  # (n, group, K)
+        mean = (share[..., np.newaxis] * self.mean_m[:, np.newaxis]).sum(axis=2)  # (n, group, 2)
+        offset = self.mean_m[:, np.newaxis] - mean[:, :, np.newaxis]  # (n, group, K, 2)
+        far = np.sqrt((offset**2).sum(axis=-1) + (east + north)[:, np.newaxis])
+        row = np.arange(len(self))
+        best = (self.weight[:, np.newaxis] * far).sum(axis=-1).argmin(axis=1)
+        chosen = offset[row, best]  # (n, K, 2)
+        spread = self.covariance_m2 + chosen[..., np.newaxis] * chosen[..., np.newaxis, :]
+        return mean[row, best], (share[row, best][..., np.newaxis, np.newaxis] * spread).sum(axis=1)
 
     @property
     def position_m(self) -> Array:
-        """Mean of the dominant component, east and north, metres, shape (n, 2)."""
-        return np.asarray(self.mean_m[np.arange(len(self)), self.dominant])
+        """Mean of the dominant group, east and north, metres, shape (n, 2)."""
+        return self._answer[0]
 
     @property
     def dominant_covariance_m2(self) -> Array:
-        """Covariance of the dominant component, m^2, shape (n, 2, 2)."""
-        return np.asarray(self.covariance_m2[np.arange(len(self)), self.dominant])
+        """Covariance of the dominant group, m^2, shape (n, 2, 2)."""
+        return self._answer[1]
 
     @property
     def sigma_m(self) -> Array:
-        """Standard deviations of the dominant component to the east and north, metres, shape (n, 2)."""
+        """Standard deviations of the dominant group to the east and north, metres, shape (n, 2)."""
         east, _, north = _elements(self.dominant_covariance_m2)
         return np.sqrt(np.stack([east, north], axis=-1))
 

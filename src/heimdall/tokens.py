@@ -4,11 +4,12 @@ Tiles are the prior over the position, a sum of Gaussians: `TILES` places that l
 likely, no two nearer than `TILE_SPACING_M`, each with a standard deviation of `TILE_SIGMA_M`; and one wide
 Gaussian with the mean and covariance of all that the levels say, which no arrival time moves. A session with
 few arrival times is a ridge or has two crossings, and one without GPS time is a wide region: the tiles carry
-each of them.
+each of them. Where they cannot hold what is likely they are larger, and as much farther apart.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -26,7 +27,7 @@ from heimdall.randomness import generator
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-# Columns of `Tokens.physical`; `fusion` takes level and heard by their places.
+# Columns of `Tokens.physical`; `fusion` takes level, heard and log_tilt by their places.
 PHYSICAL = (
     "level_db",  # SNR less the receiver's gain in the power model
     "energy_db",
@@ -40,14 +41,20 @@ PHYSICAL = (
     "log_information",
     "altitude_km",
     "snr_db",
+    "log_tilt",
 )
 SHAPE = 18
 TILES = 14
 TILE_SPACING_M = 5_000.0
 TILE_SIGMA_M = 4_000.0
+COVERED = 0.9  # share of what is likely that the tiles must hold to be no larger
 GRID_M = 4_000.0
 REST_SHARE = 0.02  # of the levels' probability that the wide Gaussian has at least
 _COARSE_SIGMA_S = 300e-9  # of an arrival time, when tiles are chosen
+
+# Of a tilt: the echoes of a channel delay it by an amount of that size (docs/physics.md).
+TILT_SHARE = 0.7
+LEAST_TILT_S = 1e-8
 
 CLOCK_JITTER_S = (20e-9, 50e-9, 100e-9)
 DROPPED = 0.15  # probability of losing one receiver in training
@@ -63,7 +70,7 @@ class Tokens:
         information_s2: The same, (R,) float64; 0 where the recording carries no time.
         timing_sigma_s: Standard deviation of the clock, 0 where there is no arrival time, (R,) float64.
         receiver_m: East, north, up, (R, 3) float64.
-        physical: Columns `PHYSICAL`, (R, 12) float32.
+        physical: Columns `PHYSICAL`, (R, 13) float32.
         shape: Shape of the correlation, (R, SHAPE) float32.
         picture: Log-mel, (R, 3, n_mels, frames), dB, float16; or the encoder's embedding of it, (R, dim)
             float32, once it is known.
@@ -135,6 +142,7 @@ class Tokenizer:
             "log_information": np.log10(np.where(timed, information, 1e12)) / 2,
             "altitude_km": session.position_enu_m[:, 2] / 1e3,
             "snr_db": session.snr_db,
+            "log_tilt": np.log10(np.abs(arrivals.tilt_s) + LEAST_TILT_S),
         }
         centre_m, prior_m2, log_power = self._tiles(observation)
         return Tokens(
@@ -159,18 +167,16 @@ class Tokenizer:
         probability = np.exp(level - level.max())
         probability /= probability.sum()
         score = level - self._misfit(observation, grid_m)
-        distance2 = np.empty((TILES, len(grid_m)))
-        centre_m = np.empty((TILES, 2))
-        for number in range(TILES):
-            centre_m[number] = grid_m[int(np.argmax(score))]
-            distance2[number] = ((grid_m - centre_m[number]) ** 2).sum(-1)
-            score = np.where(distance2[number] < TILE_SPACING_M**2, -np.inf, score)
-        nearest = distance2.argmin(0)
-        near = distance2.min(0) < TILE_SPACING_M**2
+        likely = np.exp(score - score.max())
+        scale = 1.0
+        centre_m, nearest, near = _spread_out(score, grid_m, TILE_SPACING_M)
+        while likely[near].sum() < COVERED * likely.sum() and _room(len(grid_m), 2 * scale):
+            scale *= 2
+            centre_m, nearest, near = _spread_out(score, grid_m, scale * TILE_SPACING_M)
         share = np.bincount(nearest[near], probability[near], TILES)
         rest = max(1 - float(share.sum()), REST_SHARE)
         mean_m, spread_m2 = moments(level, grid_m, GRID_M)
-        narrow_m2 = np.broadcast_to(np.eye(2) * TILE_SIGMA_M**2, (TILES, 2, 2))
+        narrow_m2 = np.broadcast_to(np.eye(2) * (scale * TILE_SIGMA_M) ** 2, (TILES, 2, 2))
         return (
             np.concatenate([centre_m, mean_m[None]]),
             np.concatenate([narrow_m2, spread_m2[None]]),
@@ -186,11 +192,35 @@ class Tokenizer:
         # Within a cell, the delay changes by up to this.
         cell_s = GRID_M / 2 / SPEED_OF_LIGHT_M_S
         variance = 1 / arrivals.information_s2[timed] + session.timing_sigma_s[timed] ** 2
+        variance = variance + (TILT_SHARE * arrivals.tilt_s[timed]) ** 2
         weight = 1 / (variance + _COARSE_SIGMA_S**2 + cell_s**2)
         distance_m = distances_m(grid_m, session.position_enu_m[timed], self.plane)
         residual = arrivals.delay_s[timed] - distance_m / SPEED_OF_LIGHT_M_S  # (G, T)
         residual = residual - (weight * residual).sum(-1, keepdims=True) / weight.sum()
         return np.asarray(0.5 * (weight * residual**2).sum(-1), np.float64)
+
+
+def _room(cells: int, scale: float) -> bool:
+    """Whether tiles of a scale find room on a grid wherever they are put."""
+    return TILES * math.pi * (scale * TILE_SPACING_M + GRID_M) ** 2 < cells * GRID_M**2
+
+
+def _spread_out(
+    score: Float64, grid_m: Float64, spacing_m: float
+) -> tuple[Float64, npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """The `TILES` cells of a grid (G, 2) with the highest scores (G,) that are no nearer than a spacing.
+
+    Returns:
+        Their centres (TILES, 2), the number of the one nearest to each cell (G,), and whether it is nearer
+        than the spacing (G,).
+    """
+    distance2 = np.empty((TILES, len(grid_m)))
+    centre_m = np.empty((TILES, 2))
+    for number in range(TILES):
+        centre_m[number] = grid_m[int(np.argmax(score))]
+        distance2[number] = ((grid_m - centre_m[number]) ** 2).sum(-1)
+        score = np.where(distance2[number] < spacing_m**2, -np.inf, score)
+    return centre_m, distance2.argmin(0), distance2.min(0) < spacing_m**2
 
 
 def augment(tokens: Tokens, seed: int, epoch: int, index: int) -> Tokens:

@@ -67,7 +67,7 @@ class SessionPrediction:
     """Where a session's transmitter is.
 
     Attributes:
-        place: The dominant Gaussian, with those of the same place.
+        place: The answer, with the Gaussians of the same place.
         probability_within_1km: That the transmitter is within 1 km of its mean.
         alternatives: Other places of at least 5 %, the likeliest first.
         receivers_heard: Receivers that hear the signal.
@@ -263,8 +263,8 @@ def mel_params(metadata: dict[str, Any], model: Path) -> dict[str, Any]:
 def places(answer: Arrays) -> list[Place]:
     """The places of one session's mixture, that of the answer first.
 
-    Tiles that the solver brought to the same place are one: a Gaussian belongs to the heaviest one of which
-    its mean is within `SAME_PLACE_SIGMAS` standard deviations.
+    Tiles that the solver brought to the same place are one: a Gaussian belongs to the answer, or else to the
+    heaviest one, of which its mean is within `SAME_PLACE_SIGMAS` standard deviations.
 
     Args:
         answer: Outputs of a file of the kind "fusion" for one session.
@@ -275,18 +275,18 @@ def places(answer: Arrays) -> list[Place]:
     weight, mean_deg = answer["weights"][0], answer["means_deg"][0]  # (K,), (K, 2)
     covariance = answer["covariances"][0]  # (K, 2, 2)
     left = np.argsort(-weight, kind="stable")
-    answered = int(((mean_deg - answer["positions"][0]) ** 2).sum(-1).argmin())
-    left = np.append(answered, left[left != answered])
+    head_deg, head_m2 = answer["positions"][0], answer["covariance"][0]
     found = []
-    while len(left):
-        head = left[0]
-        east_m, north_m = LocalFrame(*mean_deg[head].tolist()).to_local(*mean_deg[left].T)
-        (a, b), (_, c) = covariance[head].tolist()
+    while True:
+        east_m, north_m = LocalFrame(*head_deg.tolist()).to_local(*mean_deg[left].T)
+        (a, b), (_, c) = head_m2.tolist()
         distance2 = (c * east_m**2 - 2 * b * east_m * north_m + a * north_m**2) / (a * c - b * b)
-        near = distance2 <= SAME_PLACE_SIGMAS**2  # the head itself is among them
-        found.append(_place(mean_deg[head], covariance[head], float(weight[left[near]].sum())))
+        near = distance2 <= SAME_PLACE_SIGMAS**2
+        found.append(_place(head_deg, head_m2, float(weight[left[near]].sum())))
         left = left[~near]
-    return found[:1] + sorted(found[1:], key=lambda place: -place.weight)
+        if not len(left):
+            return found[:1] + sorted(found[1:], key=lambda place: -place.weight)
+        head_deg, head_m2 = mean_deg[left[0]], covariance[left[0]]
 
 
 def table(predictions: Sequence[Prediction]) -> str:
