@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from heimdall import fusion, params, power, simulate
+from heimdall import fusion, params, power, radiomap, simulate
 from heimdall.area import Area, Receivers
 from heimdall.arrival import Observation, arrivals
 from heimdall.correlation import Recording
@@ -70,8 +70,9 @@ def world() -> FusionWorld:
         sender = made.transmitters[plan.transmitter]
         truth.append(plane.to_local(sender.latitude_deg, sender.longitude_deg))
     truth_m = np.array(truth)
-    model = power.fit(found, truth_m, receivers, plane)
-    return FusionWorld(found, truth_m, receivers, Tokenizer(plane, Area.around(receivers), model, receivers))
+    law, area = power.fit(found, truth_m, receivers, plane), Area.around(receivers)
+    radio = radiomap.fit(found, truth_m, receivers, plane, law=law, area=area)
+    return FusionWorld(found, truth_m, receivers, Tokenizer(plane, area, law, radio, receivers))
 
 
 def untrained() -> FusionNet:

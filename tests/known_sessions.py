@@ -15,6 +15,7 @@ from heimdall.fusion import FusionNet
 from heimdall.geo import TangentPlane
 from heimdall.power import PowerModel
 from heimdall.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.radiomap import RadioMap
 from heimdall.randomness import generator
 from heimdall.sessions import SessionFeatures
 from heimdall.tokens import SHAPE, Tokenizer, Tokens
@@ -34,21 +35,29 @@ RECEIVERS = Receivers(
         ]
     ),
 )
-TOKENIZER = Tokenizer(
-    PLANE,
-    Area.around(RECEIVERS),
-    PowerModel(
-        websdr_id=(1, 2, 3, 4, 5),
-        gain_db=(15.0, 12.0, 20.0, 15.0, 10.0),
-        slope=3.5,
-        loss_db_per_km=0.1,
-        uhf_offset_db=-5.0,
-        shadow_sigma_db=8.0,
-        power_sigma_db=6.0,
-        squelch_db=-3.0,
-    ),
-    RECEIVERS,
+POWER = PowerModel(
+    websdr_id=(1, 2, 3, 4, 5),
+    gain_db=(15.0, 12.0, 20.0, 15.0, 10.0),
+    slope=3.5,
+    loss_db_per_km=0.1,
+    uhf_offset_db=-5.0,
+    shadow_sigma_db=8.0,
+    power_sigma_db=6.0,
+    squelch_db=-3.0,
 )
+RADIO = RadioMap(
+    law=POWER,
+    offset_db=(3.0, 3.0, 3.0, 3.0, 3.0),
+    centre_m=((0.0, 0.0), (20e3, 20e3)),
+    width_m=16e3,
+    terrain_db=((1.0, -1.0), (0.0, 2.0), (0.0, 0.0), (-2.0, 0.0), (0.0, 1.0)),
+    clear_sigma_db=8.0,
+    blocked_sigma_db=12.0,
+    blocked_loss_db=14.0,
+    blocked_share=0.25,
+    power_sigma_db=6.0,
+)
+TOKENIZER = Tokenizer(PLANE, Area.around(RECEIVERS), POWER, RADIO, RECEIVERS)
 SESSIONS = 10
 OPSET = 18
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from heimdall import baselines, fusion, model
+from heimdall import fusion, model, power, radiomap
 from heimdall.arrival import without_gps
 from heimdall.fusion import LOCALIZABLE_M, WIDTH, FusionNet, Mixture, _Attention
 from heimdall.model import LocalizationNet
 from heimdall.posterior import Posterior
-from heimdall.tokens import PHYSICAL, Tokens, collate
+from heimdall.power import Levels
+from heimdall.tokens import GRID_M, PHYSICAL, Tokens, collate
 from tests.fusion_world import FEATURES, untrained, world
 
 PER_RECEIVER = [field.name for field in fields(Tokens)[:7]]
@@ -93,24 +94,21 @@ def test_gradients_reach_everything_but_the_encoder() -> None:
     assert not network.encoder.training
 
 
-def test_without_gps_time_the_answer_is_that_of_received_power() -> None:
+def test_without_gps_time_the_answer_is_what_the_levels_say() -> None:
     seen, network = world(), untrained()
     network.temperature.fill_(2.0)
     network.floor_m.fill_(500.0)
-    fitted = baselines.fit(
-        seen.observations,
-        seen.truth_m,
-        seen.receivers,
-        seen.tokenizer.plane,
-        FEATURES.correlation_rate_hz,
-    )
+    tokenizer = seen.tokenizer
+    grid_m = tokenizer.area.grid_m(GRID_M)
+    mean_db = tokenizer.radio.mean_db(seen.receivers, grid_m, tokenizer.plane)
     timeless = [without_gps(item, FEATURES) for item in seen.observations]
     found = fusion.localize(network, timeless, seen.receivers)
-    expected = Posterior.concatenate([
-        baselines.locate("received_power", item, fitted) for item in timeless
-    ])  # fmt: skip
-    np.testing.assert_allclose(found.position_m, expected.position_m, atol=1e-6)
-    np.testing.assert_allclose(found.dominant_covariance_m2, expected.dominant_covariance_m2, rtol=1e-9)
+    for number, item in enumerate(timeless):
+        level = radiomap.log_likelihood(tokenizer.radio, Levels.of(item, seen.receivers), mean_db)
+        mean_m, covariance_m2 = power.moments(level, grid_m, GRID_M)
+        np.testing.assert_allclose(found.position_m[number], mean_m, atol=1e-6)
+        np.testing.assert_allclose(found.dominant_covariance_m2[number], covariance_m2, rtol=1e-9)
+    expected = Posterior.gaussian(found.position_m, found.dominant_covariance_m2)
     np.testing.assert_allclose(found.log_density(seen.truth_m), expected.log_density(seen.truth_m), atol=1e-9)
 
 

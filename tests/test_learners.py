@@ -23,9 +23,11 @@ from heimdall import (
     model,
     params,
     power,
+    radiomap,
     simulated,
     training,
 )
+from heimdall.area import Area
 from heimdall.dataset import DatasetConfig
 from heimdall.errors import HeimdallError
 from heimdall.fusion import FusionNet
@@ -177,6 +179,8 @@ def test_fine_tuning_goes_on_from_the_simulated_weights(
     assert record["pretrained_weights_sha256"] == artifacts.sha256_file(weights)
     before, after = fusion_net(weights), fusion_net(fine_tuning / "out" / "models" / "localizer.safetensors")
     assert after.power != before.power  # levels are the snapshot's own
+    assert after.radio.offset_db != before.radio.offset_db
+    assert after.radio.terrain_db == before.radio.terrain_db  # ridges do not move
     assert after.config["physical_mean"] == before.config["physical_mean"]
     for name, value in before.encoder.state_dict().items():
         assert torch.equal(value, after.encoder.state_dict()[name])
@@ -184,14 +188,18 @@ def test_fine_tuning_goes_on_from_the_simulated_weights(
     np.testing.assert_allclose(before.token.weight.detach(), after.token.weight.detach(), atol=0.02)
 
 
-def test_levels_are_fitted_to_the_training_split(root: Path, fine_tuning: Path) -> None:
+def test_levels_are_fitted_to_the_training_split(root: Path, pretrained: Path, fine_tuning: Path) -> None:
     config = DatasetConfig(root / simulated.SIMULATED)
     learner = FusionLearner(settings(), config)
     learner.first()
     learner.start()
     part, plane = dataset.observations(config, "train", 0.4), dataset.read_network(config).plane
     receivers = dataset.read_receivers(config)
-    assert learner.network.power == power.fit(part.observations, part.truth_m(plane), receivers, plane)
+    sessions = part.observations, part.truth_m(plane), receivers, plane
+    assert learner.network.power == power.fit(*sessions)
+    given = {"law": learner.network.power, "area": Area.around(receivers)}
+    known = fusion_net(pretrained / "models" / "pretrained.safetensors").radio
+    assert learner.network.radio == radiomap.fit(*sessions, **given, known=known)
 
 
 def test_loader_workers_change_no_byte(root: Path, fine_tuning: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from heimdall.arrival import Observation, arrivals
 from heimdall.tokens import PHYSICAL, TILE_SIGMA_M, TILE_SPACING_M, TILES, Tokens, augment, collate
+from tests import known_sessions
 from tests.fusion_world import FEATURES, world
 
 
@@ -33,12 +34,12 @@ def test_tiles_are_apart_and_their_probabilities_add_up() -> None:
 
 def test_tiles_grow_until_they_hold_what_is_likely() -> None:
     """Arrival times of a keyed carrier, kilometres each: fourteen small tiles would leave most of it out."""
-    plain = world().observations[0]
-    vague = np.where(plain.arrivals.information_s2 > 0, 1 / (30e-6) ** 2, 0.0)
-    wide = world().tokenizer.tokens(
-        replace(plain, arrivals=replace(plain.arrivals, information_s2=vague, tilt_s=np.zeros(len(vague))))
+    plain, _ = known_sessions.observation(3, 4)
+    vague = replace(plain.arrivals, information_s2=np.full(4, 1 / (30e-6) ** 2))
+    exact, wide = (
+        known_sessions.TOKENIZER.tokens(replace(plain, arrivals=found)) for found in (plain.arrivals, vague)
     )
-    sigma_m = np.sqrt([tokens.prior_m2[0, 0, 0] for tokens in (world().tokens[0], wide)])
+    sigma_m = np.sqrt([tokens.prior_m2[0, 0, 0] for tokens in (exact, wide)])
     assert sigma_m[0] == TILE_SIGMA_M
     assert sigma_m[1] > TILE_SIGMA_M
     between = wide.centre_m[:TILES, None] - wide.centre_m[None, :TILES]

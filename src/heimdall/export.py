@@ -40,7 +40,7 @@ from heimdall.inference import (
 )
 from heimdall.model import LocalizationNet
 from heimdall.params import ExportParams
-from heimdall.tokens import PHYSICAL, SHAPE, TILES, Tokenizer, Tokens
+from heimdall.tokens import PHYSICAL, SHAPE, TILES, Tokens
 
 FLOAT32_FILE = "localizer.onnx"
 INT8_FILE = "localizer.int8.onnx"
@@ -181,7 +181,7 @@ def recording_graph(model: LocalizationNet, picture_shape: tuple[int, int, int])
 def session_graph(network: FusionNet, picture_shape: tuple[int, int, int], receivers: Receivers) -> Graph:
     """The fusion network: inputs `SESSION_INPUTS`, outputs `SESSION_OUTPUTS`, any batch, any receivers.
 
-    The file also says what its inputs are made with: tangent plane, area, power model and receivers.
+    The file also says what its inputs are made with: tangent plane, area, models of levels and receivers.
 
     Args:
         network: The trained network; it is put into evaluation mode.
@@ -201,7 +201,7 @@ def session_graph(network: FusionNet, picture_shape: tuple[int, int, int], recei
     tiles = {"centre_m": (2,), "prior_m2": (2, 2), "log_power": ()}
     example = {name: torch.zeros(2, 2, *shape, dtype=dtype) for name, (shape, dtype) in rows.items()}
     example |= {name: torch.zeros(2, TILES + 1, *shape, dtype=torch.float64) for name, shape in tiles.items()}
-    preprocessing = {name: network.config[name] for name in ("plane", "area", "power")} | {
+    preprocessing = {name: network.config[name] for name in ("plane", "area", "power", "radio")} | {
         "receivers": {
             "websdr_id": receivers.websdr_id.tolist(),
             "position_m": receivers.position_m.tolist(),
@@ -254,7 +254,7 @@ def held_out(
     """
     if isinstance(network, FusionNet):
         found = observations(config, "test", validation_split)
-        make = Tokenizer(network.plane, network.area, network.power, read_receivers(config))
+        make = network.tokenizer(read_receivers(config))
         truth_deg = found.table[["latitude_deg", "longitude_deg"]].to_numpy(np.float64)
         return sessions(graph, [make.tokens(item) for item in found.observations], truth_deg)
     dataset = HeimdallDataset(config, "test", None, validation_split)

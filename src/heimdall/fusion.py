@@ -28,6 +28,7 @@ from heimdall.geo import TangentPlane
 from heimdall.model import LocalizationNet
 from heimdall.posterior import LINKING_WEIGHT, ONE_PEAK, Posterior
 from heimdall.power import PowerModel
+from heimdall.radiomap import RadioMap
 from heimdall.solver import KM, US, US_PER_KM, exp, log
 from heimdall.tokens import PHYSICAL, SHAPE, TILES, TILT_SHARE, Tokenizer, Tokens, collate
 
@@ -142,7 +143,8 @@ class FusionNet(nn.Module):
         encoder: The trained single-receiver network; it is not trained further.
         plane: Tangent plane of all positions, and the assumed altitude of transmitters.
         area: Where transmitters are.
-        power: How strong receivers hear transmitters.
+        power: How strong receivers hear transmitters at a distance.
+        radio: How strong they hear each place.
         physical_mean: Mean of each of `tokens.PHYSICAL` over the training receivers.
         physical_std: Their standard deviations, above 0.
         dropout_rate: In [0, 1).
@@ -163,17 +165,19 @@ class FusionNet(nn.Module):
         plane: TangentPlane,
         area: Area,
         power: PowerModel,
+        radio: RadioMap,
         physical_mean: Sequence[float],
         physical_std: Sequence[float],
         dropout_rate: float,
     ) -> None:
         super().__init__()
-        self.plane, self.area, self.power = plane, area, power
+        self.plane, self.area, self.power, self.radio = plane, area, power, radio
         self.config: dict[str, Any] = {
             "encoder": encoder.config,
             "plane": asdict(plane),
             "area": asdict(area),
             "power": asdict(power),
+            "radio": asdict(radio),
             "physical_mean": [float(value) for value in physical_mean],
             "physical_std": [float(value) for value in physical_std],
             "dropout_rate": dropout_rate,
@@ -201,6 +205,10 @@ class FusionNet(nn.Module):
         self.register_buffer("by_time", by_time)  # (K,)
         self.register_buffer("temperature", torch.ones((), dtype=float64))
         self.register_buffer("floor_m", torch.zeros((), dtype=float64))
+
+    def tokenizer(self, receivers: Receivers) -> Tokenizer:
+        """What makes this network's inputs, of all receivers there are."""
+        return Tokenizer(self.plane, self.area, self.power, self.radio, receivers)
 
     def train(self, mode: bool = True) -> FusionNet:
         """As in torch, but for the encoder, which stays as it was trained."""
@@ -591,6 +599,7 @@ def create(
         plane=tokenizer.plane,
         area=tokenizer.area,
         power=tokenizer.power,
+        radio=tokenizer.radio,
         physical_mean=rows.mean(0).tolist(),
         physical_std=np.where(std > _LEAST_STD, std, 1.0).tolist(),
         dropout_rate=dropout_rate,
@@ -605,6 +614,7 @@ def from_config(config: Mapping[str, Any]) -> FusionNet:
         plane=TangentPlane(**config["plane"]),
         area=Area(tuple(tuple(edge) for edge in area["half_planes"]), tuple(area["box_m"]), area["margin_m"]),
         power=PowerModel.from_dict(config["power"]),
+        radio=RadioMap.from_dict(config["radio"]),
         physical_mean=config["physical_mean"],
         physical_std=config["physical_std"],
         dropout_rate=config["dropout_rate"],
@@ -650,7 +660,7 @@ def localize(
         n mixtures.
     """
     network.eval()
-    tokenizer = Tokenizer(network.plane, network.area, network.power, receivers)
+    tokenizer = network.tokenizer(receivers)
     answer = network.mixture if calibrated else network.uncalibrated
     parts = []
     with torch.inference_mode():

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from heimdall import artifacts, dataset, features, fusion, learning, model, power, tokens
+from heimdall import artifacts, dataset, features, fusion, learning, model, power, radiomap, tokens
 from heimdall.area import Area
 from heimdall.dataset import DatasetConfig, HeimdallDataset, Sessions
 from heimdall.errors import HeimdallError
@@ -35,6 +35,7 @@ PRETRAINED = Path("models/pretrained.safetensors")
 SINGLE_CLIP_NORM = 10.0
 FUSION_CLIP_NORM = 1.0
 _VALIDATION_EPOCH = 2**32  # its variations are no training epoch's
+_SAME_PLANE_DEG = 1e-4  # 10 m: one receiver that moved by 70 m
 _BATCH_SIZE = 64  # of embeddings, fixed: kernels are chosen by shape, so it is part of the result
 
 
@@ -219,13 +220,16 @@ class FusionLearner:
         """The network of the simulated sessions in the plane of these ones, or a new one on a new encoder."""
         area, dropout_rate = Area.around(self._receivers), self.parameters.dropout_rate
         part = self._parts["train"]
-        levels = power.fit(part.observations, part.truth_m(self._plane), self._receivers, self._plane)
+        sessions = part.observations, part.truth_m(self._plane), self._receivers, self._plane
+        levels = power.fit(*sessions)
         if self._encoder is None:
             trained = self._pretrained
+            known = trained.radio if self._is_network_of(trained) else None
             here = {
                 "plane": asdict(self._plane),
                 "area": asdict(area),
                 "power": asdict(levels),
+                "radio": asdict(radiomap.fit(*sessions, law=levels, area=area, known=known)),
                 "dropout_rate": dropout_rate,
             }
             self.network = fusion.from_config(trained.config | here)
@@ -235,7 +239,8 @@ class FusionLearner:
             self.network.floor_m.copy_(trained.floor_m)
             self._prepare(self._tokens(self._tokenizer()))
             return
-        tokenizer = Tokenizer(self._plane, area, levels, self._receivers)
+        radio = radiomap.fit(*sessions, law=levels, area=area)
+        tokenizer = Tokenizer(self._plane, area, levels, radio, self._receivers)
         made = self._tokens(tokenizer)
         self.network = fusion.create(self._encoder.network, tokenizer, made["train"], dropout_rate)
         self._prepare(made)
@@ -272,9 +277,17 @@ class FusionLearner:
             "validation_sessions": len(self.validation),
         }
 
+    def _is_network_of(self, trained: FusionNet) -> bool:
+        """Whether a network was trained on these receivers, where they are."""
+        return trained.radio.law.websdr_id == tuple(self._receivers.websdr_id.tolist()) and np.allclose(
+            [trained.plane.latitude_deg, trained.plane.longitude_deg],
+            [self._plane.latitude_deg, self._plane.longitude_deg],
+            rtol=0,
+            atol=_SAME_PLANE_DEG,
+        )
+
     def _tokenizer(self) -> Tokenizer:
-        network = self.network
-        return Tokenizer(network.plane, network.area, network.power, self._receivers)
+        return self.network.tokenizer(self._receivers)
 
     def _tokens(self, tokenizer: Tokenizer) -> dict[str, list[Tokens]]:
         """Tokens of all sessions by split."""

@@ -127,9 +127,7 @@ def log_likelihood(model: PowerModel, levels: Levels, position_m: Float64, plane
     Returns:
         Natural logarithms, shape (...), float64, finite.
     """
-    distance_m = distances_m(position_m, levels.receivers.position_m, plane)  # (..., R)
-    loss_db = _loss_db(distance_m, model.slope, model.loss_db_per_km)
-    mean_db = model.gains_db(levels.receivers.websdr_id) + model.uhf_offset_db * levels.uhf - loss_db
+    mean_db = mean_levels_db(model, levels.receivers, position_m, plane) + model.uhf_offset_db * levels.uhf
     heard = np.isfinite(levels.snr_db)
     excess_db = levels.snr_db[heard] - mean_db[..., heard]
     shadow, power = model.shadow_sigma_db, model.power_sigma_db
@@ -138,6 +136,14 @@ def log_likelihood(model: PowerModel, levels: Levels, position_m: Float64, plane
     silent = (model.squelch_db - mean_db[..., ~heard])[..., None, :] - power_db[..., None]
     below = special.log_ndtr(silent / shadow).sum(axis=-1)  # (..., 9)
     return np.asarray(log_density + special.logsumexp(below, b=_WEIGHTS, axis=-1), np.float64)
+
+
+def mean_levels_db(
+    model: PowerModel, receivers: Receivers, position_m: Float64, plane: TangentPlane
+) -> Float64:
+    """Levels from a mean transmitter below 300 MHz at each position (..., 2), dB, shape (..., R)."""
+    distance_m = distances_m(position_m, receivers.position_m, plane)
+    return model.gains_db(receivers.websdr_id) - _loss_db(distance_m, model.slope, model.loss_db_per_km)
 
 
 def moments(log_density: Float64, position_m: Float64, spacing_m: float) -> tuple[Float64, Float64]:

@@ -16,6 +16,7 @@ from heimdall.extraction import session_features
 from heimdall.geo import TangentPlane
 from heimdall.params import FeatureParams
 from heimdall.power import PowerModel
+from heimdall.radiomap import RadioMap
 from heimdall.tokens import Tokenizer
 
 
@@ -49,6 +50,7 @@ class Preprocessing:
                 TangentPlane(**stored["plane"]),
                 Area(tuple(map(tuple, area["half_planes"])), tuple(area["box_m"]), area["margin_m"]),
                 PowerModel.from_dict(stored["power"]),
+                RadioMap.from_dict(stored["radio"]),
                 Receivers(
                     np.array(receivers["websdr_id"], np.int32), np.array(receivers["position_m"], np.float64)
                 ),

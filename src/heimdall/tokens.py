@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,9 @@ import torch
 from heimdall.area import Area, Receivers
 from heimdall.arrival import Observation
 from heimdall.geo import TangentPlane
-from heimdall.power import UHF_HZ, Levels, PowerModel, log_likelihood, moments
+from heimdall.power import UHF_HZ, Levels, PowerModel, moments
 from heimdall.propagation import SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.radiomap import RadioMap, log_likelihood
 from heimdall.randomness import generator
 
 Float32 = npt.NDArray[np.float32]
@@ -103,14 +105,21 @@ class Tokenizer:
     Attributes:
         plane: Tangent plane of the positions.
         area: Where transmitters are.
-        power: How strong receivers hear transmitters.
+        power: How strong receivers hear transmitters at a distance.
+        radio: How strong they hear each place.
         receivers: All of the network; those that did not record are known to hear nothing.
     """
 
     plane: TangentPlane
     area: Area
     power: PowerModel
+    radio: RadioMap
     receivers: Receivers
+
+    @cached_property
+    def _mean_db(self) -> Float64:
+        """Mean levels at the cells of the grid, (G, R)."""
+        return self.radio.mean_db(self.receivers, self.area.grid_m(GRID_M), self.plane)
 
     def tokens(self, observation: Observation) -> Tokens:
         """Tokens and tiles of one session.
@@ -163,7 +172,7 @@ class Tokenizer:
     def _tiles(self, observation: Observation) -> tuple[Float64, Float64, Float64]:
         """Centres (K, 2), covariances (K, 2, 2) and log probabilities (K,)."""
         grid_m = self.area.grid_m(GRID_M)  # (G, 2)
-        level = log_likelihood(self.power, Levels.of(observation, self.receivers), grid_m, self.plane)  # (G,)
+        level = log_likelihood(self.radio, Levels.of(observation, self.receivers), self._mean_db)  # (G,)
         probability = np.exp(level - level.max())
         probability /= probability.sum()
         score = level - self._misfit(observation, grid_m)
