@@ -36,6 +36,9 @@ _REFINE_STEPS = (1 / _GRID, 1 / (8 * _GRID))  # samples
 _CURVATURE_STEP = 0.5  # samples; the fourth order adds 1 % to the bandwidth squared of a full band
 _WIDE_STEP = 4.0  # samples; noise bends a peak a seventh as much as over half a sample
 _SIGNIFICANT = 3.0  # standard deviations of the curvature; a weak carrier's noise has maxima, too
+# The same for carriers: their noise is alike at neighbouring lags, and a parabola leaves too little of it over.
+# Of simulated ones silent carriers reached 8, keyed ones of 3 dB and more 15.
+_KEYED_SIGNIFICANT = 10.0
 _I0_SERIES = tuple((KERNEL_BETA**2 / 4) ** k / math.factorial(k) ** 2 for k in range(25, -1, -1))
 _TINY = np.finfo(np.float64).tiny
 
@@ -95,11 +98,11 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
     Processing: Estimation Theory, 1993, section 3.11). (2 pi beta)^2 is the curvature of -log |r| at the peak
     of the strongest pair; the magnitude knows nothing of the spectrum's centre.
 
-    A signal narrower than `NARROW_HZ` is keyed Morse code, whose peak is too flat for these steps and is that
-    of a parabola through all lags; it is good to microseconds. A recording has no time if its peak is at the
-    end of the lags. None has where fewer than two are usable, where a keyed signal's beta is below
-    `MIN_KEYED_HZ`, or where another's curvature over `_WIDE_STEP` samples either way is not clearly above its
-    noise: a silent carrier's peak is a maximum of the noise.
+    The peak of a carrier, keyed perhaps, with beta below `NARROW_HZ` is too flat for these steps and is that
+    of a parabola through many lags. A recording has no time if its peak is at the end of the lags. None has
+    where fewer than two are usable, where a carrier's beta is below `MIN_KEYED_HZ`, or where another signal's
+    curvature over `_WIDE_STEP` samples either way is not clearly above its noise: a silent carrier's peak is
+    a maximum of the noise.
 
     Args:
         session: R recordings.
@@ -152,7 +155,7 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
         # Pairs with the reference keep their global peaks, so that every receiver stays tied to it.
         free = np.array([reference not in pair for pair in pairs])
         if peaks.keyed:
-            measured[free], found, _ = _vertices(series[free])
+            measured[free], found, _, _ = _vertices(series[free])
         else:
             measured[free], found = _nearest(series[free], measured[free])
         weight = share.copy()
@@ -257,9 +260,10 @@ def _peaks(star: Complex128, snr_reference: float, snr: Float64, cells: float, r
     curvature, wide = _curvatures(star[strongest], float(lag[strongest]))
     unit = (2 * math.pi / rate_hz) ** 2  # the curvature of a bandwidth of 1 Hz
     if min(curvature, wide) < unit * NARROW_HZ**2:
-        lag, inside, bend = _vertices(star)
-        least = unit * MIN_KEYED_HZ**2
-        return _Peaks(lag, inside, float(bend[strongest]), True, bool(bend[strongest] >= least))
+        lag, inside, bend, noise_of_bend = _vertices(star)
+        curvature, noise = float(bend[strongest]), float(noise_of_bend[strongest])
+        significant = curvature >= max(unit * MIN_KEYED_HZ**2, _KEYED_SIGNIFICANT * noise)
+        return _Peaks(lag, inside, curvature, True, significant)
     noise = _curvature_noise(snr_reference, snr[strongest], cells)
     return _Peaks(lag, inside, curvature, False, wide >= _SIGNIFICANT * noise)
 
@@ -306,41 +310,47 @@ def _refined(series: Complex128, lag: Float64) -> tuple[Float64, Float64]:
     return lag, np.sqrt(_power(interpolate(series, lag[:, None])[:, 0]))
 
 
-def _vertices(series: Complex128) -> tuple[Float64, npt.NDArray[np.bool_], Float64]:
-    """Peaks of magnitudes so flat that a parabola through their logarithm at all lags is their shape.
+def _vertices(series: Complex128) -> tuple[Float64, npt.NDArray[np.bool_], Float64, Float64]:
+    """Peaks of magnitudes so flat that a parabola through their logarithm at many lags is their shape.
 
-    A second one, through the half of the lags that lie around the first one's vertex, is free of the fourth
-    order's pull on a peak that is not in the middle.
+    It goes through the half of the lags that lie around the largest magnitude, then through those around its
+    own vertex: of a peak that is not in the middle the fourth order would pull at it.
 
     Args:
         series: Correlations, shape (P, lags).
 
     Returns:
         Places in samples, whether they are peaks within the lags, and curvatures of -log |r| per sample
-        squared; each of shape (P,).
+        squared with their standard deviations; each of shape (P,).
     """
     half = series.shape[1] // 2
-    logarithm = 0.5 * np.log(np.maximum(_power(series), _TINY))
-    first, inside, _ = _parabola(logarithm)
     quarter = half // 2
-    centre = np.clip(np.rint(first), quarter - half, half - quarter).astype(np.int64)
-    around = centre[:, None] + np.arange(half - quarter, half + quarter + 1)
-    place, found, curvature = _parabola(np.take_along_axis(logarithm, around, axis=1))
-    place += centre
-    inside = inside & found & (np.abs(place) < half)
-    return np.where(inside, place, 0.0), inside, curvature
+    logarithm = 0.5 * np.log(np.maximum(_power(series), _TINY))
+    place = np.argmax(logarithm, axis=1) - float(half)
+    for _ in range(2):
+        centre = np.clip(np.rint(place), quarter - half, half - quarter).astype(np.int64)
+        around = centre[:, None] + np.arange(half - quarter, half + quarter + 1)
+        offset, bend, noise = _parabola(np.take_along_axis(logarithm, around, axis=1))
+        place = centre + np.clip(offset, -quarter, quarter)
+    inside = (bend < 0) & (np.abs(offset) < quarter) & (np.abs(place) < half)
+    return np.where(inside, place, 0.0), inside, -2 * bend, 2 * noise
 
 
-def _parabola(logarithm: Float64) -> tuple[Float64, npt.NDArray[np.bool_], Float64]:
-    """Vertices of parabolas through all values of each row (P, n), n odd; as of `_vertices`."""
-    half = logarithm.shape[1] // 2
-    lag = np.arange(-half, half + 1) / half
-    square = lag * lag - (lag * lag).mean()  # orthogonal to 1 and to lag
-    slope = (logarithm * lag).sum(axis=1) / (lag * lag).sum()
-    bend = (logarithm * square).sum(axis=1) / (square * square).sum()
-    place = half * slope / np.where(bend < 0, -2 * bend, _TINY)
-    inside = (bend < 0) & (np.abs(place) < half)
-    return np.where(inside, place, 0.0), inside, -2 * bend / half**2
+def _parabola(values: Float64) -> tuple[Float64, Float64, Float64]:
+    """Parabolas through all values of each row (P, n), n odd.
+
+    Returns:
+        Vertices from the middle, 0 where one opens upwards; square terms; their standard deviations, by what
+        the parabola leaves over; each of shape (P,).
+    """
+    half = values.shape[1] // 2
+    step = np.arange(-half, half + 1.0)
+    square = step * step - (step * step).mean()  # orthogonal to 1 and to step
+    slope = (values * step).sum(axis=1) / (step * step).sum()
+    bend = (values * square).sum(axis=1) / (square * square).sum()
+    rest = values - values.mean(axis=1, keepdims=True) - slope[:, None] * step - bend[:, None] * square
+    noise = np.sqrt((rest * rest).sum(axis=1) / ((len(step) - 3) * (square * square).sum()))
+    return np.where(bend < 0, slope / np.where(bend < 0, -2 * bend, 1.0), 0.0), bend, noise
 
 
 def _curvatures(series: Complex128, lag: float) -> tuple[float, float]:

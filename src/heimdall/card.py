@@ -9,6 +9,7 @@ from typing import Any
 
 from heimdall.export import FLOAT32_FILE, INT8_FILE
 from heimdall.fusion import PRETRAINED_HASH
+from heimdall.tokens import PHYSICAL, SHAPE
 
 CARD_FILE = "README.md"
 COLUMNS = {
@@ -71,7 +72,11 @@ Trained on **{record["data"]}** data.{start} All figures below are from **{data}
 | `{INT8_FILE}` | {int8["size_mb"]} MB; positions move by {int8["median_shift_m"]:.2g} m in the median, \
 the mean error changes by {int8["mae_change_m"]:+.2g} m |
 
-{text.interface.format(n_mels=features["n_mels"], frames=features["frames"])}
+{
+        text.interface.format(
+            n_mels=features["n_mels"], frames=features["frames"], physical=len(PHYSICAL), shape=SHAPE
+        )
+    }
 
 ONNX Runtime and PyTorch agree within {parity["tolerance_m"]:g} m and {parity["tolerance_sigma"]:.0%} of \
 sigma on {round(parity["share"] * parity["n"])} of the {parity["n"]} test {text.cases}s.
@@ -137,7 +142,7 @@ arrival times, levels and spectrograms in, a mixture of Gaussians over the posit
 | `delay_s`, `information_s2` (batch, receivers) | float64 | arrival time, its inverse variance; or 0 |
 | `timing_sigma_s` (batch, receivers) | float64 | standard deviation of the receiver's clock |
 | `receiver_m` (batch, receivers, 3) | float64 | east, north and up of the receiver, m |
-| `physical`, `shape` (batch, receivers, 12 or 18) | float32 | as in `heimdall.tokens` |
+| `physical`, `shape` (batch, receivers, {physical} or {shape}) | float32 | as in `heimdall.tokens` |
 | `centre_m`, `prior_m2`, `log_power` (batch, 15, ...) | float64 | tiles, as in `heimdall.tokens` |
 
 | output | type | |
@@ -148,8 +153,8 @@ arrival times, levels and spectrograms in, a mixture of Gaussians over the posit
 | `localizable` (batch) | float64 | probability that the truth is within 1 km of the position |
 | `weights`, `means_deg`, `covariances` (batch, K, ...) | float64 | all K Gaussians |
 
-`heimdall.preprocessing` makes the inputs from recordings, by the file's metadata (receivers, power
-model, area, parameters of the features); `heimdall predict` is that on the command line.""",
+`heimdall.preprocessing` makes the inputs from recordings, by the file's metadata (receivers, models
+of levels, area, parameters of the features); `heimdall predict` is that on the command line.""",
         limits="""- The specification's {target_m:g} m need many receivers that know GPS time and hear
   well. With fewer than three the answer rests on levels and is kilometres wide; with three, two places may
   fit. Read `localizable` and the other Gaussians.
