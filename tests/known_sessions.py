@@ -47,6 +47,7 @@ POWER = PowerModel(
 )
 RADIO = RadioMap(
     law=POWER,
+    receiver_m=tuple(tuple(place) for place in RECEIVERS.position_m.tolist()),
     offset_db=(3.0, 3.0, 3.0, 3.0, 3.0),
     centre_m=((0.0, 0.0), (20e3, 20e3)),
     width_m=16e3,

@@ -287,6 +287,13 @@ def test_a_silent_carrier_has_no_arrival_time(snr_db: float) -> None:
         assert not found.information_s2.any()
 
 
+def test_a_slowly_modulated_carrier_that_is_no_morse_code_has_no_arrival_time() -> None:
+    found = arrivals(session(305, DELAYS_S[:3], np.full(3, 40.0), 200.0), PARAMS)
+    assert_finite(found, 3)
+    assert found.rms_bandwidth_hz == pytest.approx(200 / np.sqrt(3), rel=0.1)
+    assert not found.information_s2.any()
+
+
 def keyed(seed: int, delay_s: Float64, start_s: Float64, snr_db: float) -> SessionFeatures:
     """One second of Morse code at each receiver, which starts to record when it likes and says when."""
     random = generator(seed, "test.arrival.keyed")

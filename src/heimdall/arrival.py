@@ -26,7 +26,10 @@ Complex128 = npt.NDArray[np.complex128]
 
 KERNEL_HALF_WIDTH = 16  # samples
 KERNEL_BETA = 10.0
-MIN_KEYED_HZ = 7.0  # rms bandwidth; a carrier that is not keyed has less
+# Rms bandwidth of Morse code. A carrier that is not keyed has less; with more it has another slow modulation:
+# times of recorded DCF77 (36 Hz) were 80 to 230 us off, tens of times what noise explains (docs/log.md).
+KEYED_HZ = (7.0, 30.0)
+TILT_SIGMA_S = 2e-6  # of a channel's tilt before it is measured: strong multipath has this, light a tenth
 SHAPE_LAGS = 9
 SHAPE_STEP = 2.0  # samples
 SHAPE_LIMIT = 3.0
@@ -36,7 +39,7 @@ _REFINE_STEPS = (1 / _GRID, 1 / (8 * _GRID))  # samples
 _CURVATURE_STEP = 0.5  # samples; the fourth order adds 1 % to the bandwidth squared of a full band
 _WIDE_STEP = 4.0  # samples; noise bends a peak a seventh as much as over half a sample
 _SIGNIFICANT = 3.0  # standard deviations of the curvature; a weak carrier's noise has maxima, too
-# The same for carriers: their noise is alike at neighbouring lags, and a parabola leaves too little of it over.
+# The same for carriers: their noise is alike at neighbouring lags, and a parabola leaves little of it over.
 # Of simulated ones silent carriers reached 8, keyed ones of 3 dB and more 15.
 _KEYED_SIGNIFICANT = 10.0
 _I0_SERIES = tuple((KERNEL_BETA**2 / 4) ** k / math.factorial(k) ** 2 for k in range(25, -1, -1))
@@ -100,9 +103,9 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
 
     The peak of a carrier, keyed perhaps, with beta below `NARROW_HZ` is too flat for these steps and is that
     of a parabola through many lags. A recording has no time if its peak is at the end of the lags. None has
-    where fewer than two are usable, where a carrier's beta is below `MIN_KEYED_HZ`, or where another signal's
-    curvature over `_WIDE_STEP` samples either way is not clearly above its noise: a silent carrier's peak is
-    a maximum of the noise.
+    where fewer than two are usable, where a carrier's beta is not within `KEYED_HZ`, or where a curvature (of
+    other signals that over `_WIDE_STEP` samples either way) is not clearly above its noise: a silent
+    carrier's peak is a maximum of the noise.
 
     Args:
         session: R recordings.
@@ -163,7 +166,12 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
         unknown = [row for row in timed if row != reference]
         delay = _solved(count, unknown, pairs, measured, weight)
         if not peaks.keyed:
-            tilt = _tilts(count, pairs, series, delay, share) / peaks.curvature
+            kept = [number for number, w in enumerate(weight.tolist()) if w > 0]
+            band = (2 * math.pi * params.correlation_band_hz / rate_hz) ** 2 / 3
+            variance = [_slope_variance(snr[list(pairs[k])], peaks.curvature, band) / cells for k in kept]
+            usual = TILT_SIGMA_S * rate_hz * peaks.curvature
+            tilt = _tilts([pairs[k] for k in kept], series[kept], delay, 1 / np.array(variance), usual)
+            tilt /= peaks.curvature
 
     information = np.zeros(count)
     information[timed] = 2 * (2 * math.pi * bandwidth_hz) ** 2 * cells * snr[timed]
@@ -241,8 +249,8 @@ class _Peaks:
         lag: Places, samples, shape (P,).
         inside: Whether they are peaks within the lags, shape (P,).
         curvature: Of -log |r| at the peak of the strongest pair, per sample squared.
-        keyed: Whether the signal is a keyed or silent carrier.
-        significant: Whether the curvature is that of a signal and not of noise.
+        keyed: Whether the signal is a carrier, keyed or not.
+        significant: Whether the curvature is that of a signal with a time, and not of noise.
     """
 
     lag: Float64
@@ -262,7 +270,8 @@ def _peaks(star: Complex128, snr_reference: float, snr: Float64, cells: float, r
     if min(curvature, wide) < unit * NARROW_HZ**2:
         lag, inside, bend, noise_of_bend = _vertices(star)
         curvature, noise = float(bend[strongest]), float(noise_of_bend[strongest])
-        significant = curvature >= max(unit * MIN_KEYED_HZ**2, _KEYED_SIGNIFICANT * noise)
+        is_morse = unit * KEYED_HZ[0] ** 2 <= curvature <= unit * KEYED_HZ[1] ** 2
+        significant = is_morse and curvature >= _KEYED_SIGNIFICANT * noise
         return _Peaks(lag, inside, curvature, True, significant)
     noise = _curvature_noise(snr_reference, snr[strongest], cells)
     return _Peaks(lag, inside, curvature, False, wide >= _SIGNIFICANT * noise)
@@ -372,6 +381,16 @@ def _curvature_noise(snr_a: float, snr_b: float, cells: float) -> float:
     return math.sqrt(6 * relative / 2) / _WIDE_STEP**2
 
 
+def _slope_variance(snr: Float64, curvature: float, band: float) -> float:
+    """Variance of the phase's slope at the peak of a pair (2,), per sample squared, times the cells.
+
+    Noise against signal has the signal's spectrum and noise against noise the whole band's, `band` being its
+    mean square frequency; half of either is in quadrature.
+    """
+    product, total = float(snr.prod()), float(snr.sum())
+    return (total * curvature + band) / (2 * product)
+
+
 def _logarithms(series: Complex128, lag: Float64, step: float) -> tuple[Float64, Float64, Float64]:
     """Logarithm of |r|^2 a step before each lag, there, and a step after."""
     limit = series.shape[1] // 2
@@ -402,21 +421,22 @@ def _solved(
 
 
 def _tilts(
-    count: int, pairs: list[tuple[int, int]], series: Complex128, delay: Float64, weight: Float64
+    pairs: list[tuple[int, int]], series: Complex128, delay: Float64, weight: Float64, usual: float
 ) -> Float64:
-    """Slope of each channel's log magnitude over that of the phase, times the curvature; shape (count,).
+    """Slope of each channel's log magnitude over that of the phase, times the curvature; shape (R,).
 
     A channel exp(-2 pi i f (delay + i tilt)) moves the centre of the cross spectrum of a and b, which is the
     slope of the phase of r at its peak, by the variance of the frequency times the sum of both tilts. Least
-    squares over all pairs with the weights of the delays gives each one up to a constant, for nobody knows
-    the centre of what was sent; the median receiver is taken for level.
+    squares over the pairs gives each one up to a constant, for nobody knows the centre of what was sent; the
+    median receiver is taken for level. Differences of tilts are expected to be of the usual size: between
+    two weak receivers there is noise, and nothing else tells a strong third one's tilt from theirs.
 
     Args:
-        count: R.
-        pairs: All pairs of at least three receivers that know the time.
+        pairs: Pairs of at least three receivers that know the time, each of them in one.
         series: Their correlations, shape (P, lags).
         delay: In samples, shape (R,).
-        weight: Of each pair, above 0, shape (P,).
+        weight: Inverse variance of each pair's slope, shape (P,).
+        usual: Standard deviation of a tilt, samples times the curvature.
 
     Returns:
         Tilts in samples times the curvature of the peak, 0 for receivers in no pair.
@@ -427,13 +447,15 @@ def _tilts(
     before, after = interpolate(series, np.clip(peak[:, None] + step, -limit, limit)).T
     turn = after * before.conj()
     slope = np.array([math.atan2(value.imag, value.real) for value in turn.tolist()]) / (2 * _CURVATURE_STEP)
+    count = len(delay)
     normal, right = np.zeros((count, count)), np.zeros(count)
     for (a, b), value, w in zip(pairs, slope.tolist(), weight.tolist(), strict=True):
         normal[[a, b, a, b], [a, b, b, a]] += w
         right[[a, b]] += w * value
     rows = sorted({row for pair in pairs for row in pair})
+    expected = (np.eye(len(rows)) - 1 / len(rows)) / usual**2
     tilt = np.zeros(count)
-    tilt[rows] = np.linalg.solve(normal[np.ix_(rows, rows)], right[rows])
+    tilt[rows] = np.linalg.solve(normal[np.ix_(rows, rows)] + expected, right[rows])
     tilt[rows] -= np.median(tilt[rows])
     return tilt
 

@@ -26,7 +26,7 @@ from heimdall.area import Area, Receivers
 from heimdall.arrival import Observation
 from heimdall.geo import TangentPlane
 from heimdall.model import LocalizationNet
-from heimdall.posterior import LINKING_WEIGHT, ONE_PEAK, Posterior
+from heimdall.posterior import LIKE_SIZE, LINKING_WEIGHT, ONE_PEAK, Posterior
 from heimdall.power import PowerModel
 from heimdall.radiomap import RadioMap
 from heimdall.solver import KM, US, US_PER_KM, exp, log
@@ -547,17 +547,21 @@ def _dominant(mixture: Mixture) -> tuple[torch.Tensor, torch.Tensor]:
     weight = torch.softmax(mixture.log_weight, -1)  # (B, K)
     alone = torch.eye(GAUSSIANS, dtype=torch.float64, device=weight.device)
     off = mixture.mean_km[:, :, None] - mixture.mean_km[:, None]  # (B, K, K, 2)
-    both = mixture.covariance_km2[:, :, None] + mixture.covariance_km2[:, None]
-    distance2 = (off * solver.apply(solver.inverse(both)[0], off)).sum(-1)  # (B, K, K)
-    linking = (weight >= LINKING_WEIGHT).double()
-    together = (distance2 < ONE_PEAK).double() * linking[:, :, None] * linking[:, None] + alone
+    information = solver.inverse(mixture.covariance_km2)[0][:, :, None] / 2  # of the first one
+    apart = (off * solver.apply(information, off)).sum(-1)  # (B, K, K)
+    spread = mixture.covariance_km2[..., 0] + mixture.covariance_km2[..., 2]  # (B, K)
+    size = spread[:, :, None] / spread[:, None]
+    linking = weight >= LINKING_WEIGHT
+    near = (torch.maximum(apart, apart.transpose(1, 2)) < ONE_PEAK) & (
+        torch.maximum(size, 1 / size) < LIKE_SIZE
+    )
+    together = (near & linking[:, :, None] & linking[:, None]).double() + alone
     for _ in range((GAUSSIANS - 1).bit_length()):
-        together = (together @ together > 0).double()
+        together = (together @ together > 0).double()  # sums of zeros and ones are exact in any order
     share = together * weight[:, None] + _NO_WEIGHT * alone
     share = share / share.sum(-1, keepdim=True)  # (B, group, K)
     mean = (share[..., None] * mixture.mean_km[:, None]).sum(2)  # (B, group, 2)
     off = mixture.mean_km[:, None] - mean[:, :, None]  # (B, group, K, 2)
-    spread = mixture.covariance_km2[..., 0] + mixture.covariance_km2[..., 2]  # (B, K)
     far = ((off**2).sum(-1) + spread[:, None]).pow(0.5)
     best = (weight[:, None] * far).sum(-1).argmin(1)[:, None, None]  # (B, 1, 1)
     share = share.gather(1, best.expand(-1, 1, GAUSSIANS))[:, 0]  # (B, K)

@@ -35,7 +35,7 @@ PRETRAINED = Path("models/pretrained.safetensors")
 SINGLE_CLIP_NORM = 10.0
 FUSION_CLIP_NORM = 1.0
 _VALIDATION_EPOCH = 2**32  # its variations are no training epoch's
-_SAME_PLANE_DEG = 1e-4  # 10 m: one receiver that moved by 70 m
+_SAME_PLACE_M = 100.0  # of a receiver whose terrain is known
 _BATCH_SIZE = 64  # of embeddings, fixed: kernels are chosen by shape, so it is part of the result
 
 
@@ -279,11 +279,9 @@ class FusionLearner:
 
     def _is_network_of(self, trained: FusionNet) -> bool:
         """Whether a network was trained on these receivers, where they are."""
-        return trained.radio.law.websdr_id == tuple(self._receivers.websdr_id.tolist()) and np.allclose(
-            [trained.plane.latitude_deg, trained.plane.longitude_deg],
-            [self._plane.latitude_deg, self._plane.longitude_deg],
-            rtol=0,
-            atol=_SAME_PLANE_DEG,
+        known, here = trained.radio, self._receivers
+        return known.law.websdr_id == tuple(here.websdr_id.tolist()) and np.allclose(
+            known.receiver_m, here.position_m, rtol=0, atol=_SAME_PLACE_M
         )
 
     def _tokenizer(self) -> Tokenizer:

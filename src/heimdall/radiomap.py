@@ -8,7 +8,7 @@ scatter more. With x a level over its mean, of a transmitter of power P,
     p(x) = (1 - share) N(x; P, clear^2) + share N(x; P - loss, blocked^2)
 
 and a receiver is silent with the probability that its level is below the squelch. P ~ N(0, power^2) is common
-to all receivers of a session and is summed over fixed nodes.
+to all receivers of a session and is summed over nodes up to four standard deviations away.
 
 Hundreds of parameters want thousands of sessions: a map is fitted where the network is trained from nothing,
 as in pretraining. One that was fitted before keeps all but the receivers' offsets, which are the sessions'.
@@ -39,7 +39,9 @@ BUMP_WIDTH = 0.8  # of their spacing
 TERRAIN_SIGMA_DB = 4.0  # of a bump's height before any session
 OFFSET_SIGMA_DB = 10.0
 KNOWN_OFFSET_SIGMA_DB = 3.0  # of a map that was fitted before: antennas and noise differ from place to place
-_NODES_DB = np.linspace(-24.0, 24.0, 25)  # of the transmitters' power
+_NODES = np.linspace(-4.0, 4.0, 25)  # of the transmitters' power, in its standard deviations
+_LOG_NODE = -0.5 * _NODES**2 - special.logsumexp(-0.5 * _NODES**2)  # logarithms of their probabilities
+_BLOCK = 2048  # positions at a time
 # Means and standard deviations before any session: logarithms of the clear and the blocked sigma, the loss in
 # dB, the logit of the share, the logarithm of the power's sigma.
 _SHAPE_MEAN = np.array([math.log(8.0), math.log(12.0), 14.0, -1.0, math.log(6.0)])
@@ -53,7 +55,8 @@ class RadioMap:
 
     Attributes:
         law: The law of distance that the map departs from, with the squelch.
-        offset_db: Of each receiver of the law: clear paths over the law, dB, shape (R,).
+        receiver_m: East, north and up of each receiver of the law, metres, shape (R, 3).
+        offset_db: Of each of them: clear paths over the law, dB, shape (R,).
         centre_m: East and north of the bumps, metres, shape (M, 2).
         width_m: Standard deviation of a bump, metres.
         terrain_db: Heights of the bumps of each receiver, dB, shape (R, M).
@@ -65,6 +68,7 @@ class RadioMap:
     """
 
     law: PowerModel
+    receiver_m: tuple[tuple[float, ...], ...]
     offset_db: tuple[float, ...]
     centre_m: tuple[tuple[float, float], ...]
     width_m: float
@@ -78,7 +82,7 @@ class RadioMap:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RadioMap:
         """The map whose `dataclasses.asdict` went through JSON."""
-        rows = {name: tuple(map(tuple, values[name])) for name in ("centre_m", "terrain_db")}
+        rows = {name: tuple(map(tuple, values[name])) for name in ("receiver_m", "centre_m", "terrain_db")}
         law = PowerModel.from_dict(values["law"])
         return cls(**values | rows | {"law": law, "offset_db": tuple(values["offset_db"])})
 
@@ -86,7 +90,8 @@ class RadioMap:
         """Levels of clear paths below 300 MHz from a mean transmitter.
 
         Args:
-            receivers: R receivers; one that the map does not know has the law's mean gain alone.
+            receivers: R receivers; one that the map does not know has the mean of the others' gains and
+                offsets, and no terrain.
             position_m: East and north, metres, shape (G, 2).
             plane: Of the positions.
 
@@ -96,9 +101,11 @@ class RadioMap:
         row = {number: k for k, number in enumerate(self.law.websdr_id)}
         columns = np.array([row.get(number, len(row)) for number in receivers.websdr_id.tolist()])
         bumps = _bumps(position_m, np.array(self.centre_m), self.width_m)
-        over_db = np.einsum("gm,rm->gr", bumps, np.array(self.terrain_db)) + np.array(self.offset_db)
-        known = np.concatenate([over_db, np.zeros((len(over_db), 1))], axis=1)[:, columns]
-        return np.asarray(mean_levels_db(self.law, receivers, position_m, plane) + known, np.float64)
+        terrain_db = np.einsum("gm,rm->gr", bumps, np.array(self.terrain_db))
+        terrain_db = np.concatenate([terrain_db, np.zeros((len(terrain_db), 1))], axis=1)[:, columns]
+        mean_db = math.fsum(self.offset_db) / len(self.offset_db)
+        over_db = terrain_db + np.array([*self.offset_db, mean_db])[columns]
+        return np.asarray(mean_levels_db(self.law, receivers, position_m, plane) + over_db, np.float64)
 
 
 def log_likelihood(model: RadioMap, levels: Levels, mean_db: Float64) -> Float64:
@@ -112,14 +119,19 @@ def log_likelihood(model: RadioMap, levels: Levels, mean_db: Float64) -> Float64
     Returns:
         Natural logarithms, shape (G,), float64, finite.
     """
+    starts = range(0, len(mean_db), _BLOCK)
+    return np.concatenate([_log_likelihood(model, levels, mean_db[at : at + _BLOCK]) for at in starts])
+
+
+def _log_likelihood(model: RadioMap, levels: Levels, mean_db: Float64) -> Float64:
     heard = np.isfinite(levels.snr_db)
     mean_db = mean_db + model.law.uhf_offset_db * levels.uhf
     shape = _Shape.of(model)
-    excess_db = (levels.snr_db[heard] - mean_db[:, heard])[..., np.newaxis] - _NODES_DB  # (G, heard, nodes)
-    room_db = (model.law.squelch_db - mean_db[:, ~heard])[..., np.newaxis] - _NODES_DB
-    total = np.log(sum(shape.densities(excess_db)) + _LEAST).sum(axis=1)
+    excess_db = (levels.snr_db[heard] - mean_db[:, heard])[..., np.newaxis] - shape.nodes_db
+    room_db = (model.law.squelch_db - mean_db[:, ~heard])[..., np.newaxis] - shape.nodes_db
+    total = np.log(sum(shape.densities(excess_db)) + _LEAST).sum(axis=1)  # (cells, nodes)
     total += np.log(sum(shape.silences(room_db)) + _LEAST).sum(axis=1)
-    return np.asarray(special.logsumexp(total + shape.log_power(), axis=-1), np.float64)
+    return np.asarray(special.logsumexp(total + _LOG_NODE, axis=-1), np.float64)
 
 
 def fit(
@@ -157,6 +169,7 @@ def fit(
         centre_m = area.grid_m(spacing_m)
         start = RadioMap(
             law,
+            tuple(tuple(place) for place in receivers.position_m.tolist()),
             (0.0,) * len(law.websdr_id),
             tuple((east, north) for east, north in centre_m.tolist()),
             BUMP_WIDTH * spacing_m,
@@ -201,6 +214,7 @@ def fit(
     terrain = values[count:-5].reshape(count, -1)
     return RadioMap(
         start.law,
+        start.receiver_m,
         tuple(values[:count].tolist()),
         start.centre_m,
         start.width_m,
@@ -243,9 +257,10 @@ class _Shape:
             self.share * special.ndtr((room_db + self.loss) / self.blocked),
         )
 
-    def log_power(self) -> Float64:
-        """Logarithms of the nodes' probabilities, up to a constant, (nodes,)."""
-        return np.asarray(-0.5 * (_NODES_DB / self.power) ** 2 - math.log(self.power), np.float64)
+    @property
+    def nodes_db(self) -> Float64:
+        """Powers over the mean that are summed over, (nodes,)."""
+        return self.power * _NODES
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,15 +282,15 @@ def _log_probability(values: Float64, sessions: _Sessions) -> tuple[float, Float
     clear, blocked, loss, share, power = _shape_values(values[-5:])
     shape = _Shape(clear, blocked, loss, share, power)
     mean_db = sessions.law_db + values[:count] + np.einsum("nm,rm->nr", sessions.bumps, terrain)
-    excess = (sessions.snr_db - mean_db)[heard][:, np.newaxis] - _NODES_DB  # (H, nodes)
-    room = (sessions.squelch_db - mean_db)[~heard][:, np.newaxis] - _NODES_DB  # (S, nodes)
+    excess = (sessions.snr_db - mean_db)[heard][:, np.newaxis] - shape.nodes_db  # (H, nodes)
+    room = (sessions.squelch_db - mean_db)[~heard][:, np.newaxis] - shape.nodes_db  # (S, nodes)
     is_clear, is_blocked = shape.densities(excess)
     total = is_clear + is_blocked + _LEAST
     below_clear, below_blocked = shape.silences(room)
     below = below_clear + below_blocked + _LEAST
-    terms = np.empty((*heard.shape, len(_NODES_DB)))
+    terms = np.empty((*heard.shape, len(_NODES)))
     terms[heard], terms[~heard] = np.log(total), np.log(below)
-    joint = terms.sum(axis=1) + shape.log_power()  # (n, nodes)
+    joint = terms.sum(axis=1) + _LOG_NODE  # (n, nodes)
     largest = joint.max(axis=1, keepdims=True)
     weight = np.exp(joint - largest)
     mass = weight.sum(axis=1, keepdims=True)
@@ -289,15 +304,16 @@ def _log_probability(values: Float64, sessions: _Sessions) -> tuple[float, Float
     edge_clear = (1 - share) * _density(room / clear) / below  # times d(room / clear)
     edge_blocked = share * _density((room + loss) / blocked) / below
     slope = np.empty_like(mean_db)
-    slope[heard] = (at_heard * (p_clear * z_clear / clear + p_blocked * z_blocked / blocked)).sum(axis=1)
-    slope[~heard] = -(at_silent * (edge_clear / clear + edge_blocked / blocked)).sum(axis=1)
+    slope_heard = at_heard * (p_clear * z_clear / clear + p_blocked * z_blocked / blocked)
+    slope_silent = -at_silent * (edge_clear / clear + edge_blocked / blocked)
+    slope[heard], slope[~heard] = slope_heard.sum(axis=1), slope_silent.sum(axis=1)
     by_shape = [
         (at_heard * p_clear * (z_clear**2 - 1)).sum() - (at_silent * edge_clear * room / clear).sum(),
         (at_heard * p_blocked * (z_blocked**2 - 1)).sum()
         - (at_silent * edge_blocked * (room + loss) / blocked).sum(),
         (at_silent * edge_blocked).sum() / blocked - (at_heard * p_blocked * z_blocked).sum() / blocked,
         (at_heard * (p_blocked - share)).sum() + (at_silent * (below_blocked / below - share)).sum(),
-        (weight * ((_NODES_DB / power) ** 2 - 1)).sum(),
+        (slope_heard * shape.nodes_db).sum() + (slope_silent * shape.nodes_db).sum(),
     ]
     by_terrain = np.einsum("nr,nm->rm", slope, sessions.bumps)
     gradient = np.concatenate([slope.sum(axis=0), by_terrain.reshape(-1), by_shape])
