@@ -355,6 +355,15 @@ def test_a_weak_voice_has_an_arrival_time() -> None:
     assert (found.information_s2 > 0).all()
 
 
+@pytest.mark.parametrize("snr_db", [(40.0, -18.0, -18.0), (25.0, 8.0, -4.0), (30.0, 20.0, 10.0, 5.0)])
+def test_noise_between_weak_receivers_is_no_tilt(snr_db: tuple[float, ...]) -> None:
+    """None of them hears an echo; an echo's tilt is of the order of a microsecond."""
+    for seed in range(3):
+        found = arrivals(session(seed, DELAYS_S[: len(snr_db)], np.array(snr_db)), PARAMS)
+        assert abs(found.tilt_s[0]) < 0.1e-6
+        assert np.abs(found.tilt_s).max() < 0.6e-6
+
+
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_silence_and_noise_leave_everything_finite(level: float) -> None:
     for seed in range(20):

@@ -202,6 +202,16 @@ def test_levels_are_fitted_to_the_training_split(root: Path, pretrained: Path, f
     assert learner.network.radio == radiomap.fit(*sessions, **given, known=known)
 
 
+def test_terrain_is_forgotten_where_receivers_of_the_same_numbers_are_elsewhere(
+    root: Path, pretrained: Path, fine_tuning: Path
+) -> None:
+    learner = FusionLearner(settings(), DatasetConfig(root / simulated.SIMULATED))
+    known = fusion_net(pretrained / "models" / "pretrained.safetensors")
+    assert learner._is_network_of(known)
+    learner._receivers.position_m[[0, 1]] = learner._receivers.position_m[[1, 0]]  # of the same mean
+    assert not learner._is_network_of(known)
+
+
 def test_loader_workers_change_no_byte(root: Path, fine_tuning: Path) -> None:
     names = ("models/localizer.safetensors", "plots/training.csv", "metrics/train.json")
     found = []

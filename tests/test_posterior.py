@@ -145,6 +145,16 @@ def test_a_chain_of_components_is_one_place_and_a_light_one_links_nothing() -> N
     np.testing.assert_allclose(posterior.sigma_m[0], [np.hypot(100, 120 * np.sqrt(2)), 100.0])
 
 
+def test_a_wide_component_is_no_part_of_what_lies_under_it() -> None:
+    """Neither of two crossings 10 km apart, nor of one fix to 20 m that is 15 km from its middle."""
+    mean_m = np.array([[[-5e3, 0], [5e3, 0], [0, 0]], [[15e3, 0], [15e3, 0], [0, 0.0]]])
+    sigma_m = np.array([[100.0, 100.0, 20e3], [20.0, 60.0, 20e3]])
+    covariance = sigma_m[..., None, None] ** 2 * np.eye(2)
+    posterior = Posterior(mean_m, covariance, np.array([[0.5, 0.47, 0.03], [0.87, 0.1, 0.03]]))
+    np.testing.assert_allclose(posterior.position_m, [[-5e3, 0], [15e3, 0]])
+    assert posterior.sigma_m.max() <= 100
+
+
 def test_the_answer_is_the_dominant_component_where_none_overlap() -> None:
     weight = np.array([[0.1, 0.8, 0.1], [0.9, 0.05, 0.05]])
     covariance = np.array([[9.0, 2.0], [2.0, 16.0]]) * np.ones((2, 3, 1, 1))

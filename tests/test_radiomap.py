@@ -26,13 +26,15 @@ BLOCKED_SHARE, BLOCKED_LOSS_DB = 0.25, 20.0
 
 
 @cache
-def sessions(count: int = 1200, seed: int = 1) -> tuple[list[Observation], np.ndarray]:
+def sessions(
+    count: int = 1200, seed: int = 1, power_sigma_db: float = MODEL.power_sigma_db
+) -> tuple[list[Observation], np.ndarray]:
     """Levels by the law of `MODEL`, less those of blocked paths, and less behind a hill at one receiver."""
     random = generator(seed, "test radio map")
     truth_m = random.uniform(-45e3, 45e3, (count, 2))
     behind = np.exp(-0.5 * ((truth_m - HILL_M) ** 2).sum(-1) / 15e3**2)
     level_db = mean_levels_db(MODEL, RECEIVERS, truth_m, PLANE) + 6.0 * random.normal(size=(count, 5))
-    level_db += MODEL.power_sigma_db * random.normal(size=(count, 1))
+    level_db += power_sigma_db * random.normal(size=(count, 1))
     level_db -= BLOCKED_LOSS_DB * (random.random((count, 5)) < BLOCKED_SHARE)
     level_db[:, 0] += HILL_DB * behind
     heard = np.where(level_db > MODEL.squelch_db, level_db, np.nan)
@@ -58,6 +60,14 @@ def test_blocked_paths_are_told_from_clear_ones() -> None:
     assert found.blocked_loss_db == pytest.approx(BLOCKED_LOSS_DB, abs=4)
     assert found.blocked_share == pytest.approx(BLOCKED_SHARE, abs=0.08)
     assert found.power_sigma_db == pytest.approx(MODEL.power_sigma_db, abs=1)
+
+
+@pytest.mark.parametrize("power_sigma_db", [0.5, 10.0])
+def test_transmitters_may_be_all_alike_or_very_different(power_sigma_db: float) -> None:
+    found, truth_m = sessions(1200, 4, power_sigma_db)
+    model = radiomap.fit(found, truth_m, RECEIVERS, PLANE, law=MODEL, area=AREA)
+    assert model.power_sigma_db == pytest.approx(power_sigma_db, abs=1.5)
+    assert model.clear_sigma_db == pytest.approx(6.0, abs=1)
 
 
 def test_the_map_says_more_of_new_sessions_than_the_law_of_distance() -> None:
@@ -102,7 +112,7 @@ def test_likelihood_is_the_integral_over_the_transmitters_power() -> None:
     expected = math.log(exact) - math.log(
         integrate.quad(joint, -60, 60, points=[0], epsabs=0, epsrel=1e-10)[0]
     )
-    assert at - other == pytest.approx(expected, abs=0.02)  # up to a constant; nodes end at 24 dB
+    assert at - other == pytest.approx(expected, abs=0.02)  # up to a constant; nodes end at four sigmas
 
 
 def test_the_gradient_is_that_of_the_likelihood() -> None:
