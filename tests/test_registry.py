@@ -90,7 +90,7 @@ def put_release(store: ConditionalStore, clone: Path, version: str, mae_m: float
     log = registry.read_log(store)
     entry = registry.append(store, log, action="release", version=version, release_sha256=sha256, by=BY)
     assert entry is not None
-    assert attestation.attest(clone, [*log, entry], made.commit)
+    assert attestation.attest(clone, [*log, entry], made)
     return made
 
 
@@ -515,38 +515,88 @@ def test_a_clone_without_the_commit_promotes_nothing(
         promotion.promote(tmp_path / "other", store, "v0.2.0")
 
 
+def message(clone: Path, tag: str) -> str:
+    return git(clone, "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")
+
+
 @pytest.mark.parametrize("annotated", [False, True])
-def test_a_champion_tag_that_no_promotion_made_is_found(
-    store: ConditionalStore, clone: Path, annotated: bool
+@pytest.mark.parametrize(
+    "name",
+    [f"localizer{form}" for form in ("#champion#2", "#champion", "#champion!#3", "@v9.9.9", "@v0.1.0#2")],
+)
+def test_a_tag_that_dvc_may_follow_and_the_log_did_not_make_is_found(
+    store: ConditionalStore, clone: Path, name: str, annotated: bool
 ) -> None:
     put_release(store, clone, "v0.1.0")
-    message = ("--annotate", "--message", "By hand") if annotated else ()
-    git(clone, "tag", *message, "localizer#champion#2", "HEAD")
-    cause = "it attests no promotion or rollback, and DVC may take it for the champion"
-    assert contradictions(store, clone) == {"localizer#champion#2": cause}
+    git(clone, "tag", *(("--annotate", "--message", "By hand") if annotated else ()), name)
+    cause = "no release, promotion or rollback in the log made it"
+    assert contradictions(store, clone) == {name: cause}
     before = store.head_all("")
     with pytest.raises(HeimdallError, match=cause):
         promotion.promote(clone, store, "v0.1.0")
     assert store.head_all("") == before
 
 
-def test_a_champion_tag_at_another_commit_is_found(store: ConditionalStore, clone: Path) -> None:
+@pytest.mark.parametrize("name", ["localizer#champion#2", "localizer@v0.1.0", "v0.1.0"])
+def test_a_tag_at_another_commit_is_found(store: ConditionalStore, clone: Path, name: str) -> None:
     made = put_release(store, clone, "v0.1.0")
     promotion.promote(clone, store, "v0.1.0")
-    message = git(clone, "for-each-ref", "--format=%(contents)", "refs/tags/localizer#champion#2")
     git(clone, "commit", "--quiet", "--allow-empty", "--message", "Another model")
-    git(clone, "tag", "--force", "--annotate", "--message", message, "localizer#champion#2", "HEAD")
+    git(clone, "tag", "--force", "--annotate", "--message", message(clone, name), name)
     other = revision.commit_of(clone, "HEAD")
     cause = f"it is at {other[:12]}, and v0.1.0 is of {made.commit[:12]}"
-    assert contradictions(store, clone) == {"localizer#champion#2": cause}
+    assert contradictions(store, clone) == {name: cause}
     with pytest.raises(HeimdallError, match=cause):
         promotion.promote(clone, store, "v0.1.0")
 
 
+@pytest.mark.parametrize("name", ["localizer@v0.2.0", "v0.2.0"])
+@pytest.mark.parametrize("by", ["another release", "hand", "hand, lightweight"])
+def test_a_release_tag_that_does_not_attest_its_own_entry_is_found(
+    store: ConditionalStore, clone: Path, name: str, by: str
+) -> None:
+    put_release(store, clone, "v0.1.0")
+    made = put_release(store, clone, "v0.2.0")
+    text = {"another release": message(clone, "v0.1.0"), "hand": "By hand"}.get(by)
+    git(clone, "tag", "--force", *(("--annotate", "--message", text) if text else ()), name)
+    cause = "it is not the attestation of log entry 2, release v0.2.0"
+    assert contradictions(store, clone) == {name: cause}
+    # Nor does a release that is completed take it for its own.
+    with pytest.raises(HeimdallError, match=f"tag {name}: {cause}") as caught:
+        attestation.attest(clone, registry.read_log(store), made)
+    assert "`git tag --delete` and run this again" in caught.value.remedy
+    git(clone, "tag", "--delete", name)
+    assert attestation.attest(clone, registry.read_log(store), made)
+    assert contradictions(store, clone) == {}
+
+
+def test_a_tag_of_ones_own_is_no_damage_until_a_release_has_its_name(
+    store: ConditionalStore, clone: Path
+) -> None:
+    put_release(store, clone, "v0.1.0")
+    git(clone, "tag", "--annotate", "--message", "Our own", "v9.9.9")
+    git(clone, "tag", "vanilla")
+    assert contradictions(store, clone) == {}
+    with pytest.raises(HeimdallError, match=r"tag v9\.9\.9: it is there, and the log has no release"):
+        attestation.require_free("v9.9.9", attestation.read(clone))
+    git(clone, "tag", "--force", "--annotate", "--message", message(clone, "v0.1.0"), "v9.9.9")
+    assert list(contradictions(store, clone)) == ["v9.9.9"]
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="git signs with it")
+def test_a_tag_may_be_signed(store: ConditionalStore, clone: Path, tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    for name, value in {"tag.gpgSign": "true", "gpg.format": "ssh", "user.signingKey": "key.pub"}.items():
+        git(clone, "config", name, str(tmp_path / value) if value == "key.pub" else value)
+    made = put_release(store, clone, "v0.1.0")
+    assert "SIGNATURE" in message(clone, "v0.1.0")
+    assert not attestation.attest(clone, registry.read_log(store), made)
+    assert contradictions(store, clone) == {}
+
+
 def test_dvc_takes_the_last_promotion_even_within_a_second(store: ConditionalStore, clone: Path) -> None:
     """DVC looks at the dates of tags, in whole seconds, and then at their names, where 10 is before 9."""
-    put_release(store, clone, "v0.1.0")
-    put_release(store, clone, "v0.2.0")
+    made = {version: put_release(store, clone, version) for version in ("v0.1.0", "v0.2.0")}
     log = registry.read_log(store)
     at = log[0].at
     for number in range(3, 13):
@@ -562,5 +612,5 @@ def test_dvc_takes_the_last_promotion_even_within_a_second(store: ConditionalSto
             by=BY,
         )
         log.append(entry)
-        attestation.attest(clone, log, revision.commit_of(clone, "HEAD"))
+        attestation.attest(clone, log, made[version])
         assert champion_by_stage(clone) == f"localizer#champion#{number}"

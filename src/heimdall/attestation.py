@@ -23,13 +23,17 @@ from heimdall.errors import HeimdallError
 from heimdall.registry import Damage, Entry, Release
 
 ARTIFACT = "localizer"  # of dvc.yaml
-CHAMPION = f"{ARTIFACT}#champion#"
+STAGE = f"{ARTIFACT}#champion"
+_REMEDY = (
+    "Look who made the tag: one made by hand, delete with `git tag --delete` and run this again; "
+    "else keep bucket and tag as they are"
+)
 _LINE = re.compile(r"^(\S+/\S+) sha256 ([0-9a-f]{64})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A tag that may attest something.
+    """A tag that may attest something or that DVC may follow.
 
     Attributes:
         name: Without refs/tags/.
@@ -49,7 +53,7 @@ def release_tags(version: str) -> tuple[str, str]:
 
 def tags(entry: Entry) -> tuple[str, ...]:
     """The names of the tags that attest an entry."""
-    return release_tags(entry.version) if entry.action == "release" else (f"{CHAMPION}{entry.number}",)
+    return release_tags(entry.version) if entry.action == "release" else (f"{STAGE}#{entry.number}",)
 
 
 def push(names: Sequence[str]) -> str:
@@ -58,12 +62,13 @@ def push(names: Sequence[str]) -> str:
 
 
 def read(root: Path) -> list[Tag]:
-    """The tags of a clone that may attest something, the earliest first. To be read before the log.
+    """A clone's tags that may attest something or that DVC may follow, earliest first. Read before the log.
 
     Raises:
         HeimdallError: git cannot list them: this is no clone, or not one of this user's.
     """
-    patterns = (f"refs/tags/{CHAMPION}*", *(f"refs/tags/{name}" for name in release_tags("v*")))
+    names = (STAGE, f"{STAGE}[#!]*", *release_tags("v*"))  # DVC takes a stage's tag without a number, too
+    patterns = [f"refs/tags/{name}" for name in names]
     form = "%(refname:strip=2)%00%(*objectname)%00%(contents)%00"
     done = revision.git(root, "for-each-ref", "--sort=taggerdate", f"--format={form}", *patterns)
     if done.returncode != 0:
@@ -79,9 +84,13 @@ def read(root: Path) -> list[Tag]:
 def damages(log: Sequence[Entry], releases: Sequence[Release], found: Sequence[Tag]) -> list[Damage]:
     """Where a clone's tags contradict the registry.
 
+    A tag that has the name of an entry's attests that entry and is at the commit of its version. Any other
+    tag that DVC might follow, or that attests something, is damage. A plain `v9.9.9` that attests nothing is
+    none as long as no release has this version: it is somebody's own.
+
     Args:
         log: The whole log.
-        releases: Those whose commits are compared with the tags of their promotions.
+        releases: Those whose commits are compared with their tags.
         found: The tags, read before the log.
     """
     known = {key: sha256 for entry in log for key, sha256 in _attested(entry).items()}
@@ -99,9 +108,16 @@ def unattested(log: Sequence[Entry], found: Sequence[Tag]) -> list[Entry]:
 def require(log: Sequence[Entry], releases: Sequence[Release], found: Sequence[Tag]) -> None:
     """Raise a `HeimdallError` if `damages` finds any."""
     for damage in damages(log, releases, found):
-        raise HeimdallError(
-            damage.subject, damage.cause, "Keep bucket and tag as they are and look who changed either"
-        )
+        raise HeimdallError(damage.subject, damage.cause, _REMEDY)
+
+
+def require_free(version: str, found: Sequence[Tag]) -> None:
+    """Raise a `HeimdallError` if a version has a tag before its release, which would leave it there."""
+    for tag in found:
+        if tag.name in release_tags(version):
+            raise HeimdallError(
+                f"tag {tag.name}", f"it is there, and the log has no release of {version}", _REMEDY
+            )
 
 
 def require_commit(root: Path, release: Release) -> None:
@@ -111,42 +127,35 @@ def require_commit(root: Path, release: Release) -> None:
         raise HeimdallError(release.version, cause, "Run `git fetch --tags` in a clone of the repository")
 
 
-def is_there(root: Path, name: str, commit: str) -> bool:
-    """Whether an annotated tag is there, at this commit.
-
-    Raises:
-        HeimdallError: It is there and something else.
-    """
-    done = revision.git(root, "for-each-ref", "--format=%(objecttype) %(*objectname)", f"refs/tags/{name}")
-    found = done.stdout.decode().split()
-    if found and found != ["tag", commit]:
-        cause = f"it is there, and no annotated tag of commit {commit[:12]}"
-        remedy = "Look who made it, and delete it if it is nobody's; a release can take the next version"
-        raise HeimdallError(f"tag {name}", cause, remedy)
-    return bool(found)
-
-
-def attest(root: Path, log: Sequence[Entry], commit: str) -> bool:
+def attest(root: Path, log: Sequence[Entry], release: Release) -> bool:
     """Make the tags of an entry that are not there yet.
 
     Args:
-        root: A clone that has the commit.
+        root: A clone that has the version's commit.
         log: Up to the entry.
-        commit: Full hash, of the entry's version.
+        release: The entry's version.
 
     Returns:
         Whether one was made.
 
     Raises:
-        HeimdallError: A tag of this name is something else, or git makes none.
+        HeimdallError: A tag of this name is there and not what would be made, or git makes none.
     """
-    missing = [name for name in tags(log[-1]) if not is_there(root, name, commit)]
+    there = _there(root, log, release)
+    missing = [name for name in tags(log[-1]) if name not in there]
     for name in missing:
-        _make(root, name, log, commit)
+        _make(root, name, log, release)
     return bool(missing)
 
 
-def _make(root: Path, name: str, log: Sequence[Entry], commit: str) -> None:
+def _there(root: Path, log: Sequence[Entry], release: Release) -> set[str]:
+    """Which tags of the last entry are there. Raises a `HeimdallError` if one is not as `_make` makes it."""
+    found = [tag for tag in read(root) if tag.name in tags(log[-1])]
+    require(log, [release], found)
+    return {tag.name for tag in found}
+
+
+def _make(root: Path, name: str, log: Sequence[Entry], release: Release) -> None:
     """Make one tag."""
     entry = log[-1]
     lines = [f"{key} sha256 {sha256}" for key, sha256 in _attested(entry).items()]
@@ -159,12 +168,12 @@ def _make(root: Path, name: str, log: Sequence[Entry], commit: str) -> None:
         "--message",
         "\n".join([title, "", *lines]),
         name,
-        commit,
+        release.commit,
         GIT_COMMITTER_NAME=who,
         GIT_COMMITTER_EMAIL=address,
         GIT_COMMITTER_DATE=f"@{_second(log)} +0000",
     )
-    if done.returncode != 0 and not is_there(root, name, commit):  # another process may have made it
+    if done.returncode != 0 and name not in _there(root, log, release):  # another process may have made it
         problem = " ".join(done.stderr.decode(errors="replace").split())
         raise HeimdallError(f"tag {name}", f"git makes none ({problem})", "Mend that and run it again")
 
@@ -191,11 +200,12 @@ def _contradiction(
             return f"it attests {key}, which the log does not have"
         if known[key] != sha256:
             return f"it attests another {key} than the log has"
-    if not tag.name.startswith(CHAMPION):
-        return None
-    entry = next((entry for entry in log if tags(entry) == (tag.name,) and entry.key in tag.sha256), None)
+    entry = next((entry for entry in log if tag.name in tags(entry)), None)
     if entry is None:
-        return "it attests no promotion or rollback, and DVC may take it for the champion"
+        is_own = not tag.sha256 and not tag.name.startswith(ARTIFACT)
+        return None if is_own else "no release, promotion or rollback in the log made it"
+    if tag.sha256 != _attested(entry):
+        return f"it is not the attestation of log entry {entry.number}, {entry.action} {entry.version}"
     if commits.get(entry.version, tag.commit) != tag.commit:
         return f"it is at {tag.commit[:12]}, and {entry.version} is of {commits[entry.version][:12]}"
     return None

@@ -112,7 +112,7 @@ def _follow(
     """
     release = registry.require_release(store, log, change.version)[0]
     _require_attestable(root, log, release, tags)
-    attestation.attest(root, log[: change.number], release.commit)
+    attestation.attest(root, log[: change.number], release)
     failure = None
     try:
         model_registry.ensure(root, releasing.wanted(store, release, is_champion=True))

@@ -95,10 +95,11 @@ def release(
     with artifacts.alone(root / WORK):
         by = identity(root)
         chosen = candidate(root, version)
-        for name in attestation.release_tags(version):
-            attestation.is_there(root, name, chosen.commit)
         tags = attestation.read(root)
-        attestation.require(registry.read_log(store), [], tags)
+        log = registry.read_log(store)
+        attestation.require(log, [], tags)
+        if version not in registry.logged_releases(log):
+            attestation.require_free(version, tags)
         found = registry.read_release(store, version)
         if found is None:
             made = _publish(root, store, chosen, accept=accept, skip_verify=skip_verify, say=say)
@@ -110,7 +111,7 @@ def release(
             changed = False
         log, is_new = _log(store, *found, by)
         changed |= is_new
-        changed |= attestation.attest(root, log, chosen.commit)
+        changed |= attestation.attest(root, log, found[0])
         say(
             "MLflow: left out, HEIMDALL_TRACKING is off"
             if model_registry.is_off()

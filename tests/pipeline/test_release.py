@@ -93,6 +93,14 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     assert f"data/features/{listing[0]['relpath']}: not in DVC's remote ({lost}), and 0 more" in line
     assert "Run `dvc push`" in line
 
+    # A tag by hand: a release would leave it, so nothing would ever attest the version.
+    for tag in attestation.release_tags("v0.1.0"):
+        clone.run("git", "tag", "--annotate", "--message", "By hand", tag)
+        line = refused(clone, "v0.1.0", SKIP)
+        assert f"tag {tag}: " in line
+        assert "`git tag --delete`" in line
+        clone.run("git", "tag", "--delete", tag)
+
     # A champion that is better.
     assert store.head_all("") == {}
     put_release(store, clone.root, "v0.0.1", mae_m=1.0)
@@ -106,10 +114,10 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     assert (made.verified, made.accepted_worse_than, made.commit) == (False, "v0.0.1", commit)
     assert "not verified, accepted as worse than v0.0.1" in clone.run("heimdall", "releases").stdout
 
-    # A version that exists: of this commit, with the tags of another, and without them.
+    # A version that exists: of this commit, and of another, with its tags and without them.
     assert "and nothing is missing. Choose the next version" in refused(clone, "v0.1.0", SKIP)
     clone.commit("Another commit")
-    assert "it is there, and no annotated tag of commit" in refused(clone, "v0.1.0", SKIP, "--accept")
+    assert f"v0.1.0: it exists: released from {commit[:12]}" in refused(clone, "v0.1.0", SKIP, "--accept")
     clone.run("git", "tag", "--delete", *attestation.release_tags("v0.1.0"))
     assert f"v0.1.0: it exists: released from {commit[:12]}" in refused(clone, "v0.1.0", SKIP, "--accept")
 
