@@ -56,7 +56,7 @@ RADIO = RadioMap(
     blocked_sigma_db=12.0,
     blocked_loss_db=14.0,
     blocked_share=0.25,
-    power_sigma_db=6.0,
+    power_scale_db=6.0,
 )
 TOKENIZER = Tokenizer(PLANE, Area.around(RECEIVERS), POWER, RADIO, RECEIVERS)
 SESSIONS = 10

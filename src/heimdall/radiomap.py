@@ -7,11 +7,13 @@ scatter more. With x a level over its mean, of a transmitter of power P,
 
     p(x) = (1 - share) N(x; P, clear^2) + share N(x; P - loss, blocked^2)
 
-and a receiver is silent with the probability that its level is below the squelch. P ~ N(0, power^2) is common
-to all receivers of a session and is summed over nodes up to four standard deviations away.
+and a receiver is silent with the probability that its level is below the squelch. P is common to a session's
+receivers and is summed over nodes. It follows Student's t with four degrees of freedom: a transmitter of
+another class is not to be taken for one at another place.
 
 Hundreds of parameters want thousands of sessions: a map is fitted where the network is trained from nothing,
-as in pretraining. One that was fitted before keeps all but the receivers' offsets, which are the sessions'.
+as in pretraining. One that was fitted before keeps its terrain and paths; how strong the transmitters are,
+and what a receiver has over the others, are the sessions' own.
 """
 
 from __future__ import annotations
@@ -38,9 +40,12 @@ BUMPS_ACROSS = 7  # of the square as large as the area: 20 km apart in north-wes
 BUMP_WIDTH = 0.8  # of their spacing
 TERRAIN_SIGMA_DB = 4.0  # of a bump's height before any session
 OFFSET_SIGMA_DB = 10.0
-KNOWN_OFFSET_SIGMA_DB = 3.0  # of a map that was fitted before: antennas and noise differ from place to place
-_NODES = np.linspace(-4.0, 4.0, 25)  # of the transmitters' power, in its standard deviations
-_LOG_NODE = -0.5 * _NODES**2 - special.logsumexp(-0.5 * _NODES**2)  # logarithms of their probabilities
+# Of a map that was fitted before: of one receiver, for antennas and noise differ, and of all together, for
+# transmitters may be of another class.
+KNOWN_OFFSET_SIGMA_DB, KNOWN_LEVEL_SIGMA_DB = 3.0, 20.0
+_NODES = np.linspace(-8.0, 8.0, 49)  # of the transmitters' power, in its scale
+_LOG_NODE = -2.5 * np.log1p(_NODES**2 / 4)  # Student's t
+_LOG_NODE = _LOG_NODE - special.logsumexp(_LOG_NODE)  # logarithms of probabilities
 _BLOCK = 2048  # positions at a time
 # Means and standard deviations before any session: logarithms of the clear and the blocked sigma, the loss in
 # dB, the logit of the share, the logarithm of the power's sigma.
@@ -64,7 +69,7 @@ class RadioMap:
         blocked_sigma_db: The same of a blocked one, dB.
         blocked_loss_db: By how much blocked paths are weaker, dB.
         blocked_share: How many are blocked, in (0, 1).
-        power_sigma_db: Standard deviation of the transmitters' power, dB.
+        power_scale_db: Scale of the transmitters' power, dB.
     """
 
     law: PowerModel
@@ -77,7 +82,7 @@ class RadioMap:
     blocked_sigma_db: float
     blocked_loss_db: float
     blocked_share: float
-    power_sigma_db: float
+    power_scale_db: float
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RadioMap:
@@ -154,7 +159,7 @@ def fit(
         law: What `power.fit` finds in the same sessions.
         area: Which the bumps cover.
         known: A map of the same receivers in the same plane that more sessions were used for; only its
-            offsets are fitted, and the squelch is taken from `law`.
+            offsets and the transmitters' power are fitted, and the squelch is taken from `law`.
 
     Returns:
         The map.
@@ -191,26 +196,24 @@ def fit(
     )
     count = len(start.law.websdr_id)
     origin = _packed(start)
-    sigma = np.concatenate([
-        np.full(count, OFFSET_SIGMA_DB),
-        np.full(count * len(start.centre_m), TERRAIN_SIGMA_DB),
-        _SHAPE_SIGMA,
-    ])  # fmt: skip
-    if known is not None:
-        sigma = np.full(count, KNOWN_OFFSET_SIGMA_DB)  # the rest stays
+    if known is None:
+        terrain_sigma_db = np.full(count * len(start.centre_m), TERRAIN_SIGMA_DB)
+        directions = np.diag(np.concatenate([
+            np.full(count, OFFSET_SIGMA_DB), terrain_sigma_db, _SHAPE_SIGMA
+        ]))  # fmt: skip
+    else:
+        directions = np.zeros((len(origin), count + 2))
+        directions[:count, :count] = KNOWN_OFFSET_SIGMA_DB * np.eye(count)
+        directions[:count, count] = KNOWN_LEVEL_SIGMA_DB
+        directions[-1, count + 1] = _SHAPE_SIGMA[-1]
 
     def cost(deviation: Float64) -> tuple[float, Float64]:
-        values = origin.copy()
-        values[: len(sigma)] += sigma * deviation
-        value, slope = _log_probability(values, sessions)
-        return (
-            float(0.5 * (deviation * deviation).sum() - value) / len(levels),
-            (deviation - sigma * slope[: len(sigma)]) / len(levels),
-        )
+        value, slope = _log_probability(origin + np.einsum("vd,d->v", directions, deviation), sessions)
+        gradient = deviation - np.einsum("vd,v->d", directions, slope)
+        return float(0.5 * (deviation * deviation).sum() - value) / len(levels), gradient / len(levels)
 
-    result = optimize.minimize(cost, np.zeros(len(sigma)), jac=True, method="L-BFGS-B")
-    values = origin.copy()
-    values[: len(sigma)] += sigma * result.x
+    result = optimize.minimize(cost, np.zeros(directions.shape[1]), jac=True, method="L-BFGS-B")
+    values = origin + np.einsum("vd,d->v", directions, result.x)
     terrain = values[count:-5].reshape(count, -1)
     return RadioMap(
         start.law,
@@ -240,7 +243,7 @@ class _Shape:
             model.blocked_sigma_db,
             model.blocked_loss_db,
             model.blocked_share,
-            model.power_sigma_db,
+            model.power_scale_db,
         )
 
     def densities(self, excess_db: Float64) -> tuple[Float64, Float64]:
