@@ -42,6 +42,12 @@ def sessions(
     return [observation(row) for row in heard], truth_m
 
 
+def louder(item: Observation, gain_db: float) -> Observation:
+    """The same session, heard better by all its receivers."""
+    session = dataclasses.replace(item.session, snr_db=item.session.snr_db + np.float32(gain_db))
+    return dataclasses.replace(item, session=session)
+
+
 @cache
 def fitted() -> RadioMap:
     found, truth_m = sessions()
@@ -80,11 +86,9 @@ def test_a_transmitter_of_another_class_is_not_taken_for_one_elsewhere() -> None
     for item in [item for item in found if item.session.detected.all() and len(item.session.detected) == 5][
         :20
     ]:
-        levels = Levels.of(item, RECEIVERS)
-        louder = dataclasses.replace(levels, snr_db=levels.snr_db + 25)
+        both = [Levels.of(one, RECEIVERS) for one in (item, louder(item, 25))]
         places = [
-            power.moments(radiomap.log_likelihood(fitted(), one, mean_db), grid_m, 4e3)[0]
-            for one in (levels, louder)
+            power.moments(radiomap.log_likelihood(fitted(), one, mean_db), grid_m, 4e3)[0] for one in both
         ]
         moved_m.append(math.dist(*places))
     assert len(moved_m) == 20
@@ -93,13 +97,9 @@ def test_a_transmitter_of_another_class_is_not_taken_for_one_elsewhere() -> None
 
 def test_transmitters_that_are_louder_than_the_maps_are_learned() -> None:
     found, truth_m = sessions(100, seed=3)
-    louder = [
-        dataclasses.replace(
-            item, session=dataclasses.replace(item.session, snr_db=item.session.snr_db + np.float32(40))
-        )
-        for item in found
-    ]
-    after = radiomap.fit(louder, truth_m, RECEIVERS, PLANE, law=MODEL, area=AREA, known=fitted())
+    after = radiomap.fit(
+        [louder(item, 40) for item in found], truth_m, RECEIVERS, PLANE, law=MODEL, area=AREA, known=fitted()
+    )
     assert np.mean(np.array(after.offset_db) - np.array(fitted().offset_db)) > 30
 
 
@@ -162,13 +162,9 @@ def test_the_gradient_is_that_of_the_likelihood() -> None:
 
 def test_a_map_that_was_fitted_before_keeps_its_terrain_and_learns_the_receivers() -> None:
     found, truth_m = sessions(100, seed=3)
-    louder = [
-        dataclasses.replace(
-            item, session=dataclasses.replace(item.session, snr_db=item.session.snr_db + np.float32(5))
-        )
-        for item in found
-    ]
-    after = radiomap.fit(louder, truth_m, RECEIVERS, PLANE, law=MODEL, area=AREA, known=fitted())
+    after = radiomap.fit(
+        [louder(item, 5) for item in found], truth_m, RECEIVERS, PLANE, law=MODEL, area=AREA, known=fitted()
+    )
     assert after.terrain_db == fitted().terrain_db
     assert after.blocked_share == pytest.approx(fitted().blocked_share)
     assert np.mean(np.array(after.offset_db) - np.array(fitted().offset_db)) > 2
