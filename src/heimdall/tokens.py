@@ -49,6 +49,7 @@ SHAPE = 18
 TILES = 14
 TILE_SPACING_M = 5_000.0
 TILE_SIGMA_M = 4_000.0
+MISLEADING = 0.05  # probability that levels say nothing true of the place
 COVERED = 0.9  # share of what is likely that the tiles must hold to be no larger
 GRID_M = 4_000.0
 REST_SHARE = 0.02  # of the levels' probability that the wide Gaussian has at least
@@ -174,8 +175,9 @@ class Tokenizer:
         grid_m = self.area.grid_m(GRID_M)  # (G, 2)
         level = log_likelihood(self.radio, Levels.of(observation, self.receivers), self._mean_db)  # (G,)
         probability = np.exp(level - level.max())
-        probability /= probability.sum()
-        score = level - self._misfit(observation, grid_m)
+        # A receiver at its limit, or a transmitter like none before, and no place explains the levels.
+        probability = (1 - MISLEADING) * probability / probability.sum() + MISLEADING / len(grid_m)
+        score = np.log(probability) - self._misfit(observation, grid_m)
         likely = np.exp(score - score.max())
         scale = 1.0
         centre_m, nearest, near = _spread_out(score, grid_m, TILE_SPACING_M)
