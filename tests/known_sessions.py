@@ -84,9 +84,8 @@ def observation(number: int, heard: int) -> tuple[Observation, np.ndarray[Any, n
     )
     shape = random.uniform(-1, 1, (heard, SHAPE))
     information_s2 = np.full(heard, 1e14 if heard > 1 else 0.0)
-    return Observation(
-        features, Arrivals(delay_s - delay_s[0], information_s2, 2e3, shape, np.zeros(heard)), 145e6
-    ), truth_m
+    times = Arrivals.without_echoes(delay_s - delay_s[0], information_s2, 2e3, shape)
+    return Observation(features, times, 145e6), truth_m
 
 
 @cache

@@ -87,8 +87,8 @@ def measured(features: SessionFeatures) -> Observation:
 def exact(features: SessionFeatures, delay_s: np.ndarray, information_s2: float = 1e16) -> Observation:
     """A session with given arrival times, relative to the first recording."""
     count = len(features.websdr_id)
-    times = Arrivals(
-        delay_s - delay_s[0], np.full(count, information_s2), 2_300.0, np.zeros((count, 18)), np.zeros(count)
+    times = Arrivals.without_echoes(
+        delay_s - delay_s[0], np.full(count, information_s2), 2_300.0, np.zeros((count, 18))
     )
     return Observation(features, times, 145e6)
 

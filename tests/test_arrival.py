@@ -30,6 +30,7 @@ PARAMS = params.FeatureParams(
 RATE_HZ, BAND_HZ = 32000, 8000.0
 SAMPLES, PERIOD = 32000, 40000
 GPS_NS = 1_400_000_000_000_000_000
+CYCLES = np.linspace(-0.15, 0.15, 601)  # a sample
 DELAYS_S = np.array([101.3e-6, 233.33e-6, 17.05e-6, 390.9e-6])
 Float64 = npt.NDArray[np.float64]
 
@@ -121,6 +122,7 @@ def assert_finite(found: Arrivals, receivers: int) -> None:
     assert not found.delay_s[silent].any()
     assert not found.shape[silent].any()
     assert not found.tilt_s[silent].any()
+    assert not found.spread_s2[silent].any()
 
 
 def exact_series(
@@ -330,29 +332,57 @@ def test_a_keyed_carrier_is_as_good_as_its_information_says(snr_db: float, rms_s
     assert np.sqrt(np.mean(np.square(deviation))) < 1.4
 
 
-def test_echoes_that_tilt_a_channel_show_as_its_tilt() -> None:
+def through(channels: npt.NDArray[np.complex128]) -> SessionFeatures:
+    """What R receivers correlate of one signal; responses (R, bins) at bins within 0.15 cycles a sample."""
+    sent = generator(4, "test.arrival").uniform(0, 1, CYCLES.size)
+    turn = np.exp(2j * np.pi * CYCLES * np.arange(-32.0, 33.0)[:, None])
+    count = len(channels)
+    pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
+    xcorr = [(sent * channels[a] * channels[b].conj() * turn).sum(axis=1) for a, b in pairs]
+    return made_of(1e6 * np.array(xcorr), count)
+
+
+def test_a_tilted_channel_shows_as_its_tilt() -> None:
     """A channel exp(-2 pi i f (delay + i tilt)), its tilt as large as that of a strong echo."""
-    tilt_s = np.array([0.0, 3e-6, -1e-6, 0.0, 0.0])
-    cycles = np.linspace(-0.15, 0.15, 601)  # a sample
-    sent = generator(4, "test.arrival").uniform(0, 1, cycles.size)
-    heard = [
-        np.exp(2 * np.pi * cycles * RATE_HZ * (tilt - 1j * 2e-5 * number))
-        for number, tilt in enumerate(tilt_s)
-    ]
-    turn = np.exp(2j * np.pi * cycles * np.arange(-32.0, 33.0)[:, None])
-    xcorr = [
-        (sent * heard[a] * heard[b].conj() * turn).sum(axis=1) for a in range(5) for b in range(a + 1, 5)
-    ]
-    found = arrivals(made_of(1e6 * np.array(xcorr), 5), PARAMS)
+    tilt_s, delay_s = np.array([0.0, 3e-6, -1e-6, 0.0, 0.0]), 2e-5 * np.arange(5)
+    channels = np.exp(2 * np.pi * CYCLES * RATE_HZ * (tilt_s - 1j * delay_s)[:, None])
+    found = arrivals(through(channels), PARAMS)
     np.testing.assert_allclose(found.tilt_s, tilt_s, atol=0.1e-6)
-    np.testing.assert_allclose(found.delay_s - found.delay_s[0], 2e-5 * np.arange(5), atol=0.1e-6)
-    assert not arrivals(made_of(1e6 * np.array(xcorr[:1]), 2), PARAMS).tilt_s.any()
+    np.testing.assert_allclose(np.abs(found.spread_s2), 0, atol=0.1e-12)
+    np.testing.assert_allclose(found.delay_s - found.delay_s[0], delay_s, atol=0.1e-6)
+    two = arrivals(through(channels[:2]), PARAMS)
+    assert not two.tilt_s.any()
+    assert not two.spread_s2.any()
+
+
+def test_the_spread_of_a_channel_says_how_its_echo_moves_the_arrival_time() -> None:
+    """Echoes of 6 us: in phase with the direct path, against it, and across."""
+    gain, late_s = np.array([0.0, 0.4, -0.3, 0.3j, 0.0]), 6e-6
+    delay_s = 2e-5 * np.arange(5)
+    echo = 1 + gain[:, None] * np.exp(-2j * np.pi * CYCLES * RATE_HZ * late_s)
+    found = arrivals(through(echo * np.exp(-2j * np.pi * CYCLES * RATE_HZ * delay_s[:, None])), PARAMS)
+    share = gain / (1 + gain)  # of the echo, in the sum
+    mean_s, spread_s2 = share * late_s, share * (1 - share) * late_s**2
+    np.testing.assert_allclose(found.delay_s - found.delay_s[0] - delay_s, mean_s.real, atol=0.2e-6)
+    np.testing.assert_allclose(found.tilt_s, mean_s.imag, atol=0.2e-6)
+    np.testing.assert_allclose(found.spread_s2, spread_s2, atol=1e-12)
+    assert np.sign(found.spread_s2.real[1:4]).tolist() == [1, -1, 1]
 
 
 def test_a_weak_voice_has_an_arrival_time() -> None:
     found = arrivals(session(310, DELAYS_S[:3], np.full(3, -2.0), 1200.0), PARAMS)
     assert found.rms_bandwidth_hz == pytest.approx(1200 / np.sqrt(3), rel=0.2)
     assert (found.information_s2 > 0).all()
+
+
+def test_spread_scatters_as_its_standard_deviation_says() -> None:
+    """Beside a receiver with next to no noise, through channels that only delay."""
+    deviation = []
+    for seed in range(20):
+        found = arrivals(session(seed, DELAYS_S, np.array([60.0, 30.0, 35.0, 40.0])), PARAMS)
+        for part in (found.spread_s2.real, found.spread_s2.imag):
+            deviation.extend(part[1:] / found.spread_sigma_s2[1:])
+    assert 0.8 < np.sqrt(np.mean(np.square(deviation))) < 1.25
 
 
 @pytest.mark.parametrize("snr_db", [(40.0, -18.0, -18.0), (25.0, 8.0, -4.0), (30.0, 20.0, 10.0, 5.0)])

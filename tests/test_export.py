@@ -218,8 +218,12 @@ def test_unused_rows_may_hold_anything_finite_and_the_order_of_receivers_does_no
         assert export.compare(sessions.answers, fusion_file.answer([changed]), PARAMS.export).share == 1
 
 
-def test_session_answer_says_how_sure_it_is(sessions: export.Reference) -> None:
+def test_session_answer_is_one_of_the_gaussians(sessions: export.Reference) -> None:
     answers = sessions.answers
+    off = (answers["means_deg"] - answers["positions"][:, None]) ** 2
+    row, dominant = np.arange(len(off)), off.sum(-1).argmin(1)
+    np.testing.assert_array_equal(answers["positions"], answers["means_deg"][row, dominant])
+    np.testing.assert_array_equal(answers["covariance"], answers["covariances"][row, dominant])
     np.testing.assert_allclose(
         answers["uncertainties"], np.sqrt(np.diagonal(answers["covariance"], axis1=1, axis2=2)), rtol=1e-6
     )

@@ -57,7 +57,8 @@ def observation(snr_db: np.ndarray, frequency_hz: float = 145e6) -> Observation:
         pair=np.zeros((0, 2), np.int32),
         xcorr=np.zeros((0, 65), np.complex64),
     )
-    return Observation(session, Arrivals(zeros, zeros, 0.0, np.zeros((count, 18)), zeros), frequency_hz)
+    times = Arrivals.without_echoes(zeros, zeros, 0.0, np.zeros((count, 18)))
+    return Observation(session, times, frequency_hz)
 
 
 def world(sessions: int, seed: int = 1) -> tuple[list[Observation], np.ndarray]:

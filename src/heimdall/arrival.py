@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,8 @@ KERNEL_BETA = 10.0
 # Rms bandwidth of Morse code. A carrier that is not keyed has less; with more it has another slow modulation:
 # times of recorded DCF77 (36 Hz) were 80 to 230 us off, tens of times what noise explains (docs/log.md).
 KEYED_HZ = (7.0, 30.0)
-TILT_SIGMA_S = 2e-6  # of a channel's tilt before it is measured: strong multipath has this, light a tenth
+# Of a channel before it is measured: in strong multipath tilt and spread are of this size.
+TILT_SIGMA_S, SPREAD_SIGMA_S2 = 2e-6, 20e-12
 SHAPE_LAGS = 9
 SHAPE_STEP = 2.0  # samples
 SHAPE_LIMIT = 3.0
@@ -42,6 +44,10 @@ _SIGNIFICANT = 3.0  # standard deviations of the curvature; a weak carrier's noi
 # The same for carriers: their noise is alike at neighbouring lags, and a parabola leaves little of it over.
 # Of simulated ones silent carriers reached 8, keyed ones of 3 dB and more 15.
 _KEYED_SIGNIFICANT = 10.0
+CHANNEL_LAGS = 7  # samples about a peak that tell of the channel
+_LEAST_NOISE = 0.01  # of a lag, beside that which has the signal's spectrum: some spectra are lines
+# Of a function at five neighbouring lags: itself and its first two derivatives (Abramowitz and Stegun, 25.3).
+_DERIVATIVES = np.array([[0, 0, 12, 0, 0], [1, -8, 0, 8, -1], [-1, 16, -30, 16, -1]]).T / 12
 _I0_SERIES = tuple((KERNEL_BETA**2 / 4) ** k / math.factorial(k) ** 2 for k in range(25, -1, -1))
 _TINY = np.finfo(np.float64).tiny
 
@@ -59,9 +65,15 @@ class Arrivals:
         shape: Mean correlation with all other usable receivers around its peak, shape (R, 18), float64: real
             parts at `SHAPE_LAGS` lags `SHAPE_STEP` samples apart, then imaginary parts. 1 at the peak,
             clipped to +-`SHAPE_LIMIT`; 0 where there is no information.
-        tilt_s: Imaginary part of the delay relative to the median receiver's, seconds, shape (R,), float64:
-            echoes tilt the magnitude of a channel's response by exp(2 pi tilt) a hertz. 0 for a keyed
-            carrier, with fewer than three arrival times, and where there is no information.
+        tilt_s: Imaginary part of the channel's mean delay, seconds, shape (R,), float64.
+        spread_s2: Variance of the channel's delays, seconds squared, shape (R,), complex128.
+        spread_sigma_s2: What noise of the recording alone adds to either part of that, standard deviation,
+            shape (R,), float64.
+
+    A channel of paths with complex gains g and delays t is, near its centre, exp(mean * x + spread * x^2 / 2)
+    with x = -2 pi i f: mean and variance of t under the weights g / sum(g), the first two cumulants. The real
+    part of the mean is the arrival time. Tilt and spread are relative to those of the receiver that hears
+    best, and 0 for a keyed carrier, with fewer than three arrival times, and where there is no information.
     """
 
     delay_s: Float64
@@ -69,6 +81,16 @@ class Arrivals:
     rms_bandwidth_hz: float
     shape: Float64
     tilt_s: Float64
+    spread_s2: Complex128
+    spread_sigma_s2: Float64
+
+    @classmethod
+    def without_echoes(
+        cls, delay_s: Float64, information_s2: Float64, rms_bandwidth_hz: float, shape: Float64
+    ) -> Arrivals:
+        """Arrivals by channels that only delay."""
+        flat = np.zeros_like(delay_s)
+        return cls(delay_s, information_s2, rms_bandwidth_hz, shape, flat, flat.astype(np.complex128), flat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +142,8 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
     count = len(session.websdr_id)
     snr = np.array([10.0 ** (float(level_db) / 10) for level_db in session.snr_db])
     usable = (session.detected > 0) & np.isfinite(session.timing_sigma_s)
-    nothing = Arrivals(
-        np.zeros(count), np.zeros(count), 0.0, np.zeros((count, 2 * SHAPE_LAGS)), np.zeros(count)
+    nothing = Arrivals.without_echoes(
+        np.zeros(count), np.zeros(count), 0.0, np.zeros((count, 2 * SHAPE_LAGS))
     )
     if np.count_nonzero(usable) < 2:
         return nothing
@@ -151,7 +173,7 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
     timed = sorted([reference, *(row for row, kept in zip(others, peaks.inside, strict=True) if kept)])
     pairs = [(a, b) for a in timed for b in timed if a < b]
     series = correlations(pairs)
-    tilt = np.zeros(count)
+    channels = _Channels(nothing.tilt_s, nothing.spread_s2, nothing.spread_sigma_s2)
     if len(timed) > 2:
         measured = np.array([delay[a] - delay[b] for a, b in pairs])
         share = np.array([snr[a] * snr[b] for a, b in pairs]) / sum(snr[row] for row in timed) ** 2
@@ -166,17 +188,15 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
         unknown = [row for row in timed if row != reference]
         delay = _solved(count, unknown, pairs, measured, weight)
         if not peaks.keyed:
-            kept = [number for number, w in enumerate(weight.tolist()) if w > 0]
-            band = (2 * math.pi * params.correlation_band_hz / rate_hz) ** 2 / 3
-            variance = [_slope_variance(snr[list(pairs[k])], peaks.curvature, band) / cells for k in kept]
-            usual = TILT_SIGMA_S * rate_hz * peaks.curvature
-            tilt = _tilts([pairs[k] for k in kept], series[kept], delay, 1 / np.array(variance), usual)
-            tilt /= peaks.curvature
+            kept = weight > 0
+            channels = _channels(
+                np.array(pairs)[kept], series[kept], delay, snr, cells=cells, rate_hz=rate_hz
+            )
 
     information = np.zeros(count)
     information[timed] = 2 * (2 * math.pi * bandwidth_hz) ** 2 * cells * snr[timed]
     shape = _shapes(count, pairs, series, delay)
-    return Arrivals(delay / rate_hz, information, bandwidth_hz, shape, tilt / rate_hz)
+    return Arrivals(delay / rate_hz, information, bandwidth_hz, shape, *channels)
 
 
 def without_gps(observation: Observation, params: FeatureParams) -> Observation:
@@ -381,16 +401,6 @@ def _curvature_noise(snr_a: float, snr_b: float, cells: float) -> float:
     return math.sqrt(6 * relative / 2) / _WIDE_STEP**2
 
 
-def _slope_variance(snr: Float64, curvature: float, band: float) -> float:
-    """Variance of the phase's slope at the peak of a pair (2,), per sample squared, times the cells.
-
-    Noise against signal has the signal's spectrum and noise against noise the whole band's, `band` being its
-    mean square frequency; half of either is in quadrature.
-    """
-    product, total = float(snr.prod()), float(snr.sum())
-    return (total * curvature + band) / (2 * product)
-
-
 def _logarithms(series: Complex128, lag: Float64, step: float) -> tuple[Float64, Float64, Float64]:
     """Logarithm of |r|^2 a step before each lag, there, and a step after."""
     limit = series.shape[1] // 2
@@ -420,44 +430,116 @@ def _solved(
     return delay
 
 
-def _tilts(
-    pairs: list[tuple[int, int]], series: Complex128, delay: Float64, weight: Float64, usual: float
-) -> Float64:
-    """Slope of each channel's log magnitude over that of the phase, times the curvature; shape (R,).
+class _Channels(NamedTuple):
+    """Of R receivers; as of `Arrivals`."""
 
-    A channel exp(-2 pi i f (delay + i tilt)) moves the centre of the cross spectrum of a and b, which is the
-    slope of the phase of r at its peak, by the variance of the frequency times the sum of both tilts. Least
-    squares over the pairs gives each one up to a constant, for nobody knows the centre of what was sent; the
-    median receiver is taken for level. Differences of tilts are expected to be of the usual size: between
-    two weak receivers there is noise, and nothing else tells a strong third one's tilt from theirs.
+    tilt_s: Float64
+    spread_s2: Complex128
+    spread_sigma_s2: Float64
+
+
+def _channels(
+    pairs: npt.NDArray[np.intp],
+    series: Complex128,
+    delay: Float64,
+    snr: Float64,
+    *,
+    cells: float,
+    rate_hz: float,
+) -> _Channels:
+    """What each receiver's channel does to a correlation beyond its delay.
+
+    With D the derivative by the lag, the correlation of a and b about its peak is, but for a factor,
+
+        exp(-(mean_a - mean_b*) D + (spread_a + spread_b*) D^2 / 2) rho
+
+    where rho is that of what was sent. It is taken to be the pairs' mean, without what is not symmetric. A
+    pair's factor and its two terms are fitted by generalised least squares (noise in a correlation has the
+    signal's spectrum), and both cumulants of the receivers by least squares from those of the pairs. They are
+    expected to be of the usual size, for between two weak receivers there is noise, and nothing else tells a
+    strong third one's channel from theirs. Sums of two say nothing of what is common to all, as nobody knows
+    the spectrum that was sent: the receiver that hears best is taken for level.
 
     Args:
-        pairs: Pairs of at least three receivers that know the time, each of them in one.
+        pairs: Rows (a, b) of receivers that know the time, each of at least three in one, shape (P, 2).
         series: Their correlations, shape (P, lags).
         delay: In samples, shape (R,).
-        weight: Inverse variance of each pair's slope, shape (P,).
-        usual: Standard deviation of a tilt, samples times the curvature.
-
-    Returns:
-        Tilts in samples times the curvature of the peak, 0 for receivers in no pair.
+        snr: Of the receivers, linear, shape (R,).
+        cells: Bandwidth times duration.
+        rate_hz: Lags a second, Hz.
     """
     limit = series.shape[1] // 2
-    peak = np.array([delay[a] - delay[b] for a, b in pairs])
-    step = _CURVATURE_STEP * np.array([-1.0, 1.0])
-    before, after = interpolate(series, np.clip(peak[:, None] + step, -limit, limit)).T
-    turn = after * before.conj()
-    slope = np.array([math.atan2(value.imag, value.real) for value in turn.tolist()]) / (2 * _CURVATURE_STEP)
-    count = len(delay)
-    normal, right = np.zeros((count, count)), np.zeros(count)
-    for (a, b), value, w in zip(pairs, slope.tolist(), weight.tolist(), strict=True):
-        normal[[a, b, a, b], [a, b, b, a]] += w
-        right[[a, b]] += w * value
-    rows = sorted({row for pair in pairs for row in pair})
-    expected = (np.eye(len(rows)) - 1 / len(rows)) / usual**2
-    tilt = np.zeros(count)
-    tilt[rows] = np.linalg.solve(normal[np.ix_(rows, rows)] + expected, right[rows])
-    tilt[rows] -= np.median(tilt[rows])
-    return tilt
+    first, second = pairs.T
+    peak = delay[first] - delay[second]
+    middle = 2 * CHANNEL_LAGS
+    lags = np.clip(peak[:, None] + np.arange(-middle, middle + 1), -limit, limit)
+    around = interpolate(series, lags)
+    around = around / around[:, middle][:, None]
+    noise = (1 / snr[first] + 1 / snr[second] + 1 / (snr[first] * snr[second])) / cells
+    sent = (around / noise[:, None]).sum(axis=0) / (1 / noise).sum()
+    sent = (sent + sent[::-1].conj()) / 2
+    step = np.arange(-CHANNEL_LAGS, CHANNEL_LAGS + 1)
+    neighbours = np.stack([sent[middle + step + move] for move in range(-2, 3)], axis=-1)
+    terms = np.einsum("ln,nt->lt", neighbours, _DERIVATIVES)
+    covariance = sent[step[:, None] - step + middle]
+    short = max(0.0, -float(np.linalg.eigvalsh(covariance)[0]))  # noise gives the spectrum negative parts
+    covariance += (short + _LEAST_NOISE) * np.eye(len(step))
+    weighted = np.linalg.solve(covariance, terms).conj()  # (lags, 3)
+    information = np.einsum("li,lj->ij", weighted, terms)
+    right = np.einsum("li,pl->pi", weighted, around[:, middle + step])
+    scatter = np.linalg.inv(information).real.diagonal()
+    factor, slope, curve = np.linalg.solve(information, right.T)  # (P,) each
+    mean = -slope / factor
+    spread = 2 * curve / factor - mean * mean
+
+    of_mean, of_spread = scatter[1] / 2 * noise, 2 * scatter[2] * noise  # variances of one part, (P,)
+    usual_mean, usual_spread = TILT_SIGMA_S * rate_hz, SPREAD_SIGMA_S2 * rate_hz**2
+    rows, count = np.unique(pairs), len(delay)
+    level = int(rows[np.argmax(snr[rows])])
+    over = partial(_of_receivers, pairs, level=level, count=count)
+    tilt = over(mean.imag, 1, of_mean, usual=usual_mean)
+    real = over(spread.real, 1, of_spread, usual=usual_spread)
+    imaginary = over(spread.imag, -1, of_spread, usual=usual_spread)
+    sigma = np.zeros(count)
+    sigma[rows] = np.sqrt(2 * scatter[2] / (snr[rows] * cells))
+    spread_s2 = np.asarray((real + 1j * imaginary) / rate_hz**2, np.complex128)
+    return _Channels(tilt / rate_hz, spread_s2, sigma / rate_hz**2)
+
+
+def _of_receivers(
+    pairs: npt.NDArray[np.intp],
+    value: Float64,
+    sign: int,
+    variance: Float64,
+    *,
+    usual: float,
+    level: int,
+    count: int,
+) -> Float64:
+    """Numbers x of R receivers of which x_a + sign x_b is measured, over that of one of them.
+
+    Args:
+        pairs: Rows a and b, shape (P, 2).
+        value: Measured, shape (P,).
+        sign: 1 or -1.
+        variance: Of the measurements, shape (P,).
+        usual: Standard deviation of x before anything is measured.
+        level: Row of the receiver whose x is 0.
+        count: R.
+
+    Returns:
+        Shape (R,); 0 for receivers in no pair.
+    """
+    rows = np.unique(pairs)
+    design = (pairs[:, :1] == rows) + sign * (pairs[:, 1:] == rows)  # (P, n)
+    normal = np.einsum("pi,pj,p->ij", design, design, 1 / variance)
+    right = np.einsum("pi,p->i", design, value / variance)
+    # Sums leave open what is common to all, and so does this: differences are of the usual size.
+    expected = np.eye(len(rows)) - (sign > 0) / len(rows)
+    found = np.zeros(count)
+    found[rows] = np.linalg.solve(normal + expected / usual**2, right)
+    found[rows] -= found[level]
+    return found
 
 
 def _shapes(count: int, pairs: list[tuple[int, int]], series: Complex128, delay: Float64) -> Float64:

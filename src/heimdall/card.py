@@ -147,7 +147,7 @@ arrival times, levels and spectrograms in, a mixture of Gaussians over the posit
 
 | output | type | |
 |---|---|---|
-| `positions` (batch, 2) | float64 | latitude and longitude of the dominant group of Gaussians, degrees |
+| `positions` (batch, 2) | float64 | latitude and longitude of the dominant Gaussian, degrees |
 | `uncertainties` (batch, 2) | float32 | its standard deviations to the east and north, m |
 | `covariance` (batch, 2, 2) | float64 | its covariance, m^2 |
 | `localizable` (batch) | float64 | probability that the truth is within 1 km of the position |

@@ -26,11 +26,11 @@ from heimdall.area import Area, Receivers
 from heimdall.arrival import Observation
 from heimdall.geo import TangentPlane
 from heimdall.model import LocalizationNet
-from heimdall.posterior import LIKE_SIZE, LINKING_WEIGHT, ONE_PEAK, Posterior
+from heimdall.posterior import Posterior
 from heimdall.power import PowerModel
 from heimdall.radiomap import RadioMap
 from heimdall.solver import KM, US, US_PER_KM, exp, log
-from heimdall.tokens import PHYSICAL, SHAPE, TILES, TILT_SHARE, Tokenizer, Tokens, collate
+from heimdall.tokens import BEND_SHARE, PHYSICAL, SHAPE, TILES, TILT_SHARE, Tokenizer, Tokens, collate
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -44,7 +44,6 @@ FIRST_WEIGHTS = (0.7, 0.7, 0.5)
 # Every Gaussian has a wider one behind it, for errors have heavier tails than normal ones: so many times the
 # standard deviation, and less likely by so many nats before anything is learned.
 TAIL_SIGMAS, FIRST_TAIL = 3.0, 2.0
-GAUSSIANS = 2 * (TILES + 1)
 LEAST_TIMED = 2  # arrival times, of which one says when the signal was sent
 # By how much, in nats, arrival times speak against an answer that leaves them out.
 DISTRUST = 14.0
@@ -56,12 +55,11 @@ LOCALIZABLE_M = 1000.0
 PRETRAINED_HASH = "pretrained_weights_sha256"  # in the record of a model that started from other weights
 # From one world to another (docs/physics.md): of the logarithm of the temperature, and of the floor.
 TEMPERATURE_SPREAD, FLOOR_SPREAD_M = 0.1, 10.0
-_LEVEL, _HEARD, _TILT = (PHYSICAL.index(name) for name in ("level_db", "heard", "log_tilt"))
+_LEVEL, _HEARD, _TILT, _BEND = (PHYSICAL.index(name) for name in ("level_db", "heard", "log_tilt", "bend_us"))
 _GEOMETRY = 6  # columns of a token that depend on the first estimate
 _EVIDENCE = 8  # columns that describe a tile to the network
 _RINGS, _ANGLES = 16, 16
 _LEAST_STD = 1e-3  # what varies less between receivers says nothing
-_NO_WEIGHT = 1e-12
 _BATCH_SIZE = 64  # fixed: kernels are chosen by shape, so it is part of the result
 # What calibration tries, on the validation split.
 _TEMPERATURES = tuple(2 ** (k / 8) for k in range(-8, 17))  # 0.5 to 4
@@ -188,7 +186,7 @@ class FusionNet(nn.Module):
         self.token = nn.Linear(EMBEDDING + len(PHYSICAL) + SHAPE + _GEOMETRY, WIDTH)
         self.layers = nn.ModuleList(_Attention(dropout_rate) for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH)
-        self.receiver_head = _silent(nn.Linear(WIDTH, 2))
+        self.receiver_head = _silent(nn.Linear(WIDTH, 3))
         self.session_head = _silent(nn.Linear(WIDTH, 3))
         # A constant would be the same for every tile: no bias.
         last = nn.Linear(32, 1, bias=False)
@@ -196,6 +194,7 @@ class FusionNet(nn.Module):
         self.tile_head = nn.Sequential(nn.Linear(WIDTH + _EVIDENCE, 32), nn.ReLU(), last)
         self.evidence = nn.Parameter(torch.tensor(FIRST_WEIGHTS))
         self.tilt_share = nn.Parameter(torch.tensor(TILT_SHARE))
+        self.bend_share = nn.Parameter(torch.tensor(BEND_SHARE))
         float64 = torch.float64
         self.register_buffer("physical_mean", torch.tensor(self.config["physical_mean"]))
         self.register_buffer("physical_std", torch.tensor(self.config["physical_std"]))
@@ -258,17 +257,20 @@ class FusionNet(nn.Module):
         tilt_us2 = (exp(math.log(10) * batch["physical"][..., _TILT].double()) / US) ** 2
         tilt_us2 = (tilt_us2 - noise_us2).clamp(min=0)  # what noise makes of a tilt
         weight = usable / (variance_us2 + FIRST_ESTIMATE_SIGMA_US**2 + TILT_SHARE**2 * tilt_us2)
-        first = solver.solve(problem, self._by_tile(weight), problem.centre_km)
-        tokens = self._tokens(batch, problem, first, prior_determinant, weight)
+        bend_us = batch["physical"][..., _BEND].double()
+        straight = replace(problem, delay_us=problem.delay_us - BEND_SHARE * bend_us)
+        first = solver.solve(straight, self._by_tile(weight), problem.centre_km)
+        tokens = self._tokens(batch, straight, first, prior_determinant, weight)
         for layer in self.layers:
             tokens = layer(tokens, batch["mask"])
         tokens = self.norm(tokens)
         there = batch["mask"][..., None].float()
         pooled = (tokens * there).sum(1) / there.sum(1)  # (B, WIDTH)
 
-        trust = self.receiver_head(tokens).double()  # (B, R, 2)
+        trust = self.receiver_head(tokens).double()  # (B, R, 3)
         sigma_us = FIRST_SIGMA_US * exp(trust[..., 0].clamp(-5, 6))
-        bias_us = 0.3 * trust[..., 1] * usable
+        bend_share = self.bend_share.double() + 0.3 * trust[..., 2]
+        bias_us = (0.3 * trust[..., 1] + bend_share * bend_us) * usable
         weight = usable / (variance_us2 + sigma_us**2 + self.tilt_share.double() ** 2 * tilt_us2)
         unbiased = replace(problem, delay_us=problem.delay_us - bias_us)
         found = solver.solve(unbiased, self._by_tile(weight), first.position_km.detach())
@@ -380,8 +382,8 @@ class FusionNet(nn.Module):
             positions (B, 2) float64, degrees; uncertainties (B, 2) float32, metres east and north;
             covariance (B, 2, 2) float64, m^2; localizable (B,) float64, probability of lying within
             `LOCALIZABLE_M` of the position; then of all Gaussians weights (B, K), means_deg (B, K, 2) and
-            covariances (B, K, 2, 2) float64. The first three are those of the dominant group of
-            Gaussians (`posterior.Posterior`).
+            covariances (B, K, 2, 2) float64. The first three are those of the dominant Gaussian
+            (`posterior.Posterior.dominant`).
         """
         mixture = self.mixture({
             "picture": mel,
@@ -396,20 +398,24 @@ class FusionNet(nn.Module):
             "prior_m2": prior_m2,
             "log_power": log_power,
         })  # fmt: skip
-        mean_km, covariance_km2 = _dominant(mixture)
+        dominant = _dominant(mixture)[:, None, None]  # (B, 1, 1)
+        degrees = self.to_degrees(mixture.mean_km)
+        entries_m2 = mixture.covariance_km2 * KM**2
+        chosen = entries_m2.gather(1, dominant.expand(-1, 1, 3))[:, 0]  # (B, 3)
         return (
-            self.to_degrees(mean_km),
-            (torch.stack([covariance_km2[:, 0], covariance_km2[:, 2]], -1).pow(0.5) * KM).float(),
-            solver.matrices(covariance_km2 * KM**2),
-            self._localizable(mixture, mean_km),
+            degrees.gather(1, dominant.expand(-1, 1, 2))[:, 0],
+            torch.stack([chosen[:, 0], chosen[:, 2]], -1).pow(0.5).float(),
+            solver.matrices(chosen),
+            self._localizable(mixture, dominant),
             torch.softmax(mixture.log_weight, -1),
-            self.to_degrees(mixture.mean_km),
-            solver.matrices(mixture.covariance_km2 * KM**2),
+            degrees,
+            solver.matrices(entries_m2),
         )
 
     def position_deg(self, mixture: Mixture) -> torch.Tensor:
-        """Latitude and longitude of the answer, degrees, (B, 2) float64."""
-        return self.to_degrees(_dominant(mixture)[0])
+        """Latitude and longitude of the dominant Gaussian, degrees, (B, 2) float64."""
+        dominant = _dominant(mixture)[:, None, None].expand(-1, 1, 2)
+        return self.to_degrees(mixture.mean_km.gather(1, dominant)[:, 0])
 
     def to_degrees(self, position_km: torch.Tensor) -> torch.Tensor:
         """Leave the tangent plane.
@@ -518,8 +524,8 @@ class FusionNet(nn.Module):
         )
         return torch.log_softmax(total, -1)
 
-    def _localizable(self, mixture: Mixture, answer_km: torch.Tensor) -> torch.Tensor:
-        """Share of the mixture within `LOCALIZABLE_M` of the answer (B, 2), (B,).
+    def _localizable(self, mixture: Mixture, dominant: torch.Tensor) -> torch.Tensor:
+        """Share of the mixture within `LOCALIZABLE_M` of the dominant Gaussian's mean, (B,).
 
         Each Gaussian stands for equally probable points: rings at the quantiles of its radius, at equal
         angles, brought to its covariance by the Cholesky factor.
@@ -528,7 +534,8 @@ class FusionNet(nn.Module):
         sigma = variance.pow(0.5)
         slant = cross / sigma
         rest = (other - slant * slant).clamp(min=0).pow(0.5)
-        off = (mixture.mean_km - answer_km[:, None])[..., None].unbind(-2)  # (B, K, 1) each
+        centre = mixture.mean_km.gather(1, dominant.expand(-1, 1, 2))
+        off = (mixture.mean_km - centre)[..., None].unbind(-2)  # (B, K, 1) each
         x, y = torch.tensor(_POINTS, dtype=torch.float64, device=sigma.device).unbind(-1)  # (P,) each
         east, north = off[0] + sigma * x, off[1] + slant * x + rest * y  # (B, K, P)
         inside = (east**2 + north**2 <= (LOCALIZABLE_M / KM) ** 2).double().mean(-1)
@@ -542,33 +549,12 @@ _POINTS = [
 ]
 
 
-def _dominant(mixture: Mixture) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean (B, 2), km, and covariance (B, 3), km^2, of the dominant group of Gaussians; as of `Posterior`."""
-    weight = torch.softmax(mixture.log_weight, -1)  # (B, K)
-    alone = torch.eye(GAUSSIANS, dtype=torch.float64, device=weight.device)
-    off = mixture.mean_km[:, :, None] - mixture.mean_km[:, None]  # (B, K, K, 2)
-    information = solver.inverse(mixture.covariance_km2)[0][:, :, None] / 2  # of the first one
-    apart = (off * solver.apply(information, off)).sum(-1)  # (B, K, K)
+def _dominant(mixture: Mixture) -> torch.Tensor:
+    """Number of the Gaussian from whose mean the mixture lies least far, (B,); as `Posterior.dominant`."""
     spread = mixture.covariance_km2[..., 0] + mixture.covariance_km2[..., 2]  # (B, K)
-    size = spread[:, :, None] / spread[:, None]
-    linking = weight >= LINKING_WEIGHT
-    near = (torch.maximum(apart, apart.transpose(1, 2)) < ONE_PEAK) & (
-        torch.maximum(size, 1 / size) < LIKE_SIZE
-    )
-    together = (near & linking[:, :, None] & linking[:, None]).double() + alone
-    for _ in range((GAUSSIANS - 1).bit_length()):
-        together = (together @ together > 0).double()  # sums of zeros and ones are exact in any order
-    share = together * weight[:, None] + _NO_WEIGHT * alone
-    share = share / share.sum(-1, keepdim=True)  # (B, group, K)
-    mean = (share[..., None] * mixture.mean_km[:, None]).sum(2)  # (B, group, 2)
-    off = mixture.mean_km[:, None] - mean[:, :, None]  # (B, group, K, 2)
+    off = mixture.mean_km[:, :, None] - mixture.mean_km[:, None]  # (B, K, K, 2)
     far = ((off**2).sum(-1) + spread[:, None]).pow(0.5)
-    best = (weight[:, None] * far).sum(-1).argmin(1)[:, None, None]  # (B, 1, 1)
-    share = share.gather(1, best.expand(-1, 1, GAUSSIANS))[:, 0]  # (B, K)
-    east, north = off.gather(1, best[..., None].expand(-1, 1, GAUSSIANS, 2))[:, 0].unbind(-1)
-    outer = torch.stack([east * east, east * north, north * north], -1)  # (B, K, 3)
-    covariance = (share[..., None] * (mixture.covariance_km2 + outer)).sum(1)
-    return mean.gather(1, best.expand(-1, 1, 2))[:, 0], covariance
+    return (torch.softmax(mixture.log_weight, -1)[:, None] * far).sum(-1).argmin(1)
 
 
 def _widened(covariance: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:

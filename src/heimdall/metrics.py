@@ -60,12 +60,12 @@ class Errors:
     """What posteriors are wrong by, beside what they said of it.
 
     Attributes:
-        distance_m: Geodesic distance of the answer, the mean of the dominant group, from the truth, metres,
+        distance_m: Geodesic distance of the answer, the dominant Gaussian's mean, from the truth, metres,
             shape (n,).
-        sigma_m: RMS distance that the dominant group predicts, sqrt(sigma_east^2 + sigma_north^2), metres,
+        sigma_m: RMS distance that the dominant Gaussian predicts, sqrt(sigma_east^2 + sigma_north^2), metres,
             shape (n,).
         rms_m: RMS distance from the answer that the whole mixture predicts, metres, shape (n,).
-        ellipse_m: Radius of the circle as large as the dominant group's 95 % ellipse, metres, shape (n,).
+        ellipse_m: Radius of the circle as large as the dominant Gaussian's 95 % ellipse, metres, shape (n,).
         level: Smallest probability of a region of highest density that contains the truth, shape (n,).
         log_density: Log density of the truth under the mixture, nats for densities per m^2, shape (n,).
         within_1km: Predicted probability that the truth lies within 1 km of the answer, shape (n,).
@@ -226,7 +226,7 @@ def calibration(error: Errors) -> dict[str, float]:
         error: n errors, n > 0.
 
     Returns:
-        `calibration_error_m`, by the dominant group as specified; `posterior_rms_calibration_m`, by the
+        `calibration_error_m`, by the dominant Gaussian as specified; `posterior_rms_calibration_m`, by the
         whole mixture; `nll_nats`, the mean negative log density of the truth; `coverage_68` and
         `coverage_95`; `sharpness_m`, the median of `Errors.ellipse_m`.
     """

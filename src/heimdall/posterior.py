@@ -16,13 +16,8 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
-# Two equal Gaussians have one peak if their means' squared distance, in both covariances, is below this.
-ONE_PEAK = 2.0
-LIKE_SIZE = 16.0  # ratio of squared sizes; a wide Gaussian over everything is no part of what lies under it
-LINKING_WEIGHT = 0.01  # of a component, below which it links no others
-_NO_WEIGHT = 1e-12
-_BLOCK = 256  # sessions at a time: the groups of each are K^3 comparisons
 _LEVEL_NODES = 1024  # a level is resolved to a thousandth
 _DISC_NODES = 64
 _REACH_SIGMAS = 9.0  # beyond it a Gaussian holds less than 1e-18
@@ -90,40 +85,31 @@ class Posterior:
         return len(self.weight)
 
     @cached_property
-    def _answer(self) -> tuple[Array, Array]:
-        """Mean (n, 2) and covariance (n, 2, 2) of the dominant group of components, the first of equals.
+    def dominant(self) -> Indices:
+        """Number of the component that stands for the mixture, the first of equals, shape (n,).
 
-        Components of like size whose means are so near that they would have one peak are a group, and so are
-        those that others link: tiles cut one region into several. The dominant group is the one from whose
-        mean the mixture lies least far: of sum_j weight_j sqrt(|mean_j - mean|^2 + trace(covariance_j)) the
-        smallest, an estimate of the expected distance. The heaviest may be one of two that say the same as a
-        third, or a narrow one in a wide field.
+        It is the one from whose mean the mixture lies least far: of sum_j weight_j sqrt(|mean_j - mean|^2 +
+        trace(covariance_j)) the smallest, an estimate of the expected distance. The heaviest component may
+        be one of two that say the same as a third, or a narrow one in a wide field.
         """
-        starts = range(0, len(self), _BLOCK)
-        parts = [
-            _dominant(
-                self.mean_m[start : start + _BLOCK],
-                self.covariance_m2[start : start + _BLOCK],
-                self.weight[start : start + _BLOCK],
-            )
-            for start in starts
-        ]
-        means, covariances = zip(*parts, strict=True)
-        return np.concatenate(means), np.concatenate(covariances)
+        east, _, north = _elements(self.covariance_m2)
+        offset = self.mean_m[:, :, np.newaxis] - self.mean_m[:, np.newaxis]  # (n, K, K, 2)
+        far = np.sqrt((offset**2).sum(axis=-1) + (east + north)[:, np.newaxis])  # (n, from, to)
+        return np.asarray((self.weight[:, np.newaxis] * far).sum(axis=-1).argmin(axis=1))
 
     @property
     def position_m(self) -> Array:
-        """Mean of the dominant group, east and north, metres, shape (n, 2)."""
-        return self._answer[0]
+        """Mean of the dominant component, east and north, metres, shape (n, 2)."""
+        return np.asarray(self.mean_m[np.arange(len(self)), self.dominant])
 
     @property
     def dominant_covariance_m2(self) -> Array:
-        """Covariance of the dominant group, m^2, shape (n, 2, 2)."""
-        return self._answer[1]
+        """Covariance of the dominant component, m^2, shape (n, 2, 2)."""
+        return np.asarray(self.covariance_m2[np.arange(len(self)), self.dominant])
 
     @property
     def sigma_m(self) -> Array:
-        """Standard deviations of the dominant group to the east and north, metres, shape (n, 2)."""
+        """Standard deviations of the dominant component to the east and north, metres, shape (n, 2)."""
         east, _, north = _elements(self.dominant_covariance_m2)
         return np.sqrt(np.stack([east, north], axis=-1))
 
@@ -227,32 +213,6 @@ class Posterior:
             ),
             np.concatenate([self.weight, np.zeros((len(self), missing))], axis=1),
         )
-
-
-def _dominant(mean_m: Array, covariance_m2: Array, weight: Array) -> tuple[Array, Array]:
-    """`Posterior._answer` of mixtures (n, K)."""
-    count = weight.shape[1]
-    east, _, north = _elements(covariance_m2)
-    offset = mean_m[:, :, np.newaxis] - mean_m[:, np.newaxis]  # (n, K, K, 2)
-    apart = _squared_deviation(offset, 2 * covariance_m2[:, :, np.newaxis])  # in those of the first one
-    size = (east + north)[:, :, np.newaxis] / (east + north)[:, np.newaxis]
-    linking = weight >= LINKING_WEIGHT
-    near = (np.maximum(apart, apart.swapaxes(1, 2)) < ONE_PEAK) & (np.maximum(size, 1 / size) < LIKE_SIZE)
-    near &= linking[:, :, np.newaxis] & linking[:, np.newaxis]
-    together: npt.NDArray[np.bool_] = near | np.eye(count, dtype=np.bool_)
-    for _ in range((count - 1).bit_length()):  # by one link, two, four, ...
-        together = np.any(together[:, :, :, np.newaxis] & together[:, np.newaxis], axis=2)
-    # A group stands once for each of its members; a member without weight stands for itself.
-    share = np.where(together, weight[:, np.newaxis], 0.0) + _NO_WEIGHT * np.eye(count)
-    share = share / share.sum(axis=-1, keepdims=True)  # (n, group, K)
-    mean = (share[..., np.newaxis] * mean_m[:, np.newaxis]).sum(axis=2)  # (n, group, 2)
-    offset = mean_m[:, np.newaxis] - mean[:, :, np.newaxis]  # (n, group, K, 2)
-    far = np.sqrt((offset**2).sum(axis=-1) + (east + north)[:, np.newaxis])
-    row = np.arange(len(weight))
-    best = (weight[:, np.newaxis] * far).sum(axis=-1).argmin(axis=1)
-    chosen = offset[row, best]  # (n, K, 2)
-    spread = covariance_m2 + chosen[..., np.newaxis] * chosen[..., np.newaxis, :]
-    return mean[row, best], (share[row, best][..., np.newaxis, np.newaxis] * spread).sum(axis=1)
 
 
 def _elements(covariance_m2: Array) -> tuple[Array, Array, Array]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from heimdall.area import Area, Receivers
-from heimdall.arrival import Observation
+from heimdall.arrival import Arrivals, Observation
 from heimdall.geo import TangentPlane
 from heimdall.power import UHF_HZ, Levels, PowerModel, moments
 from heimdall.propagation import SPEED_OF_LIGHT_M_S, distances_m
@@ -29,7 +29,7 @@ from heimdall.randomness import generator
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-# Columns of `Tokens.physical`; `fusion` takes level, heard and log_tilt by their places.
+# Columns of `Tokens.physical`; `fusion` takes level, heard, log_tilt and bend_us by their places.
 PHYSICAL = (
     "level_db",  # SNR less the receiver's gain in the power model
     "energy_db",
@@ -44,6 +44,11 @@ PHYSICAL = (
     "altitude_km",
     "snr_db",
     "log_tilt",
+    "bend_us",  # what a channel's spread says of its delay, up to a factor
+    "spread",
+    "turned_spread",  # imaginary part, times the sign of the tilt
+    "log_spread",
+    "log_spread_noise",
 )
 SHAPE = 18
 TILES = 14
@@ -55,9 +60,12 @@ GRID_M = 4_000.0
 REST_SHARE = 0.02  # of the levels' probability that the wide Gaussian has at least
 _COARSE_SIGMA_S = 300e-9  # of an arrival time, when tiles are chosen
 
-# Of a tilt: the echoes of a channel delay it by an amount of that size (docs/physics.md).
-TILT_SHARE = 0.7
-LEAST_TILT_S = 1e-8
+# Echoes delay a channel by an amount of the size of this share of its tilt, and by this share of the root of
+# its spread, with the sign of that (docs/physics.md).
+TILT_SHARE, BEND_SHARE = 0.7, 0.3
+LEAST_TILT_S, LEAST_SPREAD_S2 = 1e-8, 1e-13
+_SMALL_SPREAD_S2 = 3e-13
+_BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
 
 CLOCK_JITTER_S = (20e-9, 50e-9, 100e-9)
 DROPPED = 0.15  # probability of losing one receiver in training
@@ -73,7 +81,7 @@ class Tokens:
         information_s2: The same, (R,) float64; 0 where the recording carries no time.
         timing_sigma_s: Standard deviation of the clock, 0 where there is no arrival time, (R,) float64.
         receiver_m: East, north, up, (R, 3) float64.
-        physical: Columns `PHYSICAL`, (R, 13) float32.
+        physical: Columns `PHYSICAL`, (R, len(PHYSICAL)) float32.
         shape: Shape of the correlation, (R, SHAPE) float32.
         picture: Log-mel, (R, 3, n_mels, frames), dB, float16; or the encoder's embedding of it, (R, dim)
             float32, once it is known.
@@ -153,6 +161,11 @@ class Tokenizer:
             "altitude_km": session.position_enu_m[:, 2] / 1e3,
             "snr_db": session.snr_db,
             "log_tilt": np.log10(np.abs(arrivals.tilt_s) + LEAST_TILT_S),
+            "bend_us": 1e6 * _bend_s(arrivals),
+            "spread": _signed_log(arrivals.spread_s2.real),
+            "turned_spread": _signed_log(arrivals.spread_s2.imag * np.sign(arrivals.tilt_s)),
+            "log_spread": np.log10(np.abs(arrivals.spread_s2.real) + LEAST_SPREAD_S2),
+            "log_spread_noise": np.log10(arrivals.spread_sigma_s2 + LEAST_SPREAD_S2),
         }
         centre_m, prior_m2, log_power = self._tiles(observation)
         return Tokens(
@@ -206,9 +219,22 @@ class Tokenizer:
         variance = variance + (TILT_SHARE * arrivals.tilt_s[timed]) ** 2
         weight = 1 / (variance + _COARSE_SIGMA_S**2 + cell_s**2)
         distance_m = distances_m(grid_m, session.position_enu_m[timed], self.plane)
-        residual = arrivals.delay_s[timed] - distance_m / SPEED_OF_LIGHT_M_S  # (G, T)
+        delay_s = (arrivals.delay_s - BEND_SHARE * _bend_s(arrivals))[timed]
+        residual = delay_s - distance_m / SPEED_OF_LIGHT_M_S  # (G, T)
         residual = residual - (weight * residual).sum(-1, keepdims=True) / weight.sum()
         return np.asarray(0.5 * (weight * residual**2).sum(-1), np.float64)
+
+
+def _bend_s(arrivals: Arrivals) -> Float64:
+    """Root of the real part of each channel's spread, with its sign, less where that may be noise, (R,)."""
+    real = arrivals.spread_s2.real
+    squared = real * real
+    noise = _BELIEVED * arrivals.spread_sigma_s2**2 + LEAST_SPREAD_S2**2
+    return np.asarray(np.sign(real) * np.sqrt(np.abs(real)) * squared / (squared + noise), np.float64)
+
+
+def _signed_log(spread_s2: Float64) -> Float64:
+    return np.asarray(np.sign(spread_s2) * np.log1p(np.abs(spread_s2) / _SMALL_SPREAD_S2), np.float64)
 
 
 def _room(cells: int, scale: float) -> bool:

@@ -91,7 +91,7 @@ def locate(
 
     The methods without learning are tuned on the training split first. Time of arrival and direct position
     answer as received power does where fewer than three receivers know the time. Of a fusion model's mixture
-    the dominant group of Gaussians is shown.
+    the dominant Gaussian is shown.
     """
     config = DatasetConfig(data_dir)
     validation_split = params.load().validation_split
