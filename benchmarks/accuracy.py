@@ -312,6 +312,7 @@ def acceptance(kind: str, cases: pd.DataFrame, settings: Params) -> list[Line]:
         for key in ("mae_m", "median_m")
     ]
     lines.append(ratio_line(kind, ", each by itself", unaided(tested), "mae_m", settings))
+    lines.append(ratio_line(kind, ", carriers untimed", untimed_carriers(tested), "mae_m", settings))
     lines.append(slice_line(kind, cases, settings))
     lines += coverage_lines(kind, own)
     three = cases[cases["receivers_heard"] == "3"]
@@ -371,6 +372,17 @@ def unaided(cases: pd.DataFrame) -> pd.DataFrame:
     mean = cases[open_ & (cases["predictor"] == MEAN_POSITION)]
     kept = cases[~(open_ & cases["predictor"].isin(BY_TIME))]
     return pd.concat([kept, *(mean.assign(predictor=name) for name in BY_TIME)], ignore_index=True)
+
+
+def untimed_carriers(cases: pd.DataFrame) -> pd.DataFrame:
+    """The cases, had the methods by arrival time no times of keyed carriers, as is usual.
+
+    As `baselines` has them they are given those that `arrival` finds, and answer better than by levels.
+    """
+    keyed = cases["modulation"] == "cw"
+    levels = cases[keyed & (cases["predictor"] == RECEIVED_POWER)]
+    kept = cases[~(keyed & cases["predictor"].isin(BY_TIME))]
+    return pd.concat([kept, *(levels.assign(predictor=name) for name in BY_TIME)], ignore_index=True)
 
 
 def slice_line(kind: str, cases: pd.DataFrame, settings: Params) -> Line:
