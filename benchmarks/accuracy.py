@@ -14,9 +14,9 @@ In the clean world every transmitter is as strong as it takes to be heard with 3
 counts are test sessions in which all receivers have that and six know the arrival time. Keyed carriers are
 left out there: their bound is hundreds of metres.
 
-A full run takes about an hour and a half on 2 idle cores (estimated from its parts), a third of it for
-rendering. Killed and typed again, it goes on where it was: worlds and trainings that are done are reused.
-`--show` prints what the work folder holds.
+A full run takes about an hour on 2 idle cores (estimated from its parts), half of it for rendering. Killed
+and typed again, it goes on where it was: worlds and trainings that are done are reused. `--show` prints what
+the work folder holds.
 """
 
 from __future__ import annotations
