@@ -80,7 +80,7 @@ def missed(lines: list[object]) -> list[str]:
 def test_what_is_good_enough_meets_every_line(accuracy: ModuleType, settings: Params) -> None:
     lines = accuracy.acceptance("light", measured({LOCALIZER: 890.0}), settings)
     assert missed(lines) == []
-    assert len(lines) == 16
+    assert len(lines) == 17
 
 
 def test_each_line_is_missed_by_what_it_is_about(accuracy: ModuleType, settings: Params) -> None:
@@ -90,7 +90,8 @@ def test_each_line_is_missed_by_what_it_is_about(accuracy: ModuleType, settings:
     good = measured({LOCALIZER: 850.0})
     fixed, unaided = ", three arrival times or more (n=300)", ", each by itself"
     best = "MAE to the best, mean position"
-    assert judged(good, "strong") == [best, best + fixed, best + unaided]  # 0.7 is asked there
+    untimed = best + ", carriers untimed"
+    assert judged(good, "strong") == [best, best + fixed, best + unaided, untimed]  # 0.7 is asked there
     assert "MAE to the best, time of arrival" in judged(measured({LOCALIZER: 890.0, "time_of_arrival": 980}))
     own = good["predictor"] == LOCALIZER
     three = good["receivers_heard"] == "3"
@@ -109,6 +110,19 @@ def test_each_line_is_missed_by_what_it_is_about(accuracy: ModuleType, settings:
     assert best + fixed in judged(worse)
     few = good[~good["session_id"].isin([f"s{n}" for n in range(7, SESSIONS, 15)])]  # 299 are left
     assert judged(few) == ["test sessions"]
+
+
+def test_baselines_without_times_of_keyed_carriers_answer_these_by_levels(accuracy: ModuleType) -> None:
+    error_m = {"received_power": 9000.0, "time_of_arrival": 500.0, "direct_position": 600.0, LOCALIZER: 400.0}
+    cases = measured(error_m)
+    cases = cases[cases["split"] == "test"]
+    keyed = cases["session_id"].isin(["s3", "s8"])
+    found = accuracy.untimed_carriers(cases.assign(modulation=np.where(keyed, "cw", "nfm")))
+    assert len(found) == len(cases)
+    by = found.pivot(index="session_id", columns="predictor", values="error_m")
+    assert by.loc["s3", ["time_of_arrival", "direct_position", LOCALIZER]].tolist() == [9000, 9000, 400]
+    assert by.loc["s4", ["time_of_arrival", "direct_position", LOCALIZER]].tolist() == [500, 600, 400]
+    assert (by["time_of_arrival"] == 9000).sum() == 2
 
 
 def test_an_interval_resamples_both_methods_together(accuracy: ModuleType, settings: Params) -> None:
