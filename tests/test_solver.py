@@ -96,3 +96,11 @@ def test_safe_functions_are_exact() -> None:
     np.testing.assert_allclose(solver.log(x), np.log(x.numpy()), rtol=1e-9)
     np.testing.assert_allclose(solver.exp(x[:4]), np.exp(x[:4].numpy()), rtol=1e-14)
     np.testing.assert_allclose(solver.log_sum_exp(x[:4]), torch.logsumexp(x[:4], -1), rtol=1e-14)
+
+
+def test_the_square_root_is_that_of_the_processor() -> None:
+    """Bit for bit: one by a vector library is another on a CPU of another maker (docs/beware.md)."""
+    x = np.concatenate([np.geomspace(1e-12, 1e12, 4099), [0.0, -1e-18]])
+    found = solver.root(torch.tensor(x)).numpy()
+    np.testing.assert_array_equal(found[:-2], x[:-2] * (1 / np.sqrt(x[:-2])))
+    np.testing.assert_allclose(found, np.sqrt(np.maximum(x, 0)), rtol=4e-16, atol=1e-100)

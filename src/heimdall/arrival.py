@@ -44,7 +44,7 @@ _SIGNIFICANT = 3.0  # standard deviations of the curvature; a weak carrier's noi
 # The same for carriers: their noise is alike at neighbouring lags, and a parabola leaves little of it over.
 # Of simulated ones silent carriers reached 8, keyed ones of 3 dB and more 15.
 _KEYED_SIGNIFICANT = 10.0
-CHANNEL_LAGS = 7  # samples about a peak that tell of the channel
+_CHANNEL_LAGS = 7  # samples about a peak that tell of the channel
 _LEAST_NOISE = 0.01  # of a lag, beside that which has the signal's spectrum: some spectra are lines
 # Of a function at five neighbouring lags: itself and its first two derivatives (Abramowitz and Stegun, 25.3).
 _DERIVATIVES = np.array([[0, 0, 12, 0, 0], [1, -8, 0, 8, -1], [-1, 16, -30, 16, -1]]).T / 12
@@ -471,14 +471,14 @@ def _channels(
     limit = series.shape[1] // 2
     first, second = pairs.T
     peak = delay[first] - delay[second]
-    middle = 2 * CHANNEL_LAGS
+    middle = 2 * _CHANNEL_LAGS
     lags = np.clip(peak[:, None] + np.arange(-middle, middle + 1), -limit, limit)
     around = interpolate(series, lags)
     around = around / around[:, middle][:, None]
     noise = (1 / snr[first] + 1 / snr[second] + 1 / (snr[first] * snr[second])) / cells
     sent = (around / noise[:, None]).sum(axis=0) / (1 / noise).sum()
     sent = (sent + sent[::-1].conj()) / 2
-    step = np.arange(-CHANNEL_LAGS, CHANNEL_LAGS + 1)
+    step = np.arange(-_CHANNEL_LAGS, _CHANNEL_LAGS + 1)
     neighbours = np.stack([sent[middle + step + move] for move in range(-2, 3)], axis=-1)
     terms = np.einsum("ln,nt->lt", neighbours, _DERIVATIVES)
     covariance = sent[step[:, None] - step + middle]

@@ -29,7 +29,7 @@ from heimdall.model import LocalizationNet
 from heimdall.posterior import Posterior
 from heimdall.power import PowerModel
 from heimdall.radiomap import RadioMap
-from heimdall.solver import KM, US, US_PER_KM, exp, log
+from heimdall.solver import KM, US, US_PER_KM, exp, log, root
 from heimdall.tokens import BEND_SHARE, PHYSICAL, SHAPE, TILES, TILT_SHARE, Tokenizer, Tokens, collate
 
 Batch = Mapping[str, torch.Tensor]
@@ -404,7 +404,7 @@ class FusionNet(nn.Module):
         chosen = entries_m2.gather(1, dominant.expand(-1, 1, 3))[:, 0]  # (B, 3)
         return (
             degrees.gather(1, dominant.expand(-1, 1, 2))[:, 0],
-            torch.stack([chosen[:, 0], chosen[:, 2]], -1).pow(0.5).float(),
+            root(torch.stack([chosen[:, 0], chosen[:, 2]], -1)).float(),
             solver.matrices(chosen),
             self._localizable(mixture, dominant),
             torch.softmax(mixture.log_weight, -1),
@@ -531,9 +531,9 @@ class FusionNet(nn.Module):
         angles, brought to its covariance by the Cholesky factor.
         """
         variance, cross, other = mixture.covariance_km2[..., None].unbind(-2)  # (B, K, 1) each
-        sigma = variance.pow(0.5)
+        sigma = root(variance)
         slant = cross / sigma
-        rest = (other - slant * slant).clamp(min=0).pow(0.5)
+        rest = root(other - slant * slant)
         centre = mixture.mean_km.gather(1, dominant.expand(-1, 1, 2))
         off = (mixture.mean_km - centre)[..., None].unbind(-2)  # (B, K, 1) each
         x, y = torch.tensor(_POINTS, dtype=torch.float64, device=sigma.device).unbind(-1)  # (P,) each
@@ -553,7 +553,7 @@ def _dominant(mixture: Mixture) -> torch.Tensor:
     """Number of the Gaussian from whose mean the mixture lies least far, (B,); as `Posterior.dominant`."""
     spread = mixture.covariance_km2[..., 0] + mixture.covariance_km2[..., 2]  # (B, K)
     off = mixture.mean_km[:, :, None] - mixture.mean_km[:, None]  # (B, K, K, 2)
-    far = ((off**2).sum(-1) + spread[:, None]).pow(0.5)
+    far = root((off**2).sum(-1) + spread[:, None])
     return (torch.softmax(mixture.log_weight, -1)[:, None] * far).sum(-1).argmin(1)
 
 

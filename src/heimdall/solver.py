@@ -14,8 +14,8 @@ kilometres off every residual is large; so the tail begins wide and is narrowed 
 non-convexity: A. Blake and A. Zisserman, Visual Reconstruction, 1987).
 
 Lengths are kilometres, times microseconds, everything is float64. Symmetric 2 x 2 matrices are their three
-entries. exp, log and square roots are written as pow and log1p: torch's own call a library that chooses its
-kernel by the CPU's maker.
+entries. exp, log and square roots are written as pow, log1p and rsqrt: torch's own call a library that
+chooses its kernel by the CPU's maker, and so does pow with an exponent of a half.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ KM, US = 1e3, 1e-6
 US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
 LONGEST_STEP_KM = 4.0
 TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
+_TINY = 1e-300  # its inverse square root is a number
 _TAILS = (256 * TAIL, 64 * TAIL, 16 * TAIL, 4 * TAIL, TAIL, TAIL, TAIL, TAIL)  # step by step
 
 
@@ -43,6 +44,12 @@ def exp(x: torch.Tensor) -> torch.Tensor:
 def log(x: torch.Tensor) -> torch.Tensor:
     """The natural logarithm, any shape, for x well above 1e-12, the rounding error of `x - 1`."""
     return torch.log1p(x - 1)
+
+
+def root(x: torch.Tensor) -> torch.Tensor:
+    """The square root, any shape, for x of at least 0 but for rounding."""
+    x = x.clamp(min=_TINY)
+    return x * x.rsqrt()
 
 
 def log_sum_exp(x: torch.Tensor) -> torch.Tensor:
@@ -94,7 +101,7 @@ def geometry(
     up = plane.altitude_m / KM + 0.5 * (fall_east * east + fall_north * north)
     ray = torch.stack([east, north, up], -1)[:, :, None] - receiver_km[:, None]  # (B, K, R, 3)
     d_east, d_north, d_up = ray.unbind(-1)
-    distance = (d_east**2 + d_north**2 + d_up**2).pow(0.5)
+    distance = root(d_east**2 + d_north**2 + d_up**2)
     slope = torch.stack([d_east + d_up * fall_east[..., None], d_north + d_up * fall_north[..., None]], -1)
     return distance, slope / distance[..., None]
 
@@ -182,7 +189,7 @@ def _step(
     towards = apply(problem.prior, off)
     covariance, determinant = inverse(information + problem.prior)
     step = apply(covariance, pull + towards)
-    length = (step.detach() ** 2).sum(-1, keepdim=True).clamp(min=LONGEST_STEP_KM**2).pow(0.5)
+    length = root((step.detach() ** 2).sum(-1, keepdim=True).clamp(min=LONGEST_STEP_KM**2))
     return Solution(
         position_km=position_km + step * (LONGEST_STEP_KM / length),
         covariance_km2=covariance,
