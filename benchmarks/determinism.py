@@ -65,12 +65,14 @@ class Work:
         mlp: Form of the backbone's MLPs.
         adamw: Form of the optimizer.
         measured: All of a training step, or the optimizer's part of it.
+        accelerator: Where.
     """
 
     backbone: str
     mlp: Literal["convolutional", "linear"] = "convolutional"
     adamw: Literal["fused", "unfused"] = "fused"
     measured: Literal["step", "optimizer"] = "step"
+    accelerator: Literal["cpu", "cuda"] = "cpu"
 
 
 @dataclass(frozen=True)
@@ -139,15 +141,16 @@ def worker(work: Work) -> None:
         clip_norm=learners.SINGLE_CLIP_NORM,
         loss=lambda batch: (learners.recording_loss(network, network.forward_local(batch[0]), batch[1]), 1),
     )
-    module = LocalizationLightningModule(learner, settings, {}).train()
+    module = LocalizationLightningModule(learner, settings, {}).to(work.accelerator).train()
     optimizer = module.configure_optimizers()[0][0]
     if work.adamw == "unfused":
         groups = [
             {name: group[name] for name in ("params", "weight_decay")} for group in optimizer.param_groups
         ]
         optimizer = torch.optim.AdamW(groups, lr=settings.lr)
-    recordings = -70 + 6 * torch.randn(settings.batch_size, 3, 128, 32)
+    recordings = (-70 + 6 * torch.randn(settings.batch_size, 3, 128, 32)).to(work.accelerator)
     degrees = torch.tensor([45.0, 8.0], dtype=torch.float64) + 0.3 * torch.randn(settings.batch_size, 2)
+    degrees = degrees.to(work.accelerator)
 
     def gradients() -> None:
         optimizer.zero_grad()
@@ -305,7 +308,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=40, help="pairs of step blocks (default: 40)")
     parser.add_argument("--stage-rounds", type=int, default=5, help="pairs of each stage (default: 5)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository that was built")
-    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     typed = parser.parse_args()
     if typed.worker:
         worker(Work(*typed.worker))
