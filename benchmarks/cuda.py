@@ -151,15 +151,30 @@ def same_bytes(root: Path, jobs: int) -> bool:
         )
         control = dict(zip(kinds, controls, strict=True))
     kept = True
-    print(f"{'training':<12}{'precision':<12}{'same bytes':<24}{'validation MAE':>16}{'on the CPU':>12}")
+    titles = f"{'training':<10}{'precision':<12}{'weights':<14}{'same bytes':<24}"
+    print(f"{titles}{'validation MAE':>16}{'on the CPU':>12}")
     for training, (equal, error_m, hashes) in found.items():
         cpu_hashes, cpu_error_m = control[training.kind]
-        moved = any(hashes[name] != cpu_hashes[name] for name in hashes if name.endswith(".safetensors"))
+        (weights,) = (name for name in hashes if name.endswith(".safetensors"))
+        moved = hashes[weights] != cpu_hashes[weights]
         kept = kept and equal and moved
         verdict = ("twice and after a kill" if equal else "NO") if moved else "NO: equal to the CPU's"
         errors = f"{error_m / 1000:13.3f} km{cpu_error_m / 1000:9.3f} km"
-        print(f"{training.kind:<12}{training.precision:<12}{verdict:<24}{errors}", flush=True)
+        which = f"{training.kind:<10}{training.precision:<12}{hashes[weights][:12]:<14}"
+        print(f"{which}{verdict:<24}{errors}", flush=True)
     return kept
+
+
+def step_ratios(rounds: int) -> None:
+    """Print a row for each backbone."""
+    environment = os.environ | recipe.recipe(recipe.read_threads(REPOSITORY / "params.yaml"))
+    print(f"{'median of each; median of ratios (quartiles; pairs)':<52}{'GPU':>9}{'CPU':>9}")
+    for backbone in BACKBONES:
+        on_gpu, on_cpu = Work(backbone, accelerator="cuda"), Work(backbone)
+        with Worker(environment, on_gpu) as gpu, Worker(environment, on_cpu) as cpu:
+            report(
+                f"training step, {backbone}", pairs(gpu.seconds, cpu.seconds, rounds, backbone), 1e-3, "ms"
+            )
 
 
 def main() -> int:
@@ -181,16 +196,7 @@ def main() -> int:
     print(f"Training on {torch.cuda.get_device_name()}, torch {torch.__version__}; simulated data")
     kept = same_bytes(root, typed.jobs)
     print(f"promise: the same bytes on one GPU: {'kept' if kept else 'BROKEN'}", flush=True)
-    threads = recipe.read_threads(REPOSITORY / "params.yaml")
-    environment = os.environ | recipe.recipe(threads)
-    print(f"{'median of each; median of ratios (quartiles; pairs)':<52}{'GPU':>9}{'CPU':>9}")
-    for backbone in BACKBONES:
-        with (
-            Worker(environment, Work(backbone, accelerator="cuda")) as gpu,
-            Worker(environment, Work(backbone)) as cpu,
-        ):
-            found = pairs(gpu.seconds, cpu.seconds, typed.rounds, backbone)
-            report(f"training step, {backbone}", found, 1e-3, "ms")
+    step_ratios(typed.rounds)
     return 0 if kept else 1
 
 

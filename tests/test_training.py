@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -499,6 +500,26 @@ def test_scaled_gradients_are_not_left_to_the_optimizer(data_dir: Path, precisio
     module = learning.LocalizationLightningModule(learner, settings(precision=precision), {})
     (optimizer,), _ = module.configure_optimizers()
     assert getattr(optimizer, "_step_supports_amp_scaling", False) is fused
+
+
+def test_a_gradient_that_overflows_is_none(data_dir: Path) -> None:
+    """In float16 the first steps overflow until the loss's scale is low enough; they are skipped."""
+    learner = SingleLearner(settings(), DatasetConfig(data_dir))
+    learner.start()
+    module = learning.LocalizationLightningModule(learner, settings(), {})
+    (optimizer,), _ = module.configure_optimizers()
+    values = list(learner.network.parameters())
+    for value in values:
+        value.grad = torch.full_like(value, math.inf)
+    module.on_before_optimizer_step(optimizer)
+    assert module._gradient_norms == []
+    assert all(torch.isinf(value.grad).all() for value in values if value.grad is not None)
+    for value in values:
+        value.grad = torch.ones_like(value)
+    module.on_before_optimizer_step(optimizer)
+    assert module._gradient_norms == [math.sqrt(sum(value.numel() for value in values))]
+    clipped = sum(float(value.grad.double().square().sum()) for value in values if value.grad is not None)
+    assert math.sqrt(clipped) == pytest.approx(learner.clip_norm, rel=1e-6)
 
 
 def test_pretrained_weights_are_part_of_the_record(data_dir: Path, tmp_path: Path) -> None:

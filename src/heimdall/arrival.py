@@ -190,7 +190,7 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
         if not peaks.keyed:
             kept = weight > 0
             channels = _channels(
-                np.array(pairs)[kept], series[kept], delay, snr, cells=cells, rate_hz=rate_hz
+                np.array(pairs)[kept], series[kept], delay, snr, level=reference, cells=cells, rate_hz=rate_hz
             )
 
     information = np.zeros(count)
@@ -444,6 +444,7 @@ def _channels(
     delay: Float64,
     snr: Float64,
     *,
+    level: int,
     cells: float,
     rate_hz: float,
 ) -> _Channels:
@@ -465,6 +466,7 @@ def _channels(
         series: Their correlations, shape (P, lags).
         delay: In samples, shape (R,).
         snr: Of the receivers, linear, shape (R,).
+        level: Row of the one that hears best.
         cells: Bandwidth times duration.
         rate_hz: Lags a second, Hz.
     """
@@ -495,7 +497,6 @@ def _channels(
     of_mean, of_spread = scatter[1] / 2 * noise, 2 * scatter[2] * noise  # variances of one part, (P,)
     usual_mean, usual_spread = TILT_SIGMA_S * rate_hz, SPREAD_SIGMA_S2 * rate_hz**2
     rows, count = np.unique(pairs), len(delay)
-    level = int(rows[np.argmax(snr[rows])])
     over = partial(_of_receivers, pairs, level=level, count=count)
     tilt = over(mean.imag, 1, of_mean, usual=usual_mean)
     real = over(spread.real, 1, of_spread, usual=usual_spread)

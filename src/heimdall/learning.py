@@ -51,7 +51,7 @@ class Epoch:
             likelihood of the position alone, where the training loss has that of the residuals, too.
         val_mae_m: Mean geodesic error of the validation items, metres.
         learning_rate: Of this epoch.
-        gradient_norm: Mean over the steps, before clipping.
+        gradient_norm: Mean over the steps that were taken, before clipping; infinite if none was.
     """
 
     epoch: int
@@ -201,9 +201,15 @@ class LocalizationLightningModule(LightningModule):
         return value
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Measure and clip the gradient, in float64 with a root that is correctly rounded everywhere."""
+        """Measure and clip the gradient, in float64 with a root that is correctly rounded everywhere.
+
+        A step whose gradient overflows float16 is none: the loss's scale is lowered, and the next one counts.
+        """
         gradients = [value.grad for value in self.network.parameters() if value.grad is not None]
-        norm = math.sqrt(math.fsum(float(gradient.double().square().sum()) for gradient in gradients))
+        squares = torch.stack([gradient.double().square().sum() for gradient in gradients])
+        norm = math.sqrt(math.fsum(squares.tolist()))  # a list at once: a GPU waits for each transfer
+        if not math.isfinite(norm):
+            return
         self._gradient_norms.append(norm)
         if norm > self.learner.clip_norm:
             for gradient in gradients:
@@ -229,13 +235,14 @@ class LocalizationLightningModule(LightningModule):
         """
         # Lightning keeps metrics in float32; the same number here means that both call the same epoch best.
         val_loss = float(np.float32(self._finite(_mean(self._validation))))
+        norms = self._gradient_norms
         row = Epoch(
             epoch=self.current_epoch + 1,
             train_loss=_mean(self._train),
             val_loss=val_loss,
             val_mae_m=math.fsum(self._errors_m) / len(self._errors_m),
             learning_rate=self._learning_rate,
-            gradient_norm=math.fsum(self._gradient_norms) / len(self._gradient_norms),
+            gradient_norm=math.fsum(norms) / len(norms) if norms else math.inf,
         )
         self.history.append(row)
         for name in ("train_loss", "val_loss", "val_mae_m", "gradient_norm"):

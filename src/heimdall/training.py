@@ -183,6 +183,8 @@ class TrainingPipeline:
         determinism.warn(self.parameters.threads)
         device = choose_device(self.parameters)
         torch.set_num_threads(self.parameters.threads)
+        # By default a GPU rounds what it convolves to the 10 bits of TF32, and 32-true means float32.
+        torch.backends.cudnn.allow_tf32 = False
 
         config = DatasetConfig(self.data_dir)
         learner = LEARNERS[self.parameters.model.name](self.parameters, config)
