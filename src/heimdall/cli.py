@@ -42,6 +42,7 @@ ENTRIES = {
     "monitor": Entry("Newly approved sessions against a model's claims; exit codes for cron.", computes=True),
     "predict": Entry("Locate transmitters from recordings with the exported model.", computes=True),
     "promote": Entry("Make a released version the champion.", computes=False),
+    "receivers": Entry("Which receiver's clock is late, and whose filter bends.", computes=True),
     "release": Entry("Release the checked-out commit as a version that never changes.", computes=False),
     "releases": Entry("List the released versions; is any file or log entry damaged?", computes=False),
     "review": Entry("What the working tree changes against a baseline, as Markdown.", computes=True),

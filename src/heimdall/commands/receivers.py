@@ -1,0 +1,88 @@
+"""`heimdall receivers`: which receiver's clock is late, and whose filter bends the spectrum."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from heimdall import dataset, hardware, params
+from heimdall.dataset import DatasetConfig, Sessions
+from heimdall.hardware import Hardware
+from heimdall.propagation import SPEED_OF_LIGHT_M_S
+from heimdall.provenance import provenance
+
+
+@click.command(epilog="\b\nExample: heimdall receivers\nExample: heimdall receivers --data-dir data/features")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=DatasetConfig().data_dir,
+    show_default=True,
+    help="The features.",
+)
+def receivers(data_dir: Path) -> None:
+    """Which receiver's clock is late, and whose filter bends the spectrum.
+
+    From the sessions of known transmitters that are not held out for the test: how late each receiver has
+    a signal beside the median receiver, and its gain 4 kHz away from the signal's centre, each with two
+    standard deviations. What stands out by four is named, with what to do.
+    """
+    config = DatasetConfig(data_dir)
+    settings = params.load()
+    plane = dataset.read_network(config).plane
+    names = pd.read_parquet(config.receivers_file, columns=["websdr_id", "name"])
+    known = _development(dataset.observations(config, "all", settings.validation_split))
+    websdr_ids = dataset.read_receivers(config).websdr_id.tolist()
+    found = hardware.measure(hardware.differences(known, plane), websdr_ids, settings.seed)
+    by_id = dict(zip(names["websdr_id"], names["name"], strict=True))
+    click.echo(table(found, by_id))
+    for one in found:
+        for line in advice(one):
+            click.echo(line)
+    data = provenance(known.table["simulated"])
+    click.echo(
+        f"{len(known.table)} sessions, {known.table['source_id'].nunique()} transmitters, {data} data."
+    )
+
+
+def table(found: list[Hardware], names: dict[int, str]) -> str:
+    """One line a receiver."""
+    lines = [f"{'receiver':<24}{'sessions':>9}{'late by, us':>22}{'gain at 4 kHz, dB':>24}"]
+    for one in found:
+        label = f"{one.websdr_id} {names[one.websdr_id]}"[:23]
+        late = _value(one.delay_s * 1e6, one.delay_sigma_s * 1e6, one.is_late)
+        bent = _value(one.edge_db, one.edge_sigma_db, one.is_bent)
+        lines.append(f"{label:<24}{one.sessions:>9}{late:>22}{bent:>24}")
+    return "\n".join(lines)
+
+
+def advice(one: Hardware) -> list[str]:
+    """What stands out of one receiver and what to do about it, a sentence each."""
+    lines = []
+    if one.is_late:
+        path_m = abs(one.delay_s) * SPEED_OF_LIGHT_M_S
+        late = f"{abs(one.delay_s) * 1e6:.2f} us {'late' if one.delay_s > 0 else 'early'}"
+        lines.append(
+            f"Receiver {one.websdr_id} is {late}, {path_m:.0f} m of path. If that is its clock or cable, "
+            f"subtract {one.delay_s * 1e9:.0f} from start_gps_ns of its measurements (docs/beware.md)."
+        )
+    if one.is_bent:
+        lines.append(
+            f"Receiver {one.websdr_id} has {one.edge_db:+.3f} dB at 4 kHz beside the others, which fusion "
+            "takes for echoes. Undo its filter before ingesting (docs/beware.md)."
+        )
+    return lines
+
+
+def _value(value: float, sigma: float, stands_out: bool) -> str:
+    if math.isnan(value):
+        return "too few sessions"
+    return f"{value:+.3f} +- {2 * sigma:.3f}{' *' if stands_out else '  '}"
+
+
+def _development(sessions: Sessions) -> Sessions:
+    rows = [row for row, split in enumerate(sessions.table["split"]) if split != "test"]
+    return Sessions([sessions.observations[row] for row in rows], sessions.table.iloc[rows])
