@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from heimdall.endpoints import resolve
+from heimdall.endpoints import as_environment, resolve
 from heimdall.errors import HeimdallError
+from heimdall.objectstore import ObjectStore
 from heimdall.services import state
 
 URL = "postgresql://user:s3cret@db.example.org:5433/radio"
@@ -18,10 +19,12 @@ CONFIGURED = {
     "AWS_SECRET_ACCESS_KEY": "s3cret",
 }
 
+TEMPORARY = {"AWS_SESSION_TOKEN": "t0ken"}
+
 
 @pytest.fixture(autouse=True)
 def _no_services(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*CONFIGURED, "AWS_DEFAULT_REGION", "HEIMDALL_PORT_BASE"):
+    for name in (*CONFIGURED, "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "HEIMDALL_PORT_BASE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -38,6 +41,27 @@ def test_the_environment_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (found.s3_access_key, found.s3_secret_key, found.s3_region) == ("access", "s3cret", "eu-south-1")
     assert not found.embedded_database
     assert not found.embedded_s3
+
+
+def test_temporary_credentials_sign_with_their_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(monkeypatch)
+    assert resolve(tmp_path).s3_session_token is None
+    configure(monkeypatch, **TEMPORARY)
+    found = resolve(tmp_path)
+    assert as_environment(found).items() >= TEMPORARY.items()
+    assert "t0ken" not in repr(found)
+    url = ObjectStore(found, "bucket")._client.generate_presigned_url(
+        "get_object", Params={"Bucket": "bucket", "Key": "key"}
+    )
+    assert "X-Amz-Security-Token=t0ken" in url
+
+
+def test_embedded_servers_never_get_the_token_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.save(tmp_path, state.create(tmp_path))
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "t0ken")
+    assert as_environment(resolve(tmp_path))["AWS_SESSION_TOKEN"] == ""
 
 
 def test_each_service_is_found_on_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

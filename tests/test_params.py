@@ -38,6 +38,8 @@ def test_a_small_learning_rate_is_a_number_however_it_is_written(values: dict[st
         ({"lr": 0}, "lr"),
         ({"lr": "fast"}, "lr"),
         ({"lr": float("nan")}, "lr"),
+        ({"lr": True}, "lr"),
+        ({"epochs": True}, "epochs"),
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": 2.5}, "batch_size"),
         ({"dropout_rate": 1.0}, "dropout_rate"),

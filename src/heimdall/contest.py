@@ -170,7 +170,7 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
     test = observations(data, "test", params.validation_split)
     index = read_index(data)
     # evaluation is a dependency of a stage: giving its labels a public name would change dvc.lock.
-    sessions = evaluation._described(test, network.plane)
+    sessions = evaluation.described(test, network.plane)
     developments = [_development(repository, model, index, network) for model in (a, b)]
     latencies_ms = _latencies_ms((a, b), network, test.observations)
     first, second = (
@@ -181,7 +181,7 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
     slices = []
     for column in SLICES:
         groups = sessions.groupby(column).indices
-        for value in sorted(groups, key=evaluation._reading_order):
+        for value in sorted(groups, key=evaluation.reading_order):
             rows = np.asarray(groups[value], np.intp)
             own, other = (_rows(side.errors, rows) for side in (first, second))
             found = figures(own, other, sessions.iloc[rows], params.evaluate)
@@ -212,7 +212,7 @@ def figures(a: Errors, b: Errors, sessions: pd.DataFrame, params: EvaluateParams
         `sessions`, `transmitters`; `a` and `b`, as of `metrics.summary`; `mae_difference_m`, below 0 where B
         is better, with `_low` and `_high`, the paired 95 % interval over whole transmitters, null with one.
     """
-    weights = evaluation._weights(sessions, params)
+    weights = evaluation.transmitter_weights(sessions, params)
     return {
         "sessions": len(a),
         "transmitters": int(sessions["cluster"].nunique()),

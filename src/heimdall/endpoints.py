@@ -5,6 +5,7 @@
 | `HEIMDALL_DATABASE_URL` | `postgresql://user:password@host:5432/database` |
 | `HEIMDALL_S3_ENDPOINT_URL` | `https://host:9000` |
 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_DEFAULT_REGION` | for that S3 server |
+| `AWS_SESSION_TOKEN` | the same, of temporary credentials |
 | `HEIMDALL_RAW_BUCKET`, `HEIMDALL_DVC_BUCKET`, `HEIMDALL_MODELS_BUCKET` | other bucket names |
 """
 
@@ -36,6 +37,7 @@ class Endpoints:
         s3_endpoint_url: URL without credentials and without a slash at the end.
         s3_access_key: Access key.
         s3_secret_key: Secret key.
+        s3_session_token: Of temporary credentials; None of others.
         s3_region: Region for signatures.
         embedded_database: Whether the database is the embedded server.
         embedded_s3: Whether S3 is the embedded server.
@@ -45,6 +47,7 @@ class Endpoints:
     s3_endpoint_url: str
     s3_access_key: str = field(repr=False)
     s3_secret_key: str = field(repr=False)
+    s3_session_token: str | None = field(repr=False)
     s3_region: str
     embedded_database: bool
     embedded_s3: bool
@@ -89,15 +92,16 @@ def resolve(root: Path = Path()) -> Endpoints:
             )
     database_url = _database_url() if embedded is None or database_configured() else embedded.database_url
     if embedded is None or s3_configured():
-        url, access_key, secret_key, region = _s3()
+        url, access_key, secret_key, token, region = _s3()
     else:
         url, region = embedded.s3_endpoint_url, state.REGION
-        access_key, secret_key = embedded.s3_access_key, embedded.s3_secret_key
+        access_key, secret_key, token = embedded.s3_access_key, embedded.s3_secret_key, None
     return Endpoints(
         database_url=database_url,
         s3_endpoint_url=url,
         s3_access_key=access_key,
         s3_secret_key=secret_key,
+        s3_session_token=token,
         s3_region=region,
         embedded_database=not database_configured(),
         embedded_s3=not s3_configured(),
@@ -111,6 +115,7 @@ def as_environment(found: Endpoints) -> dict[str, str]:
         S3_VARIABLE: found.s3_endpoint_url,
         "AWS_ACCESS_KEY_ID": found.s3_access_key,
         "AWS_SECRET_ACCESS_KEY": found.s3_secret_key,
+        "AWS_SESSION_TOKEN": found.s3_session_token or "",  # never the token of other credentials
         "AWS_DEFAULT_REGION": found.s3_region,
     }
 
@@ -155,8 +160,8 @@ def _database_url() -> str:
     return url
 
 
-def _s3() -> tuple[str, str, str, str]:
-    """Configured endpoint, access key, secret key and region."""
+def _s3() -> tuple[str, str, str, str | None, str]:
+    """Configured endpoint, access key, secret key, session token and region."""
     url = os.environ[S3_VARIABLE].rstrip("/")
     parts = _split(url)
     if (
@@ -174,4 +179,5 @@ def _s3() -> tuple[str, str, str, str]:
         if not os.environ.get(variable):
             raise HeimdallError(variable, f"not set, though {S3_VARIABLE} is", "Set both AWS_* variables")
     region = os.environ.get("AWS_DEFAULT_REGION") or state.REGION
-    return url, os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], region
+    access_key, secret_key = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+    return url, access_key, secret_key, os.environ.get("AWS_SESSION_TOKEN") or None, region

@@ -148,7 +148,7 @@ def evaluate(
     for split in SPLITS:
         sessions = observations(data, split, validation_split)
         simulated += list(sessions.table["simulated"])
-        rows = _described(sessions, network.plane)
+        rows = described(sessions, network.plane)
         found = {
             LOCALIZER: localize(sessions.observations),
             UNCALIBRATED: uncalibrated(sessions.observations),
@@ -158,7 +158,7 @@ def evaluate(
         parts += [_case_table(split, name, rows, answer, network.plane) for name, answer in found.items()]
         if split == "test":
             timeless = [without_gps(item, features) for item in sessions.observations]
-            rows = _described(dataclasses.replace(sessions, observations=timeless), network.plane)
+            rows = described(dataclasses.replace(sessions, observations=timeless), network.plane)
             found = {
                 LOCALIZER: localize(timeless),
                 RECEIVED_POWER: _located(RECEIVED_POWER, timeless, fitted, WITHOUT_GPS),
@@ -202,7 +202,9 @@ def figures(cases: pd.DataFrame, params: EvaluateParams) -> dict[str, Any]:
         for name, part in by_predictor.items():
             if name != LOCALIZER:
                 key = f"mae_minus_{name}_m"
-                difference = mae_difference(errors_of(own), errors_of(part), _weights(own, params), key)
+                difference = mae_difference(
+                    errors_of(own), errors_of(part), transmitter_weights(own, params), key
+                )
                 answer[split][LOCALIZER] |= difference
         if before is not None:
             answer[split][LOCALIZER]["before_calibration"] = calibration(errors_of(before))
@@ -263,9 +265,9 @@ def slice_figures(cases: pd.DataFrame, params: EvaluateParams) -> pd.DataFrame:
         for predictor in PREDICTORS:
             chosen = cases[(cases["split"] == split) & (cases["predictor"] == predictor)]
             for column in SLICES:
-                for value, part in sorted(chosen.groupby(column), key=lambda group: _reading_order(group[0])):
+                for value, part in sorted(chosen.groupby(column), key=lambda group: reading_order(group[0])):
                     key = {"split": split, "predictor": predictor, "slice": column, "value": value}
-                    rows.append(key | summary(errors_of(part), _weights(part, params)))
+                    rows.append(key | summary(errors_of(part), transmitter_weights(part, params)))
     return pd.DataFrame(rows)
 
 
@@ -304,7 +306,7 @@ def _located(method: Method, sessions: Sequence[Observation], fitted: Baselines,
     return Posterior.concatenate([baselines.locate(method, item, fitted) for item in progress])
 
 
-def _described(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:
+def described(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:
     """What the cases tell of each session, whatever a predictor answers."""
     table = sessions.table
     timed = [int(np.count_nonzero(item.arrivals.information_s2)) for item in sessions.observations]
@@ -359,7 +361,9 @@ def _case_table(
 
 
 def _summary(cases: pd.DataFrame, params: EvaluateParams) -> dict[str, Any]:
-    return {"clusters": cases["cluster"].nunique()} | summary(errors_of(cases), _weights(cases, params))
+    return {"clusters": cases["cluster"].nunique()} | summary(
+        errors_of(cases), transmitter_weights(cases, params)
+    )
 
 
 def _bound_figures(bound_m: Array) -> dict[str, Any]:
@@ -373,14 +377,14 @@ def _bound_figures(bound_m: Array) -> dict[str, Any]:
     }
 
 
-def _weights(cases: pd.DataFrame, params: EvaluateParams) -> npt.NDArray[np.int64] | None:
+def transmitter_weights(cases: pd.DataFrame, params: EvaluateParams) -> npt.NDArray[np.int64] | None:
     """Bootstrap weights of the cases; None for a single cluster, which says nothing of its own spread."""
     if cases["cluster"].nunique() < 2:
         return None
     return cluster_weights(cases["cluster"].tolist(), params.bootstrap_resamples, params.seed)
 
 
-def _reading_order(label: object) -> tuple[int, str]:
+def reading_order(label: object) -> tuple[int, str]:
     """What is below the first edge comes first, what is above the last one last."""
     text = str(label)
     return {"<": 0, ">": 2}.get(text[:1], 1), text

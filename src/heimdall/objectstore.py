@@ -94,6 +94,7 @@ class ObjectStore:
                 endpoint_url=endpoints.s3_endpoint_url,
                 aws_access_key_id=endpoints.s3_access_key,
                 aws_secret_access_key=endpoints.s3_secret_key,
+                aws_session_token=endpoints.s3_session_token,
                 region_name=endpoints.s3_region,
                 config=Config(
                     signature_version="s3v4",

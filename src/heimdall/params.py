@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from heimdall.errors import HeimdallError
@@ -19,12 +27,20 @@ Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "
 _STRICT = ConfigDict(extra="forbid")
 FIRST_OTHER_WORLD = 1000  # seeds of worlds from here on are for pretraining alone
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+def _no_truth_value(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not true or false")
+    return value
+
+
+_NUMBER = BeforeValidator(_no_truth_value)  # to Python true is 1
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER]
+Fraction = Annotated[float, Field(gt=0, lt=1), _NUMBER]
+Share = Annotated[float, Field(ge=0, lt=1), _NUMBER]
+Count = Annotated[int, Field(ge=1), _NUMBER]
+Seed = Annotated[int, Field(ge=0, lt=2**32), _NUMBER]
 
 
 @dataclass(frozen=True, config=_STRICT)

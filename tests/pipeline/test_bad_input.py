@@ -30,6 +30,7 @@ def raw_bucket(project: Project) -> ObjectStore:
             s3_endpoint_url=project.env["HEIMDALL_S3_ENDPOINT_URL"],
             s3_access_key=project.env["AWS_ACCESS_KEY_ID"],
             s3_secret_key=project.env["AWS_SECRET_ACCESS_KEY"],
+            s3_session_token=None,
             s3_region=project.env["AWS_DEFAULT_REGION"],
             embedded_database=False,
             embedded_s3=False,
