@@ -213,7 +213,12 @@ def held_out(
         index[["split", "validation_rank"]] = split.assign(index, chosen)
         recordings.write_table(data / "index.parquet", index, featurize.INDEX_SCHEMA)
         recordings.write_table(data / "receivers.parquet", network, featurize.NETWORK_SCHEMA)
-        described = {"data_fingerprint": name, "features": asdict(settings.features), "split": asdict(chosen)}
+        described = {
+            "data_fingerprint": name,
+            "features": asdict(settings.features),
+            "split": asdict(chosen),
+            "calibration": asdict(params.UNCALIBRATED),
+        }
         artifacts.write_json(data / "network.json", origin | described)
         if not (data / "shards").exists():
             (data / "shards").symlink_to(folder / "shards")

@@ -24,7 +24,7 @@ def main() -> None:
     parser.parse_args()
     parameters = params.load()
     with artifacts.alone(featurize.WORK):
-        summary = featurize.run(parameters.features, parameters.split)
+        summary = featurize.run(parameters.features, parameters.split, calibration=parameters.calibration)
     print(
         f"featurize: {summary['recordings']} recordings ({summary['recordings_detected']} detected) of "
         f"{summary['sessions']} sessions, {summary['data']}"

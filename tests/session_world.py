@@ -108,6 +108,7 @@ def write(folder: Path, mels: int = 32) -> pd.DataFrame:
         "data_fingerprint": "session world",
         "features": FEATURES,
         "split": {"by": "transmitter", "test_fraction": 0.2, "seed": 42},
+        "calibration": {"delay_ns": {}},
     }
     artifacts.write_json(folder / "network.json", network)
     return index

@@ -142,6 +142,7 @@ def write_features(data_dir: Path, count: int = 20) -> None:
         "data_fingerprint": "synthetic",
         "features": dataclasses.asdict(FEATURES),
         "split": {"by": "transmitter", "test_fraction": 0.2, "seed": 42},
+        "calibration": {"delay_ns": {}},
     }
     artifacts.write_json(data_dir / "network.json", network)
 

@@ -20,10 +20,10 @@ import pytest
 
 from heimdall import artifacts, dataset, extraction, featurize, recordings, sessions, split
 from heimdall.correlation import Recording
-from heimdall.dataset import DatasetConfig, HeimdallDataset
+from heimdall.dataset import DatasetConfig, HeimdallDataset, read_network
 from heimdall.errors import HeimdallError
 from heimdall.featurize import ShardTask
-from heimdall.params import FeatureParams, SplitParams
+from heimdall.params import CalibrationParams, FeatureParams, SplitParams
 from heimdall.randomness import generator
 from heimdall.recordings import StoredRecording
 
@@ -229,6 +229,36 @@ def test_unchanged_shards_are_reused(root: Path, built: list[str]) -> None:
     shards = {name for name in outputs(root) if "shards" in name}
     assert len(shards) == 3  # the former one is gone
     assert len(shards & set(before)) == 2
+
+
+def test_a_late_receiver_that_is_calibrated_leaves_no_trace(root: Path, tmp_path: Path) -> None:
+    """Its recordings give the bytes that they would give with right stamps."""
+    late = tmp_path / "late"
+    artifacts.write_bytes(late / featurize.RUNTIME_LOCK, b"numpy==1\n")
+    for folder, late_ns in ((root, 0), (late, 2500)):
+        table = write_snapshot(folder)
+        second = table["websdr_id"] == 2
+        table.loc[second, "start_gps_ns"] = GPS_NS + 7 + late_ns
+        table.loc[second, "timing_sigma_ns"] = 50.0
+        file = folder / recordings.SNAPSHOT / recordings.MEASUREMENTS_FILE
+        recordings.write_table(file, table, recordings.MEASUREMENTS_SCHEMA)
+
+    def shards(folder: Path) -> dict[str, bytes]:
+        return {name: content for name, content in outputs(folder).items() if "shards" in name}
+
+    featurize.run(PARAMS, SPLIT, root)
+    featurize.run(PARAMS, SPLIT, late)
+    assert shards(late).keys().isdisjoint(shards(root))
+    featurize.run(PARAMS, SPLIT, late, calibration=CalibrationParams({"websdr_2": 2500}))
+    assert shards(late) == shards(root)
+    network = read_network(DatasetConfig(late / featurize.FEATURES))
+    assert network.calibration == {"delay_ns": {"websdr_2": 2500}}
+
+
+def test_calibration_of_a_receiver_that_is_not_there_is_refused(root: Path) -> None:
+    with pytest.raises(HeimdallError, match=r"delay_ns\.websdr_3: no receiver .* websdr_1, websdr_2"):
+        featurize.run(PARAMS, SPLIT, root, calibration=CalibrationParams({"websdr_3": 1}))
+    assert outputs(root) == {}
 
 
 def test_another_split_computes_no_shard(root: Path, built: list[str]) -> None:

@@ -15,7 +15,7 @@ from heimdall.arrival import Observation, arrivals
 from heimdall.commands.receivers import advice, receivers
 from heimdall.dataset import DatasetConfig, Sessions, observations
 from heimdall.hardware import Hardware
-from heimdall.params import FeatureParams
+from heimdall.params import UNCALIBRATED, CalibrationParams, FeatureParams
 from tests import session_world
 from tests.session_world import FEATURES, PLANE, VALIDATION_SPLIT
 
@@ -68,7 +68,7 @@ def test_receivers_without_anything_of_their_own_are_not_named(data_dir: Path) -
         assert found.delay_s == pytest.approx(0, abs=20e-9)
         assert found.edge_db == pytest.approx(0, abs=0.01)
         assert not found.is_late and not found.is_bent
-        assert advice(found) == []
+        assert advice(found, UNCALIBRATED) == []
 
 
 def test_a_late_receiver_and_a_bent_one_are_measured(data_dir: Path) -> None:
@@ -78,9 +78,11 @@ def test_a_late_receiver_and_a_bent_one_are_measured(data_dir: Path) -> None:
         assert found.is_bent == (found.websdr_id in EDGE_DB)
         if found.is_bent:
             assert found.edge_db == pytest.approx(EDGE_DB[found.websdr_id], rel=0.2)
-            assert "+0.3" in advice(found)[0]
+            assert "+0.3" in advice(found, UNCALIBRATED)[0]
         if found.is_late:
-            assert "is 3.00 us late, 899 m of path" in advice(found)[0]
+            known = CalibrationParams({"websdr_2": 100})
+            assert "is 3.00 us late, 899 m of path" in advice(found, known)[0]
+            assert "calibration.delay_ns.websdr_2 to 3099 " in advice(found, known)[0]
 
 
 def test_what_chance_or_echoes_may_make_does_not_stand_out() -> None:

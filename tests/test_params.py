@@ -48,6 +48,8 @@ def test_a_small_learning_rate_is_a_number_however_it_is_written(values: dict[st
         ({"split": {"by": "coin", "test_fraction": 0.2, "seed": 1}}, "split.by"),
         ({"split": {"by": "session", "test_fraction": 0.2}}, "split.seed"),
         ({"threads": 0}, "threads"),
+        ({"calibration": {"delay_ns": {"5": 100}}}, r"calibration\.delay_ns\.5\S*"),
+        ({"calibration": {"delay_ns": {"websdr_5": "late"}}}, r"calibration\.delay_ns\.websdr_5"),
     ],
 )
 def test_a_bad_parameter_is_refused_by_name(

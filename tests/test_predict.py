@@ -22,6 +22,7 @@ from heimdall.extraction import session_features
 from heimdall.features import iq_to_mel_spectrogram
 from heimdall.geo import LocalFrame
 from heimdall.inference import OnnxLocalizer, session_inputs
+from heimdall.preprocessing import Preprocessing
 from heimdall.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.randomness import generator
 from tests import known_sessions
@@ -138,6 +139,22 @@ def test_session_gets_one_answer_which_is_that_of_the_pipelines_own_steps(
     assert found["receivers_heard"] == found["receivers_timed"] == [1, 2, 3, 4, 5]
     assert found["latency_ms"] > 0
     assert found["weight"] + sum(one["weight"] for one in found["alternatives"]) <= 1 + 1e-9
+
+
+def test_a_recording_is_as_late_as_the_models_calibration_says(fusion: Path) -> None:
+    late = [
+        dataclasses.replace(item, start_gps_ns=START_NS + 2500) if item.websdr_id == 2 else item
+        for item in session_recordings()
+    ]
+    metadata = OnnxLocalizer.open(fusion).metadata
+    calibration = {"calibration": {"delay_ns": {"websdr_2": 2500}}}
+    knowing = metadata | {"params": metadata["params"] | calibration}
+    found, corrected, right = (
+        Preprocessing.of(said, "file").observation(recordings, 145.5e6).arrivals.delay_s
+        for said, recordings in ((metadata, late), (knowing, late), (metadata, session_recordings()))
+    )
+    np.testing.assert_array_equal(corrected, right)
+    assert np.ptp(found - right) == pytest.approx(2.5e-6, abs=1e-7)
 
 
 def test_times_bring_the_answer_to_the_truth_and_without_them_it_says_so(fusion: Path, session: Path) -> None:

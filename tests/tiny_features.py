@@ -92,6 +92,7 @@ def write(data_dir: Path, count: int = 10, seed: int = 1) -> pd.DataFrame:
         "data_fingerprint": f"tiny-{seed}",
         "features": FEATURES,
         "split": {"by": "transmitter", "test_fraction": 0.2, "seed": 42},
+        "calibration": {"delay_ns": {}},
     }
     artifacts.write_json(data_dir / "network.json", network)
     return index

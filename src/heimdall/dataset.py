@@ -69,12 +69,14 @@ class Network:
         data_fingerprint: Identifies the content of the snapshot.
         features: The parameters that the features were made with.
         split: The parameters that the test set was held out with.
+        calibration: What was taken off, by receiver.
     """
 
     frame: LocalFrame
     data_fingerprint: str
     features: dict[str, Any]
     split: dict[str, Any]
+    calibration: dict[str, Any]
 
     @property
     def plane(self) -> TangentPlane:
@@ -97,9 +99,8 @@ def read_network(config: DatasetConfig) -> Network:
     values = artifacts.read_json(config.network_file)
     try:
         frame = LocalFrame(float(values["latitude_deg"]), float(values["longitude_deg"]))
-        return Network(
-            frame, str(values["data_fingerprint"]), dict(values["features"]), dict(values["split"])
-        )
+        described = (dict(values[name]) for name in ("features", "split", "calibration"))
+        return Network(frame, str(values["data_fingerprint"]), *described)
     except (KeyError, TypeError, ValueError) as error:
         raise HeimdallError(str(config.network_file), f"no network ({error!r})", REBUILD) from None
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from heimdall import artifacts, correlation, extraction, features, geo, recordings, sessions, split
 from heimdall.errors import HeimdallError
-from heimdall.params import FeatureParams, SplitParams
+from heimdall.params import UNCALIBRATED, CalibrationParams, FeatureParams, SplitParams
 from heimdall.provenance import provenance
 from heimdall.shards import ShardStore
 
@@ -100,7 +100,13 @@ class ShardTask:
         return artifacts.fingerprint(content)
 
 
-def run(params: FeatureParams, split_params: SplitParams, root: Path = Path()) -> dict[str, Any]:
+def run(
+    params: FeatureParams,
+    split_params: SplitParams,
+    root: Path = Path(),
+    *,
+    calibration: CalibrationParams = UNCALIBRATED,
+) -> dict[str, Any]:
     """Make data/features/ and metrics/features.json from data/snapshot/.
 
     Shards whose inputs, parameters and code are unchanged are reused; the rest is computed on all cores
@@ -110,19 +116,21 @@ def run(params: FeatureParams, split_params: SplitParams, root: Path = Path()) -
         params: Feature parameters.
         split_params: How test and validation are held out.
         root: The repository's root.
+        calibration: What receivers add of their own, which is taken off.
 
     Returns:
         What metrics/features.json holds.
 
     Raises:
-        HeimdallError: The snapshot is missing or damaged, a parameter does not fit a recording, or a
-            split has no members. The former features stay as they were.
+        HeimdallError: The snapshot is missing or damaged, a parameter does not fit a recording or a
+            receiver, or a split has no members. The former features stay as they were.
     """
     measurements = recordings.read_measurements(root)
     receivers = recordings.read_receivers(root)
     network, origin = placed(receivers)
+    _check(calibration, network)
     store = _store(root)
-    tasks = _keys(_tasks(measurements, network, params, root), root)
+    tasks = _keys(_tasks(measurements, network, params, calibration, root), root)
     made = build(tasks, featurize_shard, store, "featurize")
     shard_of = {task.source.name: name for (task, _), name in zip(tasks, made, strict=True)}
     names = [shard_of[name] for name in measurements["shard"].unique()]
@@ -133,7 +141,11 @@ def run(params: FeatureParams, split_params: SplitParams, root: Path = Path()) -
     folder = root / FEATURES
     recordings.write_table(folder / "receivers.parquet", network, NETWORK_SCHEMA)
     fingerprint = recordings.data_fingerprint(measurements, receivers)
-    made_with = {"features": asdict(params), "split": asdict(split_params)}
+    made_with = {
+        "features": asdict(params),
+        "split": asdict(split_params),
+        "calibration": asdict(calibration),
+    }
     artifacts.write_json(folder / "network.json", origin | {"data_fingerprint": fingerprint} | made_with)
     recordings.write_table(folder / "index.parquet", index, INDEX_SCHEMA)  # the commit point
     store.prune(names)
@@ -197,8 +209,21 @@ def placed(receivers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
     return receivers.assign(east_m=enu[:, 0], north_m=enu[:, 1], up_m=enu[:, 2]), origin
 
 
+def _check(calibration: CalibrationParams, network: pd.DataFrame) -> None:
+    """Refuse a calibration of a receiver that is not there, a slip of the pen."""
+    known = [f"websdr_{name}" for name in network["websdr_id"]]
+    for name in calibration.delay_ns:
+        if name not in known:
+            cause = f"no receiver of the network, whose are {', '.join(known)}"
+            raise HeimdallError(f"calibration.delay_ns.{name}", cause, "Correct params.yaml")
+
+
 def _tasks(
-    measurements: pd.DataFrame, network: pd.DataFrame, params: FeatureParams, root: Path
+    measurements: pd.DataFrame,
+    network: pd.DataFrame,
+    params: FeatureParams,
+    calibration: CalibrationParams,
+    root: Path,
 ) -> list[ShardTask]:
     """One task for each shard of the snapshot, in its order."""
     enu = network[["websdr_id", "east_m", "north_m", "up_m"]].itertuples(index=False, name=None)
@@ -207,7 +232,7 @@ def _tasks(
         ShardTask(
             recordings.shard_path(str(name), root),
             tuple(
-                (str(session_id), tuple(_timing(session)))
+                (str(session_id), tuple(_timing(session, calibration)))
                 for session_id, session in shard.groupby("session_id", sort=False)
             ),
             positions,
@@ -217,16 +242,18 @@ def _tasks(
     ]
 
 
-def _timing(session: pd.DataFrame) -> list[tuple[int, float, int | None, float | None]]:
+def _timing(
+    session: pd.DataFrame, calibration: CalibrationParams
+) -> list[tuple[int, float, int | None, float | None]]:
     columns = session[["websdr_id", "sample_rate_hz", "start_gps_ns", "timing_sigma_ns"]]
     return [
         (
             int(websdr_id),
             float(rate_hz),
-            None if pd.isna(start_gps_ns) else int(start_gps_ns),
+            None if pd.isna(start_ns) else calibration.start_gps_ns(websdr_id, int(start_ns)),
             None if pd.isna(sigma_ns) else float(sigma_ns),
         )
-        for websdr_id, rate_hz, start_gps_ns, sigma_ns in columns.itertuples(index=False, name=None)
+        for websdr_id, rate_hz, start_ns, sigma_ns in columns.itertuples(index=False, name=None)
     ]
 
 

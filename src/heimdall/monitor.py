@@ -27,7 +27,7 @@ from heimdall.endpoints import Endpoints
 from heimdall.errors import HeimdallError
 from heimdall.inference import OnnxLocalizer
 from heimdall.metrics import Errors
-from heimdall.params import FeatureParams, Params
+from heimdall.params import CalibrationParams, FeatureParams, Params
 from heimdall.posterior import Posterior
 from heimdall.provenance import Provenance, provenance
 
@@ -109,7 +109,8 @@ def watch(
     with artifacts.alone(work):
         _prepare(root, work)
         snapshot.take(replace(settings.snapshot, as_of=until), endpoints, work)
-        featurize.run(FeatureParams(**network.features), settings.split, work)
+        features, calibration = FeatureParams(**network.features), CalibrationParams(**network.calibration)
+        featurize.run(features, settings.split, work, calibration=calibration)
         own = set(read_index(config)["session_id"])
         chosen, known = _approved(work, since, own)
         sessions = _new(work, chosen, settings.validation_split) if len(chosen) else None

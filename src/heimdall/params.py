@@ -78,6 +78,20 @@ class FeatureParams:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class CalibrationParams:
+    """What is known of single receivers, by names such as websdr_5; `heimdall receivers` measures it."""
+
+    delay_ns: dict[Annotated[str, Field(pattern=r"^websdr_(0|[1-9]\d*)$")], Annotated[int, _NUMBER]]
+
+    def start_gps_ns(self, websdr_id: int, stamped_ns: int) -> int:
+        """When a recording of a receiver began, by its own stamp of that."""
+        return stamped_ns - self.delay_ns.get(f"websdr_{websdr_id}", 0)
+
+
+UNCALIBRATED = CalibrationParams({})
+
+
+@dataclass(frozen=True, config=_STRICT)
 class SplitParams:
     """Which sessions are held out."""
 
@@ -186,6 +200,7 @@ class Params:
     threads: Annotated[int, Field(ge=1, le=64)]
     snapshot: SnapshotParams
     features: FeatureParams
+    calibration: CalibrationParams
     split: SplitParams
     pretrain: PretrainParams
     model: ModelParams

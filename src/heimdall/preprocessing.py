@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from heimdall.correlation import Recording
 from heimdall.errors import HeimdallError
 from heimdall.extraction import session_features
 from heimdall.geo import TangentPlane
-from heimdall.params import FeatureParams
+from heimdall.params import UNCALIBRATED, CalibrationParams, FeatureParams
 from heimdall.power import PowerModel
 from heimdall.radiomap import RadioMap
 from heimdall.tokens import Tokenizer
@@ -26,10 +26,12 @@ class Preprocessing:
 
     Attributes:
         features: Parameters of the features that it was trained with.
+        calibration: What is taken off receivers.
         tokenizer: What makes the tokens.
     """
 
     features: FeatureParams
+    calibration: CalibrationParams
     tokenizer: Tokenizer
 
     @classmethod
@@ -55,7 +57,9 @@ class Preprocessing:
                     np.array(receivers["websdr_id"], np.int32), np.array(receivers["position_m"], np.float64)
                 ),
             )
-            return cls(FeatureParams(**metadata["params"]["features"]), tokenizer)
+            chosen = metadata["params"]
+            calibration = chosen.get("calibration", asdict(UNCALIBRATED))  # files before it was there
+            return cls(FeatureParams(**chosen["features"]), CalibrationParams(**calibration), tokenizer)
         except (KeyError, TypeError, ValueError) as error:
             cause = f"it does not say how its inputs are made ({error!r})"
             raise HeimdallError(subject, cause, "Export it with `dvc repro export`") from None
@@ -80,6 +84,13 @@ class Preprocessing:
                 cause = f"it is none of the network's ({', '.join(map(str, sorted(known)))})"
                 remedy = "Leave it out, or export a model that was trained with it"
                 raise HeimdallError(f"receiver {item.websdr_id}", cause, remedy)
-        session = session_features(recordings, known, self.features)
+        session = session_features([self._calibrated(item) for item in recordings], known, self.features)
         duration_s = min(len(item.iq) / item.sample_rate_hz for item in recordings)
         return Observation(session, arrivals(session, self.features, duration_s), frequency_hz)
+
+    def _calibrated(self, recording: Recording) -> Recording:
+        stamped_ns = recording.start_gps_ns
+        if stamped_ns is None:
+            return recording
+        start_gps_ns = self.calibration.start_gps_ns(recording.websdr_id, stamped_ns)
+        return replace(recording, start_gps_ns=start_gps_ns)

@@ -27,7 +27,7 @@ from heimdall import (
     simulate,
 )
 from heimdall.correlation import Recording
-from heimdall.params import FeatureParams, PretrainParams
+from heimdall.params import UNCALIBRATED, FeatureParams, PretrainParams
 from heimdall.shards import ShardStore
 from heimdall.simulate import budget, channel, receive, signals, world
 
@@ -114,6 +114,7 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
         "data_fingerprint": artifacts.fingerprint([rows.drop(columns="shard").to_numpy().tolist(), names]),
         "features": asdict(feature_params),
         "split": {"by": "world", "seed": params.seed},
+        "calibration": asdict(UNCALIBRATED),
     }
     artifacts.write_json(folder / "network.json", origin | described)
     recordings.write_table(folder / "index.parquet", index, featurize.INDEX_SCHEMA)  # the commit point

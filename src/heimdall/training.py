@@ -269,7 +269,12 @@ class TrainingPipeline:
         record = {
             "data": provenance.provenance(learner.index["simulated"]),
             "data_fingerprint": network.data_fingerprint,
-            "params": chosen | {"features": network.features, "split": network.split},
+            "params": chosen
+            | {
+                "features": network.features,
+                "split": network.split,
+                "calibration": network.calibration,
+            },
             "validation_split": self.parameters.validation_split,
             "modules": artifacts.module_hashes(MODULES),
             **learner.origin(),

@@ -11,6 +11,7 @@ import pandas as pd
 from heimdall import dataset, hardware, params
 from heimdall.dataset import DatasetConfig, Sessions
 from heimdall.hardware import Hardware
+from heimdall.params import CalibrationParams
 from heimdall.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.provenance import provenance
 
@@ -32,15 +33,15 @@ def receivers(data_dir: Path) -> None:
     """
     config = DatasetConfig(data_dir)
     settings = params.load()
-    plane = dataset.read_network(config).plane
+    network = dataset.read_network(config)
     names = pd.read_parquet(config.receivers_file, columns=["websdr_id", "name"])
     known = _development(dataset.observations(config, "all", settings.validation_split))
     websdr_ids = dataset.read_receivers(config).websdr_id.tolist()
-    found = hardware.measure(hardware.differences(known, plane), websdr_ids, settings.seed)
+    found = hardware.measure(hardware.differences(known, network.plane), websdr_ids, settings.seed)
     by_id = dict(zip(names["websdr_id"], names["name"], strict=True))
     click.echo(table(found, by_id))
     for one in found:
-        for line in advice(one):
+        for line in advice(one, CalibrationParams(**network.calibration)):
             click.echo(line)
     data = provenance(known.table["simulated"])
     click.echo(
@@ -59,15 +60,17 @@ def table(found: list[Hardware], names: dict[int, str]) -> str:
     return "\n".join(lines)
 
 
-def advice(one: Hardware) -> list[str]:
-    """What stands out of one receiver and what to do about it, a sentence each."""
+def advice(one: Hardware, calibration: CalibrationParams) -> list[str]:
+    """What stands out of one receiver beyond its calibration and what to do about it, a sentence each."""
     lines = []
     if one.is_late:
+        name = f"websdr_{one.websdr_id}"
+        delay_ns = calibration.delay_ns.get(name, 0) + round(one.delay_s * 1e9)
         path_m = abs(one.delay_s) * SPEED_OF_LIGHT_M_S
         late = f"{abs(one.delay_s) * 1e6:.2f} us {'late' if one.delay_s > 0 else 'early'}"
         lines.append(
             f"Receiver {one.websdr_id} is {late}, {path_m:.0f} m of path. If that is its clock or cable, "
-            f"subtract {one.delay_s * 1e9:.0f} from start_gps_ns of its measurements (docs/beware.md)."
+            f"set calibration.delay_ns.{name} to {delay_ns} in params.yaml and run `dvc repro`."
         )
     if one.is_bent:
         lines.append(
