@@ -32,7 +32,7 @@ RESAMPLES = 200
 SIGNIFICANT = 4.0  # standard deviations
 # Less than this is left to chance and to the echoes of a receiver's surroundings.
 LEAST_DELAY_S, LEAST_EDGE_DB = 100e-9, 0.02
-LEAST_TRANSMITTERS = 3  # of a pair of receivers
+LEAST_TRANSMITTERS = 5  # that two receivers share; a bootstrap of fewer is too sure
 # A channel whose delays have the variance v has at f the gain exp(-v (2 pi f)^2 / 2).
 _EDGE_DB = -10 * math.log10(math.e) * (2 * math.pi * EDGE_HZ) ** 2
 
