@@ -16,7 +16,6 @@ Below it a training step of single on recordings of noise, GPU and CPU in turn i
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -29,7 +28,7 @@ from typing import Any
 
 import torch
 import yaml
-from determinism import REPOSITORY, Work, Worker, pairs, report
+from determinism import REPOSITORY, Work, Worker, link, pairs, report
 from tqdm import tqdm
 
 from heimdall import artifacts
@@ -83,10 +82,7 @@ class Training:
         stage = "pretrain" if self.kind == "pretrain" else "train"
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            for linked in LINKED:
-                if stage == "train" or not linked.startswith("models"):
-                    (folder / linked).parent.mkdir(parents=True, exist_ok=True)
-                    (folder / linked).symlink_to(root / linked)
+            link(root, folder, [name for name in LINKED if stage == "train" or not name.startswith("models")])
             given = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
             (folder / "params.yaml").write_text(yaml.safe_dump(self.parameters(given)), encoding="utf-8")
             if killed:
@@ -101,8 +97,7 @@ class Training:
                 for path in sorted((folder / place).glob("*"))
                 if not path.is_symlink()
             }
-            metrics = json.loads((folder / "metrics" / f"{stage}.json").read_text(encoding="utf-8"))
-            return found, metrics["val_mae_m"]
+            return found, artifacts.read_json(folder / "metrics" / f"{stage}.json")["val_mae_m"]
 
     def _process(self, stage: str, folder: Path, until: str | None = None) -> str:
         """Run the stage, killed at the first line that begins with `until`; what it said on stderr."""

@@ -271,16 +271,21 @@ def step_prices(backbone: str, threads: int, rounds: int) -> float:
     return max(prices[:2])
 
 
+def link(root: Path, folder: Path, names: Sequence[str]) -> None:
+    """Let a folder have files and folders of a repository, as links."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(root / name)
+
+
 def stage_seconds(name: str, root: Path, threads: int, *, recipe: bool) -> float:
     """Seconds of one stage's whole process in a folder that holds its inputs only."""
     # With the recipe it starts as somebody starts it who has set nothing, and replaces itself.
     env = without_variables(threads) if recipe else without_recipe(threads)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for linked in (*LINKED, *(MODEL_FILES if name != "train" else ())):
-            if (name, linked) != ("featurize", "data/features"):
-                (folder / linked).parent.mkdir(parents=True, exist_ok=True)
-                (folder / linked).symlink_to(root / linked)
+        found = (*LINKED, *(MODEL_FILES if name != "train" else ()))
+        link(root, folder, [one for one in found if (name, one) != ("featurize", "data/features")])
         parameters = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")) | SHORT_TRAINING
         (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
         began = time.perf_counter()

@@ -38,6 +38,7 @@ from heimdall.metrics import (
     Estimates,
     calibration,
     cluster_weights,
+    clusters,
     errors,
     mae_difference,
     summary,
@@ -313,8 +314,7 @@ def described(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "session_id": table["session_id"],
-            # A session of an unknown transmitter stands for itself alone.
-            "cluster": table["source_id"].fillna(table["session_id"]),
+            "cluster": clusters(table),
             "latitude_deg": table["latitude_deg"],
             "longitude_deg": table["longitude_deg"],
             "receivers_heard": table["receivers_heard"].map(_receivers_label),

@@ -81,10 +81,13 @@ def differences(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:
         and `edge_db`, nan in sessions with two arrival times.
     """
     table = sessions.table
-    clusters = table["source_id"].fillna(table["session_id"])
     rows = []
     for observation, truth_m, cluster, session_id in zip(
-        sessions.observations, sessions.truth_m(plane), clusters, table["session_id"], strict=True
+        sessions.observations,
+        sessions.truth_m(plane),
+        metrics.clusters(table),
+        table["session_id"],
+        strict=True,
     ):
         arrivals = observation.arrivals
         if arrivals.rms_bandwidth_hz < NARROW_HZ:

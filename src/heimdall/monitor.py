@@ -26,7 +26,7 @@ from heimdall.dataset import DatasetConfig, Sessions, observations, read_index, 
 from heimdall.endpoints import Endpoints
 from heimdall.errors import HeimdallError
 from heimdall.inference import OnnxLocalizer
-from heimdall.metrics import Errors
+from heimdall.metrics import Errors, clusters
 from heimdall.params import CalibrationParams, FeatureParams, Params
 from heimdall.posterior import Posterior
 from heimdall.provenance import Provenance, provenance
@@ -170,11 +170,6 @@ def statistics(sessions: Sessions) -> pd.DataFrame:
         }
 
     return pd.DataFrame([row(number) for number in range(len(sessions.observations))])
-
-
-def clusters(table: pd.DataFrame) -> list[str]:
-    """The transmitter of each session; one of an unknown transmitter stands for itself alone."""
-    return [str(name) for name in table["source_id"].fillna(table["session_id"])]
 
 
 def _answers(model: Model, config: DatasetConfig, sessions: Sessions) -> Answers:

@@ -16,6 +16,7 @@ import pandas as pd
 from heimdall import baselines, dataset, fusion, geo, params
 from heimdall.area import Receivers
 from heimdall.arrival import Observation
+from heimdall.commands import options
 from heimdall.dataset import DatasetConfig, Network, Sessions
 from heimdall.errors import HeimdallError
 from heimdall.geo import TangentPlane
@@ -69,13 +70,7 @@ class Location:
     show_default=True,
     help="May be given more than once.",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=DatasetConfig().data_dir,
-    show_default=True,
-    help="The features.",
-)
+@options.data_dir
 @click.option(
     "--model",
     type=click.Path(path_type=Path),

@@ -9,6 +9,7 @@ import click
 import pandas as pd
 
 from heimdall import dataset, hardware, params
+from heimdall.commands import options
 from heimdall.dataset import DatasetConfig, Sessions
 from heimdall.hardware import Hardware
 from heimdall.params import CalibrationParams
@@ -17,13 +18,7 @@ from heimdall.provenance import provenance
 
 
 @click.command(epilog="\b\nExample: heimdall receivers\nExample: heimdall receivers --data-dir data/features")
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=DatasetConfig().data_dir,
-    show_default=True,
-    help="The features.",
-)
+@options.data_dir
 def receivers(data_dir: Path) -> None:
     """Which receiver's clock is late, and whose filter bends the spectrum.
 
