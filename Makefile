@@ -31,6 +31,7 @@ lint: setup
 	ruff format --check .
 	ruff check .
 	mypy
+	lint-imports
 
 setup: .venv/.installed
 

@@ -32,7 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from heimdall import determinism
+from heimdall.core import determinism
 
 if __name__ == "__main__":
     determinism.ensure()
@@ -40,25 +40,27 @@ if __name__ == "__main__":
 import numpy as np
 import pandas as pd
 
-from heimdall import (
-    artifacts,
-    evaluation,
-    featurize,
-    fusion,
-    metrics,
-    params,
-    recordings,
-    simulate,
-    simulated,
-    split,
-    training,
+from heimdall import simulate
+from heimdall.core import artifacts, params, rooms
+from heimdall.core.params import Params, SplitParams
+from heimdall.metrics import metrics
+from heimdall.network import fusion_net
+from heimdall.network.dataset import DatasetConfig, observations
+from heimdall.pipeline.evaluate import evaluation
+from heimdall.pipeline.evaluate.evaluation import (
+    LOCALIZER,
+    RECEIVED_POWER,
+    UNCALIBRATED,
+    WITHOUT_GPS,
+    errors_of,
 )
-from heimdall.correlation import NARROW_HZ
-from heimdall.dataset import DatasetConfig, observations
-from heimdall.evaluation import LOCALIZER, RECEIVED_POWER, UNCALIBRATED, WITHOUT_GPS, errors_of
-from heimdall.learners import PRETRAINED
-from heimdall.params import Params, SplitParams
-from heimdall.shards import ShardStore
+from heimdall.pipeline.featurize import featurize, split
+from heimdall.pipeline.simulate import simulated
+from heimdall.pipeline.train import training
+from heimdall.pipeline.train.learners import PRETRAINED
+from heimdall.recordings import archive
+from heimdall.recordings.shards import ShardStore
+from heimdall.signal.correlation import NARROW_HZ
 from heimdall.simulate.world import mean_snr_db
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -195,7 +197,7 @@ def held_out(
     tasks = [
         HeldOutWorld(seed, sessions, kind, settings.features, CLOCK_SIGMA_NS, least_db) for seed in seeds
     ]
-    code = artifacts.module_hashes(simulated.SHARD_MODULES) | {
+    code = rooms.hashes(*simulated.SHARD_ROOMS) | {
         "runtime": artifacts.sha256_file(REPOSITORY / featurize.RUNTIME_LOCK),
         "benchmark": artifacts.sha256_file(Path(__file__)),
     }
@@ -211,8 +213,8 @@ def held_out(
         index = featurize.measured(simulated.measurements(task, 0.0), network, store, {task.name: name})
         chosen = SplitParams(by="transmitter", test_fraction=TEST_FRACTION, seed=settings.split.seed)
         index[["split", "validation_rank"]] = split.assign(index, chosen)
-        recordings.write_table(data / "index.parquet", index, featurize.INDEX_SCHEMA)
-        recordings.write_table(data / "receivers.parquet", network, featurize.NETWORK_SCHEMA)
+        archive.write_table(data / "index.parquet", index, featurize.INDEX_SCHEMA)
+        archive.write_table(data / "receivers.parquet", network, featurize.NETWORK_SCHEMA)
         described = {
             "data_fingerprint": name,
             "features": asdict(settings.features),
@@ -234,7 +236,7 @@ def trained(pipeline: training.TrainingPipeline, out: Path) -> None:
         {name: value for name, value in asdict(pipeline.parameters).items() if name not in others},
         artifacts.sha256_file(pipeline.data_dir / "index.parquet"),
         artifacts.sha256_file(PRETRAINED) if pipeline.parameters.model.from_simulated else None,
-        artifacts.module_hashes(training.MODULES),
+        rooms.hashes(*rooms.of_stage("train")),
     ]
     done, key = weights.with_suffix(".done"), artifacts.fingerprint(inputs)
     if done.is_file() and done.read_text(encoding="ascii") == key:
@@ -246,7 +248,7 @@ def trained(pipeline: training.TrainingPipeline, out: Path) -> None:
 def judged(out: Path, data: Path, settings: Params) -> pd.DataFrame:
     """The test cases of one world."""
     weights = out / training.LOCALIZER.weights
-    network, _ = fusion.load(weights, weights.with_suffix(".json"))
+    network, _ = fusion_net.load(weights, weights.with_suffix(".json"))
     config = DatasetConfig(data)
     found = evaluation.evaluate(
         evaluation.localizer(network, config),

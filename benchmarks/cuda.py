@@ -31,8 +31,8 @@ import yaml
 from determinism import REPOSITORY, Work, Worker, link, pairs, report
 from tqdm import tqdm
 
-from heimdall import artifacts
-from heimdall import determinism as recipe
+from heimdall.core import artifacts
+from heimdall.core import determinism as recipe
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 LINKED = (

@@ -34,7 +34,7 @@ from typing import Literal
 import yaml
 from tqdm import tqdm
 
-from heimdall import determinism
+from heimdall.core import determinism
 
 PROMISE = 1.2
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -116,14 +116,16 @@ def worker(work: Work) -> None:
     import timm  # noqa: PLC0415 - the parent must not compute
     import torch  # noqa: PLC0415
 
-    from heimdall import learners, model, params  # noqa: PLC0415
-    from heimdall.geo import LocalFrame  # noqa: PLC0415
-    from heimdall.learning import LocalizationLightningModule  # noqa: PLC0415
+    from heimdall.core import params  # noqa: PLC0415
+    from heimdall.geometry.geo import LocalFrame  # noqa: PLC0415
+    from heimdall.network import localization_net  # noqa: PLC0415
+    from heimdall.pipeline.train import learners  # noqa: PLC0415
+    from heimdall.pipeline.train.lightning_module import LocalizationLightningModule  # noqa: PLC0415
 
     settings = params.load(REPOSITORY / "params.yaml")
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    network = model.LocalizationNet(
+    network = localization_net.LocalizationNet(
         pretrained=False,
         freeze_backbone=False,
         uncertainty_min=10.0,
@@ -135,7 +137,9 @@ def worker(work: Work) -> None:
         feature_std=[6.0] * 3,
     )
     if work.mlp == "linear":
-        network.backbone = timm.create_model(model.BACKBONES[work.backbone], num_classes=0, conv_mlp=False)
+        network.backbone = timm.create_model(
+            localization_net.BACKBONES[work.backbone], num_classes=0, conv_mlp=False
+        )
     learner = SimpleNamespace(
         network=network,
         clip_norm=learners.SINGLE_CLIP_NORM,

@@ -8,7 +8,7 @@
 #
 # It takes about six minutes on two idle cores (five of CPU time), in a temporary folder that is removed, and
 # checks what is committed. The exit code is 0 only if every output is equal, every process of the second run
-# saw the emulated CPU, and an evaluation without the recipe of heimdall.determinism differs: the comparison
+# saw the emulated CPU, and an evaluation without the recipe of heimdall.core.determinism differs: the comparison
 # can fail.
 set -euo pipefail
 
@@ -60,7 +60,7 @@ params["pretrain"] |= {"sessions": 8, "sessions_per_world": 4, "encoder_epochs":
 file.write_text(yaml.safe_dump(params))
 END
 mapfile -t recipe < <("${world[@]}" python -c '
-from heimdall import determinism, params
+from heimdall.core import determinism; from heimdall.core import params
 for name, value in determinism.recipe(params.load().threads).items():
     print(f"{name}={value}")')
 

@@ -27,8 +27,8 @@ import torch
 import torchaudio
 from tqdm import tqdm
 
-from heimdall.features import hann_window, iq_to_mel_spectrogram
-from heimdall.randomness import generator
+from heimdall.core.randomness import generator
+from heimdall.signal.log_mel import hann_window, iq_to_mel_spectrogram
 
 RATE_HZ = 192_000
 N_MELS, FRAMES = 128, 32

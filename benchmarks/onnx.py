@@ -28,9 +28,9 @@ KINDS = ("pytorch", "onnx", "onnx int8")
 
 def inputs(batch: int) -> dict[str, np.ndarray]:
     """What the model in `MODELS` takes, `batch` rows of it."""
-    from heimdall.dataset import DatasetConfig, observations  # noqa: PLC0415 - the parent needs none of it
-    from heimdall.inference import OnnxLocalizer, session_inputs  # noqa: PLC0415
-    from heimdall.preprocessing import Preprocessing  # noqa: PLC0415
+    from heimdall.inference.onnx_model import OnnxLocalizer, session_inputs  # noqa: PLC0415
+    from heimdall.inference.preprocessing import Preprocessing  # noqa: PLC0415
+    from heimdall.network.dataset import DatasetConfig, observations  # noqa: PLC0415 - the parent needs none of it
 
     file = MODELS / "localizer.onnx"
     localizer = OnnxLocalizer.open(file)
@@ -47,10 +47,10 @@ def answer(kind: str, given: dict[str, np.ndarray]) -> Callable[[], object]:
     if kind == "pytorch":
         import torch  # noqa: PLC0415
 
-        from heimdall import fusion  # noqa: PLC0415
+        from heimdall.network import fusion_net  # noqa: PLC0415
 
         torch.set_num_threads(1)
-        network, _ = fusion.load(MODELS / "localizer.safetensors", MODELS / "localizer.json")
+        network, _ = fusion_net.load(MODELS / "localizer.safetensors", MODELS / "localizer.json")
         network.eval()
         tensors = [torch.from_numpy(value) for value in given.values()]
 
@@ -59,7 +59,7 @@ def answer(kind: str, given: dict[str, np.ndarray]) -> Callable[[], object]:
                 return network(*tensors)
 
         return ask
-    from heimdall.inference import OnnxLocalizer  # noqa: PLC0415
+    from heimdall.inference.onnx_model import OnnxLocalizer  # noqa: PLC0415
 
     localizer = OnnxLocalizer.open(MODELS / f"localizer{'.int8' if 'int8' in kind else ''}.onnx")
     return lambda: localizer.answer([given])

@@ -8,7 +8,7 @@ Examples:
 
 from __future__ import annotations
 
-from heimdall import determinism
+from heimdall.core import determinism
 
 if __name__ == "__main__":
     determinism.ensure()
@@ -19,10 +19,12 @@ from typing import Any
 
 import pandas as pd
 
-from heimdall import artifacts, evaluation, fusion, params, plots, stage
-from heimdall.dataset import DatasetConfig
-from heimdall.evaluation import LOCALIZER, PREDICTORS
-from heimdall.metrics import TARGETS
+from heimdall.core import artifacts, params, stage
+from heimdall.metrics.metrics import TARGETS
+from heimdall.network import fusion_net
+from heimdall.network.dataset import DatasetConfig
+from heimdall.pipeline.evaluate import evaluation, plots
+from heimdall.pipeline.evaluate.evaluation import LOCALIZER, PREDICTORS
 
 ROWS = (
     ("mean error, m", "mae_m", "{:.0f}", "< {:g}"),
@@ -53,7 +55,7 @@ def main() -> None:
 
     settings = params.load()
     folder: Path = arguments.model_dir
-    network, record = fusion.load(folder / "localizer.safetensors", folder / "localizer.json")
+    network, record = fusion_net.load(folder / "localizer.safetensors", folder / "localizer.json")
     data = DatasetConfig(arguments.data_dir)
     found = evaluation.evaluate(
         evaluation.localizer(network, data),

@@ -6,7 +6,7 @@ Example:
 
 from __future__ import annotations
 
-from heimdall import determinism
+from heimdall.core import determinism
 
 if __name__ == "__main__":
     determinism.ensure()
@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from heimdall import artifacts, card, export, fusion, params, stage
-from heimdall.dataset import DatasetConfig
+from heimdall.core import artifacts, params, stage
+from heimdall.network import fusion_net
+from heimdall.network.dataset import DatasetConfig
+from heimdall.pipeline.export import card, export
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
 
     settings = params.load()
     folder: Path = arguments.model_dir
-    network, record = fusion.load(folder / "localizer.safetensors", folder / "localizer.json")
+    network, record = fusion_net.load(folder / "localizer.safetensors", folder / "localizer.json")
     measured = artifacts.read_json(arguments.metrics_dir / "eval.json")
     config = DatasetConfig(arguments.data_dir)
     graph = export.graph(network, record, config)

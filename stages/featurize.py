@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 
-from heimdall import determinism
+from heimdall.core import determinism
 
 if __name__ == "__main__":
     determinism.ensure()
 
-from heimdall import artifacts, featurize, params, stage
+from heimdall.core import artifacts, params, stage
+from heimdall.pipeline.featurize import featurize
 
 
 def main() -> None:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from heimdall import determinism
+from heimdall.core import determinism
 
 if __name__ == "__main__":
     determinism.ensure()
 
-from heimdall import params, stage, training
+from heimdall.core import params, stage
+from heimdall.pipeline.train import training
 
 SIMULATED = Path("data/simulated")
 WORK = Path(".heimdall/work/pretrain")

@@ -5,13 +5,16 @@ python stages/snapshot.py
 
 from __future__ import annotations
 
-from heimdall import determinism, stage
+from heimdall.core import determinism, stage
 
 determinism.ensure()
 
 import argparse
 
-from heimdall import artifacts, endpoints, params, recordings, snapshot
+from heimdall.core import artifacts, params
+from heimdall.pipeline.snapshot import snapshot
+from heimdall.recordings import archive
+from heimdall.storage import endpoints
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
         summary = snapshot.take(params.load().snapshot, endpoints.resolve())
     print(
         f"{summary.recordings} recordings ({summary.data}) of {summary.sessions} sessions and "
-        f"{summary.transmitters} known transmitters, as of {summary.as_of}: {recordings.SNAPSHOT}/"
+        f"{summary.transmitters} known transmitters, as of {summary.as_of}: {archive.SNAPSHOT}/"
     )
     reasons = ", ".join(f"{reason} {count}" for reason, count in summary.quarantined.items()) or "nothing"
     print(f"in quarantine: {reasons} ({summary.quarantined_fraction:.1%}): {snapshot.QUARANTINE}")

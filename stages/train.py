@@ -24,14 +24,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from heimdall import determinism
+from heimdall.core import determinism
 
 if __name__ == "__main__":
     determinism.ensure()
 
-from heimdall import artifacts, params, stage, training
-from heimdall.dataset import DatasetConfig
-from heimdall.learning import Network
+from heimdall.core import artifacts, params, stage
+from heimdall.network.dataset import DatasetConfig
+from heimdall.pipeline.train import training
+from heimdall.pipeline.train.lightning_module import Network
 
 SCRATCH = Path(".heimdall")
 # The specification's options and the parameters they override.
@@ -72,7 +73,7 @@ def main() -> None:
     data_dir = typed.data_dir or DatasetConfig().data_dir
 
     def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
-        from heimdall import export  # noqa: PLC0415 - no part of `dvc repro`
+        from heimdall.pipeline.export import export
 
         export.export_onnx(network, path, record, settings.export.opset, DatasetConfig(data_dir))
 
@@ -86,7 +87,7 @@ def main() -> None:
     by_hand = bool(overrides or typed.data_dir or typed.output_dir or typed.resume_training)
     what = [overrides, str(data_dir), str(typed.checkpoint)]
     folder = typed.output_dir or (SCRATCH / "runs" / artifacts.fingerprint(what)[:12] if by_hand else Path())
-    from heimdall import tracking  # noqa: PLC0415 - it changes no output, so the stage does not depend on it
+    from heimdall.track import tracking
 
     pipeline = training.TrainingPipeline(settings, data_dir, SCRATCH / "work" / "train")
     result = pipeline.run(

@@ -17,10 +17,17 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from heimdall import database as db
-from heimdall.endpoints import DVC_BUCKET, MODELS_BUCKET, RAW_BUCKET, Endpoints, as_environment, resolve
-from heimdall.objectstore import ObjectStore
-from heimdall.services.state import PORT_BASE_VARIABLE, Ports
+from heimdall.storage import database as db
+from heimdall.storage.embedded import PORT_BASE_VARIABLE, Ports
+from heimdall.storage.endpoints import (
+    DVC_BUCKET,
+    MODELS_BUCKET,
+    RAW_BUCKET,
+    Endpoints,
+    as_environment,
+    resolve,
+)
+from heimdall.storage.objectstore import ObjectStore
 
 SERVICE_VARIABLES = (
     "HEIMDALL_DATABASE_URL",

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from heimdall.geo import LocalFrame
-from heimdall.model import LocalizationNet
+from heimdall.geometry.geo import LocalFrame
+from heimdall.network.localization_net import LocalizationNet
 from tests import tiny_features
 
 FRAME = LocalFrame(tiny_features.LATITUDE_DEG, tiny_features.LONGITUDE_DEG)
@@ -20,7 +20,7 @@ RECORD: dict[str, Any] = {
     "data_fingerprint": "f" * 64,
     "params": {"lr": 0.001, "backbone": "atto", "features": tiny_features.FEATURES},
     "validation_split": VALIDATION_SPLIT,
-    "modules": {"heimdall.model": "0" * 64},
+    "modules": {"heimdall.network.localization_net": "0" * 64},
 }
 
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from heimdall import fusion, params, power, radiomap, simulate
-from heimdall.area import Area, Receivers
-from heimdall.arrival import Observation, arrivals
-from heimdall.correlation import Recording
-from heimdall.extraction import session_features
-from heimdall.fusion import FusionNet
-from heimdall.geo import LocalFrame, TangentPlane
-from heimdall.model import LocalizationNet
-from heimdall.propagation import GROUND_ALTITUDE_M
+from heimdall import simulate
+from heimdall.core import params
+from heimdall.geometry.area import Area, Receivers
+from heimdall.geometry.geo import LocalFrame, TangentPlane
+from heimdall.geometry.propagation import GROUND_ALTITUDE_M
+from heimdall.network import fusion_net
+from heimdall.network.fusion_net import FusionNet
+from heimdall.network.localization_net import LocalizationNet
+from heimdall.network.tokens import Tokenizer, Tokens
+from heimdall.position import radio_map, received_power
+from heimdall.position.arrival import Observation, arrivals
+from heimdall.signal.correlation import Recording
+from heimdall.signal.extraction import session_features
 from heimdall.simulate.world import RECEIVERS
-from heimdall.tokens import Tokenizer, Tokens
+from tests import REPOSITORY
 
-FEATURES = params.load(Path(__file__).parents[1] / "params.yaml").features
+FEATURES = params.load(REPOSITORY / "params.yaml").features
 SESSIONS = 8
 
 
@@ -70,8 +73,8 @@ def world() -> FusionWorld:
         sender = made.transmitters[plan.transmitter]
         truth.append(plane.to_local(sender.latitude_deg, sender.longitude_deg))
     truth_m = np.array(truth)
-    law, area = power.fit(found, truth_m, receivers, plane), Area.around(receivers)
-    radio = radiomap.fit(found, truth_m, receivers, plane, law=law, area=area)
+    law, area = received_power.fit(found, truth_m, receivers, plane), Area.around(receivers)
+    radio = radio_map.fit(found, truth_m, receivers, plane, law=law, area=area)
     return FusionWorld(found, truth_m, receivers, Tokenizer(plane, area, law, radio, receivers))
 
 
@@ -89,7 +92,7 @@ def untrained() -> FusionNet:
         feature_mean=[-90.0] * 3,
         feature_std=[15.0] * 3,
     )
-    network = fusion.create(encoder, world().tokenizer, world().tokens, dropout_rate=0.1)
+    network = fusion_net.create(encoder, world().tokenizer, world().tokens, dropout_rate=0.1)
     for head in (network.receiver_head, network.session_head, network.tile_head[-1]):
         torch.nn.init.normal_(head.weight, std=0.2)
     return network.eval()

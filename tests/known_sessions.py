@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from heimdall import export, fusion
-from heimdall.area import Area, Receivers
-from heimdall.arrival import Arrivals, Observation
-from heimdall.fusion import FusionNet
-from heimdall.geo import TangentPlane
-from heimdall.power import PowerModel
-from heimdall.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S, distances_m
-from heimdall.radiomap import RadioMap
-from heimdall.randomness import generator
-from heimdall.sessions import SessionFeatures
-from heimdall.tokens import SHAPE, Tokenizer, Tokens
+from heimdall.core.randomness import generator
+from heimdall.geometry.area import Area, Receivers
+from heimdall.geometry.geo import TangentPlane
+from heimdall.geometry.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.network import fusion_net
+from heimdall.network.fusion_net import FusionNet
+from heimdall.network.tokens import SHAPE, Tokenizer, Tokens
+from heimdall.pipeline.export import export
+from heimdall.position.arrival import Arrivals, Observation
+from heimdall.position.radio_map import RadioMap
+from heimdall.position.received_power import PowerModel
+from heimdall.signal.sessions import SessionFeatures
 from tests import tiny_features
 from tests.feature_world import RECORD, untrained
 
@@ -101,7 +102,7 @@ def sessions() -> tuple[list[Tokens], np.ndarray[Any, np.dtype[np.float64]]]:
 def network() -> FusionNet:
     """A network whose random heads make it distrust some receivers."""
     torch.manual_seed(2)
-    made = fusion.create(untrained(), TOKENIZER, sessions()[0], dropout_rate=0.2)
+    made = fusion_net.create(untrained(), TOKENIZER, sessions()[0], dropout_rate=0.2)
     for head in (made.receiver_head, made.session_head):
         torch.nn.init.normal_(head.weight, std=0.1)
     return made.eval()

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from heimdall import artifacts, sessions
-from heimdall.geo import TangentPlane
-from heimdall.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S, distances_m
-from heimdall.randomness import generator
+from heimdall.core import artifacts
+from heimdall.core.randomness import generator
+from heimdall.geometry.geo import TangentPlane
+from heimdall.geometry.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.signal import sessions
 from tests.tiny_features import FEATURES, LATITUDE_DEG, LONGITUDE_DEG
 
 PLANE = TangentPlane(LATITUDE_DEG, LONGITUDE_DEG, GROUND_ALTITUDE_M)

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from heimdall import artifacts, params, sessions
-from heimdall.area import Receivers
-from heimdall.arrival import Arrivals, Observation, arrivals
-from heimdall.geo import TangentPlane
-from heimdall.propagation import SPEED_OF_LIGHT_M_S, distances_m
-from heimdall.randomness import generator
-from heimdall.sessions import SessionFeatures
+from heimdall.core import artifacts, params
+from heimdall.core.randomness import generator
+from heimdall.geometry.area import Receivers
+from heimdall.geometry.geo import TangentPlane
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.position.arrival import Arrivals, Observation, arrivals
+from heimdall.signal import sessions
+from heimdall.signal.sessions import SessionFeatures
+from tests import REPOSITORY
 
 PLANE = TangentPlane(45.0, 8.0, 260.0)
 RECEIVERS = Receivers(
@@ -32,7 +34,7 @@ RECEIVERS = Receivers(
         ]
     ),
 )
-FEATURES = params.load(Path(__file__).parents[1] / "params.yaml").features
+FEATURES = params.load(REPOSITORY / "params.yaml").features
 RATE_HZ = FEATURES.correlation_rate_hz
 HALF_BAND_HZ = 4_000.0  # of the flat spectrum: its correlation is a sinc
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from heimdall import params, simulate
-from heimdall.evaluation import LOCALIZER, PREDICTORS, RECEIVED_POWER, WITHOUT_GPS
-from heimdall.params import EvaluateParams, Params
+from heimdall import simulate
+from heimdall.core import params
+from heimdall.core.params import EvaluateParams, Params
+from heimdall.pipeline.evaluate.evaluation import LOCALIZER, PREDICTORS, RECEIVED_POWER, WITHOUT_GPS
 from heimdall.simulate.world import mean_snr_db
+from tests import REPOSITORY
 
-ROOT = Path(__file__).parents[1]
 SESSIONS = 320
 
 
 @pytest.fixture(scope="module")
 def accuracy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("accuracy", ROOT / "benchmarks" / "accuracy.py")
+    spec = importlib.util.spec_from_file_location("accuracy", REPOSITORY / "benchmarks" / "accuracy.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -35,7 +35,7 @@ def accuracy() -> ModuleType:
 @pytest.fixture(scope="module")
 def settings() -> Params:
     few = EvaluateParams(bootstrap_resamples=50, seed=42)
-    return dataclasses.replace(params.load(ROOT / "params.yaml"), evaluate=few)
+    return dataclasses.replace(params.load(REPOSITORY / "params.yaml"), evaluate=few)
 
 
 def measured(error_m: dict[str, float], nll: float = 10.0) -> pd.DataFrame:

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from heimdall import dataset, metrics, model
 from heimdall.commands.locate import METHODS, locate
-from heimdall.dataset import DatasetConfig
-from heimdall.errors import HeimdallError
+from heimdall.core.errors import HeimdallError
+from heimdall.metrics import metrics
+from heimdall.network import dataset, localization_net
+from heimdall.network.dataset import DatasetConfig
+from tests import REPOSITORY
 from tests.fusion_world import untrained
 from tests.synthetic_sessions import PLANE, session_id, write_features
 
@@ -28,7 +30,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(__file__).parents[1])  # where params.yaml is
+    monkeypatch.chdir(REPOSITORY)  # where params.yaml is
 
 
 def run(data_dir: Path, *arguments: str) -> str:
@@ -75,12 +77,12 @@ def test_a_fusion_model_answers_beside_the_others_and_another_model_does_not(
     network = untrained()
     file = tmp_path / "localizer.safetensors"
     arguments = [TEST, "--data-dir", str(data_dir), "--model", str(file), "--method", "fusion"]
-    model.save(network, file, tmp_path / "localizer.json", {})
+    localization_net.save(network, file, tmp_path / "localizer.json", {})
     given = [*arguments, "--method", "mean-position", "--json"]
     mean, found = json.loads(CliRunner().invoke(locate, given, catch_exceptions=False).stdout)
     assert (mean["method"], found["method"]) == ("mean-position", "fusion")
     assert found["ellipse_95_minor_m"] > 0
-    model.save(network.encoder, file, tmp_path / "localizer.json", {})
+    localization_net.save(network.encoder, file, tmp_path / "localizer.json", {})
     with pytest.raises(HeimdallError, match="no fusion model"):
         CliRunner().invoke(locate, arguments, catch_exceptions=False)
 

@@ -12,28 +12,28 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from heimdall import export, iq, params
-from heimdall.arrival import Observation, arrivals
 from heimdall.commands import predict as command
 from heimdall.commands.predict import predict
-from heimdall.correlation import Recording
-from heimdall.errors import HeimdallError
-from heimdall.extraction import session_features
-from heimdall.features import iq_to_mel_spectrogram
-from heimdall.geo import LocalFrame
-from heimdall.inference import OnnxLocalizer, session_inputs
-from heimdall.preprocessing import Preprocessing
-from heimdall.propagation import SPEED_OF_LIGHT_M_S, distances_m
-from heimdall.randomness import generator
-from tests import known_sessions
+from heimdall.core import params
+from heimdall.core.errors import HeimdallError
+from heimdall.core.randomness import generator
+from heimdall.geometry.geo import LocalFrame
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.inference.onnx_model import OnnxLocalizer, session_inputs
+from heimdall.inference.preprocessing import Preprocessing
+from heimdall.pipeline.export import export
+from heimdall.position.arrival import Observation, arrivals
+from heimdall.recordings import iq
+from heimdall.signal.correlation import Recording
+from heimdall.signal.extraction import session_features
+from heimdall.signal.log_mel import iq_to_mel_spectrogram
+from tests import REPOSITORY, known_sessions
 from tests.feature_world import RECORD, untrained
 
 RATE_HZ = 48_000.0
 SAMPLES = 24_000
 # Not those of params.yaml: the file must be believed.
-FEATURES = dataclasses.replace(
-    params.load(Path(__file__).parent.parent / "params.yaml").features, f_max=20_000.0
-)
+FEATURES = dataclasses.replace(params.load(REPOSITORY / "params.yaml").features, f_max=20_000.0)
 MADE_OF = RECORD | {"params": RECORD["params"] | {"features": dataclasses.asdict(FEATURES)}}
 TRUTH_M = np.array([12_000.0, -7_000.0])
 START_NS = 1_400_000_000_000_000_000

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import REPOSITORY
 
 
 def test_the_table_is_what_its_command_prints() -> None:
     shown = subprocess.run(
-        [sys.executable, "stages/evaluate.py", "--show"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "stages/evaluate.py", "--show"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert "simulated" in shown
-    assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert shown in (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from heimdall import database as db
-from heimdall.endpoints import Endpoints, resolve
-from heimdall.errors import HeimdallError
-from heimdall.objectstore import ObjectStore
-from heimdall.services import dvc_remote, postgres, process, seaweedfs, state
+from heimdall.core.errors import HeimdallError
+from heimdall.services import dvc_remote, postgres, process, seaweedfs
+from heimdall.storage import database as db
+from heimdall.storage import embedded
+from heimdall.storage.endpoints import Endpoints, resolve
+from heimdall.storage.objectstore import ObjectStore
+from tests import REPOSITORY
 from tests.conftest import DVC_BUCKET, RAW_BUCKET, Services, clean_environment, free_port_base, heimdall
 
 REMOTE = "'remote \"minio\"'"
@@ -40,18 +42,18 @@ class World:
         return resolve(self.root)
 
     def server_pids(self) -> list[int]:
-        home = state.home(self.root)
+        home = embedded.home(self.root)
         lock = postgres.data(home) / "postmaster.pid"
         return [int(lock.read_text().split()[0]), *process.working_in(home / seaweedfs.FOLDER, "weed")]
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    for name in ("HEIMDALL_DATABASE_URL", "HEIMDALL_S3_ENDPOINT_URL", state.PORT_BASE_VARIABLE):
+    for name in ("HEIMDALL_DATABASE_URL", "HEIMDALL_S3_ENDPOINT_URL", embedded.PORT_BASE_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     root = tmp_path / ("a repository, " + "long " * 20).strip()
     (root / ".dvc").mkdir(parents=True)
-    made = World(root, clean_environment() | {state.PORT_BASE_VARIABLE: str(free_port_base())})
+    made = World(root, clean_environment() | {embedded.PORT_BASE_VARIABLE: str(free_port_base())})
     yield made
     made.run("down", "--delete")
 
@@ -77,7 +79,7 @@ def test_the_life_of_the_servers(world: World) -> None:
     connection.close()
 
     assert_private(world, first.stdout + first.stderr)
-    home = state.home(world.root)
+    home = embedded.home(world.root)
 
     # Up again, and status.
     again = world.run("up")
@@ -100,7 +102,7 @@ def test_the_life_of_the_servers(world: World) -> None:
     assert [receiver.name for receiver in db.read_receivers(connection)] == ["kept"]
     connection.close()
     moved = heimdall(
-        world.root, "services", "up", env=world.env | {state.PORT_BASE_VARIABLE: str(free_port_base())}
+        world.root, "services", "up", env=world.env | {embedded.PORT_BASE_VARIABLE: str(free_port_base())}
     )
     assert moved.returncode == 1
     assert "Run `heimdall services down` first" in moved.stderr
@@ -115,7 +117,7 @@ def test_the_life_of_the_servers(world: World) -> None:
     assert postgres.data(home).is_dir()
 
     # Credentials lost, data still there: nothing is overwritten.
-    state.path(world.root).unlink()
+    embedded.path(world.root).unlink()
     lost = world.run("up")
     assert lost.returncode == 1
     assert "credentials" in lost.stderr
@@ -132,12 +134,12 @@ def test_the_life_of_the_servers(world: World) -> None:
 
 def sockets(world: World) -> list[Path]:
     """What the servers of these ports have in the system's temporary folder."""
-    ports = state.Ports(int(world.env[state.PORT_BASE_VARIABLE])).seaweedfs.values()
+    ports = embedded.Ports(int(world.env[embedded.PORT_BASE_VARIABLE])).seaweedfs.values()
     return [path for port in ports for path in seaweedfs.SOCKETS.glob(f"seaweedfs-*-{port}.sock")]
 
 
 def test_a_socket_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = state.State(str(tmp_path), 20000, "", "", "", ("", "", "", ""))
+    settings = embedded.State(str(tmp_path), 20000, "", "", "", ("", "", "", ""))
     monkeypatch.setattr(seaweedfs, "SOCKETS", tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 4321)
     seaweedfs.require_free_sockets(settings)
@@ -156,8 +158,8 @@ def assert_private(world: World, shown: str) -> None:
     shown += " ".join((Path("/proc") / str(pid) / "cmdline").read_text() for pid in pids)
     for secret in (where.s3_secret_key, where.s3_access_key, where.database_url.split(":")[2].split("@")[0]):
         assert secret not in shown
-    home = state.home(world.root)
-    for folder in (home / postgres.FOLDER, home / seaweedfs.FOLDER, state.folder(world.root)):
+    home = embedded.home(world.root)
+    for folder in (home / postgres.FOLDER, home / seaweedfs.FOLDER, embedded.folder(world.root)):
         assert folder.stat().st_mode & 0o777 == 0o700
     # `weed` sets the mode of .vif files, which only describe a volume, itself.
     files = [path for path in (home / seaweedfs.FOLDER).rglob("*") if path.suffix != ".vif"]
@@ -186,14 +188,14 @@ def listeners(pids: list[int]) -> set[str]:
 
 @pytest.mark.parametrize("offset", [0, 1, 10009])
 def test_a_port_that_is_taken_is_named_and_nothing_is_left(world: World, offset: int) -> None:
-    port = int(world.env[state.PORT_BASE_VARIABLE]) + offset
+    port = int(world.env[embedded.PORT_BASE_VARIABLE]) + offset
     with socket.create_server(("127.0.0.1", port)):
         failed = world.run("up")
     assert failed.returncode == 1
     assert f"127.0.0.1:{port}: the port for " in failed.stderr
     assert "HEIMDALL_PORT_BASE=" in failed.stderr
-    assert not state.path(world.root).exists()
-    assert not state.home(world.root).exists()
+    assert not embedded.path(world.root).exists()
+    assert not embedded.home(world.root).exists()
 
 
 def test_configured_servers_are_used(database: Services, tmp_path: Path) -> None:
@@ -207,8 +209,8 @@ def test_configured_servers_are_used(database: Services, tmp_path: Path) -> None
     assert f"using {database.endpoints.database_name} (HEIMDALL_DATABASE_URL); nothing started" in done.stdout
     assert f"using {database.endpoints.s3_endpoint_url} (HEIMDALL_S3_ENDPOINT_URL)" in done.stdout
     assert database.env["AWS_SECRET_ACCESS_KEY"] not in done.stdout
-    assert not state.folder(tmp_path).exists()
-    assert not state.home(tmp_path).exists()
+    assert not embedded.folder(tmp_path).exists()
+    assert not embedded.home(tmp_path).exists()
     # The remote's stale credentials are gone, so that DVC uses the environment's; other settings stay.
     assert remote(tmp_path) == {
         "url": f"s3://{DVC_BUCKET}",
@@ -241,7 +243,7 @@ def test_configured_servers_that_fail_are_named(services: Services, tmp_path: Pa
 def test_dvc_pushes_and_pulls_with_either_kind_of_settings(
     services: Services, tmp_path: Path, buckets: object
 ) -> None:
-    committed = Path(__file__).parents[1] / ".dvc"
+    committed = REPOSITORY / ".dvc"
     for name, env in (("embedded", clean_environment()), ("configured", services.env)):
         root = tmp_path / name
         (root / ".dvc").mkdir(parents=True)
@@ -304,8 +306,8 @@ def test_processes_are_known_by_their_folder(tmp_path: Path) -> None:
 
 
 def test_the_state_survives_writing_and_reading(tmp_path: Path) -> None:
-    made = state.create(tmp_path)
-    state.save(tmp_path, made)
-    assert state.load(tmp_path) == made
-    assert json.loads(state.path(tmp_path).read_text())["port_base"] == made.port_base
+    made = embedded.create(tmp_path)
+    embedded.save(tmp_path, made)
+    assert embedded.load(tmp_path) == made
+    assert json.loads(embedded.path(tmp_path).read_text())["port_base"] == made.port_base
     assert len({made.database_password, made.s3_access_key, made.s3_secret_key, *made.jwt_keys}) == 7

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pytest
 from scipy import fft
 
-from heimdall import geo, simulate
-from heimdall.determinism import recipe
-from heimdall.randomness import generator
+from heimdall import simulate
+from heimdall.core.determinism import recipe
+from heimdall.core.randomness import generator
+from heimdall.geometry import geo
 from heimdall.simulate import budget, channel, signals
 from heimdall.simulate.signals import MODULATIONS, Modulation
 from heimdall.simulate.world import RECEIVERS, Multipath

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-WORKFLOWS = sorted((Path(__file__).parents[1] / ".github/workflows").glob("*.y*ml"))
+from tests import REPOSITORY
+
+WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.y*ml"))
 
 
 def validated(file: Path) -> subprocess.CompletedProcess[str]:

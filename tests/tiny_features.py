@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from heimdall import artifacts, sessions
-from heimdall.randomness import generator
+from heimdall.core import artifacts
+from heimdall.core.randomness import generator
+from heimdall.signal import sessions
+from tests import REPOSITORY
 
 RECEIVERS = 2
-PARAMS = Path(__file__).parents[1] / "params.yaml"
+PARAMS = REPOSITORY / "params.yaml"
 FEATURES = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["features"]
 LATITUDE_DEG, LONGITUDE_DEG = 45.0, 8.0
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import click
 
-from heimdall import determinism
-from heimdall.errors import HeimdallError
+from heimdall.core import determinism
+from heimdall.core.errors import HeimdallError
 
 # No bug of ours: a folder without permission, a read-only one, a full disk.
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)

@@ -1,1 +1,0 @@
-"""The commands that users type, run on real servers."""

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from heimdall.database import create_if_missing
+from heimdall.storage.database import create_if_missing
+from tests import REPOSITORY
 from tests.conftest import Services, clean_environment, heimdall
 
-REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SESSIONS, SEED = 24, 5
 TINY = {

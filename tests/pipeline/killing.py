@@ -23,8 +23,10 @@ from typing import Any
 import dvc.repo  # noqa: F401 - imported before the forks
 import mlflow
 
-from heimdall import attestation, cli, mlflow_store, model_registry, registry
+from heimdall import cli
 from heimdall.commands import promote, release, rollback  # noqa: F401 - as above
+from heimdall.release import attestation, mlflow_registry, registry
+from heimdall.track import mlflow_store
 
 STEPS = (
     (registry.ConditionalStore, "put_if"),
@@ -57,11 +59,11 @@ def arm(step: int, tell: Callable[[str], object]) -> None:
         setattr(owner, name, counted(name, getattr(owner, name)))
 
 
-def ensure_here(root: Path, wanted: model_registry.Wanted) -> bool:
+def ensure_here(root: Path, wanted: mlflow_registry.Wanted) -> bool:
     """`model_registry.ensure` in this process."""
     store = mlflow_store.resolve(root.resolve())
     os.environ.update(store.environment)
-    return model_registry.apply(store.uri, wanted)
+    return mlflow_registry.apply(store.uri, wanted)
 
 
 def attempt(arguments: list[str], step: int | None) -> tuple[int, list[str]]:
@@ -103,7 +105,7 @@ def kills(command: str) -> list[dict[str, object]]:
 
 def main() -> None:
     """See the module."""
-    model_registry.ensure = ensure_here  # type: ignore[assignment]
+    mlflow_registry.ensure = ensure_here  # type: ignore[assignment]
     print(json.dumps([kills(command) for command in sys.argv[1:]]))
 
 

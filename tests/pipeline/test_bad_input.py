@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from heimdall import endpoints, iq
-from heimdall.objectstore import ObjectStore
+from heimdall.recordings import iq
+from heimdall.storage import endpoints
+from heimdall.storage.objectstore import ObjectStore
 from tests.pipeline.conftest import Project, ran
 from tests.pipeline.proxy import Proxy
 

@@ -18,8 +18,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from heimdall.commands.lineage import lineage
-from heimdall.errors import HeimdallError
-from heimdall.objectstore import ObjectStore
+from heimdall.core.errors import HeimdallError
+from heimdall.storage.objectstore import ObjectStore
 from tests.conftest import Services
 from tests.pipeline.conftest import STAGES, Project
 
@@ -200,9 +200,9 @@ def test_a_changed_copy_of_an_older_model_is_told_from_it(
         pytest.param(MEASUREMENTS, flip_last, [MEASUREMENTS, "data/snapshot"], id="damaged rows"),
         pytest.param(MEASUREMENTS, another_object, [MEASUREMENTS, "data/snapshot"], id="forged row"),
         pytest.param(
-            "src/heimdall/loss.py",
+            "src/heimdall/network/loss.py",
             lambda content: content + b"#",
-            ["module heimdall.loss", "dvc.lock (train)", "dvc.lock (pretrain)"],
+            ["module heimdall.network.loss", "dvc.lock (train)", "dvc.lock (pretrain)"],
             id="source",
         ),
         pytest.param(

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from heimdall import endpoints, revision
-from heimdall.objectstore import ObjectStore
+from heimdall.reproduce import revision
+from heimdall.storage import endpoints
+from heimdall.storage.objectstore import ObjectStore
 from tests.pipeline.conftest import SEED, SESSIONS, Project, ran
 
 LATER_STAGES = ["train", "evaluate", "export"]

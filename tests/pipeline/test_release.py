@@ -15,19 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from heimdall import (
-    artifacts,
-    attestation,
-    endpoints,
-    mlflow_store,
-    model_registry,
-    promotion,
-    registry,
-    revision,
-)
-from heimdall.errors import HeimdallError
-from heimdall.objectstore import ObjectStore
-from heimdall.registry import ConditionalStore
+from heimdall.core import artifacts
+from heimdall.core.errors import HeimdallError
+from heimdall.release import attestation, mlflow_registry, promotion, registry
+from heimdall.release.registry import ConditionalStore
+from heimdall.reproduce import revision
+from heimdall.storage import endpoints
+from heimdall.storage.objectstore import ObjectStore
+from heimdall.track import mlflow_store
 from tests.conftest import Services
 from tests.pipeline.conftest import Project, read_only
 from tests.test_registry import by_another, nothing, put_release, rewrite
@@ -258,13 +253,13 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{clone.root}/{mlflow_store.SCRATCH}/mlflow.db")
-    registered = client.search_model_versions(f"name = '{model_registry.NAME}'")
-    assert {model.tags[model_registry.VERSION_TAG]: model.source for model in registered} == {
+    registered = client.search_model_versions(f"name = '{mlflow_registry.NAME}'")
+    assert {model.tags[mlflow_registry.VERSION_TAG]: model.source for model in registered} == {
         version: store.place(version) for version in versions
     }
     assert len(registered) == len(versions)
-    champion = client.get_model_version_by_alias(model_registry.NAME, model_registry.ALIAS)
-    assert champion.tags[model_registry.VERSION_TAG] == "v0.1.1"
+    champion = client.get_model_version_by_alias(mlflow_registry.NAME, mlflow_registry.ALIAS)
+    assert champion.tags[mlflow_registry.VERSION_TAG] == "v0.1.1"
 
 
 def test_a_day_of_releases(

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from heimdall import sweep
-from heimdall.endpoints import Endpoints
 from heimdall.services.process import wait_until
+from heimdall.storage.endpoints import Endpoints
+from heimdall.sweep import sweep
 from tests.conftest import Services
 from tests.pipeline.conftest import BIN, Project
 

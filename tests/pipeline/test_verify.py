@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from heimdall import endpoints, revision
-from heimdall.objectstore import ObjectStore
+from heimdall.reproduce import revision
+from heimdall.storage import endpoints
+from heimdall.storage.objectstore import ObjectStore
 from tests.pipeline.conftest import Project
 
 
@@ -145,7 +146,7 @@ def test_one_flipped_bit_of_one_feature_is_found_and_measured(project: Project) 
 
 
 def test_an_optimizer_that_is_not_fused_is_found_and_named(project: Project) -> None:
-    code_file = project.root / "src/heimdall/learning.py"
+    code_file = project.root / "src/heimdall/pipeline/train/lightning_module.py"
     text = code_file.read_text()
     assert text.count('fused=chosen.precision != "16-mixed"') == 1
     code_file.write_text(text.replace('fused=chosen.precision != "16-mixed"', "fused=False"))

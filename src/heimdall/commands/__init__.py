@@ -1,1 +1,27 @@
-"""What a person types after `heimdall`: one module a command, imported when it is called."""
+"""What a person types besides `dvc`: `heimdall COMMAND`, a module each.
+
+May import every room, and does so when a command has its arguments, so that `--help` waits for no library.
+"""
+
+__all__ = [
+    "compare",
+    "demo",
+    "ingest",
+    "lineage",
+    "locate",
+    "machine",
+    "monitor",
+    "options",
+    "predict",
+    "promote",
+    "receivers",
+    "release",
+    "releases",
+    "review",
+    "rollback",
+    "services",
+    "sweep",
+    "track",
+    "ui",
+    "verify",
+]

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from heimdall import artifacts, contest, params, scorecard
-from heimdall.dataset import DatasetConfig
+from heimdall.compare import contest, scorecard
+from heimdall.core import artifacts, params
+from heimdall.network.dataset import DatasetConfig
 
 
 @click.command(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from heimdall import demo as world
-from heimdall import endpoints
-from heimdall.params import FIRST_OTHER_WORLD
+from heimdall.core.params import FIRST_OTHER_WORLD
+from heimdall.ingest import demo as world
+from heimdall.storage import endpoints
 
 
 @click.group()

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from heimdall import endpoints, kiwi
-from heimdall import ingest as ingestion
-from heimdall.errors import HeimdallError
-from heimdall.ingest import Site, Transmission
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import kiwi
+from heimdall.ingest import ingest as ingestion
+from heimdall.ingest.ingest import Site, Transmission
+from heimdall.storage import endpoints
 
 _TIME_IN_NAME = re.compile(r"(?<!\d)(\d{8}T\d{6})Z")
 

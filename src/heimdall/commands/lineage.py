@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from heimdall import lineage as tracing
-from heimdall import revision
-from heimdall.history import Commit
-from heimdall.lineage import Origin, Report, Row, Statement
-from heimdall.revision import LOCK_FILE
+from heimdall.reproduce import lineage as tracing
+from heimdall.reproduce import revision
+from heimdall.reproduce.history import Commit
+from heimdall.reproduce.lineage import Origin, Report, Row, Statement
+from heimdall.reproduce.revision import LOCK_FILE
 
 WIDTH = 110
 TASKS = {

@@ -13,16 +13,19 @@ import click
 import numpy as np
 import pandas as pd
 
-from heimdall import baselines, dataset, fusion, geo, params
-from heimdall.area import Receivers
-from heimdall.arrival import Observation
+from heimdall.baselines import baselines
 from heimdall.commands import options
-from heimdall.dataset import DatasetConfig, Network, Sessions
-from heimdall.errors import HeimdallError
-from heimdall.geo import TangentPlane
-from heimdall.metrics import chi_square_2
-from heimdall.posterior import Posterior
-from heimdall.provenance import provenance
+from heimdall.core import params
+from heimdall.core.errors import HeimdallError
+from heimdall.core.provenance import provenance
+from heimdall.geometry import geo
+from heimdall.geometry.area import Receivers
+from heimdall.geometry.geo import TangentPlane
+from heimdall.metrics.metrics import chi_square_2
+from heimdall.network import dataset, fusion_net
+from heimdall.network.dataset import DatasetConfig, Network, Sessions
+from heimdall.position.arrival import Observation
+from heimdall.position.posterior import Posterior
 
 METHODS = (*(name.replace("_", "-") for name in baselines.METHODS), "fusion")
 Localizer = Callable[[Sequence[Observation]], Posterior]
@@ -186,8 +189,8 @@ def _baselines(
 def _fusion(model: Path, receivers: Receivers, *, required: bool) -> Localizer | None:
     """The trained fusion model; None, and why on stderr, where there is none and none is required."""
     try:
-        network, _ = fusion.load(model, model.with_suffix(".json"))
-        if not isinstance(network, fusion.FusionNet):
+        network, _ = fusion_net.load(model, model.with_suffix(".json"))
+        if not isinstance(network, fusion_net.FusionNet):
             remedy = "Train one with model.name: fusion in params.yaml and `dvc repro train`"
             raise HeimdallError(str(model), "it is no fusion model", remedy)
     except HeimdallError as error:
@@ -196,7 +199,7 @@ def _fusion(model: Path, receivers: Receivers, *, required: bool) -> Localizer |
         click.echo(f"fusion is left out: {error}", err=True)
         return None
     found = network
-    return lambda observations: fusion.localize(found, observations, receivers)
+    return lambda observations: fusion_net.localize(found, observations, receivers)
 
 
 def _locations(

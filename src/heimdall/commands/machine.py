@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from heimdall import determinism
-from heimdall import machine as machines
-from heimdall.errors import HeimdallError
+from heimdall.core import determinism
+from heimdall.core import machine as machines
+from heimdall.core.errors import HeimdallError
 
 
 @click.command(epilog="Example: heimdall machine")

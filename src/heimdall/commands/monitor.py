@@ -8,8 +8,11 @@ from pathlib import Path
 
 import click
 
-from heimdall import alerts, artifacts, contest, endpoints, monitor_plot, params
-from heimdall import monitor as monitoring
+from heimdall.compare import contest
+from heimdall.core import artifacts, params
+from heimdall.monitor import alerts, figure
+from heimdall.monitor import monitor as monitoring
+from heimdall.storage import endpoints
 
 ALARM, TOO_FEW = 3, 4  # 1 is a failure and 2 wrong usage, as of every command
 DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
@@ -66,7 +69,7 @@ def monitor(
             json_file, content | {"transmitters": transmitters, "known_sessions": found.known}
         )
     if plot is not None and found.new is not None:
-        artifacts.write_bytes(plot, monitor_plot.picture(found))
+        artifacts.write_bytes(plot, figure.picture(found))
     if found.figures is None:
         least = f"{alerts.MIN_SESSIONS} sessions of {alerts.MIN_TRANSMITTERS} transmitters"
         click.echo(f"too few to say anything: at least {least} are needed")

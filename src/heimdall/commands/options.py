@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heimdall.dataset import DatasetConfig
+from heimdall.network.dataset import DatasetConfig
 
 data_dir = click.option(
     "--data-dir",

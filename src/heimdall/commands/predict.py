@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from heimdall import iq
-from heimdall.correlation import Recording
-from heimdall.errors import HeimdallError
-from heimdall.features import iq_to_mel_spectrogram
-from heimdall.geo import LocalFrame
-from heimdall.inference import Arrays, OnnxLocalizer, session_inputs
-from heimdall.metrics import chi_square_2
-from heimdall.preprocessing import Preprocessing
+from heimdall.core.errors import HeimdallError
+from heimdall.geometry.geo import LocalFrame
+from heimdall.inference.onnx_model import Arrays, OnnxLocalizer, session_inputs
+from heimdall.inference.preprocessing import Preprocessing
+from heimdall.metrics.metrics import chi_square_2
+from heimdall.recordings import iq
+from heimdall.signal.correlation import Recording
+from heimdall.signal.log_mel import iq_to_mel_spectrogram
 
 MAX_DURATION_S = 60.0
 SHOWN_WEIGHT = 0.05  # of an alternative

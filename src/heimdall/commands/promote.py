@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from heimdall import attestation, endpoints, promotion, registry
+from heimdall.release import attestation, promotion, registry
+from heimdall.storage import endpoints
 
 
 @click.command(epilog="Example: heimdall promote v0.2.0")

@@ -8,13 +8,15 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from heimdall import dataset, hardware, params
+from heimdall.calibration import receiver_errors
+from heimdall.calibration.receiver_errors import Hardware
 from heimdall.commands import options
-from heimdall.dataset import DatasetConfig, Sessions
-from heimdall.hardware import Hardware
-from heimdall.params import CalibrationParams
-from heimdall.propagation import SPEED_OF_LIGHT_M_S
-from heimdall.provenance import provenance
+from heimdall.core import params
+from heimdall.core.params import CalibrationParams
+from heimdall.core.provenance import provenance
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
+from heimdall.network import dataset
+from heimdall.network.dataset import DatasetConfig, Sessions
 
 
 @click.command(epilog="\b\nExample: heimdall receivers\nExample: heimdall receivers --data-dir data/features")
@@ -32,7 +34,9 @@ def receivers(data_dir: Path) -> None:
     websdr_ids = dataset.read_receivers(config).websdr_id.tolist()
     names = pd.read_parquet(config.receivers_file, columns=["websdr_id", "name"])
     known = _development(dataset.observations(config, "all", settings.validation_split))
-    found = hardware.measure(hardware.differences(known, network.plane), websdr_ids, settings.seed)
+    found = receiver_errors.measure(
+        receiver_errors.differences(known, network.plane), websdr_ids, settings.seed
+    )
     by_id = dict(zip(names["websdr_id"], names["name"], strict=True))
     click.echo(table(found, by_id))
     for one in found:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from heimdall import attestation, endpoints, registry
-from heimdall import release as releasing
+from heimdall.release import attestation, registry
+from heimdall.release import release as releasing
+from heimdall.storage import endpoints
 
 
 @click.command(epilog="Example: heimdall release v0.1.0")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from heimdall import attestation, endpoints, registry
-from heimdall.attestation import Tag
-from heimdall.registry import Damage, Entry, Overview
+from heimdall.release import attestation, registry
+from heimdall.release.attestation import Tag
+from heimdall.release.registry import Damage, Entry, Overview
+from heimdall.storage import endpoints
 
 HEADINGS = ("version", "", "mean test error, m", "data", "released", "commit", "remarks")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from heimdall import params
-from heimdall import review as reviewing
-from heimdall.revision import commit_of
+from heimdall.compare import review as reviewing
+from heimdall.core import params
+from heimdall.reproduce.revision import commit_of
 
 
 @click.command(epilog="Example: heimdall review > review.md    Example: heimdall review v0.1.0")

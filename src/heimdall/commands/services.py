@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from heimdall.endpoints import S3_VARIABLE
-from heimdall.errors import HeimdallError
-from heimdall.services import lifecycle, seaweedfs, state
+from heimdall.core.errors import HeimdallError
+from heimdall.services import lifecycle, seaweedfs
+from heimdall.storage import embedded
+from heimdall.storage.endpoints import S3_VARIABLE
 
 
 @click.group()
@@ -66,11 +67,11 @@ def reader() -> None:
 
     Example: heimdall services reader > reader.env
     """
-    settings = state.load(Path())
+    settings = embedded.load(Path())
     if settings is None:
         remedy = "Run `heimdall services up`; a configured server's administrator makes such credentials"
         raise HeimdallError("S3", "no embedded server here", remedy)
     access_key, secret_key = seaweedfs.reader(settings)
     click.echo(f"export {S3_VARIABLE}={settings.s3_endpoint_url}")
     click.echo(f"export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key}")
-    click.echo(f"export AWS_DEFAULT_REGION={state.REGION}")
+    click.echo(f"export AWS_DEFAULT_REGION={embedded.REGION}")

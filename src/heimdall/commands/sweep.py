@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from heimdall import endpoints, revision
-from heimdall import sweep as sweeping
-from heimdall.determinism import PARAMS_FILE
-from heimdall.errors import HeimdallError
+from heimdall.core.determinism import PARAMS_FILE
+from heimdall.core.errors import HeimdallError
+from heimdall.reproduce import revision
+from heimdall.storage import endpoints
+from heimdall.sweep import sweep as sweeping
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # it becomes part of git references and of paths
 HEARTBEAT_S = 30
@@ -81,9 +82,9 @@ def sweep(
         found = sweeping.work(worker, lambda line: click.echo(f"sweep: {line}", err=True))
     for line in lines(sweeping.rows(found)):
         click.echo(line)
-    from heimdall import sweep_report  # noqa: PLC0415 - drawing takes 5 s to import
+    from heimdall.sweep import study_report
 
-    for line in sweep_report.write(found, plots or sweeping.FOLDER / study):
+    for line in study_report.write(found, plots or sweeping.FOLDER / study):
         click.echo(line)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from heimdall import mlflow_store, revision, tracking
+from heimdall.reproduce import revision
+from heimdall.track import mlflow_store, tracking
 
 
 @click.command(epilog="Example: heimdall track")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heimdall import mlflow_store
+from heimdall.track import mlflow_store
 
 DEFAULT_PORT = 5000  # MLflow's
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
-from heimdall import compare, machine
-from heimdall import verify as verification
-from heimdall.compare import Difference
-from heimdall.machine import Machine
-from heimdall.verify import Report, Row
+from heimdall.core import machine
+from heimdall.core.machine import Machine
+from heimdall.reproduce import differences
+from heimdall.reproduce import verify as verification
+from heimdall.reproduce.differences import Difference
+from heimdall.reproduce.verify import Report, Row
 
 SHOWN = 20  # differing arrays
 
@@ -116,7 +117,7 @@ def verdict(report: Report) -> str:
         return "different (as far as can be told)"
     if report.tolerance is None:
         return "different (this revision declares no tolerance)"
-    found = compare.verdict(report.differences, report.tolerance)
+    found = differences.verdict(report.differences, report.tolerance)
     return f"{found} (declared tolerance: {report.tolerance:g} of an array's largest magnitude)"
 
 

@@ -1,5 +1,6 @@
-"""The embedded PostgreSQL and S3 of a repository.
+"""The embedded PostgreSQL and S3 servers of a clone: start, stop, status, and DVC's remote on them.
 
-`state` knows ports and credentials, `postgres` and `seaweedfs` one server each, `lifecycle` what a user
-asks for.
+Imports `core` and `storage`.
 """
+
+__all__ = ["dvc_remote", "lifecycle", "postgres", "process", "seaweedfs"]

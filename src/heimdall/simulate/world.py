@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull
 
-from heimdall import geo
-from heimdall.randomness import generator
+from heimdall.core.randomness import generator
+from heimdall.geometry import geo
 from heimdall.simulate import budget
 from heimdall.simulate.signals import Modulation
 

@@ -1,0 +1,6 @@
+"""What a model is compared with: localization without learning, and the Cramer-Rao bound.
+
+Imports `core`, `geometry`, `signal` and `position`.
+"""
+
+__all__ = ["baselines", "cramer_rao"]

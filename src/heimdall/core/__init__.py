@@ -1,0 +1,18 @@
+"""What every room stands on: errors, parameters, whole files, random generators, reproducibility.
+
+Which rooms a stage is made of stands here, too (`rooms`). Imports no other room; a change here runs every
+stage again.
+"""
+
+__all__ = [
+    "artifacts",
+    "determinism",
+    "errors",
+    "machine",
+    "params",
+    "provenance",
+    "pytest_recipe",
+    "randomness",
+    "rooms",
+    "stage",
+]

@@ -1,0 +1,136 @@
+"""Files whose bytes depend on their content alone, written whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from heimdall.core.errors import HeimdallError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; rename it to `path` if the block ends without an error.
+
+    Args:
+        path: The final name. Its folder is created.
+
+    Yields:
+        The temporary path to write to, with the same suffix as `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial(*folders: Path) -> None:
+    """Remove what killed processes left half written below these folders, named as `atomic` does."""
+    for folder in folders:
+        for path in sorted(folder.rglob(".partial-*")):
+            process_id = path.name.split("-")[1]
+            if process_id.isdigit() and not _is_running(int(process_id)):
+                path.unlink(missing_ok=True)
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` whole or not at all."""
+    with atomic(path) as partial:
+        partial.write_bytes(content)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file to `target` whole or not at all; the two may be the same."""
+    with atomic(target) as partial:
+        shutil.copyfile(source, partial)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a work folder; the system lets them in when this one ends, however it ends.
+
+    Args:
+        folder: Created where it is missing; a file `lock` is made in it.
+
+    Raises:
+        HeimdallError: Another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not inherit it
+        except BlockingIOError:
+            cause = "another process is doing the same work"
+            raise HeimdallError(str(folder), cause, "Wait for its end, or stop it and start again") from None
+        yield
+
+
+def json_text(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Canonical JSON: two spaces, keys in the order given, no NaN, a newline at the end.
+
+    Raises:
+        ValueError: `value` holds a NaN or an infinity.
+    """
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Write canonical JSON to `path`, whole or not at all."""
+    write_bytes(path, json_text(value).encode("utf-8"))
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    """Read a JSON file.
+
+    Raises:
+        HeimdallError: The file is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HeimdallError(str(path), "the file is missing", "Run `dvc repro` or `dvc pull`") from None
+    except json.JSONDecodeError as error:
+        raise HeimdallError(
+            str(path), f"not JSON ({error})", "Restore it with `dvc checkout` or git"
+        ) from None
+
+
+def sha256_bytes(content: bytes) -> str:
+    """SHA-256 of `content` in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of the file at `path` in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def has_its_name(path: Path) -> bool:
+    """Whether a file that is named by the first digits of its SHA-256 still holds what its name says."""
+    return sha256_file(path).startswith(path.stem)
+
+
+def fingerprint(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """SHA-256 of a JSON value, independent of the order of its keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, allow_nan=False).encode("utf-8"))

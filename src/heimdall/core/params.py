@@ -1,0 +1,252 @@
+"""The parameters of params.yaml: typed, in range, no unknown key; read once and passed on.
+
+Defaults stand in params.yaml alone. `1e-05`, which YAML reads as a string, is a number here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import (
+    AwareDatetime,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from heimdall.core.errors import HeimdallError
+
+PARAMS_FILE = Path("params.yaml")
+Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "base", "large"]
+_STRICT = ConfigDict(extra="forbid")
+FIRST_OTHER_WORLD = 1000  # seeds of worlds from here on are for pretraining alone
+
+
+def _no_truth_value(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not true or false")
+    return value
+
+
+_NUMBER = BeforeValidator(_no_truth_value)  # to Python true is 1
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER]
+Fraction = Annotated[float, Field(gt=0, lt=1), _NUMBER]
+Share = Annotated[float, Field(ge=0, lt=1), _NUMBER]
+Count = Annotated[int, Field(ge=1), _NUMBER]
+Seed = Annotated[int, Field(ge=0, lt=2**32), _NUMBER]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SnapshotParams:
+    """What the snapshot holds."""
+
+    as_of: AwareDatetime
+    max_quarantined_fraction: Share
+    shard_sessions: Count
+    max_duration_s: Positive
+    download_threads: Count
+
+
+@dataclass(frozen=True, config=_STRICT)
+class FeatureParams:
+    """Log-mel of each recording, correlation of each pair of receivers."""
+
+    n_mels: Count
+    n_fft: Count
+    hop_length: Count
+    f_min: NotNegative
+    f_max: Positive | None
+    frames: Count
+    correlation_band_hz: Positive
+    correlation_rate_hz: Positive
+    correlation_max_lag_s: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FeatureParams:
+        if self.f_max is not None and self.f_max <= self.f_min:
+            raise ValueError(f"f_max ({self.f_max}) must be above f_min ({self.f_min})")
+        if self.hop_length > self.n_fft:
+            raise ValueError(f"hop_length ({self.hop_length}) must not exceed n_fft ({self.n_fft})")
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CalibrationParams:
+    """What is known of single receivers, by names such as websdr_5; `heimdall receivers` measures it."""
+
+    delay_ns: dict[Annotated[str, Field(pattern=r"^websdr_(0|[1-9]\d*)$")], Annotated[int, _NUMBER]]
+
+    def start_gps_ns(self, websdr_id: int, stamped_ns: int) -> int:
+        """When a recording of a receiver began, by its own stamp of that."""
+        return stamped_ns - self.delay_ns.get(f"websdr_{websdr_id}", 0)
+
+
+UNCALIBRATED = CalibrationParams({})
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SplitParams:
+    """Which sessions are held out."""
+
+    by: Literal["transmitter", "session"]
+    test_fraction: Fraction
+    seed: Seed
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PretrainParams:
+    """The simulated sessions of other worlds, and the training on them that fusion starts from."""
+
+    sessions: Count
+    sessions_per_world: Annotated[int, Field(ge=2)]
+    multipath: Literal["none", "light", "strong"]
+    seed: Seed
+    validation_split: Fraction
+    encoder_epochs: Count
+    encoder_lr: Positive
+    encoder_batch_size: Count
+    epochs: Count
+    lr: Positive
+    batch_size: Count
+    weight_decay: NotNegative
+    dropout_rate: Share
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    early_stop_patience: Count
+
+    @model_validator(mode="after")
+    def _other_worlds(self) -> PretrainParams:
+        if self.seed < FIRST_OTHER_WORLD:
+            raise ValueError(
+                f"seed must be at least {FIRST_OTHER_WORLD}: the worlds of smaller seeds are those of demos, "
+                "tests and benchmarks, whose transmitters and scatterers no model may have seen"
+            )
+        if self.sessions < 2 * self.sessions_per_world:
+            raise ValueError(
+                f"sessions ({self.sessions}) must be at least twice sessions_per_world "
+                f"({self.sessions_per_world}): one world validates what the others train"
+            )
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelParams:
+    """The network."""
+
+    name: Literal["single", "fusion"]
+    from_simulated: bool
+    pretrained: bool
+    freeze_backbone: bool
+    uncertainty_min_m: Positive
+    uncertainty_max_m: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ModelParams:
+        if self.uncertainty_max_m <= self.uncertainty_min_m:
+            raise ValueError("uncertainty_max_m must be above uncertainty_min_m")
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EvaluateParams:
+    """How the figures of merit are made."""
+
+    bootstrap_resamples: Count
+    seed: Seed
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ExportParams:
+    """The ONNX files and the gate before them."""
+
+    opset: Annotated[int, Field(ge=17, le=23)]
+    parity_tolerance_m: Positive
+    parity_tolerance_sigma: Positive
+    parity_min_share: Fraction
+
+
+@dataclass(frozen=True, config=_STRICT)
+class VerifyParams:
+    """How far a rebuilt array may be from the recorded one where the bits are not promised."""
+
+    tolerance: Fraction
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Params:
+    """All of params.yaml. The training parameters stand at top level, under the specification's names."""
+
+    seed: Seed
+    lr: Positive
+    batch_size: Count
+    epochs: Count
+    weight_decay: NotNegative
+    dropout_rate: Share
+    early_stop_patience: Count
+    lr_scheduler: Literal["cosine", "constant"]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    num_workers: Annotated[int, Field(ge=0)]
+    validation_split: Fraction
+    backbone: Backbone
+    accelerator: Literal["cpu", "cuda", "auto"]
+    devices: Count
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    threads: Annotated[int, Field(ge=1, le=64)]
+    snapshot: SnapshotParams
+    features: FeatureParams
+    calibration: CalibrationParams
+    split: SplitParams
+    pretrain: PretrainParams
+    model: ModelParams
+    evaluate: EvaluateParams
+    export: ExportParams
+    verify: VerifyParams
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check every parameter, before any work.
+
+    Args:
+        path: The parameters file.
+
+    Returns:
+        The parameters.
+
+    Raises:
+        HeimdallError: The file is missing or no YAML, a key is unknown or missing, or a value is of the
+            wrong type or out of range. The message names each of them.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HeimdallError(str(path), "the file is missing", "Run from the repository's root") from None
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise HeimdallError(str(path), f"not YAML ({problem})", "Mend it or `git checkout` it") from None
+    return check(loaded, str(path))
+
+
+def check(values: object, subject: str) -> Params:
+    """Validate parameters that were read or overridden.
+
+    Args:
+        values: Nested mapping as in params.yaml.
+        subject: Where they come from, for the message.
+
+    Returns:
+        The parameters.
+
+    Raises:
+        HeimdallError: As for `load`.
+    """
+    try:
+        return TypeAdapter(Params).validate_python(values)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+        raise HeimdallError(subject, "; ".join(problems), "Correct the named parameters") from None

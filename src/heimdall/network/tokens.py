@@ -1,0 +1,315 @@
+"""From a session to the inputs of the fusion network: what is measured at each receiver, and the tiles.
+
+Tiles are the prior over the position, a sum of Gaussians: `TILES` places that levels and arrival times make
+likely, no two nearer than `TILE_SPACING_M`, each with a standard deviation of `TILE_SIGMA_M`; and one wide
+Gaussian with the mean and covariance of all that the levels say, which no arrival time moves. A session with
+few arrival times is a ridge or has two crossings, and one without GPS time is a wide region: the tiles carry
+each of them. Where they cannot hold what is likely they are larger, and as much farther apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heimdall.core.randomness import generator
+from heimdall.geometry.area import Area, Receivers
+from heimdall.geometry.geo import TangentPlane
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.position.arrival import Arrivals, Observation
+from heimdall.position.radio_map import RadioMap, log_likelihood
+from heimdall.position.received_power import UHF_HZ, Levels, PowerModel, moments
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+# Columns of `Tokens.physical`; `fusion` takes level, heard, log_tilt and bend_us by their places.
+PHYSICAL = (
+    "level_db",  # SNR less the receiver's gain in the power model
+    "energy_db",
+    "log_gate",
+    "heard",
+    "bandwidth_khz",
+    "cfo_hz",
+    "uhf",
+    "timed",
+    "log_clock",
+    "log_information",
+    "altitude_km",
+    "snr_db",
+    "log_tilt",
+    "bend_us",  # what a channel's spread says of its delay, up to a factor
+    "spread",
+    "turned_spread",  # imaginary part, times the sign of the tilt
+    "log_spread",
+    "log_spread_noise",
+)
+SHAPE = 18
+TILES = 14
+TILE_SPACING_M = 5_000.0
+TILE_SIGMA_M = 4_000.0
+MISLEADING = 0.05  # probability that levels say nothing true of the place
+COVERED = 0.9  # share of what is likely that the tiles must hold to be no larger
+GRID_M = 4_000.0
+REST_SHARE = 0.02  # of the levels' probability that the wide Gaussian has at least
+_COARSE_SIGMA_S = 300e-9  # of an arrival time, when tiles are chosen
+
+# Echoes delay a channel by an amount of the size of this share of its tilt, and by this share of the root of
+# its spread, with the sign of that (docs/physics.md).
+TILT_SHARE, BEND_SHARE = 0.7, 0.3
+LEAST_TILT_S, LEAST_SPREAD_S2 = 1e-8, 1e-13
+_SMALL_SPREAD_S2 = 3e-13
+_BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
+
+CLOCK_JITTER_S = (20e-9, 50e-9, 100e-9)
+DROPPED = 0.15  # probability of losing one receiver in training
+LEVEL_JITTER_DB = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """One session of R receivers and K tiles.
+
+    Attributes:
+        delay_s: As of `arrival.Arrivals`, (R,) float64.
+        information_s2: The same, (R,) float64; 0 where the recording carries no time.
+        timing_sigma_s: Standard deviation of the clock, 0 where there is no arrival time, (R,) float64.
+        receiver_m: East, north, up, (R, 3) float64.
+        physical: Columns `PHYSICAL`, (R, len(PHYSICAL)) float32.
+        shape: Shape of the correlation, (R, SHAPE) float32.
+        picture: Log-mel, (R, 3, n_mels, frames), dB, float16; or the encoder's embedding of it, (R, dim)
+            float32, once it is known.
+        centre_m: Means of the tiles, the wide one last, (K, 2) float64.
+        prior_m2: Covariances of the tiles, (K, 2, 2) float64.
+        log_power: Logarithm of the levels' probability of each tile, (K,) float64.
+    """
+
+    delay_s: Float64
+    information_s2: Float64
+    timing_sigma_s: Float64
+    receiver_m: Float64
+    physical: Float32
+    shape: Float32
+    picture: npt.NDArray[np.floating]
+    centre_m: Float64
+    prior_m2: Float64
+    log_power: Float64
+
+
+_PER_RECEIVER = (
+    "delay_s", "information_s2", "timing_sigma_s", "receiver_m", "physical", "shape", "picture",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """What all sessions of a network share.
+
+    Attributes:
+        plane: Tangent plane of the positions.
+        area: Where transmitters are.
+        power: How strong receivers hear transmitters at a distance.
+        radio: How strong they hear each place.
+        receivers: All of the network; those that did not record are known to hear nothing.
+    """
+
+    plane: TangentPlane
+    area: Area
+    power: PowerModel
+    radio: RadioMap
+    receivers: Receivers
+
+    @cached_property
+    def _mean_db(self) -> Float64:
+        """Mean levels at the cells of the grid, (G, R)."""
+        return self.radio.mean_db(self.receivers, self.area.grid_m(GRID_M), self.plane)
+
+    def tokens(self, observation: Observation) -> Tokens:
+        """Tokens and tiles of one session.
+
+        Args:
+            observation: The session.
+
+        Returns:
+            Its tokens; every value is finite.
+        """
+        session, arrivals = observation.session, observation.arrivals
+        count = len(session.websdr_id)
+        uhf = float(observation.frequency_hz > UHF_HZ)
+        information = arrivals.information_s2
+        timed = information > 0
+        clock_s = np.where(timed, session.timing_sigma_s, 0.0)
+        columns = {
+            "level_db": session.snr_db
+            - self.power.gains_db(session.websdr_id)
+            - uhf * self.power.uhf_offset_db,
+            "energy_db": session.energy_db,
+            "log_gate": np.log10(np.maximum(session.gate, 1.0)),
+            "heard": session.detected,
+            "bandwidth_khz": np.full(count, arrivals.rms_bandwidth_hz / 1e3),
+            "cfo_hz": session.cfo_hz,
+            "uhf": np.full(count, uhf),
+            "timed": timed,
+            "log_clock": np.log10(clock_s + 1e-9),
+            "log_information": np.log10(np.where(timed, information, 1e12)) / 2,
+            "altitude_km": session.position_enu_m[:, 2] / 1e3,
+            "snr_db": session.snr_db,
+            "log_tilt": np.log10(np.abs(arrivals.tilt_s) + LEAST_TILT_S),
+            "bend_us": 1e6 * _bend_s(arrivals),
+            "spread": _signed_log(arrivals.spread_s2.real),
+            "turned_spread": _signed_log(arrivals.spread_s2.imag * np.sign(arrivals.tilt_s)),
+            "log_spread": np.log10(np.abs(arrivals.spread_s2.real) + LEAST_SPREAD_S2),
+            "log_spread_noise": np.log10(arrivals.spread_sigma_s2 + LEAST_SPREAD_S2),
+        }
+        centre_m, prior_m2, log_power = self._tiles(observation)
+        return Tokens(
+            delay_s=arrivals.delay_s,
+            information_s2=information,
+            timing_sigma_s=clock_s,
+            receiver_m=session.position_enu_m,
+            physical=np.stack([np.asarray(columns[name], np.float64) for name in PHYSICAL], -1).astype(
+                np.float32
+            ),
+            shape=arrivals.shape.astype(np.float32),
+            picture=session.mel,
+            centre_m=centre_m,
+            prior_m2=prior_m2,
+            log_power=log_power,
+        )
+
+    def _tiles(self, observation: Observation) -> tuple[Float64, Float64, Float64]:
+        """Centres (K, 2), covariances (K, 2, 2) and log probabilities (K,)."""
+        grid_m = self.area.grid_m(GRID_M)  # (G, 2)
+        level = log_likelihood(self.radio, Levels.of(observation, self.receivers), self._mean_db)  # (G,)
+        probability = np.exp(level - level.max())
+        # A receiver at its limit, or a transmitter like none before, and no place explains the levels.
+        probability = (1 - MISLEADING) * probability / probability.sum() + MISLEADING / len(grid_m)
+        score = np.log(probability) - self._misfit(observation, grid_m)
+        likely = np.exp(score - score.max())
+        scale = 1.0
+        centre_m, nearest, near = _spread_out(score, grid_m, TILE_SPACING_M)
+        while likely[near].sum() < COVERED * likely.sum() and _room(len(grid_m), 2 * scale):
+            scale *= 2
+            centre_m, nearest, near = _spread_out(score, grid_m, scale * TILE_SPACING_M)
+        share = np.bincount(nearest[near], probability[near], TILES)
+        rest = max(1 - float(share.sum()), REST_SHARE)
+        mean_m, spread_m2 = moments(level, grid_m, GRID_M)
+        narrow_m2 = np.broadcast_to(np.eye(2) * (scale * TILE_SIGMA_M) ** 2, (TILES, 2, 2))
+        return (
+            np.concatenate([centre_m, mean_m[None]]),
+            np.concatenate([narrow_m2, spread_m2[None]]),
+            np.log(np.append(np.maximum(share, 1e-12), rest)),
+        )
+
+    def _misfit(self, observation: Observation, grid_m: Float64) -> Float64:
+        """Half of the weighted squared residuals of the arrival times at the cells of the grid, (G,)."""
+        session, arrivals = observation.session, observation.arrivals
+        timed = arrivals.information_s2 > 0
+        if timed.sum() < 2:
+            return np.zeros(len(grid_m))
+        # Within a cell, the delay changes by up to this.
+        cell_s = GRID_M / 2 / SPEED_OF_LIGHT_M_S
+        variance = 1 / arrivals.information_s2[timed] + session.timing_sigma_s[timed] ** 2
+        variance = variance + (TILT_SHARE * arrivals.tilt_s[timed]) ** 2
+        weight = 1 / (variance + _COARSE_SIGMA_S**2 + cell_s**2)
+        distance_m = distances_m(grid_m, session.position_enu_m[timed], self.plane)
+        delay_s = (arrivals.delay_s - BEND_SHARE * _bend_s(arrivals))[timed]
+        residual = delay_s - distance_m / SPEED_OF_LIGHT_M_S  # (G, T)
+        residual = residual - (weight * residual).sum(-1, keepdims=True) / weight.sum()
+        return np.asarray(0.5 * (weight * residual**2).sum(-1), np.float64)
+
+
+def _bend_s(arrivals: Arrivals) -> Float64:
+    """Root of the real part of each channel's spread, with its sign, less where that may be noise, (R,)."""
+    real = arrivals.spread_s2.real
+    squared = real * real
+    noise = _BELIEVED * arrivals.spread_sigma_s2**2 + LEAST_SPREAD_S2**2
+    return np.asarray(np.sign(real) * np.sqrt(np.abs(real)) * squared / (squared + noise), np.float64)
+
+
+def _signed_log(spread_s2: Float64) -> Float64:
+    return np.asarray(np.sign(spread_s2) * np.log1p(np.abs(spread_s2) / _SMALL_SPREAD_S2), np.float64)
+
+
+def _room(cells: int, scale: float) -> bool:
+    """Whether tiles of a scale find room on a grid wherever they are put."""
+    return TILES * math.pi * (scale * TILE_SPACING_M + GRID_M) ** 2 < cells * GRID_M**2
+
+
+def _spread_out(
+    score: Float64, grid_m: Float64, spacing_m: float
+) -> tuple[Float64, npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """The `TILES` cells of a grid (G, 2) with the highest scores (G,) that are no nearer than a spacing.
+
+    Returns:
+        Their centres (TILES, 2), the number of the one nearest to each cell (G,), and whether it is nearer
+        than the spacing (G,).
+    """
+    distance2 = np.empty((TILES, len(grid_m)))
+    centre_m = np.empty((TILES, 2))
+    for number in range(TILES):
+        centre_m[number] = grid_m[int(np.argmax(score))]
+        distance2[number] = ((grid_m - centre_m[number]) ** 2).sum(-1)
+        score = np.where(distance2[number] < spacing_m**2, -np.inf, score)
+    return centre_m, distance2.argmin(0), distance2.min(0) < spacing_m**2
+
+
+def augment(tokens: Tokens, seed: int, epoch: int, index: int) -> Tokens:
+    """A varied copy for training: fresh clock errors, noisier levels, and sometimes one receiver fewer.
+
+    The result depends on the arguments alone. The tiles stay as they are.
+
+    Args:
+        tokens: A session.
+        seed: The user's seed.
+        epoch: Number of the epoch.
+        index: Number of the session.
+
+    Returns:
+        A new session with at least one receiver.
+    """
+    random = generator(seed, "fusion augmentation", epoch, index)
+    count = len(tokens.delay_s)
+    sigma_s = CLOCK_JITTER_S[int(random.integers(len(CLOCK_JITTER_S)))]
+    # Only of arrival times: without one, a receiver must look as it does outside of training.
+    timed = tokens.information_s2 > 0
+    jitter_s = np.where(timed, sigma_s * random.standard_normal(count), 0.0)
+    level_db = LEVEL_JITTER_DB * random.standard_normal(count)
+    dropped = int(random.integers(count)) if random.random() < DROPPED and count > 1 else -1
+    clock_s = np.where(timed, np.sqrt(tokens.timing_sigma_s**2 + sigma_s**2), 0.0)
+    physical = tokens.physical.copy()
+    for name in ("level_db", "snr_db"):
+        physical[:, PHYSICAL.index(name)] += level_db
+    physical[:, PHYSICAL.index("log_clock")] = np.log10(clock_s + 1e-9)
+    varied = replace(tokens, delay_s=tokens.delay_s + jitter_s, timing_sigma_s=clock_s, physical=physical)
+    kept = np.arange(count) != dropped
+    return replace(varied, **{name: getattr(varied, name)[kept] for name in _PER_RECEIVER})
+
+
+def collate(sessions: Sequence[Tokens], receivers: int | None = None) -> dict[str, torch.Tensor]:
+    """A batch of sessions, those with fewer receivers filled up.
+
+    Args:
+        sessions: B sessions.
+        receivers: Rows a session; as many as the largest one has where None.
+
+    Returns:
+        `mask` (B, R) bool and the fields of `Tokens`, each with a leading axis B, of the same types.
+    """
+    rows = receivers or max(len(item.delay_s) for item in sessions)
+    batch = {"mask": torch.tensor([[k < len(item.delay_s) for k in range(rows)] for item in sessions])}
+    for field in fields(Tokens):
+        values = [getattr(item, field.name) for item in sessions]
+        if field.name in _PER_RECEIVER:
+            values = [
+                np.concatenate([value, np.zeros((rows - len(value), *value.shape[1:]), value.dtype)])
+                for value in values
+            ]
+        batch[field.name] = torch.from_numpy(np.stack(values))
+    return batch

@@ -1,0 +1,6 @@
+"""Stage evaluate: model, baselines and bound on val and test -> metrics/eval.json, plots/.
+
+Imports `network`, `baselines`, `metrics`, and what they import.
+"""
+
+__all__ = ["evaluation", "plots"]

@@ -1,0 +1,6 @@
+"""Stage featurize: data/snapshot/ -> data/features/, and who is held out (the split).
+
+Imports `core`, `geometry`, `recordings` and `signal`.
+"""
+
+__all__ = ["featurize", "split"]

@@ -1,0 +1,191 @@
+"""Simulated sessions of other worlds -> data/simulated/, in the form of data/features/; no IQ is stored.
+
+World k has the seed `pretrain.seed` + k: other transmitters and scatterers around the same receivers. Its
+clocks are exact, because a training draws the error of a GPS time stamp anew in each epoch.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from heimdall import simulate
+from heimdall.core import artifacts, randomness, rooms
+from heimdall.core.params import UNCALIBRATED, FeatureParams, PretrainParams
+from heimdall.pipeline.featurize import featurize
+from heimdall.recordings import archive
+from heimdall.recordings.shards import ShardStore
+from heimdall.signal import extraction, sessions
+from heimdall.signal.correlation import Recording
+
+SIMULATED = Path("data/simulated")
+WORK = Path(".heimdall/work/simulate")
+# Whose source decides a shard's bytes; together with the locked requirements, part of its key.
+SHARD_ROOMS = (
+    "core/randomness",
+    "geometry",
+    "pipeline/featurize",
+    "pipeline/simulate",
+    "recordings",
+    "signal",
+    "simulate",
+)
+
+
+@dataclass(frozen=True)
+class WorldTask:
+    """All that the shard of one world is computed from.
+
+    Attributes:
+        seed: Of the world.
+        sessions: How many.
+        multipath: How strong its echoes are.
+        params: Feature parameters.
+    """
+
+    seed: int
+    sessions: int
+    multipath: simulate.Multipath
+    params: FeatureParams
+
+    @property
+    def name(self) -> str:
+        """What the index calls the world until its shard has a name."""
+        return f"world {self.seed}"
+
+    def world(self) -> simulate.World:
+        """The world: two sessions a transmitter, exact clocks."""
+        return simulate.make_world(self.seed, max(self.sessions // 2, 1), self.multipath, clock_sigma_ns=0.0)
+
+
+def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path()) -> dict[str, Any]:
+    """Make data/simulated/.
+
+    Worlds whose parameters and code are unchanged are reused; the others are rendered on all cores (the bytes
+    do not depend on how many). All sessions are development; of W worlds number k has the validation rank
+    k / W, so that whole worlds validate.
+
+    Args:
+        params: `sessions`, `sessions_per_world`, `multipath` and `seed` are used.
+        feature_params: Feature parameters.
+        root: The repository's root.
+
+    Returns:
+        Counts of worlds, sessions and recordings.
+
+    Raises:
+        HeimdallError: A feature parameter does not fit the recordings. The former output stays as it was.
+    """
+    store = ShardStore(root / SIMULATED / "shards", featurize.SHARD_SUFFIX, root / WORK)
+    lock = {"runtime": artifacts.sha256_file(root / featurize.RUNTIME_LOCK)}
+    code = rooms.hashes(*SHARD_ROOMS) | lock
+    tasks = world_tasks(params, feature_params)
+    keyed = [(task, artifacts.fingerprint([asdict(task), code])) for task in tasks]
+    names = featurize.build(keyed, simulate_shard, store, "simulate")
+    shard_of = {task.name: name for task, name in zip(tasks, names, strict=True)}
+
+    network, origin = featurize.placed(receivers_of(tasks[0].world()))
+    rows = pd.concat([measurements(task, number / len(tasks)) for number, task in enumerate(tasks)])
+    index = featurize.measured(rows, network, store, shard_of)
+
+    store.commit(names)
+    folder = root / SIMULATED
+    archive.write_table(folder / "receivers.parquet", network, featurize.NETWORK_SCHEMA)
+    described = {
+        "data_fingerprint": artifacts.fingerprint([rows.drop(columns="shard").to_numpy().tolist(), names]),
+        "features": asdict(feature_params),
+        "split": {"by": "world", "seed": params.seed},
+        "calibration": asdict(UNCALIBRATED),
+    }
+    artifacts.write_json(folder / "network.json", origin | described)
+    archive.write_table(folder / "index.parquet", index, featurize.INDEX_SCHEMA)  # the commit point
+    store.prune(names)
+    return {
+        "worlds": len(tasks),
+        "sessions": index["session_id"].nunique(),
+        "recordings": len(index),
+    }
+
+
+def world_tasks(params: PretrainParams, feature_params: FeatureParams) -> list[WorldTask]:
+    """The worlds, in the order of their seeds; the last one may have fewer sessions than the others."""
+    return [
+        WorldTask(
+            params.seed + number,
+            min(params.sessions_per_world, params.sessions - first),
+            params.multipath,
+            feature_params,
+        )
+        for number, first in enumerate(range(0, params.sessions, params.sessions_per_world))
+    ]
+
+
+def simulate_shard(task: WorldTask) -> bytes:
+    """The bytes of one world's shard of session features; pure.
+
+    Raises:
+        HeimdallError: The feature parameters do not fit the recordings.
+    """
+    world = task.world()
+    network, _ = featurize.placed(receivers_of(world))
+    enu = network[["east_m", "north_m", "up_m"]].to_numpy("float64")
+    positions = dict(zip(network["websdr_id"].tolist(), enu, strict=True))
+    found = []
+    for plan in simulate.sessions(world, task.sessions):
+        session = [
+            Recording(
+                item.reception.websdr_id,
+                item.iq,
+                item.sample_rate_hz,
+                item.reception.start_gps_ns,
+                item.reception.timing_sigma_ns,
+            )
+            for item in simulate.render(world, plan)
+        ]
+        found.append(extraction.session_features(session, positions, task.params))
+    return sessions.pack(found)
+
+
+def receivers_of(world: simulate.World) -> pd.DataFrame:
+    """The receivers of a world, columns as in the snapshot's receivers.parquet."""
+    names = [field.name for field in archive.RECEIVERS_SCHEMA]
+    return pd.DataFrame([{name: getattr(site, name) for name in names} for site in world.receivers])
+
+
+def measurements(task: WorldTask, validation_rank: float) -> pd.DataFrame:
+    """What the index tells of a world's recordings before anything is measured on them.
+
+    Args:
+        task: The world.
+        validation_rank: Of all its recordings.
+
+    Returns:
+        One row a recording, in the order of the shard; `shard` is the task's name.
+    """
+    world = task.world()
+    rows = []
+    for plan in simulate.sessions(world, task.sessions):
+        transmitter = world.transmitters[plan.transmitter]
+        random = randomness.generator(world.seed, "simulated.measurement", plan.index)
+        rows += [
+            {
+                "measurement_id": str(uuid.UUID(bytes=random.bytes(16), version=4)),
+                "session_id": plan.session_id,
+                "websdr_id": reception.websdr_id,
+                "source_id": f"sim-{world.seed}-{plan.transmitter:03d}",
+                "latitude_deg": transmitter.latitude_deg,
+                "longitude_deg": transmitter.longitude_deg,
+                "frequency_mhz": plan.frequency_hz / 1e6,
+                "modulation": transmitter.modulation,
+                "simulated": True,
+                "split": "development",
+                "validation_rank": validation_rank,
+                "shard": task.name,
+            }
+            for reception in plan.receptions
+        ]
+    return pd.DataFrame(rows)

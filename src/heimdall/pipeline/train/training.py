@@ -1,0 +1,384 @@
+"""Training: data/features/ -> models/localizer.safetensors, the same bytes however often it is interrupted.
+
+Checkpoints lie in `<work_dir>/<fingerprint of all inputs>/` and are removed when the outputs are written.
+Of one that the user names the content decides, wherever it lies: one of the same inputs is gone on from as
+if nothing had happened; from one of others a new training starts, and its record says so.
+
+Pretraining is the same on data/simulated/, from nothing: first the encoder, then fusion on it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import seed_everything
+
+from heimdall.core import artifacts, determinism, provenance, rooms
+from heimdall.core.errors import HeimdallError
+from heimdall.core.params import Params
+from heimdall.network import dataset, fusion_net, localization_net
+from heimdall.network.dataset import DatasetConfig
+from heimdall.pipeline.train import checkpoints, learners, lightning_module
+from heimdall.pipeline.train.checkpoints import LAST, OURS, AtomicCheckpointIO
+from heimdall.pipeline.train.learners import LEARNERS, PipelineLearner
+from heimdall.pipeline.train.lightning_module import Fitted, Network
+
+Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[str, Any]], str | None]
+Exporter = Callable[[Network, Path, dict[str, Any]], None]
+
+ENCODER_WARMUP_EPOCHS = 1  # of the few that pretraining gives it
+ENCODER = "encoder"  # the folder of its checkpoints, and what the record has of its training
+RESUMED_FROM = "resumed_from_sha256"  # in the record: the checkpoint of another training
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves.
+
+    Attributes:
+        checkpoint_path: The weights of the epoch with the lowest validation loss (safetensors).
+        onnx_path: The exported network, None unless an export was asked for.
+        mlflow_run_id: The run that records it, None where there is no tracker.
+        final_metrics: As in metrics/train.json.
+        checkpoint_dir: The Lightning checkpoints, None unless they were to be kept.
+    """
+
+    checkpoint_path: Path
+    onnx_path: Path | None
+    mlflow_run_id: str | None
+    final_metrics: dict[str, Any]
+    checkpoint_dir: Path | None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a training writes, relative to its output folder.
+
+    Attributes:
+        stage: The stage of dvc.yaml that makes them; its rooms are the code that the record names.
+        weights: The weights; the configuration lies beside them.
+        curve: A row an epoch.
+        metrics: The final metrics.
+    """
+
+    stage: str
+    weights: Path
+    curve: Path
+    metrics: Path
+
+
+LOCALIZER = Outputs(
+    "train", Path("models/localizer.safetensors"), Path("plots/training.csv"), Path("metrics/train.json")
+)
+PRETRAINED = Outputs(
+    "pretrain", learners.PRETRAINED, Path("plots/pretraining.csv"), Path("metrics/pretrain.json")
+)
+
+
+@dataclass(frozen=True)
+class TrainingPipeline:
+    """All steps from the seed to the final metrics.
+
+    Attributes:
+        parameters: All of params.yaml; training parameters and `model` are used, the rest is recorded.
+        data_dir: The featurize stage's output, or the simulate stage's.
+        work_dir: Where checkpoints are kept while it runs.
+        encoder: Training parameters of the encoder, where fusion starts from nothing; None for the same.
+        outputs: The files that it writes.
+    """
+
+    parameters: Params
+    data_dir: Path
+    work_dir: Path
+    encoder: Params | None = None
+    outputs: Outputs = LOCALIZER
+
+    def run(
+        self,
+        output_dir: Path,
+        *,
+        resume_from: Path | None = None,
+        keep_checkpoints: bool = False,
+        tracker: Tracker | None = None,
+        exporter: Exporter | None = None,
+    ) -> TrainingResult:
+        """Train and write `outputs`.
+
+        Nothing is written below `output_dir` before the training is done.
+
+        Args:
+            output_dir: Where the outputs go, the repository's root for `dvc repro`.
+            resume_from: A Lightning checkpoint to go on from. One of this very training (equal inputs) leaves
+                no trace in the outputs. From one of another training a new one starts, with the parameters
+                given now, and records the checkpoint's hash. A line on stderr says which of the two it is.
+            keep_checkpoints: Move the checkpoints to `output_dir`/checkpoints instead of removing them.
+            tracker: Called with parameters, epochs and final metrics when all is written.
+            exporter: Called with the network, the ONNX file's path and the record when all is written.
+
+        Returns:
+            Where things are, and the final metrics.
+
+        Raises:
+            HeimdallError: The device is not there, the data are missing or damaged, a split is empty, the
+                checkpoint does not fit, another process does this training, or the loss is not finite.
+        """
+        determinism.warn(self.parameters.threads)
+        device = choose_device(self.parameters)
+        torch.set_num_threads(self.parameters.threads)
+        # By default a GPU rounds what it convolves to the 10 bits of TF32, and 32-true means float32.
+        torch.backends.cudnn.allow_tf32 = False
+
+        config = DatasetConfig(self.data_dir)
+        learner = LEARNERS[self.parameters.model.name](self.parameters, config)
+        inputs = self._inputs(config, learner, device)
+        if resume_from is not None:
+            inputs = _inputs_when_resumed(inputs, resume_from)
+        record = inputs["record"]
+
+        work = self.work_dir / artifacts.fingerprint(inputs)
+        with artifacts.alone(work):
+            if resume_from is not None and checkpoints.resumable(work, inputs) is None:
+                _start_from(resume_from, work, inputs, self.parameters)
+            fitted = self._fit(learner, self.parameters, inputs, device, work)
+            best, network = fitted.best, learner.network
+            metrics = {
+                "data": record["data"],
+                "best_epoch": best.epoch,
+                "epochs": len(fitted.history),
+                "train_loss": best.train_loss,
+                "val_loss": best.val_loss,
+                "val_mae_m": best.val_mae_m,
+                **learner.finish(),
+                "parameters": sum(value.numel() for value in network.parameters()),
+            }
+            weights = output_dir / self.outputs.weights
+            localization_net.save(network, weights, weights.with_suffix(".json"), record)
+            curve = lightning_module.csv(fitted.history).encode("utf-8")
+            artifacts.write_bytes(output_dir / self.outputs.curve, curve)
+            artifacts.write_json(output_dir / self.outputs.metrics, metrics)
+
+            onnx_path = weights.with_suffix(".onnx") if exporter else None
+            if exporter and onnx_path:
+                exporter(network, onnx_path, record)
+            run_id = (
+                tracker(record["params"], [asdict(row) for row in fitted.history], metrics)
+                if tracker
+                else None
+            )
+            kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
+            checkpoints.clear(work)
+            shutil.rmtree(work, ignore_errors=True)
+        return TrainingResult(weights, onnx_path, run_id, metrics, kept)
+
+    def _fit(
+        self, learner: PipelineLearner, settings: Params, inputs: dict[str, Any], device: str, work: Path
+    ) -> Fitted:
+        """Train from the last checkpoint in `work`, or else from the start, what comes before it included."""
+        state = checkpoints.resumable(work, inputs)
+        if state is not None:
+            learner.resume(state[OURS]["network"], checkpoints.weights(state))
+        else:
+            checkpoints.clear(work)
+            first = learner.first()
+            if first is not None:
+                theirs = inputs | {"part": ENCODER}
+                self._fit(first, self.encoder or settings, theirs, device, work / ENCODER)
+            # Here, so that new weights do not depend on whether the encoder was trained or found.
+            seed_everything(self.parameters.seed, workers=True, verbose=False)
+            learner.start()
+        return lightning_module.fit(learner, settings, inputs, device=device, work=work, state=state)
+
+    def _inputs(self, config: DatasetConfig, learner: PipelineLearner, device: str) -> dict[str, Any]:
+        """All that decides the bytes. `record` in it stands in every file that is made of the model."""
+        chosen = asdict(self.parameters)
+        encoder = asdict(self.encoder or self.parameters)
+        differing = {name: value for name, value in encoder.items() if value != chosen[name]}
+        # The number of loader workers changes no bit; what other stages read is not this stage's.
+        for name in (
+            "num_workers",
+            "snapshot",
+            "features",
+            "split",
+            "pretrain",
+            "evaluate",
+            "export",
+            "verify",
+        ):
+            del chosen[name]
+        if differing:
+            chosen[ENCODER] = differing
+        network = dataset.read_network(config)
+        record = {
+            "data": provenance.provenance(learner.index["simulated"]),
+            "data_fingerprint": network.data_fingerprint,
+            "params": chosen
+            | {
+                "features": network.features,
+                "split": network.split,
+                "calibration": network.calibration,
+            },
+            "validation_split": self.parameters.validation_split,
+            "modules": rooms.hashes(*rooms.of_stage(self.outputs.stage)),
+            **learner.origin(),
+        }
+        return {
+            "record": record,
+            "index": artifacts.sha256_file(config.index_file),  # it names its shards by their content
+            "network": artifacts.sha256_file(config.network_file),
+            "versions": determinism.installed_versions(),
+            "device": torch.cuda.get_device_name() if device == "cuda" else device,
+            "environment": {
+                setting.name: os.environ.get(setting.name)
+                for setting in determinism.settings(self.parameters.threads)
+            },
+        }
+
+
+def pretraining(parameters: Params, data_dir: Path, work_dir: Path) -> TrainingPipeline:
+    """The training on simulated sessions that fusion starts from.
+
+    Args:
+        parameters: All of params.yaml; those of `pretrain` take the places of the training parameters.
+        data_dir: The simulate stage's output.
+        work_dir: Where checkpoints are kept while it runs.
+
+    Returns:
+        The pipeline; it writes models/pretrained.{safetensors,json}, plots/pretraining.csv and
+        metrics/pretrain.json.
+    """
+    given = parameters.pretrain
+    settings = replace(
+        parameters,
+        lr=given.lr,
+        batch_size=given.batch_size,
+        epochs=given.epochs,
+        weight_decay=given.weight_decay,
+        dropout_rate=given.dropout_rate,
+        early_stop_patience=given.early_stop_patience,
+        warmup_epochs=given.warmup_epochs,
+        validation_split=given.validation_split,
+        model=replace(parameters.model, name="fusion", from_simulated=False),
+    )
+    encoder = replace(
+        settings,
+        lr=given.encoder_lr,
+        batch_size=given.encoder_batch_size,
+        epochs=given.encoder_epochs,
+        warmup_epochs=ENCODER_WARMUP_EPOCHS,
+    )
+    return TrainingPipeline(settings, data_dir, work_dir, encoder, PRETRAINED)
+
+
+def choose_device(parameters: Params) -> str:
+    """The accelerator to train on, checked before any work.
+
+    Args:
+        parameters: accelerator, devices and precision are used.
+
+    Returns:
+        "cpu" or "cuda".
+
+    Raises:
+        HeimdallError: There is no such device, or the precision does not run on it.
+    """
+    available = torch.cuda.is_available()
+    if parameters.accelerator == "cuda" and not available:
+        raise HeimdallError(
+            "accelerator=cuda", "torch sees no CUDA device here", "Use accelerator=cpu or auto"
+        )
+    if parameters.devices != 1:
+        raise HeimdallError(
+            f"devices={parameters.devices}",
+            "training runs on one device, whose sums have one order",
+            "Use devices=1",
+        )
+    device = "cuda" if available and parameters.accelerator != "cpu" else "cpu"
+    if parameters.precision == "16-mixed" and device == "cpu":
+        raise HeimdallError("precision=16-mixed", "it needs a CUDA device", "Use 32-true or bf16-mixed")
+    return device
+
+
+def load_network(path: Path) -> tuple[Network, dict[str, Any]]:
+    """The network in a released weights file or in a Lightning checkpoint.
+
+    Args:
+        path: A .safetensors file with its .json beside it, or a .ckpt file.
+
+    Returns:
+        The network in evaluation mode, and the record of its making.
+
+    Raises:
+        HeimdallError: A file is missing, damaged, or of something else.
+    """
+    if path.suffix == ".safetensors":
+        return fusion_net.load(path, path.with_suffix(".json"))
+    state = checkpoints.read(path)
+    described = state[OURS]["network"]
+    network = (fusion_net if _of_fusion(described) else localization_net).from_config(described)
+    network.load_state_dict(checkpoints.weights(state))
+    return network.eval(), state[OURS]["inputs"]["record"]
+
+
+def _inputs_when_resumed(inputs: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The inputs of a training that goes on from a checkpoint which the user named; a line says how.
+
+    Of this very training: the checkpoint's own, which may tell what that training had started from. Of
+    another one: those given now, and the checkpoint's hash.
+    """
+    theirs: dict[str, Any] = checkpoints.read(path)[OURS]["inputs"]
+    record = {name: value for name, value in theirs["record"].items() if name != RESUMED_FROM}
+    if checkpoints.same(theirs | {"record": record}, inputs):
+        print(f"{path}: of this very training, which goes on as if undisturbed", file=sys.stderr)
+        return theirs
+    given, former = inputs["record"]["params"], record["params"]
+    changed = [name for name in given if given[name] != former.get(name)] or ["data, code or machine"]
+    why = f"of another training (other {', '.join(changed)})"
+    print(f"{path}: {why}; a new one starts from it and records its hash", file=sys.stderr)
+    return inputs | {"record": inputs["record"] | {RESUMED_FROM: artifacts.sha256_file(path)}}
+
+
+def _of_fusion(config: Mapping[str, Any]) -> bool:
+    """Whether this is the configuration of a FusionNet."""
+    return "encoder" in config
+
+
+def _start_from(path: Path, work: Path, inputs: Mapping[str, Any], given: Params) -> None:
+    """Make the checkpoint that the user named the last one in the work folder.
+
+    From one of another training the optimizer's state goes on; learning rate, weight decay and patience are
+    those given now.
+    """
+    state = checkpoints.read(path)
+    if checkpoints.same(state[OURS]["inputs"], inputs):
+        checkpoints.bring(state, path, work)
+        return
+    ours, done = state[OURS], checkpoints.epochs_done(state)
+    network = ours["network"]
+    name = "fusion" if _of_fusion(network) else "single"
+    if name != given.model.name:
+        raise HeimdallError(
+            str(path), f"its model is {name}, not {given.model.name}", "Set model.name to the checkpoint's"
+        )
+    backbone = network.get(ENCODER, network)["backbone_size"]
+    if backbone != given.backbone:
+        cause = f"its backbone is {backbone}, not {given.backbone}"
+        raise HeimdallError(str(path), cause, "Set backbone to the checkpoint's")
+    if done >= given.epochs:
+        cause = f"it has {done} epochs already"
+        raise HeimdallError(str(path), cause, f"Ask for more: --epochs {done + 1}")
+    ours |= {"first_candidate": done - 1, "best_epoch": done, "inputs": dict(inputs)}
+    state["callbacks"] = {}
+    for scheduler in state["lr_schedulers"]:
+        scheduler["base_lrs"] = [given.lr] * len(scheduler["base_lrs"])
+    for group in state["optimizer_states"][0]["param_groups"]:
+        group["initial_lr"], group["lr"] = given.lr, given.lr * lightning_module.rate_factor(given, done)
+        group["weight_decay"] = given.weight_decay if group["weight_decay"] else 0.0
+    for name in (checkpoints.file_of(done), LAST):
+        AtomicCheckpointIO().save_checkpoint(state, work / name)

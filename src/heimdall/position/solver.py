@@ -1,0 +1,205 @@
+"""Position and emission time from arrival times, by Gauss-Newton steps in torch: batched, differentiable.
+
+With g the gradient of the delay by position, g_mean its weighted mean over receivers and w the weights,
+
+    F = sum w (g - g_mean)(g - g_mean)^T
+
+is the information about the position once the emission time is profiled out. It is positive by construction,
+and for weights of noise alone it is the Fisher information (`heimdall.baselines.cramer_rao`).
+
+One receiver may be wrong by any amount, so the cost of a residual of z standard deviations is not z^2 but
+TAIL log(1 + z^2 / TAIL): Cauchy's weights (P. J. Holland and R. E. Welsch, "Robust regression using
+iteratively reweighted least-squares", Comm. Stat. A6, 1977), as the baselines have them. From a start that is
+kilometres off every residual is large; so the tail begins wide and is narrowed step by step (graduated
+non-convexity: A. Blake and A. Zisserman, Visual Reconstruction, 1987).
+
+Lengths are kilometres, times microseconds, everything is float64. Symmetric 2 x 2 matrices are their three
+entries. exp, log and square roots are written as pow, log1p and rsqrt: torch's own call a library that
+chooses its kernel by the CPU's maker, and so does pow with an exponent of a half.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from heimdall.geometry.geo import TangentPlane
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
+
+KM, US = 1e3, 1e-6
+US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
+LONGEST_STEP_KM = 4.0
+TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
+_TINY = 1e-300  # its inverse square root is a number
+_TAILS = (256 * TAIL, 64 * TAIL, 16 * TAIL, 4 * TAIL, TAIL, TAIL, TAIL, TAIL)  # step by step
+
+
+def exp(x: torch.Tensor) -> torch.Tensor:
+    """The exponential, any shape."""
+    return torch.pow(math.e, x)
+
+
+def log(x: torch.Tensor) -> torch.Tensor:
+    """The natural logarithm, any shape, for x well above 1e-12, the rounding error of `x - 1`."""
+    return torch.log1p(x - 1)
+
+
+def root(x: torch.Tensor) -> torch.Tensor:
+    """The square root, any shape, for x of at least 0 but for rounding."""
+    x = x.clamp(min=_TINY)
+    return x * x.rsqrt()
+
+
+def log_sum_exp(x: torch.Tensor) -> torch.Tensor:
+    """Of (..., K) over the last axis: the largest of log_softmax(x) is max(x) - logsumexp(x)."""
+    return x.amax(-1) - torch.log_softmax(x, -1).amax(-1)
+
+
+def inverse(symmetric: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inverses (..., 3) and determinants (...) of symmetric matrices (..., 3)."""
+    a, b, c = symmetric.unbind(-1)
+    determinant = a * c - b * b
+    return torch.stack([c, -b, a], -1) / determinant[..., None], determinant
+
+
+def apply(symmetric: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    """Products of symmetric matrices (..., 3) with vectors (..., 2)."""
+    a, b, c = symmetric.unbind(-1)
+    x, y = vector.unbind(-1)
+    return torch.stack([a * x + b * y, b * x + c * y], -1)
+
+
+def entries(matrix: torch.Tensor) -> torch.Tensor:
+    """The three entries (..., 3) of symmetric matrices (..., 2, 2)."""
+    return torch.stack([matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 1]], -1)
+
+
+def matrices(symmetric: torch.Tensor) -> torch.Tensor:
+    """Symmetric matrices (..., 2, 2) of their entries (..., 3)."""
+    a, b, c = symmetric.unbind(-1)
+    return torch.stack([torch.stack([a, b], -1), torch.stack([b, c], -1)], -2)
+
+
+def geometry(
+    position_km: torch.Tensor, receiver_km: torch.Tensor, plane: TangentPlane
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances and their gradients, as `heimdall.propagation.gradients`.
+
+    Args:
+        position_km: East and north, (B, K, 2).
+        receiver_km: East, north, up, (B, R, 3).
+        plane: Of the positions.
+
+    Returns:
+        Distances (B, K, R) in km, and their derivatives by east and north (B, K, R, 2).
+    """
+    east, north = position_km.unbind(-1)  # (B, K)
+    fall_east = -east / (plane.east_radius_m / KM)
+    fall_north = -north / (plane.north_radius_m / KM)
+    up = plane.altitude_m / KM + 0.5 * (fall_east * east + fall_north * north)
+    ray = torch.stack([east, north, up], -1)[:, :, None] - receiver_km[:, None]  # (B, K, R, 3)
+    d_east, d_north, d_up = ray.unbind(-1)
+    distance = root(d_east**2 + d_north**2 + d_up**2)
+    slope = torch.stack([d_east + d_up * fall_east[..., None], d_north + d_up * fall_north[..., None]], -1)
+    return distance, slope / distance[..., None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Arrival times of B sessions at R receivers, and a Gaussian prior on the position for each of K tiles.
+
+    Attributes:
+        delay_us: (B, R).
+        receiver_km: East, north, up, (B, R, 3).
+        centre_km: Means of the priors, (B, K, 2).
+        prior: Inverse covariances of the priors, 1 / km^2, (B, K, 3).
+        plane: Of the positions.
+    """
+
+    delay_us: torch.Tensor
+    receiver_km: torch.Tensor
+    centre_km: torch.Tensor
+    prior: torch.Tensor
+    plane: TangentPlane
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The position of least cost near each tile.
+
+    Attributes:
+        position_km: East and north, (B, K, 2).
+        covariance_km2: Inverse of F and the prior together, (B, K, 3).
+        determinant: Of F and the prior together, 1 / km^4, (B, K).
+        chi2: What the residuals of the arrival times cost, (B, K).
+        penalty: Squared distance from the prior's mean in its standard deviations, (B, K).
+        trusted: The arrival times' weights, less where residuals are large, 1 / us^2, (B, K, R).
+    """
+
+    position_km: torch.Tensor
+    covariance_km2: torch.Tensor
+    determinant: torch.Tensor
+    chi2: torch.Tensor
+    penalty: torch.Tensor
+    trusted: torch.Tensor
+
+
+def solve(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Solution:
+    """Minimise what the residuals cost and the prior's penalty, from a start for each tile.
+
+    All steps but the last go without a gradient: at the fixed point, that of one step is the right one where
+    residuals are small beside the tail.
+
+    Args:
+        problem: The sessions.
+        weight: Of the arrival times for each tile, 1 / us^2, 0 where there is none, (B, K, R).
+        start_km: (B, K, 2).
+
+    Returns:
+        Positions after the last step; the other fields are those before it.
+    """
+    position_km, trusted = start_km, weight
+    with torch.no_grad():
+        for tail in _TAILS:
+            found = _step(problem, weight, trusted, position_km, tail)
+            position_km, trusted = found.position_km, found.trusted
+    return _step(problem, weight, trusted, position_km, TAIL)
+
+
+def _step(
+    problem: Problem, weight: torch.Tensor, trusted: torch.Tensor, position_km: torch.Tensor, tail: float
+) -> Solution:
+    """One Gauss-Newton step, no longer than `LONGEST_STEP_KM`."""
+    distance_km, gradient = geometry(position_km, problem.receiver_km, problem.plane)
+    residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
+    gradient = US_PER_KM * gradient  # (B, K, R, 2)
+    trusted = weight / (1 + weight * (residual - _mean(residual, trusted)) ** 2 / tail)
+    residual = residual - _mean(residual, trusted)
+    gradient = gradient - _mean(gradient, trusted[..., None], -2)
+    east, north = gradient.unbind(-1)  # (B, K, R)
+    weighted_east, weighted_north = trusted * east, trusted * north
+    information = torch.stack(
+        [(weighted_east * east).sum(-1), (weighted_east * north).sum(-1), (weighted_north * north).sum(-1)],
+        -1,
+    )
+    pull = torch.stack([(weighted_east * residual).sum(-1), (weighted_north * residual).sum(-1)], -1)
+    off = problem.centre_km - position_km
+    towards = apply(problem.prior, off)
+    covariance, determinant = inverse(information + problem.prior)
+    step = apply(covariance, pull + towards)
+    length = root((step.detach() ** 2).sum(-1, keepdim=True).clamp(min=LONGEST_STEP_KM**2))
+    return Solution(
+        position_km=position_km + step * (LONGEST_STEP_KM / length),
+        covariance_km2=covariance,
+        determinant=determinant,
+        chi2=tail * torch.log1p(weight * residual**2 / tail).sum(-1),
+        penalty=(off * towards).sum(-1),
+        trusted=trusted,
+    )
+
+
+def _mean(values: torch.Tensor, weight: torch.Tensor, axis: int = -1) -> torch.Tensor:
+    """Weighted mean over receivers, their axis kept; 0 where no weight is."""
+    return (weight * values).sum(axis, keepdim=True) / weight.sum(axis, keepdim=True).clamp(min=1e-12)

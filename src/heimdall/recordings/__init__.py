@@ -1,0 +1,6 @@
+"""IQ recordings as the snapshot keeps them: one recording, shards of many, the tables beside them.
+
+`iq` checks foreign bytes. Imports `core`: nothing here knows a database or a bucket.
+"""
+
+__all__ = ["archive", "iq", "shards"]

@@ -1,0 +1,262 @@
+"""data/snapshot/ as later stages read it: measurements, receivers, IQ shards.
+
+Knows nothing of the database and the object store, so that a stage that depends on this module does not
+depend on those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heimdall.core import artifacts
+from heimdall.core.errors import HeimdallError
+from heimdall.recordings.iq import Samples
+
+SNAPSHOT = Path("data/snapshot")
+MEASUREMENTS_FILE = "measurements.parquet"
+RECEIVERS_FILE = "receivers.parquet"
+IQ_FOLDER = "iq"
+SHARD_SUFFIX = ".parquet"
+RESTORE = "Restore it with `dvc checkout` or `dvc pull`"
+
+_TIME = pa.timestamp("us", tz="UTC")
+MEASUREMENTS_SCHEMA = pa.schema(
+    [
+        ("measurement_id", pa.string()),
+        ("session_id", pa.string()),
+        ("websdr_id", pa.int32()),
+        ("latitude_deg", pa.float64()),
+        ("longitude_deg", pa.float64()),
+        ("frequency_mhz", pa.float64()),
+        ("snr_db", pa.float64()),
+        ("timestamp", _TIME),
+        ("approved_at", _TIME),
+        ("sample_rate_hz", pa.float64()),
+        ("samples", pa.int64()),
+        ("source_id", pa.string()),
+        ("modulation", pa.string()),
+        ("simulated", pa.bool_()),
+        ("start_gps_ns", pa.int64()),
+        ("timing_sigma_ns", pa.float64()),
+        ("object_key", pa.string()),
+        ("object_etag", pa.string()),
+        ("object_bytes", pa.int64()),
+        ("object_sha256", pa.string()),
+        ("shard", pa.string()),
+    ]
+)
+RECEIVERS_SCHEMA = pa.schema(
+    [
+        ("websdr_id", pa.int32()),
+        ("name", pa.string()),
+        ("latitude_deg", pa.float64()),
+        ("longitude_deg", pa.float64()),
+        ("altitude_m", pa.float64()),
+    ]
+)
+SHARD_FORMAT = 1  # raised when `pack_shard` changes: shards of another format are made again
+SHARD_SCHEMA = pa.schema(
+    [
+        ("session_id", pa.string()),
+        ("websdr_id", pa.int32()),
+        ("sample_rate_hz", pa.float64()),
+        ("i", pa.list_(pa.float32())),
+        ("q", pa.list_(pa.float32())),
+    ]
+)
+_FORMAT_ENTRY = {"heimdall_shard_format": str(SHARD_FORMAT)}
+_SHARD_LEAVES = ["i.list.element", "q.list.element"]
+
+RecordingKey = tuple[str, int]  # session_id, websdr_id
+
+
+@dataclass(frozen=True)
+class StoredRecording:
+    """One recording as a shard holds it.
+
+    Attributes:
+        session_id: Lower-case UUID.
+        websdr_id: Receiver.
+        sample_rate_hz: Samples a second.
+        samples: IQ samples, shape (n,), complex64.
+    """
+
+    session_id: str
+    websdr_id: int
+    sample_rate_hz: float
+    samples: Samples
+
+
+def pack_shard(recordings: Sequence[StoredRecording]) -> bytes:
+    """The bytes of a shard, which depend on the recordings and their order alone.
+
+    Byte-stream-split puts the bytes of equal weight of all floats side by side, where zstd finds
+    something to compress.
+    """
+
+    def leaf(part: str) -> pa.Array:
+        arrays = [getattr(recording.samples, part).astype(np.float32) for recording in recordings]
+        ends = np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int32)
+        return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(arrays)))
+
+    table = pa.table(
+        [
+            pa.array([recording.session_id for recording in recordings]),
+            pa.array([recording.websdr_id for recording in recordings], pa.int32()),
+            pa.array([recording.sample_rate_hz for recording in recordings]),
+            leaf("real"),
+            leaf("imag"),
+        ],
+        schema=SHARD_SCHEMA,
+    )
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        SHARD_SCHEMA,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=False,
+        use_byte_stream_split=_SHARD_LEAVES,
+        store_schema=False,
+    ) as writer:
+        writer.write_table(table, row_group_size=max(1, len(recordings)))
+        writer.add_key_value_metadata(_FORMAT_ENTRY)
+    return bytes(sink.getvalue())
+
+
+def is_current(path: Path) -> bool:
+    """Whether a shard is there and of today's format; cheap, for it reads the footer only."""
+    try:
+        entries = pq.read_metadata(path).metadata or {}
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return all(entries.get(name.encode()) == value.encode() for name, value in _FORMAT_ENTRY.items())
+
+
+def read_shard(path: Path) -> dict[RecordingKey, Samples]:
+    """The recordings of one shard, in its order.
+
+    Args:
+        path: A file of data/snapshot/iq/.
+
+    Returns:
+        IQ samples, shape (n,), complex64, by (session_id, websdr_id).
+
+    Raises:
+        HeimdallError: The file is missing or damaged, were it by a single bit: parquet would not notice, and
+            features of it would be found again by the shard's name when it is mended.
+    """
+    table = _read(path, SHARD_SCHEMA)
+    if not artifacts.has_its_name(path):
+        raise HeimdallError(str(path), "damaged (its hash is not its name)", RESTORE)
+    recordings: dict[RecordingKey, Samples] = {}
+    for session_id, websdr_id, i, q in zip(
+        table["session_id"].to_pylist(), table["websdr_id"].to_pylist(), table["i"], table["q"], strict=True
+    ):
+        samples = np.empty(len(i), np.complex64)
+        samples.real = i.values.to_numpy()
+        samples.imag = q.values.to_numpy()
+        recordings[session_id, websdr_id] = samples
+    return recordings
+
+
+def read_measurements(root: Path = Path()) -> pd.DataFrame:
+    """data/snapshot/measurements.parquet, one row a good recording.
+
+    Args:
+        root: The repository's root.
+
+    Returns:
+        Columns as in docs/architecture.md; `start_gps_ns` is Int64 with NA where the clock is not
+        disciplined, `source_id` and `modulation` are missing (`isna`) where unknown.
+
+    Raises:
+        HeimdallError: The file is missing or damaged.
+    """
+    table = _read(root / SNAPSHOT / MEASUREMENTS_FILE, MEASUREMENTS_SCHEMA)
+    rows: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    return rows.astype({"samples": "int64", "object_bytes": "int64"})
+
+
+def read_receivers(root: Path = Path()) -> pd.DataFrame:
+    """data/snapshot/receivers.parquet, ordered by `websdr_id`; errors as for `read_measurements`."""
+    rows: pd.DataFrame = _read(root / SNAPSHOT / RECEIVERS_FILE, RECEIVERS_SCHEMA).to_pandas()
+    return rows
+
+
+def data_fingerprint(measurements: pd.DataFrame, receivers: pd.DataFrame) -> str:
+    """What identifies the content of a snapshot, however it is stored.
+
+    Args:
+        measurements: As `read_measurements` gives them.
+        receivers: As `read_receivers` gives them.
+
+    Returns:
+        SHA-256 over all rows, which name every object by its hash. Entity tags and shards are left out: they
+        tell how the objects were uploaded and packed.
+    """
+    content = measurements.drop(columns=["object_etag", "shard"])
+    tables = [content, receivers]
+    return artifacts.fingerprint(
+        [
+            [
+                list(table.columns),
+                [[_json_value(value) for value in row] for row in table.itertuples(index=False)],
+            ]
+            for table in tables
+        ]
+    )
+
+
+def _json_value(value: Any) -> Any:  # noqa: ANN401 - any cell
+    if pd.isna(value):
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return value.item() if hasattr(value, "item") else value
+
+
+def shard_path(name: str, root: Path = Path()) -> Path:
+    """Where the shard `name` (column `shard` of the measurements) lies."""
+    return root / SNAPSHOT / IQ_FOLDER / name
+
+
+def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
+    """Write the columns of `schema` as parquet, whole or not at all, bytes by content alone.
+
+    Args:
+        path: File to write.
+        rows: Rows with at least the schema's columns.
+        schema: Names and types, in order.
+    """
+    columns = [pa.array(rows[field.name].astype(object), field.type, from_pandas=True) for field in schema]
+    with artifacts.atomic(path) as partial:
+        pq.write_table(
+            pa.table(columns, schema=schema),
+            partial,
+            compression="zstd",
+            compression_level=3,
+            row_group_size=65_536,
+            store_schema=False,
+        )
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError:
+        raise HeimdallError(str(path), "the file is missing", "Run `dvc repro` or `dvc pull`") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise HeimdallError(str(path), f"damaged ({' '.join(str(error).split())[:120]})", RESTORE) from None
+    if table.schema.names != schema.names:
+        cause = f"columns {', '.join(table.schema.names)} instead of {', '.join(schema.names)}"
+        raise HeimdallError(str(path), cause, "Run `dvc repro`")
+    return table.cast(schema)

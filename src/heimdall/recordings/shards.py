@@ -1,0 +1,123 @@
+"""Files named by their content, reused while their inputs are unchanged, and committed all at once.
+
+A stage builds its shards into a work folder, which may vanish at any time, and touches its output last:
+
+    names = [store.find(key) or store.add(key, make()) for key, make in ...]
+    store.commit(names)            # adds files to the output; none is ever written in place
+    artifacts.write_...(index)     # the commit point: the index names its shards
+    store.prune(names)             # removes what the index does not name, and empties the work folder
+
+Killed anywhere, the output holds what the old or the new index names, plus strays that the next run removes.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from heimdall.core import artifacts
+from heimdall.core.errors import HeimdallError
+
+NAME_DIGITS = 16  # 64 bits of SHA-256
+_KEY = re.compile(r"[0-9a-f]{8,64}")
+
+
+class ShardStore:
+    """The shards of one stage.
+
+    Args:
+        final: The output's folder of shards; nothing else may lie in it.
+        suffix: Of the shards' names, such as ".parquet".
+        work: Scratch folder of this stage.
+        former: Names of shards in `final` by the key of their inputs, where the caller knows them from the
+            former index. What `work` remembers needs no mention here.
+    """
+
+    def __init__(self, final: Path, suffix: str, work: Path, former: Mapping[str, str] | None = None) -> None:
+        self._final = final
+        self._suffix = suffix
+        self._shards = work / "shards"
+        self._keys = work / "keys"
+        self._former = dict(former or {})
+        self._name = re.compile(rf"[0-9a-f]{{{NAME_DIGITS}}}{re.escape(suffix)}")
+
+    def find(self, key: str) -> str | None:
+        """Name of the finished and undamaged shard whose inputs have this key, or None.
+
+        Args:
+            key: Hexadecimal hash of everything that determines the shard's bytes.
+        """
+        remembered = self._keys / _checked_key(key)
+        names = [remembered.read_text(encoding="ascii", errors="replace")] if remembered.is_file() else []
+        names += [self._former[key]] if key in self._former else []
+        return next((name for name in names if self._locate(name) is not None), None)
+
+    def add(self, key: str, content: bytes) -> str:
+        """Write a new shard to the work folder and remember its key.
+
+        Args:
+            key: As for `find`.
+            content: The shard's bytes.
+
+        Returns:
+            Its name: the first 16 hexadecimal digits of its SHA-256, and the suffix.
+        """
+        name = artifacts.sha256_bytes(content)[:NAME_DIGITS] + self._suffix
+        artifacts.write_bytes(self._shards / name, content)
+        artifacts.write_bytes(self._keys / _checked_key(key), name.encode("ascii"))
+        return name
+
+    def path(self, name: str) -> Path:
+        """Where the named shard lies now, in the output or still in the work folder.
+
+        Raises:
+            HeimdallError: It is in neither place, or damaged.
+        """
+        path = self._locate(name)
+        if path is None:
+            cause = f"the finished shard {name} has vanished or is damaged"
+            raise HeimdallError(str(self._final), cause, "Run `dvc repro` again")
+        return path
+
+    def commit(self, names: Collection[str]) -> None:
+        """Make every named shard present in the output; its other files stay.
+
+        Raises:
+            HeimdallError: A shard is in neither place, or damaged.
+        """
+        for name in sorted(set(names)):
+            path = self.path(name)
+            if path.parent != self._final:
+                with artifacts.atomic(self._final / name) as partial:
+                    shutil.move(path, partial)  # a rename, or a copy between file systems
+
+    def prune(self, names: Collection[str]) -> None:
+        """Remove from the output what is not named here, and all of the work folder's shards.
+
+        To be called when the new index is in place. The keys of the named shards stay remembered.
+        """
+        keep = set(names)
+        for folder in (self._final, self._shards):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                if folder == self._shards or path.name not in keep:
+                    path.unlink()
+        for path in sorted(self._keys.iterdir()) if self._keys.is_dir() else []:
+            if path.read_text(encoding="ascii", errors="replace") not in keep:
+                path.unlink()
+
+    def _locate(self, name: str) -> Path | None:
+        """Where an undamaged shard of this name lies: the output before the work folder."""
+        if not self._name.fullmatch(name):
+            return None
+        for path in (self._final / name, self._shards / name):
+            if path.is_file() and artifacts.has_its_name(path):
+                return path
+        return None
+
+
+def _checked_key(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"a key is a hexadecimal hash, not {key!r}")
+    return key

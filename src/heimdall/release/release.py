@@ -1,0 +1,360 @@
+"""A commit's model as a version of the registry: what is refused, and the steps of a release.
+
+Each step looks first at what is there, so that a release that was killed is completed by the same command:
+
+1. `config.yaml`, which names the commit, then the model, the metrics and the card, into the bucket;
+2. `release.json`: from here on the version is released;
+3. its entry in the log;
+4. the annotated tags `localizer@vX.Y.Z` (GTO's convention, for `dvc artifacts get`) and `vX.Y.Z`, which
+   attest that entry;
+5. the model version in MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import TypeAdapter
+
+from heimdall.core import artifacts, params
+from heimdall.core.errors import HeimdallError
+from heimdall.release import attestation, mlflow_registry, registry
+from heimdall.release.attestation import ARTIFACT
+from heimdall.release.registry import ConditionalStore, Entry, Release
+from heimdall.reproduce import revision
+from heimdall.reproduce import verify as verification
+from heimdall.reproduce.revision import LOCK_FILE, Lock
+
+MODEL, CARD, RECORD = "models/localizer.onnx", "models/README.md", "models/localizer.json"
+METRICS = "metrics/"
+EVALUATION = "metrics/eval.json"
+WORK = Path(".heimdall/release")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What would be released: it depends on the version and the commit alone.
+
+    Attributes:
+        version: As in vX.Y.Z.
+        commit: Full hash.
+        lock: The commit's dvc.lock.
+        dvc_lock_sha256: Of that file.
+        data_fingerprint: Of the snapshot's rows.
+        data: simulated, recorded or mixed.
+        test: The localizer's figures of the test split.
+        files: Content by name in the registry.
+    """
+
+    version: str
+    commit: str
+    lock: Lock
+    dvc_lock_sha256: str
+    data_fingerprint: str
+    data: str
+    test: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every file by name."""
+        return {name: artifacts.sha256_bytes(content) for name, content in self.files.items()}
+
+
+def release(
+    root: Path,
+    store: ConditionalStore,
+    version: str,
+    *,
+    accept: bool,
+    skip_verify: bool,
+    say: Callable[[str], object],
+) -> Release:
+    """Release the commit that is checked out, or complete its release.
+
+    Args:
+        root: The clone, clean and with its outputs.
+        store: The registry.
+        version: As in vX.Y.Z.
+        accept: Whether the model may be worse than the champion.
+        skip_verify: Whether it is released without rebuilding it; release.json says so.
+        say: Called with a line of progress.
+
+    Returns:
+        What is released now.
+
+    Raises:
+        HeimdallError: It is refused, somebody else was faster, or a service is down.
+    """
+    registry.check_version(version)
+    revision.require_root(root, version)
+    with artifacts.alone(root / WORK):
+        by = identity(root)
+        chosen = candidate(root, version)
+        tags = attestation.read(root)
+        log = registry.read_log(store)
+        attestation.require(log, [], tags)
+        if version not in registry.logged_releases(log):
+            attestation.require_free(version, tags)
+        found = registry.read_release(store, version)
+        if found is None:
+            made = _publish(root, store, chosen, accept=accept, skip_verify=skip_verify, say=say)
+            found = made, artifacts.sha256_bytes(made.content())
+            changed = True
+        else:
+            _require_same(store, found[0], chosen)
+            say(f"{version} is in {store.place(version)}: completing its release")
+            changed = False
+        log, is_new = _log(store, *found, by)
+        changed |= is_new
+        changed |= attestation.attest(root, log, found[0])
+        say(
+            "MLflow: left out, HEIMDALL_TRACKING is off"
+            if mlflow_registry.is_off()
+            else "MLflow: model version"
+        )
+        changed |= mlflow_registry.ensure(root, wanted(store, found[0], is_champion=False))
+        if not changed:
+            cause = f"released from this commit at {found[0].released_at}, and nothing is missing"
+            raise HeimdallError(version, cause, "Choose the next version")
+        return found[0]
+
+
+def wanted(store: ConditionalStore, made: Release, *, is_champion: bool) -> mlflow_registry.Wanted:
+    """What MLflow must hold of a release."""
+    described = {
+        "git_revision": made.commit,
+        "data": made.data,
+        "data_fingerprint": made.data_fingerprint,
+        "release_sha256": artifacts.sha256_bytes(made.content()),
+        "test_mae_m": repr(made.mae_m),
+    }
+    return mlflow_registry.Wanted(made.version, store.place(made.version), described, is_champion)
+
+
+def identity(root: Path) -> str:
+    """Name and address of who works here, as git would write them into a tag.
+
+    Raises:
+        HeimdallError: git knows none.
+    """
+    done = revision.git(root, "var", "GIT_COMMITTER_IDENT")
+    if done.returncode != 0:
+        remedy = "Run `git config user.name NAME` and `git config user.email ADDRESS`"
+        raise HeimdallError(
+            "git", "it does not know who you are, and a release is signed with a name", remedy
+        )
+    return done.stdout.decode(errors="replace").strip().rsplit(" ", 2)[0]
+
+
+def candidate(root: Path, version: str) -> Candidate:
+    """What the checked-out commit would release.
+
+    Raises:
+        HeimdallError: Something is not committed, an output is missing or not the one that dvc.lock names,
+            or dvc.lock does not belong to the commit.
+    """
+    changes = revision.git(root, "status", "--porcelain").stdout.decode(errors="replace").splitlines()
+    if changes:
+        cause = f"{len(changes)} changes are not committed ({changes[0].strip()})"
+        raise HeimdallError("the working tree", cause, "Commit or stash them: a release is a commit")
+    commit = revision.commit_of(root, "HEAD")
+    lock = revision.read_lock(root, commit)
+    contradictions = revision.contradictions(root, lock)
+    if contradictions:
+        remedy = "Run `dvc repro` and commit dvc.lock"
+        raise HeimdallError(f"{LOCK_FILE} of {commit[:12]}", contradictions[0], remedy)
+    declared = revision.read_yaml(root / "dvc.yaml").get("artifacts") or {}
+    if (declared.get(ARTIFACT) or {}).get("path") != MODEL:
+        cause = f"its `artifacts` do not name {MODEL} as {ARTIFACT}"
+        raise HeimdallError("dvc.yaml", cause, "Restore that section: `dvc artifacts get` reads it")
+    record = json.loads(_output(root, lock, RECORD))
+    evaluation = json.loads(_output(root, lock, EVALUATION))
+    measured = sorted(path for stage in lock.values() for path in stage.outs if path.startswith(METRICS))
+    metrics = {Path(path).stem: json.loads(_output(root, lock, path)) for path in measured}
+    config = {
+        "version": version,
+        "git_revision": commit,
+        "data_fingerprint": record["data_fingerprint"],
+        "params": TypeAdapter(params.Params).dump_python(params.load(root / params.PARAMS_FILE), mode="json"),
+    }
+    files = {
+        registry.CONFIG_FILE: yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode(),
+        registry.MODEL_FILE: _output(root, lock, MODEL),
+        registry.METRICS_FILE: artifacts.json_text(metrics).encode(),
+        registry.CARD_FILE: _output(root, lock, CARD) + _release_section(version, commit).encode(),
+    }
+    return Candidate(
+        version=version,
+        commit=commit,
+        lock=lock,
+        dvc_lock_sha256=artifacts.sha256_file(root / LOCK_FILE),
+        data_fingerprint=record["data_fingerprint"],
+        data=evaluation["data"],
+        test=evaluation["test"]["localizer"],
+        files={name: files[name] for name in registry.FILES},
+    )
+
+
+def require_pushed(root: Path, lock: Lock) -> None:
+    """Make sure that the remote has every object of dvc.lock, those that a folder lists included.
+
+    DVC itself takes a folder for complete if its list is there.
+
+    Raises:
+        HeimdallError: One is missing, or the remote does not answer.
+    """
+    from dvc.exceptions import DvcException  # noqa: PLC0415 - DVC takes a second to import
+    from dvc.repo import Repo  # noqa: PLC0415 - as above
+
+    outs = {path: md5 for stage in lock.values() for path, md5 in stage.outs.items()}
+    stored = {path: md5 for path, md5 in outs.items() if not revision.is_in_git(root, path)}
+    try:
+        with Repo(str(root)) as repo:
+            remote = repo.cloud.get_remote_odb(command="push")
+            present = set(remote.oids_exist(list(stored.values())))
+            wanted = {md5: path for path, md5 in stored.items()}
+            for path, md5 in stored.items():
+                if md5.endswith(".dir") and md5 in present:
+                    listing = json.loads(remote.fs.cat_file(remote.oid_to_path(md5)))
+                    wanted |= {entry["md5"]: f"{path}/{entry['relpath']}" for entry in listing}
+            missing = sorted(set(wanted) - set(remote.oids_exist(list(wanted))))
+    except (DvcException, BotoCoreError, ClientError, OSError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise HeimdallError(
+            "DVC's remote", f"it does not answer ({problem})", "Try `dvc status -c`"
+        ) from None
+    if missing:
+        cause = f"not in DVC's remote ({missing[0]}), and {len(missing) - 1} more objects"
+        remedy = "Run `dvc push`; an object that was lost there is pushed from a clone that has it"
+        raise HeimdallError(wanted[missing[0]], cause, remedy)
+
+
+def worse_than(store: ConditionalStore, mae_m: float) -> Release | None:
+    """The champion, if its interval of the mean test error lies below `mae_m`; else None."""
+    log = registry.read_log(store)
+    stack = registry.champions(log)
+    champion = registry.require_release(store, log, stack[-1])[0] if stack else None
+    return champion if champion is not None and mae_m > champion.mae_m_high else None
+
+
+def _publish(
+    root: Path,
+    store: ConditionalStore,
+    chosen: Candidate,
+    *,
+    accept: bool,
+    skip_verify: bool,
+    say: Callable[[str], object],
+) -> Release:
+    """Ask everything that a release asks, then put its files and, last, release.json."""
+    _require_unclaimed(store, chosen)
+    mae_m = chosen.test["mae_m"]
+    champion = worse_than(store, mae_m)
+    if champion is not None and not accept:
+        cause = (
+            f"its mean test error, {mae_m:.0f} m ({chosen.data}), is above the interval of the champion "
+            f"{champion.version}, {champion.mae_m_low:.0f} to {champion.mae_m_high:.0f} m"
+        )
+        raise HeimdallError(
+            chosen.version, cause, "Improve it, or release it with --accept, which is recorded"
+        )
+    say("every object of dvc.lock: is it in the remote?")
+    require_pushed(root, chosen.lock)
+    if not skip_verify:
+        report = verification.verify(root, chosen.commit, None, False, say)
+        if not report.proven:
+            cause = f"`heimdall verify` finds it different, first in {report.stage or LOCK_FILE}"
+            remedy = "Run `heimdall verify` and see; --skip-verify releases it all the same and records that"
+            raise HeimdallError(chosen.version, cause, remedy)
+    for name, content in chosen.files.items():
+        key = f"{chosen.version}/{name}"
+        say(f"{store.place(key)}: {len(content)} bytes")
+        if not store.put_if(key, content, None):
+            raise _taken(store, chosen.version)
+    made = Release(
+        version=chosen.version,
+        commit=chosen.commit,
+        dvc_lock_sha256=chosen.dvc_lock_sha256,
+        data_fingerprint=chosen.data_fingerprint,
+        data=chosen.data,
+        mae_m=mae_m,
+        mae_m_low=chosen.test["mae_m_low"],
+        mae_m_high=chosen.test["mae_m_high"],
+        verified=not skip_verify,
+        accepted_worse_than=champion.version if champion is not None else None,
+        files=chosen.hashes,
+        released_at=registry.now(),
+    )
+    if not store.put_if(f"{chosen.version}/{registry.RELEASE_FILE}", made.content(), None):
+        raise _taken(store, chosen.version)
+    say(f"{chosen.version} is released")
+    return made
+
+
+def _require_unclaimed(store: ConditionalStore, chosen: Candidate) -> None:
+    """Raise a `HeimdallError` if another commit has begun this version."""
+    begun = store.read(f"{chosen.version}/{registry.CONFIG_FILE}")
+    if begun is not None and begun != chosen.files[registry.CONFIG_FILE]:
+        raise _taken(store, chosen.version)
+
+
+def _taken(store: ConditionalStore, version: str) -> HeimdallError:
+    """The error of who comes second."""
+    found = registry.read_release(store, version)
+    if found is not None:
+        cause = f"it exists: released from {found[0].commit[:12]} at {found[0].released_at}"
+    else:
+        begun = yaml.safe_load(store.read(f"{version}/{registry.CONFIG_FILE}") or b"{}")
+        commit = str(begun.get("git_revision", "unknown"))[:12] if isinstance(begun, dict) else "unknown"
+        cause = f"its release from {commit} is under way or was interrupted, and files never change"
+    return HeimdallError(version, cause, "Choose the next version, or complete that one from its commit")
+
+
+def _require_same(store: ConditionalStore, found: Release, chosen: Candidate) -> None:
+    """Raise a `HeimdallError` unless what is released is the candidate, undamaged."""
+    if found.commit != chosen.commit or found.files != chosen.hashes:
+        raise _taken(store, chosen.version)
+    registry.require_whole(store, found)
+
+
+def _log(store: ConditionalStore, made: Release, sha256: str, by: str) -> tuple[list[Entry], bool]:
+    """Give a release its entry in the log. Returns the log up to that entry, and whether it had none."""
+    while True:  # somebody else's entry takes the number: the next one is free
+        log = registry.read_log(store)
+        for entry in log:
+            if entry.action == "release" and entry.version == made.version:
+                return log[: entry.number], False
+        new = registry.append(
+            store, log, action="release", version=made.version, release_sha256=sha256, by=by
+        )
+        if new is not None:
+            return [*log, new], True
+
+
+def _output(root: Path, lock: Lock, path: str) -> bytes:
+    """The content of an output, which must be the one that dvc.lock names."""
+    recorded = next((stage.outs[path] for stage in lock.values() if path in stage.outs), None)
+    found = revision.md5(root / path)
+    if found != recorded:
+        cause = f"{found}, and dvc.lock says {recorded}"
+        raise HeimdallError(path, cause, "Run `dvc pull`, or `dvc repro` and commit")
+    return (root / path).read_bytes()
+
+
+def _release_section(version: str, commit: str) -> str:
+    """What a release adds to the card."""
+    return f"""
+## Release
+
+{ARTIFACT} {version}, commit `{commit}`. `{registry.MODEL_FILE}` is `{Path(MODEL).name}` of this card;
+every output of the commit comes with `git checkout {version}` and `dvc pull`. `{registry.CONFIG_FILE}` has
+the parameters, `{registry.METRICS_FILE}` every figure, `{registry.RELEASE_FILE}` the hashes and what was
+checked.
+"""

@@ -1,0 +1,6 @@
+"""From a session's recordings to its features: the log-mel picture, detection gate, correlations.
+
+`log_mel` has the mel filter bank, MFCC, normalisation and augmentation. Imports `core`.
+"""
+
+__all__ = ["correlation", "extraction", "log_mel", "sessions"]

@@ -1,0 +1,75 @@
+"""From the recordings of a session to its features: log-mel of each, correlation of each pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.core.params import FeatureParams
+from heimdall.signal.correlation import Recording, correlate
+from heimdall.signal.log_mel import iq_to_mel_spectrogram
+from heimdall.signal.sessions import SessionFeatures
+
+
+def session_features(
+    recordings: Sequence[Recording],
+    position_enu_m: Mapping[int, npt.NDArray[np.float64]],
+    params: FeatureParams,
+) -> SessionFeatures:
+    """Compute everything that later stages know of a session.
+
+    Args:
+        recordings: The session's recordings, at least one, in the order in which they are to be stored.
+        position_enu_m: East, north and up in metres, shape (3,), by receiver.
+        params: The parameters of the features.
+
+    Returns:
+        The session.
+
+    Raises:
+        HeimdallError: A recording is too short for the parameters, or a frequency lies above half of its
+            sample rate.
+        ValueError: There is no recording.
+        KeyError: A receiver has no position.
+    """
+    found = correlate(
+        recordings, params.correlation_band_hz, params.correlation_rate_hz, params.correlation_max_lag_s
+    )
+    mel = [
+        iq_to_mel_spectrogram(
+            item.iq,
+            item.sample_rate_hz,
+            n_mels=params.n_mels,
+            n_fft=params.n_fft,
+            hop_length=params.hop_length,
+            f_min=params.f_min,
+            f_max=params.f_max,
+            frames=params.frames,
+        )
+        for item in recordings
+    ]
+    sigma_s = [
+        _sigma_s(item.timing_sigma_ns) if timed else math.inf
+        for item, timed in zip(recordings, found.timed, strict=True)
+    ]
+    return SessionFeatures(
+        mel=np.array(mel, np.float16),
+        websdr_id=np.array([item.websdr_id for item in recordings], np.int32),
+        energy_db=found.energy_db.astype(np.float32),
+        snr_db=found.snr_db.astype(np.float32),
+        gate=found.gate.astype(np.float32),
+        cfo_hz=found.cfo_hz,
+        timing_sigma_s=np.array(sigma_s, np.float64),
+        position_enu_m=np.array([position_enu_m[item.websdr_id] for item in recordings], np.float64),
+        detected=found.detected.astype(np.uint8),
+        pair=found.pair,
+        xcorr=found.xcorr.astype(np.complex64),
+    )
+
+
+def _sigma_s(timing_sigma_ns: float | None) -> float:
+    """Seconds; a time of unknown quality is worth nothing."""
+    return math.inf if timing_sigma_ns is None or math.isnan(timing_sigma_ns) else timing_sigma_ns * 1e-9

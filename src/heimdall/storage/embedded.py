@@ -1,0 +1,194 @@
+"""What is known about the embedded servers of one repository: ports, credentials and folders.
+
+It stands in `.heimdall/services/services.json` (0600, in a folder of mode 0700, ignored by git).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from heimdall.core import artifacts
+from heimdall.core.errors import HeimdallError
+
+# The S3 port of the default base also stands in the committed .dvc/config. Bases end where the highest
+# port, admin_grpc, would enter Linux' ephemeral range (32768 and above).
+DEFAULT_PORT_BASE = 18730
+MIN_PORT_BASE, MAX_PORT_BASE = 1024, 22750
+PORT_BASE_VARIABLE = "HEIMDALL_PORT_BASE"
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports on 127.0.0.1, all derived from one base."""
+
+    base: int
+
+    @property
+    def s3(self) -> int:
+        """The S3 protocol."""
+        return self.base
+
+    @property
+    def postgresql(self) -> int:
+        """PostgreSQL."""
+        return self.base + 1
+
+    @property
+    def seaweedfs(self) -> dict[str, int]:
+        """Every port of SeaweedFS, by the name of its option."""
+        admin = self.base + 9
+        return {
+            "s3.port": self.s3,
+            "master.port": self.base + 2,
+            "master.port.grpc": self.base + 3,
+            "volume.port": self.base + 4,
+            "volume.port.grpc": self.base + 5,
+            "filer.port": self.base + 6,
+            "filer.port.grpc": self.base + 7,
+            "s3.port.grpc": self.base + 8,
+            "admin.port": admin,
+            # The built-in worker dials admin + 10000 whatever this option says.
+            "admin.port.grpc": admin + 10_000,
+        }
+
+
+@dataclass(frozen=True)
+class State:
+    """The embedded servers' file.
+
+    Attributes:
+        root: Absolute path of the repository that the servers belong to.
+        port_base: See `Ports`.
+        database_password: Of the PostgreSQL user `heimdall`.
+        s3_access_key: Of the only S3 identity.
+        s3_secret_key: Of the only S3 identity.
+        jwt_keys: SeaweedFS' internal signing keys: volume write, volume read, filer write, filer read.
+    """
+
+    root: str
+    port_base: int
+    database_password: str = field(repr=False)
+    s3_access_key: str = field(repr=False)
+    s3_secret_key: str = field(repr=False)
+    jwt_keys: tuple[str, ...] = field(repr=False)
+
+    @property
+    def ports(self) -> Ports:
+        """The servers' ports."""
+        return Ports(self.port_base)
+
+    @property
+    def database_url(self) -> str:
+        """PostgreSQL URL, with the password."""
+        return f"postgresql://heimdall:{self.database_password}@127.0.0.1:{self.ports.postgresql}/heimdall"
+
+    @property
+    def s3_endpoint_url(self) -> str:
+        """S3 endpoint."""
+        return f"http://127.0.0.1:{self.ports.s3}"
+
+
+def folder(root: Path) -> Path:
+    """The folder of the embedded servers' file, and of the data of an ordinary user's servers."""
+    return root / ".heimdall" / "services"
+
+
+def path(root: Path) -> Path:
+    """The embedded servers' file."""
+    return folder(root) / "services.json"
+
+
+def home(root: Path) -> Path:
+    """The folder of the servers' programs and data.
+
+    PostgreSQL refuses to run as root. Started by root it runs as `nobody`, who must be able to reach its
+    folder; the repository may lie below a folder that only root may enter.
+    """
+    if os.geteuid() != 0:
+        return folder(root.resolve())
+    name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+    return Path("/var/lib/heimdall") / name
+
+
+def create(root: Path) -> State:
+    """New credentials for the servers of `root`, not yet written."""
+    return State(
+        root=str(root.resolve()),
+        port_base=requested_port_base() or DEFAULT_PORT_BASE,
+        database_password=secrets.token_hex(24),
+        s3_access_key=secrets.token_hex(10),
+        s3_secret_key=secrets.token_hex(24),
+        jwt_keys=tuple(secrets.token_hex(24) for _ in range(4)),
+    )
+
+
+def load(root: Path) -> State | None:
+    """Read the embedded servers' file.
+
+    Returns:
+        The state, or None where no servers were ever started.
+
+    Raises:
+        HeimdallError: The file is damaged, or was made for a repository at another path.
+    """
+    file = path(root)
+    if not file.is_file():
+        return None
+    remedy = "Run `heimdall services down --delete` to start with empty servers"
+    try:
+        values = artifacts.read_json(file)
+        state = State(**values | {"jwt_keys": tuple(values["jwt_keys"])})
+    except (TypeError, KeyError):
+        raise HeimdallError(str(file), "not a file of embedded servers", remedy) from None
+    if state.root != str(root.resolve()):
+        raise HeimdallError(
+            str(file),
+            f"the servers belong to {state.root}; this folder was copied or moved",
+            f"Move it back, or delete {folder(root)} to start with empty servers",
+        )
+    return state
+
+
+def save(root: Path, state: State) -> None:
+    """Write the embedded servers' file, readable by its owner alone."""
+    make_private(folder(root))
+    write_secret(path(root), artifacts.json_text(dataclasses.asdict(state)))
+
+
+def make_private(directory: Path) -> None:
+    """Create `directory` with mode 0700."""
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
+
+
+def write_secret(file: Path, text: str) -> None:
+    """Write `text` to `file` whole or not at all, with mode 0600 from the first byte on."""
+    with artifacts.atomic(file) as partial:
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+
+
+def requested_port_base() -> int | None:
+    """The port base that the environment asks for, if any.
+
+    Raises:
+        HeimdallError: It is no number, or out of range.
+    """
+    text = os.environ.get(PORT_BASE_VARIABLE)
+    if not text:
+        return None
+    if not text.isdecimal() or not MIN_PORT_BASE <= int(text) <= MAX_PORT_BASE:
+        raise HeimdallError(
+            PORT_BASE_VARIABLE,
+            f"{text!r} is not a number from {MIN_PORT_BASE} to {MAX_PORT_BASE}",
+            f"Set it to such a number, or unset it for {DEFAULT_PORT_BASE}",
+        )
+    return int(text)

@@ -1,0 +1,6 @@
+"""MLflow: what it is told of trainings and finished pipelines, and the spool for when it is down.
+
+No stage depends on it. Imports `reproduce`, `services`, `storage` and `core`.
+"""
+
+__all__ = ["mlflow_store", "tracking"]

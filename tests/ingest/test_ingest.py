@@ -1,0 +1,253 @@
+"""KiwiSDR files into a real database and bucket, and from there into a snapshot."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from heimdall.commands.ingest import ingest as ingest_command
+from heimdall.core.errors import HeimdallError
+from heimdall.core.params import SnapshotParams
+from heimdall.formats import kiwi
+from heimdall.formats.kiwi import SECOND_NS, TimedRecording
+from heimdall.ingest import ingest
+from heimdall.ingest.ingest import Site, Transmission
+from heimdall.pipeline.snapshot import snapshot
+from heimdall.recordings import archive, iq
+from heimdall.storage import database as db
+from heimdall.storage.database import Receiver
+from heimdall.storage.objectstore import object_key
+from tests.conftest import Buckets, Services, heimdall
+from tests.test_kiwi import BLOCK, WEEK_START_NS, true_ns, wav
+
+NORTH, SOUTH, WEST = (
+    Site("NORTH", 53.6, 7.2, 5.0),
+    Site("SOUTH", 45.7, 0.6, 200.0),
+    Site("WEST", 47.1, 8.4, 450.0),
+)
+START_NS = WEEK_START_NS + 124_934 * SECOND_NS
+TRANSMISSION = Transmission(50.0152, 9.0112, 0.0775, "dcf77", "am")
+APPROVED = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
+
+
+def recording(start_ns: int, seconds: float, seed: int, rate_hz: float = 12001.1) -> TimedRecording:
+    random = np.random.default_rng(seed)
+    count = round(seconds * rate_hz)
+    samples = (random.normal(size=count) + 1j * random.normal(size=count)).astype(np.complex64)
+    return TimedRecording(samples, rate_hz, start_ns, 20.0, 100, 0)
+
+
+def three() -> dict[Site, TimedRecording]:
+    """Whole GPS seconds: NORTH 1-3, SOUTH 1-2, WEST 3-4 after START_NS."""
+    return {
+        WEST: recording(START_NS + 2_900_000_000, 2.2, 3),
+        NORTH: recording(START_NS + 400_000_000, 3.7, 1, rate_hz=12001.3),
+        SOUTH: recording(START_NS + 999_999_000, 2.1, 2),
+    }
+
+
+def test_sessions_are_the_whole_seconds_of_at_least_two_receivers() -> None:
+    sessions = ingest.cut_sessions(three(), 0.0775)
+    heard = [[part.site.name for part in session.parts] for session in sessions]
+    assert heard == [["NORTH", "SOUTH"], ["NORTH", "SOUTH"], ["NORTH", "WEST"]]
+    for second, session in enumerate(sessions, start=1):
+        for part in session.parts:
+            late_ns = part.start_gps_ns - (START_NS + second * SECOND_NS)
+            assert 0 <= late_ns <= SECOND_NS / part.sample_rate_hz + 1
+
+
+def test_part_holds_the_samples_of_its_second() -> None:
+    source = three()[NORTH]
+    part = ingest.cut_sessions(three(), 0.0775)[1].parts[0]
+    samples = iq.decode(part.content, part.sample_rate_hz, 1.0)
+    first = source.first_sample_at(START_NS + 2 * SECOND_NS)
+    assert len(samples) == 12001
+    np.testing.assert_array_equal(samples, source.samples[first : first + 12001])
+    assert part.start_gps_ns == source.time_ns(first)
+
+
+def test_session_identifiers_come_from_the_content() -> None:
+    first = [session.session_id for session in ingest.cut_sessions(three(), 0.0775)]
+    assert first == [
+        session.session_id for session in ingest.cut_sessions(dict(reversed(three().items())), 0.0775)
+    ]
+    assert len({*first, *(session.session_id for session in ingest.cut_sessions(three(), 0.06))}) == 6
+    other = ingest.cut_sessions(three() | {WEST: recording(START_NS + 2_900_000_000, 2.2, 9)}, 0.0775)
+    assert [session.session_id for session in other][:2] == first[:2]
+    assert other[2].session_id != first[2]
+
+
+def test_receiver_keeps_its_number_and_a_taken_one_moves_on() -> None:
+    fresh = ingest.receiver_ids([NORTH, SOUTH], [])
+    assert fresh == ingest.receiver_ids([SOUTH, NORTH], [])
+    assert min(fresh.values()) >= 1000
+    other = Receiver(fresh["NORTH"], "other", 0.0, 0.0, 0.0)
+    assert ingest.receiver_ids([NORTH], [other]) == {"NORTH": fresh["NORTH"] + 1}
+    known = Receiver(7, "NORTH", NORTH.latitude_deg, NORTH.longitude_deg, NORTH.altitude_m)
+    assert ingest.receiver_ids([NORTH], [known]) == {"NORTH": 7}
+    with pytest.raises(HeimdallError, match=r"receiver NORTH: the database has it at 53\.6,7\.2,6\.0"):
+        ingest.receiver_ids([NORTH], [dataclasses.replace(known, altitude_m=6.0)])
+
+
+def stored_rows(services: Services) -> int:
+    with closing(db.connect(services.endpoints)) as connection:
+        return len(db.read_approved(connection, dt.datetime(2030, 1, 1, tzinfo=dt.UTC)))
+
+
+def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(
+    database: Services, buckets: Buckets, tmp_path: Path
+) -> None:
+    sessions = ingest.cut_sessions(three(), 0.0775)
+    report = ingest.store(sessions, TRANSMISSION, APPROVED, database.endpoints)
+    assert (report.recordings, report.new, stored_rows(database)) == (6, 6, 6)
+    objects = buckets.raw.head_all("")
+    assert object_key(sessions[0].session_id, report.receivers["NORTH"]) in objects
+    again = ingest.store(sessions, TRANSMISSION, APPROVED, database.endpoints)
+    assert (again.receivers, again.new, stored_rows(database)) == (report.receivers, 0, 6)
+    assert buckets.raw.head_all("") == objects
+
+    params = SnapshotParams(
+        as_of=APPROVED,
+        max_quarantined_fraction=0.0,
+        shard_sessions=4,
+        max_duration_s=10.0,
+        download_threads=2,
+    )
+    summary = snapshot.take(params, database.endpoints, tmp_path)
+    assert (summary.data, summary.sessions, summary.recordings, summary.transmitters) == ("recorded", 3, 6, 1)
+    rows = archive.read_measurements(tmp_path).sort_values(["start_gps_ns"], ignore_index=True)
+    starts = sorted(part.start_gps_ns for session in sessions for part in session.parts)
+    assert [int(value) for value in rows["start_gps_ns"]] == starts
+    assert rows["timing_sigma_ns"].tolist() == [20.0] * 6
+    assert set(rows["sample_rate_hz"]) == {12001.1, 12001.3}
+    assert rows["timestamp"].tolist() == [kiwi.to_utc(value) for value in starts]
+    assert not rows["simulated"].any()
+
+
+@pytest.mark.parametrize(
+    ("transmission", "approved_at", "message"),
+    [
+        (
+            dataclasses.replace(TRANSMISSION, latitude_deg=51.0),
+            APPROVED,
+            "the database has it at 50.0152, 9.0112",
+        ),
+        (dataclasses.replace(TRANSMISSION, source_id="other"), APPROVED, "source dcf77"),
+        (TRANSMISSION, None, "source dcf77, approved"),
+    ],
+)
+def test_contradiction_to_what_is_stored_is_refused(
+    database: Services,
+    buckets: Buckets,
+    transmission: Transmission,
+    approved_at: dt.datetime | None,
+    message: str,
+) -> None:
+    sessions = ingest.cut_sessions(three(), 0.0775)[:1]
+    ingest.store(sessions, TRANSMISSION, APPROVED, database.endpoints)
+    before = buckets.raw.head_all("")
+    with pytest.raises(HeimdallError, match=message):
+        ingest.store(sessions, transmission, approved_at, database.endpoints)
+    assert (stored_rows(database), buckets.raw.head_all("")) == (2, before)
+
+
+def test_approval_before_the_recording_is_refused(database: Services, buckets: Buckets) -> None:
+    sessions = ingest.cut_sessions(three(), 0.0775)[:1]
+    early = dt.datetime(2017, 11, 27, 10, tzinfo=dt.UTC)
+    with pytest.raises(HeimdallError, match=r"approval at 2017-11-27T10:00:00\+00:00: the recordings go on"):
+        ingest.store(sessions, TRANSMISSION, early, database.endpoints)
+    assert (stored_rows(database), buckets.raw.head_all("")) == (0, {})
+
+
+def test_recordings_of_different_years_are_no_session_and_take_no_time() -> None:
+    late = recording(START_NS + 30 * 365 * 86_400 * SECOND_NS, 2.2, 3)
+    assert ingest.cut_sessions({NORTH: recording(START_NS, 2.2, 1), SOUTH: late}, 0.0775) == []
+
+
+def wav_files(folder: Path) -> list[str]:
+    """Two files of 3.4 s on the same GPS time, named as KiwiSDR clients name them."""
+    names = []
+    for number, site in enumerate((NORTH, SOUTH)):
+        blocks = 80
+        noise = np.random.default_rng(number).integers(-999, 999, (blocks * BLOCK, 2)).astype(np.int16)
+        times = true_ns(blocks, START_NS - WEEK_START_NS + number * 300_000_000)
+        names.append(f"20171127T104156Z_77500_{site.name}_iq.wav")
+        (folder / names[-1]).write_bytes(wav([(time, 2) for time in times], noise))
+    return names
+
+
+PLACE = ["--latitude", "50.0152", "--longitude", "9.0112", "--frequency-mhz", "0.0775"]
+RECEIVERS = ["--receiver", "NORTH,53.6,7.2,5", "--receiver", "SOUTH,45.7,0.6,200"]
+APPROVAL = ["--approve", "--approved-at", "2026-02-01T00:00:00Z"]
+
+
+def test_command_ingests_files_and_says_what_to_do_next(
+    database: Services, buckets: Buckets, tmp_path: Path
+) -> None:
+    command = ["ingest", "kiwi", *wav_files(tmp_path), *PLACE, *RECEIVERS, "--source", "dcf77", *APPROVAL]
+    done = heimdall(tmp_path, *command, env=database.env)
+    assert done.returncode == 0, done.stderr
+    assert "NORTH: 3.4 s at 12001.1300 Hz from 2017-11-27T10:41:56+00:00" in done.stdout
+    assert "2 sessions of 1 s (2 with 2 receivers): 4 recordings, 4 new" in done.stdout
+    assert 'snapshot.as_of must be "2026-02-01T00:00:00Z" or later' in done.stdout
+    assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (4, 4)
+
+
+def test_without_approval_nothing_is_approved(
+    database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in database.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(ingest_command, ["kiwi", *wav_files(tmp_path), *PLACE, *RECEIVERS])
+    assert done.exit_code == 0, done.output
+    assert "not approved: no snapshot takes them in" in done.output
+    assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*PLACE, "--receiver", "NORTH,53.6,7.2"], "is not NAME,LATITUDE,LONGITUDE,ALTITUDE"),
+        ([*PLACE, "--receiver", "NORTH,153.6,7.2,5"], "no place on Earth"),
+        ([*PLACE, *RECEIVERS, *RECEIVERS], "the same name"),
+        ([*PLACE, *RECEIVERS, "--modulation", "am"], "give --source"),
+        ([*PLACE, *RECEIVERS, "--approved-at", "2026-02-01"], "needs --approve"),
+        ([*PLACE, *RECEIVERS, "--approve", "--approved-at", "yesterday"], "not an ISO 8601 time"),
+        (["--latitude", "91", *PLACE[2:], *RECEIVERS], "91"),
+        ([*PLACE, "--receiver", "NORTH,53.6,7.2,5"], r"holds no receiver's name"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    for name, value in services.env.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(ingest_command, ["kiwi", "20171127T104156Z_77500_SOUTH_iq.wav", *arguments])
+    assert done.exit_code != 0
+    assert message in f"{done.output} {done.exception}"
+
+
+def test_date_is_asked_for_where_the_name_does_not_say(
+    database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in database.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    renamed = []
+    for name in wav_files(tmp_path):
+        renamed.append(name.removeprefix("20171127T104156Z_"))
+        Path(name).rename(renamed[-1])
+    command = ["kiwi", *renamed, *PLACE, *RECEIVERS]
+    refused = CliRunner().invoke(ingest_command, command)
+    assert isinstance(refused.exception, HeimdallError)
+    assert "Give --date" in str(refused.exception)
+    done = CliRunner().invoke(ingest_command, [*command, "--date", "2017-11-28"])
+    assert "from 2017-11-27T10:41:56" in done.output
+    assert len(buckets.raw.head_all("sessions/")) == 4

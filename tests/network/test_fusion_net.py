@@ -1,0 +1,229 @@
+"""The fusion network: a set of receivers in, an honest mixture out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from heimdall.network import fusion_net, localization_net
+from heimdall.network.fusion_net import LOCALIZABLE_M, WIDTH, FusionNet, Mixture, _Attention, _dominant
+from heimdall.network.localization_net import LocalizationNet
+from heimdall.network.tokens import BEND_SHARE, GRID_M, PHYSICAL, Tokens, collate
+from heimdall.position import radio_map, received_power
+from heimdall.position.arrival import without_gps
+from heimdall.position.posterior import Posterior
+from heimdall.position.received_power import Levels
+from tests.fusion_world import FEATURES, untrained, world
+
+PER_RECEIVER = [field.name for field in fields(Tokens)[:7]]
+
+
+def answer(network: FusionNet, sessions: list[Tokens], receivers: int | None = None) -> Mixture:
+    with torch.inference_mode():
+        return network.mixture(collate(sessions, receivers))
+
+
+def training_batch() -> dict[str, torch.Tensor]:
+    return collate(world().tokens) | {"truth_m": torch.tensor(world().truth_m)}
+
+
+def assert_close(one: Mixture, other: Mixture) -> None:
+    """The same answer but for the order of sums in float32: a decimetre, and a thousandth of a weight."""
+    np.testing.assert_allclose(one.mean_km, other.mean_km, atol=1e-4)
+    np.testing.assert_allclose(one.log_weight, other.log_weight, atol=1e-3)
+    np.testing.assert_allclose(one.covariance_km2, other.covariance_km2, rtol=1e-3, atol=1e-9)
+
+
+def test_the_order_of_receivers_does_not_matter() -> None:
+    network, sessions = untrained(), world().tokens
+    turned = [
+        replace(item, **{name: getattr(item, name)[::-1].copy() for name in PER_RECEIVER})
+        for item in sessions
+    ]
+    assert_close(answer(network, sessions), answer(network, turned))
+
+
+def test_receivers_that_are_not_there_do_not_matter() -> None:
+    network, sessions = untrained(), world().tokens
+    assert_close(answer(network, sessions), answer(network, sessions, receivers=12))
+
+
+def test_one_receiver_alone_still_gets_an_answer() -> None:
+    lone = [
+        replace(item, **{name: getattr(item, name)[:1] for name in PER_RECEIVER}) for item in world().tokens
+    ]
+    found = answer(untrained(), lone)
+    assert torch.isfinite(found.mean_km).all()
+    np.testing.assert_allclose(torch.exp(found.log_weight).sum(1), 1.0, rtol=1e-9)
+
+
+def test_an_arrival_time_whose_channel_is_tilted_counts_less() -> None:
+    tilted = [copy.deepcopy(item) for item in world().tokens]
+    for item in tilted:
+        item.physical[0, PHYSICAL.index("log_tilt")] = -5.5  # 3 us
+    network = untrained()
+    torch.nn.init.zeros_(network.receiver_head.weight)
+    plain, found = answer(network, world().tokens), answer(network, tilted)
+    timed = plain.weight[:, 0] > 0
+    assert timed.any()
+    assert (found.weight[timed, 0] < torch.clamp(plain.weight[timed, 0], max=1 / 2**2)).all()
+    np.testing.assert_allclose(found.weight[:, 1:], plain.weight[:, 1:], rtol=1e-6)
+
+
+def test_a_time_that_echoes_in_phase_made_late_is_moved_back() -> None:
+    """Untrained, by the share of the spread's root that simulated channels have."""
+    spread = []
+    for item in world().observations:
+        spread_s2 = np.zeros_like(item.arrivals.spread_s2)
+        spread_s2[0] = 4e-12
+        exact = np.zeros_like(item.arrivals.spread_sigma_s2)
+        times = replace(item.arrivals, spread_s2=spread_s2, spread_sigma_s2=exact)
+        spread.append(replace(item, arrivals=times))
+    network = untrained()
+    torch.nn.init.zeros_(network.receiver_head.weight)
+    found = answer(network, [world().tokenizer.tokens(item) for item in spread])
+    timed = found.weight[:, 0] > 0
+    assert timed.any()
+    np.testing.assert_allclose(found.bias_us[timed, 0], 2.0 * BEND_SHARE, rtol=1e-3)
+    assert not found.bias_us[:, 1:].any()
+
+
+def test_the_likelihood_is_that_of_the_posterior() -> None:
+    network = untrained()
+    posterior = fusion_net.localize(network, world().observations, world().receivers)
+    nll = network.nll(answer(network, world().tokens), torch.tensor(world().truth_m))
+    np.testing.assert_allclose(nll, -posterior.log_density(world().truth_m) - np.log(1e6), rtol=1e-6)
+
+
+def test_gradients_reach_everything_but_the_encoder() -> None:
+    network = untrained().train()
+    network.loss(training_batch()).mean().backward()
+    for name, value in network.named_parameters():
+        if name.startswith("encoder."):
+            assert value.grad is None, name
+        else:
+            assert value.grad is not None, name
+            assert torch.isfinite(value.grad).all(), name
+            assert value.grad.abs().sum() > 0, name
+    assert not network.encoder.training
+
+
+def test_without_gps_time_the_answer_is_what_the_levels_say() -> None:
+    seen, network = world(), untrained()
+    network.temperature.fill_(2.0)
+    network.floor_m.fill_(500.0)
+    tokenizer = seen.tokenizer
+    grid_m = tokenizer.area.grid_m(GRID_M)
+    mean_db = tokenizer.radio.mean_db(seen.receivers, grid_m, tokenizer.plane)
+    timeless = [without_gps(item, FEATURES) for item in seen.observations]
+    found = fusion_net.localize(network, timeless, seen.receivers)
+    for number, item in enumerate(timeless):
+        level = radio_map.log_likelihood(tokenizer.radio, Levels.of(item, seen.receivers), mean_db)
+        mean_m, covariance_m2 = received_power.moments(level, grid_m, GRID_M)
+        np.testing.assert_allclose(found.position_m[number], mean_m, atol=1e-6)
+        np.testing.assert_allclose(found.dominant_covariance_m2[number], covariance_m2, rtol=1e-9)
+    expected = Posterior.gaussian(found.position_m, found.dominant_covariance_m2)
+    np.testing.assert_allclose(found.log_density(seen.truth_m), expected.log_density(seen.truth_m), atol=1e-9)
+
+
+def test_sessions_without_any_arrival_time_train_too() -> None:
+    batch = training_batch()
+    batch["information_s2"] = torch.zeros_like(batch["information_s2"])
+    network = untrained().train()
+    value = network.loss(batch).mean()
+    value.backward()
+    assert torch.isfinite(value)
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_what_is_exported_is_the_dominant_gaussian() -> None:
+    network = untrained()
+    posterior = fusion_net.localize(network, world().observations, world().receivers)
+    batch: Mapping[str, torch.Tensor] = collate(world().tokens)
+    arguments = {name: value for name, value in batch.items() if name != "picture"}
+    with torch.inference_mode():
+        positions, sigma_m, covariance, localizable, weights, _, _ = network(
+            mel=batch["picture"], **arguments
+        )
+    latitude, longitude = world().tokenizer.plane.to_degrees(*posterior.position_m.T)
+    np.testing.assert_allclose(positions, np.stack([latitude, longitude], -1), atol=1e-8)  # 1 mm
+    np.testing.assert_allclose(sigma_m, posterior.sigma_m, rtol=1e-6)
+    np.testing.assert_allclose(covariance, posterior.dominant_covariance_m2, rtol=1e-9)
+    np.testing.assert_allclose(weights, posterior.weight, rtol=1e-9)
+    np.testing.assert_allclose(localizable, posterior.within(LOCALIZABLE_M), atol=0.02)
+
+
+def test_torch_and_numpy_choose_the_same_gaussian() -> None:
+    """Of Gaussians at random, of equal ones, and of ones without weight."""
+    random, count = np.random.default_rng(4), 30
+    mean_m = random.normal(0, 3e3, (40, count, 2))
+    mean_m[10:15, 1] = mean_m[10:15, 0]
+    sigma_m = np.exp(random.uniform(np.log(50), np.log(5e3), (40, count, 2)))
+    covariance_m2 = sigma_m[..., None] ** 2 * np.eye(2)
+    covariance_m2[..., 0, 1] = covariance_m2[..., 1, 0] = 0.4 * sigma_m.prod(-1)
+    weight = random.dirichlet(np.full(count, 0.3), 40)
+    weight[20:25, 3:] = 0
+    weight /= weight.sum(1, keepdims=True)
+    posterior = Posterior(mean_m, covariance_m2, weight)
+    entries = np.stack([covariance_m2[..., 0, 0], covariance_m2[..., 0, 1], covariance_m2[..., 1, 1]], -1)
+    log_weight = np.log(np.maximum(weight, 1e-300))
+    empty = torch.zeros(40, 1, dtype=torch.float64)
+    mixture = Mixture(
+        torch.tensor(mean_m / 1e3), torch.tensor(entries / 1e6), torch.tensor(log_weight), empty, empty
+    )
+    chosen = _dominant(mixture).numpy()
+    np.testing.assert_array_equal(chosen, posterior.dominant)
+    assert len(set(chosen.tolist())) > 5
+
+
+def test_degrees_are_true_to_a_millimetre_within_200_km() -> None:
+    network, plane = untrained(), world().tokenizer.plane
+    east_m, north_m = (value.reshape(-1) for value in np.meshgrid(*2 * [np.linspace(-200e3, 200e3, 9)]))
+    found = network.to_degrees(torch.tensor(np.stack([east_m, north_m], -1) / 1e3)).numpy()
+    back_m = np.stack(plane.to_local(*found.T), -1)
+    assert np.abs(back_m - np.stack([east_m, north_m], -1)).max() < 1e-3
+
+
+def test_calibration_finds_an_overconfident_network_out() -> None:
+    network = untrained()
+    batch = training_batch()
+    with torch.inference_mode():
+        exact = network.uncalibrated(batch)
+        # Truths 200 m from where the network is sure to a few metres.
+        exact = Mixture(exact.mean_km, exact.covariance_km2 * 1e-4, *list(vars(exact).values())[2:])
+        heaviest = exact.mean_km.gather(1, exact.log_weight.argmax(1)[:, None, None].expand(-1, 1, 2))[:, 0]
+        batch["truth_m"] = heaviest * 1e3 + 140.0
+        network.uncalibrated = lambda _: exact  # type: ignore[method-assign]
+        before = network.nll(network.mixture(batch), batch["truth_m"]).mean()
+        fusion_net.calibrate(network, batch)
+        after = network.nll(network.mixture(batch), batch["truth_m"]).mean()
+    assert after < before
+    assert 65 <= float(network.floor_m) <= 350
+
+
+def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
+    network = untrained()
+    network.temperature.fill_(1.25)
+    localization_net.save(network, tmp_path / "a.safetensors", tmp_path / "a.json", {"data": "simulated"})
+    loaded, record = fusion_net.load(tmp_path / "a.safetensors", tmp_path / "a.json")
+    assert isinstance(loaded, FusionNet)
+    assert record == {"data": "simulated"}
+    assert_close(answer(network, world().tokens), answer(loaded, world().tokens))
+    copied = copy.deepcopy(network.encoder)
+    localization_net.save(copied, tmp_path / "b.safetensors", tmp_path / "b.json", {})
+    assert isinstance(fusion_net.load(tmp_path / "b.safetensors", tmp_path / "b.json")[0], LocalizationNet)
+
+
+def test_half_precision_takes_sessions_that_are_filled_up() -> None:
+    layer = _Attention(0.0).eval()
+    there = torch.tensor([[True, True, False]])
+    with torch.inference_mode(), torch.autocast("cpu", torch.float16):
+        tokens = torch.randn(1, 3, WIDTH, generator=torch.Generator().manual_seed(1))
+        full = layer(tokens, there)[:, :2]
+        alone = layer(tokens[:, :2], there[:, :2])
+    assert torch.allclose(full.float(), alone.float(), atol=1e-2)

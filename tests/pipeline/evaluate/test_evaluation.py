@@ -1,0 +1,241 @@
+"""A model beside the baselines and the bound, on a tiny world of real files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from heimdall.baselines.cramer_rao import cramer_rao_m2
+from heimdall.core import artifacts
+from heimdall.core.errors import HeimdallError
+from heimdall.core.params import EvaluateParams, FeatureParams
+from heimdall.geometry.geo import distance_m
+from heimdall.metrics import metrics
+from heimdall.metrics.metrics import Estimates
+from heimdall.network.dataset import DatasetConfig, Sessions, observations
+from heimdall.pipeline.evaluate import evaluation
+from heimdall.pipeline.evaluate.evaluation import (
+    LOCALIZER,
+    PREDICTORS,
+    RECEIVED_POWER,
+    UNCALIBRATED,
+    WITHOUT_GPS,
+    Evaluation,
+)
+from heimdall.position.arrival import Observation
+from heimdall.position.posterior import Posterior
+from tests import session_world
+from tests.feature_world import FRAME, untrained
+from tests.session_world import PLANE, VALIDATION_SPLIT
+from tests.tiny_features import FEATURES
+
+PARAMS = EvaluateParams(bootstrap_resamples=50, seed=42)
+SIGMA_M = 20_000.0
+
+
+def centre(sessions: Sequence[Observation], sigma_m: float = SIGMA_M) -> Posterior:
+    """A model that answers the middle of the receivers, and is surer of it where they know the time."""
+    position_m = np.array([item.session.position_enu_m[:, :2].mean(axis=0) for item in sessions])
+    timed = np.array([np.isfinite(item.session.timing_sigma_s).all() for item in sessions])
+    variance_m2 = (sigma_m * np.where(timed, 1, 2)) ** 2
+    return Posterior.gaussian(position_m, variance_m2[:, np.newaxis, np.newaxis] * np.eye(2))
+
+
+def surer(sessions: Sequence[Observation]) -> Posterior:
+    return centre(sessions, SIGMA_M / 100)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DatasetConfig:
+    folder = tmp_path_factory.mktemp("features")
+    session_world.write(folder)
+    return DatasetConfig(folder)
+
+
+@pytest.fixture(scope="module")
+def found(data: DatasetConfig) -> Evaluation:
+    return evaluation.evaluate(centre, surer, data, VALIDATION_SPLIT, PARAMS)
+
+
+@pytest.fixture(scope="module")
+def held_out(data: DatasetConfig) -> Sessions:
+    return observations(data, "test", VALIDATION_SPLIT)
+
+
+def chosen(found: Evaluation, predictor: str, split: str = "test") -> pd.DataFrame:
+    cases = found.cases
+    return cases[(cases["split"] == split) & (cases["predictor"] == predictor)].reset_index(drop=True)
+
+
+def test_metrics_name_data_split_targets_and_every_predictor(found: Evaluation) -> None:
+    figures = found.metrics
+    assert figures["data"] == "simulated"
+    assert figures["split_by"] == "transmitter"
+    assert figures["targets"] == {"mae_m": 30, "accuracy_30m": 0.9, "calibration_error_m": 5}
+    for split in ("val", "test"):
+        assert tuple(figures[split]) == PREDICTORS
+        assert all(figures[split][name]["n"] == 4 for name in PREDICTORS)
+        assert all(figures[split][name]["clusters"] == 2 for name in PREDICTORS)
+    own = figures["test"][LOCALIZER]
+    assert own["mae_m_low"] <= own["mae_m"] <= own["mae_m_high"]
+    artifacts.json_text(figures)  # refuses NaN
+
+
+def test_figures_are_not_rounded(found: Evaluation) -> None:
+    mae_m = float(np.mean(chosen(found, LOCALIZER)["error_m"].to_numpy()))
+    assert mae_m != round(mae_m, 6)
+    assert found.metrics["test"][LOCALIZER]["mae_m"] == mae_m
+    part = found.slices.query("split == 'test' and predictor == @LOCALIZER and slice == 'modulation'")
+    in_parts_m = np.average(part["mae_m"], weights=part["n"])
+    assert in_parts_m == pytest.approx(mae_m, rel=1e-14)
+
+
+def test_evaluation_repeats(data: DatasetConfig, found: Evaluation) -> None:
+    again = evaluation.evaluate(centre, surer, data, VALIDATION_SPLIT, PARAMS)
+    assert artifacts.json_text(again.metrics) == artifacts.json_text(found.metrics)
+    pd.testing.assert_frame_equal(again.cases, found.cases, check_exact=True)
+
+
+def test_each_session_gets_its_own_answer(found: Evaluation, held_out: Sessions) -> None:
+    cases, answer = chosen(found, LOCALIZER), centre(held_out.observations)
+    assert cases["session_id"].tolist() == held_out.table["session_id"].tolist()
+    latitude_deg, longitude_deg = PLANE.to_degrees(*answer.position_m.T)
+    np.testing.assert_allclose(cases["estimated_latitude_deg"], latitude_deg, rtol=1e-12)
+    truth_deg = cases[["latitude_deg", "longitude_deg"]].to_numpy(np.float64).T
+    np.testing.assert_allclose(cases["error_m"], distance_m(latitude_deg, longitude_deg, *truth_deg))
+    np.testing.assert_allclose(cases["sigma_north_m"], SIGMA_M)
+    truth_m = held_out.truth_m(PLANE)
+    np.testing.assert_allclose(cases["log_density"], answer.log_density(truth_m))
+    np.testing.assert_allclose(cases["level"], answer.level(truth_m))
+
+
+def test_difference_to_every_other_predictor_is_that_of_the_means(found: Evaluation) -> None:
+    test = found.metrics["test"]
+    for name in PREDICTORS[1:]:
+        difference = test[LOCALIZER]["mae_m"] - test[name]["mae_m"]
+        assert test[LOCALIZER][f"mae_minus_{name}_m"] == pytest.approx(difference, abs=1e-9)
+        assert test[LOCALIZER][f"mae_minus_{name}_m_low"] <= difference + 1e-9
+        assert not any(key.startswith("mae_minus") for key in test[name])
+
+
+def test_baselines_meet_the_same_sessions(found: Evaluation, held_out: Sessions) -> None:
+    by_time, constant = chosen(found, "time_of_arrival"), chosen(found, "mean_position")
+    by_level = chosen(found, "received_power")
+    assert by_time["session_id"].tolist() == held_out.table["session_id"].tolist()
+    assert (by_time.loc[by_time["clock"].isin(["4", "5+"]), "error_m"] < 10).all()  # exact delays
+    assert constant["estimated_latitude_deg"].nunique() == 1
+    assert by_time["error_m"].tolist()[3] == by_level["error_m"].tolist()[3]  # two receivers fix nothing
+
+
+def test_calibration_stands_before_and_after(found: Evaluation) -> None:
+    after = found.metrics["test"][LOCALIZER]
+    before = after["before_calibration"]
+    assert before["sharpness_m"] == pytest.approx(after["sharpness_m"] / 100)
+    assert before["nll_nats"] > after["nll_nats"]
+    assert before["coverage_95"] == 0
+    assert before == metrics.calibration(evaluation.errors_of(chosen(found, UNCALIBRATED)))
+    assert UNCALIBRATED not in found.metrics["test"]
+
+
+def test_sessions_without_gps_time_are_answered_by_levels_alone(found: Evaluation) -> None:
+    figures = found.metrics[WITHOUT_GPS]
+    assert tuple(figures) == (LOCALIZER, RECEIVED_POWER)
+    difference = figures[LOCALIZER]["mae_m"] - figures[RECEIVED_POWER]["mae_m"]
+    assert figures[LOCALIZER]["mae_minus_received_power_m"] == pytest.approx(difference, abs=1e-9)
+    cases = chosen(found, LOCALIZER, WITHOUT_GPS)
+    assert set(cases["clock"]) == {"0-2"}
+    assert np.isinf(cases["bound_m"]).all()
+    assert (cases["sigma_east_m"] == 2 * SIGMA_M).all()  # the model was told
+    levels = chosen(found, RECEIVED_POWER)["error_m"]
+    np.testing.assert_array_equal(chosen(found, RECEIVED_POWER, WITHOUT_GPS)["error_m"], levels)
+
+
+def test_without_gps_forgets_the_times_and_nothing_else(data: DatasetConfig, held_out: Sessions) -> None:
+    before = held_out.observations[1]
+    after = evaluation.without_gps(before, FeatureParams(**FEATURES))
+    assert (before.arrivals.information_s2 > 0).all()
+    assert (after.arrivals.information_s2 == 0).all()
+    assert np.isinf(after.session.timing_sigma_s).all()
+    assert after.session.snr_db is before.session.snr_db
+    assert after.frequency_hz == before.frequency_hz
+    assert np.isfinite(before.session.timing_sigma_s).all()
+
+
+def test_bound_is_that_of_the_true_position(found: Evaluation, held_out: Sessions) -> None:
+    bound_m = chosen(found, LOCALIZER)["bound_m"].to_numpy()
+    item, truth_m = held_out.observations[1], held_out.truth_m(PLANE)[1]
+    session = item.session
+    expected = cramer_rao_m2(
+        truth_m, item.arrivals.information_s2, session.timing_sigma_s, session.position_enu_m, PLANE
+    )
+    assert bound_m[1] == pytest.approx(np.sqrt(np.trace(expected)))
+    assert np.isfinite(bound_m).tolist() == [True, True, True, False]  # the last one has two receivers
+    figures = found.metrics["cramer_rao"]
+    assert (figures["n"], figures["bounded"]) == (4, 3)
+    assert figures["median_m"] == np.median(bound_m[:3])
+    assert figures["share_30m"] == np.mean(bound_m <= 30)
+
+
+def test_slices_divide_the_cases(found: Evaluation) -> None:
+    sums = found.slices.groupby(["split", "predictor", "slice"])["n"].sum()
+    assert (sums == 4).all()
+    assert len(sums) == 2 * len(PREDICTORS) * 5
+    own = found.slices.query("split == 'test' and predictor == @LOCALIZER")
+    assert own.query("slice == 'receivers_heard'")["value"].tolist() == ["<3", "3", "4", "5"]
+    assert own.query("slice == 'clock'")["value"].tolist() == ["0-2", "3", "4", "5+"]
+    assert own.query("slice == 'snr'")["value"].tolist() == ["<10 dB", "10-30 dB", ">30 dB"]
+    assert own.query("slice == 'modulation'")["value"].tolist() == ["dmr", "nfm"]
+
+
+def test_single_receiver_network_answers_with_the_product_of_its_gaussians(
+    data: DatasetConfig, held_out: Sessions
+) -> None:
+    model = untrained()
+    answer = evaluation.localizer(model, data)(held_out.observations)
+    for number, item in enumerate(held_out.observations):
+        with torch.inference_mode():
+            given = model(torch.from_numpy(item.session.mel.astype(np.float32))).numpy().T
+        one = evaluation.combine(Estimates(*given), np.zeros(len(item.session.mel), np.intp), FRAME)
+        east_m, north_m = PLANE.to_local(one.latitude_deg, one.longitude_deg)
+        np.testing.assert_allclose(answer.position_m[number], [east_m[0], north_m[0]], rtol=1e-4)
+        np.testing.assert_allclose(answer.sigma_m[number], [one.sigma_east_m[0], one.sigma_north_m[0]], 1e-4)
+
+
+def test_product_of_gaussians_by_hand() -> None:
+    latitude_deg, longitude_deg = FRAME.to_degrees([0.0, 3000.0, 500.0], [0.0, 1000.0, 600.0])
+    estimates = Estimates(
+        latitude_deg, longitude_deg, np.array([1000.0, 2000, 7]), np.array([1000.0, 1000, 8])
+    )
+    combined = evaluation.combine(estimates, np.array([1, 1, 0]), FRAME)
+    east_m, north_m = FRAME.to_local(combined.latitude_deg, combined.longitude_deg)
+    np.testing.assert_allclose(east_m, [500, 600], atol=1e-6)  # weights 4 : 1
+    np.testing.assert_allclose(north_m, [600, 500], atol=1e-6)
+    np.testing.assert_allclose(combined.sigma_east_m, [7, 1000 * np.sqrt(0.8)])
+    np.testing.assert_allclose(combined.sigma_north_m, [8, 1000 * np.sqrt(0.5)])
+
+
+def test_single_transmitter_has_no_interval_and_unknown_ones_stand_for_their_sessions(
+    tmp_path: Path,
+) -> None:
+    index = session_world.write(tmp_path)
+    test = index["split"] == "test"
+    index.loc[test, "source_id"] = "one"
+    index.loc[~test, "source_id"] = None
+    index.to_parquet(tmp_path / "index.parquet")
+    found = evaluation.evaluate(centre, centre, DatasetConfig(tmp_path), VALIDATION_SPLIT, PARAMS)
+    assert found.metrics["test"][LOCALIZER]["clusters"] == 1
+    assert found.metrics["test"][LOCALIZER]["mae_m_low"] is None
+    assert found.metrics["val"][LOCALIZER]["clusters"] == 4
+    assert found.metrics["val"][LOCALIZER]["mae_m_low"] > 0
+
+
+def test_split_without_members_is_an_error(tmp_path: Path) -> None:
+    index = session_world.write(tmp_path)
+    index[index["split"] != "test"].to_parquet(tmp_path / "index.parquet")
+    with pytest.raises(HeimdallError, match='the split "test" has no members'):
+        evaluation.evaluate(centre, centre, DatasetConfig(tmp_path), VALIDATION_SPLIT, PARAMS)

@@ -1,0 +1,123 @@
+"""Each kind of bad row is found, named, and does not take good rows with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from heimdall.pipeline.snapshot import schemas
+
+APPROVED = pd.Timestamp("2026-01-03T00:00:00Z")
+RECEIVERS = [1, 2, 3]
+
+
+def session(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012x}"
+
+
+def rows() -> pd.DataFrame:
+    """Two sessions of three receivers each, all good."""
+    table = [
+        {
+            "measurement_id": f"m{number}{receiver}",
+            "session_id": session(number),
+            "websdr_id": receiver,
+            "latitude_deg": 45.0 + number,
+            "longitude_deg": 8.0,
+            "frequency_mhz": 145.5,
+            "snr_db": None,
+            "timestamp": APPROVED - pd.Timedelta(hours=1),
+            "approved_at": APPROVED,
+            "sample_rate_hz": 192_000.0,
+            "source_id": "tx" if number else None,
+            "timing_sigma_ns": 50.0 if receiver < 3 else float("nan"),
+        }
+        for number in range(2)
+        for receiver in RECEIVERS
+    ]
+    return pd.DataFrame(table)
+
+
+def faults(table: pd.DataFrame) -> list[tuple[int, str]]:
+    return [(fault.row, fault.reason) for fault in schemas.measurement_faults(table, RECEIVERS)]
+
+
+def test_good_rows_have_no_fault() -> None:
+    assert faults(rows()) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("latitude_deg", 90.5, schemas.BAD_POSITION),
+        ("latitude_deg", float("nan"), schemas.BAD_POSITION),
+        ("longitude_deg", -180.1, schemas.BAD_POSITION),
+        ("longitude_deg", None, schemas.BAD_POSITION),
+        ("longitude_deg", float("inf"), schemas.BAD_POSITION),
+        ("websdr_id", 99, schemas.UNKNOWN_RECEIVER),
+        ("timestamp", APPROVED + pd.Timedelta(seconds=1), schemas.IMPOSSIBLE_TIME),
+        ("timestamp", pd.Timestamp("1999-12-31T23:59:59Z"), schemas.IMPOSSIBLE_TIME),
+        ("timestamp", pd.NaT, schemas.IMPOSSIBLE_TIME),
+        ("session_id", "../../etc/passwd", schemas.BAD_SESSION_ID),
+        ("session_id", session(1).replace("8", "A"), schemas.BAD_SESSION_ID),
+        ("session_id", session(1) + "\n", schemas.BAD_SESSION_ID),
+        ("sample_rate_hz", 0.0, schemas.BAD_SAMPLE_RATE),
+        ("sample_rate_hz", float("nan"), schemas.BAD_SAMPLE_RATE),
+        ("sample_rate_hz", float("inf"), schemas.BAD_SAMPLE_RATE),
+        ("sample_rate_hz", 20e6, schemas.BAD_SAMPLE_RATE),
+        ("frequency_mhz", -145.0, schemas.BAD_FREQUENCY),
+        ("timing_sigma_ns", -1.0, schemas.BAD_TIMING),
+        ("timing_sigma_ns", float("inf"), schemas.BAD_TIMING),
+    ],
+)
+def test_bad_value_condemns_its_row_alone(column: str, value: Any, reason: str) -> None:  # noqa: ANN401
+    table = rows()
+    table.loc[4, column] = value
+    assert faults(table) == [(4, reason)]
+
+
+def test_both_of_two_rows_for_one_recording_are_out() -> None:
+    table = pd.concat([rows(), rows().iloc[[1]].assign(measurement_id="again", latitude_deg=44.0)])
+    assert faults(table) == [(1, schemas.DUPLICATE), (6, schemas.DUPLICATE)]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("latitude_deg", 45.2), ("source_id", "other"), ("source_id", None)]
+)
+def test_session_at_two_places_or_of_two_sources_is_out(column: str, value: object) -> None:
+    table = rows()
+    table.loc[5, column] = value
+    assert faults(table) == [(row, schemas.INCONSISTENT_SESSION) for row in (3, 4, 5)]
+
+
+def test_row_with_several_faults_is_named_once_by_the_first() -> None:
+    table = rows()
+    table.loc[0, ["websdr_id", "latitude_deg", "frequency_mhz"]] = [7, 95.0, 0.0]
+    assert faults(table) == [(0, schemas.UNKNOWN_RECEIVER)]
+
+
+def test_detail_holds_the_value() -> None:
+    table = rows()
+    table.loc[2, "latitude_deg"] = 95.0
+    (fault,) = schemas.measurement_faults(table, RECEIVERS)
+    assert fault.detail == "latitude 95.0, longitude 8.0"
+
+
+def test_every_row_may_be_bad() -> None:
+    table = rows().assign(latitude_deg=95.0)
+    assert faults(table) == [(row, schemas.BAD_POSITION) for row in range(6)]
+
+
+def test_receivers_without_a_position_on_earth_are_no_receivers() -> None:
+    receivers = pd.DataFrame(
+        {
+            "websdr_id": [3, 1, 2, 4],
+            "name": list("cabd"),
+            "latitude_deg": [45.0, 95.0, 44.0, 44.0],
+            "longitude_deg": [8.0, 8.0, float("nan"), 9.0],
+            "altitude_m": [100.0, 100.0, 100.0, -100.0],
+        }
+    )
+    assert schemas.valid_receivers(receivers)["websdr_id"].tolist() == [3, 4]

@@ -1,0 +1,274 @@
+"""Fusion is learned in two steps, on simulated sessions and then on others: same bytes, and what goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from heimdall.core import artifacts, determinism, params
+from heimdall.core.errors import HeimdallError
+from heimdall.core.params import Params
+from heimdall.geometry.area import Area
+from heimdall.network import dataset, localization_net
+from heimdall.network.dataset import DatasetConfig
+from heimdall.network.fusion_net import FusionNet
+from heimdall.pipeline.featurize import featurize
+from heimdall.pipeline.simulate import simulated
+from heimdall.pipeline.train import checkpoints, training
+from heimdall.pipeline.train.learners import FusionLearner
+from heimdall.pipeline.train.training import TrainingPipeline
+from heimdall.position import radio_map, received_power
+from tests import tiny_features
+
+LOADED = params.load(tiny_features.PARAMS)
+# Small pictures: what is tested is what surrounds the networks.
+FEATURES = dataclasses.replace(LOADED.features, n_mels=32)
+PRETRAIN: dict[str, Any] = {
+    "sessions": 6,
+    "sessions_per_world": 2,
+    "encoder_epochs": 1,
+    "epochs": 2,
+    "lr": 3e-3,
+    "warmup_epochs": 1,
+}
+OUTPUTS = ("models/pretrained.safetensors", "models/pretrained.json", "plots/pretraining.csv",
+           "metrics/pretrain.json")  # fmt: skip
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing of ours catches it."""
+
+
+def settings(**changes: Any) -> Params:  # noqa: ANN401
+    quick: dict[str, Any] = {
+        "epochs": 2,
+        "batch_size": 2,
+        "warmup_epochs": 1,
+        "threads": 1,
+        "validation_split": 0.4,
+    }
+    pretrain = dataclasses.replace(LOADED.pretrain, validation_split=0.3, **PRETRAIN)
+    return dataclasses.replace(LOADED, pretrain=pretrain, **quick | changes)
+
+
+def model_params(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"model": dataclasses.replace(LOADED.model, **changes)}
+
+
+def digests(folder: Path, names: tuple[str, ...] = OUTPUTS) -> dict[str, str]:
+    return {name: artifacts.sha256_file(folder / name) for name in names}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _recipe() -> Iterator[None]:
+    """The environment of a stage; a checkpoint of another one is not gone on from."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in determinism.recipe(threads=1).items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose simulate stage has run: three worlds of two sessions."""
+    folder = tmp_path_factory.mktemp("repository")
+    artifacts.write_bytes(folder / featurize.RUNTIME_LOCK, b"numpy==1\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda _: {0})
+        simulated.run(settings().pretrain, FEATURES, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(root: Path) -> Path:
+    """What the pretrain stage wrote, undisturbed."""
+    pretraining(root, root / "work").run(root / "out")
+    return root / "out"
+
+
+@pytest.fixture
+def fine_tuning(root: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the train stage finds the pretrained weights."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(pretrained / "models")
+    return tmp_path
+
+
+def pretraining(root: Path, work: Path) -> TrainingPipeline:
+    return training.pretraining(settings(), root / simulated.SIMULATED, work)
+
+
+def train(root: Path, folder: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Run the train stage on the same sessions; the record of the model."""
+    pipeline = TrainingPipeline(settings(**changes), root / simulated.SIMULATED, folder / "work")
+    pipeline.run(folder / "out")
+    record: dict[str, Any] = artifacts.read_json(folder / "out" / "models" / "localizer.json")
+    return record
+
+
+def fusion_net(path: Path) -> FusionNet:
+    network, _ = training.load_network(path)
+    assert isinstance(network, FusionNet)
+    return network
+
+
+def test_pretraining_says_what_it_did(pretrained: Path) -> None:
+    final = artifacts.read_json(pretrained / "metrics" / "pretrain.json")
+    assert (final["data"], final["epochs"]) == ("simulated", 2)
+    assert (final["training_sessions"], final["validation_sessions"]) == (4, 2)
+    curve = pd.read_csv(pretrained / "plots" / "pretraining.csv")
+    assert list(curve["learning_rate"]) == [3e-3, 3e-3]
+    record = artifacts.read_json(pretrained / "models" / "pretrained.json")
+    assert record["params"]["lr"] == 3e-3
+    assert record["params"]["encoder"] == {"lr": 1e-3, "batch_size": 32, "epochs": 1}
+    network = fusion_net(pretrained / "models" / "pretrained.safetensors")
+    assert (final["temperature"], final["floor_m"]) == (float(network.temperature), float(network.floor_m))
+
+
+@pytest.mark.parametrize(
+    ("number", "of"),
+    [(2, "encoder"), (4, "work"), (None, "work")],
+    ids=["in the encoder", "in fusion", "before the outputs"],
+)
+def test_a_killed_pretraining_ends_with_the_same_bytes(
+    root: Path, pretrained: Path, tmp_path: Path, number: int | None, of: str
+) -> None:
+    """Each of the two trainings goes on from a checkpoint of its own."""
+    saves: list[Path] = []
+    owner, name = (torch, "save") if number else (localization_net, "save")
+    function = getattr(owner, name)
+
+    def dying(*given: Any) -> object:  # noqa: ANN401
+        saves.append(Path(getattr(given[1], "name", "")))
+        if len(saves) == (number or 1):
+            raise Killed
+        return function(*given)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(owner, name, dying)
+        pretraining(root, tmp_path / "work").run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    if number:
+        assert (saves[-1].parent.name == "encoder") == (of == "encoder")
+    pretraining(root, tmp_path / "work").run(tmp_path / "out")
+    assert digests(tmp_path / "out") == digests(pretrained)
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_fine_tuning_goes_on_from_the_simulated_weights(
+    root: Path, pretrained: Path, fine_tuning: Path
+) -> None:
+    record = train(root, fine_tuning)
+    weights = pretrained / "models" / "pretrained.safetensors"
+    assert record["pretrained_weights_sha256"] == artifacts.sha256_file(weights)
+    before, after = fusion_net(weights), fusion_net(fine_tuning / "out" / "models" / "localizer.safetensors")
+    assert after.power != before.power  # levels are the snapshot's own
+    assert after.radio.offset_db != before.radio.offset_db
+    assert after.radio.terrain_db == before.radio.terrain_db  # ridges do not move
+    assert after.config["physical_mean"] == before.config["physical_mean"]
+    for name, value in before.encoder.state_dict().items():
+        assert torch.equal(value, after.encoder.state_dict()[name])
+    assert not torch.equal(before.token.weight, after.token.weight)
+    np.testing.assert_allclose(before.token.weight.detach(), after.token.weight.detach(), atol=0.02)
+
+
+def test_levels_are_fitted_to_the_training_split(root: Path, pretrained: Path, fine_tuning: Path) -> None:
+    config = DatasetConfig(root / simulated.SIMULATED)
+    learner = FusionLearner(settings(), config)
+    learner.first()
+    learner.start()
+    part, plane = dataset.observations(config, "train", 0.4), dataset.read_network(config).plane
+    receivers = dataset.read_receivers(config)
+    sessions = part.observations, part.truth_m(plane), receivers, plane
+    assert learner.network.power == received_power.fit(*sessions)
+    given = {"law": learner.network.power, "area": Area.around(receivers)}
+    known = fusion_net(pretrained / "models" / "pretrained.safetensors").radio
+    assert learner.network.radio == radio_map.fit(*sessions, **given, known=known)
+
+
+def test_terrain_is_forgotten_where_receivers_of_the_same_numbers_are_elsewhere(
+    root: Path, pretrained: Path, fine_tuning: Path
+) -> None:
+    learner = FusionLearner(settings(), DatasetConfig(root / simulated.SIMULATED))
+    known = fusion_net(pretrained / "models" / "pretrained.safetensors")
+    assert learner._is_network_of(known)
+    learner._receivers.position_m[[0, 1]] = learner._receivers.position_m[[1, 0]]  # of the same mean
+    assert not learner._is_network_of(known)
+
+
+def test_loader_workers_change_no_byte(root: Path, fine_tuning: Path) -> None:
+    names = ("models/localizer.safetensors", "plots/training.csv", "metrics/train.json")
+    found = []
+    for workers in (0, 2):
+        train(root, fine_tuning / str(workers), num_workers=workers)
+        found.append(digests(fine_tuning / str(workers) / "out", names))
+    assert found[0] == found[1]
+
+
+def test_dropout_is_on_while_fusion_learns(root: Path, fine_tuning: Path) -> None:
+    found = []
+    for rate in (0.1, 0.3):
+        train(root, fine_tuning / str(rate), dropout_rate=rate)
+        found.append(digests(fine_tuning / str(rate) / "out", ("models/localizer.safetensors",)))
+    assert found[0] != found[1]
+
+
+def test_without_simulated_weights_both_parts_learn_from_the_snapshot(root: Path, tmp_path: Path) -> None:
+    record = train(root, tmp_path, **model_params(from_simulated=False))
+    assert "pretrained_weights_sha256" not in record
+    assert "encoder" not in record["params"]
+    network = fusion_net(tmp_path / "out" / "models" / "localizer.safetensors")
+    assert network.plane == dataset.read_network(DatasetConfig(root / simulated.SIMULATED)).plane
+
+
+def test_plane_and_area_are_those_of_the_snapshot(
+    root: Path, fine_tuning: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulated network's receivers need not be the snapshot's: positions are inputs."""
+    config = DatasetConfig(root / simulated.SIMULATED)
+    fewer = dataset.read_receivers(config)
+    fewer = dataclasses.replace(fewer, websdr_id=fewer.websdr_id[:4], position_m=fewer.position_m[:4])
+    monkeypatch.setattr(dataset, "read_receivers", lambda _: fewer)
+    learner = FusionLearner(settings(), config)
+    assert learner.first() is None
+    learner.start()
+    assert learner.network.area.box_m[:2] == (fewer.position_m[:, 0].min(), fewer.position_m[:, 0].max())
+    assert len(learner.network.edges) == len(learner.network.area.half_planes) < 6
+
+
+def test_wrong_weights_are_refused(root: Path, pretrained: Path, fine_tuning: Path) -> None:
+    with pytest.raises(HeimdallError, match=r"its backbone is atto, not femto.*Run `dvc repro pretrain`"):
+        train(root, fine_tuning, backbone="femto")
+    models = fine_tuning / "models"
+    models.unlink()
+    shutil.copytree(pretrained / "models", models)
+    record = artifacts.read_json(models / "pretrained.json")
+    record["params"]["features"]["n_fft"] = 2048
+    artifacts.write_json(models / "pretrained.json", record)
+    with pytest.raises(HeimdallError, match="trained on features with n_fft 2048, not 4096"):
+        train(root, fine_tuning)
+    shutil.rmtree(models)
+    with pytest.raises(HeimdallError, match=r"pretrained\.json: the file is missing"):
+        train(root, fine_tuning)
+    assert not (fine_tuning / "out").exists()
+
+
+def test_a_checkpoint_of_the_other_model_is_refused(root: Path, fine_tuning: Path) -> None:
+    data_dir = root / simulated.SIMULATED
+    single = TrainingPipeline(settings(**model_params(name="single")), data_dir, fine_tuning / "work")
+    single.run(fine_tuning / "single", keep_checkpoints=True)
+    last = fine_tuning / "single" / "checkpoints" / "last.ckpt"
+    assert checkpoints.epochs_done(checkpoints.read(last)) == 2
+    with pytest.raises(HeimdallError, match="its model is single, not fusion"):
+        TrainingPipeline(settings(epochs=3), data_dir, fine_tuning / "w").run(
+            fine_tuning / "x", resume_from=last
+        )

@@ -1,0 +1,411 @@
+"""Arrival times of simulated signals whose delays are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.fft
+
+from heimdall.core import params
+from heimdall.core.randomness import generator
+from heimdall.position.arrival import SHAPE_LAGS, SHAPE_LIMIT, Arrivals, arrivals, interpolate
+from heimdall.signal.correlation import Correlation, Recording, correlate
+from heimdall.signal.sessions import SessionFeatures
+from heimdall.simulate import signals
+
+PARAMS = params.FeatureParams(
+    n_mels=128,
+    n_fft=4096,
+    hop_length=512,
+    f_min=0.0,
+    f_max=None,
+    frames=32,
+    correlation_band_hz=8000.0,
+    correlation_rate_hz=32000.0,
+    correlation_max_lag_s=1e-3,
+)
+RATE_HZ, BAND_HZ = 32000, 8000.0
+SAMPLES, PERIOD = 32000, 40000
+GPS_NS = 1_400_000_000_000_000_000
+CYCLES = np.linspace(-0.15, 0.15, 601)  # a sample
+DELAYS_S = np.array([101.3e-6, 233.33e-6, 17.05e-6, 390.9e-6])
+Float64 = npt.NDArray[np.float64]
+
+
+def spectrum(random: np.random.Generator, half_width_hz: float) -> tuple[Float64, npt.NDArray[np.complex128]]:
+    """Frequencies of one period and a noise-like signal of mean power 1 that fills part of them."""
+    frequency_hz = scipy.fft.fftfreq(PERIOD, 1 / RATE_HZ)
+    filled = np.abs(frequency_hz) < half_width_hz
+    values = np.where(filled, random.standard_normal(PERIOD) + 1j * random.standard_normal(PERIOD), 0)
+    return frequency_hz, values * PERIOD / np.sqrt(2 * np.count_nonzero(filled))
+
+
+def record(seed: int, delay_s: Float64, snr_db: Float64, half_width_hz: float = 5000.0) -> list[Recording]:
+    """One second at each receiver: a noise-like signal, delayed exactly, in noise."""
+    random = generator(seed, "test.arrival")
+    frequency_hz, sent = spectrum(random, half_width_hz)
+    found = []
+    for number, (delay, level_db) in enumerate(zip(delay_s, snr_db, strict=True)):
+        signal = scipy.fft.ifft(sent * np.exp(-2j * np.pi * frequency_hz * delay))[4000 : 4000 + SAMPLES]
+        noise = random.standard_normal(SAMPLES) + 1j * random.standard_normal(SAMPLES)
+        iq = signal + noise * np.sqrt(0.5 * RATE_HZ / (2 * BAND_HZ)) * 10 ** (-level_db / 20)
+        turned = iq * np.exp(2j * np.pi * random.random())
+        found.append(Recording(number, (0.01 * turned).astype(np.complex64), float(RATE_HZ), GPS_NS, 50.0))
+    return found
+
+
+def features(found: Correlation) -> SessionFeatures:
+    count = len(found.snr_db)
+    return SessionFeatures(
+        mel=np.zeros((count, 3, 1, 1), np.float16),
+        websdr_id=np.arange(count, dtype=np.int32),
+        energy_db=found.energy_db.astype(np.float32),
+        snr_db=found.snr_db.astype(np.float32),
+        gate=found.gate.astype(np.float32),
+        cfo_hz=found.cfo_hz,
+        timing_sigma_s=np.where(found.timed, 50e-9, np.inf),
+        position_enu_m=np.zeros((count, 3)),
+        detected=found.detected.astype(np.uint8),
+        pair=found.pair,
+        xcorr=found.xcorr.astype(np.complex64),
+    )
+
+
+def session(seed: int, delay_s: Float64, snr_db: Float64, half_width_hz: float = 5000.0) -> SessionFeatures:
+    recordings = record(seed, delay_s, snr_db, half_width_hz)
+    return features(correlate(recordings, BAND_HZ, RATE_HZ, 1e-3))
+
+
+def made_of(xcorr: npt.NDArray[np.complex128], receivers: int) -> SessionFeatures:
+    """A session of detected, timed receivers at 30 dB with the given correlations (pairs, lags)."""
+    pair = np.array([(a, b) for a in range(receivers) for b in range(a + 1, receivers)], np.int32)
+    level_db = np.arange(receivers, dtype=np.float32)
+    return SessionFeatures(
+        mel=np.zeros((receivers, 3, 1, 1), np.float16),
+        websdr_id=np.arange(receivers, dtype=np.int32),
+        energy_db=level_db - 40,
+        snr_db=30 - level_db,
+        gate=np.full(receivers, 1000, np.float32),
+        cfo_hz=np.zeros(receivers),
+        timing_sigma_s=np.full(receivers, 50e-9),
+        position_enu_m=np.zeros((receivers, 3)),
+        detected=np.ones(receivers, np.uint8),
+        pair=pair.reshape(-1, 2),
+        xcorr=xcorr.astype(np.complex64),
+    )
+
+
+def permuted(features: SessionFeatures, order: list[int]) -> SessionFeatures:
+    """The same session with its recordings in another order."""
+    rows = {tuple(pair): row for row, pair in enumerate(features.pair.tolist())}
+    series = []
+    for a, b in features.pair.tolist():
+        p, q = order[a], order[b]
+        series.append(features.xcorr[rows[p, q]] if p < q else features.xcorr[rows[q, p]][::-1].conj())
+    per_recording = ("mel", "websdr_id", "energy_db", "snr_db", "gate", "cfo_hz", "timing_sigma_s",
+                     "position_enu_m", "detected")  # fmt: skip
+    changed = {name: getattr(features, name)[order] for name in per_recording}
+    return replace(features, **changed, xcorr=np.array(series))
+
+
+def assert_finite(found: Arrivals, receivers: int) -> None:
+    assert found.delay_s.shape == found.information_s2.shape == (receivers,)
+    assert found.shape.shape == (receivers, 2 * SHAPE_LAGS)
+    assert found.tilt_s.shape == (receivers,)
+    for values in (found.delay_s, found.information_s2, found.shape, found.tilt_s):
+        assert np.isfinite(values).all()
+    assert np.isfinite(found.rms_bandwidth_hz)
+    silent = found.information_s2 == 0
+    assert not found.delay_s[silent].any()
+    assert not found.shape[silent].any()
+    assert not found.tilt_s[silent].any()
+    assert not found.spread_s2[silent].any()
+
+
+def exact_series(
+    random: np.random.Generator, delay_samples: float, lags: Float64
+) -> npt.NDArray[np.complex128]:
+    """Discrete Fourier sum of a random spectrum within +-8 kHz, with its peak at `delay_samples`."""
+    cycles = np.linspace(-0.25, 0.25, 801)  # a sample
+    power = random.uniform(0, 1, cycles.size)
+    return (power * np.exp(2j * np.pi * cycles * (lags[:, None] - delay_samples))).sum(axis=1)
+
+
+def test_interpolation_is_the_fourier_sum_between_the_lags() -> None:
+    random = generator(1, "test.arrival")
+    lags = np.arange(-32.0, 33.0)
+    between = np.sort(random.uniform(-16, 16, 200))
+    for delay in (0.0, 3.37, -9.81):
+        state = random.bit_generator.state
+        series = exact_series(random, delay, lags)
+        random.bit_generator.state = state
+        exact = exact_series(random, delay, between)
+        error = interpolate(series[None], between[None])[0] - exact
+        assert np.abs(error).max() < 3e-5 * np.abs(exact).max()
+
+
+def test_interpolation_has_no_ripple_at_the_ends_of_the_lags() -> None:
+    lag = np.linspace(-32, 32, 1001)
+    flat = interpolate(np.full((1, 65), 2 - 1j), lag[None])[0]
+    np.testing.assert_allclose(flat, 2 - 1j, rtol=1e-12)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.031, 0.26, 0.5, -7.77, 12.499])
+def test_peak_of_a_known_spectrum_has_no_bias(delay: float) -> None:
+    series = exact_series(generator(2, "test.arrival"), delay, np.arange(-32.0, 33.0))
+    found = arrivals(made_of(1e6 * series[None], 2), PARAMS)
+    assert found.delay_s[0] == 0
+    assert found.delay_s[1] == pytest.approx(-delay / RATE_HZ, abs=0.9e-9)
+
+
+def test_bias_is_below_a_nanosecond_at_high_snr() -> None:
+    error_s = []
+    for seed in range(10):
+        random = generator(seed, "test.arrival.delays")
+        delay_s = random.uniform(0, 400e-6, 4)
+        found = arrivals(session(seed, delay_s, np.full(4, 45.0)), PARAMS)
+        difference_s = found.delay_s - delay_s
+        error_s.append((difference_s - difference_s.mean()) * np.sign(delay_s - delay_s.mean()))
+    # Towards later or towards earlier peaks: a bias of sign would cancel in a plain mean.
+    assert abs(np.mean(error_s)) < 1e-9
+    assert np.sqrt(np.mean(np.square(error_s))) < 4e-9
+
+
+def test_scatter_is_what_the_information_says() -> None:
+    deviation = []
+    snr_db = np.array([12.0, 3.0, -2.0, 0.0])
+    for seed in range(14):
+        found = arrivals(session(100 + seed, DELAYS_S, snr_db), PARAMS)
+        error_s = (found.delay_s - found.delay_s[0]) - (DELAYS_S - DELAYS_S[0])
+        variance = 1 / found.information_s2[1:] + 1 / found.information_s2[0]
+        deviation.extend(error_s[1:] / np.sqrt(variance))
+    assert 1 / 1.3 < np.sqrt(np.mean(np.square(deviation))) < 1.3
+
+
+def test_information_is_energy_times_bandwidth_squared() -> None:
+    found = arrivals(session(7, DELAYS_S, np.array([20.0, 10.0, 10.0, 0.0])), PARAMS)
+    assert found.rms_bandwidth_hz == pytest.approx(5000 / np.sqrt(3), rel=0.02)  # of a flat +-5 kHz
+    expected = 2 * (2 * np.pi * 5000) ** 2 / 3 * 16000 * 10 ** np.array([2.0, 1.0, 1.0, 0.0])
+    assert found.information_s2 == pytest.approx(expected, rel=0.15)
+
+
+def test_ten_times_as_long_says_ten_times_as_much() -> None:
+    heard = session(8, DELAYS_S, np.full(4, 10.0))
+    one, ten = arrivals(heard, PARAMS), arrivals(heard, PARAMS, duration_s=10.0)
+    np.testing.assert_allclose(ten.information_s2, 10 * one.information_s2, rtol=1e-12)
+    np.testing.assert_array_equal(ten.delay_s, one.delay_s)
+
+
+def test_order_of_the_receivers_does_not_matter() -> None:
+    heard = session(9, DELAYS_S, np.array([12.0, 20.0, 5.0, 0.0]))
+    order = [2, 0, 3, 1]
+    one, other = arrivals(heard, PARAMS), arrivals(permuted(heard, order), PARAMS)
+    assert one.delay_s[1] == 0  # the strongest is the reference
+    np.testing.assert_allclose(other.delay_s, one.delay_s[order], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(other.information_s2, one.information_s2[order], rtol=1e-9)
+    np.testing.assert_allclose(other.shape, one.shape[order], rtol=0, atol=1e-9)
+
+
+def test_pairs_without_the_reference_help() -> None:
+    """A receiver's own noise with the reference is averaged with its noise with a third."""
+    star, joint = [], []
+    for seed in range(14):
+        heard = session(200 + seed, DELAYS_S[:3], np.array([3.0, 2.0, 2.0]), 3000.0)
+        alone = [replace(heard, detected=np.array(kept, np.uint8)) for kept in ((1, 1, 0), (1, 0, 1))]
+        truth_s = DELAYS_S[1] - DELAYS_S[2]
+        by_star = arrivals(alone[0], PARAMS).delay_s[1] - arrivals(alone[1], PARAMS).delay_s[2]
+        found = arrivals(heard, PARAMS)
+        star.append(by_star - truth_s)
+        joint.append(found.delay_s[1] - found.delay_s[2] - truth_s)
+    assert np.std(joint) < 0.9 * np.std(star)
+
+
+def test_shape_is_one_at_the_peak_and_broad_for_a_narrow_signal() -> None:
+    wide = arrivals(session(10, DELAYS_S, np.full(4, 30.0), 7000.0), PARAMS).shape
+    narrow = arrivals(session(10, DELAYS_S, np.full(4, 30.0), 1500.0), PARAMS).shape
+    middle = SHAPE_LAGS // 2
+    for shape in (wide, narrow):
+        np.testing.assert_allclose(shape[:, middle], 1)
+        np.testing.assert_allclose(shape[:, SHAPE_LAGS + middle], 0, atol=1e-12)
+        assert np.abs(shape).max() <= SHAPE_LIMIT
+    assert narrow[:, middle + 1].min() > 0.9
+    assert wide[:, middle + 1].max() < 0.3  # sinc(2 * 7 kHz * 62.5 us)
+
+
+def test_an_echo_shows_in_the_shape_of_its_receiver() -> None:
+    lags = np.arange(-32.0, 33.0)
+    direct = exact_series(generator(3, "test.arrival"), 0.0, lags)
+    echo = direct + 0.4j * exact_series(generator(3, "test.arrival"), 4.0, lags)
+    # Receivers 0 and 1 hear the signal alone, 2 hears an echo 4 samples later.
+    late = echo[::-1].conj()
+    found = arrivals(made_of(1e6 * np.array([direct, late, late]), 3), PARAMS)
+    after, before = SHAPE_LAGS + SHAPE_LAGS // 2 + 2, SHAPE_LAGS + SHAPE_LAGS // 2 - 2
+    assert np.abs(found.shape[2, after]) > 0.2
+    assert np.abs(found.shape[2, before]) < 0.1
+
+
+def noise(receivers: int, seed: int) -> npt.NDArray[np.complex128]:
+    pairs = receivers * (receivers - 1) // 2
+    random = generator(seed, "test.arrival.noise")
+    return 100 * (random.standard_normal((pairs, 65)) + 1j * random.standard_normal((pairs, 65)))
+
+
+def test_one_receiver_has_no_arrival_time() -> None:
+    found = arrivals(made_of(np.zeros((0, 65), np.complex128), 1), PARAMS)
+    assert_finite(found, 1)
+    assert not found.information_s2.any()
+    assert found.rms_bandwidth_hz == 0
+
+
+@pytest.mark.parametrize("without", ["detection", "gps"])
+def test_a_recording_without_a_time_has_no_information(without: str) -> None:
+    heard = session(11, DELAYS_S, np.full(4, 20.0))
+    if without == "detection":
+        poor = replace(heard, detected=np.array([1, 0, 1, 1], np.uint8))
+    else:
+        poor = replace(heard, timing_sigma_s=np.array([50e-9, np.inf, 50e-9, 50e-9]))
+    found = arrivals(poor, PARAMS)
+    assert_finite(found, 4)
+    assert (found.information_s2 > 0).tolist() == [True, False, True, True]
+    known = found.delay_s[[0, 2, 3]] - DELAYS_S[[0, 2, 3]]
+    np.testing.assert_allclose(known - known[0], 0, atol=100e-9)
+
+
+def test_two_without_time_leave_the_third_without_a_partner() -> None:
+    heard = session(12, DELAYS_S[:3], np.full(3, 20.0))
+    found = arrivals(replace(heard, timing_sigma_s=np.array([np.inf, 50e-9, np.inf])), PARAMS)
+    assert_finite(found, 3)
+    assert not found.information_s2.any()
+
+
+@pytest.mark.parametrize("snr_db", [-4.0, 0.0, 15.0, 50.0])
+def test_a_silent_carrier_has_no_arrival_time(snr_db: float) -> None:
+    for seed in range(8):
+        found = arrivals(session(300 + seed, DELAYS_S[:3], np.full(3, snr_db), 1.0), PARAMS)
+        assert_finite(found, 3)
+        assert not found.information_s2.any()
+
+
+def test_a_slowly_modulated_carrier_that_is_no_morse_code_has_no_arrival_time() -> None:
+    found = arrivals(session(305, DELAYS_S[:3], np.full(3, 40.0), 200.0), PARAMS)
+    assert_finite(found, 3)
+    assert found.rms_bandwidth_hz == pytest.approx(200 / np.sqrt(3), rel=0.1)
+    assert not found.information_s2.any()
+
+
+def keyed(seed: int, delay_s: Float64, start_s: Float64, snr_db: float) -> SessionFeatures:
+    """One second of Morse code at each receiver, which starts to record when it likes and says when."""
+    random = generator(seed, "test.arrival.keyed")
+    half = signals.HALF_BAND_BINS
+    bins = np.arange(-half, half)
+    sent = signals.spectrum("cw", random)
+    period = round(signals.PERIOD_S * RATE_HZ)
+    recordings = []
+    for number, (delay, start) in enumerate(zip(delay_s, start_s, strict=True)):
+        spectrum = np.zeros(period, np.complex128)
+        spectrum[bins] = sent * np.exp(-2j * np.pi * bins / signals.PERIOD_S * (delay - start))
+        signal = scipy.fft.ifft(spectrum, norm="forward")[200 : 200 + SAMPLES]
+        noise = random.standard_normal(SAMPLES) + 1j * random.standard_normal(SAMPLES)
+        iq = signal + noise * np.sqrt(0.5 * RATE_HZ / (2 * BAND_HZ)) * 10 ** (-snr_db / 20)
+        stamp = GPS_NS + round(start * 1e9)
+        recordings.append(Recording(number, (0.1 * iq).astype(np.complex64), float(RATE_HZ), stamp, 50.0))
+    return features(correlate(recordings, BAND_HZ, RATE_HZ, 1e-3))
+
+
+@pytest.mark.parametrize(("snr_db", "rms_s"), [(10.0, 100e-6), (30.0, 10e-6), (60.0, 0.5e-6)])
+def test_a_keyed_carrier_is_as_good_as_its_information_says(snr_db: float, rms_s: float) -> None:
+    """Wherever the recordings cut it: they start half a millisecond apart, and the key may be down there."""
+    error_s, deviation = [], []
+    for seed in range(12):
+        random = generator(seed, "test.arrival.starts")
+        delay_s, start_s = random.uniform(0, 400e-6, 3), random.uniform(-500e-6, 500e-6, 3).round(9)
+        found = arrivals(keyed(seed, delay_s, start_s, snr_db), PARAMS)
+        assert (found.information_s2 > 0).all()
+        assert not found.tilt_s.any()
+        off_s = found.delay_s - delay_s
+        error_s.extend(off_s - off_s.mean())
+        deviation.extend((off_s - off_s.mean()) * np.sqrt(found.information_s2 * 3 / 2))
+    assert np.sqrt(np.mean(np.square(error_s))) < rms_s
+    assert np.sqrt(np.mean(np.square(deviation))) < 1.4
+
+
+def through(channels: npt.NDArray[np.complex128]) -> SessionFeatures:
+    """What R receivers correlate of one signal; responses (R, bins) at bins within 0.15 cycles a sample."""
+    sent = generator(4, "test.arrival").uniform(0, 1, CYCLES.size)
+    turn = np.exp(2j * np.pi * CYCLES * np.arange(-32.0, 33.0)[:, None])
+    count = len(channels)
+    pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
+    xcorr = [(sent * channels[a] * channels[b].conj() * turn).sum(axis=1) for a, b in pairs]
+    return made_of(1e6 * np.array(xcorr), count)
+
+
+def test_a_tilted_channel_shows_as_its_tilt() -> None:
+    """A channel exp(-2 pi i f (delay + i tilt)), its tilt as large as that of a strong echo."""
+    tilt_s, delay_s = np.array([0.0, 3e-6, -1e-6, 0.0, 0.0]), 2e-5 * np.arange(5)
+    channels = np.exp(2 * np.pi * CYCLES * RATE_HZ * (tilt_s - 1j * delay_s)[:, None])
+    found = arrivals(through(channels), PARAMS)
+    np.testing.assert_allclose(found.tilt_s, tilt_s, atol=0.1e-6)
+    np.testing.assert_allclose(np.abs(found.spread_s2), 0, atol=0.1e-12)
+    np.testing.assert_allclose(found.delay_s - found.delay_s[0], delay_s, atol=0.1e-6)
+    two = arrivals(through(channels[:2]), PARAMS)
+    assert not two.tilt_s.any()
+    assert not two.spread_s2.any()
+
+
+def test_the_spread_of_a_channel_says_how_its_echo_moves_the_arrival_time() -> None:
+    """Echoes of 6 us: in phase with the direct path, against it, and across."""
+    gain, late_s = np.array([0.0, 0.4, -0.3, 0.3j, 0.0]), 6e-6
+    delay_s = 2e-5 * np.arange(5)
+    echo = 1 + gain[:, None] * np.exp(-2j * np.pi * CYCLES * RATE_HZ * late_s)
+    found = arrivals(through(echo * np.exp(-2j * np.pi * CYCLES * RATE_HZ * delay_s[:, None])), PARAMS)
+    share = gain / (1 + gain)  # of the echo, in the sum
+    mean_s, spread_s2 = share * late_s, share * (1 - share) * late_s**2
+    np.testing.assert_allclose(found.delay_s - found.delay_s[0] - delay_s, mean_s.real, atol=0.2e-6)
+    np.testing.assert_allclose(found.tilt_s, mean_s.imag, atol=0.2e-6)
+    np.testing.assert_allclose(found.spread_s2, spread_s2, atol=1e-12)
+    assert np.sign(found.spread_s2.real[1:4]).tolist() == [1, -1, 1]
+
+
+def test_a_weak_voice_has_an_arrival_time() -> None:
+    found = arrivals(session(310, DELAYS_S[:3], np.full(3, -2.0), 1200.0), PARAMS)
+    assert found.rms_bandwidth_hz == pytest.approx(1200 / np.sqrt(3), rel=0.2)
+    assert (found.information_s2 > 0).all()
+
+
+def test_spread_scatters_as_its_standard_deviation_says() -> None:
+    """Beside a receiver with next to no noise, through channels that only delay."""
+    deviation = []
+    for seed in range(20):
+        found = arrivals(session(seed, DELAYS_S, np.array([60.0, 30.0, 35.0, 40.0])), PARAMS)
+        for part in (found.spread_s2.real, found.spread_s2.imag):
+            deviation.extend(part[1:] / found.spread_sigma_s2[1:])
+    assert 0.8 < np.sqrt(np.mean(np.square(deviation))) < 1.25
+
+
+@pytest.mark.parametrize("snr_db", [(40.0, -18.0, -18.0), (25.0, 8.0, -4.0), (30.0, 20.0, 10.0, 5.0)])
+def test_noise_between_weak_receivers_is_no_tilt(snr_db: tuple[float, ...]) -> None:
+    """None of them hears an echo; an echo's tilt is of the order of a microsecond."""
+    for seed in range(3):
+        found = arrivals(session(seed, DELAYS_S[: len(snr_db)], np.array(snr_db)), PARAMS)
+        assert abs(found.tilt_s[0]) < 0.1e-6
+        assert np.abs(found.tilt_s).max() < 0.6e-6
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_silence_and_noise_leave_everything_finite(level: float) -> None:
+    for seed in range(20):
+        found = arrivals(made_of(level * noise(4, seed), 4), PARAMS)
+        assert_finite(found, 4)
+        assert np.abs(found.delay_s).max() <= 1e-3
+
+
+def test_a_peak_at_the_end_of_the_lags_is_no_time() -> None:
+    lags = np.arange(-32.0, 33.0)
+    near, beyond = (np.exp(-0.5 * ((lags - delay) / 8) ** 2) for delay in (3.0, -40.0))
+    found = arrivals(made_of(1e6 * np.array([near, beyond, beyond]), 3), PARAMS)
+    assert_finite(found, 3)
+    assert (found.information_s2 > 0).tolist() == [True, True, False]
+    assert found.delay_s[1] == pytest.approx(-3 / RATE_HZ, abs=1e-9)
