@@ -40,12 +40,7 @@ SERVICE_VARIABLES = (
     "AWS_PROFILE",
 )
 
-TEAM = (
-    "test_monitor",
-    "test_release",
-    "test_review",
-    "test_sweep",
-)  # about as long as the pipeline's other tests together
+FIRST = ("test_release", "test_training", "test_pipeline", "test_verify", "test_review", "test_monitor")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,12 +55,24 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker of pytest-xdist has all tests of a file; those of the pipeline share a built one."""
+    """One worker of pytest-xdist has all tests of a file, and the longest files begin first.
+
+    Two workers: while one builds the pipeline that the tests of commands share, the other has FIRST.
+    """
     for item in items:
-        group = item.path.stem
-        if item.path.parent.name == "pipeline":
-            group = "pipeline, team" if group in TEAM else "pipeline"
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
+    items.sort(key=lambda item: place_of(item.path))
+
+
+def group_of(path: Path) -> str:
+    """The group of a test file; a study of the sweep would be in the way of the monitor's copied database."""
+    return "monitor, sweep" if path.stem in ("test_monitor", "test_sweep") else str(path)
+
+
+def place_of(path: Path) -> tuple[int, int]:
+    """When the tests of a file begin: the longest ones first, then the other commands, then the rest."""
+    commands = path.parent.name == "pipeline"
+    return (FIRST.index(path.stem) if path.stem in FIRST else len(FIRST), 0 if commands else 1)
 
 
 def free_port_base() -> int:
@@ -132,28 +139,43 @@ class Buckets:
     models: ObjectStore
 
 
+def start_services(root: Path, env: dict[str, str]) -> Services:
+    """Start the embedded servers of a folder by the real command."""
+    started = heimdall(root, "services", "up", env=env)
+    assert started.returncode == 0, started.stderr
+    found = find_services(root)
+    # Databases by the dozen, none of which must outlive a power cut.
+    connection = db.connect(found.endpoints)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET fsync = off")
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.close()
+    return found
+
+
+def find_services(root: Path) -> Services:
+    """The servers that run for a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SERVICE_VARIABLES:
+            patch.delenv(name, raising=False)
+        endpoints = resolve(root)
+    return Services(root, endpoints, clean_environment() | as_environment(endpoints))
+
+
+def stop_services(root: Path) -> None:
+    """Stop the servers of a folder and delete their data."""
+    stopped = heimdall(root, "services", "down", "--delete", env=clean_environment())
+    assert stopped.returncode == 0, stopped.stderr
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     root = tmp_path_factory.mktemp("services")
-    env = clean_environment() | {PORT_BASE_VARIABLE: str(free_port_base())}
     try:
-        started = heimdall(root, "services", "up", env=env)
-        assert started.returncode == 0, started.stderr
-        with pytest.MonkeyPatch.context() as patch:
-            for name in SERVICE_VARIABLES:
-                patch.delenv(name, raising=False)
-            endpoints = resolve(root)
-        # Databases by the dozen, none of which must outlive a power cut.
-        connection = db.connect(endpoints)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("ALTER SYSTEM SET fsync = off")
-            cursor.execute("SELECT pg_reload_conf()")
-        connection.close()
-        yield Services(root, endpoints, clean_environment() | as_environment(endpoints))
+        yield start_services(root, clean_environment() | {PORT_BASE_VARIABLE: str(free_port_base())})
     finally:
-        stopped = heimdall(root, "services", "down", "--delete", env=env)
-        assert stopped.returncode == 0, stopped.stderr
+        stop_services(root)
 
 
 @pytest.fixture

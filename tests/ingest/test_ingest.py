@@ -24,7 +24,7 @@ from heimdall.storage import database as db
 from heimdall.storage.database import Receiver
 from heimdall.storage.objectstore import object_key
 from tests.conftest import Buckets, Services, heimdall
-from tests.test_kiwi import BLOCK, WEEK_START_NS, true_ns, wav
+from tests.formats.test_kiwi import BLOCK, WEEK_START_NS, true_ns, wav
 
 NORTH, SOUTH, WEST = (
     Site("NORTH", 53.6, 7.2, 5.0),

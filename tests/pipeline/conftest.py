@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from heimdall.storage.database import create_if_missing
 from tests import REPOSITORY
-from tests.conftest import Services, clean_environment, heimdall
+from tests.conftest import (
+    PORT_BASE_VARIABLE,
+    Services,
+    clean_environment,
+    find_services,
+    free_port_base,
+    heimdall,
+    start_services,
+    stop_services,
+)
 
 BIN = Path(sys.executable).parent
 SESSIONS, SEED = 24, 5
@@ -90,6 +101,14 @@ class Project:
         shutil.copytree(self.root, target, symlinks=True)
         return replace(self, root=target)
 
+    def with_own_remote(self, target: Path) -> Project:
+        """A copy with a bucket of its own as the remote, in which all is that it has: to be damaged."""
+        own = replace(self, env=self.env | {"HEIMDALL_DVC_BUCKET": f"dvc-{uuid.uuid4().hex[:12]}"})
+        copied = own.copy(target)
+        copied.run("heimdall", "services", "up")
+        copied.run("dvc", "push")
+        return copied
+
     def before(self, stage: str, target: Path) -> Project:
         """A clone in which the earlier stages are done, and this one and the later ones never ran.
 
@@ -132,57 +151,106 @@ def read_only(services: Services) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def make_project(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
-    """Clones of the working tree, each with a database and buckets of its own, set up and empty."""
-
-    def make() -> Project:
-        name = uuid.uuid4().hex[:12]
-        root = tmp_path_factory.mktemp("project") / "heimdall"
-        listed = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for file in filter(None, listed.split("\0")):
-            if (REPOSITORY / file).is_file():
-                (root / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(REPOSITORY / file, root / file)
-        own = services.with_database(f"pipeline_{name}")
-        create_if_missing(own.endpoints)
-        env = own.env | {
-            "HEIMDALL_RAW_BUCKET": f"raw-{name}",
-            "HEIMDALL_DVC_BUCKET": f"dvc-{name}",
-            "HEIMDALL_MODELS_BUCKET": f"models-{name}",
-            "HEIMDALL_MLFLOW_BUCKET": f"mlflow-{name}",
-            "HEIMDALL_TRACKING": "off",
-            "DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site"),
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            **{
-                f"GIT_{who}_{what}": value
-                for who in ("AUTHOR", "COMMITTER")
-                for what, value in (("NAME", "Test"), ("EMAIL", "test@localhost"))
-            },
-        }
-        project = Project(root, env)
-        project.run("git", "init", "--quiet", "--initial-branch", "main")
-        for stale in (root / "dvc.lock", *(root / "metrics").glob("*"), *(root / "plots").glob("*")):
-            if stale.name != ".gitignore":
-                stale.unlink(missing_ok=True)
-        project.set_params(**TINY)
-        project.commit("Tiny")
-        project.run("heimdall", "services", "up")
-        return project
-
-    return make
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of pytest-xdist have in common."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def built(make_project: Callable[[], Project]) -> Project:
-    """A project whose pipeline has run once, pushed and committed: to be copied or cloned, not changed."""
-    project = make_project()
+def shared_services(shared: Path, worker_id: str) -> Iterator[Services]:
+    """One PostgreSQL and one S3 for all workers: the first one starts them, the last one removes all."""
+    root, users = shared / "services", shared / "users"
+    with FileLock(shared / "services.lock"):
+        users.mkdir(exist_ok=True)
+        if not any(users.iterdir()):
+            root.mkdir()
+            start_services(root, clean_environment() | {PORT_BASE_VARIABLE: str(free_port_base())})
+        (users / worker_id).touch()
+    try:
+        yield find_services(root)
+    finally:
+        with FileLock(shared / "services.lock"):
+            (users / worker_id).unlink()
+            if not any(users.iterdir()):
+                stop_services(root)
+                for folder in (root, shared / "built"):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def make_project(
+    shared_services: Services, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Project]:
+    """Clones of the working tree, each with a database and buckets of its own, set up and empty."""
+    return lambda: new_project(tmp_path_factory.mktemp("project") / "heimdall", shared_services)
+
+
+def new_project(root: Path, services: Services) -> Project:
+    """A clone of the working tree in `root`."""
+    name = uuid.uuid4().hex[:12]
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for file in filter(None, listed.split("\0")):
+        if (REPOSITORY / file).is_file():
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / file, root / file)
+    own = services.with_database(f"pipeline_{name}")
+    create_if_missing(own.endpoints)
+    env = own.env | {
+        "HEIMDALL_RAW_BUCKET": f"raw-{name}",
+        "HEIMDALL_DVC_BUCKET": f"dvc-{name}",
+        "HEIMDALL_MODELS_BUCKET": f"models-{name}",
+        "HEIMDALL_MLFLOW_BUCKET": f"mlflow-{name}",
+        "HEIMDALL_TRACKING": "off",
+        "DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site"),
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        **{
+            f"GIT_{who}_{what}": value
+            for who in ("AUTHOR", "COMMITTER")
+            for what, value in (("NAME", "Test"), ("EMAIL", "test@localhost"))
+        },
+    }
+    project = Project(root, env)
+    project.run("git", "init", "--quiet", "--initial-branch", "main")
+    for stale in (root / "dvc.lock", *(root / "metrics").glob("*"), *(root / "plots").glob("*")):
+        if stale.name != ".gitignore":
+            stale.unlink(missing_ok=True)
+    project.set_params(**TINY)
+    project.commit("Tiny")
+    project.run("heimdall", "services", "up")
+    return project
+
+
+@pytest.fixture(scope="session")
+def built(shared: Path, shared_services: Services, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose pipeline has run once, pushed and committed: to be copied or cloned, not changed.
+
+    One for all workers: the first that needs it builds it.
+    """
+    folder = shared / "built"
+    done = folder / "env.json"
+    with FileLock(shared / "built.lock"):
+        if not done.is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            done.parent.mkdir()
+            made = build(new_project(folder / "heimdall", shared_services))
+            done.write_text(json.dumps(made.env), encoding="utf-8")
+    env: dict[str, str] = json.loads(done.read_text(encoding="utf-8"))
+    own = {"DVC_SITE_CACHE_DIR": str(tmp_path_factory.mktemp("dvc-site"))}
+    return Project(folder / "heimdall", env | own)
+
+
+def build(project: Project) -> Project:
+    """Run the pipeline of a new project once, push and commit."""
     project.run(
         "heimdall", "demo", "seed", "--sessions", str(SESSIONS), "--seed", str(SEED), "--transmitters", "12"
     )

@@ -84,6 +84,7 @@ def test_an_object_deleted_and_one_truncated_go_to_quarantine(own: Project) -> N
     assert quarantine(own)["object_key"].tolist() == [deleted]
 
 
+@pytest.mark.series
 def test_too_many_bad_recordings_name_the_causes(own: Project) -> None:
     bucket = raw_bucket(own)
     for key in pd.read_parquet(own.root / "data/snapshot/measurements.parquet")["object_key"].iloc[:12]:
@@ -104,6 +105,7 @@ def test_postgresql_is_down(project: Project) -> None:
     fails(project, "127.0.0.1:9", HEIMDALL_DATABASE_URL=dead)
 
 
+@pytest.mark.series
 def test_postgresql_stops_in_the_middle_of_a_snapshot(project: Project) -> None:
     project.set_params(snapshot={"as_of": LATER})
     parts = urlsplit(project.env["HEIMDALL_DATABASE_URL"])
@@ -120,6 +122,7 @@ def test_wrong_credentials(project: Project) -> None:
     fails(project, f"127.0.0.1:{parts.port}", HEIMDALL_DATABASE_URL=wrong)
 
 
+@pytest.mark.series
 def test_what_was_downloaded_before_s3_was_lost_is_reused(built: Project, tmp_path: Path) -> None:
     fresh = built.clone(tmp_path / "heimdall")
     port = urlsplit(fresh.env["HEIMDALL_S3_ENDPOINT_URL"]).port or 0

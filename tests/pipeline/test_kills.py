@@ -1,6 +1,6 @@
 """Every process of a stage killed at a random moment: the next `dvc repro` ends with the undisturbed bytes.
 
-`make test` kills each stage once. The long series, 25 kills in 12 minutes on two busy cores:
+`make test` kills the training once, `make test-all` every stage. The long series, 35 kills, five in each:
 
     pytest tests/pipeline/test_kills.py --kills 5
 """
@@ -60,7 +60,8 @@ class Undisturbed:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    metafunc.parametrize("undisturbed", STAGES, indirect=True, scope="module")
+    stages = [name if name == "train" else pytest.param(name, marks=pytest.mark.series) for name in STAGES]
+    metafunc.parametrize("undisturbed", stages, indirect=True, scope="module")
     metafunc.parametrize("number", range(1, metafunc.config.getoption("--kills") + 1))
 
 

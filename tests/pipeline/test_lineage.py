@@ -117,7 +117,7 @@ def printed_rows(output: str) -> pd.DataFrame:
 
 
 def test_it_prints_the_rows_of_the_snapshot_and_the_objects_in_the_bucket(
-    traced: Project, services: Services
+    traced: Project, shared_services: Services
 ) -> None:
     output = traced.run("heimdall", "lineage", ONNX).stdout
     rows = printed_rows(output)
@@ -133,7 +133,9 @@ def test_it_prints_the_rows_of_the_snapshot_and_the_objects_in_the_bucket(
     assert set(rows.loc[rows["split"] == "val", "measurement_id"]) == validated
     assert set(rows["split"]) == {"train", "val", "test"}
     one = rows.iloc[7]
-    stored = ObjectStore(services.endpoints, traced.env["HEIMDALL_RAW_BUCKET"]).get(one["object_key"], 2**24)
+    stored = ObjectStore(shared_services.endpoints, traced.env["HEIMDALL_RAW_BUCKET"]).get(
+        one["object_key"], 2**24
+    )
     assert hashlib.sha256(stored).hexdigest() == one["object_sha256"]
 
 

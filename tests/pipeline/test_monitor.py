@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
+from heimdall.services.process import wait_until
 from tests.conftest import Services
 from tests.pipeline.conftest import Project
 
@@ -20,15 +21,24 @@ SINCE = ("--since", "2020-01-01")  # all that are approved: those of the model's
 
 
 @pytest.fixture
-def watched(built: Project, services: Services, tmp_path: Path) -> Project:
+def watched(built: Project, shared_services: Services, tmp_path: Path) -> Project:
     """A copy of the built project whose database is its own, with sessions that came later."""
     url = urlsplit(built.env["HEIMDALL_DATABASE_URL"])
     name = f"monitor_{uuid.uuid4().hex[:12]}"
     with_copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    connection = psycopg2.connect(services.endpoints.database_url)
+    connection = psycopg2.connect(shared_services.endpoints.database_url)
     connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(with_copy.format(sql.Identifier(name), sql.Identifier(url.path.lstrip("/"))))
+    copy = with_copy.format(sql.Identifier(name), sql.Identifier(url.path.lstrip("/")))
+
+    def copied() -> bool:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(copy)
+        except psycopg2.errors.ObjectInUse:  # a snapshot of another worker's test reads it at this moment
+            return False
+        return True
+
+    assert wait_until(copied, 60)
     connection.close()
     own = {"HEIMDALL_DATABASE_URL": urlunsplit(url._replace(path=f"/{name}"))}
     project = replace(built.copy(tmp_path / "heimdall"), env=built.env | own)

@@ -167,6 +167,7 @@ def test_the_training_entry_point_by_hand_leaves_the_outputs_alone(project: Proj
     assert project.hashes() == before
 
 
+@pytest.mark.series
 def test_a_random_split_is_one_parameter_away(project: Project) -> None:
     project.run("dvc", "exp", "run", "-S", "split.by=session")
     index = pd.read_parquet(project.root / "data/features/index.parquet")

@@ -25,7 +25,7 @@ from heimdall.storage.objectstore import ObjectStore
 from heimdall.track import mlflow_store
 from tests.conftest import Services
 from tests.pipeline.conftest import Project, read_only
-from tests.test_registry import by_another, nothing, put_release, rewrite
+from tests.release.test_registry import by_another, nothing, put_release, rewrite
 
 KILLING = Path(__file__).with_name("killing.py")
 SKIP = "--skip-verify"  # a verification rebuilds everything: test_verify.py
@@ -46,11 +46,10 @@ def bucket(project: Project, variable: str) -> ConditionalStore:
 
 
 @pytest.fixture
-def clone(project: Project) -> Project:
-    """A copy of the built project with a bucket of models of its own."""
-    own = replace(project, env=project.env | {"HEIMDALL_MODELS_BUCKET": f"models-{uuid.uuid4().hex[:12]}"})
-    own.run("heimdall", "services", "up")
-    return own
+def clone(built: Project, tmp_path: Path) -> Project:
+    """A copy of the built project with a remote and a bucket of models of its own."""
+    own = {"HEIMDALL_MODELS_BUCKET": f"models-{uuid.uuid4().hex[:12]}"}
+    return replace(built, env=built.env | own).with_own_remote(tmp_path / "heimdall")
 
 
 @pytest.fixture
@@ -81,10 +80,8 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     key = f"files/md5/{lost[:2]}/{lost[2:]}"
     content = remote.get(key, 100_000_000)
     remote.delete(key)
-    try:
-        line = refused(clone, "v0.1.0", SKIP)
-    finally:
-        remote.put(key, content)
+    line = refused(clone, "v0.1.0", SKIP)
+    remote.put(key, content)
     assert f"data/features/{listing[0]['relpath']}: not in DVC's remote ({lost}), and 0 more" in line
     assert "Run `dvc push`" in line
 
@@ -117,6 +114,7 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     assert f"v0.1.0: it exists: released from {commit[:12]}" in refused(clone, "v0.1.0", SKIP, "--accept")
 
 
+@pytest.mark.series
 def test_a_figure_written_by_hand_is_not_released(clone: Project, store: ConditionalStore) -> None:
     path = clone.root / "metrics/eval.json"
     figures = artifacts.read_json(path)
@@ -187,6 +185,7 @@ class Reader(threading.Thread):
             self.reads += 1
 
 
+@pytest.mark.series
 def test_killed_at_every_step_and_typed_again(clone: Project, store: ConditionalStore) -> None:
     reader = Reader(store)
     reader.start()
@@ -263,7 +262,7 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
 
 
 def test_a_day_of_releases(
-    clone: Project, store: ConditionalStore, services: Services, tmp_path: Path
+    clone: Project, store: ConditionalStore, shared_services: Services, tmp_path: Path
 ) -> None:
     origin = tmp_path / "origin.git"
     clone.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(origin))
@@ -312,7 +311,7 @@ def test_a_day_of_releases(
     assert unbroken in clone.run("heimdall", "releases").stdout
 
     clone.run("git", "push", "--quiet", "origin", "main")
-    reader = check_a_reader_pulls_every_tag(clone, services, tmp_path / "reader", models)
+    reader = check_a_reader_pulls_every_tag(clone, shared_services, tmp_path / "reader", models)
 
     check_the_last_promotion_wins(clone, reader, store, first, second)
     check_that_who_rewrites_the_bucket_is_found(clone, reader, store)
@@ -370,10 +369,10 @@ def model(project: Project, *which: str) -> str:
 
 
 def check_a_reader_pulls_every_tag(
-    clone: Project, services: Services, target: Path, models: dict[str, str]
+    clone: Project, shared_services: Services, target: Path, models: dict[str, str]
 ) -> Project:
     """Someone who may only read, in a fresh clone; `models` are SHA-256 by commit."""
-    credentials = read_only(services)
+    credentials = read_only(shared_services)
     assert credentials["HEIMDALL_S3_ENDPOINT_URL"] == clone.env["HEIMDALL_S3_ENDPOINT_URL"]
     assert credentials["AWS_SECRET_ACCESS_KEY"] != clone.env["AWS_SECRET_ACCESS_KEY"]
     origin = clone.run("git", "remote", "get-url", "origin").stdout.strip()

@@ -79,6 +79,7 @@ def test_two_releases_are_compared_from_the_remote(clone: Project, tmp_path: Pat
         assert str(clone.root) not in text
 
 
+@pytest.mark.series
 def test_sessions_of_a_former_snapshot_are_counted(branch: Project, tmp_path: Path) -> None:
     """A newer snapshot splits anew: what it holds out, a model of the former one may have learned."""
     project = branch.copy(tmp_path / "heimdall")
@@ -114,6 +115,7 @@ def test_a_review_finds_its_baseline(clone: Project) -> None:
     assert clone.run("git", "status", "--porcelain").stdout == ""
 
 
+@pytest.mark.series
 def test_a_review_says_what_it_could_not_compare(clone: Project, tmp_path: Path) -> None:
     same = clone.run("heimdall", "review", "HEAD")
     assert "### Parameters\n\nNo change." in same.stdout
@@ -135,11 +137,11 @@ def test_an_unknown_revision_is_one_line(clone: Project) -> None:
     assert re.fullmatch(r"heimdall: .*v9\.9\.9.*\n", done.stdout)
 
 
-def checked_out(branch: Project, services: Services, target: Path) -> Project:
+def checked_out(branch: Project, shared_services: Services, target: Path) -> Project:
     """What the workflow's job has before its `run:` steps: the branch, the whole history, an installation."""
     branch.run("git", "clone", "--quiet", str(branch.root), str(target))
     here = Project(target, branch.env)
-    endpoint_url = read_only(services)["HEIMDALL_S3_ENDPOINT_URL"]
+    endpoint_url = read_only(shared_services)["HEIMDALL_S3_ENDPOINT_URL"]
     here.run("dvc", "remote", "modify", "minio", "url", f"s3://{branch.env['HEIMDALL_DVC_BUCKET']}")
     here.run("dvc", "remote", "modify", "minio", "endpointurl", endpoint_url)
     here.commit("The team's remote")
@@ -151,7 +153,7 @@ def checked_out(branch: Project, services: Services, target: Path) -> Project:
     return here
 
 
-def test_the_workflow_posts_the_review(branch: Project, services: Services, tmp_path: Path) -> None:
+def test_the_workflow_posts_the_review(branch: Project, shared_services: Services, tmp_path: Path) -> None:
     """The `run:` steps of .github/workflows/review.yaml for a branch, again without secrets, and for a fork.
 
     Not real are what GitHub does itself: the checkout, secrets and expressions, the comments behind `gh`; and
@@ -168,7 +170,7 @@ def test_the_workflow_posts_the_review(branch: Project, services: Services, tmp_
         "CI": "true",
         "DVC_SITE_CACHE_DIR": str(tmp_path / "dvc-site"),
     }
-    reader = read_only(services)
+    reader = read_only(shared_services)
     values = {
         "github.repository": "team/heimdall",
         "github.event.pull_request.head.repo.full_name": "team/heimdall",
@@ -177,8 +179,8 @@ def test_the_workflow_posts_the_review(branch: Project, services: Services, tmp_
         "secrets.HEIMDALL_REMOTE_ACCESS_KEY_ID": reader["AWS_ACCESS_KEY_ID"],
         "secrets.HEIMDALL_REMOTE_SECRET_ACCESS_KEY": reader["AWS_SECRET_ACCESS_KEY"],
     }
-    here = checked_out(branch, services, tmp_path / "heimdall")
-    without = checked_out(branch, services, tmp_path / "without")
+    here = checked_out(branch, shared_services, tmp_path / "heimdall")
+    without = checked_out(branch, shared_services, tmp_path / "without")
 
     def job(project: Project, name: str, **changes: str) -> actions.Outcome:
         scratch = tmp_path / name

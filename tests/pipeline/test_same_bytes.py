@@ -53,6 +53,7 @@ def test_another_folder_hash_seed_locale_time_zone_and_umask(built: Project, tmp
         assert (fresh.root / file).stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.series
 def test_run_again_in_the_same_folder(project: Project) -> None:
     before = project.hashes()
     written = (project.root / "models/localizer.safetensors").stat().st_mtime_ns
@@ -75,6 +76,7 @@ def test_loader_workers(project: Project) -> None:
     assert project.hashes() == before
 
 
+@pytest.mark.series
 def test_one_core(built: Project, tmp_path: Path) -> None:
     cores = "len(os.sched_getaffinity(0))"
     fresh = built.before("featurize", tmp_path / "heimdall")
@@ -95,6 +97,7 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.series
 def test_another_user(built: Project, open_folder: Path) -> None:
     """Root's bytes against an ordinary user's, in another home.
 

@@ -68,8 +68,8 @@ def train_by(project: Project, script: str) -> None:
     project.commit("Another training")
 
 
-def endpoints_of(project: Project, services: Services) -> Endpoints:
-    return replace(services.endpoints, database_url=project.env["HEIMDALL_DATABASE_URL"])
+def endpoints_of(project: Project, shared_services: Services) -> Endpoints:
+    return replace(shared_services.endpoints, database_url=project.env["HEIMDALL_DATABASE_URL"])
 
 
 def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
@@ -97,7 +97,7 @@ def below(folder: Path) -> list[int]:
     return found
 
 
-def test_two_workers_one_killed(quick: Project, services: Services) -> None:
+def test_two_workers_one_killed(quick: Project, shared_services: Services) -> None:
     """Every trial is accounted for, none twice; the killed one's is done again with its parameters."""
     project, logs = quick, quick.root / sweep.FOLDER / "duel"
     lost = start(project, "--study", "duel", "--trials", "4")
@@ -122,7 +122,7 @@ def test_two_workers_one_killed(quick: Project, services: Services) -> None:
     assert other.returncode == 0, said
     assert not workspace.exists()  # the next worker of this clone removed it
 
-    trials = sweep.load_study(endpoints_of(project, services), "duel").get_trials()
+    trials = sweep.load_study(endpoints_of(project, shared_services), "duel").get_trials()
     states = Counter(trial.state for trial in trials)
     assert states == {TrialState.COMPLETE: 4, TrialState.FAIL: 1}
     assert trials[0].state is TrialState.FAIL
@@ -169,14 +169,15 @@ def assert_is_experiment(project: Project, trial: FrozenTrial) -> None:
     assert {key: float(given[key]) for key in trial.params} == trial.params
 
 
-def test_a_real_training_is_pruned(cut: Project, services: Services) -> None:
+@pytest.mark.series
+def test_a_real_training_is_pruned(cut: Project, shared_services: Services) -> None:
     """Five trials that were better at every epoch are put into the study before."""
     project = cut
     project.set_params(epochs=30, warmup_epochs=0)
     project.commit("Long enough to be pruned")
     space = sweep.parse_space(SPACE[1::2], yaml.safe_load((project.root / "params.yaml").read_text()))
     worker = sweep.Worker(project.root, "pruned", 6, space, heartbeat_s=1, remote=None)
-    study = sweep.open_study(worker, endpoints_of(project, services))
+    study = sweep.open_study(worker, endpoints_of(project, shared_services))
     for _ in range(sweep.STARTUP_TRIALS):
         study.add_trial(
             create_trial(
@@ -201,10 +202,10 @@ def test_a_real_training_is_pruned(cut: Project, services: Services) -> None:
 
 
 def test_what_fails_what_diverges_and_what_is_pushed(
-    quick: Project, services: Services, tmp_path: Path
+    quick: Project, shared_services: Services, tmp_path: Path
 ) -> None:
     """A failure stops the worker and does not count; a loss that is not finite is the trial's own result."""
-    project, found = quick, endpoints_of(quick, services)
+    project, found = quick, endpoints_of(quick, shared_services)
     command = ("heimdall", "sweep", "--trials", "1", *SPACE, "--study")
     project.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git"))
     project.run("git", "remote", "add", "team", str(tmp_path / "origin.git"))

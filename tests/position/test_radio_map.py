@@ -17,7 +17,7 @@ from heimdall.position import radio_map, received_power
 from heimdall.position.arrival import Observation
 from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import Levels, mean_levels_db
-from tests.test_power import MODEL, PLANE, RECEIVERS, observation
+from tests.position.test_received_power import MODEL, PLANE, RECEIVERS, observation
 
 AREA = Area.around(RECEIVERS)
 HILL_M = np.array([15e3, 5e3])
