@@ -11,7 +11,7 @@ import scipy.fft
 
 from heimdall.core import params
 from heimdall.core.randomness import generator
-from heimdall.position.arrival import SHAPE_LAGS, SHAPE_LIMIT, Arrivals, arrivals, interpolate
+from heimdall.position.arrival import SHAPE_LAGS, SHAPE_LIMIT, Arrivals, arrivals
 from heimdall.signal.correlation import Correlation, Recording, correlate
 from heimdall.signal.sessions import SessionFeatures
 from heimdall.simulate import signals
@@ -132,25 +132,6 @@ def exact_series(
     cycles = np.linspace(-0.25, 0.25, 801)  # a sample
     power = random.uniform(0, 1, cycles.size)
     return (power * np.exp(2j * np.pi * cycles * (lags[:, None] - delay_samples))).sum(axis=1)
-
-
-def test_interpolation_is_the_fourier_sum_between_the_lags() -> None:
-    random = generator(1, "test.arrival")
-    lags = np.arange(-32.0, 33.0)
-    between = np.sort(random.uniform(-16, 16, 200))
-    for delay in (0.0, 3.37, -9.81):
-        state = random.bit_generator.state
-        series = exact_series(random, delay, lags)
-        random.bit_generator.state = state
-        exact = exact_series(random, delay, between)
-        error = interpolate(series[None], between[None])[0] - exact
-        assert np.abs(error).max() < 3e-5 * np.abs(exact).max()
-
-
-def test_interpolation_has_no_ripple_at_the_ends_of_the_lags() -> None:
-    lag = np.linspace(-32, 32, 1001)
-    flat = interpolate(np.full((1, 65), 2 - 1j), lag[None])[0]
-    np.testing.assert_allclose(flat, 2 - 1j, rtol=1e-12)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.031, 0.26, 0.5, -7.77, 12.499])

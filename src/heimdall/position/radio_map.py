@@ -156,7 +156,7 @@ def fit(
         truth_m: East and north of their transmitters, metres, shape (n, 2).
         receivers: All receivers of the network.
         plane: Of the positions.
-        law: What `power.fit` finds in the same sessions.
+        law: What `received_power.fit` finds in the same sessions.
         area: Which the bumps cover.
         known: A map of the same receivers in the same plane that more sessions were used for; only its
             offsets and the transmitters' power are fitted, and the squelch is taken from `law`.
@@ -170,17 +170,7 @@ def fit(
     if not observations:
         raise ValueError("no session to fit a radio map to")
     if known is None:
-        spacing_m = math.sqrt(_area_m2(area)) / BUMPS_ACROSS
-        centre_m = area.grid_m(spacing_m)
-        start = RadioMap(
-            law,
-            tuple(tuple(place) for place in receivers.position_m.tolist()),
-            (0.0,) * len(law.websdr_id),
-            tuple((east, north) for east, north in centre_m.tolist()),
-            BUMP_WIDTH * spacing_m,
-            ((0.0,) * len(centre_m),) * len(law.websdr_id),
-            *_shape_values(_SHAPE_MEAN),
-        )
+        start = _flat(law, receivers, area)
     else:
         start = replace(known, law=replace(known.law, squelch_db=law.squelch_db))
     levels = [Levels.of(observation, receivers) for observation in observations]
@@ -196,16 +186,7 @@ def fit(
     )
     count = len(start.law.websdr_id)
     origin = _packed(start)
-    if known is None:
-        terrain_sigma_db = np.full(count * len(start.centre_m), TERRAIN_SIGMA_DB)
-        directions = np.diag(np.concatenate([
-            np.full(count, OFFSET_SIGMA_DB), terrain_sigma_db, _SHAPE_SIGMA
-        ]))  # fmt: skip
-    else:
-        directions = np.zeros((len(origin), count + 2))
-        directions[:count, :count] = KNOWN_OFFSET_SIGMA_DB * np.eye(count)
-        directions[:count, count] = KNOWN_LEVEL_SIGMA_DB
-        directions[-1, count + 1] = _SHAPE_SIGMA[-1]
+    directions = _free(count, len(origin)) if known is None else _free_of_known(count, len(origin))
 
     def cost(deviation: Float64) -> tuple[float, Float64]:
         value, slope = _log_probability(origin + np.einsum("vd,d->v", directions, deviation), sessions)
@@ -224,6 +205,36 @@ def fit(
         tuple(tuple(row) for row in terrain.tolist()),
         *_shape_values(values[-5:]),
     )
+
+
+def _flat(law: PowerModel, receivers: Receivers, area: Area) -> RadioMap:
+    """The map before anything is fitted: bumps of no height all over the area."""
+    spacing_m = math.sqrt(_area_m2(area)) / BUMPS_ACROSS
+    centre_m = area.grid_m(spacing_m)
+    return RadioMap(
+        law,
+        tuple(tuple(place) for place in receivers.position_m.tolist()),
+        (0.0,) * len(law.websdr_id),
+        tuple((east, north) for east, north in centre_m.tolist()),
+        BUMP_WIDTH * spacing_m,
+        ((0.0,) * len(centre_m),) * len(law.websdr_id),
+        *_shape_values(_SHAPE_MEAN),
+    )
+
+
+def _free(receivers: int, values: int) -> Float64:
+    """By how much each value of a map may change, as standard deviations along columns, (values, values)."""
+    terrain_sigma_db = np.full(values - receivers - len(_SHAPE_SIGMA), TERRAIN_SIGMA_DB)
+    return np.diag(np.concatenate([np.full(receivers, OFFSET_SIGMA_DB), terrain_sigma_db, _SHAPE_SIGMA]))
+
+
+def _free_of_known(receivers: int, values: int) -> Float64:
+    """The same of a known map: offsets, what they have in common, and power; (values, receivers + 2)."""
+    directions = np.zeros((values, receivers + 2))
+    directions[:receivers, :receivers] = KNOWN_OFFSET_SIGMA_DB * np.eye(receivers)
+    directions[:receivers, receivers] = KNOWN_LEVEL_SIGMA_DB
+    directions[-1, receivers + 1] = _SHAPE_SIGMA[-1]
+    return directions
 
 
 @dataclass(frozen=True)

@@ -3,4 +3,4 @@
 `log_mel` has the mel filter bank, MFCC, normalisation and augmentation. Imports `core`.
 """
 
-__all__ = ["correlation", "extraction", "log_mel", "sessions"]
+__all__ = ["correlation", "detection", "extraction", "log_mel", "noise", "sessions", "transforms"]

@@ -33,22 +33,20 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
+from heimdall.signal.detection import match
+from heimdall.signal.noise import centre_hz, noise_density, signal_share, spread_hz
+from heimdall.signal.transforms import chirp_transform, delay_ramp, lag_window, phase_ramp, squared_magnitude
+
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
 
 DETECTION_GATE = 16.0  # noise passes in 1-2 % of cases: exp(-16) in each of some 10^5 cells of the search
-CARRIER_SEARCH_HZ = 500.0  # two receivers' offsets of 200 Hz each, and a margin
 USABLE_SHARE = 0.4  # of the sample rate, on either side: beyond it receivers' filters fall off
 MIN_ENERGY_DB = -300.0  # of a recording of zeros
 MIN_SNR_DB = -30.0  # an estimate of no signal scatters around zero power, whose logarithm says nothing
 FADE_SHARE = 0.01  # 10 ms of 1 s: far longer than starts and delays differ, at a cost of 0.05 dB
-_TRACK_RATE_HZ = 2000.0  # rate of the phase track; the search loses 0.9 dB at its edge of 500 Hz
-_NOISE_SEGMENT = 256  # samples at the lags' rate: 125 Hz at 32 kHz
-_NOISE_QUANTILE = 0.1  # a signal may fill nine tenths of where noise is looked for
 _NOISE_REACH = 1.5  # in half widths of the band: a strong signal's side bands reach beyond it
-_NEWTON_STEPS = 6
 NARROW_HZ = 200.0  # rms bandwidth; that of a keyed or silent carrier is less
-_SMOOTH_BINS = 15  # of about 1 Hz: the sidebands of slow Morse code are a few hertz apart
 _SPREAD_S = 0.02  # what is left beyond it of the response of a filter with so much detail is small
 _RISE_S = 0.05  # of the window for narrow signals; short beside 1 s, long beside an edge of 5 ms
 _LEAST_ENERGY = 1e-3  # of that at lag 0
@@ -158,40 +156,24 @@ def correlate(
         _prepare(item, float(start), size, band_hz, rate_hz)
         for item, start in zip(recordings, start_s, strict=True)
     ]
-    snr_db = np.array([item.snr_db for item in prepared])
-    centre_hz = np.array([item.centre_hz for item in prepared])
-    excess = np.array([item.excess for item in prepared])
-
     candidates = timed if timed.any() else ~timed
+    snr_db = np.array([item.snr_db for item in prepared])
     reference = int(np.argmax(np.where(candidates, snr_db, -np.inf)))
-    gate, cfo_hz = np.zeros(len(recordings)), centre_hz.copy()
-    for row, item in enumerate(prepared):
-        if row == reference:
-            continue
-        gate[row], offset_hz = _match(prepared[reference].signal, item.signal, band_hz, rate_hz, lags)
-        if gate[row] > DETECTION_GATE and timed[row]:
-            cfo_hz[row] = centre_hz[reference] + offset_hz
-    alone = ~timed
-    alone[reference] = True
-    gate[reference] = gate.max()
-    gate[alone] = np.maximum(gate, excess * excess / 2)[alone]
-    cfo_hz = np.round(cfo_hz, 6)  # a microhertz: far below what is measurable, far above rounding
-
+    gate, cfo_hz = _gated(prepared, reference, timed, band_hz=band_hz, rate_hz=rate_hz, lags=lags)
+    turns = (prepared[reference].centre_hz - cfo_hz) / rate_hz
     tuned = [
-        scipy.fft.fft(item.signal * _turn((centre_hz[reference] - cfo_hz[row]) / rate_hz, size))
-        for row, item in enumerate(prepared)
+        scipy.fft.fft(item.signal * phase_ramp(turn, size))
+        for item, turn in zip(prepared, turns, strict=True)
     ]
     pair = [(a, b) for a in range(len(tuned)) for b in range(a + 1, len(tuned))]
-    if _spread_hz(tuned[reference], rate_hz) < NARROW_HZ:
-        share = np.sqrt(_signal_share(tuned[reference]))
-        narrow = [scipy.fft.ifft(spectrum * share) for spectrum in tuned]
-        ends_s = [_ends_s(item, float(start)) for item, start in zip(recordings, start_s, strict=True)]
-        series = [
-            _normalised_lags(narrow[a], narrow[b], _window(ends_s[a], ends_s[b], size, rate_hz, lags), lags)
-            for a, b in pair
-        ]
+    ends_s = [_ends_s(item, float(start)) for item, start in zip(recordings, start_s, strict=True)]
+    if spread_hz(tuned[reference], rate_hz) < NARROW_HZ:
+        share = np.sqrt(signal_share(tuned[reference]))
+        series = _narrow(
+            [scipy.fft.ifft(spectrum * share) for spectrum in tuned], pair, ends_s, rate_hz, lags
+        )
     else:
-        series = [_lag_window(tuned[a] * tuned[b].conj(), lags) for a, b in pair]
+        series = [lag_window(tuned[a] * tuned[b].conj(), lags) for a, b in pair]
     return Correlation(
         energy_db=np.array([item.energy_db for item in prepared]),
         snr_db=snr_db,
@@ -204,6 +186,32 @@ def correlate(
         lag_s=np.arange(-lags, lags + 1) / rate_hz,
         xcorr=np.array(series, np.complex128).reshape(-1, 2 * lags + 1),
     )
+
+
+def _gated(
+    prepared: Sequence[_Prepared],
+    reference: int,
+    timed: npt.NDArray[np.bool_],
+    *,
+    band_hz: float,
+    rate_hz: float,
+    lags: int,
+) -> tuple[Float64, Float64]:
+    """Detection statistic T and carrier offset in Hz of the recordings, as of `correlate`, (R,) each."""
+    centre = np.array([item.centre_hz for item in prepared])
+    excess = np.array([item.excess for item in prepared])
+    gate, cfo_hz = np.zeros(len(prepared)), centre.copy()
+    for row, item in enumerate(prepared):
+        if row == reference:
+            continue
+        gate[row], offset_hz = match(prepared[reference].signal, item.signal, band_hz, rate_hz, lags)
+        if gate[row] > DETECTION_GATE and timed[row]:
+            cfo_hz[row] = centre[reference] + offset_hz
+    alone = ~timed
+    alone[reference] = True
+    gate[reference] = gate.max()
+    gate[alone] = np.maximum(gate, excess * excess / 2)[alone]
+    return gate, np.round(cfo_hz, 6)  # a microhertz: far below what is measurable, far above rounding
 
 
 def _starts(recordings: Sequence[Recording]) -> tuple[Float64, npt.NDArray[np.bool_]]:
@@ -248,15 +256,15 @@ def _prepare(recording: Recording, start_s: float, size: int, band_hz: float, ra
     half_band_hz = min(band_hz, usable_hz, rate_hz / 2)
     around_hz = min(_NOISE_REACH * band_hz, usable_hz, 0.45 * rate_hz)
     spectrum = _spectrum(recording, size, rate_hz, max(half_band_hz, around_hz))
-    spectrum *= _delay(start_s * rate_hz, size)
+    spectrum *= delay_ramp(start_s * rate_hz, size)
     duration_s = len(recording.iq) / recording.sample_rate_hz
     first, last = math.ceil(start_s * rate_hz), math.floor((start_s + duration_s) * rate_hz)
     heard = scipy.fft.ifft(spectrum)[first : max(last, first + 1)]
-    noise = _noise_density(heard, around_hz / rate_hz) * duration_s * rate_hz  # of a bin
+    noise = noise_density(heard, around_hz / rate_hz) * duration_s * rate_hz  # of a bin
 
     half = _half_bins(half_band_hz, size, rate_hz)
     spectrum[half + 1 : size - half] = 0
-    power = float(_power(spectrum).sum())
+    power = float(squared_magnitude(spectrum).sum())
     surplus = power / ((2 * half + 1) * noise) - 1
     whitened = spectrum / math.sqrt(noise)
     return _Prepared(
@@ -265,7 +273,7 @@ def _prepare(recording: Recording, start_s: float, size: int, band_hz: float, ra
         snr_db=_decibel(surplus, MIN_SNR_DB),
         # Zeros were appended: the degrees of freedom are the recording's, not the grid's.
         excess=max(surplus, 0.0) * math.sqrt(2 * half_band_hz * duration_s),
-        centre_hz=_centre_hz(whitened, rate_hz),
+        centre_hz=centre_hz(whitened, rate_hz),
     )
 
 
@@ -285,7 +293,7 @@ def _spectrum(recording: Recording, size: int, rate_hz: float, half_band_hz: flo
         full = scipy.fft.fft(padded, overwrite_x=True)  # in place: half of the time is fetching memory
         positive, negative = full[: half + 1], full[length - half :]
     else:
-        full = _chirp_transform(samples, half, 1 / (size * ratio))
+        full = chirp_transform(samples, half, 1 / (size * ratio))
         positive, negative = full[half:], full[:half]
     spectrum[: half + 1], spectrum[size - half :] = positive, negative
     return spectrum / ratio
@@ -305,105 +313,9 @@ def _half_bins(half_band_hz: float, size: int, rate_hz: float) -> int:
     return min(math.floor(half_band_hz / rate_hz * size), (size - 1) // 2)
 
 
-def _chirp_transform(samples: Complex128, half: int, step: float) -> Complex128:
-    """sum_n x_n exp(-2 pi i k n step) for k = -half .. half, by k n = (k^2 + n^2 - (k - n)^2) / 2.
-
-    Bluestein's algorithm: IEEE Trans. Audio Electroacoustics 18 (1970), 451-455.
-
-    Args:
-        samples: Shape (n,).
-        half: Largest k.
-        step: Cycles a sample.
-
-    Returns:
-        Shape (2 half + 1,).
-    """
-    count = len(samples)
-    index = np.arange(-half - count, half + count + 1, dtype=np.int64)
-    phase = np.exp(1j * np.pi * np.remainder(index.astype(np.float64) ** 2 * step, 2.0))
-    zero = half + count  # where index is 0
-    size = scipy.fft.next_fast_len(count + 2 * half)
-    left = scipy.fft.fft(samples * phase[zero : zero + count].conj(), size)
-    # Chirp over k - n from -half - count + 1 to half, its first value at place 0.
-    right = scipy.fft.fft(phase[zero - half - count + 1 : zero + half + 1], size)
-    product = scipy.fft.ifft(left * right)[count - 1 : count + 2 * half]
-    return np.asarray(product * phase[zero - half : zero + half + 1].conj(), np.complex128)
-
-
-def _power(values: Complex128) -> Float64:
-    """|x|^2 without hypot, whose last bit depends on the CPU."""
-    return np.asarray(values.real * values.real + values.imag * values.imag, np.float64)
-
-
 def _decibel(power: float, lowest_db: float) -> float:
     """10 log10, not below `lowest_db`, also for powers of zero and less."""
     return 10 * math.log10(max(power, 10 ** (lowest_db / 10)))
-
-
-def _noise_density(signal: Complex128, half_band: float) -> float:
-    """Power that noise of the density found in the quiet parts of the band has if it fills all frequencies.
-
-    Welch's method (Hann window, because the side lobes of a strong carrier would pass for noise), then the
-    mean of the cells that are no higher than chance allows above the tenth percentile.
-
-    Args:
-        signal: Band-limited time series without the zeros before and after it, shape (n,).
-        half_band: Half width of the band, cycles a sample.
-
-    Returns:
-        Mean power of a sample, above 0.
-    """
-    width = min(max(_NOISE_SEGMENT, math.ceil(16 / half_band)), len(signal))  # a narrow band has 28 cells
-    window = np.array([0.5 - 0.5 * math.cos(2 * math.pi * k / width) for k in range(width)])
-    segments = np.lib.stride_tricks.sliding_window_view(signal, width)[:: max(width // 2, 1)]
-    density = np.add.reduce(_power(scipy.fft.fft(segments * window, axis=1)), axis=0)
-    # Two cells from the edge of the band, half of the window's main lobe hangs over it.
-    inside = np.abs(scipy.fft.fftfreq(width)) <= half_band - 2 / width
-    cells = np.sort(density[inside] if inside.any() else density)
-    chance = 1 + 4 / math.sqrt(len(segments))
-    quiet = cells[cells <= cells[int(_NOISE_QUANTILE * len(cells))] * chance]
-    scale = len(segments) * float((window * window).sum())
-    return max(float(quiet.mean()) / scale, np.finfo(np.float64).tiny)
-
-
-def _centre_hz(whitened: Complex128, rate_hz: float) -> float:
-    """Centre of gravity of the power above noise, Hz; 0 if there is none."""
-    weight, axis_hz = _above_noise(whitened, rate_hz)
-    total = float(weight.sum())
-    return float((weight * axis_hz).sum()) / total if total > 0 else 0.0
-
-
-def _spread_hz(whitened: Complex128, rate_hz: float) -> float:
-    """Standard deviation of the frequency over the power above noise, Hz; infinite if there is none."""
-    weight, axis_hz = _above_noise(whitened, rate_hz)
-    total = float(weight.sum())
-    if total <= 0:
-        return math.inf
-    offset_hz = axis_hz - float((weight * axis_hz).sum()) / total
-    return math.sqrt(max(float((weight * offset_hz * offset_hz).sum()) / total, 0.0))
-
-
-def _above_noise(whitened: Complex128, rate_hz: float) -> tuple[Float64, Float64]:
-    """Power less noise of the bins where there is a signal, and their frequencies in Hz."""
-    power = scipy.fft.fftshift(_power(whitened))
-    axis_hz = (np.arange(len(power)) - len(power) // 2) * (rate_hz / len(power))
-    width = max(len(power) // _NOISE_SEGMENT, 1)
-    cells = len(power) // width
-    mean = power[: cells * width].reshape(cells, width).mean(axis=1)
-    loud = np.repeat(mean > 1 + 4 / math.sqrt(width), width)
-    return (power[: cells * width] - 1)[loud], axis_hz[: cells * width][loud]
-
-
-def _signal_share(whitened: Complex128) -> Float64:
-    """Share of the signal in the power of each bin, by the mean of `_SMOOTH_BINS` bins around it.
-
-    A correlation weighted by it is the best for delays (C. H. Knapp and G. C. Carter, "The generalized
-    correlation method for estimation of time delay", IEEE Trans. ASSP 24, 1976, 320-327). For signals as wide
-    as the band it hardly matters; the peak of a keyed carrier is moved by noise far from the carrier most.
-    """
-    mean = scipy.ndimage.uniform_filter1d(_power(whitened), _SMOOTH_BINS, mode="wrap")
-    surplus = np.where(mean > 1 + 4 / math.sqrt(_SMOOTH_BINS), mean - 1, 0.0)
-    return np.asarray(surplus / (1 + surplus), np.float64)
 
 
 def _ends_s(recording: Recording, start_s: float) -> tuple[float, float]:
@@ -426,6 +338,21 @@ def _window(
     return np.asarray(height * height * (3 - 2 * height), np.float64)
 
 
+def _narrow(
+    narrow: Sequence[Complex128],
+    pair: Sequence[tuple[int, int]],
+    ends_s: Sequence[tuple[float, float]],
+    rate_hz: float,
+    lags: int,
+) -> list[Complex128]:
+    """Correlations (2 lags + 1,) of pairs of a narrow signal's time series, each (size,)."""
+    size = len(narrow[0])
+    return [
+        _normalised_lags(narrow[a], narrow[b], _window(ends_s[a], ends_s[b], size, rate_hz, lags), lags)
+        for a, b in pair
+    ]
+
+
 def _normalised_lags(a: Complex128, b: Complex128, window: Float64, lags: int) -> Complex128:
     """r(a, b) of what b has within a window, each lag over the relative amplitude of what a has there.
 
@@ -442,130 +369,7 @@ def _normalised_lags(a: Complex128, b: Complex128, window: Float64, lags: int) -
     Returns:
         Shape (2 lags + 1,); zeros if the window or the signal is nothing.
     """
-    series = _lag_window(scipy.fft.fft(a) * scipy.fft.fft(window * b).conj(), lags)
-    energy = _lag_window(scipy.fft.fft(_power(a)) * scipy.fft.fft(window).conj(), lags).real
+    series = lag_window(scipy.fft.fft(a) * scipy.fft.fft(window * b).conj(), lags)
+    energy = lag_window(scipy.fft.fft(squared_magnitude(a)) * scipy.fft.fft(window).conj(), lags).real
     least = max(_LEAST_ENERGY * float(energy[lags]), np.finfo(np.float64).tiny)
     return np.asarray(series * np.sqrt(max(float(energy[lags]), 0.0) / np.maximum(energy, least)))
-
-
-def _match(
-    ref: Complex128, other: Complex128, band_hz: float, rate_hz: float, lags: int
-) -> tuple[float, float]:
-    """Statistic T of `other` against `ref`, and its carrier offset relative to it.
-
-    First a search over lags and offsets on the critically sampled series, in blocks short enough for any
-    offset in question. Then lag and offset are refined in turn, because with a modulation that is not even
-    in time an error in one shifts the other.
-
-    Args:
-        ref: Whitened reference, time series at `rate_hz`, shape (n,); noise has unit power in its FFT.
-        other: The other recording, alike.
-        band_hz: Half width of the band in Hz.
-        rate_hz: Rate of both in Hz.
-        lags: Largest lag in samples.
-
-    Returns:
-        T and the offset in Hz.
-    """
-    size = len(ref)
-    ref_spectrum = scipy.fft.fft(ref)
-    energy = float(_power(ref_spectrum).sum())
-    if energy == 0:
-        return 0.0, 0.0
-    lag, offset_hz = _search(ref, other, band_hz, rate_hz, lags)
-    offset_hz = _refined_hz(np.roll(other, lag) * ref.conj(), offset_hz, rate_hz)
-    tuned = scipy.fft.fft(other * _turn(-offset_hz / rate_hz, size))
-    shift = _peak(_power(_lag_window(ref_spectrum * tuned.conj(), lags))) - lags
-    product = scipy.fft.ifft(tuned * _delay(shift, size), overwrite_x=True) * ref.conj()
-    rest_hz = _refined_hz(product, 0.0, rate_hz)
-    total = complex((product * _turn(-rest_hz / rate_hz, size)).sum())
-    return (total.real**2 + total.imag**2) * size**2 / energy, offset_hz + rest_hz
-
-
-def _search(
-    ref: Complex128, other: Complex128, band_hz: float, rate_hz: float, lags: int
-) -> tuple[int, float]:
-    """Lag in samples and carrier offset in Hz at which |r| is largest, each on a grid."""
-    skip = max(math.floor(rate_hz / (2 * band_hz)), 1)
-    length = max(math.floor(rate_hz / skip / _TRACK_RATE_HZ), 1)
-    conjugate = _blocks(ref.conj()[::skip].astype(np.complex64), length)
-    thinned = other[::skip].astype(np.complex64)
-    reach = lags // skip
-    tracks = np.array(
-        [
-            np.add.reduce(_blocks(np.roll(thinned, lag), length) * conjugate, axis=0)
-            for lag in range(-reach, reach + 1)
-        ]
-    )
-    bins = scipy.fft.next_fast_len(2 * tracks.shape[1])
-    offset_hz = scipy.fft.fftfreq(bins, skip * length / rate_hz)
-    ambiguity = scipy.fft.fft(tracks, bins, axis=1)
-    strength = ambiguity.real**2 + ambiguity.imag**2
-    strength[:, np.abs(offset_hz) > CARRIER_SEARCH_HZ] = 0
-    row, column = divmod(int(np.argmax(strength)), bins)
-    return (row - reach) * skip, float(offset_hz[column])
-
-
-def _blocks(series: npt.NDArray[np.complexfloating], length: int) -> npt.NDArray[np.complexfloating]:
-    """Blocks of `length` samples as columns, so that a sum over a block goes element by element."""
-    count = len(series) // length
-    return np.ascontiguousarray(series[: count * length].reshape(count, length).T)
-
-
-def _turn(cycles_per_sample: float, size: int) -> Complex128:
-    """exp(2 pi i f n), shape (size,), as the product of a coarse and a fine table: it costs a tenth."""
-    width = math.isqrt(size) + 1
-    fine = np.exp(2j * np.pi * cycles_per_sample * np.arange(width))
-    coarse = np.exp(2j * np.pi * cycles_per_sample * np.arange(0, size, width))
-    return np.asarray((coarse[:, None] * fine).reshape(-1)[:size], np.complex128)
-
-
-def _delay(samples: float, size: int) -> Complex128:
-    """What multiplies an FFT, shape (size,), to delay its signal by `samples`."""
-    turn = _turn(-samples / size, (size + 1) // 2)
-    return np.concatenate([turn, _turn(samples / size, size - len(turn) + 1)[:0:-1]])
-
-
-def _lag_window(product: Complex128, lags: int) -> Complex128:
-    """Sums over the bins of a cross spectrum, which is spent, at the lags -lags .. lags: (2 lags + 1,)."""
-    correlation = scipy.fft.ifft(product, overwrite_x=True)
-    return np.concatenate([correlation[len(correlation) - lags :], correlation[: lags + 1]]) * len(product)
-
-
-def _peak(power: Float64) -> float:
-    """Place of the maximum, interpolated by a parabola."""
-    place = int(np.argmax(power))
-    if not 0 < place < len(power) - 1:
-        return float(place)
-    before, at, after = (float(value) for value in power[place - 1 : place + 2])
-    curvature = before - 2 * at + after
-    return place + (0.5 * (before - after) / curvature if curvature < 0 else 0.0)
-
-
-def _refined_hz(product: Complex128, near_hz: float, rate_hz: float) -> float:
-    """Frequency near `near_hz` at which |sum of product(t) exp(-2 pi i f t)| is largest, by Newton's method.
-
-    Args:
-        product: Shape (n,).
-        near_hz: Start, within a quarter of a cycle over the length of `product`.
-        rate_hz: Sample rate in Hz.
-
-    Returns:
-        The frequency in Hz, no more than one cycle over the length away from the start.
-    """
-    length = max(math.floor(rate_hz / _TRACK_RATE_HZ), 1)
-    track = np.add.reduce(_blocks(product, length), axis=0)
-    span_s = len(product) / rate_hz
-    time_s = (np.arange(len(track)) - (len(track) - 1) / 2) * (length / rate_hz)
-    offset_hz = near_hz
-    for _ in range(_NEWTON_STEPS):
-        turned = track * np.exp(-2j * np.pi * offset_hz * time_s)
-        total = complex(turned.sum())
-        first = -2j * math.pi * complex((turned * time_s).sum())
-        second = -4 * math.pi**2 * complex((turned * time_s * time_s).sum())
-        slope = 2 * (first * total.conjugate()).real
-        curvature = 2 * (first * first.conjugate() + second * total.conjugate()).real
-        if curvature >= 0:  # outside the main lobe: the search's answer is the better one
-            return near_hz
-        offset_hz += min(max(-slope / curvature, -0.25 / span_s), 0.25 / span_s)
-    return offset_hz if abs(offset_hz - near_hz) <= 1 / span_s else near_hz

@@ -1,11 +1,12 @@
-"""The demo world: from a seed to IQ recordings, by physics. Writes nothing.
+"""A simulated world: from a seed to IQ recordings, by physics. Writes nothing.
 
     world = simulate.make_world(seed=7)
     for plan in simulate.sessions(world, 6):
         recordings = simulate.render(world, plan)
 
-`world` holds who and where, `signals` what is transmitted, `channel` how it travels, `receive` what a
-receiver records. Everything made here is simulated, and whoever stores it says so.
+`world` holds who and where, `terrain` what stands between, `budget` how strong it is, `signals` what is
+transmitted, `channel` how it travels, `receive` what a receiver records. Everything made here is simulated, and
+whoever stores it says so. Imports `core` and `geometry`.
 """
 
 from heimdall.simulate.receive import (

@@ -6,19 +6,17 @@ Positions are east, north, up in metres in the tangent plane at the receivers' m
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import ConvexHull
 
 from heimdall.core.randomness import generator
-from heimdall.geometry import geo
 from heimdall.simulate import budget
 from heimdall.simulate.signals import Modulation
+from heimdall.simulate.terrain import HULL_MARGIN_M, MOUNTAIN_M, PASS_M, Terrain, local_m
 
 Array = npt.NDArray[np.float64]
 Multipath = Literal["none", "light", "strong"]
@@ -32,17 +30,9 @@ USEFUL_RECEIVERS = 3  # a transmitter that fewer can hear on average is not in t
 # heard links is 78 ns (light) and 376 ns (strong); `tests/test_simulate.py` holds them there.
 DELAY_SPREAD_SCALE: dict[Multipath, float] = {"none": 0.0, "light": 0.5, "strong": 3.2}
 
-HULL_MARGIN_M = 10_000.0
 GROUND_M = 250.0  # median of the sites; 300 m more change the delay over 30 km by 5 ns only
-MOUNTAIN_M = 12_000.0  # nearer to a ridge than this is mountain
-PASS_M = 3_000.0  # a receiver as near as this to a ridge stands on it and sees both sides
 URBAN_SHARE = 0.4
 
-# Crests as (latitude, longitude), coarse on purpose: they decide which links are likely to be blocked.
-RIDGES_DEG = (
-    ((44.40, 8.30), (44.50, 8.60), (44.555, 8.95), (44.52, 9.20), (44.48, 9.40)),  # Ligurian Apennines
-    ((44.70, 7.15), (44.95, 7.22), (45.15, 7.22), (45.30, 7.45), (45.45, 7.80)),  # Cottian and Graian Alps
-)
 
 # Ten transmitters in turn: half of the world speaks, every kind is there from six transmitters on.
 _MODULATIONS: tuple[Modulation, ...] = (
@@ -202,7 +192,7 @@ def make_world(
         raise ValueError("bands_mhz must name at least one band")
     if multipath not in DELAY_SPREAD_SCALE:
         raise ValueError(f"multipath must be one of {', '.join(DELAY_SPREAD_SCALE)}, not {multipath}")
-    terrain = _Terrain.of(RECEIVERS)
+    terrain = Terrain.of([(site.latitude_deg, site.longitude_deg) for site in RECEIVERS])
     positions = np.stack(
         [terrain.position_m(r.latitude_deg, r.longitude_deg, r.altitude_m) for r in RECEIVERS]
     )
@@ -237,49 +227,10 @@ def mean_snr_db(
     return received_dbm - budget.noise_dbm(frequency_hz)
 
 
-@dataclass(frozen=True)
-class _Terrain:
-    """The plane of the map: origin, hull of the receivers and ridges, all in metres."""
-
-    frame: geo.LocalFrame
-    hull: tuple[tuple[float, float], ...]
-    ridges: tuple[tuple[tuple[float, float], ...], ...]
-
-    @classmethod
-    def of(cls, receivers: tuple[ReceiverSite, ...]) -> _Terrain:
-        count = len(receivers)
-        frame = geo.LocalFrame(
-            math.fsum(r.latitude_deg for r in receivers) / count,
-            math.fsum(r.longitude_deg for r in receivers) / count,
-        )
-        points = [_local(frame, r.latitude_deg, r.longitude_deg) for r in receivers]
-        hull = tuple(points[int(i)] for i in ConvexHull(np.array(points)).vertices)
-        ridges = tuple(tuple(_local(frame, lat, lon) for lat, lon in ridge) for ridge in RIDGES_DEG)
-        return cls(frame, hull, ridges)
-
-    def position_m(self, latitude_deg: float, longitude_deg: float, altitude_m: float) -> Array:
-        return geo.enu_m(
-            latitude_deg, longitude_deg, altitude_m, self.frame.latitude_deg, self.frame.longitude_deg
-        )
-
-    def inside(self, point: tuple[float, float]) -> bool:
-        """Whether a point is in the hull (counter-clockwise) or within the margin around it."""
-        edges = list(zip(self.hull, self.hull[1:] + self.hull[:1], strict=True))
-        if all(_left_of(a, b, point) >= 0 for a, b in edges):
-            return True
-        return min(_segment_distance_m(a, b, point) for a, b in edges) <= HULL_MARGIN_M
-
-    def ridge_distance_m(self, point: tuple[float, float]) -> float:
-        return min(_segment_distance_m(a, b, point) for r in self.ridges for a, b in itertools.pairwise(r))
-
-    def crosses_ridge(self, a: tuple[float, float], b: tuple[float, float]) -> bool:
-        return any(_intersect(a, b, c, d) for r in self.ridges for c, d in itertools.pairwise(r))
-
-
 def _place(
     seed: int,
     index: int,
-    terrain: _Terrain,
+    terrain: Terrain,
     receiver_position_m: Array,
     *,
     multipath: Multipath,
@@ -301,7 +252,7 @@ def _place(
 
 
 def _transmitter(
-    random: np.random.Generator, index: int, terrain: _Terrain, bands_mhz: tuple[tuple[float, float], ...]
+    random: np.random.Generator, index: int, terrain: Terrain, bands_mhz: tuple[tuple[float, float], ...]
 ) -> Transmitter:
     """5-50 W, antenna -3 to 6 dBi, a car's (2.5 m) or a base's (10-20 m)."""
     point = _point(random, terrain)
@@ -327,7 +278,7 @@ def _transmitter(
     )
 
 
-def _point(random: np.random.Generator, terrain: _Terrain) -> tuple[float, float]:
+def _point(random: np.random.Generator, terrain: Terrain) -> tuple[float, float]:
     """East and north in metres, uniform over the receivers' hull and the margin around it."""
     east = [p[0] for p in terrain.hull]
     north = [p[1] for p in terrain.hull]
@@ -344,12 +295,12 @@ def _link(
     random: np.random.Generator,
     transmitter: Transmitter,
     site: ReceiverSite,
-    terrain: _Terrain,
+    terrain: Terrain,
     multipath: Multipath,
 ) -> Link:
     """Shadowing 8 dB; blocked by 10-30 dB with probability 0.15, 0.75 across a ridge; Rice K by that."""
-    here = _local(terrain.frame, transmitter.latitude_deg, transmitter.longitude_deg)
-    there = _local(terrain.frame, site.latitude_deg, site.longitude_deg)
+    here = local_m(terrain.frame, transmitter.latitude_deg, transmitter.longitude_deg)
+    there = local_m(terrain.frame, site.latitude_deg, site.longitude_deg)
     across = terrain.ridge_distance_m(there) > PASS_M and terrain.crosses_ridge(here, there)
     blocked = random.random() < (0.75 if across else 0.15)
     loss_db = float(random.normal(0.0, 8.0)) + (float(random.uniform(10.0, 30.0)) if blocked else 0.0)
@@ -385,25 +336,3 @@ def _scatterers(
 def distance_m(a: Array, b: Array) -> float:
     """Straight line between two positions (3,), metres."""
     return math.dist(a.tolist(), b.tolist())
-
-
-def _local(frame: geo.LocalFrame, latitude_deg: float, longitude_deg: float) -> tuple[float, float]:
-    east, north = frame.to_local(latitude_deg, longitude_deg)
-    return float(east), float(north)
-
-
-def _left_of(a: tuple[float, float], b: tuple[float, float], p: tuple[float, float]) -> float:
-    """Positive if `p` lies to the left of the line from `a` to `b`."""
-    return (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
-
-
-def _segment_distance_m(a: tuple[float, float], b: tuple[float, float], p: tuple[float, float]) -> float:
-    along = ((p[0] - a[0]) * (b[0] - a[0]) + (p[1] - a[1]) * (b[1] - a[1])) / math.dist(a, b) ** 2
-    nearest = min(1.0, max(0.0, along))
-    return math.dist(p, (a[0] + nearest * (b[0] - a[0]), a[1] + nearest * (b[1] - a[1])))
-
-
-def _intersect(
-    a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], d: tuple[float, float]
-) -> bool:
-    return _left_of(a, b, c) * _left_of(a, b, d) < 0 and _left_of(c, d, a) * _left_of(c, d, b) < 0

@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from heimdall.baselines import baselines
-from heimdall.baselines.baselines import METHODS, Baselines, Method
+from heimdall.baselines.baselines import METHODS, Method
 from heimdall.baselines.cramer_rao import cramer_rao_m2
+from heimdall.baselines.fitted import Baselines
 from heimdall.core.params import EvaluateParams, FeatureParams
 from heimdall.core.provenance import provenance
 from heimdall.geometry.geo import LocalFrame, TangentPlane

@@ -1,0 +1,116 @@
+"""The detection gate: a recording against the reference, over lags and carrier offsets."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import scipy.ndimage
+
+from heimdall.signal.transforms import blocks, delay_ramp, lag_window, phase_ramp, squared_magnitude
+
+Float64 = npt.NDArray[np.float64]
+Complex128 = npt.NDArray[np.complex128]
+
+CARRIER_SEARCH_HZ = 500.0  # two receivers' offsets of 200 Hz each, and a margin
+_TRACK_RATE_HZ = 2000.0  # rate of the phase track; the search loses 0.9 dB at its edge of 500 Hz
+_NEWTON_STEPS = 6
+
+
+def match(
+    ref: Complex128, other: Complex128, band_hz: float, rate_hz: float, lags: int
+) -> tuple[float, float]:
+    """Statistic T of `other` against `ref`, and its carrier offset relative to it.
+
+    First a search over lags and offsets on the critically sampled series, in blocks short enough for any
+    offset in question. Then lag and offset are refined in turn, because with a modulation that is not even
+    in time an error in one shifts the other.
+
+    Args:
+        ref: Whitened reference, time series at `rate_hz`, shape (n,); noise has unit power in its FFT.
+        other: The other recording, alike.
+        band_hz: Half width of the band in Hz.
+        rate_hz: Rate of both in Hz.
+        lags: Largest lag in samples.
+
+    Returns:
+        T and the offset in Hz.
+    """
+    size = len(ref)
+    ref_spectrum = scipy.fft.fft(ref)
+    energy = float(squared_magnitude(ref_spectrum).sum())
+    if energy == 0:
+        return 0.0, 0.0
+    lag, offset_hz = _search(ref, other, band_hz, rate_hz, lags)
+    offset_hz = _refined_hz(np.roll(other, lag) * ref.conj(), offset_hz, rate_hz)
+    tuned = scipy.fft.fft(other * phase_ramp(-offset_hz / rate_hz, size))
+    shift = _peak(squared_magnitude(lag_window(ref_spectrum * tuned.conj(), lags))) - lags
+    product = scipy.fft.ifft(tuned * delay_ramp(shift, size), overwrite_x=True) * ref.conj()
+    rest_hz = _refined_hz(product, 0.0, rate_hz)
+    total = complex((product * phase_ramp(-rest_hz / rate_hz, size)).sum())
+    return (total.real**2 + total.imag**2) * size**2 / energy, offset_hz + rest_hz
+
+
+def _search(
+    ref: Complex128, other: Complex128, band_hz: float, rate_hz: float, lags: int
+) -> tuple[int, float]:
+    """Lag in samples and carrier offset in Hz at which |r| is largest, each on a grid."""
+    skip = max(math.floor(rate_hz / (2 * band_hz)), 1)
+    length = max(math.floor(rate_hz / skip / _TRACK_RATE_HZ), 1)
+    conjugate = blocks(ref.conj()[::skip].astype(np.complex64), length)
+    thinned = other[::skip].astype(np.complex64)
+    reach = lags // skip
+    tracks = np.array(
+        [
+            np.add.reduce(blocks(np.roll(thinned, lag), length) * conjugate, axis=0)
+            for lag in range(-reach, reach + 1)
+        ]
+    )
+    bins = scipy.fft.next_fast_len(2 * tracks.shape[1])
+    offset_hz = scipy.fft.fftfreq(bins, skip * length / rate_hz)
+    ambiguity = scipy.fft.fft(tracks, bins, axis=1)
+    strength = ambiguity.real**2 + ambiguity.imag**2
+    strength[:, np.abs(offset_hz) > CARRIER_SEARCH_HZ] = 0
+    row, column = divmod(int(np.argmax(strength)), bins)
+    return (row - reach) * skip, float(offset_hz[column])
+
+
+def _peak(power: Float64) -> float:
+    """Place of the maximum, interpolated by a parabola."""
+    place = int(np.argmax(power))
+    if not 0 < place < len(power) - 1:
+        return float(place)
+    before, at, after = (float(value) for value in power[place - 1 : place + 2])
+    curvature = before - 2 * at + after
+    return place + (0.5 * (before - after) / curvature if curvature < 0 else 0.0)
+
+
+def _refined_hz(product: Complex128, near_hz: float, rate_hz: float) -> float:
+    """Frequency near `near_hz` at which |sum of product(t) exp(-2 pi i f t)| is largest, by Newton's method.
+
+    Args:
+        product: Shape (n,).
+        near_hz: Start, within a quarter of a cycle over the length of `product`.
+        rate_hz: Sample rate in Hz.
+
+    Returns:
+        The frequency in Hz, no more than one cycle over the length away from the start.
+    """
+    length = max(math.floor(rate_hz / _TRACK_RATE_HZ), 1)
+    track = np.add.reduce(blocks(product, length), axis=0)
+    span_s = len(product) / rate_hz
+    time_s = (np.arange(len(track)) - (len(track) - 1) / 2) * (length / rate_hz)
+    offset_hz = near_hz
+    for _ in range(_NEWTON_STEPS):
+        turned = track * np.exp(-2j * np.pi * offset_hz * time_s)
+        total = complex(turned.sum())
+        first = -2j * math.pi * complex((turned * time_s).sum())
+        second = -4 * math.pi**2 * complex((turned * time_s * time_s).sum())
+        slope = 2 * (first * total.conjugate()).real
+        curvature = 2 * (first * first.conjugate() + second * total.conjugate()).real
+        if curvature >= 0:  # outside the main lobe: the search's answer is the better one
+            return near_hz
+        offset_hz += min(max(-slope / curvature, -0.25 / span_s), 0.25 / span_s)
+    return offset_hz if abs(offset_hz - near_hz) <= 1 / span_s else near_hz
