@@ -15,4 +15,5 @@ __all__ = [
     "randomness",
     "rooms",
     "stage",
+    "variables",
 ]

@@ -20,8 +20,10 @@ from pathlib import Path
 
 import yaml
 
-SWITCH = "HEIMDALL_RECIPE"
-REPLACED = "HEIMDALL_RECIPE_PROCESS"  # id of the process that replaced itself
+from heimdall.core import variables
+
+SWITCH = variables.RECIPE.name
+REPLACED = variables.RECIPE_PROCESS.name  # id of the process that replaced itself
 PARAMS_FILE = Path("params.yaml")
 LOCK_FILE = Path("requirements/runtime.txt")
 DEFAULT_THREADS = 2

@@ -14,6 +14,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.track import mlflow_store
 from heimdall.track.mlflow_store import Store, without_secrets
@@ -43,7 +44,7 @@ class Wanted:
 
 def is_off() -> bool:
     """Whether HEIMDALL_TRACKING leaves MLflow out."""
-    return os.environ.get("HEIMDALL_TRACKING", "").lower() in {"off", "0", "false", "no"}
+    return variables.TRACKING.is_off()
 
 
 def ensure(root: Path, wanted: Wanted, timeout_s: float = TIMEOUT_S) -> bool:
@@ -67,7 +68,7 @@ def ensure(root: Path, wanted: Wanted, timeout_s: float = TIMEOUT_S) -> bool:
         mlflow_store.require_answer(store)
     except HeimdallError as error:
         raise _failure(store, error.cause) from None
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).resolve().parents[2]), variables.PYTHONPATH.read()]
     try:
         done = subprocess.run(
             [sys.executable, "-m", "heimdall.release.mlflow_registry"],

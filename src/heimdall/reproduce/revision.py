@@ -22,7 +22,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.services import dvc_remote
 from heimdall.storage import embedded
@@ -308,7 +308,7 @@ def environment() -> dict[str, str]:
     """The environment of a command in a checkout: this interpreter's programs first, no tracker."""
     inherited = _of_no_repository()
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
-    return inherited | {"PATH": path, "HEIMDALL_TRACKING": "off"}
+    return inherited | {"PATH": path, variables.TRACKING.name: "off"}
 
 
 def dvc(tree: Path, *arguments: str, env: Mapping[str, str]) -> int:

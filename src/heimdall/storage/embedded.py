@@ -12,15 +12,15 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
 
 # The S3 port of the default base also stands in the committed .dvc/config. Bases end where the highest
 # port, admin_grpc, would enter Linux' ephemeral range (32768 and above).
 DEFAULT_PORT_BASE = 18730
 MIN_PORT_BASE, MAX_PORT_BASE = 1024, 22750
-PORT_BASE_VARIABLE = "HEIMDALL_PORT_BASE"
-REGION = "us-east-1"
+PORT_BASE_VARIABLE = variables.PORT_BASE.name
+REGION = variables.AWS_DEFAULT_REGION.default
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def requested_port_base() -> int | None:
     Raises:
         HeimdallError: It is no number, or out of range.
     """
-    text = os.environ.get(PORT_BASE_VARIABLE)
+    text = variables.PORT_BASE.read()
     if not text:
         return None
     if not text.isdecimal() or not MIN_PORT_BASE <= int(text) <= MAX_PORT_BASE:

@@ -1,30 +1,24 @@
 """Where PostgreSQL and S3 are: configured by the environment, else the repository's embedded servers.
 
-| variable | meaning |
-|---|---|
-| `HEIMDALL_DATABASE_URL` | `postgresql://user:password@host:5432/database` |
-| `HEIMDALL_S3_ENDPOINT_URL` | `https://host:9000` |
-| `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_DEFAULT_REGION` | for that S3 server |
-| `AWS_SESSION_TOKEN` | the same, of temporary credentials |
-| `HEIMDALL_RAW_BUCKET`, `HEIMDALL_DVC_BUCKET`, `HEIMDALL_MODELS_BUCKET` | other bucket names |
+The variables are declared in `heimdall.core.variables`; docs/environment.md has them as a table.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import embedded
 
-RAW_BUCKET = os.environ.get("HEIMDALL_RAW_BUCKET") or "heimdall-raw-iq"
-DVC_BUCKET = os.environ.get("HEIMDALL_DVC_BUCKET") or "heimdall-dvc"
-MODELS_BUCKET = os.environ.get("HEIMDALL_MODELS_BUCKET") or "heimdall-models"
+RAW_BUCKET = variables.RAW_BUCKET.read()
+DVC_BUCKET = variables.DVC_BUCKET.read()
+MODELS_BUCKET = variables.MODELS_BUCKET.read()
 
-DATABASE_VARIABLE = "HEIMDALL_DATABASE_URL"
-S3_VARIABLE = "HEIMDALL_S3_ENDPOINT_URL"
+DATABASE_VARIABLE = variables.DATABASE_URL.name
+S3_VARIABLE = variables.S3_ENDPOINT_URL.name
 DEFAULT_POSTGRESQL_PORT = 5432
 
 
@@ -61,12 +55,12 @@ class Endpoints:
 
 def database_configured() -> bool:
     """Whether the environment names a database, so that none is embedded."""
-    return bool(os.environ.get(DATABASE_VARIABLE))
+    return bool(variables.DATABASE_URL.read())
 
 
 def s3_configured() -> bool:
     """Whether the environment names an S3 server, so that none is embedded."""
-    return bool(os.environ.get(S3_VARIABLE))
+    return bool(variables.S3_ENDPOINT_URL.read())
 
 
 def resolve(root: Path = Path()) -> Endpoints:
@@ -113,10 +107,11 @@ def as_environment(found: Endpoints) -> dict[str, str]:
     return {
         DATABASE_VARIABLE: found.database_url,
         S3_VARIABLE: found.s3_endpoint_url,
-        "AWS_ACCESS_KEY_ID": found.s3_access_key,
-        "AWS_SECRET_ACCESS_KEY": found.s3_secret_key,
-        "AWS_SESSION_TOKEN": found.s3_session_token or "",  # never the token of other credentials
-        "AWS_DEFAULT_REGION": found.s3_region,
+        variables.AWS_ACCESS_KEY_ID.name: found.s3_access_key,
+        variables.AWS_SECRET_ACCESS_KEY.name: found.s3_secret_key,
+        variables.AWS_SESSION_TOKEN.name: found.s3_session_token
+        or "",  # never the token of other credentials
+        variables.AWS_DEFAULT_REGION.name: found.s3_region,
     }
 
 
@@ -140,7 +135,7 @@ def _split(url: str) -> SplitResult:
 
 def _database_url() -> str:
     """The configured URL, refused where part of an unescaped password would be taken for host or database."""
-    url = os.environ[DATABASE_VARIABLE]
+    url = variables.DATABASE_URL.read()
     parts = _split(url)
     name = parts.path.removeprefix("/")
     if (
@@ -162,7 +157,7 @@ def _database_url() -> str:
 
 def _s3() -> tuple[str, str, str, str | None, str]:
     """Configured endpoint, access key, secret key, session token and region."""
-    url = os.environ[S3_VARIABLE].rstrip("/")
+    url = variables.S3_ENDPOINT_URL.read().rstrip("/")
     parts = _split(url)
     if (
         parts.scheme not in ("http", "https")
@@ -175,9 +170,11 @@ def _s3() -> tuple[str, str, str, str | None, str]:
             "not an http or https URL without credentials",
             "Set it to https://host:9000, for example",
         )
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        if not os.environ.get(variable):
-            raise HeimdallError(variable, f"not set, though {S3_VARIABLE} is", "Set both AWS_* variables")
-    region = os.environ.get("AWS_DEFAULT_REGION") or embedded.REGION
-    access_key, secret_key = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
-    return url, access_key, secret_key, os.environ.get("AWS_SESSION_TOKEN") or None, region
+    for variable in (variables.AWS_ACCESS_KEY_ID, variables.AWS_SECRET_ACCESS_KEY):
+        if not variable.read():
+            raise HeimdallError(
+                variable.name, f"not set, though {S3_VARIABLE} is", "Set both AWS_* variables"
+            )
+    access_key, secret_key = variables.AWS_ACCESS_KEY_ID.read(), variables.AWS_SECRET_ACCESS_KEY.read()
+    token, region = variables.AWS_SESSION_TOKEN.read() or None, variables.AWS_DEFAULT_REGION.read()
+    return url, access_key, secret_key, token, region

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import revision
 from heimdall.services.process import wait_until
@@ -119,7 +120,7 @@ def running(root: Path, name: str, settings: Mapping[str, Any], log: Path) -> It
     changes = [part for key, value in settings.items() for part in ("--set-param", f"{key}={value}")]
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *changes]
     # A training like any other: unless the user turned the tracker off, it is recorded.
-    tracking = {"HEIMDALL_TRACKING": os.environ.get("HEIMDALL_TRACKING", "on")}
+    tracking = {variables.TRACKING.name: variables.TRACKING.read()}
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["/bin/sh", "-c", LEASH, "sh", *command],

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import revision
 from heimdall.services import process
@@ -31,26 +32,19 @@ from heimdall.storage import embedded, endpoints
 from heimdall.storage.objectstore import ObjectStore
 
 EXPERIMENT = "heimdall"
-BUCKET = os.environ.get("HEIMDALL_MLFLOW_BUCKET") or "heimdall-mlflow"
+BUCKET = variables.MLFLOW_BUCKET.read()
 SCRATCH = ".heimdall"
 # Tags by which a run is found again.
 RECORD, LOCALIZER, OUTPUTS = "heimdall.record", "heimdall.localizer", "heimdall.outputs"
 EXPERIMENT_NAME = "dvc_experiment"
 
 METRICS_IN_BATCH, PARAMS_IN_BATCH = 1000, 100  # MLflow's limits
-S3_VARIABLE = "MLFLOW_S3_ENDPOINT_URL"  # MLflow's own
+S3_VARIABLE = variables.MLFLOW_S3_ENDPOINT_URL.name  # MLflow's own
 CONNECT_TIMEOUT_S = 5
 UI_READY_TIMEOUT_S = 120.0
 UI_STOP_TIMEOUT_S = 10.0
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-LIMITS = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    # A request that is repeated could make a run twice; what failed is sent again by the spool.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # `heimdall track` says it itself
-}
+LIMITS = {variable.name: variable.default for variable in variables.MLFLOW_LIMITS}
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,7 @@ def main_repository() -> Path:
 
     DVC names it in DVC_ROOT for every stage that it runs.
     """
-    return Path(os.environ.get("DVC_ROOT") or "").resolve()
+    return Path(variables.DVC_ROOT.read()).resolve()
 
 
 def resolve(root: Path) -> Store:
@@ -127,14 +121,14 @@ def resolve(root: Path) -> Store:
     folder.mkdir(parents=True, exist_ok=True)
     # A proxy of the environment cannot reach this machine's loopback interface.
     direct = ",".join(
-        filter(None, (os.environ.get("NO_PROXY"), os.environ.get("no_proxy"), "127.0.0.1,localhost"))
+        filter(None, (variables.NO_PROXY.read(), variables.NO_PROXY_LOWER.read(), "127.0.0.1,localhost"))
     )
     environment = LIMITS | {"NO_PROXY": direct, "no_proxy": direct}
     uri = address(root)
     by_server = uri.startswith(("http://", "https://"))
     try:
         # Where the user names another S3 server for an MLflow server's files, its credentials are theirs.
-        s3 = None if by_server and os.environ.get(S3_VARIABLE) else endpoints.resolve(root)
+        s3 = None if by_server and variables.MLFLOW_S3_ENDPOINT_URL.read() else endpoints.resolve(root)
     except HeimdallError:
         s3 = None
     if s3 is not None:
@@ -145,7 +139,7 @@ def resolve(root: Path) -> Store:
 
 def address(root: Path) -> str:
     """MLflow's tracking address, with its password; a file of SQLite is relative to the repository."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{SCRATCH}/mlflow.db"
+    uri = variables.MLFLOW_TRACKING_URI.read()
     file = uri.removeprefix("sqlite:///")
     return f"sqlite:///{root / file}" if file != uri else uri
 
@@ -349,7 +343,8 @@ def serve(root: Path, port: int, say: Callable[[str], object]) -> None:
     command += ["--default-artifact-root", str(store.artifacts)]
     environment = os.environ | store.environment
     # By the environment: the address may hold a password, and everybody can read a command line.
-    environment |= {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    jobs = variables.MLFLOW_SERVER_ENABLE_JOB_EXECUTION
+    environment |= {variables.MLFLOW_BACKEND_STORE_URI.name: store.uri, jobs.name: jobs.default}
     log = store.folder / "mlflow-ui.log"
     embedded.write_secret(log, "")
     with _terminable(), log.open("a", encoding="utf-8") as stream:

@@ -29,7 +29,7 @@ from typing import Any
 
 import yaml
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import history, revision
 from heimdall.reproduce.revision import LOCK_FILE, Lock
@@ -112,7 +112,7 @@ def track(
         The MLflow run's identifier; None where tracking is off or it was not sent, which a line on stderr
         says.
     """
-    if os.environ.get("HEIMDALL_TRACKING", "").lower() in {"off", "0", "false", "no"}:
+    if variables.TRACKING.is_off():
         return None
     root = mlflow_store.main_repository()
     try:
@@ -182,8 +182,8 @@ def revision_tags(tree: Path) -> dict[str, str]:
 
 def experiment_tags() -> dict[str, str]:
     """The experiment of DVC in which this process runs, and the commit that it starts from."""
-    named = {EXPERIMENT_NAME: "DVC_EXP_NAME", "dvc_baseline": "DVC_EXP_BASELINE_REV"}
-    return {tag: os.environ[variable] for tag, variable in named.items() if os.environ.get(variable)}
+    named = {EXPERIMENT_NAME: variables.DVC_EXP_NAME, "dvc_baseline": variables.DVC_EXP_BASELINE_REV}
+    return {tag: variable.read() for tag, variable in named.items() if variable.read()}
 
 
 def spool(root: Path, run: Run) -> Path:
@@ -440,14 +440,15 @@ def _send_apart(root: Path, run_id: str, timeout_s: float) -> str | None:
     """Send in a process of its own, ended after `timeout_s`; a line on stderr says what went wrong."""
     try:
         # DVC gives a stage the path `src`, which is another one elsewhere.
-        paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+        paths = [str(Path(__file__).resolve().parents[2]), variables.PYTHONPATH.read()]
         done = subprocess.run(
             [sys.executable, "-m", "heimdall.track.tracking", run_id],
             capture_output=True,
             text=True,
             timeout=timeout_s,
             check=False,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "DVC_ROOT": str(root)},
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), variables.DVC_ROOT.name: str(root)},
             cwd=root / mlflow_store.SCRATCH,  # MLflow makes folders where it runs
         )
         said, problems = done.stdout, done.stderr.strip().splitlines() if done.returncode else []

@@ -1,0 +1,255 @@
+"""Every environment variable that Heimdall reads or sets, declared once; it imports nothing that takes time.
+
+`python -m heimdall.core.variables` prints the tables of docs/environment.md. The variables of the recipe,
+which decide the bytes of an output, have their values and reasons in `heimdall.core.determinism`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+OFF = frozenset({"off", "0", "false", "no"})
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable.
+
+    Attributes:
+        name: As the environment has it.
+        meaning: What it is for, in Markdown, without a full stop.
+        default: Its value where it is not set or empty.
+        otherwise: What holds then, if that is no fixed value.
+        example: A value that it may have; empty where it is not a person's to set.
+        secret: Whether its value is never printed, logged or committed.
+    """
+
+    name: str
+    meaning: str
+    default: str = ""
+    otherwise: str = ""
+    example: str = ""
+    secret: bool = False
+
+    def read(self) -> str:
+        """Its value in this process; the default where it is not set or empty."""
+        return os.environ.get(self.name) or self.default
+
+    def is_off(self) -> bool:
+        """Whether it says off, 0, false or no."""
+        return self.read().lower() in OFF
+
+
+DATABASE_URL = Variable(
+    "HEIMDALL_DATABASE_URL",
+    "your PostgreSQL; special characters of the password as %XX",
+    otherwise="the embedded server",
+    example="postgresql://user:password@host:5432/heimdall",
+    secret=True,
+)
+S3_ENDPOINT_URL = Variable(
+    "HEIMDALL_S3_ENDPOINT_URL",
+    "your S3 server; it takes the `AWS_*` below",
+    otherwise="the embedded server",
+    example="https://minio.example:9000",
+)
+AWS_ACCESS_KEY_ID = Variable(
+    "AWS_ACCESS_KEY_ID",
+    "key of that S3 server; DVC reads it, too, if `.dvc/config.local` has none",
+    otherwise="an error if that server is set",
+    example="heimdall",
+    secret=True,
+)
+AWS_SECRET_ACCESS_KEY = Variable(
+    "AWS_SECRET_ACCESS_KEY",
+    "the secret that belongs to the key",
+    otherwise="an error if that server is set",
+    example="...",
+    secret=True,
+)
+AWS_SESSION_TOKEN = Variable(
+    "AWS_SESSION_TOKEN",
+    "token of temporary credentials",
+    otherwise="credentials are permanent ones",
+    example="...",
+    secret=True,
+)
+AWS_DEFAULT_REGION = Variable(
+    "AWS_DEFAULT_REGION", "region by which requests are signed", default="us-east-1", example="eu-south-1"
+)
+RAW_BUCKET = Variable(
+    "HEIMDALL_RAW_BUCKET", "bucket of the recordings", default="heimdall-raw-iq", example="radio-raw"
+)
+DVC_BUCKET = Variable(
+    "HEIMDALL_DVC_BUCKET", "bucket of DVC's remote", default="heimdall-dvc", example="radio-dvc"
+)
+MODELS_BUCKET = Variable(
+    "HEIMDALL_MODELS_BUCKET",
+    "bucket of the releases ([releases.md](releases.md))",
+    default="heimdall-models",
+    example="radio-models",
+)
+MLFLOW_BUCKET = Variable(
+    "HEIMDALL_MLFLOW_BUCKET",
+    "bucket of the files that belong to MLflow's runs",
+    default="heimdall-mlflow",
+    example="radio-mlflow",
+)
+PORT_BASE = Variable(
+    "HEIMDALL_PORT_BASE",
+    "ports of the embedded servers: eleven from this number on, and one 10009 above it; 1024 to 22750. "
+    "For a second clone on one machine, and where a port is taken",
+    otherwise="18730, or as the clone's servers have it",
+    example="20000",
+)
+TRACKING = Variable(
+    "HEIMDALL_TRACKING",
+    "`off`: MLflow is told nothing, neither of trainings nor of releases",
+    "on",
+    example="off",
+)
+MLFLOW_TRACKING_URI = Variable(
+    "MLFLOW_TRACKING_URI",
+    "MLflow's store: a server or a database",
+    default="sqlite:///.heimdall/mlflow.db",
+    example="https://mlflow.example",
+    secret=True,
+)
+MLFLOW_S3_ENDPOINT_URL = Variable(
+    "MLFLOW_S3_ENDPOINT_URL",
+    "another S3 server for the files of an MLflow server's runs, with the `AWS_*` of the environment",
+    otherwise="the S3 server above",
+    example="https://s3.example:9000",
+)
+RECIPE = Variable(
+    "HEIMDALL_RECIPE",
+    "`off`: a process keeps its environment and says what differs; its bytes need not be those of "
+    "`dvc.lock` ([reproducibility.md](reproducibility.md))",
+    default="on",
+    example="off",
+)
+
+DVC_ROOT = Variable(
+    "DVC_ROOT",
+    "the main repository, from a workspace of a queued experiment",
+    otherwise="the folder of the process",
+)
+DVC_EXP_NAME = Variable(
+    "DVC_EXP_NAME", "name of the experiment, a tag of its run in MLflow", otherwise="no tag"
+)
+DVC_EXP_BASELINE_REV = Variable(
+    "DVC_EXP_BASELINE_REV", "commit from which the experiment starts, a tag of its run", otherwise="no tag"
+)
+NO_PROXY = Variable(
+    "NO_PROXY",
+    "hosts that need no proxy; MLflow's processes get this machine in addition",
+    otherwise="no host",
+)
+NO_PROXY_LOWER = Variable("no_proxy", "the same", otherwise="no host")
+PYTHONPATH = Variable(
+    "PYTHONPATH",
+    "`dvc.yaml` sets it to `src`, so that a worktree runs its own code",
+    otherwise="the installed code",
+)
+
+RECIPE_PROCESS = Variable(
+    "HEIMDALL_RECIPE_PROCESS", "the process that has replaced itself to have the recipe"
+)
+MLFLOW_BACKEND_STORE_URI = Variable(
+    "MLFLOW_BACKEND_STORE_URI", "store of the server of `heimdall ui`, not on its command line", secret=True
+)
+MLFLOW_SERVER_ENABLE_JOB_EXECUTION = Variable(
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "that server only shows runs", default="false"
+)
+MLFLOW_LIMITS = (
+    Variable("MLFLOW_HTTP_REQUEST_TIMEOUT", "seconds after which MLflow counts as down", "5"),
+    Variable(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+        "a repeated request could make a run twice; what failed is sent again by the spool",
+        "0",
+    ),
+    Variable("MLFLOW_ENABLE_ASYNC_LOGGING", "what a sender sent is there when it ends", "false"),
+    Variable("MLFLOW_DISABLE_TELEMETRY", "nobody is told of MLflow's use", "true"),
+    Variable("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "`heimdall track` prints the address itself", "true"),
+)
+
+YOURS = (
+    DATABASE_URL,
+    S3_ENDPOINT_URL,
+    AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY,
+    AWS_SESSION_TOKEN,
+    AWS_DEFAULT_REGION,
+    RAW_BUCKET,
+    DVC_BUCKET,
+    MODELS_BUCKET,
+    MLFLOW_BUCKET,
+    PORT_BASE,
+    TRACKING,
+    MLFLOW_TRACKING_URI,
+    MLFLOW_S3_ENDPOINT_URL,
+    RECIPE,
+)
+FROM_OTHERS = (DVC_ROOT, DVC_EXP_NAME, DVC_EXP_BASELINE_REV, NO_PROXY, NO_PROXY_LOWER, PYTHONPATH)
+FOR_PROCESSES = (
+    RECIPE_PROCESS,
+    MLFLOW_BACKEND_STORE_URI,
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION,
+    *MLFLOW_LIMITS,
+)
+ALL = YOURS + FROM_OTHERS + FOR_PROCESSES
+
+
+def markdown(recipe: Iterable[tuple[str, str | None, str]]) -> str:
+    """The tables of docs/environment.md.
+
+    Args:
+        recipe: Name, value (None: it must not be set) and reason of each variable of the recipe.
+
+    Returns:
+        Four tables, each below its heading.
+    """
+    yours = [
+        f"| `{v.name}` | {v.meaning}{'. A secret' if v.secret else ''} | {_unset(v)} | {_code(v.example)} |"
+        for v in YOURS
+    ]
+    others = [f"| `{v.name}` | {v.meaning} | {_unset(v)} |" for v in FROM_OTHERS]
+    ours = [
+        f"| `{v.name}` | {v.meaning}{'. A secret' if v.secret else ''} | {_code(v.default)} |"
+        for v in FOR_PROCESSES
+    ]
+    fixed = [f"| `{name}` | {_code(value) if value else 'not set'} | {why} |" for name, value, why in recipe]
+    sections = (
+        ("Yours to set", "| variable | meaning | if it is not set | example |", yours),
+        ("Set by DVC or the system, read here", "| variable | meaning | if it is not set |", others),
+        ("Set by Heimdall for its own processes", "| variable | why | value |", ours),
+        ("The recipe: set by Heimdall in every process that computes", "| variable | value | why |", fixed),
+    )
+    return "\n".join(
+        f"## {title}\n\n{head}\n|{'---|' * (head.count('|') - 1)}\n" + "\n".join(rows) + "\n"
+        for title, head, rows in sections
+    )
+
+
+def _unset(variable: Variable) -> str:
+    """What holds where a variable is not set, in Markdown."""
+    return _code(variable.default) if variable.default else variable.otherwise
+
+
+def _code(text: str) -> str:
+    """A value in Markdown; nothing stays nothing."""
+    return f"`{text}`" if text else ""
+
+
+def main() -> None:
+    """Print the tables."""
+    from heimdall.core import determinism  # noqa: PLC0415 - it takes its names from here
+
+    settings = determinism.settings(determinism.DEFAULT_THREADS)
+    print(markdown((setting.name, setting.value, setting.why) for setting in settings), end="")
+
+
+if __name__ == "__main__":
+    main()
