@@ -17,7 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from heimdall.storage import database as db
+from heimdall.storage import connection as db
+from heimdall.storage import migrate
 from heimdall.storage.embedded import PORT_BASE_VARIABLE, Ports
 from heimdall.storage.endpoints import (
     DVC_BUCKET,
@@ -184,7 +185,7 @@ def database(services: Services) -> Services:
     fresh = services.with_database(f"test_{uuid.uuid4().hex}")
     db.create_if_missing(fresh.endpoints)
     connection = db.connect(fresh.endpoints)
-    db.migrate(connection)
+    migrate.apply(connection)
     connection.close()
     return fresh
 

@@ -18,8 +18,8 @@ import pytest
 
 from heimdall.core.errors import HeimdallError
 from heimdall.services import dvc_remote, postgres, process, seaweedfs
-from heimdall.storage import database as db
-from heimdall.storage import embedded
+from heimdall.storage import connection as db
+from heimdall.storage import embedded, tables
 from heimdall.storage.endpoints import Endpoints, resolve
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
@@ -75,7 +75,7 @@ def test_the_life_of_the_servers(world: World) -> None:
     store = ObjectStore(where, RAW_BUCKET)
     store.put("kept", b"object")
     connection = db.connect(where)
-    db.insert(connection, [db.Receiver(1, "kept", 45.0, 8.0, 100.0)], [], [])
+    tables.insert(connection, [tables.Receiver(1, "kept", 45.0, 8.0, 100.0)], [], [])
     connection.close()
 
     assert_private(world, first.stdout + first.stderr)
@@ -99,7 +99,7 @@ def test_the_life_of_the_servers(world: World) -> None:
     assert back.stdout.count("started") == 2
     assert store.get("kept", 100) == b"object"
     connection = db.connect(where)
-    assert [receiver.name for receiver in db.read_receivers(connection)] == ["kept"]
+    assert [receiver.name for receiver in tables.read_receivers(connection)] == ["kept"]
     connection.close()
     moved = heimdall(
         world.root, "services", "up", env=world.env | {embedded.PORT_BASE_VARIABLE: str(free_port_base())}

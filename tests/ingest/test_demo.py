@@ -18,7 +18,8 @@ from heimdall.core.errors import HeimdallError
 from heimdall.core.params import FIRST_OTHER_WORLD
 from heimdall.ingest import demo
 from heimdall.recordings import iq
-from heimdall.storage import database as db
+from heimdall.storage import connection as db
+from heimdall.storage import tables
 from heimdall.storage.objectstore import ObjectStore, object_key
 from tests.conftest import Buckets, Services, heimdall
 
@@ -140,8 +141,8 @@ def test_seeding_writes_once_completes_and_says_so(database: Services, buckets: 
     assert [r.broken for r in recordings if r.key not in keys] == [demo.MISSING]
 
     with closing(db.connect(database.endpoints)) as connection:
-        approved = db.read_approved(connection, FAR)
-        receivers = db.read_receivers(connection)
+        approved = tables.read_approved(connection, FAR)
+        receivers = tables.read_receivers(connection)
     rows = [row for recording in recordings for row in recording.rows]
     assert sorted(approved["measurement_id"]) == sorted(row.measurement_id for row in rows if row.approved)
     assert len(approved) < len(rows)
@@ -172,10 +173,10 @@ def test_seeding_writes_once_completes_and_says_so(database: Services, buckets: 
 
 def test_a_database_with_other_receivers_is_left_alone(database: Services, buckets: Buckets) -> None:
     with closing(db.connect(database.endpoints)) as connection:
-        db.insert(connection, [db.Receiver(3, "Somewhere else", 46.0, 9.0, 10.0)], [], [])
+        tables.insert(connection, [tables.Receiver(3, "Somewhere else", 46.0, 9.0, 10.0)], [], [])
         with pytest.raises(HeimdallError, match="its receiver 3 is not the demo's Torino"):
             demo.seed_world(database.endpoints, seed=SEED, sessions=1, transmitters=1, processes=1)
-        assert [receiver.websdr_id for receiver in db.read_receivers(connection)] == [3]
+        assert [receiver.websdr_id for receiver in tables.read_receivers(connection)] == [3]
     assert buckets.raw.head_all("") == {}
 
 

@@ -20,9 +20,9 @@ from heimdall.ingest import ingest
 from heimdall.ingest.ingest import Site, Transmission
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive, iq
-from heimdall.storage import database as db
-from heimdall.storage.database import Receiver
+from heimdall.storage import connection, tables
 from heimdall.storage.objectstore import object_key
+from heimdall.storage.tables import Receiver
 from tests.conftest import Buckets, Services, heimdall
 from tests.formats.test_kiwi import BLOCK, WEEK_START_NS, true_ns, wav
 
@@ -96,8 +96,8 @@ def test_receiver_keeps_its_number_and_a_taken_one_moves_on() -> None:
 
 
 def stored_rows(services: Services) -> int:
-    with closing(db.connect(services.endpoints)) as connection:
-        return len(db.read_approved(connection, dt.datetime(2030, 1, 1, tzinfo=dt.UTC)))
+    with closing(connection.connect(services.endpoints)) as opened:
+        return len(tables.read_approved(opened, dt.datetime(2030, 1, 1, tzinfo=dt.UTC)))
 
 
 def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(

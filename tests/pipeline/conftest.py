@@ -18,7 +18,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from heimdall.storage.database import create_if_missing
+from heimdall.storage.connection import create_if_missing
 from tests import REPOSITORY
 from tests.conftest import (
     PORT_BASE_VARIABLE,

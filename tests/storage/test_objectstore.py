@@ -129,7 +129,7 @@ def test_wrong_credentials_name_the_endpoint_and_no_secret(services: Services, f
 def test_no_server_is_one_clear_error_after_bounded_retries(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objectstore, "ATTEMPTS", 2)
+    monkeypatch.setattr(objectstore, "REQUEST_TRIES", 2)
     nobody = dataclasses.replace(services.endpoints, s3_endpoint_url="http://127.0.0.1:1")
     with pytest.raises(HeimdallError, match=r"http://127\.0\.0\.1:1/heimdall-raw-iq: it cannot be reached"):
         ObjectStore(nobody, "heimdall-raw-iq").get("a", 1)
@@ -167,7 +167,7 @@ def test_content_that_breaks_off_is_read_again(services: Services) -> None:
 def test_content_that_always_breaks_off_is_an_error(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objectstore, "BODY_RETRY_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
     with breaking_server([HEAD + b"abc"]) as url:
         store = ObjectStore(dataclasses.replace(services.endpoints, s3_endpoint_url=url), "heimdall-raw-iq")
         with pytest.raises(HeimdallError, match="broke off"):

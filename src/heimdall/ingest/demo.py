@@ -28,10 +28,10 @@ from heimdall.core.randomness import generator
 from heimdall.recordings import iq
 from heimdall.recordings.iq import Samples
 from heimdall.simulate import SessionPlan, World
-from heimdall.storage import database
-from heimdall.storage.database import Measurement, Receiver, Source
+from heimdall.storage import connection, migrate, tables
 from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
-from heimdall.storage.objectstore import ObjectStore, object_key
+from heimdall.storage.objectstore import OBJECT_PREFIX, ObjectStore, object_key
+from heimdall.storage.tables import Measurement, Receiver, Source
 
 # 150 usable sessions and 600 good recordings after the bad ones and the unapproved, in 1.25 GB.
 DEFAULT_SESSIONS = 180
@@ -223,24 +223,24 @@ def seed_world(
     stored = contents(world, sessions, with_broken=with_broken)
     store = ObjectStore(endpoints, RAW_BUCKET)
     store.ensure_bucket()
-    there = store.head_all("sessions/")
+    there = store.head_all(OBJECT_PREFIX)
     keys = {r.key for session in stored for r in session.recordings if r.has_object}
     missing = [
         (session, tuple(sorted(wanted)))
         for session in stored
         if (wanted := {r.key for r in session.recordings if r.has_object} - there.keys())
     ]
-    with closing(database.connect(endpoints)) as connection:
-        database.migrate(connection)
-        _refuse_other_receivers(database.read_receivers(connection), _receivers(world), endpoints)
+    with closing(connection.connect(endpoints)) as opened:
+        migrate.apply(opened)
+        _refuse_other_receivers(tables.read_receivers(opened), _receivers(world), endpoints)
     written = _write_objects(endpoints, seed, transmitters, missing, processes)
     rows = [row for session in stored for r in session.recordings for row in r.rows]
     # The former connection may have been closed by an idle time-out while the objects were written.
-    with closing(database.connect(endpoints)) as connection:
-        known = database.present(connection, [row.measurement_id for row in rows])
+    with closing(connection.connect(endpoints)) as opened:
+        known = tables.present(opened, [row.measurement_id for row in rows])
         fresh = [row for row in rows if row.measurement_id not in known]
         if fresh:
-            database.insert(connection, _receivers(world), _sources(world, stored), fresh)
+            tables.insert(opened, _receivers(world), _sources(world, stored), fresh)
     return Summary(
         transmitters=len({session.plan.transmitter for session in stored}),
         sessions=len(stored),

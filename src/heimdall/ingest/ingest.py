@@ -20,10 +20,10 @@ from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.formats.kiwi import SECOND_NS, TimedRecording, to_utc
 from heimdall.recordings import iq
-from heimdall.storage import database, objectstore
-from heimdall.storage.database import Measurement, Present, Receiver, Source
+from heimdall.storage import connection, objectstore, tables
 from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.tables import Measurement, Present, Receiver, Source
 
 MIN_RECEIVERS = 2  # one receiver alone has no arrival-time difference
 UPLOAD_THREADS = 8
@@ -101,7 +101,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Report:
+class Ingested:
     """What was stored.
 
     Attributes:
@@ -186,7 +186,7 @@ def store(
     transmission: Transmission,
     approved_at: dt.datetime | None,
     endpoints: Endpoints,
-) -> Report:
+) -> Ingested:
     """Write objects, then receivers, source and rows in one transaction. A second run adds nothing.
 
     Args:
@@ -209,15 +209,15 @@ def store(
             f"the recordings go on until {made_at.isoformat()}",
             "Give a later time, or a snapshot sends them to quarantine",
         )
-    with closing(database.connect(endpoints)) as connection:
+    with closing(connection.connect(endpoints)) as opened:
         sites = {part.site.name: part.site for session in sessions for part in session.parts}
-        numbers = receiver_ids(sites.values(), database.read_receivers(connection))
+        numbers = receiver_ids(sites.values(), tables.read_receivers(opened))
         rows = [
             _measurement(session, part, numbers[part.site.name], transmission, approved_at)
             for session in sessions
             for part in session.parts
         ]
-        stored = database.present(connection, [row.measurement_id for row in rows])
+        stored = tables.present(opened, [row.measurement_id for row in rows])
         _refuse_contradiction(rows, stored)
         bucket = ObjectStore(endpoints, RAW_BUCKET)
         objects = {
@@ -229,8 +229,8 @@ def store(
             done = pool.map(bucket.put, objects.keys(), objects.values())
             for _ in tqdm(done, desc="upload", total=len(objects), unit="recording", disable=None):
                 pass
-        database.insert(
-            connection,
+        tables.insert(
+            opened,
             [
                 Receiver(numbers[name], name, site.latitude_deg, site.longitude_deg, site.altitude_m)
                 for name, site in sorted(sites.items())
@@ -240,7 +240,7 @@ def store(
             else [],
             rows,
         )
-    return Report(numbers, len(rows), len(rows) - len(stored))
+    return Ingested(numbers, len(rows), len(rows) - len(stored))
 
 
 def _part(site: Site, recording: TimedRecording, second: int) -> Part | None:

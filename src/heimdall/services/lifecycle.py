@@ -7,13 +7,13 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
 from heimdall.services import dvc_remote, postgres, process, seaweedfs
-from heimdall.storage import database, embedded, endpoints
+from heimdall.storage import connection, embedded, endpoints, migrate
 from heimdall.storage.endpoints import Endpoints
 from heimdall.storage.objectstore import ObjectStore
 
@@ -61,13 +61,10 @@ def up(root: Path, report: Report) -> None:
         if not ours:
             report(f"{name}: using {address} ({variable}); nothing started")
     if where.embedded_database:
-        database.create_if_missing(where)
-    connection = database.connect(where)
-    try:
-        for applied in database.migrate(connection):
+        connection.create_if_missing(where)
+    with closing(connection.connect(where)) as opened:
+        for applied in migrate.apply(opened):
             report(f"PostgreSQL: applied {applied}")
-    finally:
-        connection.close()
     for bucket in BUCKETS:
         ObjectStore(where, bucket).ensure_bucket()
     if where.embedded_s3:
@@ -201,7 +198,7 @@ def _settings(root: Path, home: Path, running: bool) -> embedded.State:
 def _database_status(where: Endpoints) -> Status:
     detail = "embedded" if where.embedded_database else f"configured by {endpoints.DATABASE_VARIABLE}"
     try:
-        database.connect(where).close()
+        connection.connect(where).close()
     except HeimdallError as error:
         return Status("PostgreSQL", False, where.database_name, f"{detail}: {error.cause}")
     return Status("PostgreSQL", True, where.database_name, detail)

@@ -1,4 +1,4 @@
-"""S3: keys, bounded retries, gets and puts. Safe to use from several threads."""
+"""S3: the keys of recordings; objects put, got, listed and deleted. Safe to use from several threads."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from urllib3.exceptions import HTTPError
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.retries import CONTENT_PAUSES_S, REQUEST_TRIES
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 30
-ATTEMPTS = 4
 MAX_THREADS = 16
-BODY_RETRY_PAUSES_S = (0.2, 1.0)
+OBJECT_PREFIX = "sessions/"  # of every recording's key
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -73,7 +73,7 @@ def object_key(session_id: str, websdr_id: int) -> str:
         raise HeimdallError(f"session_id {session_id!r}", "not a UUID in lower case", "Correct the row")
     if websdr_id < 0:
         raise HeimdallError(f"websdr_id {websdr_id}", "negative", "Correct the row")
-    return f"sessions/{session_id}/websdr_{websdr_id}.npy"
+    return f"{OBJECT_PREFIX}{session_id}/websdr_{websdr_id}.npy"
 
 
 class ObjectStore:
@@ -99,7 +99,7 @@ class ObjectStore:
                 config=Config(
                     signature_version="s3v4",
                     s3={"addressing_style": "path"},
-                    retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                    retries={"mode": "standard", "total_max_attempts": REQUEST_TRIES},
                     connect_timeout=CONNECT_TIMEOUT_S,
                     read_timeout=READ_TIMEOUT_S,
                     max_pool_connections=MAX_THREADS,
@@ -167,7 +167,7 @@ class ObjectStore:
             HeimdallError: S3 cannot be reached or refuses.
         """
         with self._reported(key):
-            for pause_s in (*BODY_RETRY_PAUSES_S, None):
+            for pause_s in (*CONTENT_PAUSES_S, None):
                 answer = self._client.get_object(Bucket=self.bucket, Key=key)
                 if etag is not None and answer["ETag"].strip('"') != etag:
                     answer["Body"].close()

@@ -38,7 +38,7 @@ from heimdall.core import params, randomness
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import revision
-from heimdall.storage import database, endpoints
+from heimdall.storage import connection, endpoints
 from heimdall.storage.endpoints import Endpoints
 from heimdall.sweep import experiments
 
@@ -415,16 +415,16 @@ def _turn(found: Endpoints, name: str) -> Iterator[None]:
 
 def _lock(found: Endpoints, name: str) -> psycopg2.extensions.connection:
     """A connection that has the lock of a name, and gives it back when it is closed or its process dies."""
-    connection = database.connect(found)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
+    opened = connection.connect(found)
+    opened.autocommit = True
+    with opened.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (LOCK, name))
-    return connection
+    return opened
 
 
 def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBStorage:
     """Optuna's tables, made if they are missing. To be called in the turn of `SCHEMA`."""
-    with closing(database.connect(found)) as connection, connection, connection.cursor() as cursor:
+    with closing(connection.connect(found)) as opened, opened, opened.cursor() as cursor:
         cursor.execute("SELECT to_regnamespace(%s)", (SCHEMA,))
         if cursor.fetchone() == (None,):
             cursor.execute(f"CREATE SCHEMA {SCHEMA}")
@@ -435,7 +435,7 @@ def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBSt
         url.render_as_string(hide_password=False),
         engine_kwargs={
             "pool_pre_ping": True,
-            "connect_args": database.OPTIONS | {"options": f"-csearch_path={SCHEMA}"},
+            "connect_args": connection.OPTIONS | {"options": f"-csearch_path={SCHEMA}"},
         },
         heartbeat_interval=heartbeat_s,
         grace_period=None if heartbeat_s is None else GRACE * heartbeat_s,

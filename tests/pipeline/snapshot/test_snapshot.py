@@ -28,10 +28,10 @@ from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
 from heimdall.pipeline.snapshot import schemas, snapshot
 from heimdall.recordings import archive, iq
-from heimdall.storage import database as db
-from heimdall.storage import objectstore
-from heimdall.storage.database import Measurement, Receiver, Source
+from heimdall.storage import connection as db
+from heimdall.storage import objectstore, tables
 from heimdall.storage.objectstore import ObjectStore, object_key
+from heimdall.storage.tables import Measurement, Receiver, Source
 from tests import REPOSITORY
 from tests.conftest import Buckets, Services
 
@@ -89,7 +89,7 @@ class World:
 
     def add(self, *rows: Measurement) -> None:
         with closing(db.connect(self.services.endpoints)) as connection:
-            db.insert(connection, RECEIVERS, [Source("tx", "tx", "nfm")], rows)
+            tables.insert(connection, RECEIVERS, [Source("tx", "tx", "nfm")], rows)
 
     def add_session(self, number: int) -> None:
         self.add(*(measurement(number, receiver) for receiver in (1, 2, 3)))

@@ -75,7 +75,7 @@ def _number(reason: str, *checks: pa.Check, nullable: bool = False) -> pa.Column
 
 
 def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
-    """Schema of measurement rows (columns of `database.read_approved`), each check named by its reason.
+    """Schema of measurement rows (columns of `tables.read_approved`), each check named by its reason.
 
     Args:
         receiver_ids: The receivers that exist.
@@ -137,7 +137,7 @@ def measurement_faults(rows: pd.DataFrame, receiver_ids: Iterable[int]) -> list[
     position does not condemn its session.
 
     Args:
-        rows: As `database.read_approved` returns them.
+        rows: As `tables.read_approved` returns them.
         receiver_ids: The receivers that exist and have a position.
 
     Returns:

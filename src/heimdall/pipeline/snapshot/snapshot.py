@@ -29,14 +29,13 @@ from heimdall.pipeline.snapshot import schemas
 from heimdall.recordings import archive, iq
 from heimdall.recordings.archive import StoredRecording
 from heimdall.recordings.shards import ShardStore
-from heimdall.storage import database, objectstore
+from heimdall.storage import objectstore, tables
 from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
 from heimdall.storage.objectstore import ObjectInfo, ObjectStore
 
 QUARANTINE = Path("data/quarantine.parquet")
 METRICS = Path("metrics/snapshot.json")
 WORK = Path(".heimdall/work/snapshot")
-OBJECT_PREFIX = "sessions/"
 CHANGED = "changed"  # the object is not what the listing said a moment ago
 
 QUARANTINE_SCHEMA = pa.schema(
@@ -162,7 +161,7 @@ def take(params: SnapshotParams, endpoints: Endpoints, root: Path = Path()) -> S
     rows, receivers = _read_rows(params.as_of, endpoints)
     faults = schemas.measurement_faults(rows, receivers["websdr_id"].tolist())
     store = ObjectStore(endpoints, RAW_BUCKET)
-    candidates = _candidates(rows, {fault.row for fault in faults}, store.head_all(OBJECT_PREFIX))
+    candidates = _candidates(rows, {fault.row for fault in faults}, store.head_all(objectstore.OBJECT_PREFIX))
     known_bad = [fault.reason for fault in faults] + [iq.MISSING for item in candidates if item.etag is None]
     _refuse_too_many(known_bad, rows, params)  # before any download
 
@@ -321,7 +320,7 @@ def _pack(good: Sequence[Candidate], fetched: dict[Candidate, Fetched]) -> bytes
 
 def _read_rows(as_of: dt.datetime, endpoints: Endpoints) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Approved rows, and the receivers that have a position."""
-    receivers, rows = database.read_snapshot_rows(endpoints, as_of)
+    receivers, rows = tables.read_snapshot_rows(endpoints, as_of)
     if rows.empty:
         cause = f"no measurement was approved at or before {_utc_text(as_of)}"
         raise HeimdallError(

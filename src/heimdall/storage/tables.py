@@ -1,51 +1,24 @@
-"""PostgreSQL: connection, migrations, rows in and out."""
+"""The tables of PostgreSQL as rows, in and out: receivers, known transmitters, measurements.
+
+A column stands here and in a new file of `migrations/`.
+"""
 
 from __future__ import annotations
 
-import importlib.resources
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
-import psycopg2
-from psycopg2 import sql
-from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
-from psycopg2.extensions import cursor as Cursor  # noqa: N812
-from psycopg2.extensions import parse_dsn
 from psycopg2.extras import execute_values
 
-from heimdall.core import artifacts
-from heimdall.core.errors import HeimdallError
-from heimdall.storage.endpoints import DEFAULT_POSTGRESQL_PORT, Endpoints
+from heimdall.storage.connection import Connection, Cursor, DatabaseLost, connect, transaction
+from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.retries import READ_TRIES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RETRY_PAUSES_S = (0.5, 1.5)
-READ_TRIES = 2  # a reader may begin anew, since it changes nothing
-# What another try cannot mend.
-NOT_UNDERSTOOD = "the URL is not understood"
-HOPELESS = ("authentication failed", "does not exist", NOT_UNDERSTOOD)
-# Any constant that no other program on the server uses.
-MIGRATION_LOCK = 4_172_031_177
-OPTIONS: dict[str, Any] = {
-    "application_name": "heimdall",
-    "connect_timeout": 5,
-    # A server that is gone without a word is noticed within half a minute.
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-
-
-class DatabaseLost(HeimdallError):  # noqa: N818 - named as ObjectMissing is
-    """The connection broke in the middle of a transaction."""
 
 
 @dataclass(frozen=True)
@@ -144,115 +117,6 @@ COLUMN_DTYPES = {
 }
 
 
-def connect(endpoints: Endpoints) -> Connection:
-    """Connect, with bounded retries.
-
-    Args:
-        endpoints: Where the database is.
-
-    Returns:
-        A connection whose times are in UTC.
-
-    Raises:
-        HeimdallError: No connection after three tries within a few seconds each.
-    """
-    for pause_s in (*RETRY_PAUSES_S, None):
-        try:
-            connection: Connection = psycopg2.connect(endpoints.database_url, **OPTIONS)
-        except psycopg2.Error as error:
-            cause = _cause(error)
-            if pause_s is None or any(reason in cause for reason in HOPELESS):
-                # libpq does not print passwords; a malformed URL could still make it print a part of one.
-                secret = unquote(urlsplit(endpoints.database_url).password or "")
-                raise _error(
-                    endpoints.database_name, cause.replace(secret, "***") if secret else cause
-                ) from None
-            time.sleep(pause_s)
-        else:
-            with _transaction(connection) as cursor:
-                cursor.execute("SET TIME ZONE 'UTC'")
-            return connection
-    raise AssertionError("the last try returns or raises")
-
-
-def create_if_missing(endpoints: Endpoints) -> None:
-    """Create the database that the URL names, on its server.
-
-    Args:
-        endpoints: Where the database is to be; its user must be allowed to create it.
-
-    Raises:
-        HeimdallError: The server cannot be reached, or refuses.
-    """
-    parts = urlsplit(endpoints.database_url)
-    name = unquote(parts.path.lstrip("/"))
-    server = Endpoints(**vars(endpoints) | {"database_url": urlunsplit(parts._replace(path="/postgres"))})
-    connection = connect(server)
-    try:
-        # CREATE DATABASE refuses to run inside a transaction.
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
-            if cursor.rowcount == 0:
-                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    except psycopg2.Error as error:
-        raise _error(endpoints.database_name, _cause(error)) from None
-    finally:
-        connection.close()
-
-
-def migrate(connection: Connection) -> list[str]:
-    """Apply the SQL files of `migrations/` that were not applied yet, in the order of their names.
-
-    Each is a transaction of its own, recorded with its hash in `heimdall_migrations`; one process at a time.
-
-    Args:
-        connection: To a database in which the user may create tables.
-
-    Returns:
-        Names of the files applied now.
-
-    Raises:
-        HeimdallError: A file fails, or one that was applied has been changed since.
-    """
-    applied_now = []
-    folder = importlib.resources.files("heimdall.storage") / "migrations"
-    files = sorted(
-        (item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name
-    )
-    with _transaction(connection) as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-    try:
-        with _transaction(connection) as cursor:
-            cursor.execute(
-                "CREATE TABLE IF NOT EXISTS heimdall_migrations "
-                "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-            )
-            cursor.execute("SELECT name, sha256 FROM heimdall_migrations")
-            known = dict(cursor.fetchall())
-        for file in files:
-            content = file.read_bytes()
-            digest = artifacts.sha256_bytes(content)
-            if known.get(file.name, digest) != digest:
-                raise HeimdallError(
-                    f"migrations/{file.name}",
-                    "it was changed after it was applied",
-                    "Restore it, and put the change into a new file",
-                )
-            if file.name not in known:
-                with _transaction(connection) as cursor:
-                    cursor.execute(content)
-                    cursor.execute(
-                        "INSERT INTO heimdall_migrations (name, sha256) VALUES (%s, %s)", (file.name, digest)
-                    )
-                applied_now.append(file.name)
-    finally:
-        if not connection.closed:
-            with _transaction(connection) as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
-    return applied_now
-
-
 def insert(
     connection: Connection,
     receivers: Sequence[Receiver],
@@ -280,7 +144,7 @@ def insert(
             measurements,
         ),
     )
-    with _transaction(connection) as cursor:
+    with transaction(connection) as cursor:
         for table, rows in tables:
             # The order of a dataclass' fields is that of the columns above.
             values = [tuple(vars(row).values()) for row in rows]
@@ -318,7 +182,7 @@ def present(connection: Connection, measurement_ids: Sequence[str]) -> dict[str,
     Raises:
         HeimdallError: The table is missing, or the database is lost.
     """
-    with _transaction(connection) as cursor:
+    with transaction(connection) as cursor:
         cursor.execute(
             "SELECT id::text, latitude, longitude, source_id, approved FROM measurements "
             "WHERE id = ANY(%s::uuid[])",
@@ -329,7 +193,7 @@ def present(connection: Connection, measurement_ids: Sequence[str]) -> dict[str,
 
 def read_receivers(connection: Connection) -> list[Receiver]:
     """All receivers, by id."""
-    with _transaction(connection) as cursor:
+    with transaction(connection) as cursor:
         return _receivers(cursor)
 
 
@@ -348,7 +212,7 @@ def read_approved(connection: Connection, as_of: datetime) -> pd.DataFrame:
     Raises:
         HeimdallError: The table is missing, or the database is lost.
     """
-    with _transaction(connection) as cursor:
+    with transaction(connection) as cursor:
         return _approved(cursor, as_of)
 
 
@@ -390,7 +254,7 @@ def snapshot(connection: Connection) -> Iterator[Cursor]:
     Raises:
         HeimdallError: The database is lost, or a statement would write.
     """
-    with _transaction(connection) as cursor:
+    with transaction(connection) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield cursor
 
@@ -419,41 +283,3 @@ def _approved(cursor: Cursor, as_of: datetime) -> pd.DataFrame:
             for (name, dtype), values in zip(COLUMN_DTYPES.items(), columns, strict=True)
         }
     )
-
-
-@contextmanager
-def _transaction(connection: Connection) -> Iterator[Cursor]:
-    """One transaction; what PostgreSQL refuses becomes a HeimdallError."""
-    name = _name(connection)
-    try:
-        with connection, connection.cursor() as cursor:
-            yield cursor
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        lost = _error(name, _cause(error))
-        raise DatabaseLost(lost.subject, lost.cause, lost.remedy) from None
-    except psycopg2.Error as error:
-        raise _error(name, _cause(error)) from None
-
-
-def _name(connection: Connection) -> str:
-    """`host:port/database`, without secrets, also of a connection that is lost."""
-    parameters = parse_dsn(connection.dsn)
-    host, port = parameters.get("host", "localhost"), parameters.get("port", DEFAULT_POSTGRESQL_PORT)
-    return f"{host}:{port}/{parameters.get('dbname')}"
-
-
-def _cause(error: psycopg2.Error) -> str:
-    """The server's or libpq's message in one line, without what the subject says already."""
-    if isinstance(error, psycopg2.ProgrammingError) and "dsn" in str(error):
-        return NOT_UNDERSTOOD  # libpq repeats the whole of it
-    message = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return message.split(" failed: ", 1)[-1] if message.startswith("connection to server") else message
-
-
-def _error(name: str, cause: str) -> HeimdallError:
-    remedy = "Check it with `heimdall services status`"
-    if "authentication failed" in cause:
-        remedy = "Correct user and password in HEIMDALL_DATABASE_URL"
-    elif "does not exist" in cause:
-        remedy = "Create the database if it is missing, then `heimdall services up` makes the tables"
-    return HeimdallError(f"PostgreSQL {name}", cause, remedy)

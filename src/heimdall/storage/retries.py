@@ -1,0 +1,12 @@
+"""How often PostgreSQL and S3 are tried again, and the pauses between: the only place with these numbers."""
+
+from __future__ import annotations
+
+# PostgreSQL: a pause before each further try to connect.
+CONNECTION_PAUSES_S = (0.5, 1.5)
+READ_TRIES = 2  # of the snapshot's rows, whose reader may begin anew, since it changes nothing
+
+# S3: tries of a request, whose pauses are botocore's.
+REQUEST_TRIES = 4
+# A pause before each further try to read an object whose content broke off on its way.
+CONTENT_PAUSES_S = (0.2, 1.0)
