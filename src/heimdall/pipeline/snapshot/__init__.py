@@ -1,6 +1,7 @@
 """Stage snapshot: approved rows and their objects as of one moment -> data/snapshot/, the quarantine.
 
-Imports `core`, `recordings` and `storage`.
+`snapshot` is the stage; `schemas` says which rows are bad, `candidates` which objects the good ones have, and
+`collector` makes shards of them with what `former` remembers. Imports `core`, `recordings` and `storage`.
 """
 
-__all__ = ["schemas", "snapshot"]
+__all__ = ["candidates", "collector", "former", "schemas", "snapshot"]
