@@ -18,7 +18,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from heimdall.services.process import wait_until
 from heimdall.storage.endpoints import Endpoints
-from heimdall.sweep import sweep
+from heimdall.sweep import space as spaces
+from heimdall.sweep import study as studies
+from heimdall.sweep import trials as sweep
 from tests.conftest import Services
 from tests.pipeline.conftest import BIN, Project
 
@@ -122,12 +124,12 @@ def test_two_workers_one_killed(quick: Project, shared_services: Services) -> No
     assert other.returncode == 0, said
     assert not workspace.exists()  # the next worker of this clone removed it
 
-    trials = sweep.load_study(endpoints_of(project, shared_services), "duel").get_trials()
+    trials = studies.load_study(endpoints_of(project, shared_services), "duel").get_trials()
     states = Counter(trial.state for trial in trials)
     assert states == {TrialState.COMPLETE: 4, TrialState.FAIL: 1}
     assert trials[0].state is TrialState.FAIL
-    (again,) = (trial for trial in trials if sweep.retried(trial) is not None)
-    assert sweep.retried(again) == 0
+    (again,) = (trial for trial in trials if studies.retried(trial) is not None)
+    assert studies.retried(again) == 0
     assert again.params == trials[0].params
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     assert len({json.dumps(trial.params) for trial in complete}) == 4
@@ -175,10 +177,10 @@ def test_a_real_training_is_pruned(cut: Project, shared_services: Services) -> N
     project = cut
     project.set_params(epochs=30, warmup_epochs=0)
     project.commit("Long enough to be pruned")
-    space = sweep.parse_space(SPACE[1::2], yaml.safe_load((project.root / "params.yaml").read_text()))
-    worker = sweep.Worker(project.root, "pruned", 6, space, heartbeat_s=1, remote=None)
-    study = sweep.open_study(worker, endpoints_of(project, shared_services))
-    for _ in range(sweep.STARTUP_TRIALS):
+    space = spaces.parse(SPACE[1::2], yaml.safe_load((project.root / "params.yaml").read_text()))
+    worker = studies.Worker(project.root, "pruned", 6, space, heartbeat_s=1, remote=None)
+    study = studies.open_study(worker, endpoints_of(project, shared_services))
+    for _ in range(studies.STARTUP_TRIALS):
         study.add_trial(
             create_trial(
                 value=-100.0,
@@ -198,7 +200,7 @@ def test_a_real_training_is_pruned(cut: Project, shared_services: Services) -> N
     assert not below(project.root / ".dvc/tmp/exps")
     assert not list((project.root / ".dvc/tmp/exps/standalone").glob("tmp*"))
     # The figure that trials are judged by is one that the real training writes.
-    assert isinstance(json.loads((project.root / "metrics/train.json").read_text())[sweep.METRIC], float)
+    assert isinstance(json.loads((project.root / "metrics/train.json").read_text())[studies.METRIC], float)
 
 
 def test_what_fails_what_diverges_and_what_is_pushed(
@@ -222,8 +224,8 @@ def test_what_fails_what_diverges_and_what_is_pushed(
         "experiment broken-0: it failed: heimdall: train: broken on purpose. See .heimdall" in failed.stdout
     )
     assert "Traceback" not in failed.stdout
-    assert [trial.state for trial in sweep.load_study(found, "broken").get_trials()] == [TrialState.FAIL]
+    assert [trial.state for trial in studies.load_study(found, "broken").get_trials()] == [TrialState.FAIL]
 
     train_by(project, "raise SystemExit('heimdall: train: the loss is nan in epoch 1 at lr=1. Lower lr')")
     assert "not finite" in project.run(*command, "diverging").stdout
-    assert [trial.state for trial in sweep.load_study(found, "diverging").get_trials()] == [TrialState.PRUNED]
+    assert [trial.state for trial in studies.load_study(found, "diverging").get_trials()] == [TrialState.PRUNED]

@@ -14,7 +14,9 @@ from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import revision
 from heimdall.storage import endpoints
-from heimdall.sweep import sweep as sweeping
+from heimdall.sweep import space as spaces
+from heimdall.sweep import study as studies
+from heimdall.sweep import trials as sweeping
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # it becomes part of git references and of paths
 HEARTBEAT_S = 30
@@ -42,7 +44,7 @@ HEARTBEAT_S = 30
     type=click.IntRange(min=1),
     default=HEARTBEAT_S,
     show_default=True,
-    help=f"Signs of life; a worker that misses {sweeping.GRACE} is lost, and its trial is done again.",
+    help=f"Signs of life; a worker that misses {studies.GRACE} is lost, and its trial is done again.",
 )
 @click.option("--report", is_flag=True, help="Run nothing, only show and draw the study.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder.  [default: .heimdall/sweeps/NAME]")
@@ -75,16 +77,16 @@ def sweep(
     if report == (trials is not None):
         raise click.UsageError("Give --trials N to work on the study, or --report to see it")
     if trials is None:
-        found = sweeping.load_study(endpoints.resolve(root), study)
+        found = studies.load_study(endpoints.resolve(root), study)
     else:
-        space = sweeping.parse_space(words or sweeping.GRID, revision.read_yaml(root / PARAMS_FILE))
-        worker = sweeping.Worker(root, study, trials, space, heartbeat_s, remote)
+        space = spaces.parse(words or spaces.GRID, revision.read_yaml(root / PARAMS_FILE))
+        worker = studies.Worker(root, study, trials, space, heartbeat_s, remote)
         found = sweeping.work(worker, lambda line: click.echo(f"sweep: {line}", err=True))
-    for line in lines(sweeping.rows(found)):
+    for line in lines(studies.rows(found)):
         click.echo(line)
-    from heimdall.sweep import study_report
+    from heimdall.sweep import results
 
-    for line in study_report.write(found, plots or sweeping.FOLDER / study):
+    for line in results.write(found, plots or sweeping.FOLDER / study):
         click.echo(line)
 
 
@@ -101,11 +103,11 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     complete = [row for row in rows if row["state"] == "COMPLETE"]
     if not complete:
         return found
-    best = min(complete, key=lambda row: float(row[sweeping.METRIC]))
-    value = f"{sweeping.METRIC} {best[sweeping.METRIC]:.4f}"
+    best = min(complete, key=lambda row: float(row[studies.METRIC]))
+    value = f"{studies.METRIC} {best[studies.METRIC]:.4f}"
     return [
         *found,
-        f"best: {best[sweeping.EXPERIMENT]}, {value}; `dvc exp apply {best[sweeping.EXPERIMENT]}`",
+        f"best: {best[studies.EXPERIMENT]}, {value}; `dvc exp apply {best[studies.EXPERIMENT]}`",
     ]
 
 
@@ -113,6 +115,6 @@ def _text(name: str, value: object) -> str:
     """A cell."""
     if value is None:
         return "-"
-    if name == sweeping.COMMIT:
+    if name == studies.COMMIT:
         return str(value)[:12]
     return f"{value:.6g}" if isinstance(value, float) else str(value)

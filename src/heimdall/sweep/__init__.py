@@ -1,6 +1,8 @@
 """The search for better parameters by many workers: an Optuna study whose trials are DVC experiments.
 
+`space` says what is tried, `study` is the study in PostgreSQL, `trials` the work of one worker, `results`
+what came out, as files; `experiments` watches one training.
 Imports `reproduce`, `services`, `storage` and `core`.
 """
 
-__all__ = ["experiments", "study_report", "sweep"]
+__all__ = ["experiments", "results", "space", "study", "trials"]

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from optuna.visualization import matplotlib as drawing
 
 from heimdall.core import artifacts
-from heimdall.sweep.sweep import DATA, METRIC, rows
+from heimdall.sweep.study import DATA, METRIC, rows
 
 TABLE, PARALLEL, IMPORTANCE = "trials.csv", "parallel_coordinates.png", "importance.png"
 SEED = 42  # of the forest that importance is read from
@@ -26,7 +26,7 @@ def write(study: optuna.Study, folder: Path) -> list[str]:
 
     Args:
         study: Of Optuna.
-        folder: Made if it is missing; what a former report left there is replaced.
+        folder: Made if it is missing; what was left there before is replaced.
 
     Returns:
         A sentence for each file.

@@ -1,0 +1,184 @@
+"""The study of Optuna in PostgreSQL (the snapshot's database, schema `optuna`): opened, locked, read."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psycopg2
+import sqlalchemy
+from optuna.distributions import distribution_to_json
+from optuna.trial import FrozenTrial
+
+from heimdall.core import params
+from heimdall.core.determinism import PARAMS_FILE
+from heimdall.core.errors import HeimdallError
+from heimdall.reproduce import revision
+from heimdall.storage import connection
+from heimdall.storage.endpoints import Endpoints
+from heimdall.sweep.space import Space
+
+SCHEMA = "optuna"
+LOCK = 417_203  # any number that no other program on the server uses
+METRIC = "val_loss"  # of metrics/train.json: what the training itself chooses its best epoch by
+# User attributes of a study and of a trial.
+REVISION, SPACE = "revision", "space"
+EXPERIMENT, COMMIT, DATA = "experiment", "commit", "data"
+
+STARTUP_TRIALS = 5  # complete ones, before any is pruned
+GRACE = 4  # heartbeats that a worker may miss
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker was asked for.
+
+    Attributes:
+        root: The repository.
+        study: Name of the study.
+        trials: How many are to be complete or pruned in the end, of all workers.
+        space: What is tried.
+        heartbeat_s: Seconds between the signs of life of a running trial.
+        remote: Git remote to push each experiment to; None to leave it in this clone.
+    """
+
+    root: Path
+    study: str
+    trials: int
+    space: Space
+    heartbeat_s: int
+    remote: str | None
+
+
+def open_study(worker: Worker, found: Endpoints) -> optuna.Study:
+    """The study, made if it is missing.
+
+    Raises:
+        HeimdallError: The study was begun on another revision or with another space, the working tree has
+            changes that are not committed, or PostgreSQL refuses.
+    """
+    parameters = params.load(worker.root / PARAMS_FILE)
+    with _turn(found, SCHEMA):
+        storage = _storage(found, worker.heartbeat_s)
+    pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=parameters.warmup_epochs + 1)
+    with _turn(found, worker.study):
+        study = optuna.create_study(
+            storage=storage, study_name=worker.study, pruner=pruner, direction="minimize", load_if_exists=True
+        )
+        for name, value in _attributes(worker).items():
+            if name not in study.user_attrs:
+                study.set_user_attr(name, value)
+    require_same(study, worker)
+    return study
+
+
+def load_study(found: Endpoints, name: str) -> optuna.Study:
+    """A study that is there, to be read.
+
+    Raises:
+        HeimdallError: There is none of that name, or PostgreSQL refuses.
+    """
+    with messages(found):
+        with _turn(found, SCHEMA):
+            storage = _storage(found, None)
+        names = optuna.get_all_study_names(storage)
+        if name not in names:
+            cause = f"there is none of that name, only: {', '.join(names) or 'none at all'}"
+            raise HeimdallError(f"study {name}", cause, "Name another with --study, or begin it by --trials")
+        return optuna.load_study(study_name=name, storage=storage)
+
+
+def rows(study: optuna.Study) -> list[dict[str, Any]]:
+    """Every trial as a row: number, state, value, parameters, experiment, commit, what it retries."""
+    names = sorted({name for trial in study.get_trials(deepcopy=False) for name in trial.params})
+    return [
+        {
+            "trial": trial.number,
+            "state": trial.state.name,
+            METRIC: trial.value,
+            **{name: trial.params.get(name) for name in names},
+            EXPERIMENT: trial.user_attrs.get(EXPERIMENT),
+            COMMIT: trial.user_attrs.get(COMMIT),
+            "retries": retried(trial),
+        }
+        for trial in study.get_trials(deepcopy=False)
+    ]
+
+
+def retried(trial: FrozenTrial) -> int | None:
+    """The number of the lost trial that this one does again; None where it is the first."""
+    number: int | None = optuna.storages.RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
+    return number
+
+
+def _attributes(worker: Worker) -> dict[str, Any]:
+    """What must be the same for all trials of a study."""
+    space = {name: json.loads(distribution_to_json(item)) for name, item in worker.space.items()}
+    return {REVISION: revision.commit_of(worker.root, "HEAD"), SPACE: space}
+
+
+def require_same(study: optuna.Study, worker: Worker) -> None:
+    """Raise a `HeimdallError` unless this clone is where the study's trials start from."""
+    for name, value in _attributes(worker).items():
+        recorded = study.user_attrs[name]
+        if recorded != value:
+            cause = f"it was begun with another {name}: {json.dumps(recorded)}"
+            remedy = "Give the same (`git switch --detach` to the revision), or another --study"
+            raise HeimdallError(f"study {worker.study}", cause, remedy)
+    if revision.git(worker.root, "status", "--porcelain", "--untracked-files=no").stdout:
+        cause = "the working tree has changes, and every trial starts from the same commit"
+        raise HeimdallError("heimdall sweep", cause, "Commit them, or `git stash`")
+
+
+@contextmanager
+def _turn(found: Endpoints, name: str) -> Iterator[None]:
+    """One process at a time, of all that use this database and this name."""
+    with closing(lock(found, name)):
+        yield
+
+
+def lock(found: Endpoints, name: str) -> psycopg2.extensions.connection:
+    """A connection that has the lock of a name, and gives it back when it is closed or its process dies."""
+    opened = connection.connect(found)
+    opened.autocommit = True
+    with opened.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (LOCK, name))
+    return opened
+
+
+def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBStorage:
+    """Optuna's tables, made if they are missing. To be called in the turn of `SCHEMA`."""
+    with closing(connection.connect(found)) as opened, opened, opened.cursor() as cursor:
+        cursor.execute("SELECT to_regnamespace(%s)", (SCHEMA,))
+        if cursor.fetchone() == (None,):
+            cursor.execute(f"CREATE SCHEMA {SCHEMA}")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are one since 2.8
+    url = sqlalchemy.make_url(found.database_url).set(drivername="postgresql+psycopg2")
+    return optuna.storages.RDBStorage(
+        url.render_as_string(hide_password=False),
+        engine_kwargs={
+            "pool_pre_ping": True,
+            "connect_args": connection.OPTIONS | {"options": f"-csearch_path={SCHEMA}"},
+        },
+        heartbeat_interval=heartbeat_s,
+        grace_period=None if heartbeat_s is None else GRACE * heartbeat_s,
+        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+    )
+
+
+@contextmanager
+def messages(found: Endpoints) -> Iterator[None]:
+    """What PostgreSQL refuses becomes a HeimdallError, without the address's password."""
+    try:
+        yield
+    except (psycopg2.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = " ".join(str(getattr(error, "orig", None) or error.__cause__ or error).split())
+        remedy = "Check it with `heimdall services status`; the same command goes on with the study"
+        raise HeimdallError(f"PostgreSQL {found.database_name}", cause, remedy) from None

@@ -1,0 +1,78 @@
+"""Many workers run as many trials as were asked for."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from heimdall.core.errors import HeimdallError
+from heimdall.sweep import space as spaces
+from heimdall.sweep import trials
+from heimdall.sweep.study import Worker
+from heimdall.sweep.trials import Step, next_step
+from tests import REPOSITORY
+from tests.conftest import Services
+
+PARAMS = REPOSITORY / "params.yaml"
+PARAMETERS: dict[str, Any] = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+COMPLETE, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
+FAIL, WAITING = TrialState.FAIL, TrialState.WAITING
+
+
+@pytest.mark.parametrize(
+    ("states", "step"),
+    [
+        ([], Step.START),
+        ([COMPLETE, PRUNED], Step.START),
+        ([COMPLETE, PRUNED, COMPLETE], Step.END),
+        ([COMPLETE, COMPLETE, RUNNING], Step.WAIT),
+        ([COMPLETE, COMPLETE, FAIL], Step.START),  # a failed one does not count
+        ([COMPLETE, COMPLETE, FAIL, WAITING], Step.START),  # a lost one waits to be done again
+        ([COMPLETE, RUNNING, RUNNING, FAIL], Step.WAIT),
+        ([COMPLETE] * 4, Step.END),
+        ([COMPLETE] * 3 + [RUNNING], Step.WAIT),
+    ],
+)
+def test_what_is_done_next_of_three_trials(states: list[TrialState], step: Step) -> None:
+    assert next_step(states, 3) is step
+
+
+def test_many_workers_run_exactly_as_many_trials_as_were_asked_for(
+    database: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the experiment itself is left out: each worker counts, asks and tells on the real PostgreSQL."""
+    (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes())
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "Parameters"]):
+        identity = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True)
+    for name, value in database.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(trials, "_run", lambda trial, *_, **__: float(trial.params["lr"]))
+    space = spaces.parse(spaces.GRID, PARAMETERS)
+    wanted = 7
+    worker = Worker(tmp_path, "crowd", wanted, space, heartbeat_s=1, remote=None)
+    with ThreadPoolExecutor(4) as pool:
+        studies = list(pool.map(lambda _: trials.work(worker, lambda line: None), range(4)))
+    found = studies[0].get_trials()
+    assert Counter(trial.state for trial in found) == {COMPLETE: wanted}
+    assert [trial.user_attrs["experiment"] for trial in found] == [f"crowd-{k}" for k in range(wanted)]
+
+    # The first suggestions are the seed's and the number's alone, whoever asked.
+    again = Worker(tmp_path, "alone", wanted, space, heartbeat_s=1, remote=None)
+    assert [trial.params for trial in trials.work(again, lambda line: None).get_trials()] == [
+        trial.params for trial in found
+    ]
+
+    other = Worker(tmp_path, "crowd", wanted, spaces.parse(["lr=0.1,0.2"], PARAMETERS), 1, None)
+    with pytest.raises(HeimdallError, match="begun with another space"):
+        trials.work(other, lambda line: None)
+    (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes() + b"# not committed\n")
+    with pytest.raises(HeimdallError, match="the working tree has changes"):
+        trials.work(worker, lambda line: None)
