@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 
-from heimdall.core import determinism
+from heimdall.core import determinism, locks
 
 if __name__ == "__main__":
     determinism.ensure()
 
-from heimdall.core import artifacts, params, stage
+from heimdall.core import params, stage
 from heimdall.pipeline.featurize import featurize
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     )
     parser.parse_args()
     parameters = params.load()
-    with artifacts.alone(featurize.WORK):
+    with locks.alone(featurize.WORK):
         summary = featurize.run(parameters.features, parameters.split, calibration=parameters.calibration)
     print(
         f"featurize: {summary['recordings']} recordings ({summary['recordings_detected']} detected) of "

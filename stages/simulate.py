@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 
-from heimdall.core import determinism
+from heimdall.core import determinism, locks
 
 if __name__ == "__main__":
     determinism.ensure()
 
-from heimdall.core import artifacts, params, stage
+from heimdall.core import params, stage
 from heimdall.pipeline.simulate import simulated
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     )
     parser.parse_args()
     parameters = params.load()
-    with artifacts.alone(simulated.WORK):
+    with locks.alone(simulated.WORK):
         summary = simulated.run(parameters.pretrain, parameters.features)
     print(
         f"simulate: {summary['recordings']} recordings of {summary['sessions']} sessions in "

@@ -5,13 +5,13 @@ python stages/snapshot.py
 
 from __future__ import annotations
 
-from heimdall.core import determinism, stage
+from heimdall.core import determinism, locks, stage
 
 determinism.ensure()
 
 import argparse
 
-from heimdall.core import artifacts, params
+from heimdall.core import params
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive
 from heimdall.storage import endpoints
@@ -24,7 +24,7 @@ def main() -> None:
         epilog="Example: python stages/snapshot.py    (what it holds: `snapshot.*` in params.yaml)",
     )
     parser.parse_args()
-    with artifacts.alone(snapshot.WORK):
+    with locks.alone(snapshot.WORK):
         summary = snapshot.take(params.load().snapshot, endpoints.resolve())
     print(
         f"{summary.recordings} recordings ({summary.data}) of {summary.sessions} sessions and "

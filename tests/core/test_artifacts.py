@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,33 +57,6 @@ def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_
         (tmp_path / name).write_bytes(b"x")
     artifacts.remove_partial(tmp_path, tmp_path / "absent")
     assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
-
-
-HOLD = """
-import sys
-from pathlib import Path
-from heimdall.core import artifacts
-with artifacts.alone(Path(sys.argv[1])):
-    print("alone", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_work_folder_has_one_worker_until_it_ends_even_by_a_kill(tmp_path: Path) -> None:
-    folder = tmp_path / "work"
-    command = [sys.executable, "-c", HOLD, str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "alone\n"
-        with (
-            pytest.raises(HeimdallError, match="another process is doing the same work"),
-            artifacts.alone(folder),
-        ):
-            pass
-        other.kill()
-        other.wait()
-        with artifacts.alone(folder):
-            assert (folder / "lock").exists()
 
 
 def test_a_changed_byte_is_not_what_the_name_says(tmp_path: Path) -> None:

@@ -382,7 +382,7 @@ def check_a_reader_pulls_every_tag(
         for name in ("HEIMDALL_MODELS_BUCKET", "HEIMDALL_DVC_BUCKET"):
             with pytest.raises(HeimdallError, match="access denied"):
                 ObjectStore(endpoints.resolve(), os.environ[name]).put("stray", b"x")
-    set_up = ("dvc", "remote", "modify", "--local", "minio")
+    set_up = ("dvc", "remote", "modify", "--local", "s3")
     reader.run(*set_up, "url", f"s3://{clone.env['HEIMDALL_DVC_BUCKET']}")
     reader.run(*set_up, "endpointurl", credentials["HEIMDALL_S3_ENDPOINT_URL"])
     tags = reader.run("git", "tag").stdout.split()

@@ -142,8 +142,8 @@ def checked_out(branch: Project, shared_services: Services, target: Path) -> Pro
     branch.run("git", "clone", "--quiet", str(branch.root), str(target))
     here = Project(target, branch.env)
     endpoint_url = read_only(shared_services)["HEIMDALL_S3_ENDPOINT_URL"]
-    here.run("dvc", "remote", "modify", "minio", "url", f"s3://{branch.env['HEIMDALL_DVC_BUCKET']}")
-    here.run("dvc", "remote", "modify", "minio", "endpointurl", endpoint_url)
+    here.run("dvc", "remote", "modify", "s3", "url", f"s3://{branch.env['HEIMDALL_DVC_BUCKET']}")
+    here.run("dvc", "remote", "modify", "s3", "endpointurl", endpoint_url)
     here.commit("The team's remote")
     here.run("git", "checkout", "--quiet", "--detach")
     here.run("git", "remote", "set-head", "origin", "--delete")

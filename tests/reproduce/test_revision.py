@@ -104,7 +104,7 @@ def test_a_checkout_is_clean_and_changes_nothing_in_the_repository(repository: P
 
 def test_damaged_settings_of_dvc_are_named(repository: Path, tmp_path: Path) -> None:
     (repository / ".dvc").mkdir()
-    (repository / ".dvc" / "config.local").write_text("remote = minio\n")
+    (repository / ".dvc" / "config.local").write_text("remote = s3\n")
     with pytest.raises(HeimdallError, match=r"config\.local: not a DVC configuration"):
         revision.checkout(repository, revision.commit_of(repository, "HEAD"), tmp_path / "tree")
 

@@ -1,4 +1,4 @@
-"""What every room stands on: errors, parameters, whole files, random generators, reproducibility.
+"""What every room stands on: errors, parameters, whole files, locks, random generators, reproducibility.
 
 Which rooms a stage is made of stands here, too (`rooms`). Imports no other room; a change here runs every
 stage again.
@@ -8,6 +8,7 @@ __all__ = [
     "artifacts",
     "determinism",
     "errors",
+    "locks",
     "machine",
     "params",
     "provenance",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -63,26 +62,6 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file to `target` whole or not at all; the two may be the same."""
     with atomic(target) as partial:
         shutil.copyfile(source, partial)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a work folder; the system lets them in when this one ends, however it ends.
-
-    Args:
-        folder: Created where it is missing; a file `lock` is made in it.
-
-    Raises:
-        HeimdallError: Another process is at work there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not inherit it
-        except BlockingIOError:
-            cause = "another process is doing the same work"
-            raise HeimdallError(str(folder), cause, "Wait for its end, or stop it and start again") from None
-        yield
 
 
 def json_text(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -20,9 +20,9 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 
-PARAMS_FILE = Path("params.yaml")
 Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "base", "large"]
 _STRICT = ConfigDict(extra="forbid")
 FIRST_OTHER_WORLD = 1000  # seeds of worlds from here on are for pretraining alone

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from heimdall.compare import contest
 from heimdall.compare.contest import Model
-from heimdall.core import artifacts
+from heimdall.core import artifacts, locks
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import CalibrationParams, FeatureParams, Params
 from heimdall.core.provenance import Provenance, provenance
@@ -112,7 +112,7 @@ def watch(
         remedy = "Check out its revision and run `dvc checkout`, or name the model of these features"
         raise HeimdallError(model.name, cause, remedy)
     work = root / WORK
-    with artifacts.alone(work):
+    with locks.alone(work):
         _prepare(root, work)
         snapshot.take(replace(settings.snapshot, as_of=until), endpoints, work)
         features, calibration = FeatureParams(**network.features), CalibrationParams(**network.calibration)

@@ -22,7 +22,8 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import TypeAdapter
 
-from heimdall.core import artifacts, params
+from heimdall.core import artifacts, locks, params
+from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.release import attestation, mlflow_registry, registry
 from heimdall.release.attestation import ARTIFACT
@@ -94,7 +95,7 @@ def release(
     """
     registry.check_version(version)
     revision.require_root(root, version)
-    with artifacts.alone(root / WORK):
+    with locks.alone(root / WORK):
         by = identity(root)
         chosen = candidate(root, version)
         tags = attestation.read(root)
@@ -182,7 +183,7 @@ def candidate(root: Path, version: str) -> Candidate:
         "version": version,
         "git_revision": commit,
         "data_fingerprint": record["data_fingerprint"],
-        "params": TypeAdapter(params.Params).dump_python(params.load(root / params.PARAMS_FILE), mode="json"),
+        "params": TypeAdapter(params.Params).dump_python(params.load(root / PARAMS_FILE), mode="json"),
     }
     files = {
         registry.CONFIG_FILE: yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode(),

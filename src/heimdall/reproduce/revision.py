@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import graphlib
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -25,11 +24,9 @@ from ruamel.yaml.error import YAMLError
 from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.services import dvc_remote
-from heimdall.storage import embedded
 
 LOCK_FILE = "dvc.lock"
 MISSING = "missing"
-_LOCAL_CONFIG = Path(".dvc/config.local")
 # As `git rev-parse --local-env-vars` lists them, without those that only carry configuration.
 _TIES = frozenset(
     f"GIT_{name}"
@@ -254,13 +251,7 @@ def checkout(repository: Path, commit: str, folder: Path) -> None:
         if done.returncode != 0:
             cause = f"git made no checkout of it ({_said(done)})"
             raise HeimdallError(commit[:12], cause, "Look at `git fsck` and at the free disk space")
-    settings = dvc_remote.read(repository / _LOCAL_CONFIG)
-    if not settings.has_section("cache"):
-        settings.add_section("cache")
-    settings.set("cache", "dir", str((folder / ".dvc" / "cache").resolve()))
-    text = io.StringIO()
-    settings.write(text)
-    embedded.write_secret(folder / _LOCAL_CONFIG, text.getvalue())
+    dvc_remote.copy(repository, folder)
 
 
 def pull(tree: Path, lock: Lock, paths: Sequence[str]) -> None:
@@ -301,7 +292,7 @@ def restore(tree: Path) -> None:
 
 def forget_credentials(tree: Path) -> None:
     """Remove the remote's settings from a checkout that is kept for looking at."""
-    (tree / _LOCAL_CONFIG).unlink(missing_ok=True)
+    (tree / dvc_remote.LOCAL).unlink(missing_ok=True)
 
 
 def environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heimdall.core import artifacts, determinism, machine
+from heimdall.core import determinism, locks, machine
 from heimdall.core.errors import HeimdallError
 from heimdall.core.machine import Machine
 from heimdall.reproduce import differences, revision
@@ -110,7 +110,7 @@ def verify(
     if source:
         env |= endpoints.as_environment(endpoints.resolve(repository))
     report = None
-    with artifacts.alone(folder):
+    with locks.alone(folder):
         try:
             report = _report(repository, commit, lock, stages, folder=folder, env=env, say=say)
         finally:

@@ -1,21 +1,28 @@
-"""The part of DVC's configuration that belongs to this machine: `.dvc/config.local`, ignored by git."""
+"""The part of DVC's configuration that belongs to this machine: `.dvc/config.local`, ignored by git.
+
+Read and written by the library that DVC itself reads with, which keeps comments. DVC's own writer loses them,
+and leaves the file to others' eyes.
+"""
 
 from __future__ import annotations
 
-import configparser
 import io
 from pathlib import Path
+
+from configobj import ConfigObj, ConfigObjError
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import embedded
 from heimdall.storage.endpoints import DVC_BUCKET, Endpoints
 
-SECTION = "'remote \"minio\"'"
+REMOTE = "s3"
+FORMER_REMOTE = "minio"  # its name in revisions before 2026-12
 MANAGED = ("url", "endpointurl", "access_key_id", "secret_access_key")
+COMMITTED, LOCAL = Path(".dvc/config"), Path(".dvc/config.local")
 
 
 def write(root: Path, endpoints: Endpoints) -> None:
-    """Point the remote `minio` at the S3 server in use; a folder that is no DVC repository is left alone.
+    """Point the remote `s3` at the S3 server in use; a folder that is no DVC repository is left alone.
 
     The embedded server's credentials are written here. Configured ones stay in the environment (AWS_*),
     which DVC reads only where this file holds none.
@@ -23,6 +30,9 @@ def write(root: Path, endpoints: Endpoints) -> None:
     Args:
         root: The repository.
         endpoints: The services in use.
+
+    Raises:
+        HeimdallError: A configuration of DVC is damaged.
     """
     wanted = {"url": f"s3://{DVC_BUCKET}", "endpointurl": endpoints.s3_endpoint_url}
     if endpoints.embedded_s3:
@@ -31,43 +41,80 @@ def write(root: Path, endpoints: Endpoints) -> None:
 
 
 def forget(root: Path) -> None:
-    """Remove what `write` wrote."""
+    """Remove what `write` wrote.
+
+    Raises:
+        HeimdallError: A configuration of DVC is damaged.
+    """
     _replace(root, {})
 
 
+def copy(repository: Path, checkout: Path) -> None:
+    """Give a checkout of any revision the local configuration of its repository, and a cache of its own.
+
+    Args:
+        repository: Has the settings. Nothing in it is changed.
+        checkout: Of one of its revisions.
+
+    Raises:
+        HeimdallError: A configuration of DVC is damaged.
+    """
+    local = _read(repository / LOCAL)
+    local.setdefault("cache", {})["dir"] = str((checkout / ".dvc" / "cache").resolve())
+    former, present = _section(FORMER_REMOTE), _section(REMOTE)
+    if present in local and former in _read(checkout / COMMITTED):
+        local.rename(present, former)
+    _save(checkout / LOCAL, local)
+
+
 def _replace(root: Path, wanted: dict[str, str]) -> None:
-    """Set the managed options of the remote to `wanted`; other settings stay."""
+    """Set the managed options of the remote to `wanted`; other settings and comments stay."""
     if not (root / ".dvc").is_dir():
         return
-    committed = read(root / ".dvc" / "config")
-    file = root / ".dvc" / "config.local"
-    local = read(file)
-    for option in MANAGED:
-        if local.has_section(SECTION):
-            local.remove_option(SECTION, option)
-    for option, value in wanted.items():
-        if committed.get(SECTION, option, fallback=None) != value:
-            if not local.has_section(SECTION):
-                local.add_section(SECTION)
-            local.set(SECTION, option, value)
-    if local.has_section(SECTION) and not local.options(SECTION):
-        local.remove_section(SECTION)
-    text = io.StringIO()
-    local.write(text)
-    if text.getvalue() or file.exists():
-        embedded.write_secret(file, text.getvalue())
+    section, former = _section(REMOTE), _section(FORMER_REMOTE)
+    committed, local = _read(root / COMMITTED), _read(root / LOCAL)
+    if former in local:  # its credentials would never be updated again
+        if section in local:
+            del local[former]
+        else:
+            local.rename(former, section)
+    kept = {name: value for name, value in local.get(section, {}).items() if name not in MANAGED}
+    own = {name: value for name, value in wanted.items() if committed.get(section, {}).get(name) != value}
+    if "access_key_id" in own:
+        own["url"] = wanted["url"]  # DVC refuses a remote without one, at revisions that do not commit it
+    for name in MANAGED:
+        local.get(section, {}).pop(name, None)
+    if kept or own:
+        local.setdefault(section, {}).update(own)
+    elif section in local:
+        del local[section]
+    if local or local.initial_comment or (root / LOCAL).exists():
+        _save(root / LOCAL, local)
 
 
-def read(file: Path) -> configparser.RawConfigParser:
+def _section(remote: str) -> str:
+    return f'remote "{remote}"'
+
+
+def _read(file: Path) -> ConfigObj:
     """A configuration of DVC; empty where the file is missing.
 
     Raises:
         HeimdallError: It is damaged.
     """
-    parser = configparser.RawConfigParser()
     try:
-        parser.read(file, encoding="utf-8")
-    except configparser.Error as error:
+        config = ConfigObj(str(file), encoding="utf-8", interpolation=False, indent_type="    ")
+    except (ConfigObjError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
-        raise HeimdallError(str(file), f"not a DVC configuration ({problem})", "Mend or delete it") from None
-    return parser
+    else:
+        if not config.scalars:
+            return config
+        problem = f"{config.scalars[0]} stands in no section"
+    raise HeimdallError(str(file), f"not a DVC configuration ({problem})", "Mend or delete it")
+
+
+def _save(file: Path, config: ConfigObj) -> None:
+    """Write a configuration, readable by its owner alone: it holds credentials."""
+    text = io.BytesIO()
+    config.write(text)
+    embedded.write_secret(file, text.getvalue().decode("utf-8"))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from heimdall.core import locks
 from heimdall.core.errors import HeimdallError
 from heimdall.services import dvc_remote, postgres, process, seaweedfs
 from heimdall.storage import connection, embedded, endpoints, migrate
@@ -20,7 +19,7 @@ from heimdall.storage.objectstore import ObjectStore
 S3_READY_TIMEOUT_S = 60.0
 PROBE_KEY = "heimdall-probe"
 BUCKETS = (endpoints.RAW_BUCKET, endpoints.DVC_BUCKET, endpoints.MODELS_BUCKET)
-Report = Callable[[str], None]
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -40,31 +39,31 @@ class Status:
     detail: str
 
 
-def up(root: Path, report: Report) -> None:
+def up(root: Path, say: Say) -> None:
     """Start what is not configured, then make database, tables, buckets and the DVC remote's local settings.
 
     Args:
         root: The repository.
-        report: Is told each step in a line.
+        say: Is told each step in a line.
 
     Raises:
         HeimdallError: A port is taken, a server does not start, or a configured one cannot be reached.
     """
     if not (endpoints.database_configured() and endpoints.s3_configured()):
-        with _locked(root):
-            _start(root, report)
+        with _in_turn(root):
+            _start(root, say)
     where = endpoints.resolve(root)
     for name, ours, variable, address in (
         ("PostgreSQL", where.embedded_database, endpoints.DATABASE_VARIABLE, where.database_name),
         ("S3", where.embedded_s3, endpoints.S3_VARIABLE, where.s3_endpoint_url),
     ):
         if not ours:
-            report(f"{name}: using {address} ({variable}); nothing started")
+            say(f"{name}: using {address} ({variable}); nothing started")
     if where.embedded_database:
         connection.create_if_missing(where)
     with closing(connection.connect(where)) as opened:
         for applied in migrate.apply(opened):
-            report(f"PostgreSQL: applied {applied}")
+            say(f"PostgreSQL: applied {applied}")
     for bucket in BUCKETS:
         ObjectStore(where, bucket).ensure_bucket()
     if where.embedded_s3:
@@ -72,36 +71,36 @@ def up(root: Path, report: Report) -> None:
     dvc_remote.write(root, where)
 
 
-def down(root: Path, delete: bool, report: Report) -> None:
+def down(root: Path, delete: bool, say: Say) -> None:
     """Stop the embedded servers.
 
     Args:
         root: The repository.
         delete: Whether to delete their data, programs and credentials, too.
-        report: Is told each step in a line.
+        say: Is told each step in a line.
 
     Raises:
         HeimdallError: A server does not stop.
     """
     home, folder = embedded.home(root), embedded.folder(root.resolve())
     if not home.exists() and not folder.exists():
-        report("no embedded servers here; configured ones are left alone")
+        say("no embedded servers here; configured ones are left alone")
         return
-    with _locked(root):
+    with _in_turn(root):
         if seaweedfs.is_running(home):
             seaweedfs.stop(home, discard=delete)
-            report("S3: stopped")
+            say("S3: stopped")
         if postgres.is_running(home):
             postgres.stop(home, discard=delete)
-            report("PostgreSQL: stopped")
+            say("PostgreSQL: stopped")
         if delete:
             for path in dict.fromkeys((home, folder)):
                 if path.exists():
-                    report(f"deleting the embedded servers' data and credentials: {path}")
+                    say(f"deleting the embedded servers' data and credentials: {path}")
                     shutil.rmtree(path)
             dvc_remote.forget(root)
         else:
-            report(f"nothing runs; the data stay in {home}")
+            say(f"nothing runs; the data stay in {home}")
 
 
 def status(root: Path) -> list[Status]:
@@ -117,7 +116,7 @@ def status(root: Path) -> list[Status]:
     return [_database_status(where), _s3_status(where)]
 
 
-def _start(root: Path, report: Report) -> None:
+def _start(root: Path, say: Say) -> None:
     """Start the embedded servers that are needed and do not run."""
     home = embedded.home(root)
     database_runs, s3_runs = postgres.is_running(home), seaweedfs.is_running(home)
@@ -152,9 +151,9 @@ def _start(root: Path, report: Report) -> None:
         log = seaweedfs.log_file(home)
         raise HeimdallError("S3", f"it did not start ({process.last_lines(log)})", f"See {log}")
     if where.embedded_database:
-        report(f"PostgreSQL: {'started' if start_database else 'already running'} at {where.database_name}")
+        say(f"PostgreSQL: {'started' if start_database else 'already running'} at {where.database_name}")
     if where.embedded_s3:
-        report(f"S3: {'started' if start_s3 else 'already running'} at {where.s3_endpoint_url}")
+        say(f"S3: {'started' if start_s3 else 'already running'} at {where.s3_endpoint_url}")
 
 
 def _wait_for_data(root: Path, where: Endpoints) -> None:
@@ -213,15 +212,7 @@ def _s3_status(where: Endpoints) -> Status:
     return Status("S3", True, where.s3_endpoint_url, detail)
 
 
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One `up` or `down` at a time. The kernel lets go of the lock when the process ends, however it ends."""
+def _in_turn(root: Path) -> AbstractContextManager[None]:
+    """One `up` or `down` at a time."""
     # Beside the folder, which `down --delete` removes.
-    file = embedded.folder(root).with_suffix(".lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    return locks.in_turn(embedded.folder(root).with_suffix(".lock"), 0o600)

@@ -165,7 +165,7 @@ def _initialise(programs: Path, home: Path, password: str) -> None:
     arguments = ["-D", str(partial), "-U", "heimdall", "--encoding=UTF8", "--locale=C"]
     arguments += ["--auth=scram-sha-256", f"--pwfile={password_file}", "--data-checksums"]
     # No socket: its path could exceed the 107 bytes that Linux allows.
-    arguments += ["--set", "listen_addresses=127.0.0.1", "--set", "unix_socket_directories="]
+    arguments += ["--set", f"listen_addresses={embedded.HOST}", "--set", "unix_socket_directories="]
     arguments += ["--set", "shared_buffers=64MB"]
     try:
         done = _run(programs / "initdb", arguments, folder)

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from heimdall.core.errors import HeimdallError
-from heimdall.storage.embedded import DEFAULT_PORT_BASE, PORT_BASE_VARIABLE
+from heimdall.storage.embedded import DEFAULT_PORT_BASE, HOST, PORT_BASE_VARIABLE
 
 POLL_S = 0.05
 
@@ -21,21 +23,21 @@ def working_in(folder: Path, program: str) -> list[int]:
 
     Args:
         folder: Absolute path without links.
-        program: Name as the kernel knows it, at most 15 characters.
+        program: Name of the executable file.
 
     Returns:
         Process ids, ascending. Zombies have no working directory and are left out.
     """
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                if (
-                    str((entry / "cwd").readlink()) == str(folder)
-                    and (entry / "comm").read_text().strip() == program
-                ):
-                    found.append(int(entry.name))
-    return sorted(found)
+    wanted = {"name": program, "cwd": str(folder)}
+    return [found.pid for found in psutil.process_iter(list(wanted)) if found.info == wanted]
+
+
+def arguments(pid: int) -> list[str]:
+    """The command line of a process; empty where it has ended."""
+    try:
+        return list(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:  # a zombie is one, too
+        return []
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -62,7 +64,7 @@ def stop(folder: Path, program: str, timeout_s: float) -> None:
 def listens(port: int) -> bool:
     """Whether something accepts connections on a port of the loopback interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def require_free(port: int, purpose: str) -> None:
@@ -75,10 +77,10 @@ def require_free(port: int, purpose: str) -> None:
         # As servers do: a port in TIME_WAIT is free, one with a listener is not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((HOST, port))
         except OSError:
             raise HeimdallError(
-                f"127.0.0.1:{port}",
+                f"{HOST}:{port}",
                 f"the port for {purpose} is taken by another program",
                 f"Stop that program, or choose other ports (default base {DEFAULT_PORT_BASE}): "
                 f"`{PORT_BASE_VARIABLE}=20000 heimdall services up`",

@@ -111,8 +111,7 @@ def stop(home: Path, discard: bool) -> None:
     folder = home / FOLDER
     sockets = []
     for pid in process.working_in(folder, "weed"):
-        command = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
-        sockets += _sockets(command.split("\0"))
+        sockets += _sockets(process.arguments(pid))
     process.stop(folder, "weed", 0.0 if discard else STOP_TIMEOUT_S)
     for path in sockets:
         path.unlink(missing_ok=True)
@@ -130,8 +129,8 @@ def _arguments(settings: embedded.State) -> list[str]:
         "-logtostderr=true",
         "mini",
         "-dir=.",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
+        f"-ip={embedded.HOST}",
+        f"-ip.bind={embedded.HOST}",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=1024",
         # By default as many as gigabytes are free: on a small disk a fourth bucket could get none.

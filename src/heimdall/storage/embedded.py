@@ -20,12 +20,13 @@ from heimdall.core.errors import HeimdallError
 DEFAULT_PORT_BASE = 18730
 MIN_PORT_BASE, MAX_PORT_BASE = 1024, 22750
 PORT_BASE_VARIABLE = variables.PORT_BASE.name
+HOST = "127.0.0.1"  # reachable from this machine alone
 REGION = variables.AWS_DEFAULT_REGION.default
 
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports on 127.0.0.1, all derived from one base."""
+    """TCP ports of `HOST`, all derived from one base."""
 
     base: int
 
@@ -86,12 +87,12 @@ class State:
     @property
     def database_url(self) -> str:
         """PostgreSQL URL, with the password."""
-        return f"postgresql://heimdall:{self.database_password}@127.0.0.1:{self.ports.postgresql}/heimdall"
+        return f"postgresql://heimdall:{self.database_password}@{HOST}:{self.ports.postgresql}/heimdall"
 
     @property
     def s3_endpoint_url(self) -> str:
         """S3 endpoint."""
-        return f"http://127.0.0.1:{self.ports.s3}"
+        return f"http://{HOST}:{self.ports.s3}"
 
 
 def folder(root: Path) -> Path:

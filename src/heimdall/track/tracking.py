@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import fcntl
 import hashlib
 import io
 import json
@@ -21,15 +20,14 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from heimdall.core import artifacts, variables
+from heimdall.core import artifacts, locks, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import history, revision
 from heimdall.reproduce.revision import LOCK_FILE, Lock
@@ -238,7 +236,7 @@ def send(root: Path, store: Store, say: Callable[[str, str], object], first: str
     """
     runs: dict[str, str] = {}
     problems: list[str] = []
-    with _only_sender(root):
+    with locks.in_turn(root / SPOOL / "lock"):
         artifacts.remove_partial(root / SPOOL)
         waiting = sorted(spooled(root), key=lambda path: first is None or first not in path.name)
         try:
@@ -288,7 +286,7 @@ def catch_up(root: Path, store: Store, say: Callable[[str], object]) -> list[str
         tracker = MLflowTracker(store)
     except Exception as error:  # as in `send`
         return problems or [_reason(error, store)]
-    with _only_sender(root):
+    with locks.in_turn(root / SPOOL / "lock"):
         for outputs in found:
             name = f"experiment {outputs.experiment}" if outputs.experiment else "the workspace"
             try:
@@ -419,15 +417,6 @@ def _clean(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, Mapping):
         return {name: _clean(item) for name, item in value.items()}
     return [_clean(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-@contextmanager
-def _only_sender(root: Path) -> Iterator[None]:
-    """Wait until no other process sends; the system lets the next one in however this one ends."""
-    (root / SPOOL).mkdir(parents=True, exist_ok=True)
-    with (root / SPOOL / "lock").open("w") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _reason(error: Exception, store: Store) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from lightning.pytorch import seed_everything
 
-from heimdall.core import artifacts, determinism, provenance, rooms
+from heimdall.core import artifacts, determinism, locks, provenance, rooms
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
 from heimdall.network import dataset, fusion_net, localization_net
@@ -143,7 +143,7 @@ class TrainingPipeline:
         record = inputs["record"]
 
         work = self.work_dir / artifacts.fingerprint(inputs)
-        with artifacts.alone(work):
+        with locks.alone(work):
             if resume_from is not None and checkpoints.resumable(work, inputs) is None:
                 _start_from(resume_from, work, inputs, self.parameters)
             fitted = self._fit(learner, self.parameters, inputs, device, work)

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import configparser
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
-from heimdall.core.errors import HeimdallError
-from heimdall.services import dvc_remote, postgres, process, seaweedfs
+from heimdall.services import postgres, process, seaweedfs
 from heimdall.storage import connection as db
 from heimdall.storage import embedded, tables
 from heimdall.storage.endpoints import Endpoints, resolve
 from heimdall.storage.objectstore import ObjectStore
-from tests import REPOSITORY
 from tests.conftest import DVC_BUCKET, RAW_BUCKET, Services, clean_environment, free_port_base, heimdall
-
-REMOTE = "'remote \"minio\"'"
+from tests.services.local_settings import REMOTE, remote
 
 
 @dataclass(frozen=True)
@@ -58,14 +53,16 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made.run("down", "--delete")
 
 
-def remote(root: Path) -> dict[str, str]:
-    parser = configparser.RawConfigParser()
-    parser.read(root / ".dvc" / "config.local")
-    return dict(parser.items(REMOTE)) if parser.has_section(REMOTE) else {}
-
-
 def test_the_life_of_the_servers(world: World) -> None:
-    # Up.
+    store = started_with_something_to_keep(world)
+    started_again_they_are_as_before(world)
+    killed_they_come_back_with_their_data(world, store)
+    stopped_they_leave_their_data_and_nothing_else(world)
+    without_their_credentials_nothing_is_overwritten(world)
+    deleted_they_are_gone(world)
+
+
+def started_with_something_to_keep(world: World) -> ObjectStore:
     first = world.run("up")
     assert first.returncode == 0, first.stderr
     assert "PostgreSQL: started" in first.stdout
@@ -74,21 +71,22 @@ def test_the_life_of_the_servers(world: World) -> None:
     where = world.endpoints()
     store = ObjectStore(where, RAW_BUCKET)
     store.put("kept", b"object")
-    connection = db.connect(where)
-    tables.insert(connection, [tables.Receiver(1, "kept", 45.0, 8.0, 100.0)], [], [])
-    connection.close()
-
+    with closing(db.connect(where)) as connection:
+        tables.insert(connection, [tables.Receiver(1, "kept", 45.0, 8.0, 100.0)], [], [])
     assert_private(world, first.stdout + first.stderr)
-    home = embedded.home(world.root)
+    return store
 
-    # Up again, and status.
+
+def started_again_they_are_as_before(world: World) -> None:
     again = world.run("up")
     assert (again.returncode, again.stdout.count("already running")) == (0, 2)
     assert "applied" not in again.stdout
     status = world.run("status")
     assert (status.returncode, status.stdout.count(" ready ")) == (0, 2)
 
-    # Killed without a chance to clean up; one is noticed, both come back with their data.
+
+def killed_they_come_back_with_their_data(world: World, store: ObjectStore) -> None:
+    home = embedded.home(world.root)
     for pid in world.server_pids():
         os.kill(pid, signal.SIGKILL)
     assert process.wait_until(lambda: not seaweedfs.is_running(home) and not postgres.is_running(home), 10)
@@ -98,16 +96,17 @@ def test_the_life_of_the_servers(world: World) -> None:
     assert back.returncode == 0, back.stderr
     assert back.stdout.count("started") == 2
     assert store.get("kept", 100) == b"object"
-    connection = db.connect(where)
-    assert [receiver.name for receiver in tables.read_receivers(connection)] == ["kept"]
-    connection.close()
+    with closing(db.connect(world.endpoints())) as connection:
+        assert [receiver.name for receiver in tables.read_receivers(connection)] == ["kept"]
     moved = heimdall(
         world.root, "services", "up", env=world.env | {embedded.PORT_BASE_VARIABLE: str(free_port_base())}
     )
     assert moved.returncode == 1
     assert "Run `heimdall services down` first" in moved.stderr
 
-    # Down, twice; the data stay, and nothing else.
+
+def stopped_they_leave_their_data_and_nothing_else(world: World) -> None:
+    home = embedded.home(world.root)
     assert sockets(world) != []
     assert world.run("down").returncode == 0
     assert sockets(world) == []
@@ -116,14 +115,17 @@ def test_the_life_of_the_servers(world: World) -> None:
     assert world.run("down").returncode == 0
     assert postgres.data(home).is_dir()
 
-    # Credentials lost, data still there: nothing is overwritten.
+
+def without_their_credentials_nothing_is_overwritten(world: World) -> None:
     embedded.path(world.root).unlink()
     lost = world.run("up")
     assert lost.returncode == 1
     assert "credentials" in lost.stderr
     assert "down --delete" in lost.stderr
 
-    # Deleted.
+
+def deleted_they_are_gone(world: World) -> None:
+    home = embedded.home(world.root)
     gone = world.run("down", "--delete")
     assert gone.returncode == 0, gone.stderr
     assert f"deleting the embedded servers' data and credentials: {home}" in gone.stdout
@@ -138,24 +140,11 @@ def sockets(world: World) -> list[Path]:
     return [path for port in ports for path in seaweedfs.SOCKETS.glob(f"seaweedfs-*-{port}.sock")]
 
 
-def test_a_socket_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = embedded.State(str(tmp_path), 20000, "", "", "", ("", "", "", ""))
-    monkeypatch.setattr(seaweedfs, "SOCKETS", tmp_path)
-    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 4321)
-    seaweedfs.require_free_sockets(settings)
-    (tmp_path / "seaweedfs-master-grpc-30003.sock").touch()
-    seaweedfs.require_free_sockets(settings)
-    theirs = tmp_path / "seaweedfs-master-grpc-20003.sock"
-    theirs.touch()
-    with pytest.raises(HeimdallError, match=f"{theirs}.*HEIMDALL_PORT_BASE"):
-        seaweedfs.require_free_sockets(settings)
-
-
 def assert_private(world: World, shown: str) -> None:
     """Nothing secret in what is shown, and nothing reachable by others."""
     where = world.endpoints()
     pids = world.server_pids()
-    shown += " ".join((Path("/proc") / str(pid) / "cmdline").read_text() for pid in pids)
+    shown += " ".join(word for pid in pids for word in process.arguments(pid))
     for secret in (where.s3_secret_key, where.s3_access_key, where.database_url.split(":")[2].split("@")[0]):
         assert secret not in shown
     home = embedded.home(world.root)
@@ -166,24 +155,13 @@ def assert_private(world: World, shown: str) -> None:
     assert any(path.suffix == ".dat" for path in files)
     assert [path for path in files if path.lstat().st_mode & 0o077] == []
     assert (world.root / ".dvc" / "config.local").stat().st_mode & 0o777 == 0o600
-    assert listeners(pids) == {"0100007F"}  # 127.0.0.1 and nothing else
+    assert listeners(pids) == {"127.0.0.1"}
 
 
 def listeners(pids: list[int]) -> set[str]:
-    """Local addresses, in the kernel's hexadecimal, on which these processes listen for TCP."""
-    inodes = set()
-    for pid in pids:
-        for link in (Path("/proc") / str(pid) / "fd").iterdir():
-            target = str(link.readlink()) if link.is_symlink() else ""
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in (Path("/proc/net") / table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and fields[9] in inodes:
-                found.add(fields[1].split(":")[0])
-    return found
+    """Local addresses on which these processes listen for TCP."""
+    connections = [found for pid in pids for found in psutil.Process(pid).net_connections("tcp")]
+    return {found.laddr.ip for found in connections if found.status == psutil.CONN_LISTEN}
 
 
 @pytest.mark.parametrize("offset", [0, 1, 10009])
@@ -238,76 +216,3 @@ def test_configured_servers_that_fail_are_named(services: Services, tmp_path: Pa
     assert status.returncode == 1
     assert "not ready" in status.stdout
     assert "s3cret" not in denied.stderr + unreachable.stderr + status.stdout + status.stderr
-
-
-def test_dvc_pushes_and_pulls_with_either_kind_of_settings(
-    services: Services, tmp_path: Path, buckets: object
-) -> None:
-    committed = REPOSITORY / ".dvc"
-    for name, env in (("embedded", clean_environment()), ("configured", services.env)):
-        root = tmp_path / name
-        (root / ".dvc").mkdir(parents=True)
-        for file in ("config", ".gitignore"):
-            (root / ".dvc" / file).write_text((committed / file).read_text())
-        (root / ".dvc" / "tmp").mkdir()
-        subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-        endpoints = resolve(services.root) if name == "embedded" else services.endpoints
-        if name == "embedded":
-            dvc_remote.write(root, endpoints)
-        else:
-            assert heimdall(root, "services", "up", env=env).returncode == 0
-            assert "access_key_id" not in remote(root)
-        (root / "data.txt").write_text(name)
-        for arguments in (["add", "data.txt"], ["push"], ["pull"]):
-            if arguments == ["pull"]:
-                (root / "data.txt").unlink()
-                shutil.rmtree(root / ".dvc" / "cache")
-            done = subprocess.run(
-                [sys.executable, "-m", "dvc", *arguments],
-                cwd=root,
-                env=env,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-        assert (root / "data.txt").read_text() == name
-    assert len(ObjectStore(services.endpoints, DVC_BUCKET).head_all("files/md5/")) == 2
-
-
-def test_dvc_settings_hold_only_what_differs_from_the_committed_ones(
-    tmp_path: Path, services: Services
-) -> None:
-    where = resolve(services.root)
-    (tmp_path / ".dvc").mkdir()
-    (tmp_path / ".dvc" / "config").write_text(
-        f"[{REMOTE}]\n    url = s3://{DVC_BUCKET}\n    endpointurl = {where.s3_endpoint_url}\n"
-    )
-    dvc_remote.write(tmp_path, where)
-    assert set(remote(tmp_path)) == {"access_key_id", "secret_access_key"}
-    (tmp_path / ".dvc" / "config.local").write_text("nonsense")
-    with pytest.raises(HeimdallError, match=r"config\.local"):
-        dvc_remote.write(tmp_path, where)
-
-
-def test_processes_are_known_by_their_folder(tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    sleeper = subprocess.Popen(["sleep", "60"], cwd=tmp_path)
-    try:
-        assert process.wait_until(lambda: process.working_in(tmp_path, "sleep") == [sleeper.pid], 5)
-        assert process.working_in(elsewhere, "sleep") == []
-        assert process.working_in(tmp_path, "weed") == []
-        process.stop(tmp_path, "sleep", timeout_s=5)
-        assert process.working_in(tmp_path, "sleep") == []
-    finally:
-        sleeper.kill()
-        sleeper.wait()
-
-
-def test_the_state_survives_writing_and_reading(tmp_path: Path) -> None:
-    made = embedded.create(tmp_path)
-    embedded.save(tmp_path, made)
-    assert embedded.load(tmp_path) == made
-    assert json.loads(embedded.path(tmp_path).read_text())["port_base"] == made.port_base
-    assert len({made.database_password, made.s3_access_key, made.s3_secret_key, *made.jwt_keys}) == 7
