@@ -228,4 +228,6 @@ def test_what_fails_what_diverges_and_what_is_pushed(
 
     train_by(project, "raise SystemExit('heimdall: train: the loss is nan in epoch 1 at lr=1. Lower lr')")
     assert "not finite" in project.run(*command, "diverging").stdout
-    assert [trial.state for trial in studies.load_study(found, "diverging").get_trials()] == [TrialState.PRUNED]
+    assert [trial.state for trial in studies.load_study(found, "diverging").get_trials()] == [
+        TrialState.PRUNED
+    ]
