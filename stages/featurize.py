@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from heimdall.core import determinism
-
-if __name__ == "__main__":
-    determinism.ensure()
-
 from heimdall.core import artifacts, params, stage
-from heimdall.pipeline.featurize import featurize
 
 
 def main() -> None:
@@ -24,6 +18,8 @@ def main() -> None:
     )
     parser.parse_args()
     parameters = params.load()
+    from heimdall.pipeline.featurize import featurize
+
     with artifacts.alone(featurize.WORK):
         summary = featurize.run(parameters.features, parameters.split, calibration=parameters.calibration)
     print(

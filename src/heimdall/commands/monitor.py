@@ -8,11 +8,7 @@ from pathlib import Path
 
 import click
 
-from heimdall.compare import contest
 from heimdall.core import artifacts, params
-from heimdall.monitor import alerts, figure
-from heimdall.monitor import monitor as monitoring
-from heimdall.storage import endpoints
 
 ALARM, TOO_FEW = 3, 4  # 1 is a failure and 2 wrong usage, as of every command
 DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
@@ -47,13 +43,20 @@ def monitor(
     Exit code: 0 nothing is wrong, 1 it failed, 2 wrong usage, 3 an alarm, 4 too few new sessions to say
     anything.
     """
-    root = Path()
+    root, settings = Path(), params.load()
+    from heimdall.storage import endpoints
+
+    services = endpoints.resolve(root)
+    from heimdall.compare import contest
+    from heimdall.monitor import alerts, figure
+    from heimdall.monitor import monitor as monitoring
+
     chosen = contest.load(root, model)
     found = monitoring.watch(
         root,
-        endpoints.resolve(root),
+        services,
         chosen,
-        params.load(),
+        settings,
         since=_utc(since),
         until=_utc(until) if until else datetime.now(UTC),
     )

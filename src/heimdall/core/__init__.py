@@ -10,6 +10,7 @@ __all__ = [
     "errors",
     "machine",
     "params",
+    "paths",
     "provenance",
     "pytest_recipe",
     "randomness",

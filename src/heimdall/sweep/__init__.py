@@ -3,4 +3,4 @@
 Imports `reproduce`, `services`, `storage` and `core`.
 """
 
-__all__ = ["experiments", "study_report", "sweep"]
+__all__ = ["experiments", "heartbeat", "study_report", "study_text", "sweep"]

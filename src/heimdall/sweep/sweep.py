@@ -40,7 +40,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import revision
 from heimdall.storage import database, endpoints
 from heimdall.storage.endpoints import Endpoints
-from heimdall.sweep import experiments
+from heimdall.sweep import experiments, heartbeat
 
 SCHEMA = "optuna"
 FOLDER = Path(".heimdall/sweeps")
@@ -51,7 +51,6 @@ REVISION, SPACE = "revision", "space"
 EXPERIMENT, COMMIT, DATA = "experiment", "commit", "data"
 
 STARTUP_TRIALS = 5  # complete ones, before any is pruned
-GRACE = 4  # heartbeats that a worker may miss
 POLL_S = 0.2
 # What judges the trials must be the same for all; what comes after the training does not reach the judgement.
 FIXED = ("snapshot", "split", "validation_split", "model.name", "evaluate", "export", "verify", "seed")
@@ -438,7 +437,7 @@ def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBSt
             "connect_args": database.OPTIONS | {"options": f"-csearch_path={SCHEMA}"},
         },
         heartbeat_interval=heartbeat_s,
-        grace_period=None if heartbeat_s is None else GRACE * heartbeat_s,
+        grace_period=None if heartbeat_s is None else heartbeat.GRACE * heartbeat_s,
         heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
     )
 
