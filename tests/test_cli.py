@@ -71,6 +71,8 @@ def test_help_of_the_installed_command_is_the_same(tmp_path: Path) -> None:
         ("receivers", 1, "heimdall: data/features/network.json: the file is missing. Run `dvc repro`"),
         ("compare HEAD", 2, "Missing argument 'B'"),
         ("compare HEAD main", 1, "data/features/network.json: the file is missing. Run `dvc repro`"),
+        ("monitor --since 2026-11-01", 1, "heimdall: models/localizer.onnx: the file is missing. Run"),
+        ("lineage none.onnx", 1, "heimdall: none.onnx: the file is missing. Run `dvc repro`"),
         ("monitor", 2, "Missing option '--since'"),
         ("demo seed --seed 1000", 2, "Invalid value for '--seed'"),
         ("ingest kiwi a.wav --latitude 91", 2, "Invalid value for '--latitude'"),

@@ -92,7 +92,9 @@ def pruned(built: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     return built.copy(tmp_path_factory.mktemp("pruned") / "heimdall")
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    "name", [name if name in NO_DEPS else pytest.param(name, marks=pytest.mark.series) for name in STAGES]
+)
 def test_a_stage_runs_with_its_rooms_alone_imports_each_and_makes_the_same_bytes(
     name: str, pruned: Project
 ) -> None:
@@ -208,6 +210,26 @@ def test_bad_parameters_are_refused_before_any_library(
     found = answer(tmp_path, sys.executable, str(REPOSITORY / "stages" / f"{name}.py"))
     assert found.code == 1
     assert f"{name}.py: params.yaml: " in found.error
+    assert said in found.error
+    assert not SLOW & found.libraries
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--epochs=0", "train.py: command line: epochs: Input should be greater than or equal to 1"),
+        ("--accelerator=tpu", "train.py: command line: accelerator: Input should be 'cpu', 'cuda' or 'auto'"),
+        ("--learning_rate=much", "argument --learning_rate: invalid float value: 'much'"),
+        ("--export_only", "--checkpoint goes with --resume_training or --export_only"),
+        ("--export_only --checkpoint=none.ckpt", "train.py: none.ckpt: the file is missing"),
+    ],
+)
+def test_wrong_options_of_the_training_are_refused_before_any_library(
+    option: str, said: str, tmp_path: Path
+) -> None:
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    found = answer(tmp_path, sys.executable, str(REPOSITORY / "stages/train.py"), *option.split())
+    assert found.code != 0
     assert said in found.error
     assert not SLOW & found.libraries
 

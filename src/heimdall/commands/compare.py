@@ -40,6 +40,7 @@ def compare(
     """
     settings = params.load()
     options.require_features(data_dir)
+    options.require_models(a, b)
     from heimdall.compare import contest, scorecard
     from heimdall.network.dataset import DatasetConfig
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from heimdall.core import artifacts
+
 
 @click.command(epilog="Example: heimdall lineage models/localizer.onnx")
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
@@ -19,6 +21,7 @@ def lineage(context: click.Context, model: Path) -> None:
     modules and the parameters are the recorded ones. A file of another revision than the workspace's is
     compared with a clean checkout of that, with data from the remote. Exit code 1 if anything is changed.
     """
+    artifacts.require(model)
     from heimdall.reproduce import lineage as tracing
     from heimdall.reproduce import lineage_text
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from heimdall.core import artifacts, params
+from heimdall.commands import options
+from heimdall.core import artifacts, params, paths
 
 ALARM, TOO_FEW = 3, 4  # 1 is a failure and 2 wrong usage, as of every command
 DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
@@ -19,9 +20,7 @@ DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
     "--since", required=True, type=click.DateTime(DATES), help="Approved after it; UTC unless said."
 )
 @click.option("--until", type=click.DateTime(DATES), help="Approved until then.  [default: now]")
-@click.option(
-    "--model", default="models/localizer.onnx", show_default=True, help="An .onnx file or a git revision."
-)
+@click.option("--model", default=str(paths.ONNX), show_default=True, help="An .onnx file or a git revision.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="For machines.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A picture (PNG).")
 @click.pass_context
@@ -44,6 +43,7 @@ def monitor(
     anything.
     """
     root, settings = Path(), params.load()
+    options.require_models(model)
     from heimdall.storage import endpoints
 
     services = endpoints.resolve(root)

@@ -24,3 +24,12 @@ def require_features(folder: Path) -> None:
         HeimdallError: As the readers of the features say it.
     """
     artifacts.require(folder / paths.NETWORK)
+
+
+def require_models(*names: str) -> None:
+    """Say before anything slow that a model is not there; what is no .onnx file is a git revision.
+
+    Raises:
+        HeimdallError: The first that is missing.
+    """
+    artifacts.require(*(Path(name) for name in names if name.endswith(paths.ONNX.suffix)))
