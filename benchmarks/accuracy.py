@@ -47,13 +47,8 @@ from heimdall.metrics import metrics
 from heimdall.network import fusion_net
 from heimdall.network.dataset import DatasetConfig, observations
 from heimdall.pipeline.evaluate import evaluation
-from heimdall.pipeline.evaluate.evaluation import (
-    LOCALIZER,
-    RECEIVED_POWER,
-    UNCALIBRATED,
-    WITHOUT_GPS,
-    errors_of,
-)
+from heimdall.pipeline.evaluate.evaluation import WITHOUT_GPS, errors_of
+from heimdall.pipeline.evaluate.predictors import LOCALIZER, RECEIVED_POWER, UNCALIBRATED
 from heimdall.pipeline.featurize import featurize, split
 from heimdall.pipeline.simulate import simulated
 from heimdall.pipeline.train import training

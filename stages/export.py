@@ -6,20 +6,10 @@ Example:
 
 from __future__ import annotations
 
-from heimdall.core import determinism
-
-if __name__ == "__main__":
-    determinism.ensure()
-
 import argparse
 from pathlib import Path
 
-import numpy as np
-
-from heimdall.core import artifacts, params, stage
-from heimdall.network import fusion_net
-from heimdall.network.dataset import DatasetConfig
-from heimdall.pipeline.export import card, export
+from heimdall.core import artifacts, params, paths, stage
 
 
 def main() -> None:
@@ -27,15 +17,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="stages/export.py"
     )
-    parser.add_argument("--model_dir", type=Path, default=Path("models"), help="folder of the model")
-    parser.add_argument("--data_dir", type=Path, default=Path("data/features"), help="folder of the features")
+    parser.add_argument("--model_dir", type=Path, default=paths.WEIGHTS.parent, help="folder of the model")
+    parser.add_argument("--data_dir", type=Path, default=paths.FEATURES, help="folder of the features")
     parser.add_argument("--metrics_dir", type=Path, default=Path("metrics"), help="folder of eval.json")
     arguments = parser.parse_args()
 
     settings = params.load()
     folder: Path = arguments.model_dir
-    network, record = fusion_net.load(folder / "localizer.safetensors", folder / "localizer.json")
+    weights = folder / paths.WEIGHTS.name
+    artifacts.require(weights, arguments.data_dir / paths.NETWORK)
     measured = artifacts.read_json(arguments.metrics_dir / "eval.json")
+    import numpy as np
+
+    from heimdall.network import fusion_net
+    from heimdall.network.dataset import DatasetConfig
+    from heimdall.pipeline.export import card, export
+
+    network, record = fusion_net.load(weights, weights.with_suffix(".json"))
     config = DatasetConfig(arguments.data_dir)
     graph = export.graph(network, record, config)
     reference = export.held_out(network, graph, config, record["validation_split"])

@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from heimdall.core import determinism, locks
-
-if __name__ == "__main__":
-    determinism.ensure()
-
-from heimdall.core import params, stage
-from heimdall.pipeline.featurize import featurize
+from heimdall.core import locks, params, stage
 
 
 def main() -> None:
@@ -24,6 +18,8 @@ def main() -> None:
     )
     parser.parse_args()
     parameters = params.load()
+    from heimdall.pipeline.featurize import featurize
+
     with locks.alone(featurize.WORK):
         summary = featurize.run(parameters.features, parameters.split, calibration=parameters.calibration)
     print(

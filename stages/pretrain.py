@@ -12,13 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from heimdall.core import determinism
-
-if __name__ == "__main__":
-    determinism.ensure()
-
 from heimdall.core import params, stage
-from heimdall.pipeline.train import training
 
 SIMULATED = Path("data/simulated")
 WORK = Path(".heimdall/work/pretrain")
@@ -30,12 +24,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args()
-    result = training.pretraining(params.load(), SIMULATED, WORK).run(Path())
-    best = result.final_metrics
-    print(
-        f"pretrain: {result.checkpoint_path}: epoch {best['best_epoch']} of {best['epochs']}, "
-        f"validation MAE {best['val_mae_m'] / 1000:.2f} km ({best['data']} data)"
-    )
+    settings = params.load()
+    from heimdall.pipeline.train import training
+
+    print(f"pretrain: {training.pretraining(settings, SIMULATED, WORK).run(Path()).sentence}")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from heimdall.core import determinism, locks
-
-if __name__ == "__main__":
-    determinism.ensure()
-
-from heimdall.core import params, stage
-from heimdall.pipeline.simulate import simulated
+from heimdall.core import locks, params, stage
 
 
 def main() -> None:
@@ -24,6 +18,8 @@ def main() -> None:
     )
     parser.parse_args()
     parameters = params.load()
+    from heimdall.pipeline.simulate import simulated
+
     with locks.alone(simulated.WORK):
         summary = simulated.run(parameters.pretrain, parameters.features)
     print(

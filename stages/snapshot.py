@@ -5,16 +5,9 @@ python stages/snapshot.py
 
 from __future__ import annotations
 
-from heimdall.core import determinism, locks, stage
-
-determinism.ensure()
-
 import argparse
 
-from heimdall.core import params
-from heimdall.pipeline.snapshot import snapshot
-from heimdall.recordings import archive
-from heimdall.storage import endpoints
+from heimdall.core import locks, params, stage
 
 
 def main() -> None:
@@ -24,8 +17,15 @@ def main() -> None:
         epilog="Example: python stages/snapshot.py    (what it holds: `snapshot.*` in params.yaml)",
     )
     parser.parse_args()
+    settings = params.load()
+    from heimdall.storage import endpoints
+
+    services = endpoints.resolve()
+    from heimdall.pipeline.snapshot import snapshot
+    from heimdall.recordings import archive
+
     with locks.alone(snapshot.WORK):
-        summary = snapshot.take(params.load().snapshot, endpoints.resolve())
+        summary = snapshot.take(settings.snapshot, services)
     print(
         f"{summary.recordings} recordings ({summary.data}) of {summary.sessions} sessions and "
         f"{summary.transmitters} known transmitters, as of {summary.as_of}: {archive.SNAPSHOT}/"
@@ -34,4 +34,5 @@ def main() -> None:
     print(f"in quarantine: {reasons} ({summary.quarantined_fraction:.1%}): {snapshot.QUARANTINE}")
 
 
-stage.run(main)
+if __name__ == "__main__":
+    stage.run(main)

@@ -22,19 +22,14 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from heimdall.core import determinism
+from heimdall.core import artifacts, params, paths, stage
 
-if __name__ == "__main__":
-    determinism.ensure()
+if TYPE_CHECKING:
+    from heimdall.pipeline.train.lightning_module import Network
 
-from heimdall.core import artifacts, params, stage
-from heimdall.network.dataset import DatasetConfig
-from heimdall.pipeline.train import training
-from heimdall.pipeline.train.lightning_module import Network
-
-SCRATCH = Path(".heimdall")
+WORK, RUNS = Path(".heimdall/work/train"), Path(".heimdall/runs")
 # The specification's options and the parameters they override.
 OVERRIDES: dict[str, tuple[str, Callable[[str], object]]] = {
     "learning_rate": ("lr", float),
@@ -67,11 +62,16 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Read the parameters, train or export, say where the outputs are."""
     typed = arguments()
-    overrides = {name: getattr(typed, option) for option, (name, _) in OVERRIDES.items()}
-    overrides = {name: value for name, value in overrides.items() if value is not None}
+    chosen = {name: getattr(typed, option) for option, (name, _) in OVERRIDES.items()}
+    overrides = {name: value for name, value in chosen.items() if value is not None}
     settings = params.check(asdict(params.load()) | overrides, "command line")
-    data_dir = typed.data_dir or DatasetConfig().data_dir
+    data_dir = typed.data_dir or paths.FEATURES
+    artifacts.require(typed.checkpoint or data_dir / paths.NETWORK)
+    from heimdall.network.dataset import DatasetConfig
+    from heimdall.pipeline.train import training
+    from heimdall.track import tracking
 
+    # Neither the exporter nor the tracker changes an output of the stage: their rooms are no deps of it.
     def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
         from heimdall.pipeline.export import export
 
@@ -79,27 +79,21 @@ def main() -> None:
 
     if typed.export_only:
         network, record = training.load_network(typed.checkpoint)
-        folder = typed.output_dir or SCRATCH / "runs" / artifacts.sha256_file(typed.checkpoint)[:12]
-        write_onnx(network, folder / "models" / "localizer.onnx", record)
-        print(f"train: {folder / 'models' / 'localizer.onnx'}")
+        file = (typed.output_dir or RUNS / artifacts.sha256_file(typed.checkpoint)[:12]) / paths.ONNX
+        write_onnx(network, file, record)
+        print(f"train: {file}")
         return
-
     by_hand = bool(overrides or typed.data_dir or typed.output_dir or typed.resume_training)
-    what = [overrides, str(data_dir), str(typed.checkpoint)]
-    folder = typed.output_dir or (SCRATCH / "runs" / artifacts.fingerprint(what)[:12] if by_hand else Path())
-    from heimdall.track import tracking
-
-    pipeline = training.TrainingPipeline(settings, data_dir, SCRATCH / "work" / "train")
-    result = pipeline.run(
+    named = artifacts.fingerprint([overrides, str(data_dir), str(typed.checkpoint)])[:12]
+    folder = typed.output_dir or (RUNS / named if by_hand else Path())
+    result = training.TrainingPipeline(settings, data_dir, WORK).run(
         folder,
         resume_from=typed.checkpoint,
         keep_checkpoints=by_hand,
         tracker=tracking.track,
         exporter=write_onnx if by_hand else None,
     )
-    best = result.final_metrics
-    figures = f"validation MAE {best['val_mae_m'] / 1000:.2f} km ({best['data']} data)"
-    print(f"train: {result.checkpoint_path}: epoch {best['best_epoch']} of {best['epochs']}, {figures}")
+    print(f"train: {result.sentence}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from heimdall.baselines import baselines
-from heimdall.baselines.baselines import METHODS, Baselines, Timing
+from heimdall.baselines.baselines import Baselines, Timing
 from heimdall.baselines.cramer_rao import cramer_rao_m2
+from heimdall.baselines.methods import METHODS, Method
 from heimdall.core.randomness import generator
 from heimdall.position.arrival import Observation
 from tests.synthetic_sessions import (
@@ -25,7 +26,7 @@ from tests.synthetic_sessions import (
 
 FIX_M = np.array([11_000.0, -7_000.0])
 SIX = [0, 1, 2, 4, 5, 6]
-TIMING: tuple[baselines.Method, ...] = ("time_of_arrival", "direct_position")
+TIMING: tuple[Method, ...] = ("time_of_arrival", "direct_position")
 
 
 @cache
@@ -74,7 +75,7 @@ def test_one_delay_that_is_far_off_moves_the_place_little() -> None:
 
 
 @pytest.mark.parametrize("method", TIMING)
-def test_correlations_without_noise_give_the_place(method: baselines.Method) -> None:
+def test_correlations_without_noise_give_the_place(method: Method) -> None:
     observation = measured(session(FIX_M, SIX, snr_db=np.array([30, 10, 50, 20, 40, 5.0])))
     found = baselines.locate(method, observation, sharp())
     assert np.hypot(*(found.position_m[0] - FIX_M)) < 3.0
@@ -91,7 +92,7 @@ def test_direct_position_agrees_with_time_of_arrival_where_delays_disagree() -> 
 
 @pytest.mark.parametrize("method", TIMING)
 def test_without_three_receivers_that_know_the_time_the_answer_is_that_of_received_power(
-    method: baselines.Method,
+    method: Method,
 ) -> None:
     two = measured(session(FIX_M, [0, 6]))
     untimed = measured(session(FIX_M, SIX, timing_sigma_s=np.array([5e-8, 5e-8, *[np.inf] * 4])))
@@ -118,7 +119,7 @@ def test_excess_and_inflation_say_how_far_the_training_delays_were_off() -> None
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_coverage_is_what_it_says(method: baselines.Method) -> None:
+def test_coverage_is_what_it_says(method: Method) -> None:
     random = generator(2, "test baselines")
     rows = [0, 1, 2, 4, 6]
     levels = []
@@ -142,7 +143,7 @@ def test_where_hyperbolas_cross_twice_the_covariance_reaches_the_other_place() -
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_any_session_has_an_answer(method: baselines.Method) -> None:
+def test_any_session_has_an_answer(method: Method) -> None:
     """Nothing heard, receivers in line, receivers at one place, delays that no place explains."""
     deaf = session(FIX_M, SIX)
     deaf = dataclasses.replace(deaf, detected=np.zeros(6, np.uint8))

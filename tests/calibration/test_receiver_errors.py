@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from heimdall.calibration import receiver_errors
 from heimdall.calibration.receiver_errors import Hardware
-from heimdall.commands.receivers import advice, receivers
+from heimdall.calibration.receivers_text import advice
+from heimdall.commands.receivers import receivers
 from heimdall.core.params import UNCALIBRATED, CalibrationParams, FeatureParams
 from heimdall.network.dataset import DatasetConfig, Sessions, observations
 from heimdall.position.arrival import Observation, arrivals

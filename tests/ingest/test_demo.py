@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from heimdall import simulate
-from heimdall.commands.demo import demo as commands
+from heimdall.commands import demo as command
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import FIRST_OTHER_WORLD
 from heimdall.ingest import demo
@@ -31,7 +31,7 @@ FAR = datetime(2200, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def full() -> list[demo.StoredSession]:
-    return demo.contents(simulate.make_world(demo.DEFAULT_SEED), demo.DEFAULT_SESSIONS)
+    return demo.contents(simulate.make_world(command.SEED), command.SESSIONS)
 
 
 def hashes(store: ObjectStore) -> dict[str, str]:
@@ -53,7 +53,7 @@ def test_default_world_is_large_enough_and_not_too_large(full: list[demo.StoredS
     assert any(recording.double for recording in stored)
     broken = [recording.broken for session in full for recording in session.recordings if recording.broken]
     assert sorted(broken) == sorted(demo.BROKEN)
-    assert len({session.plan.transmitter for session in full}) == demo.DEFAULT_TRANSMITTERS
+    assert len({session.plan.transmitter for session in full}) == command.TRANSMITTERS
 
 
 def test_rows_are_the_contract_s(full: list[demo.StoredSession]) -> None:
@@ -63,7 +63,7 @@ def test_rows_are_the_contract_s(full: list[demo.StoredSession]) -> None:
     assert any(not row.approved and row.approved_at is None for row in rows)
     assert any(row.approved_at is not None and row.approved_at > demo.LATE for row in rows)
     assert any(row.source_id is None for row in rows)
-    assert any(row.source_id == f"sim-{demo.DEFAULT_SEED}-017" for row in rows)
+    assert any(row.source_id == f"sim-{command.SEED}-017" for row in rows)
     for session in full:
         for recording in session.recordings:
             for row in recording.rows:
@@ -186,6 +186,6 @@ def test_an_error_of_a_worker_arrives_whole() -> None:
 
 
 def test_no_demo_is_a_world_that_models_are_pretrained_on() -> None:
-    result = CliRunner().invoke(commands, ["seed", "--seed", str(FIRST_OTHER_WORLD)])
+    result = CliRunner().invoke(command.demo, ["seed", "--seed", str(FIRST_OTHER_WORLD)])
     assert result.exit_code == 2
     assert "999" in result.output

@@ -24,8 +24,7 @@ import dvc.repo  # noqa: F401 - imported before the forks
 import mlflow
 
 from heimdall import cli
-from heimdall.commands import promote, release, rollback  # noqa: F401 - as above
-from heimdall.release import attestation, mlflow_registry, registry
+from heimdall.release import attestation, mlflow_registry, promotion, registry, release  # noqa: F401 - as above
 from heimdall.track import mlflow_store
 
 STEPS = (

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from scmrepo.git import Git
 
-from heimdall.commands.releases import lines, verdict
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.release import attestation, promotion, registry
 from heimdall.release.registry import ConditionalStore, Entry, Release
+from heimdall.release.releases_text import lines, verdict
 from heimdall.reproduce import revision
 from heimdall.storage.endpoints import MODELS_BUCKET
 from tests.conftest import Buckets, Services

@@ -3,4 +3,4 @@
 Imports `core`, `geometry`, `signal` and `position`.
 """
 
-__all__ = ["baselines", "cramer_rao", "direct_position", "fitted", "fixes", "time_of_arrival"]
+__all__ = ["baselines", "cramer_rao", "direct_position", "fitted", "fixes", "methods", "time_of_arrival"]

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,7 @@ from tqdm import tqdm
 from heimdall.baselines.direct_position import direct_position
 from heimdall.baselines.fitted import Baselines, Timing
 from heimdall.baselines.fixes import GRID_SPACING_M, Fixes, Prior, Timed, determinant
+from heimdall.baselines.methods import Method
 from heimdall.baselines.time_of_arrival import time_of_arrival
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
@@ -39,9 +39,6 @@ from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import Levels
 
 Float64 = npt.NDArray[np.float64]
-
-Method = Literal["mean_position", "received_power", "time_of_arrival", "direct_position"]
-METHODS: tuple[Method, ...] = get_args(Method)
 
 TUNE_SESSIONS = 200
 _PRIOR_SIGMA_M = 60_000.0  # of the training transmitters' scatter, worth one of them

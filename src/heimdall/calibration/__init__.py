@@ -3,4 +3,4 @@
 Imports `network`, `metrics`, and what they import.
 """
 
-__all__ = ["receiver_errors"]
+__all__ = ["receiver_errors", "receivers_text"]

@@ -68,6 +68,12 @@ class Hardware:
         return abs(self.edge_db) > max(SIGNIFICANT * self.edge_sigma_db, LEAST_EDGE_DB)
 
 
+def development(sessions: Sessions) -> Sessions:
+    """The sessions that are not held out for the test."""
+    rows = [row for row, split in enumerate(sessions.table["split"]) if split != "test"]
+    return Sessions([sessions.observations[row] for row in rows], sessions.table.iloc[rows])
+
+
 def differences(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:
     """How any two receivers of a session differ, other than by their distances.
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import pandas as pd
 
-from heimdall.compare import contest, scorecard
-from heimdall.core import artifacts, params
-from heimdall.network.dataset import DatasetConfig
+from heimdall.commands import options
+from heimdall.core import artifacts, params, paths
 
 
 @click.command(
@@ -21,7 +19,7 @@ from heimdall.network.dataset import DatasetConfig
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    default=DatasetConfig().data_dir,
+    default=paths.FEATURES,
     show_default=True,
     help="The features, whose test split is answered.",
 )
@@ -40,13 +38,20 @@ def compare(
     model knew from its training are counted and said. Differences are B's less A's, with intervals that
     resample whole transmitters; the last lines say how many sessions would tell the two apart.
     """
-    config = DatasetConfig(data_dir)
     settings = params.load()
+    options.require_features(data_dir)
+    options.require_models(a, b)
+    from heimdall.compare import contest, scorecard
+    from heimdall.network.dataset import DatasetConfig
+
+    config = DatasetConfig(data_dir)
     first, second = (contest.load(Path(), name) for name in (a, b))
     held = contest.hold(Path(), first, second, config, settings)
     if json_file is not None:
         artifacts.write_json(json_file, scorecard.as_dict(held))
     if plot is not None:
+        import pandas as pd
+
         receivers = pd.read_parquet(config.receivers_file)
         artifacts.write_bytes(plot, scorecard.picture(held, receivers))
     text = scorecard.markdown(held)

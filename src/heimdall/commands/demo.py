@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 
 from heimdall.core.params import FIRST_OTHER_WORLD
-from heimdall.ingest import demo as world
-from heimdall.storage import endpoints
+
+# The world of the README: enough sessions to train on, in minutes.
+SESSIONS = 180
+TRANSMITTERS = 60
+SEED = 42
 
 
 @click.group()
@@ -18,17 +21,15 @@ def demo() -> None:
 
 
 @demo.command()
-@click.option("--sessions", type=click.IntRange(1, 10_000), default=world.DEFAULT_SESSIONS, show_default=True)
+@click.option("--sessions", type=click.IntRange(1, 10_000), default=SESSIONS, show_default=True)
 @click.option(
     "--seed",
     type=click.IntRange(0, FIRST_OTHER_WORLD - 1),
-    default=world.DEFAULT_SEED,
+    default=SEED,
     show_default=True,
     help="Names the world; those from 1000 on are what models are pretrained on.",
 )
-@click.option(
-    "--transmitters", type=click.IntRange(1, 10_000), default=world.DEFAULT_TRANSMITTERS, show_default=True
-)
+@click.option("--transmitters", type=click.IntRange(1, 10_000), default=TRANSMITTERS, show_default=True)
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
@@ -51,6 +52,9 @@ def seed(sessions: int, seed: int, transmitters: int, processes: int, bad: str) 
 
     Example: heimdall demo seed --sessions 180 --seed 42
     """
+    from heimdall.ingest import demo as world
+    from heimdall.storage import endpoints
+
     summary = world.seed_world(
         endpoints.resolve(),
         seed=seed,

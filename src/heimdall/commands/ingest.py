@@ -7,15 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from heimdall.core.errors import HeimdallError
-from heimdall.formats import kiwi
-from heimdall.ingest import ingest as ingestion
-from heimdall.ingest.ingest import Site, Transmission
-from heimdall.storage import endpoints
+
+if TYPE_CHECKING:
+    from heimdall.ingest.ingest import Site
 
 _TIME_IN_NAME = re.compile(r"(?<!\d)(\d{8}T\d{6})Z")
 
@@ -34,6 +33,8 @@ class _SiteType(click.ParamType[Any]):
             -90 <= latitude <= 90 and -180 <= longitude <= 180 and -500 <= altitude <= 20_000
         ):
             self.fail(f"{value!r} is no place on Earth", param, ctx)
+        from heimdall.ingest.ingest import Site
+
         return Site(name, latitude, longitude, altitude)
 
 
@@ -123,10 +124,16 @@ def kiwi_files(
     if approve and not approved_at:
         # The one clock reading: an approval happens now. A row of the database, not an artifact.
         approved_at = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    assigned = _assigned(files, sites)
+    dates = {file: date or _date_in_name(file) for file in assigned}
+    from heimdall.formats import kiwi
+    from heimdall.ingest import ingest as ingestion
+    from heimdall.storage import endpoints
+
     services = endpoints.resolve()
     recordings = {}
-    for file, site in _assigned(files, sites).items():
-        recording = kiwi.read(file, date or _date_in_name(file))
+    for file, site in assigned.items():
+        recording = kiwi.read(file, dates[file])
         recordings[site] = recording
         click.echo(
             f"{site.name}: {len(recording.samples) / recording.sample_rate_hz:.1f} s at "
@@ -139,7 +146,7 @@ def kiwi_files(
         raise HeimdallError(
             "sessions", "no GPS second is in two of the files", "Give recordings of the same time"
         )
-    transmission = Transmission(latitude, longitude, frequency_mhz, source_id, modulation)
+    transmission = ingestion.Transmission(latitude, longitude, frequency_mhz, source_id, modulation)
     report = ingestion.store(sessions, transmission, approved_at, services)
     heard = Counter(len(session.parts) for session in sessions)
     click.echo(

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import click
 
-from heimdall.compare import contest
-from heimdall.core import artifacts, params
-from heimdall.monitor import alerts, figure
-from heimdall.monitor import monitor as monitoring
-from heimdall.storage import endpoints
+from heimdall.commands import options
+from heimdall.core import artifacts, params, paths
 
 ALARM, TOO_FEW = 3, 4  # 1 is a failure and 2 wrong usage, as of every command
 DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
@@ -23,9 +20,7 @@ DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
     "--since", required=True, type=click.DateTime(DATES), help="Approved after it; UTC unless said."
 )
 @click.option("--until", type=click.DateTime(DATES), help="Approved until then.  [default: now]")
-@click.option(
-    "--model", default="models/localizer.onnx", show_default=True, help="An .onnx file or a git revision."
-)
+@click.option("--model", default=str(paths.ONNX), show_default=True, help="An .onnx file or a git revision.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="For machines.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A picture (PNG).")
 @click.pass_context
@@ -47,13 +42,21 @@ def monitor(
     Exit code: 0 nothing is wrong, 1 it failed, 2 wrong usage, 3 an alarm, 4 too few new sessions to say
     anything.
     """
-    root = Path()
+    root, settings = Path(), params.load()
+    options.require_models(model)
+    from heimdall.storage import endpoints
+
+    services = endpoints.resolve(root)
+    from heimdall.compare import contest
+    from heimdall.monitor import alerts, figure
+    from heimdall.monitor import monitor as monitoring
+
     chosen = contest.load(root, model)
     found = monitoring.watch(
         root,
-        endpoints.resolve(root),
+        services,
         chosen,
-        params.load(),
+        settings,
         since=_utc(since),
         until=_utc(until) if until else datetime.now(UTC),
     )

@@ -6,12 +6,30 @@ from pathlib import Path
 
 import click
 
-from heimdall.network.dataset import DatasetConfig
+from heimdall.core import artifacts, paths
 
 data_dir = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    default=DatasetConfig().data_dir,
+    default=paths.FEATURES,
     show_default=True,
     help="The features.",
 )
+
+
+def require_features(folder: Path) -> None:
+    """Say before anything slow that there are no features.
+
+    Raises:
+        HeimdallError: As the readers of the features say it.
+    """
+    artifacts.require(folder / paths.NETWORK)
+
+
+def require_models(*names: str) -> None:
+    """Say before anything slow that a model is not there; what is no .onnx file is a git revision.
+
+    Raises:
+        HeimdallError: The first that is missing.
+    """
+    artifacts.require(*(Path(name) for name in names if name.endswith(paths.ONNX.suffix)))

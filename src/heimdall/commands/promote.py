@@ -6,9 +6,6 @@ from pathlib import Path
 
 import click
 
-from heimdall.release import attestation, promotion, registry
-from heimdall.storage import endpoints
-
 
 @click.command(epilog="Example: heimdall promote v0.2.0")
 @click.argument("version", metavar="vX.Y.Z")
@@ -19,6 +16,10 @@ def promote(version: str) -> None:
     the log before it is made, and attested by a tag at the version's commit, which this clone must have.
     Promoting the champion again completes what was interrupted.
     """
+    from heimdall.release import attestation, promotion, registry
+    from heimdall.storage import endpoints
+
+    registry.check_version(version)
     store = registry.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
     entry, is_new = promotion.promote(Path(), store, version)
     if is_new:

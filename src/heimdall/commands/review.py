@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-from heimdall.compare import review as reviewing
 from heimdall.core import params
-from heimdall.reproduce.revision import commit_of
 
 
 @click.command(epilog="Example: heimdall review > review.md    Example: heimdall review v0.1.0")
@@ -22,6 +20,9 @@ def review(context: click.Context, base: str | None) -> None:
     compare`. Exit code 1 if they could not be compared, after the rest was printed.
     """
     settings = params.load()
+    from heimdall.compare import review as reviewing
+    from heimdall.reproduce.revision import commit_of
+
     commit = reviewing.baseline(Path()) if base is None else commit_of(Path(), base)
     text, whole = reviewing.markdown(Path(), commit, settings)
     click.echo(text, nl=False)

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import click
 
-from heimdall.release import attestation, promotion, registry
-from heimdall.storage import endpoints
-
 
 @click.command(epilog="Example: heimdall rollback")
 def rollback() -> None:
@@ -17,6 +14,9 @@ def rollback() -> None:
     A second rollback goes one further back. One that was interrupted is completed, and no more. The log is
     compared and attested as by `heimdall promote`.
     """
+    from heimdall.release import attestation, promotion, registry
+    from heimdall.storage import endpoints
+
     store = registry.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
     entry = promotion.rollback(Path(), store)
     click.echo(f"champion: {entry.version}, no longer {entry.former} (log entry {entry.number})")

@@ -7,9 +7,6 @@ from pathlib import Path
 import click
 
 from heimdall.core.errors import HeimdallError
-from heimdall.services import lifecycle, seaweedfs
-from heimdall.storage import embedded
-from heimdall.storage.endpoints import S3_VARIABLE
 
 
 @click.group()
@@ -31,6 +28,8 @@ def up() -> None:
 
     Example: HEIMDALL_PORT_BASE=20000 heimdall services up
     """
+    from heimdall.services import lifecycle
+
     lifecycle.up(Path(), click.echo)
 
 
@@ -41,6 +40,8 @@ def down(delete: bool) -> None:
 
     Example: heimdall services down
     """
+    from heimdall.services import lifecycle
+
     lifecycle.down(Path(), delete, click.echo)
 
 
@@ -51,6 +52,8 @@ def status(context: click.Context) -> None:
 
     Example: heimdall services status
     """
+    from heimdall.services import lifecycle
+
     found = lifecycle.status(Path())
     for service in found:
         answer = "ready" if service.ready else "not ready"
@@ -67,6 +70,10 @@ def reader() -> None:
 
     Example: heimdall services reader > reader.env
     """
+    from heimdall.services import seaweedfs
+    from heimdall.storage import embedded
+    from heimdall.storage.endpoints import S3_VARIABLE
+
     settings = embedded.load(Path())
     if settings is None:
         remedy = "Run `heimdall services up`; a configured server's administrator makes such credentials"

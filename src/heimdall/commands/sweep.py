@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce import revision
-from heimdall.storage import endpoints
-from heimdall.sweep import space as spaces
-from heimdall.sweep import study as studies
-from heimdall.sweep import trials as sweeping
+from heimdall.sweep import heartbeat
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # it becomes part of git references and of paths
-HEARTBEAT_S = 30
 
 
 @click.command(
@@ -42,9 +36,9 @@ HEARTBEAT_S = 30
 @click.option(
     "--heartbeat-s",
     type=click.IntRange(min=1),
-    default=HEARTBEAT_S,
+    default=heartbeat.INTERVAL_S,
     show_default=True,
-    help=f"Signs of life; a worker that misses {studies.GRACE} is lost, and its trial is done again.",
+    help=f"Signs of life; a worker that misses {heartbeat.GRACE} is lost, and its trial is done again.",
 )
 @click.option("--report", is_flag=True, help="Run nothing, only show and draw the study.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder.  [default: .heimdall/sweeps/NAME]")
@@ -69,52 +63,30 @@ def sweep(
     the suggestions, is not reproducible. Each trial by itself is.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    root = Path().resolve()
-    revision.require_root(root, "heimdall sweep")
     if not NAME.fullmatch(study):
         remedy = "Use at most 40 small letters, digits and dashes, a letter or digit first"
         raise HeimdallError(f"--study {study}", "not a name for a study", remedy)
     if report == (trials is not None):
         raise click.UsageError("Give --trials N to work on the study, or --report to see it")
+    from heimdall.reproduce import revision
+
+    root = Path().resolve()
+    revision.require_root(root, "heimdall sweep")
+    from heimdall.storage import endpoints
+    from heimdall.sweep import space as spaces
+    from heimdall.sweep import study as studies
+    from heimdall.sweep import study_text
+    from heimdall.sweep import trials as sweeping
+
     if trials is None:
         found = studies.load_study(endpoints.resolve(root), study)
     else:
         space = spaces.parse(words or spaces.GRID, revision.read_yaml(root / PARAMS_FILE))
         worker = studies.Worker(root, study, trials, space, heartbeat_s, remote)
         found = sweeping.work(worker, lambda line: click.echo(f"sweep: {line}", err=True))
-    for line in lines(studies.rows(found)):
+    for line in study_text.lines(studies.rows(found)):
         click.echo(line)
     from heimdall.sweep import results
 
     for line in results.write(found, plots or sweeping.FOLDER / study):
         click.echo(line)
-
-
-def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The trials as a table, the commit without its later digits, and the best one."""
-    if not rows:
-        return ["no trials yet"]
-    shown = [list(rows[0]), *([_text(name, value) for name, value in row.items()] for row in rows)]
-    widths = [max(len(line[column]) for line in shown) for column in range(len(shown[0]))]
-    found = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in shown
-    ]
-    complete = [row for row in rows if row["state"] == "COMPLETE"]
-    if not complete:
-        return found
-    best = min(complete, key=lambda row: float(row[studies.METRIC]))
-    value = f"{studies.METRIC} {best[studies.METRIC]:.4f}"
-    return [
-        *found,
-        f"best: {best[studies.EXPERIMENT]}, {value}; `dvc exp apply {best[studies.EXPERIMENT]}`",
-    ]
-
-
-def _text(name: str, value: object) -> str:
-    """A cell."""
-    if value is None:
-        return "-"
-    if name == studies.COMMIT:
-        return str(value)[:12]
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import click
 
-from heimdall.reproduce import revision
-from heimdall.track import mlflow_store, tracking
-
 
 @click.command(epilog="Example: heimdall track")
 @click.pass_context
@@ -21,6 +18,9 @@ def track(context: click.Context) -> None:
     What is there already is not sent again. The store is MLFLOW_TRACKING_URI, else .heimdall/mlflow.db.
     Exit code 1 if something could not be sent.
     """
+    from heimdall.reproduce import revision
+    from heimdall.track import mlflow_store, tracking
+
     root = Path().resolve()
     revision.require_root(root, "heimdall track")
     store = mlflow_store.resolve(root)

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from heimdall.track import mlflow_store
-
 DEFAULT_PORT = 5000  # MLflow's
 
 
@@ -21,4 +19,6 @@ def ui(port: int) -> None:
     MLflow's server on the store of the trainings, on the loopback interface alone, with requests for other
     hosts refused and without its job workers. Its log is .heimdall/mlflow-ui.log.
     """
+    from heimdall.track import mlflow_store
+
     mlflow_store.serve(Path().resolve(), port, lambda line: click.echo(f"heimdall ui: {line}"))

@@ -11,6 +11,7 @@ __all__ = [
     "locks",
     "machine",
     "params",
+    "paths",
     "provenance",
     "pytest_recipe",
     "randomness",

@@ -94,6 +94,17 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         ) from None
 
 
+def require(*files: Path) -> None:
+    """Say early, before anything slow, that a file of the pipeline is not there.
+
+    Raises:
+        HeimdallError: The first that is missing.
+    """
+    for file in files:
+        if not file.exists():
+            raise HeimdallError(str(file), "the file is missing", "Run `dvc repro` or `dvc pull`")
+
+
 def sha256_bytes(content: bytes) -> str:
     """SHA-256 of `content` in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

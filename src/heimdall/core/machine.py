@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from heimdall.core import artifacts, determinism
 from heimdall.core.errors import HeimdallError
 
@@ -59,6 +57,8 @@ def here(threads: int) -> Machine:
     Args:
         threads: Compute threads of the recipe.
     """
+    import torch  # noqa: PLC0415 - it takes 2 s, and who only reads a fingerprint need not wait for it
+
     capabilities = torch.cpu.get_capabilities()
     return Machine(
         cpu=str(capabilities["cpu_name"]),
@@ -107,6 +107,8 @@ def differences(recorded: Machine, found: Machine) -> list[tuple[str, str, str]]
 
 
 def _gpu() -> str | None:
+    import torch  # noqa: PLC0415 - as above
+
     if not torch.cuda.is_available():
         return None
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]

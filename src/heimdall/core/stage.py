@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, determinism
 from heimdall.core.errors import HeimdallError
 
 FAILURE = 1
@@ -20,10 +20,15 @@ WRITTEN = tuple(
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a stage and end the process: 0 when it is done, one line on stderr when the user must act.
 
+    The process is first replaced by one with the recipe's environment (`determinism`). So the script, up to
+    here, imports nothing that computes; `main` does when it has its arguments and parameters.
+
     Args:
         main: The stage. A `HeimdallError` of it is a message for the user; any other exception is a bug
             and keeps its traceback.
     """
+    if "--help" not in sys.argv:
+        determinism.ensure()
     name = Path(sys.argv[0]).name
     try:
         artifacts.remove_partial(*WRITTEN)

@@ -34,9 +34,6 @@ from heimdall.storage.objectstore import OBJECT_PREFIX, ObjectStore, object_key
 from heimdall.storage.tables import Measurement, Receiver, Source
 
 # 150 usable sessions and 600 good recordings after the bad ones and the unapproved, in 1.25 GB.
-DEFAULT_SESSIONS = 180
-DEFAULT_TRANSMITTERS = 60
-DEFAULT_SEED = 42
 
 LATE = datetime(2026, 3, 1, tzinfo=UTC)  # as_of of params.yaml as the demo begins: some approvals come later
 UNKNOWN_RECEIVER_ID = 99
@@ -196,9 +193,9 @@ def object_bytes(
 def seed_world(
     endpoints: Endpoints,
     *,
-    seed: int = DEFAULT_SEED,
-    sessions: int = DEFAULT_SESSIONS,
-    transmitters: int = DEFAULT_TRANSMITTERS,
+    seed: int,
+    sessions: int,
+    transmitters: int,
     processes: int = 2,
     with_broken: bool = True,
 ) -> Summary:

@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, paths
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import FeatureParams
 from heimdall.geometry.area import Receivers
@@ -43,7 +43,7 @@ class DatasetConfig:
         data_dir: The featurize stage's output.
     """
 
-    data_dir: Path = Path("data/features")
+    data_dir: Path = paths.FEATURES
 
     @property
     def index_file(self) -> Path:
@@ -53,7 +53,7 @@ class DatasetConfig:
     @property
     def network_file(self) -> Path:
         """Origin of the local frame and fingerprint of the data."""
-        return self.data_dir / "network.json"
+        return self.data_dir / paths.NETWORK
 
     @property
     def receivers_file(self) -> Path:

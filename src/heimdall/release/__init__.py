@@ -3,4 +3,4 @@
 Imports `reproduce`, `track`, `storage` and `core`.
 """
 
-__all__ = ["attestation", "mlflow_registry", "promotion", "registry", "release"]
+__all__ = ["attestation", "mlflow_registry", "promotion", "registry", "release", "releases_text"]

@@ -4,4 +4,13 @@
 `network`, and what they import.
 """
 
-__all__ = ["differences", "history", "lineage", "outputs", "revision", "verify"]
+__all__ = [
+    "differences",
+    "history",
+    "lineage",
+    "lineage_text",
+    "outputs",
+    "revision",
+    "verify",
+    "verify_text",
+]

@@ -5,4 +5,4 @@ what came out, as files; `experiments` watches one training.
 Imports `reproduce`, `services`, `storage` and `core`.
 """
 
-__all__ = ["experiments", "results", "space", "study", "trials"]
+__all__ = ["experiments", "heartbeat", "results", "space", "study", "study_text", "trials"]

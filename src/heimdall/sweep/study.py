@@ -22,6 +22,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import revision
 from heimdall.storage import connection
 from heimdall.storage.endpoints import Endpoints
+from heimdall.sweep import heartbeat
 from heimdall.sweep.space import Space
 
 SCHEMA = "optuna"
@@ -32,7 +33,6 @@ REVISION, SPACE = "revision", "space"
 EXPERIMENT, COMMIT, DATA = "experiment", "commit", "data"
 
 STARTUP_TRIALS = 5  # complete ones, before any is pruned
-GRACE = 4  # heartbeats that a worker may miss
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBSt
             "connect_args": connection.OPTIONS | {"options": f"-csearch_path={SCHEMA}"},
         },
         heartbeat_interval=heartbeat_s,
-        grace_period=None if heartbeat_s is None else GRACE * heartbeat_s,
+        grace_period=None if heartbeat_s is None else heartbeat.GRACE * heartbeat_s,
         heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
     )
 

@@ -19,14 +19,8 @@ from heimdall.metrics import metrics
 from heimdall.metrics.metrics import Estimates
 from heimdall.network.dataset import DatasetConfig, Sessions, observations
 from heimdall.pipeline.evaluate import evaluation
-from heimdall.pipeline.evaluate.evaluation import (
-    LOCALIZER,
-    PREDICTORS,
-    RECEIVED_POWER,
-    UNCALIBRATED,
-    WITHOUT_GPS,
-    Evaluation,
-)
+from heimdall.pipeline.evaluate.evaluation import WITHOUT_GPS, Evaluation
+from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, RECEIVED_POWER, UNCALIBRATED
 from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 from tests import session_world

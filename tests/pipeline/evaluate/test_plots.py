@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from heimdall.pipeline.evaluate import plots
-from heimdall.pipeline.evaluate.evaluation import LOCALIZER, PREDICTORS, UNCALIBRATED, WITHOUT_GPS
+from heimdall.pipeline.evaluate.evaluation import WITHOUT_GPS
+from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, UNCALIBRATED
 
 MEAN_POSITION = "mean_position"
 

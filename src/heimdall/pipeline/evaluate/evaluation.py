@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from heimdall.baselines import baselines
-from heimdall.baselines.baselines import METHODS, Method
 from heimdall.baselines.cramer_rao import cramer_rao_m2
 from heimdall.baselines.fitted import Baselines
+from heimdall.baselines.methods import METHODS, Method
 from heimdall.core.params import EvaluateParams, FeatureParams
 from heimdall.core.provenance import provenance
 from heimdall.geometry.geo import LocalFrame, TangentPlane
@@ -47,6 +47,7 @@ from heimdall.network.dataset import (
 )
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localization_net import LocalizationNet
+from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, RECEIVED_POWER, UNCALIBRATED
 from heimdall.position.arrival import Observation, without_gps
 from heimdall.position.posterior import Posterior
 
@@ -54,10 +55,6 @@ Array = npt.NDArray[np.float64]
 Split = Literal["val", "test"]
 Localizer = Callable[[Sequence[Observation]], Posterior]
 
-LOCALIZER = "localizer"
-UNCALIBRATED = "localizer_uncalibrated"
-RECEIVED_POWER: Method = "received_power"
-PREDICTORS: tuple[str, ...] = (LOCALIZER, *METHODS)
 SPLITS: tuple[Split, ...] = ("val", "test")
 WITHOUT_GPS = "test_without_gps"
 SLICES = ("receivers_heard", "clock", "snr", "modulation", "region")

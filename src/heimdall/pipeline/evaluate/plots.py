@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from heimdall.metrics.metrics import ACCURACY_WITHIN_M, coverage
-from heimdall.pipeline.evaluate.evaluation import LOCALIZER, PREDICTORS, UNCALIBRATED, errors_of
+from heimdall.pipeline.evaluate.evaluation import errors_of
+from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, UNCALIBRATED
 
 _SPLIT = "test"
 _GRID_M = np.round(10 ** np.linspace(1, 6, 101), 3)  # 10 m to 1000 km, 20 steps a decade

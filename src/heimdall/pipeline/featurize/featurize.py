@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from heimdall.core import artifacts, rooms
+from heimdall.core import artifacts, paths, rooms
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import UNCALIBRATED, CalibrationParams, FeatureParams, SplitParams
 from heimdall.core.provenance import provenance
@@ -28,7 +28,7 @@ from heimdall.signal import correlation, extraction, sessions
 
 Task = TypeVar("Task")
 
-FEATURES = Path("data/features")
+FEATURES = paths.FEATURES
 METRICS_FILE = Path("metrics/features.json")
 # Which inputs each shard was made of. Beside the features, not among them: it changes with the code, and
 # a training whose features are the same bytes is not to run again.

@@ -56,6 +56,15 @@ class TrainingResult:
     final_metrics: dict[str, Any]
     checkpoint_dir: Path | None
 
+    @property
+    def sentence(self) -> str:
+        """The weights and how good they are, for a person."""
+        best = self.final_metrics
+        return (
+            f"{self.checkpoint_path}: epoch {best['best_epoch']} of {best['epochs']}, "
+            f"validation MAE {best['val_mae_m'] / 1000:.2f} km ({best['data']} data)"
+        )
+
 
 @dataclass(frozen=True)
 class Outputs:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +15,7 @@ from heimdall.network import dataset, localization_net
 from heimdall.network.dataset import DatasetConfig
 from tests import REPOSITORY
 from tests.fusion_world import untrained
-from tests.synthetic_sessions import PLANE, session_id, write_features
+from tests.synthetic_sessions import session_id, write_features
 
 TEST, TRAIN = session_id(4), session_id(0)
 
@@ -92,25 +91,3 @@ def test_an_unknown_session_is_told_some_that_exist(data_dir: Path) -> None:
         run(data_dir, TEST, "6f1c2a9e-0b7d-4c3e-9a51-2f8e4d7b1c60")
     assert "no session 6f1c2a9e-0b7d-4c3e-9a51-2f8e4d7b1c60" in caught.value.cause
     assert TEST in caught.value.remedy
-
-
-def test_sessions_of_a_split_come_with_what_their_recordings_share(data_dir: Path) -> None:
-    config = DatasetConfig(data_dir)
-    everything = dataset.observations(config, "all", validation_split=0.2)
-    assert everything.table["split"].value_counts().to_dict() == {"train": 12, "val": 4, "test": 4}
-    test = dataset.observations(config, "test", validation_split=0.2)
-    pd.testing.assert_frame_equal(test.table, everything.of_split("test").table)
-    assert test.table["session_id"].tolist() == [session_id(number) for number in (4, 9, 14, 19)]
-    assert [len(one.session.websdr_id) for one in test.observations] == [5] * 4
-    assert test.observations[0].frequency_hz == 145.5e6
-    latitude_deg, longitude_deg = PLANE.to_degrees(*test.truth_m(PLANE).T)
-    assert latitude_deg == pytest.approx(test.table["latitude_deg"].to_numpy(), abs=1e-8)
-    assert longitude_deg == pytest.approx(test.table["longitude_deg"].to_numpy(), abs=1e-8)
-
-
-def test_a_table_of_receivers_that_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HeimdallError, match="missing"):
-        dataset.read_receivers(DatasetConfig(tmp_path))
-    pd.DataFrame({"name": ["A"]}).to_parquet(tmp_path / "receivers.parquet")
-    with pytest.raises(HeimdallError, match="no table of receivers"):
-        dataset.read_receivers(DatasetConfig(tmp_path))

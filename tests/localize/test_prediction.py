@@ -12,7 +12,6 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from heimdall.commands import predict as command
 from heimdall.commands.predict import predict
 from heimdall.core import params
 from heimdall.core.errors import HeimdallError
@@ -21,6 +20,7 @@ from heimdall.geometry.geo import LocalFrame
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.inference.onnx_model import OnnxLocalizer, session_inputs
 from heimdall.inference.preprocessing import Preprocessing
+from heimdall.localize import prediction, session_files
 from heimdall.pipeline.export import export
 from heimdall.position.arrival import Observation, arrivals
 from heimdall.recordings import iq
@@ -195,7 +195,7 @@ def test_ellipse_is_that_of_the_whole_covariance() -> None:
     # 300 m along 30 degrees from north, 100 m across.
     axis, across = np.array([0.5, math.sqrt(3) / 2]), np.array([math.sqrt(3) / 2, -0.5])
     covariance = 300.0**2 * np.outer(axis, axis) + 100.0**2 * np.outer(across, across)
-    place = command._place(np.array([45.0, 8.0]), covariance, 1.0)
+    place = prediction.place(np.array([45.0, 8.0]), covariance, 1.0)
     radius = math.sqrt(5.991464547)
     assert place.ellipse_azimuth_deg == pytest.approx(30)
     assert place.ellipse_95_major_m == pytest.approx(300 * radius)
@@ -213,7 +213,7 @@ def test_tiles_that_meet_are_one_place_and_another_crossing_is_an_alternative() 
         "positions": np.stack(frame.to_degrees(east_m[:1], north_m[:1]), -1),
         "covariance": np.eye(2)[None] * 100.0**2,
     }
-    first, second = command.places(answer)
+    first, second = prediction.places(answer)
     assert [first.weight, second.weight] == pytest.approx([0.5, 0.5])
     assert first.longitude_deg == 8.0
     assert second.longitude_deg == answer["means_deg"][0, 3, 1]  # the heavier of the two
@@ -225,29 +225,10 @@ def test_what_does_not_say_the_session_is_refused(fusion: Path, session: Path, t
     odd.write_bytes(one.read_bytes())
     assert message_of(f"77={odd}", *common).startswith("receiver 77: it is none of the network's (1, 2, 3,")
     with pytest.raises(HeimdallError, match="does not say which receiver"):
-        command.named_files([str(odd)])
+        session_files.named_files([str(odd)])
     with pytest.raises(HeimdallError, match="receiver 1 has another file"):
-        command.named_files([str(one), f"1={odd}"])
+        session_files.named_files([str(one), f"1={odd}"])
     assert "give --frequency-mhz" in run(one, "--model", fusion).stderr
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("websdr_id,start_gps_ns\n1,2", "no column 'timing_sigma_ns'"),
-        ("websdr_id,start_gps_ns,timing_sigma_ns\n1,noon,5", "times.csv, line 2: no start time"),
-        ("websdr_id,start_gps_ns,timing_sigma_ns\n1,2,inf", "line 2: no standard deviation: inf"),
-        ("websdr_id,start_gps_ns,timing_sigma_ns\n1,2,5\n1,2,5", "line 3: receiver 1 stands there twice"),
-        (None, "cannot be read"),
-    ],
-)
-def test_bad_start_times_are_named(text: str | None, said: str, tmp_path: Path) -> None:
-    times = tmp_path / "times.csv"
-    if text is not None:
-        times.write_text(text, encoding="utf-8")
-    with pytest.raises(HeimdallError) as caught:
-        command.read_times(times)
-    assert said in str(caught.value)
 
 
 def test_json_is_what_the_model_says_of_the_models_own_features(single: Path, recording: Path) -> None:

@@ -1,0 +1,47 @@
+"""What `heimdall receivers` found, as lines of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from heimdall.calibration.receiver_errors import Hardware
+from heimdall.core.params import CalibrationParams
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
+
+
+def table(found: Sequence[Hardware], names: Mapping[int, str]) -> str:
+    """One line a receiver."""
+    lines = [f"{'receiver':<24}{'sessions':>9}{'late by, us':>22}{'gain at 4 kHz, dB':>24}"]
+    for one in found:
+        label = f"{one.websdr_id} {names[one.websdr_id]}"[:23]
+        late = _value(one.delay_s * 1e6, one.delay_sigma_s * 1e6, one.is_late)
+        bent = _value(one.edge_db, one.edge_sigma_db, one.is_bent)
+        lines.append(f"{label:<24}{one.sessions:>9}{late:>22}{bent:>24}")
+    return "\n".join(lines)
+
+
+def advice(one: Hardware, calibration: CalibrationParams) -> list[str]:
+    """What stands out of one receiver beyond its calibration and what to do about it, a sentence each."""
+    lines = []
+    if one.is_late:
+        name = f"websdr_{one.websdr_id}"
+        delay_ns = calibration.delay_ns.get(name, 0) + round(one.delay_s * 1e9)
+        path_m = abs(one.delay_s) * SPEED_OF_LIGHT_M_S
+        late = f"{abs(one.delay_s) * 1e6:.2f} us {'late' if one.delay_s > 0 else 'early'}"
+        lines.append(
+            f"Receiver {one.websdr_id} is {late}, {path_m:.0f} m of path. If that is its clock or cable, "
+            f"set calibration.delay_ns.{name} to {delay_ns} in params.yaml and run `dvc repro`."
+        )
+    if one.is_bent:
+        lines.append(
+            f"Receiver {one.websdr_id} has {one.edge_db:+.3f} dB at 4 kHz beside the others, which fusion "
+            "takes for echoes. Undo its filter before ingesting (docs/beware.md)."
+        )
+    return lines
+
+
+def _value(value: float, sigma: float, stands_out: bool) -> str:
+    if math.isnan(value):
+        return "too few sessions"
+    return f"{value:+.3f} +- {2 * sigma:.3f}{' *' if stands_out else '  '}"

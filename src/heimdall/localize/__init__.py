@@ -1,0 +1,13 @@
+"""Where a transmitter is, for who asks: recordings answered by the exported model, sessions by every method.
+
+`*_text` are the answers as lines of text. Imports `inference`, `baselines`, `metrics`, and what they import.
+"""
+
+__all__ = [
+    "error_ellipse",
+    "location",
+    "location_text",
+    "prediction",
+    "prediction_text",
+    "session_files",
+]

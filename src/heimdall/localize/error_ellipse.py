@@ -1,0 +1,43 @@
+"""The region in which a position lies with 95 % probability, if its error is Gaussian: an error ellipse."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.metrics.metrics import chi_square_2
+
+RADIUS_95 = math.sqrt(chi_square_2(0.95))  # in standard deviations
+
+
+@dataclass(frozen=True)
+class ErrorEllipse:
+    """A 95 % ellipse.
+
+    Attributes:
+        major_m: Longer semi-axis, metres.
+        minor_m: Shorter semi-axis, metres.
+        azimuth_deg: Direction of the longer axis, clockwise from north, degrees in [0, 180).
+    """
+
+    major_m: float
+    minor_m: float
+    azimuth_deg: float
+
+
+def ellipse_95(covariance_m2: npt.NDArray[np.float64]) -> ErrorEllipse:
+    """The ellipse of a covariance.
+
+    Args:
+        covariance_m2: (2, 2), east before north, m^2.
+    """
+    (east, cross), (_, north) = covariance_m2.tolist()
+    middle, half = (east + north) / 2, math.hypot((east - north) / 2, cross)
+    return ErrorEllipse(
+        major_m=RADIUS_95 * math.sqrt(middle + half),
+        minor_m=RADIUS_95 * math.sqrt((east * north - cross**2) / (middle + half)),
+        azimuth_deg=math.degrees(0.5 * math.atan2(2 * cross, north - east)) % 180,
+    )

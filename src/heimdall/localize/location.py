@@ -1,0 +1,169 @@
+"""Where sessions of data/features/ have their transmitter, by every method side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heimdall.baselines import baselines
+from heimdall.baselines.methods import Method
+from heimdall.core.errors import HeimdallError
+from heimdall.geometry import geo
+from heimdall.geometry.area import Receivers
+from heimdall.geometry.geo import TangentPlane
+from heimdall.localize.error_ellipse import ellipse_95
+from heimdall.network import dataset, fusion_net
+from heimdall.network.dataset import DatasetConfig, Network, Sessions
+from heimdall.position.arrival import Observation
+from heimdall.position.posterior import Posterior
+
+Localizer = Callable[[Sequence[Observation]], Posterior]
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where one method says that one session's transmitter is.
+
+    Attributes:
+        session_id: The session.
+        split: "train" where the methods were tuned on it; "val" or "test".
+        method: Its name.
+        latitude_deg: Latitude, degrees.
+        longitude_deg: Longitude, degrees.
+        sigma_east_m: Standard deviation to the east, metres.
+        sigma_north_m: Standard deviation to the north, metres.
+        ellipse_95_major_m: Larger semi-axis of the 95 % ellipse, metres.
+        ellipse_95_minor_m: Smaller semi-axis, metres.
+        ellipse_azimuth_deg: Direction of the larger axis, degrees from north to the east, in [0, 180).
+        error_m: Distance from the true position, metres; None where that is not known.
+    """
+
+    session_id: str
+    split: str
+    method: str
+    latitude_deg: float
+    longitude_deg: float
+    sigma_east_m: float
+    sigma_north_m: float
+    ellipse_95_major_m: float
+    ellipse_95_minor_m: float
+    ellipse_azimuth_deg: float
+    error_m: float | None
+
+
+def require_sessions(wanted: Sequence[str], config: DatasetConfig) -> None:
+    """Refuse sessions that are not among the features.
+
+    Raises:
+        HeimdallError: One is not; the remedy names some that are.
+    """
+    index = dataset.read_index(config)
+    existing = set(index["session_id"])
+    unknown = [name for name in wanted if name not in existing]
+    if unknown:
+        test = index["session_id"][index["split"] == "test"].drop_duplicates().tolist()
+        others = ", ".join([*test, *index["session_id"].drop_duplicates()][:3])
+        cause = f"there is no session {', '.join(unknown)}"
+        raise HeimdallError(str(config.index_file), cause, f"Some that are there: {others}")
+
+
+def without_learning(
+    chosen: Sequence[Method], known: Sessions, receivers: Receivers, network: Network, config: DatasetConfig
+) -> dict[str, Localizer]:
+    """Methods without learning, tuned on the training split.
+
+    Args:
+        chosen: The methods; with none nothing is tuned.
+        known: All sessions of the features.
+        receivers: All receivers of the network.
+        network: What the recordings share.
+        config: Where the features are, for messages.
+
+    Returns:
+        By the name of the method, with dashes.
+
+    Raises:
+        HeimdallError: The training split is empty.
+    """
+    if not chosen:
+        return {}
+    training = known.of_split("train")
+    if not training.observations:
+        cause = "the training split has no sessions to tune the methods on"
+        raise HeimdallError(str(config.index_file), cause, "Approve more sessions")
+    fitted = baselines.fit(
+        training.observations,
+        training.truth_m(network.plane),
+        receivers,
+        network.plane,
+        float(network.features["correlation_rate_hz"]),
+    )
+
+    def localizer(method: Method) -> Localizer:
+        return lambda observations: Posterior.concatenate(
+            [baselines.locate(method, observation, fitted) for observation in observations]
+        )
+
+    return {method.replace("_", "-"): localizer(method) for method in chosen}
+
+
+def fusion(model: Path, receivers: Receivers) -> Localizer:
+    """The trained fusion model.
+
+    Args:
+        model: Its weights, its configuration beside them.
+        receivers: All receivers of the network.
+
+    Raises:
+        HeimdallError: There is none, or it is another model.
+    """
+    network, _ = fusion_net.load(model, model.with_suffix(".json"))
+    if not isinstance(network, fusion_net.FusionNet):
+        remedy = "Train one with model.name: fusion in params.yaml and `dvc repro train`"
+        raise HeimdallError(str(model), "it is no fusion model", remedy)
+    return lambda observations: fusion_net.localize(network, observations, receivers)
+
+
+def locations(
+    sessions: Sequence[Mapping[Hashable, Any]], method: str, posterior: Posterior, plane: TangentPlane
+) -> list[Location]:
+    """One method's answers.
+
+    Args:
+        sessions: Rows of a table of sessions.
+        method: Its name.
+        posterior: Of these sessions, in their order.
+        plane: Of the posterior's positions.
+
+    Returns:
+        The answers, in the order of the sessions.
+    """
+    position_m, sigma_m = posterior.position_m, posterior.sigma_m
+    latitude_deg, longitude_deg = plane.to_degrees(position_m[:, 0], position_m[:, 1])
+    truth_deg = [
+        np.array([session[name] for session in sessions]) for name in ("latitude_deg", "longitude_deg")
+    ]
+    error_m = geo.distance_m(latitude_deg, longitude_deg, *truth_deg)
+    found = []
+    for number, session in enumerate(sessions):
+        ellipse = ellipse_95(posterior.dominant_covariance_m2[number])
+        found.append(
+            Location(
+                session_id=session["session_id"],
+                split=session["split"],
+                method=method,
+                latitude_deg=float(latitude_deg[number]),
+                longitude_deg=float(longitude_deg[number]),
+                sigma_east_m=float(sigma_m[number, 0]),
+                sigma_north_m=float(sigma_m[number, 1]),
+                ellipse_95_major_m=ellipse.major_m,
+                ellipse_95_minor_m=ellipse.minor_m,
+                ellipse_azimuth_deg=ellipse.azimuth_deg,
+                error_m=float(error_m[number]) if np.isfinite(error_m[number]) else None,
+            )
+        )
+    return found

@@ -1,0 +1,153 @@
+"""The files of a session: which receiver's each is, its samples, and when it began."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from heimdall.core.errors import HeimdallError
+from heimdall.recordings import iq
+from heimdall.signal.correlation import Recording
+
+MAX_DURATION_S = 60.0
+TIMES_COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
+_OBJECT_NAME = re.compile(r"websdr_([0-9]+)\.npy")
+
+
+def named_files(files: Sequence[str]) -> dict[int, Path]:
+    """The receiver of each file.
+
+    Args:
+        files: `websdr_ID.npy`, in any folder, or `ID=FILE`.
+
+    Returns:
+        Files by receiver, in the order given.
+
+    Raises:
+        HeimdallError: A name does not say the receiver, or two say the same.
+    """
+    found: dict[int, Path] = {}
+    for text in files:
+        before, equals, after = text.partition("=")
+        named = _OBJECT_NAME.fullmatch(Path(text).name)
+        if equals and before.isascii() and before.isdigit():
+            websdr_id, path = int(before), Path(after)
+        elif named:
+            websdr_id, path = int(named[1]), Path(text)
+        else:
+            raise HeimdallError(
+                text, "the name does not say which receiver it is of", f"Give it as ID={text}"
+            )
+        if websdr_id in found:
+            cause = f"receiver {websdr_id} has another file, {found[websdr_id]}"
+            raise HeimdallError(str(path), cause, "Give one recording a receiver")
+        found[websdr_id] = path
+    return found
+
+
+def require(files: Sequence[str]) -> None:
+    """Refuse files that cannot be read before anything slow, whatever model will take them.
+
+    Args:
+        files: As for `named_files`, or names that say nothing of a receiver.
+
+    Raises:
+        HeimdallError: The first that cannot be opened.
+    """
+    for text in files:
+        before, equals, after = text.partition("=")
+        _open(Path(after) if equals and before.isdigit() and not Path(text).exists() else Path(text)).close()
+
+
+def read_times(path: Path) -> dict[int, tuple[int, float]]:
+    """Start times of a session's recordings.
+
+    Args:
+        path: CSV with a header and the columns `TIMES_COLUMNS`; others are ignored.
+
+    Returns:
+        GPS time of the first sample and its standard deviation, nanoseconds, by receiver.
+
+    Raises:
+        HeimdallError: The file cannot be read, lacks a column, or holds something else than numbers.
+    """
+    remedy = f"Give a CSV with the columns {', '.join(TIMES_COLUMNS)}"
+    found: dict[int, tuple[int, float]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for number, row in enumerate(csv.DictReader(stream), start=2):
+                subject = f"{path}, line {number}"
+                try:
+                    websdr_id, start_ns = int(row["websdr_id"]), int(row["start_gps_ns"])
+                    sigma_ns = float(row["timing_sigma_ns"])
+                except KeyError as error:
+                    raise HeimdallError(str(path), f"no column {error}", remedy) from None
+                except (TypeError, ValueError) as error:
+                    raise HeimdallError(subject, f"no start time ({error})", remedy) from None
+                if not (math.isfinite(sigma_ns) and sigma_ns >= 0):
+                    cause = f"no standard deviation: {sigma_ns}"
+                    raise HeimdallError(subject, cause, "Leave receivers without GPS time out")
+                if websdr_id in found:
+                    raise HeimdallError(subject, f"receiver {websdr_id} stands there twice", remedy)
+                found[websdr_id] = start_ns, sigma_ns
+    except OSError as error:
+        raise HeimdallError(str(path), f"it cannot be read ({error.strerror})", remedy) from None
+    except UnicodeDecodeError:
+        raise HeimdallError(str(path), "it is no text", remedy) from None
+    return found
+
+
+def read(file: Path, sample_rate_hz: float) -> iq.Samples:
+    """Read and check one recording.
+
+    Args:
+        file: A one-dimensional complex .npy file.
+        sample_rate_hz: Its rate.
+
+    Returns:
+        Samples, (n,) complex64.
+
+    Raises:
+        HeimdallError: The file cannot be read, or is no such recording.
+    """
+    with _open(file) as stream:
+        content = stream.read(iq.max_object_bytes(sample_rate_hz, MAX_DURATION_S) + 1)
+    try:
+        return iq.decode(content, sample_rate_hz, MAX_DURATION_S)
+    except iq.BadRecording as error:
+        remedy = "Give a complex64 or complex128 .npy file and its --sample-rate-hz"
+        raise HeimdallError(str(file), error.detail, remedy) from None
+
+
+def read_session(
+    named: Mapping[int, Path], sample_rate_hz: float, starts: Mapping[int, tuple[int, float]]
+) -> list[Recording]:
+    """The recordings of a session, by the number of the receiver.
+
+    Args:
+        named: Files by receiver.
+        sample_rate_hz: Of all of them.
+        starts: GPS time of the first sample and its standard deviation, nanoseconds, by receiver, where
+            they are known.
+
+    Raises:
+        HeimdallError: As for `read`.
+    """
+    recordings = []
+    for websdr_id, path in sorted(named.items()):
+        start_ns, sigma_ns = starts.get(websdr_id, (None, None))
+        samples = read(path, sample_rate_hz)
+        recordings.append(Recording(websdr_id, samples, sample_rate_hz, start_ns, sigma_ns))
+    return recordings
+
+
+def _open(file: Path) -> BinaryIO:
+    """A recording's file, open for reading."""
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise HeimdallError(str(file), f"it cannot be read ({error.strerror})", "Name a .npy file") from None

@@ -1,0 +1,47 @@
+"""metrics/eval.json as lines of text: the test figures beside the specification's targets and the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from heimdall.metrics.metrics import TARGETS
+from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS
+
+# What a row is called, its key in the metrics, how it is written, and how its target is.
+ROWS = (
+    ("mean error, m", "mae_m", "{:.0f}", "< {:g}"),
+    ("median error, m", "median_m", "{:.0f}", None),
+    ("within 30 m", "accuracy_30m", "{:.1%}", "> {:.0%}"),
+    ("within 100 m", "accuracy_100m", "{:.1%}", None),
+    ("calibration error, m", "calibration_error_m", "{:.0f}", "< {:g}"),
+    ("NLL, nats", "nll_nats", "{:.2f}", None),
+    ("inside the 68 % region", "coverage_68", "{:.1%}", None),
+    ("inside the 95 % region", "coverage_95", "{:.1%}", None),
+)
+
+
+def lines(metrics: Mapping[str, Any]) -> list[str]:
+    """The table.
+
+    Args:
+        metrics: The content of metrics/eval.json.
+    """
+    test, bound = metrics["test"], metrics["cramer_rao"]
+    names = "".join(f"{name.replace('_', ' '):>17}" for name in PREDICTORS)
+    found = [
+        f"Test split by {metrics['split_by']}, {metrics['data']} data: {test[LOCALIZER]['n']} sessions",
+        f"{'':<24}{'target':>8}{names}",
+    ]
+    for label, key, form, target in ROWS:
+        wanted = target.format(TARGETS[key]) if target else ""
+        reached = "".join(f"{form.format(test[name][key]):>17}" for name in PREDICTORS)
+        found.append(f"{label:<24}{wanted:>8}{reached}")
+    if bound["bounded"]:
+        found.append(
+            f"Cramer-Rao bound, without multipath: {bound['median_m']:.0f} m in the median of the "
+            f"{bound['bounded']} sessions that have one; at most 30 m in {bound['share_30m']:.1%} of all"
+        )
+    timeless = metrics["test_without_gps"]
+    told = ", ".join(f"{name.replace('_', ' ')} {timeless[name]['mae_m']:.0f} m" for name in timeless)
+    return [*found, f"Mean error without GPS time: {told}"]

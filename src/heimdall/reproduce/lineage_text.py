@@ -1,0 +1,136 @@
+"""What `heimdall lineage` found, as lines of text."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from heimdall.reproduce import lineage, revision
+from heimdall.reproduce.history import Commit
+from heimdall.reproduce.lineage import Origin, Report, Row, Statement
+from heimdall.reproduce.revision import LOCK_FILE
+
+WIDTH = 110
+TASKS = {
+    "train": "trained the weights",
+    "val": "chose the epoch",
+    "test": "only judged",
+    lineage.UNUSED: "did nothing",
+}
+
+
+def lines(report: Report) -> list[str]:
+    """The report as text."""
+    model = report.model
+    shown = ["FILE", f"  path    {model.path}", f"  sha256  {model.sha256}", f"  md5     {model.md5}"]
+    if model.says is not None:
+        shown += ["", "WHAT IT SAYS OF ITSELF", *statement_lines(model.says)]
+    shown += ["", f"WHERE IT STANDS IN {LOCK_FILE}", *place_lines(report)]
+    if report.origin is not None:
+        shown += ["", f"STAGES THAT MADE IT ({report.origin.name})", *stage_lines(report.origin)]
+        data = f" ({model.says.data})" if model.says is not None else ""
+        shown += ["", f"ROWS{data}", *row_lines(report.rows)]
+    shown += ["", "CHECKS"]
+    shown += [
+        f"  CHANGED  {check.what}: {check.problem}" if check.problem else f"  ok       {check.what}"
+        for check in report.checks
+    ]
+    return [*shown, "", verdict(report)]
+
+
+def statement_lines(says: Statement) -> list[str]:
+    """What the file says: data, parameters, modules."""
+    facts = {"data": says.data, "data fingerprint": says.data_fingerprint, **says.others}
+    return [
+        *(f"  {name:<16}  {value}" for name, value in facts.items()),
+        "  parameters",
+        *paragraph(says.params),
+        "  modules, sha256",
+        *(f"    {name:<24}  {sha256}" for name, sha256 in says.modules.items()),
+    ]
+
+
+def place_lines(report: Report) -> list[str]:
+    """The workspace and the commits in whose dvc.lock the file stands, or those that come near."""
+    shown = ["  the workspace"] if report.in_workspace else []
+    shown += commit_lines(report.commits)
+    if report.tips:
+        shown.append(f"  at the tip of: {', '.join(report.tips)}")
+    if not shown:
+        shown.append("  nowhere: neither in the workspace's nor in that of any commit")
+    if report.kin:
+        shown += ["  made of the same data with the same parameters, but of other bytes:"]
+        shown += commit_lines(report.kin)
+    return shown
+
+
+def commit_lines(commits: Sequence[Commit]) -> list[str]:
+    """One line a commit."""
+    return [f"  {commit.hash[:12]}  {commit.date}  {commit.subject}" for commit in commits]
+
+
+def stage_lines(origin: Origin) -> list[str]:
+    """The moment of the snapshot, and each stage with the hash of its entry in dvc.lock."""
+    shown = [f"  as_of  {lineage.params_of(origin.stages).get('snapshot.as_of', 'unknown')}"]
+    for stage in origin.stages:
+        shown += [
+            f"  {stage.name}",
+            f"    sha256 of its entry  {stage.sha256}",
+            f"    command              {stage.cmd}",
+            "    parameters",
+            *paragraph(revision.flat(stage.params)),
+        ]
+    return shown
+
+
+def row_lines(rows: Sequence[Row]) -> list[str]:
+    """How many recordings did what, and one line each."""
+    if not rows:
+        return ["  not shown: the data that the file names were not found"]
+    counts = Counter(row.split for row in rows)
+    parts = [f"{counts[split]} {split} ({task})" for split, task in TASKS.items() if counts[split]]
+    cells = [
+        ("measurement", "session", "receiver", "split", "object", "sha256 of the object"),
+        *(
+            (
+                row.measurement_id,
+                row.session_id,
+                str(row.websdr_id),
+                row.split,
+                row.object_key,
+                row.object_sha256,
+            )
+            for row in rows
+        ),
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    table = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in cells
+    ]
+    return [f"  {', '.join(parts)}", *(f"  {line}".rstrip() for line in table)]
+
+
+def paragraph(values: Mapping[str, Any]) -> list[str]:
+    """Parameters, as many on a line as it holds."""
+    text = ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
+    indent = " " * 6
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def verdict(report: Report) -> str:
+    """The last line."""
+    if not report.changed:
+        committed = "" if report.commits else f"; the workspace's {LOCK_FILE} is not committed yet"
+        return f"unchanged: {report.model.path} and all that made it are as recorded{committed}"
+    named = dict.fromkeys(check.what.split(":")[0] for check in report.changed)
+    return f"CHANGED: {', '.join(named)}"
