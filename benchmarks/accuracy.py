@@ -44,7 +44,7 @@ from heimdall import simulate
 from heimdall.core import artifacts, params, rooms
 from heimdall.core.params import Params, SplitParams
 from heimdall.metrics import metrics
-from heimdall.network import fusion_net
+from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig, observations
 from heimdall.pipeline.evaluate import evaluation
 from heimdall.pipeline.evaluate.evaluation import (
@@ -56,8 +56,8 @@ from heimdall.pipeline.evaluate.evaluation import (
 )
 from heimdall.pipeline.featurize import featurize, split
 from heimdall.pipeline.simulate import simulated
-from heimdall.pipeline.train import training
-from heimdall.pipeline.train.learners import PRETRAINED
+from heimdall.pipeline.train import training_pipeline
+from heimdall.pipeline.train.session_task import PRETRAINED
 from heimdall.recordings import archive
 from heimdall.recordings.shards import ShardStore
 from heimdall.signal.correlation import NARROW_HZ
@@ -179,12 +179,12 @@ def measure(
     with contextlib.chdir(folder):  # a training finds the weights that it starts from as `dvc repro` does
         if settings.model.from_simulated:
             simulated.run(settings.pretrain, settings.features)
-            pipeline = training.pretraining(settings, simulated.SIMULATED, Path("work/pretrain"))
+            pipeline = training_pipeline.pretraining(settings, simulated.SIMULATED, Path("work/pretrain"))
             trained(pipeline, folder)
         parts = []
         for seed, data in zip(seeds, worlds, strict=True):
             out = folder / f"world-{seed}"
-            trained(training.TrainingPipeline(settings, data, out / "work"), out)
+            trained(training_pipeline.TrainingPipeline(settings, data, out / "work"), out)
             parts.append(judged(out, data, settings).assign(world=seed))
     pd.concat(parts, ignore_index=True).to_parquet(folder / "cases.parquet")
 
@@ -228,7 +228,7 @@ def held_out(
     return made
 
 
-def trained(pipeline: training.TrainingPipeline, out: Path) -> None:
+def trained(pipeline: training_pipeline.TrainingPipeline, out: Path) -> None:
     """Run a training unless its outputs are there, made of the same."""
     weights = out / pipeline.outputs.weights
     others = ("snapshot", "evaluate", "export", "verify")  # no training reads them
@@ -247,8 +247,8 @@ def trained(pipeline: training.TrainingPipeline, out: Path) -> None:
 
 def judged(out: Path, data: Path, settings: Params) -> pd.DataFrame:
     """The test cases of one world."""
-    weights = out / training.LOCALIZER.weights
-    network, _ = fusion_net.load(weights, weights.with_suffix(".json"))
+    weights = out / training_pipeline.LOCALIZER.weights
+    network, _ = model_file.load(weights, weights.with_suffix(".json"))
     config = DatasetConfig(data)
     found = evaluation.evaluate(
         evaluation.localizer(network, config),

@@ -119,7 +119,7 @@ def worker(work: Work) -> None:
     from heimdall.core import params  # noqa: PLC0415
     from heimdall.geometry.geo import LocalFrame  # noqa: PLC0415
     from heimdall.network import localization_net  # noqa: PLC0415
-    from heimdall.pipeline.train import learners  # noqa: PLC0415
+    from heimdall.pipeline.train import recording_task  # noqa: PLC0415
     from heimdall.pipeline.train.lightning_module import LocalizationLightningModule  # noqa: PLC0415
 
     settings = params.load(REPOSITORY / "params.yaml")
@@ -142,8 +142,11 @@ def worker(work: Work) -> None:
         )
     learner = SimpleNamespace(
         network=network,
-        clip_norm=learners.SINGLE_CLIP_NORM,
-        loss=lambda batch: (learners.recording_loss(network, network.forward_local(batch[0]), batch[1]), 1),
+        clip_norm=recording_task.CLIP_NORM,
+        loss=lambda batch: (
+            recording_task.recording_loss(network, network.forward_local(batch[0]), batch[1]),
+            1,
+        ),
     )
     module = LocalizationLightningModule(learner, settings, {}).to(work.accelerator).train()
     optimizer = module.configure_optimizers()[0][0]

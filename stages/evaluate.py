@@ -21,10 +21,11 @@ import pandas as pd
 
 from heimdall.core import artifacts, params, stage
 from heimdall.metrics.metrics import TARGETS
-from heimdall.network import fusion_net
+from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig
 from heimdall.pipeline.evaluate import evaluation, plots
-from heimdall.pipeline.evaluate.evaluation import LOCALIZER, PREDICTORS
+from heimdall.pipeline.evaluate.cases import LOCALIZER, PREDICTORS
+from heimdall.pipeline.evaluate.localizers import localizer
 
 ROWS = (
     ("mean error, m", "mae_m", "{:.0f}", "< {:g}"),
@@ -55,11 +56,11 @@ def main() -> None:
 
     settings = params.load()
     folder: Path = arguments.model_dir
-    network, record = fusion_net.load(folder / "localizer.safetensors", folder / "localizer.json")
+    network, record = model_file.load(folder / "localizer.safetensors", folder / "localizer.json")
     data = DatasetConfig(arguments.data_dir)
     found = evaluation.evaluate(
-        evaluation.localizer(network, data),
-        evaluation.localizer(network, data, calibrated=False),
+        localizer(network, data),
+        localizer(network, data, calibrated=False),
         data,
         record["validation_split"],
         settings.evaluate,
@@ -73,10 +74,10 @@ def main() -> None:
         "map.csv": plots.estimate_map(found.cases),
         "slices.csv": found.slices,
     }
-    picture = plots.picture(found.cases, receivers, found.metrics["data"])
+    figure = plots.draw(found.cases, receivers, found.metrics["data"])
     for name, table in tables.items():
         artifacts.write_bytes(arguments.output_dir / "plots" / name, plots.csv_bytes(table))
-    artifacts.write_bytes(arguments.output_dir / "plots" / "evaluation.png", picture)
+    artifacts.write_bytes(arguments.output_dir / "plots" / "evaluation.png", figure)
     artifacts.write_json(metrics_file, found.metrics)
     print_table(found.metrics)
 

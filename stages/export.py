@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from heimdall.core import artifacts, params, stage
-from heimdall.network import fusion_net
+from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig
 from heimdall.pipeline.export import card, export
 
@@ -34,7 +34,7 @@ def main() -> None:
 
     settings = params.load()
     folder: Path = arguments.model_dir
-    network, record = fusion_net.load(folder / "localizer.safetensors", folder / "localizer.json")
+    network, record = model_file.load(folder / "localizer.safetensors", folder / "localizer.json")
     measured = artifacts.read_json(arguments.metrics_dir / "eval.json")
     config = DatasetConfig(arguments.data_dir)
     graph = export.graph(network, record, config)

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     determinism.ensure()
 
 from heimdall.core import params, stage
-from heimdall.pipeline.train import training
+from heimdall.pipeline.train import training_pipeline
 
 SIMULATED = Path("data/simulated")
 WORK = Path(".heimdall/work/pretrain")
@@ -30,7 +30,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args()
-    result = training.pretraining(params.load(), SIMULATED, WORK).run(Path())
+    result = training_pipeline.pretraining(params.load(), SIMULATED, WORK).run(Path())
     best = result.final_metrics
     print(
         f"pretrain: {result.checkpoint_path}: epoch {best['best_epoch']} of {best['epochs']}, "

@@ -31,8 +31,8 @@ if __name__ == "__main__":
 
 from heimdall.core import artifacts, params, stage
 from heimdall.network.dataset import DatasetConfig
-from heimdall.pipeline.train import training
-from heimdall.pipeline.train.lightning_module import Network
+from heimdall.network.model_file import Network
+from heimdall.pipeline.train import training_pipeline
 
 SCRATCH = Path(".heimdall")
 # The specification's options and the parameters they override.
@@ -78,7 +78,7 @@ def main() -> None:
         export.export_onnx(network, path, record, settings.export.opset, DatasetConfig(data_dir))
 
     if typed.export_only:
-        network, record = training.load_network(typed.checkpoint)
+        network, record = training_pipeline.load_network(typed.checkpoint)
         folder = typed.output_dir or SCRATCH / "runs" / artifacts.sha256_file(typed.checkpoint)[:12]
         write_onnx(network, folder / "models" / "localizer.onnx", record)
         print(f"train: {folder / 'models' / 'localizer.onnx'}")
@@ -89,7 +89,7 @@ def main() -> None:
     folder = typed.output_dir or (SCRATCH / "runs" / artifacts.fingerprint(what)[:12] if by_hand else Path())
     from heimdall.track import tracking
 
-    pipeline = training.TrainingPipeline(settings, data_dir, SCRATCH / "work" / "train")
+    pipeline = training_pipeline.TrainingPipeline(settings, data_dir, SCRATCH / "work" / "train")
     result = pipeline.run(
         folder,
         resume_from=typed.checkpoint,

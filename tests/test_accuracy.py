@@ -14,7 +14,8 @@ import pytest
 from heimdall import simulate
 from heimdall.core import params
 from heimdall.core.params import EvaluateParams, Params
-from heimdall.pipeline.evaluate.evaluation import LOCALIZER, PREDICTORS, RECEIVED_POWER, WITHOUT_GPS
+from heimdall.pipeline.evaluate.cases import LOCALIZER, PREDICTORS, WITHOUT_GPS
+from heimdall.pipeline.evaluate.evaluation import RECEIVED_POWER
 from heimdall.simulate.world import mean_snr_db
 from tests import REPOSITORY
 

@@ -20,9 +20,10 @@ from heimdall.compare.contest import Contest, Model, Seen
 from heimdall.core import artifacts, params
 from heimdall.core.errors import HeimdallError
 from heimdall.metrics import metrics
-from heimdall.network import fusion_net
 from heimdall.network.dataset import DatasetConfig, observations, read_network
-from heimdall.pipeline.evaluate import evaluation
+from heimdall.network.localize import localize
+from heimdall.pipeline.evaluate.cases import SLICES
+from heimdall.pipeline.evaluate.localizers import localizer
 from heimdall.pipeline.export import export
 from tests import REPOSITORY, known_sessions, session_world
 from tests.feature_world import RECORD, untrained
@@ -73,8 +74,8 @@ def test_answers_are_those_of_the_networks_in_pytorch(held: Contest, data: Datas
         for item in test.observations
     ]
     answers = (
-        evaluation.localizer(untrained(), data)(test.observations),
-        fusion_net.localize(known_sessions.network(), placed, known_sessions.RECEIVERS),
+        localizer(untrained(), data)(test.observations),
+        localize(known_sessions.network(), placed, known_sessions.RECEIVERS),
     )
     for side, answer in zip((held.a, held.b), answers, strict=True):
         expected = metrics.errors(answer, *truth_deg, plane)
@@ -88,7 +89,7 @@ def test_answers_are_those_of_the_networks_in_pytorch(held: Contest, data: Datas
 
 def test_slices_hold_every_session_once_and_their_difference(held: Contest) -> None:
     table = pd.DataFrame(held.slices)
-    assert set(table["slice"]) == set(evaluation.SLICES)
+    assert set(table["slice"]) == set(SLICES)
     assert (table.groupby("slice")["sessions"].sum() == 4).all()
     assert table[table["slice"] == "receivers_heard"]["value"].tolist() == ["<3", "3", "4", "5"]
     for one in (*held.slices, held.overall):

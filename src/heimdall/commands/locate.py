@@ -22,8 +22,10 @@ from heimdall.geometry import geo
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.metrics.metrics import chi_square_2
-from heimdall.network import dataset, fusion_net
+from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig, Network, Sessions
+from heimdall.network.fusion_net import FusionNet
+from heimdall.network.localize import localize
 from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 
@@ -189,8 +191,8 @@ def _baselines(
 def _fusion(model: Path, receivers: Receivers, *, required: bool) -> Localizer | None:
     """The trained fusion model; None, and why on stderr, where there is none and none is required."""
     try:
-        network, _ = fusion_net.load(model, model.with_suffix(".json"))
-        if not isinstance(network, fusion_net.FusionNet):
+        network, _ = model_file.load(model, model.with_suffix(".json"))
+        if not isinstance(network, FusionNet):
             remedy = "Train one with model.name: fusion in params.yaml and `dvc repro train`"
             raise HeimdallError(str(model), "it is no fusion model", remedy)
     except HeimdallError as error:
@@ -199,7 +201,7 @@ def _fusion(model: Path, receivers: Receivers, *, required: bool) -> Localizer |
         click.echo(f"fusion is left out: {error}", err=True)
         return None
     found = network
-    return lambda observations: fusion_net.localize(found, observations, receivers)
+    return lambda observations: localize(found, observations, receivers)
 
 
 def _locations(
@@ -213,7 +215,7 @@ def _locations(
     ]
     error_m = geo.distance_m(latitude_deg, longitude_deg, *truth_deg)
     radius = math.sqrt(chi_square_2(0.95))
-    variance_m2, axes = np.linalg.eigh(posterior.dominant_covariance_m2)  # ascending
+    variance_m2, axes = np.linalg.eigh(posterior.medoid_covariance_m2)  # ascending
     locations = []
     for number, session in enumerate(sessions):
         east, north = axes[number, :, 1].tolist()

@@ -19,11 +19,11 @@ from heimdall.core import artifacts, params
 from heimdall.core.errors import HeimdallError
 from heimdall.geometry.geo import distance_m
 from heimdall.inference.onnx_model import SESSION_INPUTS, Arrays, OnnxLocalizer
-from heimdall.network import fusion_net, tokens
-from heimdall.network import localization_net as models
+from heimdall.network import model_file, tokens
 from heimdall.network.dataset import DatasetConfig, observations, read_receivers
-from heimdall.network.fusion_net import PRETRAINED_HASH
 from heimdall.network.localization_net import LocalizationNet
+from heimdall.network.localize import localize
+from heimdall.network.model_file import PRETRAINED_HASH
 from heimdall.pipeline.export import card, export
 from tests import REPOSITORY, known_sessions, session_world
 from tests.feature_world import RECORD, VALIDATION_SPLIT, untrained, write_features
@@ -222,9 +222,9 @@ def test_unused_rows_may_hold_anything_finite_and_the_order_of_receivers_does_no
 def test_session_answer_is_one_of_the_gaussians(sessions: export.Reference) -> None:
     answers = sessions.answers
     off = (answers["means_deg"] - answers["positions"][:, None]) ** 2
-    row, dominant = np.arange(len(off)), off.sum(-1).argmin(1)
-    np.testing.assert_array_equal(answers["positions"], answers["means_deg"][row, dominant])
-    np.testing.assert_array_equal(answers["covariance"], answers["covariances"][row, dominant])
+    row, medoid = np.arange(len(off)), off.sum(-1).argmin(1)
+    np.testing.assert_array_equal(answers["positions"], answers["means_deg"][row, medoid])
+    np.testing.assert_array_equal(answers["covariance"], answers["covariances"][row, medoid])
     np.testing.assert_allclose(
         answers["uncertainties"], np.sqrt(np.diagonal(answers["covariance"], axis1=1, axis2=2)), rtol=1e-6
     )
@@ -250,7 +250,7 @@ def test_sessions_of_the_test_split_are_the_reference_and_its_answers_those_of_t
     assert graph.metadata["preprocessing"]["receivers"]["websdr_id"] == [1, 2, 3, 4, 5]
     reference = export.held_out(network, graph, config, session_world.VALIDATION_SPLIT)
     found = observations(config, "test", session_world.VALIDATION_SPLIT)
-    posterior = fusion_net.localize(network, found.observations, read_receivers(config))
+    posterior = localize(network, found.observations, read_receivers(config))
     places_deg = np.stack(session_world.PLANE.to_degrees(*posterior.position_m.T), -1)
     assert len(reference.truth_deg) == 4
     assert distance_m(*reference.answers["positions"].T, *places_deg.T).max() < 0.01
@@ -453,7 +453,7 @@ def repository(model: LocalizationNet, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     shutil.copy(REPOSITORY / "params.yaml", "params.yaml")
     write_features(Path("data/features"))
-    models.save(model, Path("models/localizer.safetensors"), Path("models/localizer.json"), dict(RECORD))
+    model_file.save(model, Path("models/localizer.safetensors"), Path("models/localizer.json"), dict(RECORD))
     artifacts.write_json(Path("metrics/eval.json"), EVALUATION)
     return tmp_path
 

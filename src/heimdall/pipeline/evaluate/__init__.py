@@ -3,4 +3,4 @@
 Imports `network`, `baselines`, `metrics`, and what they import.
 """
 
-__all__ = ["evaluation", "plots"]
+__all__ = ["cases", "evaluation", "figures", "localizers", "plots"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from heimdall.network.fusion_net import PRETRAINED_HASH
+from heimdall.network.model_file import PRETRAINED_HASH
 from heimdall.network.tokens import PHYSICAL, SHAPE
 from heimdall.pipeline.export.export import FLOAT32_FILE, INT8_FILE
 
