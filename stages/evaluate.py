@@ -23,9 +23,8 @@ from heimdall.core import artifacts, params, stage
 from heimdall.metrics.metrics import TARGETS
 from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig
-from heimdall.pipeline.evaluate import evaluation, plots
+from heimdall.pipeline.evaluate import evaluation, localizers, plots
 from heimdall.pipeline.evaluate.cases import LOCALIZER, PREDICTORS
-from heimdall.pipeline.evaluate.localizers import localizer
 
 ROWS = (
     ("mean error, m", "mae_m", "{:.0f}", "< {:g}"),
@@ -59,8 +58,8 @@ def main() -> None:
     network, record = model_file.load(folder / "localizer.safetensors", folder / "localizer.json")
     data = DatasetConfig(arguments.data_dir)
     found = evaluation.evaluate(
-        localizer(network, data),
-        localizer(network, data, calibrated=False),
+        localizers.localizer(network, data),
+        localizers.localizer(network, data, calibrated=False),
         data,
         record["validation_split"],
         settings.evaluate,

@@ -30,8 +30,7 @@ if __name__ == "__main__":
     determinism.ensure()
 
 from heimdall.core import artifacts, params, stage
-from heimdall.network.dataset import DatasetConfig
-from heimdall.network.model_file import Network
+from heimdall.network import dataset, model_file
 from heimdall.pipeline.train import training_pipeline
 
 SCRATCH = Path(".heimdall")
@@ -70,12 +69,12 @@ def main() -> None:
     overrides = {name: getattr(typed, option) for option, (name, _) in OVERRIDES.items()}
     overrides = {name: value for name, value in overrides.items() if value is not None}
     settings = params.check(asdict(params.load()) | overrides, "command line")
-    data_dir = typed.data_dir or DatasetConfig().data_dir
+    data_dir = typed.data_dir or dataset.DatasetConfig().data_dir
 
-    def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
+    def write_onnx(network: model_file.Network, path: Path, record: dict[str, Any]) -> None:
         from heimdall.pipeline.export import export
 
-        export.export_onnx(network, path, record, settings.export.opset, DatasetConfig(data_dir))
+        export.export_onnx(network, path, record, settings.export.opset, dataset.DatasetConfig(data_dir))
 
     if typed.export_only:
         network, record = training_pipeline.load_network(typed.checkpoint)

@@ -24,7 +24,8 @@ from heimdall.network.dataset import DatasetConfig, observations, read_network
 from heimdall.network.localize import localize
 from heimdall.pipeline.evaluate.cases import SLICES
 from heimdall.pipeline.evaluate.localizers import localizer
-from heimdall.pipeline.export import export
+from heimdall.pipeline.export.graphs import recording_graph
+from heimdall.pipeline.export.onnx_file import onnx_bytes, quantized_bytes
 from tests import REPOSITORY, known_sessions, session_world
 from tests.feature_world import RECORD, untrained
 
@@ -47,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DatasetConfig:
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A single-receiver model that says what it was made of, and a fusion model made of other data."""
     folder = tmp_path_factory.mktemp("models")
-    single = export.onnx_bytes(export.recording_graph(untrained(), (3, 128, 32)), MADE_OF, opset=18)
+    single = onnx_bytes(recording_graph(untrained(), (3, 128, 32)), MADE_OF, opset=18)
     paths = folder / "single.onnx", folder / "fusion.onnx"
     for path, content in zip(paths, (single, known_sessions.exported()), strict=True):
         path.write_bytes(content)
@@ -180,7 +181,7 @@ def test_the_command_writes_markdown_json_and_a_picture(
 ) -> None:
     monkeypatch.chdir(REPOSITORY)
     quantized = tmp_path / "int8.onnx"
-    quantized.write_bytes(export.quantized_bytes(files[0].read_bytes()))
+    quantized.write_bytes(quantized_bytes(files[0].read_bytes()))
     targets = {name: str(tmp_path / name) for name in ("report.md", "all.json", "map.png")}
     options = (
         "--markdown",

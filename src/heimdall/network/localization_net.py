@@ -35,6 +35,7 @@ BACKBONES = {
     "large": "convnext_large",
 }
 
+INFERENCE_BATCH = 64  # items at a time, fixed: kernels are chosen by shape, so it is part of the result
 PRETRAINED_DIR = Path("models/pretrained")
 HIDDEN = (128, 64)
 # Small enough that the first prediction is the network's centre with a sigma of about one unit.

@@ -9,13 +9,12 @@ from tqdm import tqdm
 
 from heimdall.geometry.area import Receivers
 from heimdall.network.fusion_net import FusionNet
+from heimdall.network.localization_net import INFERENCE_BATCH
 from heimdall.network.tokens import collate
 from heimdall.position import solver
 from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 from heimdall.position.solver import KM
-
-_BATCH_SIZE = 64  # fixed: kernels are chosen by shape, so it is part of the result
 
 
 def localize(
@@ -41,9 +40,9 @@ def localize(
     answer = network.mixture if calibrated else network.uncalibrated
     parts = []
     with torch.inference_mode():
-        starts = range(0, len(observations), _BATCH_SIZE)
+        starts = range(0, len(observations), INFERENCE_BATCH)
         for start in tqdm(starts, desc="localize", unit="batch", disable=None):
-            part = [tokenizer.tokens(item) for item in observations[start : start + _BATCH_SIZE]]
+            part = [tokenizer.tokens(item) for item in observations[start : start + INFERENCE_BATCH]]
             parts.append(answer(collate(part)))
     return Posterior(
         mean_m=torch.cat([part.mean_km for part in parts]).numpy() * KM,

@@ -13,14 +13,13 @@ import pandas as pd
 import pytest
 import torch
 
-from heimdall.core import artifacts, params
+from heimdall.core import artifacts, determinism, params
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
 from heimdall.geometry.area import Area
 from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
 from heimdall.network.fusion_net import FusionNet
-from heimdall.pipeline.featurize import featurize
 from heimdall.pipeline.simulate import simulated
 from heimdall.pipeline.train import checkpoints, training_pipeline
 from heimdall.pipeline.train.session_task import SessionTask
@@ -68,7 +67,7 @@ def digests(folder: Path, names: tuple[str, ...] = OUTPUTS) -> dict[str, str]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose simulate stage has run: three worlds of two sessions."""
     folder = tmp_path_factory.mktemp("repository")
-    artifacts.write_bytes(folder / featurize.RUNTIME_LOCK, b"numpy==1\n")
+    artifacts.write_bytes(folder / determinism.LOCK_FILE, b"numpy==1\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "sched_getaffinity", lambda _: {0})
         simulated.run(settings().pretrain, FEATURES, folder)

@@ -14,14 +14,12 @@ from heimdall.geometry.geo import LocalFrame, TangentPlane
 from heimdall.metrics.metrics import Estimates
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset, read_network, read_receivers
 from heimdall.network.fusion_net import FusionNet
-from heimdall.network.localization_net import LocalizationNet
+from heimdall.network.localization_net import INFERENCE_BATCH, LocalizationNet
 from heimdall.network.localize import localize
 from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 
 Localizer = Callable[[Sequence[Observation]], Posterior]
-
-_BATCH_SIZE = 64  # fixed: kernels are chosen by shape, so it is part of the result
 
 
 def localizer(
@@ -61,7 +59,7 @@ def estimate(model: LocalizationNet, dataset: HeimdallDataset) -> Estimates:
     Returns:
         n estimates.
     """
-    return _estimates(model, (features for features, _ in DataLoader(dataset, batch_size=_BATCH_SIZE)))
+    return _estimates(model, (features for features, _ in DataLoader(dataset, batch_size=INFERENCE_BATCH)))
 
 
 def combine(estimates: Estimates, member: npt.NDArray[np.intp], frame: LocalFrame) -> Estimates:
@@ -96,8 +94,8 @@ def _product(model: LocalizationNet, sessions: Sequence[Observation], plane: Tan
     mel = np.concatenate([item.session.mel for item in sessions])
     member = np.repeat(np.arange(len(sessions)), [len(item.session.mel) for item in sessions])
     batches = (
-        torch.from_numpy(mel[first : first + _BATCH_SIZE].astype(np.float32))
-        for first in range(0, len(mel), _BATCH_SIZE)
+        torch.from_numpy(mel[first : first + INFERENCE_BATCH].astype(np.float32))
+        for first in range(0, len(mel), INFERENCE_BATCH)
     )
     combined = combine(_estimates(model, batches), member, model.frame)
     position_m = np.stack(plane.to_local(combined.latitude_deg, combined.longitude_deg), axis=-1)

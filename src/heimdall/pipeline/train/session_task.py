@@ -21,6 +21,7 @@ from heimdall.geometry.area import Area
 from heimdall.network import dataset, fusion_net, model_file, temperature_scaling, tokens
 from heimdall.network.dataset import DatasetConfig, Sessions
 from heimdall.network.fusion_net import FusionNet
+from heimdall.network.localization_net import INFERENCE_BATCH
 from heimdall.network.loss import robust
 from heimdall.network.model_file import PRETRAINED_HASH
 from heimdall.network.tokens import Tokenizer, Tokens
@@ -36,7 +37,6 @@ PRETRAINED = Path("models/pretrained.safetensors")
 CLIP_NORM = 1.0
 _VALIDATION_EPOCH = 2**32  # its variations are no training epoch's
 _SAME_PLACE_M = 100.0  # of a receiver whose terrain is known
-_BATCH_SIZE = 64  # of embeddings, fixed: kernels are chosen by shape, so it is part of the result
 
 
 class SessionTask:
@@ -246,8 +246,8 @@ def _embedded(network: FusionNet, sessions: Sequence[Tokens]) -> list[Tokens]:
     mel = np.concatenate([item.spectrogram for item in sessions])  # (N, 3, n_mels, frames)
     with torch.inference_mode():
         parts = [
-            network.embed(torch.from_numpy(mel[start : start + _BATCH_SIZE]).float()).numpy()
-            for start in range(0, len(mel), _BATCH_SIZE)
+            network.embed(torch.from_numpy(mel[start : start + INFERENCE_BATCH]).float()).numpy()
+            for start in range(0, len(mel), INFERENCE_BATCH)
         ]
     edges = np.cumsum([len(item.spectrogram) for item in sessions])[:-1]
     return [
