@@ -41,8 +41,7 @@ FIRST_WEIGHTS = (0.7, 0.7, 0.5)
 # standard deviation, and less likely by so many nats before anything is learned.
 TAIL_SIGMAS, FIRST_TAIL = 3.0, 2.0
 LEAST_TIMED = 2  # arrival times, of which one says when the signal was sent
-# By how much, in nats, arrival times speak against an answer that leaves them out.
-DISTRUST = 14.0
+DISTRUST = 14.0  # nats by which arrival times speak against an answer that leaves them out
 _NEVER = 1e3  # nats
 RESIDUAL_SHARE = 0.1  # of the residuals' likelihood at the true position in the training loss
 LOCALIZABLE_M = 1000.0
