@@ -28,8 +28,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from heimdall.core import determinism
@@ -39,21 +39,22 @@ if __name__ == "__main__":
 
 import numpy as np
 import pandas as pd
+from accuracy_criteria import LEAST_DB, acceptance, clean_lines, words
 
 from heimdall import simulate
 from heimdall.core import artifacts, params, rooms
 from heimdall.core.params import Params, SplitParams
 from heimdall.metrics import metrics
-from heimdall.network import fusion_net
+from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig, observations
 from heimdall.pipeline.evaluate import evaluation
-from heimdall.pipeline.evaluate.evaluation import WITHOUT_GPS, errors_of
-from heimdall.pipeline.evaluate.predictors import LOCALIZER, RECEIVED_POWER, UNCALIBRATED
-from heimdall.pipeline.featurize import featurize, split
+from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, errors_of
+from heimdall.pipeline.evaluate.localizers import localizer
+from heimdall.pipeline.featurize import split, tables
 from heimdall.pipeline.simulate import simulated
-from heimdall.pipeline.train import training
-from heimdall.pipeline.train.learners import PRETRAINED
-from heimdall.recordings import archive
+from heimdall.pipeline.train import training_pipeline
+from heimdall.pipeline.train.session_task import PRETRAINED
+from heimdall.recordings import shards
 from heimdall.recordings.shards import ShardStore
 from heimdall.signal.correlation import NARROW_HZ
 from heimdall.simulate.world import mean_snr_db
@@ -64,19 +65,8 @@ CLEAN: simulate.Multipath = "none"
 CLOCK_SIGMA_NS = 50.0
 WORLDS = list(range(181, 191))
 TEST_FRACTION = 0.5
-LEAST_DB = 30.0  # of the clean world
 MARGIN_DB = 6.0  # by which its weakest links exceed that: SNR is measured, and quantisation adds noise
 LEAST_TIMED = 6  # all receivers but the one without GPS time
-MAE_RATIO = {"light": 0.9, "strong": 0.7}
-MEDIAN_RATIO = 1.0
-SLICE_RATIO = 1.1
-SLICE_SESSIONS = 30
-TEST_SESSIONS = 300
-COVERAGE_POINTS = 0.04
-UNFIXED = "0-2"  # arrival times, of the slice "clock"
-MEAN_POSITION = "mean_position"
-BY_TIME = ("time_of_arrival", "direct_position")
-CLEAN_TARGETS = {"median_m": 20.0, "accuracy_30m": 0.9, "calibration_error_m": 5.0}
 
 
 @dataclass(frozen=True)
@@ -168,18 +158,18 @@ def measure(
     """Make `folder`/cases.parquet: the test cases of every world; `clean` where all receivers hear well."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "requirements").mkdir(exist_ok=True)
-    shutil.copy(REPOSITORY / featurize.RUNTIME_LOCK, folder / featurize.RUNTIME_LOCK)
+    shutil.copy(REPOSITORY / determinism.LOCK_FILE, folder / determinism.LOCK_FILE)
     settings = replace(settings, pretrain=replace(settings.pretrain, multipath=kind))
     worlds = held_out(kind, settings, seeds, sessions, folder)
     with contextlib.chdir(folder):  # a training finds the weights that it starts from as `dvc repro` does
         if settings.model.from_simulated:
             simulated.run(settings.pretrain, settings.features)
-            pipeline = training.pretraining(settings, simulated.SIMULATED, Path("work/pretrain"))
+            pipeline = training_pipeline.pretraining(settings, simulated.SIMULATED, Path("work/pretrain"))
             trained(pipeline, folder)
         parts = []
         for seed, data in zip(seeds, worlds, strict=True):
             out = folder / f"world-{seed}"
-            trained(training.TrainingPipeline(settings, data, out / "work"), out)
+            trained(training_pipeline.TrainingPipeline(settings, data, out / "work"), out)
             parts.append(judged(out, data, settings).assign(world=seed))
     pd.concat(parts, ignore_index=True).to_parquet(folder / "cases.parquet")
 
@@ -192,38 +182,34 @@ def held_out(
     tasks = [
         HeldOutWorld(seed, sessions, kind, settings.features, CLOCK_SIGMA_NS, least_db) for seed in seeds
     ]
-    code = rooms.hashes(*simulated.SHARD_ROOMS) | {
-        "runtime": artifacts.sha256_file(REPOSITORY / featurize.RUNTIME_LOCK),
-        "benchmark": artifacts.sha256_file(Path(__file__)),
-    }
-    store = ShardStore(folder / "shards", featurize.SHARD_SUFFIX, folder / "work" / "worlds")
+    benchmark = {"benchmark": artifacts.sha256_file(Path(__file__))}
+    code = shards.code(simulated.SHARD_ROOMS, REPOSITORY) | benchmark
+    store = ShardStore(folder / "shards", tables.SHARD_SUFFIX, folder / "work" / "worlds")
     keyed = [(task, artifacts.fingerprint([asdict(task), code])) for task in tasks]
-    names = featurize.build(keyed, simulated.simulate_shard, store, f"worlds, {kind}")
+    names = shards.build(keyed, simulated.simulate_shard, store, f"worlds, {kind}")
     store.commit(names)
     made = []
     for task, name in zip(tasks, names, strict=True):
         data = folder / f"world-{task.seed}" / "features"
         data.mkdir(parents=True, exist_ok=True)
-        network, origin = featurize.placed(simulated.receivers_of(task.world()))
-        index = featurize.measured(simulated.measurements(task, 0.0), network, store, {task.name: name})
+        network, origin = tables.placed(simulated.receivers_of(task.world()))
+        index = tables.measured(simulated.measurements(task, 0.0), network, store, {task.name: name})
         chosen = SplitParams(by="transmitter", test_fraction=TEST_FRACTION, seed=settings.split.seed)
         index[["split", "validation_rank"]] = split.assign(index, chosen)
-        archive.write_table(data / "index.parquet", index, featurize.INDEX_SCHEMA)
-        archive.write_table(data / "receivers.parquet", network, featurize.NETWORK_SCHEMA)
         described = {
             "data_fingerprint": name,
             "features": asdict(settings.features),
             "split": asdict(chosen),
             "calibration": asdict(params.UNCALIBRATED),
         }
-        artifacts.write_json(data / "network.json", origin | described)
+        tables.write(data, index, network, origin | described)
         if not (data / "shards").exists():
             (data / "shards").symlink_to(folder / "shards")
         made.append(data)
     return made
 
 
-def trained(pipeline: training.TrainingPipeline, out: Path) -> None:
+def trained(pipeline: training_pipeline.TrainingPipeline, out: Path) -> None:
     """Run a training unless its outputs are there, made of the same."""
     weights = out / pipeline.outputs.weights
     others = ("snapshot", "evaluate", "export", "verify")  # no training reads them
@@ -242,12 +228,12 @@ def trained(pipeline: training.TrainingPipeline, out: Path) -> None:
 
 def judged(out: Path, data: Path, settings: Params) -> pd.DataFrame:
     """The test cases of one world."""
-    weights = out / training.LOCALIZER.weights
-    network, _ = fusion_net.load(weights, weights.with_suffix(".json"))
+    weights = out / training_pipeline.LOCALIZER.weights
+    network, _ = model_file.load(weights, weights.with_suffix(".json"))
     config = DatasetConfig(data)
     found = evaluation.evaluate(
-        evaluation.localizer(network, config),
-        evaluation.localizer(network, config, calibrated=False),
+        localizer(network, config),
+        localizer(network, config, calibrated=False),
         config,
         settings.validation_split,
         settings.evaluate,
@@ -263,192 +249,6 @@ def judged(out: Path, data: Path, settings: Params) -> pd.DataFrame:
     return cases.assign(clean=cases["session_id"].map(clean))
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of the acceptance.
-
-    Attributes:
-        kind: Of the worlds.
-        criterion: What is asked.
-        target: How much of it.
-        reached: What was measured (simulated).
-        met: Whether that is enough.
-    """
-
-    kind: str
-    criterion: str
-    target: str
-    reached: str
-    met: bool
-
-    @property
-    def verdict(self) -> str:
-        """The last word."""
-        return "met" if self.met else "MISSED"
-
-
-def acceptance(kind: str, cases: pd.DataFrame, settings: Params) -> list[Line]:
-    """What is asked in worlds with multipath.
-
-    Args:
-        kind: Of multipath.
-        cases: Test cases of all worlds.
-        settings: How intervals are made.
-    """
-    found = evaluation.figures(cases, settings.evaluate)
-    test, timeless = found["test"], found[WITHOUT_GPS]
-    own, rivals = test[LOCALIZER], {name: part for name, part in test.items() if name != LOCALIZER}
-    lines = [Line(kind, "test sessions", f">= {TEST_SESSIONS}", str(own["n"]), own["n"] >= TEST_SESSIONS)]
-    for name in rivals:
-        value, low, high = (own[f"mae_minus_{name}_m{end}"] for end in ("", "_low", "_high"))
-        said = f"{value:.0f} m [{low:.0f}, {high:.0f}]"
-        lines.append(Line(kind, f"MAE less that of {_words(name)}, 95 %", "< 0", said, high < 0))
-    tested = cases[cases["split"] == "test"]
-    timed = tested[tested["clock"] != UNFIXED]
-    compared = {"": tested}
-    if len(timed):
-        compared[f", three arrival times or more (n={timed['session_id'].nunique()})"] = timed
-    lines += [
-        ratio_line(kind, label, rows, key, settings)
-        for label, rows in compared.items()
-        for key in ("mae_m", "median_m")
-    ]
-    lines.append(ratio_line(kind, ", each by itself", unaided(tested), "mae_m", settings))
-    lines.append(ratio_line(kind, ", carriers untimed", untimed_carriers(tested), "mae_m", settings))
-    lines.append(slice_line(kind, cases, settings))
-    lines += coverage_lines(kind, own)
-    three = cases[cases["receivers_heard"] == "3"]
-    groups = {"all": test}
-    if len(three):
-        groups["three receivers"] = evaluation.figures(three, settings.evaluate)["test"]
-    for where, part in groups.items():
-        best = min(rivals, key=lambda name: float(part[name]["nll_nats"]))
-        mine, theirs = part[LOCALIZER]["nll_nats"], part[best]["nll_nats"]
-        criterion = f"NLL, {where} (n={part[LOCALIZER]['n']}), best {_words(best)}"
-        lines.append(Line(kind, criterion, f"< {theirs:.2f}", f"{mine:.2f} nats", mine < theirs))
-    value, low, high = (
-        timeless[LOCALIZER][f"mae_minus_{RECEIVED_POWER}_m{end}"] for end in ("", "_low", "_high")
-    )
-    criterion = f"without GPS time, MAE less {timeless[RECEIVED_POWER]['mae_m']:.0f} m of received power"
-    lines.append(Line(kind, criterion, "<= 0", f"{value:.0f} m [{low:.0f}, {high:.0f}]", round(value) <= 0))
-    return lines
-
-
-def ratio_line(kind: str, label: str, rows: pd.DataFrame, key: str, settings: Params) -> Line:
-    """How large the localizer's MAE or median is beside the best baseline's.
-
-    Args:
-        kind: Of multipath.
-        label: Which sessions, for the reader.
-        rows: Their cases.
-        key: `mae_m` or `median_m`.
-        settings: How intervals are made.
-    """
-    errors_m = rows[rows["predictor"] != UNCALIBRATED].groupby("predictor", sort=False)["error_m"]
-    found_m = errors_m.mean() if key == "mae_m" else errors_m.median()
-    best = str(found_m.drop(LOCALIZER).idxmin())
-    ratio = float(found_m[LOCALIZER] / found_m[best])
-    low, high = ratio_interval(rows, best, key, settings)
-    said = f"{ratio:.2f} [{low:.2f}, {high:.2f}] ({found_m[LOCALIZER]:.0f} m to {found_m[best]:.0f} m)"
-    word, target = {"mae_m": ("MAE", MAE_RATIO[kind]), "median_m": ("median", MEDIAN_RATIO)}[key]
-    return Line(kind, f"{word} to the best, {_words(best)}{label}", f"<= {target:g}", said, ratio <= target)
-
-
-def ratio_interval(rows: pd.DataFrame, rival: str, key: str, settings: Params) -> tuple[float, float]:
-    """The paired 95 % interval, over whole transmitters, of the localizer's figure to a rival's."""
-    statistic = {"mae_m": metrics.weighted_mean, "median_m": metrics.weighted_median}[key]
-    own, other = (rows[rows["predictor"] == name].set_index("session_id") for name in (LOCALIZER, rival))
-    judge = settings.evaluate
-    weights = metrics.cluster_weights(own["cluster"].tolist(), judge.bootstrap_resamples, judge.seed)
-    own_m, other_m = own["error_m"].to_numpy(), other.loc[own.index, "error_m"].to_numpy()
-    low, high = np.quantile(statistic(own_m, weights) / statistic(other_m, weights), (0.025, 0.975))
-    return float(low), float(high)
-
-
-def unaided(cases: pd.DataFrame) -> pd.DataFrame:
-    """The cases, had the methods by arrival time no answer but the mean position where these fix none.
-
-    As `baselines` has them they answer as received power there: rivals that are stronger than their names.
-    """
-    open_ = cases["clock"] == UNFIXED
-    mean = cases[open_ & (cases["predictor"] == MEAN_POSITION)]
-    kept = cases[~(open_ & cases["predictor"].isin(BY_TIME))]
-    return pd.concat([kept, *(mean.assign(predictor=name) for name in BY_TIME)], ignore_index=True)
-
-
-def untimed_carriers(cases: pd.DataFrame) -> pd.DataFrame:
-    """The cases, had the methods by arrival time no times of keyed carriers, as is usual.
-
-    As `baselines` has them they are given those that `arrival` finds, and answer better than by levels.
-    """
-    keyed = cases["modulation"] == "cw"
-    levels = cases[keyed & (cases["predictor"] == RECEIVED_POWER)]
-    kept = cases[~(keyed & cases["predictor"].isin(BY_TIME))]
-    return pd.concat([kept, *(levels.assign(predictor=name) for name in BY_TIME)], ignore_index=True)
-
-
-def slice_line(kind: str, cases: pd.DataFrame, settings: Params) -> Line:
-    """The slice of enough sessions whose median is worst beside the best baseline's."""
-    table = evaluation.slice_figures(cases, settings.evaluate).query(
-        "split == 'test' and n >= @SLICE_SESSIONS"
-    )
-    worst, said = 0.0, "no slice"
-    for (column, value), part in table.groupby(["slice", "value"]):
-        median_m = part.set_index("predictor")["median_m"]
-        rivals_m = median_m.drop(LOCALIZER)
-        ratio = float(median_m[LOCALIZER] / rivals_m.min())
-        if ratio > worst:
-            rows = cases[(cases["split"] == "test") & (cases[column].astype(str) == value)]
-            low, high = ratio_interval(rows, str(rivals_m.idxmin()), "median_m", settings)
-            worst = ratio
-            said = f"{ratio:.2f} [{low:.2f}, {high:.2f}] ({column} {value}, n={part['n'].iloc[0]})"
-    criterion = f"worst median to the best in a slice of {SLICE_SESSIONS} or more, 95 %"
-    return Line(kind, criterion, f"<= {SLICE_RATIO:g}", said, 0 < worst <= SLICE_RATIO)
-
-
-def coverage_lines(kind: str, own: dict[str, Any]) -> list[Line]:
-    """How many truths lie in the regions that should hold 68 and 95 % of them."""
-    lines = []
-    for nominal in (0.68, 0.95):
-        share = own[f"coverage_{nominal * 100:.0f}"]
-        asked = f"+-{COVERAGE_POINTS * 100:.0f} points"
-        met = abs(share - nominal) <= COVERAGE_POINTS
-        lines.append(Line(kind, f"coverage at {nominal:.0%}", asked, f"{share:.1%}", met))
-    return lines
-
-
-def clean_lines(cases: pd.DataFrame, settings: Params) -> list[Line]:
-    """What is asked where physics allows the specification's targets."""
-    clean = cases[cases["clean"]]
-    if clean.empty:
-        return [Line("clean", f"sessions above {LEAST_DB:g} dB everywhere", "> 0", "0", False)]
-    own = evaluation.figures(clean, settings.evaluate)["test"][LOCALIZER]
-    reached = {name: own[name] for name in CLEAN_TARGETS}
-    return [
-        Line(
-            "clean",
-            f"median error, n={own['n']}",
-            f"< {CLEAN_TARGETS['median_m']:g} m",
-            f"{reached['median_m']:.1f} m",
-            reached["median_m"] < CLEAN_TARGETS["median_m"],
-        ),
-        Line(
-            "clean",
-            "within 30 m",
-            f"> {CLEAN_TARGETS['accuracy_30m']:.0%}",
-            f"{reached['accuracy_30m']:.1%}",
-            reached["accuracy_30m"] > CLEAN_TARGETS["accuracy_30m"],
-        ),
-        Line(
-            "clean",
-            "calibration error",
-            f"< {CLEAN_TARGETS['calibration_error_m']:g} m",
-            f"{reached['calibration_error_m']:.1f} m",
-            reached["calibration_error_m"] < CLEAN_TARGETS["calibration_error_m"],
-        ),
-    ]
-
-
 def print_figures(kind: str, cases: pd.DataFrame, settings: Params) -> None:
     """The figures of every method, and of those of the localizer before its calibration."""
     chosen = cases[cases["clean"]] if kind == CLEAN else cases
@@ -459,17 +259,13 @@ def print_figures(kind: str, cases: pd.DataFrame, settings: Params) -> None:
     )
     for (part, name), rows in chosen.groupby(["split", "predictor"], sort=False):
         own = metrics.summary(errors_of(rows), None)
-        label = _words(str(name)) + (", no GPS" if part == WITHOUT_GPS else "")
+        label = words(str(name)) + (", no GPS" if part == WITHOUT_GPS else "")
         print(
             f"  {label:<22}{own['n']:>5}{own['mae_m']:>9.0f}{own['median_m']:>8.0f}{own['p90_m']:>9.0f}"
             f"{own['accuracy_30m']:>8.1%}{own['nll_nats']:>8.2f}{own['coverage_68']:>7.0%}"
             f"{own['coverage_95']:>7.0%}"
         )
     print()
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 import yaml
-from determinism import REPOSITORY, Work, Worker, link, pairs, report
+from determinism import REPOSITORY, Work, Worker, link, pairs, print_ratio
 from tqdm import tqdm
 
 from heimdall.core import artifacts
@@ -167,7 +167,7 @@ def step_ratios(rounds: int) -> None:
     for backbone in BACKBONES:
         on_gpu, on_cpu = Work(backbone, accelerator="cuda"), Work(backbone)
         with Worker(environment, on_gpu) as gpu, Worker(environment, on_cpu) as cpu:
-            report(
+            print_ratio(
                 f"training step, {backbone}", pairs(gpu.seconds, cpu.seconds, rounds, backbone), 1e-3, "ms"
             )
 

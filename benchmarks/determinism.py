@@ -111,15 +111,15 @@ def without_recipe(threads: int, *, spins: bool = False) -> dict[str, str]:
     return without_variables(threads) | {"OMP_NUM_THREADS": str(threads), determinism.SWITCH: "off"} | waits
 
 
-def worker(work: Work) -> None:
-    """Repeat the work, a block for each line on stdin, and print the seconds of one."""
+def training_step(work: Work) -> tuple[Callable[[], object], Callable[[], object]]:
+    """One step of a training, and its optimizer's part, on recordings at random."""
     import timm  # noqa: PLC0415 - the parent must not compute
     import torch  # noqa: PLC0415
 
     from heimdall.core import params  # noqa: PLC0415
     from heimdall.geometry.geo import LocalFrame  # noqa: PLC0415
     from heimdall.network import localization_net  # noqa: PLC0415
-    from heimdall.pipeline.train import learners  # noqa: PLC0415
+    from heimdall.pipeline.train import recording_task  # noqa: PLC0415
     from heimdall.pipeline.train.lightning_module import LocalizationLightningModule  # noqa: PLC0415
 
     settings = params.load(REPOSITORY / "params.yaml")
@@ -140,12 +140,15 @@ def worker(work: Work) -> None:
         network.backbone = timm.create_model(
             localization_net.BACKBONES[work.backbone], num_classes=0, conv_mlp=False
         )
-    learner = SimpleNamespace(
+    task = SimpleNamespace(
         network=network,
-        clip_norm=learners.SINGLE_CLIP_NORM,
-        loss=lambda batch: (learners.recording_loss(network, network.forward_local(batch[0]), batch[1]), 1),
+        clip_norm=recording_task.CLIP_NORM,
+        loss=lambda batch: (
+            recording_task.recording_loss(network, network.forward_local(batch[0]), batch[1]),
+            1,
+        ),
     )
-    module = LocalizationLightningModule(learner, settings, {}).to(work.accelerator).train()
+    module = LocalizationLightningModule(task, settings, {}).to(work.accelerator).train()
     optimizer = module.configure_optimizers()[0][0]
     if work.adamw == "unfused":
         groups = [
@@ -156,18 +159,23 @@ def worker(work: Work) -> None:
     degrees = torch.tensor([45.0, 8.0], dtype=torch.float64) + 0.3 * torch.randn(settings.batch_size, 2)
     degrees = degrees.to(work.accelerator)
 
-    def gradients() -> None:
+    def step() -> None:
         optimizer.zero_grad()
         module.training_step((recordings, degrees), 0).backward()
-
-    def step() -> None:
-        gradients()
         module.on_before_optimizer_step(optimizer)
         optimizer.step()
 
+    return step, optimizer.step
+
+
+def worker(work: Work) -> None:
+    """Repeat the work, a block for each line on stdin, and print the seconds of one."""
+    import torch  # noqa: PLC0415 - the parent must not compute
+
+    step, optimizer_step = training_step(work)
     for _ in range(WARM_UP):
         step()
-    repeated = step if work.measured == "step" else optimizer.step
+    repeated = step if work.measured == "step" else optimizer_step
     print(torch.backends.cpu.get_cpu_capability(), flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
@@ -228,7 +236,7 @@ def pairs(
     return found
 
 
-def report(title: str, found: Sequence[tuple[float, float]], unit_s: float, unit: str) -> float:
+def print_ratio(title: str, found: Sequence[tuple[float, float]], unit_s: float, unit: str) -> float:
     """Print a line; return the median ratio."""
     ratios = sorted(one / other for one, other in found)
     ours, plain = (statistics.median(column) / unit_s for column in zip(*found, strict=True))
@@ -271,7 +279,7 @@ def step_prices(backbone: str, threads: int, rounds: int) -> float:
                 print(f"PyTorch's kernels: {ours.kernels} with the recipe, {other.kernels} without it")
                 print(f"{'median of each; median of ratios (quartiles; pairs)':<52}{'with':>9}{'without':>9}")
             found = pairs(ours.seconds, other.seconds, one.rounds, one.title)
-            prices.append(report(one.title, found, 1e-3, "ms"))
+            prices.append(print_ratio(one.title, found, 1e-3, "ms"))
     return max(prices[:2])
 
 
@@ -341,7 +349,7 @@ def main() -> int:
                 typed.stage_rounds,
                 name,
             )
-            report(f"stage {name}, whole process", found, 1.0, "s")
+            print_ratio(f"stage {name}, whole process", found, 1.0, "s")
     return 0 if price <= PROMISE else 1
 
 

@@ -3,8 +3,8 @@
     python benchmarks/features.py
     python benchmarks/features.py --rounds 21 --n-fft 2048
 
-Both make the picture of (3, 128, 32) that a model sees, from one second at 192 kHz of simulated noise, with
-the same window, hop, mel scale and pooling: torchaudio by `MelSpectrogram` in float32, adaptive average
+Both make the spectrogram of (3, 128, 32) that a model sees, from one second at 192 kHz of simulated noise,
+with the same window, hop, mel scale and pooling: torchaudio by `MelSpectrogram` in float32, adaptive average
 pooling and log10. Rounds alternate, so that both meet the same load; the figures are medians. The ratio
 counts; the milliseconds are of this machine in this hour.
 """
@@ -92,7 +92,7 @@ def main() -> int:
     print(f"heimdall    {statistics.median(ours_ms):6.1f} ms")
     print(f"torchaudio  {statistics.median(theirs_ms):6.1f} ms")
     print(f"ratio       {ratio:6.2f}  (promised: at least {PROMISE:g})")
-    print(f"largest difference between the two pictures: {difference_db:.1e} dB")
+    print(f"largest difference between the two spectrograms: {difference_db:.1e} dB")
     return 0 if ratio >= PROMISE else 1
 
 

@@ -47,10 +47,10 @@ def answer(kind: str, given: dict[str, np.ndarray]) -> Callable[[], object]:
     if kind == "pytorch":
         import torch  # noqa: PLC0415
 
-        from heimdall.network import fusion_net  # noqa: PLC0415
+        from heimdall.network import model_file  # noqa: PLC0415
 
         torch.set_num_threads(1)
-        network, _ = fusion_net.load(MODELS / "localizer.safetensors", MODELS / "localizer.json")
+        network, _ = model_file.load(MODELS / "localizer.safetensors", MODELS / "localizer.json")
         network.eval()
         tensors = [torch.from_numpy(value) for value in given.values()]
 

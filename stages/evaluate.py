@@ -37,15 +37,15 @@ def main() -> None:
     artifacts.require(weights, arguments.data_dir / paths.NETWORK)
     import pandas as pd
 
-    from heimdall.network import fusion_net
+    from heimdall.network import model_file
     from heimdall.network.dataset import DatasetConfig
-    from heimdall.pipeline.evaluate import evaluation, plots, table
+    from heimdall.pipeline.evaluate import evaluation, localizers, plots, table
 
-    network, record = fusion_net.load(weights, weights.with_suffix(".json"))
+    network, record = model_file.load(weights, weights.with_suffix(".json"))
     data = DatasetConfig(arguments.data_dir)
     found = evaluation.evaluate(
-        evaluation.localizer(network, data),
-        evaluation.localizer(network, data, calibrated=False),
+        localizers.localizer(network, data),
+        localizers.localizer(network, data, calibrated=False),
         data,
         record["validation_split"],
         settings.evaluate,
@@ -59,10 +59,10 @@ def main() -> None:
         "map.csv": plots.estimate_map(found.cases),
         "slices.csv": found.slices,
     }
-    picture = plots.picture(found.cases, receivers, found.metrics["data"])
+    figure = plots.draw(found.cases, receivers, found.metrics["data"])
     for name, content in tables.items():
         artifacts.write_bytes(arguments.output_dir / "plots" / name, plots.csv_bytes(content))
-    artifacts.write_bytes(arguments.output_dir / "plots" / "evaluation.png", picture)
+    artifacts.write_bytes(arguments.output_dir / "plots" / "evaluation.png", figure)
     artifacts.write_json(metrics_file, found.metrics)
     print(*table.lines(found.metrics), sep="\n")
 

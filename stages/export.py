@@ -29,32 +29,33 @@ def main() -> None:
     measured = artifacts.read_json(arguments.metrics_dir / "eval.json")
     import numpy as np
 
-    from heimdall.network import fusion_net
+    from heimdall.network import model_file
     from heimdall.network.dataset import DatasetConfig
-    from heimdall.pipeline.export import card, export
+    from heimdall.pipeline.export import card, export, graphs, reference
+    from heimdall.pipeline.export.onnx_file import FLOAT32_FILE, INT8_FILE
 
-    network, record = fusion_net.load(weights, weights.with_suffix(".json"))
+    network, record = model_file.load(weights, weights.with_suffix(".json"))
     config = DatasetConfig(arguments.data_dir)
-    graph = export.graph(network, record, config)
-    reference = export.held_out(network, graph, config, record["validation_split"])
+    graph = graphs.of_network(network, record, config)
+    held_out = reference.held_out(network, graph, config, record["validation_split"])
 
-    exported = export.export(graph, record, reference, settings.export)
-    figures = export.report(exported, measured["data"], settings.export)
+    exported = export.export(graph, record, held_out, settings.export)
+    figures = export.figures(exported, measured["data"], settings.export)
     text = card.card(record, measured, figures)
-    artifacts.write_bytes(folder / export.FLOAT32_FILE, exported.float32)
-    artifacts.write_bytes(folder / export.INT8_FILE, exported.int8)
+    artifacts.write_bytes(folder / FLOAT32_FILE, exported.float32)
+    artifacts.write_bytes(folder / INT8_FILE, exported.int8)
     artifacts.write_bytes(folder / card.CARD_FILE, text.encode("utf-8"))
     artifacts.write_json(arguments.metrics_dir / "export.json", figures)
 
     parity, size_mb = exported.parity, figures["float32"]["size_mb"]
     print(
-        f"{folder / export.FLOAT32_FILE}: {size_mb} MB; of {parity.n} test cases {parity.share:.2%} "
+        f"{folder / FLOAT32_FILE}: {size_mb} MB; of {parity.n} test cases {parity.share:.2%} "
         f"agree with PyTorch, largest distance {parity.max_distance_m:.3g} m, "
         f"largest change of sigma {parity.max_sigma_share:.2g}"
     )
     shift_m, change_m = float(np.median(exported.int8_shift_m)), exported.int8_mae_change_m
     print(
-        f"{folder / export.INT8_FILE}: {figures['int8']['size_mb']} MB; positions move by {shift_m:.2g} m "
+        f"{folder / INT8_FILE}: {figures['int8']['size_mb']} MB; positions move by {shift_m:.2g} m "
         f"in the median, the mean error changes by {change_m:+.2g} m ({measured['data']} data)"
     )
     if not figures["float32"]["below_100_mb"]:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from heimdall.core import artifacts, params, paths, stage
 
 if TYPE_CHECKING:
-    from heimdall.pipeline.train.lightning_module import Network
+    from heimdall.network.model_file import Network
 
 WORK, RUNS = Path(".heimdall/work/train"), Path(".heimdall/runs")
 # The specification's options and the parameters they override.
@@ -68,7 +68,7 @@ def main() -> None:
     data_dir = typed.data_dir or paths.FEATURES
     artifacts.require(typed.checkpoint or data_dir / paths.NETWORK)
     from heimdall.network.dataset import DatasetConfig
-    from heimdall.pipeline.train import training
+    from heimdall.pipeline.train import training_pipeline
     from heimdall.track import tracking
 
     # Neither the exporter nor the tracker changes an output of the stage: their rooms are no deps of it.
@@ -78,7 +78,7 @@ def main() -> None:
         export.export_onnx(network, path, record, settings.export.opset, DatasetConfig(data_dir))
 
     if typed.export_only:
-        network, record = training.load_network(typed.checkpoint)
+        network, record = training_pipeline.load_network(typed.checkpoint)
         file = (typed.output_dir or RUNS / artifacts.sha256_file(typed.checkpoint)[:12]) / paths.ONNX
         write_onnx(network, file, record)
         print(f"train: {file}")
@@ -86,7 +86,7 @@ def main() -> None:
     by_hand = bool(overrides or typed.data_dir or typed.output_dir or typed.resume_training)
     named = artifacts.fingerprint([overrides, str(data_dir), str(typed.checkpoint)])[:12]
     folder = typed.output_dir or (RUNS / named if by_hand else Path())
-    result = training.TrainingPipeline(settings, data_dir, WORK).run(
+    result = training_pipeline.TrainingPipeline(settings, data_dir, WORK).run(
         folder,
         resume_from=typed.checkpoint,
         keep_checkpoints=by_hand,

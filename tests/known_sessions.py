@@ -15,7 +15,8 @@ from heimdall.geometry.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S,
 from heimdall.network import fusion_net
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.tokens import SHAPE, Tokenizer, Tokens
-from heimdall.pipeline.export import export
+from heimdall.pipeline.export.graphs import Graph, session_graph
+from heimdall.pipeline.export.onnx_file import onnx_bytes
 from heimdall.position.arrival import Arrivals, Observation
 from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import PowerModel
@@ -109,12 +110,12 @@ def network() -> FusionNet:
 
 
 @cache
-def graph() -> export.Graph:
+def graph() -> Graph:
     """The graph of `network`."""
-    return export.session_graph(network(), (3, 128, 32), RECEIVERS)
+    return session_graph(network(), (3, 128, 32), RECEIVERS)
 
 
 @cache
 def exported() -> bytes:
     """The ONNX file of `graph`; the export of some 5,000 operators takes seconds."""
-    return export.onnx_bytes(graph(), RECORD, OPSET)
+    return onnx_bytes(graph(), RECORD, OPSET)

@@ -64,7 +64,7 @@ def test_exact_delays_give_the_place_and_the_bound(at_m: np.ndarray) -> None:
         observation.session.position_enu_m,
         PLANE,
     )
-    assert found.dominant_covariance_m2[0] == pytest.approx(bound_m2, rel=1e-3)
+    assert found.medoid_covariance_m2[0] == pytest.approx(bound_m2, rel=1e-3)
 
 
 def test_one_delay_that_is_far_off_moves_the_place_little() -> None:
@@ -100,7 +100,7 @@ def test_without_three_receivers_that_know_the_time_the_answer_is_that_of_receiv
         found = baselines.locate(method, observation, fitted())
         power = baselines.locate("received_power", observation, fitted())
         assert (found.position_m == power.position_m).all()
-        assert (found.dominant_covariance_m2 == power.dominant_covariance_m2).all()
+        assert (found.medoid_covariance_m2 == power.medoid_covariance_m2).all()
 
 
 def test_mean_position_is_that_of_the_training_transmitters() -> None:
@@ -152,7 +152,7 @@ def test_any_session_has_an_answer(method: Method) -> None:
     absurd = exact(session(FIX_M, SIX), np.array([0, 1e-3, -1e-3, 1e-3, -1e-3, 5e-4]))
     for observation in (measured(deaf), together, ridge, absurd, measured(session(FIX_M, [4]))):
         found = baselines.locate(method, observation, fitted())
-        assert (np.linalg.eigvalsh(found.dominant_covariance_m2[0]) > 0).all()
+        assert (np.linalg.eigvalsh(found.medoid_covariance_m2[0]) > 0).all()
         assert found.sigma_m.max() < 100e3
 
 

@@ -20,10 +20,12 @@ from heimdall.compare.contest import Contest, Model, Seen
 from heimdall.core import artifacts, params
 from heimdall.core.errors import HeimdallError
 from heimdall.metrics import metrics
-from heimdall.network import fusion_net
 from heimdall.network.dataset import DatasetConfig, observations, read_network
-from heimdall.pipeline.evaluate import evaluation
-from heimdall.pipeline.export import export
+from heimdall.network.localize import localize
+from heimdall.pipeline.evaluate.cases import SLICES
+from heimdall.pipeline.evaluate.localizers import localizer
+from heimdall.pipeline.export.graphs import recording_graph
+from heimdall.pipeline.export.onnx_file import onnx_bytes, quantized_bytes
 from tests import REPOSITORY, known_sessions, session_world
 from tests.feature_world import RECORD, untrained
 
@@ -46,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DatasetConfig:
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A single-receiver model that says what it was made of, and a fusion model made of other data."""
     folder = tmp_path_factory.mktemp("models")
-    single = export.onnx_bytes(export.recording_graph(untrained(), (3, 128, 32)), MADE_OF, opset=18)
+    single = onnx_bytes(recording_graph(untrained(), (3, 128, 32)), MADE_OF, opset=18)
     paths = folder / "single.onnx", folder / "fusion.onnx"
     for path, content in zip(paths, (single, known_sessions.exported()), strict=True):
         path.write_bytes(content)
@@ -73,8 +75,8 @@ def test_answers_are_those_of_the_networks_in_pytorch(held: Contest, data: Datas
         for item in test.observations
     ]
     answers = (
-        evaluation.localizer(untrained(), data)(test.observations),
-        fusion_net.localize(known_sessions.network(), placed, known_sessions.RECEIVERS),
+        localizer(untrained(), data)(test.observations),
+        localize(known_sessions.network(), placed, known_sessions.RECEIVERS),
     )
     for side, answer in zip((held.a, held.b), answers, strict=True):
         expected = metrics.errors(answer, *truth_deg, plane)
@@ -88,7 +90,7 @@ def test_answers_are_those_of_the_networks_in_pytorch(held: Contest, data: Datas
 
 def test_slices_hold_every_session_once_and_their_difference(held: Contest) -> None:
     table = pd.DataFrame(held.slices)
-    assert set(table["slice"]) == set(evaluation.SLICES)
+    assert set(table["slice"]) == set(SLICES)
     assert (table.groupby("slice")["sessions"].sum() == 4).all()
     assert table[table["slice"] == "receivers_heard"]["value"].tolist() == ["<3", "3", "4", "5"]
     for one in (*held.slices, held.overall):
@@ -179,7 +181,7 @@ def test_the_command_writes_markdown_json_and_a_picture(
 ) -> None:
     monkeypatch.chdir(REPOSITORY)
     quantized = tmp_path / "int8.onnx"
-    quantized.write_bytes(export.quantized_bytes(files[0].read_bytes()))
+    quantized.write_bytes(quantized_bytes(files[0].read_bytes()))
     targets = {name: str(tmp_path / name) for name in ("report.md", "all.json", "map.png")}
     options = (
         "--markdown",

@@ -165,7 +165,7 @@ def test_a_training_outside_of_a_stage_says_what_differs(tmp_path: Path) -> None
     script = """
 from pathlib import Path
 from heimdall.core import params
-from heimdall.pipeline.train.training import TrainingPipeline
+from heimdall.pipeline.train.training_pipeline import TrainingPipeline
 TrainingPipeline(params.load(), Path("nothing"), Path("nothing")).run(Path("nothing"))
 """
     (tmp_path / "params.yaml").write_text(

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from heimdall.commands.locate import METHODS, locate
 from heimdall.core.errors import HeimdallError
 from heimdall.metrics import metrics
-from heimdall.network import dataset, localization_net
+from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
 from tests import REPOSITORY
 from tests.fusion_world import untrained
@@ -76,12 +76,12 @@ def test_a_fusion_model_answers_beside_the_others_and_another_model_does_not(
     network = untrained()
     file = tmp_path / "localizer.safetensors"
     arguments = [TEST, "--data-dir", str(data_dir), "--model", str(file), "--method", "fusion"]
-    localization_net.save(network, file, tmp_path / "localizer.json", {})
+    model_file.save(network, file, tmp_path / "localizer.json", {})
     given = [*arguments, "--method", "mean-position", "--json"]
     mean, found = json.loads(CliRunner().invoke(locate, given, catch_exceptions=False).stdout)
     assert (mean["method"], found["method"]) == ("mean-position", "fusion")
     assert found["ellipse_95_minor_m"] > 0
-    localization_net.save(network.encoder, file, tmp_path / "localizer.json", {})
+    model_file.save(network.encoder, file, tmp_path / "localizer.json", {})
     with pytest.raises(HeimdallError, match="no fusion model"):
         CliRunner().invoke(locate, arguments, catch_exceptions=False)
 

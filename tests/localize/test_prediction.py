@@ -21,7 +21,8 @@ from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.inference.onnx_model import OnnxLocalizer, session_inputs
 from heimdall.inference.preprocessing import Preprocessing
 from heimdall.localize import prediction, session_files
-from heimdall.pipeline.export import export
+from heimdall.pipeline.export.graphs import recording_graph
+from heimdall.pipeline.export.onnx_file import onnx_bytes
 from heimdall.position.arrival import Observation, arrivals
 from heimdall.recordings import iq
 from heimdall.signal.correlation import Recording
@@ -44,8 +45,8 @@ COMMON = ("--sample-rate-hz", "48000")
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "localizer.onnx"
-    graph = export.recording_graph(untrained(), (3, 128, 32))
-    path.write_bytes(export.onnx_bytes(graph, MADE_OF, opset=18))
+    graph = recording_graph(untrained(), (3, 128, 32))
+    path.write_bytes(onnx_bytes(graph, MADE_OF, opset=18))
     return path
 
 

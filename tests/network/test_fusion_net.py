@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from heimdall.network import fusion_net, localization_net
-from heimdall.network.fusion_net import LOCALIZABLE_M, WIDTH, FusionNet, Mixture, _Attention, _dominant
-from heimdall.network.localization_net import LocalizationNet
+from heimdall.network.fusion_net import LOCALIZABLE_M, FusionNet
+from heimdall.network.localize import localize
+from heimdall.network.mixture import Mixture
+from heimdall.network.temperature_scaling import calibrate
 from heimdall.network.tokens import BEND_SHARE, GRID_M, PHYSICAL, Tokens, collate
 from heimdall.position import radio_map, received_power
 from heimdall.position.arrival import without_gps
@@ -95,8 +95,8 @@ def test_a_time_that_echoes_in_phase_made_late_is_moved_back() -> None:
 
 def test_the_likelihood_is_that_of_the_posterior() -> None:
     network = untrained()
-    posterior = fusion_net.localize(network, world().observations, world().receivers)
-    nll = network.nll(answer(network, world().tokens), torch.tensor(world().truth_m))
+    posterior = localize(network, world().observations, world().receivers)
+    nll = answer(network, world().tokens).nll(torch.tensor(world().truth_m) / 1e3)
     np.testing.assert_allclose(nll, -posterior.log_density(world().truth_m) - np.log(1e6), rtol=1e-6)
 
 
@@ -121,13 +121,13 @@ def test_without_gps_time_the_answer_is_what_the_levels_say() -> None:
     grid_m = tokenizer.area.grid_m(GRID_M)
     mean_db = tokenizer.radio.mean_db(seen.receivers, grid_m, tokenizer.plane)
     timeless = [without_gps(item, FEATURES) for item in seen.observations]
-    found = fusion_net.localize(network, timeless, seen.receivers)
+    found = localize(network, timeless, seen.receivers)
     for number, item in enumerate(timeless):
         level = radio_map.log_likelihood(tokenizer.radio, Levels.of(item, seen.receivers), mean_db)
         mean_m, covariance_m2 = received_power.moments(level, grid_m, GRID_M)
         np.testing.assert_allclose(found.position_m[number], mean_m, atol=1e-6)
-        np.testing.assert_allclose(found.dominant_covariance_m2[number], covariance_m2, rtol=1e-9)
-    expected = Posterior.gaussian(found.position_m, found.dominant_covariance_m2)
+        np.testing.assert_allclose(found.medoid_covariance_m2[number], covariance_m2, rtol=1e-9)
+    expected = Posterior.gaussian(found.position_m, found.medoid_covariance_m2)
     np.testing.assert_allclose(found.log_density(seen.truth_m), expected.log_density(seen.truth_m), atol=1e-9)
 
 
@@ -141,44 +141,21 @@ def test_sessions_without_any_arrival_time_train_too() -> None:
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
 
 
-def test_what_is_exported_is_the_dominant_gaussian() -> None:
+def test_what_is_exported_is_the_medoid() -> None:
     network = untrained()
-    posterior = fusion_net.localize(network, world().observations, world().receivers)
+    posterior = localize(network, world().observations, world().receivers)
     batch: Mapping[str, torch.Tensor] = collate(world().tokens)
-    arguments = {name: value for name, value in batch.items() if name != "picture"}
+    arguments = {name: value for name, value in batch.items() if name != "spectrogram"}
     with torch.inference_mode():
         positions, sigma_m, covariance, localizable, weights, _, _ = network(
-            mel=batch["picture"], **arguments
+            mel=batch["spectrogram"], **arguments
         )
     latitude, longitude = world().tokenizer.plane.to_degrees(*posterior.position_m.T)
     np.testing.assert_allclose(positions, np.stack([latitude, longitude], -1), atol=1e-8)  # 1 mm
     np.testing.assert_allclose(sigma_m, posterior.sigma_m, rtol=1e-6)
-    np.testing.assert_allclose(covariance, posterior.dominant_covariance_m2, rtol=1e-9)
+    np.testing.assert_allclose(covariance, posterior.medoid_covariance_m2, rtol=1e-9)
     np.testing.assert_allclose(weights, posterior.weight, rtol=1e-9)
     np.testing.assert_allclose(localizable, posterior.within(LOCALIZABLE_M), atol=0.02)
-
-
-def test_torch_and_numpy_choose_the_same_gaussian() -> None:
-    """Of Gaussians at random, of equal ones, and of ones without weight."""
-    random, count = np.random.default_rng(4), 30
-    mean_m = random.normal(0, 3e3, (40, count, 2))
-    mean_m[10:15, 1] = mean_m[10:15, 0]
-    sigma_m = np.exp(random.uniform(np.log(50), np.log(5e3), (40, count, 2)))
-    covariance_m2 = sigma_m[..., None] ** 2 * np.eye(2)
-    covariance_m2[..., 0, 1] = covariance_m2[..., 1, 0] = 0.4 * sigma_m.prod(-1)
-    weight = random.dirichlet(np.full(count, 0.3), 40)
-    weight[20:25, 3:] = 0
-    weight /= weight.sum(1, keepdims=True)
-    posterior = Posterior(mean_m, covariance_m2, weight)
-    entries = np.stack([covariance_m2[..., 0, 0], covariance_m2[..., 0, 1], covariance_m2[..., 1, 1]], -1)
-    log_weight = np.log(np.maximum(weight, 1e-300))
-    empty = torch.zeros(40, 1, dtype=torch.float64)
-    mixture = Mixture(
-        torch.tensor(mean_m / 1e3), torch.tensor(entries / 1e6), torch.tensor(log_weight), empty, empty
-    )
-    chosen = _dominant(mixture).numpy()
-    np.testing.assert_array_equal(chosen, posterior.dominant)
-    assert len(set(chosen.tolist())) > 5
 
 
 def test_degrees_are_true_to_a_millimetre_within_200_km() -> None:
@@ -199,31 +176,8 @@ def test_calibration_finds_an_overconfident_network_out() -> None:
         heaviest = exact.mean_km.gather(1, exact.log_weight.argmax(1)[:, None, None].expand(-1, 1, 2))[:, 0]
         batch["truth_m"] = heaviest * 1e3 + 140.0
         network.uncalibrated = lambda _: exact  # type: ignore[method-assign]
-        before = network.nll(network.mixture(batch), batch["truth_m"]).mean()
-        fusion_net.calibrate(network, batch)
-        after = network.nll(network.mixture(batch), batch["truth_m"]).mean()
+        before = network.mixture(batch).nll(batch["truth_m"] / 1e3).mean()
+        calibrate(network, batch)
+        after = network.mixture(batch).nll(batch["truth_m"] / 1e3).mean()
     assert after < before
     assert 65 <= float(network.floor_m) <= 350
-
-
-def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
-    network = untrained()
-    network.temperature.fill_(1.25)
-    localization_net.save(network, tmp_path / "a.safetensors", tmp_path / "a.json", {"data": "simulated"})
-    loaded, record = fusion_net.load(tmp_path / "a.safetensors", tmp_path / "a.json")
-    assert isinstance(loaded, FusionNet)
-    assert record == {"data": "simulated"}
-    assert_close(answer(network, world().tokens), answer(loaded, world().tokens))
-    copied = copy.deepcopy(network.encoder)
-    localization_net.save(copied, tmp_path / "b.safetensors", tmp_path / "b.json", {})
-    assert isinstance(fusion_net.load(tmp_path / "b.safetensors", tmp_path / "b.json")[0], LocalizationNet)
-
-
-def test_half_precision_takes_sessions_that_are_filled_up() -> None:
-    layer = _Attention(0.0).eval()
-    there = torch.tensor([[True, True, False]])
-    with torch.inference_mode(), torch.autocast("cpu", torch.float16):
-        tokens = torch.randn(1, 3, WIDTH, generator=torch.Generator().manual_seed(1))
-        full = layer(tokens, there)[:, :2]
-        alone = layer(tokens[:, :2], there[:, :2])
-    assert torch.allclose(full.float(), alone.float(), atol=1e-2)

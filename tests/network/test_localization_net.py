@@ -1,10 +1,8 @@
-"""LocalizationNet: units, bounds, files."""
+"""LocalizationNet: units, bounds, pinned weights."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,38 +11,9 @@ from safetensors.torch import save_file
 
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
-from heimdall.geometry.geo import LocalFrame
 from heimdall.network import localization_net
 from heimdall.network.localization_net import LocalizationNet
-
-FRAME = LocalFrame(45.0, 8.0)
-SCALE_M = 30_000.0
-
-
-def network(**changes: Any) -> LocalizationNet:  # noqa: ANN401
-    torch.manual_seed(3)
-    positional: dict[str, Any] = {
-        "pretrained": False,
-        "freeze_backbone": False,
-        "uncertainty_min": 10.0,
-        "uncertainty_max": 200_000.0,
-        "backbone_size": "atto",
-        "frame": FRAME,
-        "scale_m": SCALE_M,
-        "feature_mean": [-70.0, -60.0, -50.0],
-        "feature_std": [5.0, 6.0, 7.0],
-    }
-    return LocalizationNet(**positional | changes)
-
-
-@pytest.fixture(scope="module")
-def net() -> LocalizationNet:
-    return network().eval()
-
-
-@pytest.fixture(scope="module")
-def features() -> torch.Tensor:
-    return torch.randn(3, 3, 128, 32, generator=torch.Generator().manual_seed(1)) * 5 - 60
+from tests.network.conftest import FRAME, SCALE_M, network
 
 
 def test_forward_gives_degrees_and_metres(net: LocalizationNet, features: torch.Tensor) -> None:
@@ -126,48 +95,6 @@ def test_a_frozen_backbone_is_not_trained() -> None:
 def test_impossible_bounds() -> None:
     with pytest.raises(ValueError, match="no bounds of sigma"):
         network(uncertainty_min=10.0, uncertainty_max=10.0)
-
-
-def test_saved_network_is_the_same_network(
-    net: LocalizationNet, features: torch.Tensor, tmp_path: Path
-) -> None:
-    weights, config = tmp_path / "a" / "m.safetensors", tmp_path / "a" / "m.json"
-    record = {"data_fingerprint": "abc", "params": {"lr": 1e-05}}
-    localization_net.save(net, weights, config, record)
-    loaded, read = localization_net.load(weights, config, localization_net.from_config)
-    assert read == record
-    assert loaded.config == net.config
-    assert not loaded.training
-    with torch.no_grad():
-        assert torch.equal(loaded(features), net(features))
-    localization_net.save(loaded, tmp_path / "b.safetensors", tmp_path / "b.json", read)
-    assert (tmp_path / "b.safetensors").read_bytes() == weights.read_bytes()
-    assert (tmp_path / "b.json").read_bytes() == config.read_bytes()
-
-
-def test_files_that_do_not_belong_together(net: LocalizationNet, tmp_path: Path) -> None:
-    weights, config = tmp_path / "m.safetensors", tmp_path / "m.json"
-    with pytest.raises(HeimdallError, match=r"m\.json: the file is missing"):
-        localization_net.load(weights, config, localization_net.from_config)
-    localization_net.save(net, weights, config, {})
-    good = json.loads(config.read_text())
-
-    weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(HeimdallError, match=r"m\.safetensors: not the weights that"):
-        localization_net.load(weights, config, localization_net.from_config)
-    weights.unlink()
-    with pytest.raises(HeimdallError, match=r"m\.safetensors: the file is missing"):
-        localization_net.load(weights, config, localization_net.from_config)
-    config.write_text(json.dumps({"network": {}}))
-    with pytest.raises(HeimdallError, match="no configuration of a network"):
-        localization_net.load(weights, config, localization_net.from_config)
-
-    # The right digest of another network's weights.
-    localization_net.save(network(backbone_size="femto"), weights, config, {})
-    digest = artifacts.sha256_file(weights)
-    config.write_text(json.dumps(good | {"weights_sha256": digest}))
-    with pytest.raises(HeimdallError, match=r"m\.safetensors: not the weights of this network"):
-        localization_net.load(weights, config, localization_net.from_config)
 
 
 def test_pretrained_weights_are_pinned(

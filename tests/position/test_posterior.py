@@ -65,7 +65,7 @@ def test_mixture_integrates_to_one() -> None:
 def test_level_of_one_gaussian_is_chi_square() -> None:
     posterior, point = mixture(components=1), np.array([[100.0, 900.0], [-2500.0, 0.0], [0.0, 0.0]])
     offset = point - posterior.position_m
-    squared = np.einsum("ni,nij,nj->n", offset, np.linalg.inv(posterior.dominant_covariance_m2), offset)
+    squared = np.einsum("ni,nij,nj->n", offset, np.linalg.inv(posterior.medoid_covariance_m2), offset)
     np.testing.assert_allclose(posterior.level(point), stats.chi2(2).cdf(squared), rtol=1e-12)
 
 
@@ -131,17 +131,17 @@ def test_the_component_answers_that_the_mixture_lies_nearest_to() -> None:
     mean_m = np.array([[[20e3, 0.0], [0.0, 0.0], [-50.0, 0.0]]])
     covariance = np.broadcast_to(np.eye(2) * 100.0**2, (1, 3, 2, 2))
     posterior = Posterior(mean_m, covariance, np.array([[0.4, 0.31, 0.29]]))
-    assert posterior.dominant.tolist() == [1]
+    assert posterior.medoid.tolist() == [1]
 
 
-def test_the_answer_is_the_dominant_component() -> None:
+def test_the_answer_is_the_medoid() -> None:
     weight = np.array([[0.1, 0.8, 0.1], [0.9, 0.05, 0.05]])
     covariance = np.array([[9.0, 2.0], [2.0, 16.0]]) * np.ones((2, 3, 1, 1))
     posterior = Posterior(np.arange(12.0).reshape(2, 3, 2), covariance, weight)
-    assert posterior.dominant.tolist() == [1, 0]
+    assert posterior.medoid.tolist() == [1, 0]
     assert posterior.position_m.tolist() == [[2, 3], [6, 7]]
     assert posterior.sigma_m.tolist() == [[3, 4], [3, 4]]
-    assert posterior.dominant_covariance_m2[0].tolist() == [[9, 2], [2, 16]]
+    assert posterior.medoid_covariance_m2[0].tolist() == [[9, 2], [2, 16]]
 
 
 def test_posteriors_of_different_sizes_stand_one_after_the_other() -> None:

@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from heimdall.core import artifacts, params
-from heimdall.pipeline.train.training import TrainingPipeline
+from heimdall.pipeline.train.training_pipeline import TrainingPipeline
 from heimdall.reproduce import revision
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.track import mlflow_store, tracking

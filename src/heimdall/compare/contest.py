@@ -31,8 +31,10 @@ from heimdall.inference.preprocessing import Preprocessing
 from heimdall.metrics import metrics
 from heimdall.metrics.metrics import Errors
 from heimdall.network.dataset import DatasetConfig, Network, Sessions, observations, read_index, read_network
-from heimdall.pipeline.evaluate import evaluation
-from heimdall.pipeline.evaluate.evaluation import SLICES, combine
+from heimdall.pipeline.evaluate import cases
+from heimdall.pipeline.evaluate.cases import SLICES
+from heimdall.pipeline.evaluate.figures import transmitter_weights
+from heimdall.pipeline.evaluate.localizers import combine
 from heimdall.pipeline.featurize import split
 from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
@@ -109,7 +111,7 @@ class Contest:
         data: Where the sessions come from.
         data_fingerprint: Of the measurements that the sessions are of.
         sessions: One row a session: `session_id`, `cluster` (its transmitter), `latitude_deg`,
-            `longitude_deg` of the truth, the columns of `evaluation.SLICES`.
+            `longitude_deg` of the truth, the columns of `cases.SLICES`.
         a: The first model, by habit the one that is in use.
         b: The second one.
         overall: As of `figures`.
@@ -173,8 +175,7 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
     network = read_network(data)
     test = observations(data, "test", params.validation_split)
     index = read_index(data)
-    # evaluation is a dependency of a stage: giving its labels a public name would change dvc.lock.
-    sessions = evaluation.described(test, network.plane)
+    sessions = cases.described(test, network.plane)
     developments = [_development(repository, model, index, network) for model in (a, b)]
     latencies_ms = _latencies_ms((a, b), network, test.observations)
     first, second = (
@@ -185,7 +186,7 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
     slices = []
     for column in SLICES:
         groups = sessions.groupby(column).indices
-        for value in sorted(groups, key=evaluation.reading_order):
+        for value in sorted(groups, key=cases.reading_order):
             rows = np.asarray(groups[value], np.intp)
             own, other = (_rows(side.errors, rows) for side in (first, second))
             found = figures(own, other, sessions.iloc[rows], params.evaluate)
@@ -216,7 +217,7 @@ def figures(a: Errors, b: Errors, sessions: pd.DataFrame, params: EvaluateParams
         `sessions`, `transmitters`; `a` and `b`, as of `metrics.summary`; `mae_difference_m`, below 0 where B
         is better, with `_low` and `_high`, the paired 95 % interval over whole transmitters, null with one.
     """
-    weights = evaluation.transmitter_weights(sessions, params)
+    weights = transmitter_weights(sessions, params)
     return {
         "sessions": len(a),
         "transmitters": int(sessions["cluster"].nunique()),
@@ -229,7 +230,7 @@ def localizer(file: OnnxLocalizer, subject: str, network: Network) -> Localizer:
     """What an exported model answers to a session whose features are made.
 
     Receivers are where the model's file says that they are. The Gaussians that a single-receiver network
-    gives to a session's recordings are multiplied, as in `evaluation.localizer`.
+    gives to a session's recordings are multiplied, as in `localizers.localizer`.
 
     Args:
         file: The model.

@@ -134,14 +134,14 @@ def session_inputs(sessions: Sequence[Tokens], spare: int = 0) -> Arrays:
     """One batch for a file of the kind "fusion".
 
     Args:
-        sessions: B sessions, whose pictures are log-mels.
+        sessions: B sessions, whose spectrograms are log-mels, no embeddings.
         spare: Rows beyond those of the session with the most receivers; what they hold is masked out.
 
     Returns:
         `SESSION_INPUTS` by name.
     """
     batch = collate(sessions, max(len(item.delay_s) for item in sessions) + spare)
-    batch["mel"] = batch.pop("picture").float()
+    batch["mel"] = batch.pop("spectrogram").float()
     return {name: batch[name].numpy() for name in SESSION_INPUTS}
 
 

@@ -16,8 +16,10 @@ from heimdall.geometry import geo
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.localize.error_ellipse import ellipse_95
-from heimdall.network import dataset, fusion_net
+from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig, Network, Sessions
+from heimdall.network.fusion_net import FusionNet
+from heimdall.network.localize import localize
 from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 
@@ -121,11 +123,11 @@ def fusion(model: Path, receivers: Receivers) -> Localizer:
     Raises:
         HeimdallError: There is none, or it is another model.
     """
-    network, _ = fusion_net.load(model, model.with_suffix(".json"))
-    if not isinstance(network, fusion_net.FusionNet):
+    network, _ = model_file.load(model, model.with_suffix(".json"))
+    if not isinstance(network, FusionNet):
         remedy = "Train one with model.name: fusion in params.yaml and `dvc repro train`"
         raise HeimdallError(str(model), "it is no fusion model", remedy)
-    return lambda observations: fusion_net.localize(network, observations, receivers)
+    return lambda observations: localize(network, observations, receivers)
 
 
 def locations(
@@ -150,7 +152,7 @@ def locations(
     error_m = geo.distance_m(latitude_deg, longitude_deg, *truth_deg)
     found = []
     for number, session in enumerate(sessions):
-        ellipse = ellipse_95(posterior.dominant_covariance_m2[number])
+        ellipse = ellipse_95(posterior.medoid_covariance_m2[number])
         found.append(
             Location(
                 session_id=session["session_id"],

@@ -61,12 +61,12 @@ class Errors:
     """What posteriors are wrong by, beside what they said of it.
 
     Attributes:
-        distance_m: Geodesic distance of the answer, the dominant Gaussian's mean, from the truth, metres,
+        distance_m: Geodesic distance of the answer, the medoid's mean, from the truth, metres,
             shape (n,).
-        sigma_m: RMS distance that the dominant Gaussian predicts, sqrt(sigma_east^2 + sigma_north^2), metres,
+        sigma_m: RMS distance that the medoid predicts, sqrt(sigma_east^2 + sigma_north^2), metres,
             shape (n,).
         rms_m: RMS distance from the answer that the whole mixture predicts, metres, shape (n,).
-        ellipse_m: Radius of the circle as large as the dominant Gaussian's 95 % ellipse, metres, shape (n,).
+        ellipse_m: Radius of the circle as large as the medoid's 95 % ellipse, metres, shape (n,).
         level: Smallest probability of a region of highest density that contains the truth, shape (n,).
         log_density: Log density of the truth under the mixture, nats for densities per m^2, shape (n,).
         within_1km: Predicted probability that the truth lies within 1 km of the answer, shape (n,).
@@ -101,7 +101,7 @@ def errors(posterior: Posterior, latitude_deg: Array, longitude_deg: Array, plan
     """
     truth_m = np.stack(plane.to_local(latitude_deg, longitude_deg), axis=-1)  # (n, 2)
     answer_deg = plane.to_degrees(posterior.position_m[:, 0], posterior.position_m[:, 1])
-    covariance = posterior.dominant_covariance_m2
+    covariance = posterior.medoid_covariance_m2
     determinant = covariance[:, 0, 0] * covariance[:, 1, 1] - covariance[:, 0, 1] ** 2
     return Errors(
         distance_m=distance_m(*answer_deg, latitude_deg, longitude_deg),
@@ -236,9 +236,9 @@ def calibration(error: Errors) -> dict[str, float]:
         error: n errors, n > 0.
 
     Returns:
-        `calibration_error_m`, by the dominant Gaussian as specified; `posterior_rms_calibration_m`, by the
-        whole mixture; `nll_nats`, the mean negative log density of the truth; `coverage_68` and
-        `coverage_95`; `sharpness_m`, the median of `Errors.ellipse_m`.
+        `calibration_error_m`, by the medoid (the specification's dominant Gaussian);
+        `posterior_rms_calibration_m`, by the whole mixture; `nll_nats`, the mean negative log density of the
+        truth; `coverage_68` and `coverage_95`; `sharpness_m`, the median of `Errors.ellipse_m`.
     """
     covered = {f"coverage_{round(p * 100)}": coverage(error, p) for p in COVERAGE_PROBABILITIES}
     return {

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from heimdall.compare import contest
 from heimdall.compare.contest import Model
-from heimdall.core import artifacts, locks
+from heimdall.core import artifacts, determinism, locks
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import CalibrationParams, FeatureParams, Params
 from heimdall.core.provenance import Provenance, provenance
@@ -31,7 +31,7 @@ from heimdall.metrics.metrics import Errors, clusters
 from heimdall.monitor import alerts
 from heimdall.monitor.alerts import Figures
 from heimdall.network.dataset import DatasetConfig, Sessions, observations, read_index, read_network
-from heimdall.pipeline.featurize import featurize
+from heimdall.pipeline.featurize import featurize, tables
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.position.posterior import Posterior
 from heimdall.recordings import archive
@@ -41,7 +41,7 @@ WORK = Path(".heimdall/monitor")
 NEW = Path("new")  # below it: the index of the new sessions alone
 PROBABILITIES = (0.68, 0.95)
 _LINKED = (archive.SNAPSHOT, featurize.FEATURES)
-_COPIED = (featurize.RUNTIME_LOCK, featurize.KEYS_FILE)
+_COPIED = (determinism.LOCK_FILE, featurize.KEYS_FILE)
 
 Array = npt.NDArray[np.float64]
 
@@ -236,7 +236,7 @@ def _new(work: Path, chosen: dict[str, Any], validation_split: float) -> Session
     folder, made = work / NEW, work / featurize.FEATURES
     index = read_index(DatasetConfig(made))
     index = index[index["session_id"].isin(chosen)]
-    archive.write_table(folder / "index.parquet", index, featurize.INDEX_SCHEMA)
+    archive.write_table(folder / "index.parquet", index, tables.INDEX_SCHEMA)
     for name in ("receivers.parquet", "network.json"):
         artifacts.write_bytes(folder / name, (made / name).read_bytes())
     shards = folder / "shards"

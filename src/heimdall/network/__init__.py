@@ -1,6 +1,20 @@
-"""The networks: data/features/ as tensors, LocalizationNet, FusionNet and its tokens, the loss.
+"""The networks: data/features/ as tensors, LocalizationNet, FusionNet and its tokens, losses, model files.
 
 Imports `core`, `geometry`, `signal` and `position`.
 """
 
-__all__ = ["dataset", "fusion_net", "localization_net", "loss", "tokens"]
+__all__ = [
+    "attention",
+    "dataset",
+    "degree_polynomial",
+    "fusion_net",
+    "localization_net",
+    "localize",
+    "loss",
+    "measured_times",
+    "mixture",
+    "model_file",
+    "temperature_scaling",
+    "tile_evidence",
+    "tokens",
+]

@@ -7,15 +7,14 @@ Everything that turns raw features into degrees is inside it, so what is exporte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors
 import timm
 import torch
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.nn import functional
 
@@ -35,8 +34,8 @@ BACKBONES = {
     "base": "convnext_base",
     "large": "convnext_large",
 }
-Network = TypeVar("Network", bound=nn.Module)
 
+INFERENCE_BATCH = 64  # items at a time, fixed: kernels are chosen by shape, so it is part of the result
 PRETRAINED_DIR = Path("models/pretrained")
 HIDDEN = (128, 64)
 # Small enough that the first prediction is the network's centre with a sigma of about one unit.
@@ -286,56 +285,3 @@ def from_config(config: dict[str, Any]) -> LocalizationNet:
     )
     model.config = dict(config)
     return model
-
-
-def save(model: nn.Module, weights: Path, config: Path, record: dict[str, Any]) -> None:
-    """Write the weights and, beside them, what is needed to rebuild and to identify the network.
-
-    Args:
-        model: The network, with its configuration in `config`.
-        weights: The safetensors file, without metadata, so that its bytes depend on the weights alone.
-        config: The JSON file: `record`, the network's configuration and the SHA-256 of the weights.
-        record: What identifies the making: data fingerprint, parameters, hashes of the modules.
-    """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    content = save_tensors(tensors)
-    artifacts.write_bytes(weights, content)
-    identity = {"weights_sha256": artifacts.sha256_bytes(content), "network": model.config}
-    artifacts.write_json(config, identity | record)
-
-
-def load(
-    weights: Path, config: Path, build: Callable[[dict[str, Any]], Network]
-) -> tuple[Network, dict[str, Any]]:
-    """Read what `save` wrote.
-
-    Args:
-        weights: The safetensors file.
-        config: The JSON file beside it.
-        build: Makes the network of its configuration.
-
-    Returns:
-        The network in evaluation mode on the CPU, and the record.
-
-    Raises:
-        HeimdallError: A file is missing or damaged, or the two do not belong together.
-    """
-    remedy = "Run `dvc repro train` or `dvc pull`"
-    stored = artifacts.read_json(config)
-    try:
-        digest, network = stored.pop("weights_sha256"), stored.pop("network")
-        model = build(network)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HeimdallError(str(config), f"no configuration of a network ({error!r})", remedy) from None
-    try:
-        content = weights.read_bytes()
-    except FileNotFoundError:
-        raise HeimdallError(str(weights), "the file is missing", remedy) from None
-    if artifacts.sha256_bytes(content) != digest:
-        raise HeimdallError(str(weights), f"not the weights that {config} belongs to", remedy)
-    try:
-        model.load_state_dict(load_tensors(content))
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        problem = " ".join(str(error).split())
-        raise HeimdallError(str(weights), f"not the weights of this network ({problem})", remedy) from None
-    return model.eval(), stored

@@ -1,4 +1,4 @@
-"""Negative log-likelihood of a position under the Gaussian that the network predicts."""
+"""What training makes small: a position's negative log-likelihood, and what goes with it for sessions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import math
 import torch
 from torch import nn
 
+from heimdall.geometry.geo import TangentPlane
+from heimdall.network.measured_times import Batch
+from heimdall.network.mixture import Mixture
+from heimdall.position import solver
+from heimdall.position.solver import KM, US, US_PER_KM, log
+
+ROBUST_FROM = 8.0  # nats: beyond it a session's loss grows as a logarithm only
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -36,3 +43,34 @@ class GaussianNLLLoss(nn.Module):
         error = (targets.double() - mean) / sigma
         nll = log_sigma + 0.5 * error * error + HALF_LOG_TWO_PI  # (B, 2)
         return nll.sum(dim=-1).mean()
+
+
+def robust(loss: torch.Tensor) -> torch.Tensor:
+    """A loss (B,) that grows as a logarithm beyond `ROBUST_FROM`: no session may undo what others teach."""
+    beyond = ROBUST_FROM + torch.log1p((loss - ROBUST_FROM).clamp(min=0))
+    return torch.where(loss > ROBUST_FROM, beyond, loss)
+
+
+def residual_deviance(
+    mixture: Mixture, batch: Batch, truth_km: torch.Tensor, plane: TangentPlane
+) -> torch.Tensor:
+    """Minus twice the restricted log-likelihood of the arrival times at the true position, up to a constant.
+
+    Restricted (Patterson and Thompson 1971): the emission time is integrated out.
+
+    Args:
+        mixture: How the arrival times were weighed and corrected.
+        batch: As of `tokens.collate`.
+        truth_km: East and north, (B, 2) float64.
+        plane: Tangent plane of all positions.
+
+    Returns:
+        (B,) float64.
+    """
+    distance_km, _ = solver.geometry(truth_km[:, None], batch["receiver_m"] / KM, plane)
+    residual = batch["delay_s"] / US - mixture.bias_us - US_PER_KM * distance_km[:, 0]  # (B, R)
+    weight = mixture.weight
+    usable = (weight > 0).double()
+    total = weight.sum(1).clamp(min=1e-9)
+    off = residual - ((weight * residual).sum(1) / total)[:, None]
+    return (weight * off**2).sum(1) - (log(weight.clamp(min=1e-9)) * usable).sum(1) + log(total)

@@ -83,7 +83,7 @@ class Tokens:
         receiver_m: East, north, up, (R, 3) float64.
         physical: Columns `PHYSICAL`, (R, len(PHYSICAL)) float32.
         shape: Shape of the correlation, (R, SHAPE) float32.
-        picture: Log-mel, (R, 3, n_mels, frames), dB, float16; or the encoder's embedding of it, (R, dim)
+        spectrogram: Log-mel, (R, 3, n_mels, frames), dB, float16; or the encoder's embedding of it, (R, dim)
             float32, once it is known.
         centre_m: Means of the tiles, the wide one last, (K, 2) float64.
         prior_m2: Covariances of the tiles, (K, 2, 2) float64.
@@ -96,14 +96,14 @@ class Tokens:
     receiver_m: Float64
     physical: Float32
     shape: Float32
-    picture: npt.NDArray[np.floating]
+    spectrogram: npt.NDArray[np.floating]
     centre_m: Float64
     prior_m2: Float64
     log_power: Float64
 
 
 _PER_RECEIVER = (
-    "delay_s", "information_s2", "timing_sigma_s", "receiver_m", "physical", "shape", "picture",
+    "delay_s", "information_s2", "timing_sigma_s", "receiver_m", "physical", "shape", "spectrogram",
 )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ class Tokenizer:
                 np.float32
             ),
             shape=arrivals.shape.astype(np.float32),
-            picture=session.mel,
+            spectrogram=session.mel,
             centre_m=centre_m,
             prior_m2=prior_m2,
             log_power=log_power,
@@ -190,7 +190,7 @@ class Tokenizer:
         probability = np.exp(level - level.max())
         # A receiver at its limit, or a transmitter like none before, and no place explains the levels.
         probability = (1 - MISLEADING) * probability / probability.sum() + MISLEADING / len(grid_m)
-        score = np.log(probability) - self._misfit(observation, grid_m)
+        score = np.log(probability) - self._half_chi2(observation, grid_m)
         likely = np.exp(score - score.max())
         scale = 1.0
         centre_m, nearest, near = _spread_out(score, grid_m, TILE_SPACING_M)
@@ -207,8 +207,8 @@ class Tokenizer:
             np.log(np.append(np.maximum(share, 1e-12), rest)),
         )
 
-    def _misfit(self, observation: Observation, grid_m: Float64) -> Float64:
-        """Half of the weighted squared residuals of the arrival times at the cells of the grid, (G,)."""
+    def _half_chi2(self, observation: Observation, grid_m: Float64) -> Float64:
+        """Half of chi squared, the arrival times' weighted squared residuals, at the grid's cells, (G,)."""
         session, arrivals = observation.session, observation.arrivals
         timed = arrivals.information_s2 > 0
         if timed.sum() < 2:

@@ -85,12 +85,13 @@ class Posterior:
         return len(self.weight)
 
     @cached_property
-    def dominant(self) -> Indices:
+    def medoid(self) -> Indices:
         """Number of the component that stands for the mixture, the first of equals, shape (n,).
 
-        It is the one from whose mean the mixture lies least far: of sum_j weight_j sqrt(|mean_j - mean|^2 +
-        trace(covariance_j)) the smallest, an estimate of the expected distance. The heaviest component may
-        be one of two that say the same as a third, or a narrow one in a wide field.
+        It is the medoid (Kaufman and Rousseeuw 1987), from whose mean the mixture lies least far: of sum_j
+        weight_j sqrt(|mean_j - mean|^2 + trace(covariance_j)) the smallest, an estimate of the expected
+        distance. The heaviest component may be one of two that say the same as a third, or a narrow one in a
+        wide field.
         """
         east, _, north = _elements(self.covariance_m2)
         offset = self.mean_m[:, :, np.newaxis] - self.mean_m[:, np.newaxis]  # (n, K, K, 2)
@@ -99,18 +100,18 @@ class Posterior:
 
     @property
     def position_m(self) -> Array:
-        """Mean of the dominant component, east and north, metres, shape (n, 2)."""
-        return np.asarray(self.mean_m[np.arange(len(self)), self.dominant])
+        """Mean of the medoid, east and north, metres, shape (n, 2)."""
+        return np.asarray(self.mean_m[np.arange(len(self)), self.medoid])
 
     @property
-    def dominant_covariance_m2(self) -> Array:
-        """Covariance of the dominant component, m^2, shape (n, 2, 2)."""
-        return np.asarray(self.covariance_m2[np.arange(len(self)), self.dominant])
+    def medoid_covariance_m2(self) -> Array:
+        """Covariance of the medoid, m^2, shape (n, 2, 2)."""
+        return np.asarray(self.covariance_m2[np.arange(len(self)), self.medoid])
 
     @property
     def sigma_m(self) -> Array:
-        """Standard deviations of the dominant component to the east and north, metres, shape (n, 2)."""
-        east, _, north = _elements(self.dominant_covariance_m2)
+        """Standard deviations of the medoid to the east and north, metres, shape (n, 2)."""
+        east, _, north = _elements(self.medoid_covariance_m2)
         return np.sqrt(np.stack([east, north], axis=-1))
 
     @property

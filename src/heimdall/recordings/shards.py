@@ -2,7 +2,7 @@
 
 A stage builds its shards into a work folder, which may vanish at any time, and touches its output last:
 
-    names = [store.find(key) or store.add(key, make()) for key, make in ...]
+    names = build(tasks, make, store, title)   # on all cores
     store.commit(names)            # adds files to the output; none is ever written in place
     artifacts.write_...(index)     # the commit point: the index names its shards
     store.prune(names)             # removes what the index does not name, and empties the work folder
@@ -12,13 +12,21 @@ Killed anywhere, the output holds what the old or the new index names, plus stra
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-from heimdall.core import artifacts
+from tqdm import tqdm
+
+from heimdall.core import artifacts, determinism, rooms
 from heimdall.core.errors import HeimdallError
+
+Task = TypeVar("Task")
 
 NAME_DIGITS = 16  # 64 bits of SHA-256
 _KEY = re.compile(r"[0-9a-f]{8,64}")
@@ -121,3 +129,51 @@ def _checked_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError(f"a key is a hexadecimal hash, not {key!r}")
     return key
+
+
+def code(names: Sequence[str], root: Path) -> dict[str, str]:
+    """What else decides a shard's bytes and belongs in its key: modules of some rooms, the locked packages.
+
+    Args:
+        names: Rooms or modules, as of `rooms.hashes`.
+        root: The repository's root.
+    """
+    return rooms.hashes(*names) | {"runtime": artifacts.sha256_file(root / determinism.LOCK_FILE)}
+
+
+def build(
+    tasks: Sequence[tuple[Task, str]], make: Callable[[Task], bytes], store: ShardStore, title: str
+) -> list[str]:
+    """Make the shards that are not there yet, on all cores, with a progress bar.
+
+    Args:
+        tasks: What each shard is made of, and the key of that.
+        make: A module's function from a task to the shard's bytes, which must not depend on the process.
+        store: Where shards are looked for and added.
+        title: Of the bar.
+
+    Returns:
+        The shards' names, in the order of the tasks.
+
+    Raises:
+        HeimdallError: As `make` does; shards that were finished are kept.
+    """
+    found = [store.find(key) for _, key in tasks]
+    missing = [(task, key) for (task, key), name in zip(tasks, found, strict=True) if name is None]
+    done = len(tasks) - len(missing)
+    made: list[str] = []
+    with tqdm(total=len(tasks), initial=done, desc=title, unit="shard", disable=None) as progress:
+        for (_, key), content in zip(missing, _map(make, [task for task, _ in missing]), strict=True):
+            made.append(store.add(key, content))
+            progress.update()
+    fresh = iter(made)
+    return [next(fresh) if name is None else name for name in found]
+
+
+def _map(make: Callable[[Task], bytes], tasks: Sequence[Task]) -> Iterator[bytes]:
+    processes = min(len(os.sched_getaffinity(0)), len(tasks))
+    if processes <= 1:
+        yield from map(make, tasks)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(make, tasks)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from heimdall.baselines.cramer_rao import cramer_rao_m2
 from heimdall.core import artifacts
@@ -16,15 +15,14 @@ from heimdall.core.errors import HeimdallError
 from heimdall.core.params import EvaluateParams, FeatureParams
 from heimdall.geometry.geo import distance_m
 from heimdall.metrics import metrics
-from heimdall.metrics.metrics import Estimates
-from heimdall.network.dataset import DatasetConfig, Sessions, observations
+from heimdall.network.dataset import DatasetConfig, Sessions
 from heimdall.pipeline.evaluate import evaluation
-from heimdall.pipeline.evaluate.evaluation import WITHOUT_GPS, Evaluation
+from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, errors_of
+from heimdall.pipeline.evaluate.evaluation import Evaluation
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, RECEIVED_POWER, UNCALIBRATED
-from heimdall.position.arrival import Observation
+from heimdall.position.arrival import Observation, without_gps
 from heimdall.position.posterior import Posterior
 from tests import session_world
-from tests.feature_world import FRAME, untrained
 from tests.session_world import PLANE, VALIDATION_SPLIT
 from tests.tiny_features import FEATURES
 
@@ -45,20 +43,8 @@ def surer(sessions: Sequence[Observation]) -> Posterior:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DatasetConfig:
-    folder = tmp_path_factory.mktemp("features")
-    session_world.write(folder)
-    return DatasetConfig(folder)
-
-
-@pytest.fixture(scope="module")
 def found(data: DatasetConfig) -> Evaluation:
     return evaluation.evaluate(centre, surer, data, VALIDATION_SPLIT, PARAMS)
-
-
-@pytest.fixture(scope="module")
-def held_out(data: DatasetConfig) -> Sessions:
-    return observations(data, "test", VALIDATION_SPLIT)
 
 
 def chosen(found: Evaluation, predictor: str, split: str = "test") -> pd.DataFrame:
@@ -132,7 +118,7 @@ def test_calibration_stands_before_and_after(found: Evaluation) -> None:
     assert before["sharpness_m"] == pytest.approx(after["sharpness_m"] / 100)
     assert before["nll_nats"] > after["nll_nats"]
     assert before["coverage_95"] == 0
-    assert before == metrics.calibration(evaluation.errors_of(chosen(found, UNCALIBRATED)))
+    assert before == metrics.calibration(errors_of(chosen(found, UNCALIBRATED)))
     assert UNCALIBRATED not in found.metrics["test"]
 
 
@@ -151,7 +137,7 @@ def test_sessions_without_gps_time_are_answered_by_levels_alone(found: Evaluatio
 
 def test_without_gps_forgets_the_times_and_nothing_else(data: DatasetConfig, held_out: Sessions) -> None:
     before = held_out.observations[1]
-    after = evaluation.without_gps(before, FeatureParams(**FEATURES))
+    after = without_gps(before, FeatureParams(**FEATURES))
     assert (before.arrivals.information_s2 > 0).all()
     assert (after.arrivals.information_s2 == 0).all()
     assert np.isinf(after.session.timing_sigma_s).all()
@@ -184,33 +170,6 @@ def test_slices_divide_the_cases(found: Evaluation) -> None:
     assert own.query("slice == 'clock'")["value"].tolist() == ["0-2", "3", "4", "5+"]
     assert own.query("slice == 'snr'")["value"].tolist() == ["<10 dB", "10-30 dB", ">30 dB"]
     assert own.query("slice == 'modulation'")["value"].tolist() == ["dmr", "nfm"]
-
-
-def test_single_receiver_network_answers_with_the_product_of_its_gaussians(
-    data: DatasetConfig, held_out: Sessions
-) -> None:
-    model = untrained()
-    answer = evaluation.localizer(model, data)(held_out.observations)
-    for number, item in enumerate(held_out.observations):
-        with torch.inference_mode():
-            given = model(torch.from_numpy(item.session.mel.astype(np.float32))).numpy().T
-        one = evaluation.combine(Estimates(*given), np.zeros(len(item.session.mel), np.intp), FRAME)
-        east_m, north_m = PLANE.to_local(one.latitude_deg, one.longitude_deg)
-        np.testing.assert_allclose(answer.position_m[number], [east_m[0], north_m[0]], rtol=1e-4)
-        np.testing.assert_allclose(answer.sigma_m[number], [one.sigma_east_m[0], one.sigma_north_m[0]], 1e-4)
-
-
-def test_product_of_gaussians_by_hand() -> None:
-    latitude_deg, longitude_deg = FRAME.to_degrees([0.0, 3000.0, 500.0], [0.0, 1000.0, 600.0])
-    estimates = Estimates(
-        latitude_deg, longitude_deg, np.array([1000.0, 2000, 7]), np.array([1000.0, 1000, 8])
-    )
-    combined = evaluation.combine(estimates, np.array([1, 1, 0]), FRAME)
-    east_m, north_m = FRAME.to_local(combined.latitude_deg, combined.longitude_deg)
-    np.testing.assert_allclose(east_m, [500, 600], atol=1e-6)  # weights 4 : 1
-    np.testing.assert_allclose(north_m, [600, 500], atol=1e-6)
-    np.testing.assert_allclose(combined.sigma_east_m, [7, 1000 * np.sqrt(0.8)])
-    np.testing.assert_allclose(combined.sigma_north_m, [8, 1000 * np.sqrt(0.5)])
 
 
 def test_single_transmitter_has_no_interval_and_unknown_ones_stand_for_their_sessions(

@@ -1,4 +1,4 @@
-"""Tables and picture from hand-made cases."""
+"""Tables and figure from hand-made cases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from heimdall.pipeline.evaluate import plots
-from heimdall.pipeline.evaluate.evaluation import WITHOUT_GPS
+from heimdall.pipeline.evaluate.cases import WITHOUT_GPS
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, UNCALIBRATED
 
 MEAN_POSITION = "mean_position"
@@ -96,12 +96,12 @@ def test_csv_has_line_feeds_and_no_index(cases: pd.DataFrame) -> None:
     assert b"\r" not in content
 
 
-def test_picture_repeats_and_shows_the_data(cases: pd.DataFrame, receivers: pd.DataFrame) -> None:
-    content = plots.picture(cases, receivers, "simulated")
-    assert plots.picture(cases, receivers, "simulated") == content
-    assert plots.picture(cases, receivers, "recorded") != content  # the title says it
+def test_figure_repeats_and_shows_the_data(cases: pd.DataFrame, receivers: pd.DataFrame) -> None:
+    content = plots.draw(cases, receivers, "simulated")
+    assert plots.draw(cases, receivers, "simulated") == content
+    assert plots.draw(cases, receivers, "recorded") != content  # the title says it
     farther = cases.assign(error_m=cases["error_m"].where(cases["predictor"] != LOCALIZER, 5e4))
-    assert plots.picture(farther, receivers, "simulated") != content
+    assert plots.draw(farther, receivers, "simulated") != content
     image = matplotlib.image.imread(io.BytesIO(content))
     assert image.shape[:2] == (1000, 1600)
     assert b"Software" not in content

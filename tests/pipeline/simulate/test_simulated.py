@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from heimdall import simulate
-from heimdall.core import artifacts, params
+from heimdall.core import artifacts, determinism, params
 from heimdall.core.errors import HeimdallError
 from heimdall.network import dataset
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
-from heimdall.pipeline.featurize import featurize
+from heimdall.pipeline.featurize import tables
 from heimdall.pipeline.simulate import simulated
 from heimdall.pipeline.simulate.simulated import WorldTask
 from tests import tiny_features
@@ -34,7 +34,7 @@ def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    artifacts.write_bytes(tmp_path / featurize.RUNTIME_LOCK, b"numpy==1\n")
+    artifacts.write_bytes(tmp_path / determinism.LOCK_FILE, b"numpy==1\n")
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
     folder = tmp_path_factory.mktemp("simulated")
-    artifacts.write_bytes(folder / featurize.RUNTIME_LOCK, b"numpy==1\n")
+    artifacts.write_bytes(folder / determinism.LOCK_FILE, b"numpy==1\n")
     simulated.run(CHOSEN, FEATURES, folder)
     return folder
 
@@ -56,12 +56,12 @@ def test_it_has_the_form_of_the_features(built: Path) -> None:
     config = DatasetConfig(built / simulated.SIMULATED)
     everything = HeimdallDataset(config, "all", None, 0.5)  # refuses an index that does not fit its shards
     index = everything.index
-    assert list(index.columns) == featurize.INDEX_SCHEMA.names
+    assert list(index.columns) == tables.INDEX_SCHEMA.names
     assert index["session_id"].nunique() == 5
     assert index["measurement_id"].is_unique
     assert index["simulated"].all()
     network = pd.read_parquet(config.data_dir / "receivers.parquet")
-    assert list(network.columns) == featurize.NETWORK_SCHEMA.names
+    assert list(network.columns) == tables.NETWORK_SCHEMA.names
     world = simulate.make_world(1000, 1, "light", clock_sigma_ns=0.0)
     np.testing.assert_allclose(network[["east_m", "north_m", "up_m"]], world.receiver_position_m, atol=1e-6)
     assert dataset.read_network(config).features == dataclasses.asdict(FEATURES)

@@ -1,4 +1,4 @@
-"""Tables and the picture of an evaluation, from its cases; what `dvc plots` shows.
+"""Tables and the figure of an evaluation, from its cases; what `dvc plots` shows.
 
 Each table holds the test split and has one column a predictor, so that one template draws them all. What is
 counted is sessions.
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from heimdall.metrics.metrics import ACCURACY_WITHIN_M, coverage
-from heimdall.pipeline.evaluate.evaluation import errors_of
+from heimdall.pipeline.evaluate.cases import errors_of
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, UNCALIBRATED
 
 _SPLIT = "test"
@@ -114,7 +114,7 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False, lineterminator="\n").encode("utf-8")
 
 
-def picture(cases: pd.DataFrame, receivers: pd.DataFrame, data: str) -> bytes:
+def draw(cases: pd.DataFrame, receivers: pd.DataFrame, data: str) -> bytes:
     """The evaluation on the test split in five panels.
 
     Args:

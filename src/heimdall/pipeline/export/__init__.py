@@ -3,4 +3,4 @@
 Imports `network`, `metrics`, `inference`, and what they import.
 """
 
-__all__ = ["card", "export"]
+__all__ = ["card", "export", "graphs", "onnx_file", "parity", "reference"]

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from heimdall.network.fusion_net import PRETRAINED_HASH
+from heimdall.network.model_file import PRETRAINED_HASH
 from heimdall.network.tokens import PHYSICAL, SHAPE
-from heimdall.pipeline.export.export import FLOAT32_FILE, INT8_FILE
+from heimdall.pipeline.export.onnx_file import FLOAT32_FILE, INT8_FILE
 
 CARD_FILE = "README.md"
 COLUMNS = {
@@ -51,10 +51,6 @@ def card(record: Mapping[str, Any], evaluation: Mapping[str, Any], figures: Mapp
         figures: The content of metrics/export.json.
     """
     data, test = evaluation["data"], evaluation["test"]
-    rows = []
-    for label, key, scale, digits in ROWS:
-        cells = [_cell(test[column], key, scale, digits) for column in COLUMNS]
-        rows.append(f"| {label} | {' | '.join(cells)} |")
     int8, float32, parity = figures["int8"], figures["float32"], figures["parity"]
     text = _TEXTS[figures["model"]]
     oversize = "" if float32["below_100_mb"] else " (above the specification's 100 MB: the backbone's size)"
@@ -87,9 +83,7 @@ sigma on {round(parity["share"] * parity["n"])} of the {parity["n"]} test {text.
 {evaluation["split_by"]}. In brackets: 95 % bootstrap interval over whole
 transmitters; sessions of an unknown one stand for themselves.
 
-| | {" | ".join(COLUMNS.values())} |
-|---|{"---|" * len(COLUMNS)}
-{chr(10).join(rows)}
+{_table(test)}
 
 ## Limits
 
@@ -105,6 +99,15 @@ Data fingerprint: `{record["data_fingerprint"]}`
 {parameters}
 ```
 """
+
+
+def _table(test: Mapping[str, Any]) -> str:
+    """The test figures of this model and of every baseline, in Markdown."""
+    lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
+    for label, key, scale, digits in ROWS:
+        cells = [_cell(test[column], key, scale, digits) for column in COLUMNS]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _cell(figures: Mapping[str, Any], key: str, scale: float, digits: int) -> str:

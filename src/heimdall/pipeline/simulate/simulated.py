@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 
 from heimdall import simulate
-from heimdall.core import artifacts, randomness, rooms
+from heimdall.core import artifacts, randomness
 from heimdall.core.params import UNCALIBRATED, FeatureParams, PretrainParams
-from heimdall.pipeline.featurize import featurize
-from heimdall.recordings import archive
+from heimdall.pipeline.featurize import tables
+from heimdall.recordings import archive, shards
 from heimdall.recordings.shards import ShardStore
 from heimdall.signal import extraction, sessions
 from heimdall.signal.correlation import Recording
@@ -80,29 +80,25 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
     Raises:
         HeimdallError: A feature parameter does not fit the recordings. The former output stays as it was.
     """
-    store = ShardStore(root / SIMULATED / "shards", featurize.SHARD_SUFFIX, root / WORK)
-    lock = {"runtime": artifacts.sha256_file(root / featurize.RUNTIME_LOCK)}
-    code = rooms.hashes(*SHARD_ROOMS) | lock
+    store = ShardStore(root / SIMULATED / "shards", tables.SHARD_SUFFIX, root / WORK)
+    code = shards.code(SHARD_ROOMS, root)
     tasks = world_tasks(params, feature_params)
     keyed = [(task, artifacts.fingerprint([asdict(task), code])) for task in tasks]
-    names = featurize.build(keyed, simulate_shard, store, "simulate")
+    names = shards.build(keyed, simulate_shard, store, "simulate")
     shard_of = {task.name: name for task, name in zip(tasks, names, strict=True)}
 
-    network, origin = featurize.placed(receivers_of(tasks[0].world()))
+    network, origin = tables.placed(receivers_of(tasks[0].world()))
     rows = pd.concat([measurements(task, number / len(tasks)) for number, task in enumerate(tasks)])
-    index = featurize.measured(rows, network, store, shard_of)
+    index = tables.measured(rows, network, store, shard_of)
 
     store.commit(names)
-    folder = root / SIMULATED
-    archive.write_table(folder / "receivers.parquet", network, featurize.NETWORK_SCHEMA)
     described = {
         "data_fingerprint": artifacts.fingerprint([rows.drop(columns="shard").to_numpy().tolist(), names]),
         "features": asdict(feature_params),
         "split": {"by": "world", "seed": params.seed},
         "calibration": asdict(UNCALIBRATED),
     }
-    artifacts.write_json(folder / "network.json", origin | described)
-    archive.write_table(folder / "index.parquet", index, featurize.INDEX_SCHEMA)  # the commit point
+    tables.write(root / SIMULATED, index, network, origin | described)
     store.prune(names)
     return {
         "worlds": len(tasks),
@@ -131,7 +127,7 @@ def simulate_shard(task: WorldTask) -> bytes:
         HeimdallError: The feature parameters do not fit the recordings.
     """
     world = task.world()
-    network, _ = featurize.placed(receivers_of(world))
+    network, _ = tables.placed(receivers_of(world))
     enu = network[["east_m", "north_m", "up_m"]].to_numpy("float64")
     positions = dict(zip(network["websdr_id"].tolist(), enu, strict=True))
     found = []

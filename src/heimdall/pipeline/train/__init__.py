@@ -3,4 +3,14 @@
 Imports `core`, `geometry`, `signal`, `position` and `network`.
 """
 
-__all__ = ["checkpoints", "learners", "lightning_module", "training"]
+__all__ = [
+    "checkpoints",
+    "fit_loop",
+    "history",
+    "lightning_module",
+    "recording_task",
+    "resumption",
+    "session_task",
+    "task",
+    "training_pipeline",
+]

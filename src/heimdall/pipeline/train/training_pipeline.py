@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,19 +22,25 @@ from lightning.pytorch import seed_everything
 from heimdall.core import artifacts, determinism, locks, provenance, rooms
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
-from heimdall.network import dataset, fusion_net, localization_net
+from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
-from heimdall.pipeline.train import checkpoints, learners, lightning_module
-from heimdall.pipeline.train.checkpoints import LAST, OURS, AtomicCheckpointIO
-from heimdall.pipeline.train.learners import LEARNERS, PipelineLearner
-from heimdall.pipeline.train.lightning_module import Fitted, Network
+from heimdall.network.model_file import Network
+from heimdall.pipeline.train import checkpoints, fit_loop, history, resumption, session_task
+from heimdall.pipeline.train.checkpoints import OURS
+from heimdall.pipeline.train.fit_loop import Fitted
+from heimdall.pipeline.train.recording_task import RecordingTask
+from heimdall.pipeline.train.session_task import SessionTask
+from heimdall.pipeline.train.task import LearningTask
 
 Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[str, Any]], str | None]
 Exporter = Callable[[Network, Path, dict[str, Any]], None]
 
+TASKS: dict[str, Callable[[Params, DatasetConfig], LearningTask]] = {
+    "single": RecordingTask,
+    "fusion": SessionTask,
+}
 ENCODER_WARMUP_EPOCHS = 1  # of the few that pretraining gives it
 ENCODER = "encoder"  # the folder of its checkpoints, and what the record has of its training
-RESUMED_FROM = "resumed_from_sha256"  # in the record: the checkpoint of another training
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ LOCALIZER = Outputs(
     "train", Path("models/localizer.safetensors"), Path("plots/training.csv"), Path("metrics/train.json")
 )
 PRETRAINED = Outputs(
-    "pretrain", learners.PRETRAINED, Path("plots/pretraining.csv"), Path("metrics/pretrain.json")
+    "pretrain", session_task.PRETRAINED, Path("plots/pretraining.csv"), Path("metrics/pretrain.json")
 )
 
 
@@ -145,66 +150,70 @@ class TrainingPipeline:
         torch.backends.cudnn.allow_tf32 = False
 
         config = DatasetConfig(self.data_dir)
-        learner = LEARNERS[self.parameters.model.name](self.parameters, config)
-        inputs = self._inputs(config, learner, device)
+        task = TASKS[self.parameters.model.name](self.parameters, config)
+        inputs = self._inputs(config, task, device)
         if resume_from is not None:
-            inputs = _inputs_when_resumed(inputs, resume_from)
-        record = inputs["record"]
+            inputs = resumption.inputs_when_resumed(inputs, resume_from)
 
         work = self.work_dir / artifacts.fingerprint(inputs)
         with locks.alone(work):
             if resume_from is not None and checkpoints.resumable(work, inputs) is None:
-                _start_from(resume_from, work, inputs, self.parameters)
-            fitted = self._fit(learner, self.parameters, inputs, device, work)
-            best, network = fitted.best, learner.network
-            metrics = {
-                "data": record["data"],
-                "best_epoch": best.epoch,
-                "epochs": len(fitted.history),
-                "train_loss": best.train_loss,
-                "val_loss": best.val_loss,
-                "val_mae_m": best.val_mae_m,
-                **learner.finish(),
-                "parameters": sum(value.numel() for value in network.parameters()),
-            }
-            weights = output_dir / self.outputs.weights
-            localization_net.save(network, weights, weights.with_suffix(".json"), record)
-            curve = lightning_module.csv(fitted.history).encode("utf-8")
-            artifacts.write_bytes(output_dir / self.outputs.curve, curve)
-            artifacts.write_json(output_dir / self.outputs.metrics, metrics)
-
+                resumption.start_from(resume_from, work, inputs, self.parameters)
+            fitted = self._fit(task, self.parameters, inputs, device, work)
+            weights, metrics = self._write(output_dir, task, fitted, inputs["record"])
             onnx_path = weights.with_suffix(".onnx") if exporter else None
             if exporter and onnx_path:
-                exporter(network, onnx_path, record)
-            run_id = (
-                tracker(record["params"], [asdict(row) for row in fitted.history], metrics)
-                if tracker
-                else None
-            )
+                exporter(task.network, onnx_path, inputs["record"])
+            run_id = None
+            if tracker:
+                rows = [asdict(row) for row in fitted.history]
+                run_id = tracker(inputs["record"]["params"], rows, metrics)
             kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
             checkpoints.clear(work)
             shutil.rmtree(work, ignore_errors=True)
         return TrainingResult(weights, onnx_path, run_id, metrics, kept)
 
+    def _write(
+        self, output_dir: Path, task: LearningTask, fitted: Fitted, record: dict[str, Any]
+    ) -> tuple[Path, dict[str, Any]]:
+        """Write the outputs. The weights' file, and the content of the metrics'."""
+        best, network = fitted.best, task.network
+        metrics = {
+            "data": record["data"],
+            "best_epoch": best.epoch,
+            "epochs": len(fitted.history),
+            "train_loss": best.train_loss,
+            "val_loss": best.val_loss,
+            "val_mae_m": best.val_mae_m,
+            **task.finish(),
+            "parameters": sum(value.numel() for value in network.parameters()),
+        }
+        weights = output_dir / self.outputs.weights
+        model_file.save(network, weights, weights.with_suffix(".json"), record)
+        curve = history.csv(fitted.history).encode("utf-8")
+        artifacts.write_bytes(output_dir / self.outputs.curve, curve)
+        artifacts.write_json(output_dir / self.outputs.metrics, metrics)
+        return weights, metrics
+
     def _fit(
-        self, learner: PipelineLearner, settings: Params, inputs: dict[str, Any], device: str, work: Path
+        self, task: LearningTask, settings: Params, inputs: dict[str, Any], device: str, work: Path
     ) -> Fitted:
         """Train from the last checkpoint in `work`, or else from the start, what comes before it included."""
         state = checkpoints.resumable(work, inputs)
         if state is not None:
-            learner.resume(state[OURS]["network"], checkpoints.weights(state))
+            task.resume(state[OURS]["network"], checkpoints.weights(state))
         else:
             checkpoints.clear(work)
-            first = learner.first()
+            first = task.first()
             if first is not None:
                 theirs = inputs | {"part": ENCODER}
                 self._fit(first, self.encoder or settings, theirs, device, work / ENCODER)
             # Here, so that new weights do not depend on whether the encoder was trained or found.
             seed_everything(self.parameters.seed, workers=True, verbose=False)
-            learner.start()
-        return lightning_module.fit(learner, settings, inputs, device=device, work=work, state=state)
+            task.start()
+        return fit_loop.fit(task, settings, inputs, device=device, work=work, state=state)
 
-    def _inputs(self, config: DatasetConfig, learner: PipelineLearner, device: str) -> dict[str, Any]:
+    def _inputs(self, config: DatasetConfig, task: LearningTask, device: str) -> dict[str, Any]:
         """All that decides the bytes. `record` in it stands in every file that is made of the model."""
         chosen = asdict(self.parameters)
         encoder = asdict(self.encoder or self.parameters)
@@ -225,7 +234,7 @@ class TrainingPipeline:
             chosen[ENCODER] = differing
         network = dataset.read_network(config)
         record = {
-            "data": provenance.provenance(learner.index["simulated"]),
+            "data": provenance.provenance(task.index["simulated"]),
             "data_fingerprint": network.data_fingerprint,
             "params": chosen
             | {
@@ -235,7 +244,7 @@ class TrainingPipeline:
             },
             "validation_split": self.parameters.validation_split,
             "modules": rooms.hashes(*rooms.of_stage(self.outputs.stage)),
-            **learner.origin(),
+            **task.origin(),
         }
         return {
             "record": record,
@@ -327,67 +336,9 @@ def load_network(path: Path) -> tuple[Network, dict[str, Any]]:
         HeimdallError: A file is missing, damaged, or of something else.
     """
     if path.suffix == ".safetensors":
-        return fusion_net.load(path, path.with_suffix(".json"))
+        return model_file.load(path, path.with_suffix(".json"))
     state = checkpoints.read(path)
     described = state[OURS]["network"]
-    network = (fusion_net if _of_fusion(described) else localization_net).from_config(described)
+    network = model_file.from_config(described)
     network.load_state_dict(checkpoints.weights(state))
     return network.eval(), state[OURS]["inputs"]["record"]
-
-
-def _inputs_when_resumed(inputs: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The inputs of a training that goes on from a checkpoint which the user named; a line says how.
-
-    Of this very training: the checkpoint's own, which may tell what that training had started from. Of
-    another one: those given now, and the checkpoint's hash.
-    """
-    theirs: dict[str, Any] = checkpoints.read(path)[OURS]["inputs"]
-    record = {name: value for name, value in theirs["record"].items() if name != RESUMED_FROM}
-    if checkpoints.same(theirs | {"record": record}, inputs):
-        print(f"{path}: of this very training, which goes on as if undisturbed", file=sys.stderr)
-        return theirs
-    given, former = inputs["record"]["params"], record["params"]
-    changed = [name for name in given if given[name] != former.get(name)] or ["data, code or machine"]
-    why = f"of another training (other {', '.join(changed)})"
-    print(f"{path}: {why}; a new one starts from it and records its hash", file=sys.stderr)
-    return inputs | {"record": inputs["record"] | {RESUMED_FROM: artifacts.sha256_file(path)}}
-
-
-def _of_fusion(config: Mapping[str, Any]) -> bool:
-    """Whether this is the configuration of a FusionNet."""
-    return "encoder" in config
-
-
-def _start_from(path: Path, work: Path, inputs: Mapping[str, Any], given: Params) -> None:
-    """Make the checkpoint that the user named the last one in the work folder.
-
-    From one of another training the optimizer's state goes on; learning rate, weight decay and patience are
-    those given now.
-    """
-    state = checkpoints.read(path)
-    if checkpoints.same(state[OURS]["inputs"], inputs):
-        checkpoints.bring(state, path, work)
-        return
-    ours, done = state[OURS], checkpoints.epochs_done(state)
-    network = ours["network"]
-    name = "fusion" if _of_fusion(network) else "single"
-    if name != given.model.name:
-        raise HeimdallError(
-            str(path), f"its model is {name}, not {given.model.name}", "Set model.name to the checkpoint's"
-        )
-    backbone = network.get(ENCODER, network)["backbone_size"]
-    if backbone != given.backbone:
-        cause = f"its backbone is {backbone}, not {given.backbone}"
-        raise HeimdallError(str(path), cause, "Set backbone to the checkpoint's")
-    if done >= given.epochs:
-        cause = f"it has {done} epochs already"
-        raise HeimdallError(str(path), cause, f"Ask for more: --epochs {done + 1}")
-    ours |= {"first_candidate": done - 1, "best_epoch": done, "inputs": dict(inputs)}
-    state["callbacks"] = {}
-    for scheduler in state["lr_schedulers"]:
-        scheduler["base_lrs"] = [given.lr] * len(scheduler["base_lrs"])
-    for group in state["optimizer_states"][0]["param_groups"]:
-        group["initial_lr"], group["lr"] = given.lr, given.lr * lightning_module.rate_factor(given, done)
-        group["weight_decay"] = given.weight_decay if group["weight_decay"] else 0.0
-    for name in (checkpoints.file_of(done), LAST):
-        AtomicCheckpointIO().save_checkpoint(state, work / name)

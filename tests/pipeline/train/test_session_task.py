@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,19 @@ from heimdall.core import artifacts, determinism, params
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
 from heimdall.geometry.area import Area
-from heimdall.network import dataset, localization_net
+from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
 from heimdall.network.fusion_net import FusionNet
-from heimdall.pipeline.featurize import featurize
 from heimdall.pipeline.simulate import simulated
-from heimdall.pipeline.train import checkpoints, training
-from heimdall.pipeline.train.learners import FusionLearner
-from heimdall.pipeline.train.training import TrainingPipeline
+from heimdall.pipeline.train import checkpoints, training_pipeline
+from heimdall.pipeline.train.session_task import SessionTask
+from heimdall.pipeline.train.training_pipeline import TrainingPipeline
 from heimdall.position import radio_map, received_power
 from tests import tiny_features
+from tests.single_training import Killed
 
 LOADED = params.load(tiny_features.PARAMS)
-# Small pictures: what is tested is what surrounds the networks.
+# Small log-mels: what is tested is what surrounds the networks.
 FEATURES = dataclasses.replace(LOADED.features, n_mels=32)
 PRETRAIN: dict[str, Any] = {
     "sessions": 6,
@@ -42,10 +41,6 @@ PRETRAIN: dict[str, Any] = {
 }
 OUTPUTS = ("models/pretrained.safetensors", "models/pretrained.json", "plots/pretraining.csv",
            "metrics/pretrain.json")  # fmt: skip
-
-
-class Killed(BaseException):
-    """Stands for a SIGKILL: nothing of ours catches it."""
 
 
 def settings(**changes: Any) -> Params:  # noqa: ANN401
@@ -68,20 +63,11 @@ def digests(folder: Path, names: tuple[str, ...] = OUTPUTS) -> dict[str, str]:
     return {name: artifacts.sha256_file(folder / name) for name in names}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _recipe() -> Iterator[None]:
-    """The environment of a stage; a checkpoint of another one is not gone on from."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in determinism.recipe(threads=1).items():
-            patch.setenv(name, value)
-        yield
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose simulate stage has run: three worlds of two sessions."""
     folder = tmp_path_factory.mktemp("repository")
-    artifacts.write_bytes(folder / featurize.RUNTIME_LOCK, b"numpy==1\n")
+    artifacts.write_bytes(folder / determinism.LOCK_FILE, b"numpy==1\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "sched_getaffinity", lambda _: {0})
         simulated.run(settings().pretrain, FEATURES, folder)
@@ -104,7 +90,7 @@ def fine_tuning(root: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def pretraining(root: Path, work: Path) -> TrainingPipeline:
-    return training.pretraining(settings(), root / simulated.SIMULATED, work)
+    return training_pipeline.pretraining(settings(), root / simulated.SIMULATED, work)
 
 
 def train(root: Path, folder: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -116,7 +102,7 @@ def train(root: Path, folder: Path, **changes: Any) -> dict[str, Any]:  # noqa: 
 
 
 def fusion_net(path: Path) -> FusionNet:
-    network, _ = training.load_network(path)
+    network, _ = training_pipeline.load_network(path)
     assert isinstance(network, FusionNet)
     return network
 
@@ -144,7 +130,7 @@ def test_a_killed_pretraining_ends_with_the_same_bytes(
 ) -> None:
     """Each of the two trainings goes on from a checkpoint of its own."""
     saves: list[Path] = []
-    owner, name = (torch, "save") if number else (localization_net, "save")
+    owner, name = (torch, "save") if number else (model_file, "save")
     function = getattr(owner, name)
 
     def dying(*given: Any) -> object:  # noqa: ANN401
@@ -183,26 +169,26 @@ def test_fine_tuning_goes_on_from_the_simulated_weights(
 
 def test_levels_are_fitted_to_the_training_split(root: Path, pretrained: Path, fine_tuning: Path) -> None:
     config = DatasetConfig(root / simulated.SIMULATED)
-    learner = FusionLearner(settings(), config)
-    learner.first()
-    learner.start()
+    task = SessionTask(settings(), config)
+    task.first()
+    task.start()
     part, plane = dataset.observations(config, "train", 0.4), dataset.read_network(config).plane
     receivers = dataset.read_receivers(config)
     sessions = part.observations, part.truth_m(plane), receivers, plane
-    assert learner.network.power == received_power.fit(*sessions)
-    given = {"law": learner.network.power, "area": Area.around(receivers)}
+    assert task.network.power == received_power.fit(*sessions)
+    given = {"law": task.network.power, "area": Area.around(receivers)}
     known = fusion_net(pretrained / "models" / "pretrained.safetensors").radio
-    assert learner.network.radio == radio_map.fit(*sessions, **given, known=known)
+    assert task.network.radio == radio_map.fit(*sessions, **given, known=known)
 
 
 def test_terrain_is_forgotten_where_receivers_of_the_same_numbers_are_elsewhere(
     root: Path, pretrained: Path, fine_tuning: Path
 ) -> None:
-    learner = FusionLearner(settings(), DatasetConfig(root / simulated.SIMULATED))
+    task = SessionTask(settings(), DatasetConfig(root / simulated.SIMULATED))
     known = fusion_net(pretrained / "models" / "pretrained.safetensors")
-    assert learner._is_network_of(known)
-    learner._receivers.position_m[[0, 1]] = learner._receivers.position_m[[1, 0]]  # of the same mean
-    assert not learner._is_network_of(known)
+    assert task._is_network_of(known)
+    task._receivers.position_m[[0, 1]] = task._receivers.position_m[[1, 0]]  # of the same mean
+    assert not task._is_network_of(known)
 
 
 def test_loader_workers_change_no_byte(root: Path, fine_tuning: Path) -> None:
@@ -238,11 +224,11 @@ def test_plane_and_area_are_those_of_the_snapshot(
     fewer = dataset.read_receivers(config)
     fewer = dataclasses.replace(fewer, websdr_id=fewer.websdr_id[:4], position_m=fewer.position_m[:4])
     monkeypatch.setattr(dataset, "read_receivers", lambda _: fewer)
-    learner = FusionLearner(settings(), config)
-    assert learner.first() is None
-    learner.start()
-    assert learner.network.area.box_m[:2] == (fewer.position_m[:, 0].min(), fewer.position_m[:, 0].max())
-    assert len(learner.network.edges) == len(learner.network.area.half_planes) < 6
+    task = SessionTask(settings(), config)
+    assert task.first() is None
+    task.start()
+    assert task.network.area.box_m[:2] == (fewer.position_m[:, 0].min(), fewer.position_m[:, 0].max())
+    assert len(task.network.edges) == len(task.network.area.half_planes) < 6
 
 
 def test_wrong_weights_are_refused(root: Path, pretrained: Path, fine_tuning: Path) -> None:

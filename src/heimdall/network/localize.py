@@ -1,0 +1,51 @@
+"""Where the transmitters of sessions are, by a trained FusionNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from tqdm import tqdm
+
+from heimdall.geometry.area import Receivers
+from heimdall.network.fusion_net import FusionNet
+from heimdall.network.localization_net import INFERENCE_BATCH
+from heimdall.network.tokens import collate
+from heimdall.position import solver
+from heimdall.position.arrival import Observation
+from heimdall.position.posterior import Posterior
+from heimdall.position.solver import KM
+
+
+def localize(
+    network: FusionNet,
+    observations: Sequence[Observation],
+    receivers: Receivers,
+    *,
+    calibrated: bool = True,
+) -> Posterior:
+    """Where the transmitters of n sessions are.
+
+    Args:
+        network: Put into evaluation mode.
+        observations: n sessions, n > 0.
+        receivers: All receivers of the network.
+        calibrated: False for the answer before calibration.
+
+    Returns:
+        n mixtures.
+    """
+    network.eval()
+    tokenizer = network.tokenizer(receivers)
+    answer = network.mixture if calibrated else network.uncalibrated
+    parts = []
+    with torch.inference_mode():
+        starts = range(0, len(observations), INFERENCE_BATCH)
+        for start in tqdm(starts, desc="localize", unit="batch", disable=None):
+            part = [tokenizer.tokens(item) for item in observations[start : start + INFERENCE_BATCH]]
+            parts.append(answer(collate(part)))
+    return Posterior(
+        mean_m=torch.cat([part.mean_km for part in parts]).numpy() * KM,
+        covariance_m2=solver.matrices(torch.cat([part.covariance_km2 for part in parts])).numpy() * KM**2,
+        weight=torch.softmax(torch.cat([part.log_weight for part in parts]), -1).numpy(),
+    )

@@ -1,0 +1,48 @@
+"""How sure a trained FusionNet may be: a temperature and a floor of its Gaussians, from validation sessions.
+
+Temperature scaling (Guo et al. 2017, "On calibration of modern neural networks") for a density: its logarithm
+is divided by the temperature.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from heimdall.network.fusion_net import FusionNet
+from heimdall.network.measured_times import Batch
+from heimdall.position.solver import KM
+
+# From one world to another (docs/physics.md): of the logarithm of the temperature, and of the floor.
+TEMPERATURE_SPREAD, FLOOR_SPREAD_M = 0.1, 10.0
+_TEMPERATURES = tuple(2 ** (k / 8) for k in range(-8, 17))  # 0.5 to 4
+_FLOORS_M = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 65.0, 100.0, 150.0, 225.0, 350.0)
+
+
+def calibrate(network: FusionNet, batch: Batch) -> None:
+    """Set temperature and floor to the most probable ones, given validation sessions.
+
+    On a grid, because the likelihood of a few dozen sessions is rough; and starting from what the network
+    has, because so few leave it open by more than many simulated ones do.
+
+    Args:
+        network: Put into evaluation mode; its buffers are set.
+        batch: The validation sessions, with `truth_m`.
+    """
+    network.eval()
+    former, former_m = math.log(float(network.temperature)), float(network.floor_m)
+    with torch.inference_mode():
+        mixture = network.uncalibrated(batch)
+        best = (math.inf, 1.0, 0.0)
+        for temperature in _TEMPERATURES:
+            for floor_m in _FLOORS_M:
+                network.temperature.fill_(temperature)
+                network.floor_m.fill_(floor_m)
+                nll = network.calibrated(mixture).nll(batch["truth_m"] / KM)
+                moved = (math.log(temperature) - former) / TEMPERATURE_SPREAD
+                raised = (floor_m - former_m) / FLOOR_SPREAD_M
+                prior = 0.5 * (moved**2 + raised**2)
+                best = min(best, (float(nll.sum()) + prior, temperature, floor_m))
+        network.temperature.fill_(best[1])
+        network.floor_m.fill_(best[2])

@@ -1,0 +1,128 @@
+"""The tables of data/features/ and data/simulated/: one row a recording, one row a receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from heimdall.core import artifacts
+from heimdall.geometry import geo
+from heimdall.pipeline.featurize import split
+from heimdall.recordings import archive
+from heimdall.recordings.shards import ShardStore
+from heimdall.signal import sessions
+
+SHARD_SUFFIX = ".safetensors"
+INDEX_SCHEMA = pa.schema(
+    [
+        ("measurement_id", pa.string()),
+        ("session_id", pa.string()),
+        ("websdr_id", pa.int32()),
+        ("source_id", pa.string()),
+        ("latitude_deg", pa.float64()),
+        ("longitude_deg", pa.float64()),
+        ("frequency_mhz", pa.float64()),
+        ("modulation", pa.string()),
+        ("region", pa.string()),
+        ("simulated", pa.bool_()),
+        ("receivers_heard", pa.int32()),
+        ("snr_db", pa.float64()),
+        ("detected", pa.bool_()),
+        ("split", pa.string()),
+        ("validation_rank", pa.float64()),
+        ("shard", pa.string()),
+        ("row", pa.int32()),
+        ("session_row", pa.int32()),
+    ]
+)
+NETWORK_SCHEMA = pa.schema(
+    [
+        *archive.RECEIVERS_SCHEMA,
+        ("east_m", pa.float64()),
+        ("north_m", pa.float64()),
+        ("up_m", pa.float64()),
+    ]
+)
+
+
+def placed(receivers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Where the receivers of a network are.
+
+    Args:
+        receivers: Columns as in the snapshot's receivers.parquet.
+
+    Returns:
+        The receivers with `east_m`, `north_m` and `up_m` (float64) around their mean position, and that
+        position, `latitude_deg` and `longitude_deg`.
+    """
+    origin = {name: float(np.mean(receivers[name])) for name in ("latitude_deg", "longitude_deg")}
+    enu: npt.NDArray[np.float64] = np.stack(
+        [
+            geo.enu_m(latitude, longitude, altitude, origin["latitude_deg"], origin["longitude_deg"])
+            for latitude, longitude, altitude in receivers[
+                ["latitude_deg", "longitude_deg", "altitude_m"]
+            ].to_numpy(np.float64)
+        ]
+    )
+    return receivers.assign(east_m=enu[:, 0], north_m=enu[:, 1], up_m=enu[:, 2]), origin
+
+
+def measured(
+    rows: pd.DataFrame, network: pd.DataFrame, store: ShardStore, shard_of: Mapping[str, str]
+) -> pd.DataFrame:
+    """index.parquet without the split: rows of measurements with what was measured on their recordings.
+
+    Args:
+        rows: One row a recording, in the order of the shards' recordings; `shard` names what each was
+            made of. `modulation` may be null.
+        network: As `placed` gives it.
+        store: Where the shards are.
+        shard_of: Name of the shard of features by the value of `shard`.
+
+    Returns:
+        The rows with the index's other columns but `split` and `validation_rank`.
+
+    Raises:
+        HeimdallError: A shard has vanished or is damaged.
+    """
+    parts = []
+    for name, shard in rows.groupby("shard", sort=False):
+        session_features = sessions.unpack(store.path(shard_of[str(name)]))
+        heard = [np.full(len(found.detected), np.sum(found.detected)) for found in session_features]
+        number = [np.full(len(found.detected), place) for place, found in enumerate(session_features)]
+        parts.append(
+            shard.assign(
+                shard=shard_of[str(name)],
+                row=np.arange(len(shard)),
+                session_row=np.concatenate(number),
+                receivers_heard=np.concatenate(heard),
+                snr_db=np.concatenate([found.snr_db.astype(np.float64) for found in session_features]),
+                detected=np.concatenate([found.detected.astype(bool) for found in session_features]),
+            )
+        )
+    index = pd.concat(parts, ignore_index=True)
+    index["modulation"] = index["modulation"].fillna("unknown")
+    index["region"] = split.regions(
+        index["latitude_deg"].to_numpy(np.float64), index["longitude_deg"].to_numpy(np.float64), network
+    )
+    return index
+
+
+def write(folder: Path, index: pd.DataFrame, network: pd.DataFrame, described: Mapping[str, Any]) -> None:
+    """Write receivers.parquet, network.json and, as the commit point, index.parquet; the shards are there.
+
+    Args:
+        folder: data/features/ or data/simulated/.
+        index: One row a recording, columns `INDEX_SCHEMA`.
+        network: As `placed` gives it.
+        described: The origin of the local frame, and what the data were made with.
+    """
+    archive.write_table(folder / "receivers.parquet", network, NETWORK_SCHEMA)
+    artifacts.write_json(folder / "network.json", dict(described))
+    archive.write_table(folder / "index.parquet", index, INDEX_SCHEMA)

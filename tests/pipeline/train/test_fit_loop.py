@@ -1,0 +1,85 @@
+"""The loop over epochs: order of items, and the same bytes however it is interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from heimdall.network import model_file
+from heimdall.pipeline.train import lightning_module
+from heimdall.pipeline.train.fit_loop import EpochSampler
+from heimdall.pipeline.train.training_pipeline import TrainingPipeline, TrainingResult
+from tests.single_training import dies, digests, every_digest, killed_at_call, settings
+
+
+def test_each_epoch_has_its_own_order() -> None:
+    sampler = EpochSampler(20, seed=1, epoch=0)
+    first, again = list(sampler), list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert first == again
+    assert sorted(position for _, position in second) == list(range(20))
+    assert [position for _, position in first] != [position for _, position in second]
+    assert {epoch for epoch, _ in second} == {1}
+    assert list(EpochSampler(20, seed=1, epoch=1)) == second
+    assert list(EpochSampler(20, seed=2, epoch=0)) != first
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_interrupted_training_ends_with_the_same_bytes(
+    data_dir: Path,
+    undisturbed: tuple[Path, TrainingResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+) -> None:
+    """Killed between the checkpoints of the second epoch, then when all is trained and nothing written."""
+    pipeline = TrainingPipeline(settings(num_workers=workers), data_dir, tmp_path / "work")
+    with killed_at_call(4, torch, "save") as saved:
+        pipeline.run(tmp_path / "out")
+    assert "last" in saved[3][1].name
+    assert not (tmp_path / "out").exists()
+
+    with killed_at_call(1, model_file, "save"):
+        pipeline.run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            lightning_module.LocalizationLightningModule, "training_step", dies
+        )  # nothing is left to train
+        pipeline.run(tmp_path / "out")
+    assert digests(tmp_path / "out") == digests(undisturbed[0])
+    assert not list((tmp_path / "work").iterdir())
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip_a_bit_of_a_weight(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def remove_the_last(path: Path) -> None:
+    """What a kill between the outputs and the end of the clearing leaves, and no more: the rest is stale."""
+    path.with_name("last.ckpt").unlink()
+
+
+@pytest.mark.parametrize("damage", [cut_off, flip_a_bit_of_a_weight, remove_the_last])
+def test_a_damaged_checkpoint_is_not_gone_on_from(
+    data_dir: Path, undisturbed: tuple[Path, TrainingResult], tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    pipeline = TrainingPipeline(settings(), data_dir, tmp_path / "work")
+    with killed_at_call(1, model_file, "save"):
+        pipeline.run(tmp_path / "out")
+    (work,) = (tmp_path / "work").iterdir()
+    best = undisturbed[1].final_metrics["best_epoch"]
+    damage(work / f"epoch-{best - 1:04d}.ckpt")
+    pipeline.run(tmp_path / "out", keep_checkpoints=True)
+    assert every_digest(tmp_path / "out") == every_digest(undisturbed[0])
