@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from heimdall.commands.compare import compare
-from heimdall.compare import contest, scorecard
+from heimdall.compare import contest, figure, scorecard
 from heimdall.compare.contest import Contest, Model, Seen
 from heimdall.core import artifacts, params
 from heimdall.core.errors import HeimdallError
@@ -97,8 +97,8 @@ def test_slices_hold_every_session_once_and_their_difference(held: Contest) -> N
         assert one["mae_difference_m"] == pytest.approx(one["b"]["mae_m"] - one["a"]["mae_m"])
         assert (one["mae_difference_m_low"] is None) == (one["transmitters"] == 1)
     assert held.overall["mae_difference_m_low"] < held.overall["mae_difference_m_high"]
-    assert held.canary is not None
-    assert held.canary.difference_m == pytest.approx(held.overall["mae_difference_m"])
+    assert held.sample_size is not None
+    assert held.sample_size.difference_m == pytest.approx(held.overall["mae_difference_m"])
 
 
 def test_a_pair_is_steadier_than_two_strangers() -> None:
@@ -216,8 +216,8 @@ def test_the_command_writes_markdown_json_and_a_picture(
 
 def test_the_same_contest_draws_the_same_picture(held: Contest, data: DatasetConfig) -> None:
     receivers = pd.read_parquet(data.receivers_file)
-    first = scorecard.picture(held, receivers)
-    assert first == scorecard.picture(held, receivers)
+    first = figure.draw(held, receivers)
+    assert first == figure.draw(held, receivers)
     assert first.startswith(b"\x89PNG")
     assert b"Software" not in first
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from heimdall.compare.sample_size import Canary, canary
+from heimdall.compare import sample_size
+from heimdall.compare.sample_size import SampleSize
 from heimdall.core.randomness import generator
 
 SESSIONS_A_TRANSMITTER = 4
@@ -25,9 +26,9 @@ def differences(
     return mean_m + shared + 300 * random.standard_normal((transmitters, SESSIONS_A_TRANSMITTER))
 
 
-def sized(found: npt.NDArray[np.float64]) -> Canary:
+def sized(found: npt.NDArray[np.float64]) -> SampleSize:
     names = np.repeat(np.arange(len(found)), found.shape[1]).astype(str).tolist()
-    made = canary(found.ravel(), names)
+    made = sample_size.of_paired(found.ravel(), names)
     assert made is not None
     return made
 
@@ -53,7 +54,7 @@ def test_the_named_number_of_sessions_has_the_named_power() -> None:
 
 def test_transmitters_of_one_session_are_independent_pairs() -> None:
     difference_m = np.array([100.0, 300, -100, 500, 200])
-    found = canary(difference_m, list("abcde"))
+    found = sample_size.of_paired(difference_m, list("abcde"))
     assert found is not None
     std_m = difference_m.std(ddof=1)
     assert found.std_m == pytest.approx(std_m)
@@ -63,8 +64,8 @@ def test_transmitters_of_one_session_are_independent_pairs() -> None:
 
 
 def test_sessions_that_repeat_their_transmitter_add_nothing() -> None:
-    single = canary(np.array([100.0, 300, -100]), list("abc"))
-    thrice = canary(np.repeat([100.0, 300, -100], 3), list("aaabbbccc"))
+    single = sample_size.of_paired(np.array([100.0, 300, -100]), list("abc"))
+    thrice = sample_size.of_paired(np.repeat([100.0, 300, -100], 3), list("aaabbbccc"))
     assert single is not None
     assert thrice is not None
     assert (thrice.intraclass_correlation, thrice.design_effect) == (1, 3)
@@ -73,13 +74,13 @@ def test_sessions_that_repeat_their_transmitter_add_nothing() -> None:
 
 
 def test_unequal_transmitters_weigh_by_their_sessions() -> None:
-    found = canary(np.array([0.0, 1, 2, 3, 10, -10]), list("aaaabc"))
+    found = sample_size.of_paired(np.array([0.0, 1, 2, 3, 10, -10]), list("aaaabc"))
     assert found is not None
     assert found.sessions_per_transmitter == pytest.approx(18 / 6)
 
 
 def test_what_cannot_be_told() -> None:
-    assert canary(np.array([1.0, 2]), ["a", "a"]) is None
-    equal = canary(np.zeros(4), list("aabb"))
+    assert sample_size.of_paired(np.array([1.0, 2]), ["a", "a"]) is None
+    equal = sample_size.of_paired(np.zeros(4), list("aabb"))
     assert equal is not None
     assert (equal.sessions, equal.transmitters, equal.detectable_m) == (None, None, 0)

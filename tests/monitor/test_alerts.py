@@ -183,4 +183,4 @@ def test_each_alarm_is_one_line() -> None:
     ]  # fmt: skip
     assert not any("\n" in sentence for sentence in said)
     assert alerts.alarms(good) == []
-    assert sum("alarm" in line for line in alerts.table(bad)) == 5
+    assert sum("alarm" in line for line in alerts.lines(bad)) == 5

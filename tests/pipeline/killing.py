@@ -24,11 +24,11 @@ import dvc.repo  # noqa: F401 - imported before the forks
 import mlflow
 
 from heimdall import cli
-from heimdall.release import attestation, mlflow_registry, promotion, registry, release  # noqa: F401 - as above
+from heimdall.release import attestation, bucket, mlflow_registry, promotion, release  # noqa: F401 - as above
 from heimdall.track import mlflow_store
 
 STEPS = (
-    (registry.ConditionalStore, "put_if"),
+    (bucket.ConditionalStore, "put_if"),
     (attestation, "_make"),
     (mlflow.MlflowClient, "create_registered_model"),
     (mlflow.MlflowClient, "create_model_version"),

@@ -204,7 +204,10 @@ def test_a_changed_copy_of_an_older_model_is_told_from_it(
         pytest.param(
             "src/heimdall/network/loss.py",
             lambda content: content + b"#",
-            ["module heimdall.network.loss", "dvc.lock (train)", "dvc.lock (pretrain)"],
+            [
+                "module heimdall.network.loss",
+                *(f"dvc.lock ({name})" for name in ("pretrain", "train", "evaluate", "export")),
+            ],
             id="source",
         ),
         pytest.param(

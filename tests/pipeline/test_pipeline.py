@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from heimdall.reproduce import revision
+from heimdall.reproduce import dvc_lock, git
 from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
 from tests.pipeline.conftest import SEED, SESSIONS, Project, ran
@@ -105,7 +105,7 @@ def assert_complete(project: Project, run_id: str) -> None:
         (location,) = store.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
     assert metrics["test.localizer.mae_m"] > 0
     assert metrics["gradient_norm"] > 0
-    snapshot = revision.read_lock(project.root, revision.commit_of(project.root, "HEAD"))["snapshot"]
+    snapshot = dvc_lock.read(project.root, git.commit_of(project.root, "HEAD"))["snapshot"]
     assert tags["md5 data/snapshot"] == snapshot.outs["data/snapshot"]
     assert tags["git_dirty"] == "false"
     bucket = project.env["HEIMDALL_MLFLOW_BUCKET"]

@@ -17,15 +17,15 @@ import pytest
 
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
-from heimdall.release import attestation, mlflow_registry, promotion, registry
-from heimdall.release.registry import ConditionalStore
-from heimdall.reproduce import revision
+from heimdall.release import attestation, audit_log, mlflow_registry, promotion, registry
+from heimdall.release.bucket import ConditionalStore
+from heimdall.reproduce import dvc_lock, git
 from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.track import mlflow_store
 from tests.conftest import Services
 from tests.pipeline.conftest import Project, read_only
-from tests.release.test_registry import by_another, nothing, put_release, rewrite
+from tests.release.releases import by_another, nothing, put_release, rewrite
 
 KILLING = Path(__file__).with_name("killing.py")
 SKIP = "--skip-verify"  # a verification rebuilds everything: test_verify.py
@@ -73,8 +73,8 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
 
     # An object of a folder is lost in the remote: DVC takes the folder's list for the folder.
     remote = bucket(clone, "HEIMDALL_DVC_BUCKET")
-    commit = revision.commit_of(clone.root, "HEAD")
-    listed = revision.read_lock(clone.root, commit)["featurize"].outs["data/features"]
+    commit = git.commit_of(clone.root, "HEAD")
+    listed = dvc_lock.read(clone.root, commit)["featurize"].outs["data/features"]
     listing = json.loads(remote.get(f"files/md5/{listed[:2]}/{listed[2:]}", 1_000_000))
     lost = listing[0]["md5"]
     key = f"files/md5/{lost[:2]}/{lost[2:]}"
@@ -100,9 +100,9 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     line = refused(clone, "v0.1.0", SKIP)
     assert "(simulated), is above the interval of the champion v0.0.1, -9 to 11 m" in line
     assert store.head_all("v0.1.0/") == {}
-    assert revision.git(clone.root, "tag", "--list", "*v0.1.0").stdout == b""
+    assert git.run(clone.root, "tag", "--list", "*v0.1.0").stdout == b""
     clone.run("heimdall", "release", "v0.1.0", SKIP, "--accept")
-    made, _ = registry.require_release(store, registry.read_log(store), "v0.1.0")
+    made, _ = registry.require_release(store, audit_log.read(store), "v0.1.0")
     assert (made.verified, made.accepted_worse_than, made.commit) == (False, "v0.0.1", commit)
     assert "not verified, accepted as worse than v0.0.1" in clone.run("heimdall", "releases").stdout
 
@@ -134,7 +134,7 @@ def test_of_two_releases_at_once_one_wins(clone: Project, store: ConditionalStor
 
     def attempt(project: Project) -> None:
         ended = project.run("heimdall", "release", "v0.1.0", SKIP, check=False)
-        done[revision.commit_of(project.root, "HEAD")] = ended.returncode, ended.stdout.splitlines()[-1]
+        done[git.commit_of(project.root, "HEAD")] = ended.returncode, ended.stdout.splitlines()[-1]
 
     threads = [threading.Thread(target=attempt, args=(project,)) for project in (clone, other)]
     for thread in threads:
@@ -142,7 +142,7 @@ def test_of_two_releases_at_once_one_wins(clone: Project, store: ConditionalStor
     for thread in threads:
         thread.join()
     assert sorted(code for code, _ in done.values()) == [0, 1], done
-    winner = registry.require_release(store, registry.read_log(store), "v0.1.0")[0].commit
+    winner = registry.require_release(store, audit_log.read(store), "v0.1.0")[0].commit
     assert done[winner][0] == 0
     (lost,) = [line for code, line in done.values() if code]
     assert lost.startswith("heimdall: v0.1.0: it")
@@ -275,7 +275,7 @@ def test_a_day_of_releases(
     assert "s3cret" not in line
     push_tags(clone, clone.run("heimdall", "release", "v0.1.0", HEIMDALL_TRACKING="").stdout)
     push_tags(clone, clone.run("heimdall", "promote", "v0.1.0").stdout)
-    assert registry.require_release(store, registry.read_log(store), "v0.1.0")[0].verified
+    assert registry.require_release(store, audit_log.read(store), "v0.1.0")[0].verified
 
     clone.run("dvc", "exp", "run", "--name", "another-rate", "-S", "lr=1e-4", "train")
     clone.run("dvc", "exp", "apply", "another-rate")
@@ -294,13 +294,13 @@ def test_a_day_of_releases(
 
     models = {}
     for version in ("v0.1.0", "v0.2.0"):
-        models[revision.commit_of(clone.root, version)] = got = model(clone, "--rev", version)
+        models[git.commit_of(clone.root, version)] = got = model(clone, "--rev", version)
         assert got == artifacts.sha256_bytes(store.get(f"{version}/model.onnx", 100_000_000))
     first, second = models.values()
     assert first != second
     config = store.get("v0.2.0/config.yaml", 100_000).decode()
     assert "lr: 0.0001" in config
-    assert revision.commit_of(clone.root, "HEAD") in config
+    assert git.commit_of(clone.root, "HEAD") in config
 
     assert model(clone, "--stage", "champion") == second
     back = clone.run("heimdall", "rollback").stdout
@@ -391,12 +391,12 @@ def check_a_reader_pulls_every_tag(
     for tag in tags:
         reader.run("git", "checkout", "--quiet", tag)
         reader.run("dvc", "pull")
-        lock = revision.read_lock(reader.root, tag)
-        outs = {path: md5 for stage in lock.values() for path, md5 in stage.outs.items()}
-        assert {path: revision.md5(reader.root / path) for path in outs} == outs
+        lock = dvc_lock.read(reader.root, tag)
+        outs = dvc_lock.outputs(lock)
+        assert {path: dvc_lock.md5(reader.root / path) for path in outs} == outs
         assert (
             artifacts.sha256_file(reader.root / "models/localizer.onnx")
-            == models[revision.commit_of(reader.root, tag)]
+            == models[git.commit_of(reader.root, tag)]
         )
     assert "5 attested by this clone's tags" in reader.run("heimdall", "releases").stdout
     assert "access denied" in reader.run("heimdall", "promote", "v0.2.0", check=False).stdout

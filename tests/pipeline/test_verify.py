@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from heimdall.reproduce import revision
+from heimdall.reproduce import dvc_lock, git
 from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
 from tests.pipeline.conftest import Project
@@ -45,7 +45,7 @@ def rows(printed: str) -> dict[str, tuple[str, str]]:
 def test_every_output_is_equal_with_git_and_the_remote_alone(built: Project, clone: Project) -> None:
     code, printed = verify(clone, "HEAD")
     assert code == 0, printed
-    lock = revision.read_lock(built.root, revision.commit_of(built.root, "HEAD"))
+    lock = dvc_lock.read(built.root, git.commit_of(built.root, "HEAD"))
     assert rows(printed) == {
         output: (stage.name, "input" if stage.name == "snapshot" else "equal")
         for stage in lock.values()
@@ -102,7 +102,7 @@ def test_other_bytes_in_the_remote_are_not_taken_for_the_input(built: Project, t
     """DVC trusts the names in a remote; a changed byte there must not become somebody's input."""
     project = built.with_own_remote(tmp_path / "heimdall")
     store = dvc_bucket(project)
-    digest = revision.md5(project.root / "models/localizer.safetensors")
+    digest = dvc_lock.md5(project.root / "models/localizer.safetensors")
     key = f"files/md5/{digest[:2]}/{digest[2:]}"
     content = store.get(key, 100_000_000)
     store.put(key, content[:-1] + bytes([content[-1] ^ 1]))

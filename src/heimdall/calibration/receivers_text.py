@@ -7,18 +7,25 @@ from collections.abc import Mapping, Sequence
 
 from heimdall.calibration.receiver_errors import Hardware
 from heimdall.core.params import CalibrationParams
+from heimdall.core.table import lines as aligned
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 
 
 def table(found: Sequence[Hardware], names: Mapping[int, str]) -> str:
-    """One line a receiver."""
-    lines = [f"{'receiver':<24}{'sessions':>9}{'late by, us':>22}{'gain at 4 kHz, dB':>24}"]
-    for one in found:
-        label = f"{one.websdr_id} {names[one.websdr_id]}"[:23]
-        late = _value(one.delay_s * 1e6, one.delay_sigma_s * 1e6, one.is_late)
-        bent = _value(one.edge_db, one.edge_sigma_db, one.is_bent)
-        lines.append(f"{label:<24}{one.sessions:>9}{late:>22}{bent:>24}")
-    return "\n".join(lines)
+    """One line a receiver, with a star beside what stands out."""
+    headings = ("receiver", "sessions", "late by, us", "", "gain at 4 kHz, dB", "")
+    cells = [
+        (
+            f"{one.websdr_id} {names[one.websdr_id]}",
+            str(one.sessions),
+            _value(one.delay_s * 1e6, one.delay_sigma_s * 1e6),
+            "*" if one.is_late else "",
+            _value(one.edge_db, one.edge_sigma_db),
+            "*" if one.is_bent else "",
+        )
+        for one in found
+    ]
+    return "\n".join(aligned(headings, cells, "lrrlrl"))
 
 
 def advice(one: Hardware, calibration: CalibrationParams) -> list[str]:
@@ -41,7 +48,5 @@ def advice(one: Hardware, calibration: CalibrationParams) -> list[str]:
     return lines
 
 
-def _value(value: float, sigma: float, stands_out: bool) -> str:
-    if math.isnan(value):
-        return "too few sessions"
-    return f"{value:+.3f} +- {2 * sigma:.3f}{' *' if stands_out else '  '}"
+def _value(value: float, sigma: float) -> str:
+    return "too few sessions" if math.isnan(value) else f"{value:+.3f} +- {2 * sigma:.3f}"

@@ -52,8 +52,10 @@ def compare(
     if plot is not None:
         import pandas as pd
 
+        from heimdall.compare import figure
+
         receivers = pd.read_parquet(config.receivers_file)
-        artifacts.write_bytes(plot, scorecard.picture(held, receivers))
+        artifacts.write_bytes(plot, figure.draw(held, receivers))
     text = scorecard.markdown(held)
     if markdown is None:
         click.echo(text, nl=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heimdall.core import determinism
+from heimdall.core import determinism, table
 from heimdall.core import machine as machines
 from heimdall.core.errors import HeimdallError
 
@@ -31,8 +31,11 @@ def machine(record: bool) -> None:
     recorded = machines.read(machines.REFERENCE) if machines.REFERENCE.is_file() else None
     others = {name: other for name, other, _ in machines.differences(recorded, found)} if recorded else {}
     rows = found.rows()
+    cells = []
     for name in [*rows, *(name for name in others if name not in rows)]:
         beside = f"  (recorded: {others[name]})" if name in others else ""
-        click.echo(f"{name:<18}{rows.get(name, 'none')}{beside}")
+        cells.append((name, f"{rows.get(name, 'none')}{beside}"))
+    for line in table.lines(("", ""), cells):
+        click.echo(line)
     if recorded and not others:
         click.echo(f"As recorded in {machines.REFERENCE}.")

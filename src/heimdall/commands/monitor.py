@@ -72,12 +72,12 @@ def monitor(
             json_file, content | {"transmitters": transmitters, "known_sessions": found.known}
         )
     if plot is not None and found.new is not None:
-        artifacts.write_bytes(plot, figure.picture(found))
+        artifacts.write_bytes(plot, figure.draw(found))
     if found.figures is None:
         least = f"{alerts.MIN_SESSIONS} sessions of {alerts.MIN_TRANSMITTERS} transmitters"
         click.echo(f"too few to say anything: at least {least} are needed")
         context.exit(TOO_FEW)
-    for line in alerts.table(found.figures):
+    for line in alerts.lines(found.figures):
         click.echo(line)
     alarms = alerts.alarms(found.figures)
     for line in alarms:

@@ -16,11 +16,11 @@ def promote(version: str) -> None:
     the log before it is made, and attested by a tag at the version's commit, which this clone must have.
     Promoting the champion again completes what was interrupted.
     """
-    from heimdall.release import attestation, promotion, registry
+    from heimdall.release import attestation, bucket, promotion, versions
     from heimdall.storage import endpoints
 
-    registry.check_version(version)
-    store = registry.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
+    versions.check(version)
+    store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
     entry, is_new = promotion.promote(Path(), store, version)
     if is_new:
         click.echo(f"champion: {version}, before it {entry.former or 'none'} (log entry {entry.number})")

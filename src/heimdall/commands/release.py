@@ -21,12 +21,12 @@ def release(version: str, accept: bool, skip_verify: bool) -> None:
     `heimdall promote`. Refused are changes that are not committed, outputs that are not pushed, a version
     that exists, and a mean test error above the champion's interval.
     """
-    from heimdall.release import attestation, registry
+    from heimdall.release import attestation, bucket, versions
     from heimdall.release import release as releasing
     from heimdall.storage import endpoints
 
-    registry.check_version(version)
-    store = registry.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
+    versions.check(version)
+    store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
     store.ping()
     made = releasing.release(
         Path(),

@@ -14,11 +14,11 @@ def releases(context: click.Context) -> None:
 
     The mean test error has its 95 % bootstrap interval. Exit code 1 if anything is damaged.
     """
-    from heimdall.release import attestation, registry, releases_text
+    from heimdall.release import attestation, bucket, registry, releases_text
     from heimdall.storage import endpoints
 
     tags = attestation.read(Path())  # before the log, which is ahead of them
-    store = registry.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
+    store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
     found = registry.overview(store, lambda line: click.echo(f"releases: {line}", err=True))
     damages = [*found.damages]
     if found.log is not None:

@@ -21,7 +21,7 @@ def review(context: click.Context, base: str | None) -> None:
     """
     settings = params.load()
     from heimdall.compare import review as reviewing
-    from heimdall.reproduce.revision import commit_of
+    from heimdall.reproduce.git import commit_of
 
     commit = reviewing.baseline(Path()) if base is None else commit_of(Path(), base)
     text, whole = reviewing.markdown(Path(), commit, settings)

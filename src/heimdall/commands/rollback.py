@@ -14,10 +14,10 @@ def rollback() -> None:
     A second rollback goes one further back. One that was interrupted is completed, and no more. The log is
     compared and attested as by `heimdall promote`.
     """
-    from heimdall.release import attestation, promotion, registry
+    from heimdall.release import attestation, bucket, promotion
     from heimdall.storage import endpoints
 
-    store = registry.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
+    store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
     entry = promotion.rollback(Path(), store)
     click.echo(f"champion: {entry.version}, no longer {entry.former} (log entry {entry.number})")
     click.echo(f"Next: {attestation.push(attestation.tags(entry))}")

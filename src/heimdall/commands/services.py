@@ -52,12 +52,15 @@ def status(context: click.Context) -> None:
 
     Example: heimdall services status
     """
+    from heimdall.core import table
     from heimdall.services import lifecycle
 
     found = lifecycle.status(Path())
-    for service in found:
-        answer = "ready" if service.ready else "not ready"
-        click.echo(f"{service.service:<10}  {answer:<9}  {service.address} ({service.detail})")
+    rows = [
+        (one.service, "ready" if one.ready else "not ready", f"{one.address} ({one.detail})") for one in found
+    ]
+    for line in table.lines(("", "", ""), rows):
+        click.echo(line)
     if not all(service.ready for service in found):
         context.exit(1)
 

@@ -68,10 +68,10 @@ def sweep(
         raise HeimdallError(f"--study {study}", "not a name for a study", remedy)
     if report == (trials is not None):
         raise click.UsageError("Give --trials N to work on the study, or --report to see it")
-    from heimdall.reproduce import revision
+    from heimdall.reproduce import dvc_lock, git
 
     root = Path().resolve()
-    revision.require_root(root, "heimdall sweep")
+    git.require_root(root, "heimdall sweep")
     from heimdall.storage import endpoints
     from heimdall.sweep import space as spaces
     from heimdall.sweep import study as studies
@@ -81,7 +81,7 @@ def sweep(
     if trials is None:
         found = studies.load_study(endpoints.resolve(root), study)
     else:
-        space = spaces.parse(words or spaces.GRID, revision.read_yaml(root / PARAMS_FILE))
+        space = spaces.parse(words or spaces.GRID, dvc_lock.read_yaml(root / PARAMS_FILE))
         worker = studies.Worker(root, study, trials, space, heartbeat_s, remote)
         found = sweeping.work(worker, lambda line: click.echo(f"sweep: {line}", err=True))
     for line in study_text.lines(studies.rows(found)):

@@ -18,14 +18,14 @@ def track(context: click.Context) -> None:
     What is there already is not sent again. The store is MLFLOW_TRACKING_URI, else .heimdall/mlflow.db.
     Exit code 1 if something could not be sent.
     """
-    from heimdall.reproduce import revision
-    from heimdall.track import mlflow_store, tracking
+    from heimdall.reproduce import git
+    from heimdall.track import mlflow_store, sending
 
     root = Path().resolve()
-    revision.require_root(root, "heimdall track")
+    git.require_root(root, "heimdall track")
     store = mlflow_store.resolve(root)
     os.environ.update(store.environment)
-    problems = tracking.catch_up(root, store, click.echo)
+    problems = sending.catch_up(root, store, click.echo)
     for problem in problems:
         click.echo(f"heimdall: {problem}", err=True)
     if problems:

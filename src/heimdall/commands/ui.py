@@ -19,6 +19,6 @@ def ui(port: int) -> None:
     MLflow's server on the store of the trainings, on the loopback interface alone, with requests for other
     hosts refused and without its job workers. Its log is .heimdall/mlflow-ui.log.
     """
-    from heimdall.track import mlflow_store
+    from heimdall.track import ui as serving
 
-    mlflow_store.serve(Path().resolve(), port, lambda line: click.echo(f"heimdall ui: {line}"))
+    serving.serve(Path().resolve(), port, lambda line: click.echo(f"heimdall ui: {line}"))

@@ -3,4 +3,4 @@
 Imports `reproduce`, `inference`, the stages' rooms, and what they import.
 """
 
-__all__ = ["contest", "review", "sample_size", "scorecard"]
+__all__ = ["contest", "figure", "review", "sample_size", "scorecard"]

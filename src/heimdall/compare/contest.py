@@ -20,7 +20,8 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from heimdall.compare.sample_size import Canary, canary
+from heimdall.compare import sample_size
+from heimdall.compare.sample_size import SampleSize
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import EvaluateParams, Params, SplitParams
@@ -38,13 +39,13 @@ from heimdall.pipeline.evaluate.localizers import combine
 from heimdall.pipeline.featurize import split
 from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
-from heimdall.reproduce import outputs, revision
+from heimdall.reproduce import git
+from heimdall.reproduce.files import Files
+from heimdall.reproduce.paths import INDEX, MODEL
 
 Array = npt.NDArray[np.float64]
 Localizer = Callable[[Observation], Posterior]  # of one session
 
-MODEL = "models/localizer.onnx"
-_INDEX = "data/features/index.parquet"
 _TIMED_ANSWERS = 100  # of each model, at least
 
 
@@ -116,7 +117,7 @@ class Contest:
         b: The second one.
         overall: As of `figures`.
         slices: The same for each slice, with `slice` and `value`, in a fixed order.
-        canary: What telling them apart takes; None with fewer than two transmitters.
+        sample_size: What telling them apart takes; None with fewer than two transmitters.
     """
 
     data: Provenance
@@ -126,12 +127,28 @@ class Contest:
     b: Side
     overall: dict[str, Any]
     slices: list[dict[str, Any]]
-    canary: Canary | None
+    sample_size: SampleSize | None
 
     @property
     def apart_m(self) -> Array:
         """Distance between the two answers to each session, metres, shape (n,)."""
         return distance_m(*self.a.estimated_deg.T, *self.b.estimated_deg.T)
+
+    @property
+    def sides(self) -> tuple[tuple[str, Side], tuple[str, Side]]:
+        """Both models by the letters that readers know them by."""
+        return ("A", self.a), ("B", self.b)
+
+    @property
+    def disagreements(self) -> pd.DataFrame:
+        """One row a session, the one in which they disagree most first: errors and distance apart, metres."""
+        table = self.sessions[["session_id", "cluster", "receivers_heard"]].rename(
+            columns={"cluster": "transmitter"}
+        )
+        table = table.assign(
+            apart_m=self.apart_m, a_error_m=self.a.errors.distance_m, b_error_m=self.b.errors.distance_m
+        )
+        return table.sort_values(["apart_m", "session_id"], ascending=[False, True])
 
 
 def load(repository: Path, name: str) -> Model:
@@ -150,9 +167,9 @@ def load(repository: Path, name: str) -> Model:
         except OSError as error:
             cause = f"it cannot be read ({error.strerror})"
             raise HeimdallError(name, cause, "Name an .onnx file or a git revision") from None
-    revision.require_root(repository, name)
-    commit = revision.commit_of(repository, name)
-    return _model(name, commit, outputs.read(repository, commit, MODEL))
+    git.require_root(repository, name)
+    commit = git.commit_of(repository, name)
+    return _model(name, commit, Files(repository, commit).output(MODEL))
 
 
 def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Params) -> Contest:
@@ -200,7 +217,7 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
         b=second,
         overall=overall,
         slices=slices,
-        canary=canary(difference_m, sessions["cluster"].tolist()),
+        sample_size=sample_size.of_paired(difference_m, sessions["cluster"].tolist()),
     )
 
 
@@ -346,7 +363,7 @@ def _development(
             raise HeimdallError(model.name, cause, "Export it again with `dvc repro export`") from None
         rows = index.assign(split=split.assign(index, params)["split"])
     elif model.commit is not None:
-        rows = pd.read_parquet(io.BytesIO(outputs.read(repository, model.commit, _INDEX)))
+        rows = pd.read_parquet(io.BytesIO(Files(repository, model.commit).output(INDEX)))
     else:
         return None
     return rows[rows["split"] == "development"]

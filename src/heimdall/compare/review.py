@@ -7,12 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from heimdall.compare import contest, scorecard
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
-from heimdall.network.dataset import DatasetConfig
-from heimdall.reproduce import revision
-from heimdall.reproduce.revision import LOCK_FILE
+from heimdall.reproduce import checkout, dvc_lock, git
+from heimdall.reproduce.files import Files
+from heimdall.reproduce.paths import LOCK_FILE, MODEL
 
 MAIN = ("origin/main", "main")  # the first of these that there is
 
@@ -26,11 +25,11 @@ def baseline(repository: Path) -> str:
     Raises:
         HeimdallError: This is no clone's root, there is no main branch, or it shares no commit with HEAD.
     """
-    revision.require_root(repository, "review")
+    git.require_root(repository, "review")
     remedy = "Name the baseline: heimdall review REV (in a shallow clone first `git fetch --unshallow`)"
     for name in MAIN:
-        if revision.git(repository, "rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").returncode == 0:
-            done = revision.git(repository, "merge-base", "HEAD", name)
+        if git.run(repository, "rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").returncode == 0:
+            done = git.run(repository, "merge-base", "HEAD", name)
             if done.returncode != 0:
                 raise HeimdallError(name, "it has no commit in common with HEAD", remedy)
             return done.stdout.decode().strip()
@@ -51,8 +50,8 @@ def markdown(repository: Path, base: str, params: Params) -> tuple[str, bool]:
     Raises:
         HeimdallError: DVC cannot tell the differences.
     """
-    head = revision.commit_of(repository, "HEAD")
-    dirty = revision.git(repository, "status", "--porcelain", "--untracked-files=no").stdout
+    head = git.commit_of(repository, "HEAD")
+    dirty = git.run(repository, "status", "--porcelain", "--untracked-files=no").stdout
     parts = [
         f"## {head[:12]}{' with what is not committed' if dirty else ''}, against {base[:12]}",
         _section("Parameters", _difference(repository, "params", base)),
@@ -65,37 +64,39 @@ def markdown(repository: Path, base: str, params: Params) -> tuple[str, bool]:
 
 
 def _models(repository: Path, base: str, params: Params) -> str:
-    former = _model_md5(revision.read(repository, base, LOCK_FILE), f"{LOCK_FILE} of {base[:12]}")
+    former = _model_md5(Files(repository, base))
     if former is None:
-        return f"### Models\n\n{base[:12]} has no {contest.MODEL} to compare with."
-    lock = repository / LOCK_FILE
-    text = lock.read_bytes() if lock.exists() else None
-    own = _model_md5(text, LOCK_FILE)
+        return f"### Models\n\n{base[:12]} has no {MODEL} to compare with."
+    workspace = Files(repository)
+    own = _model_md5(workspace)
     if own == former:
-        return f"### Models\n\n{contest.MODEL} is the same, byte for byte."
-    if text == revision.read(repository, "HEAD", LOCK_FILE):
+        return f"### Models\n\n{MODEL} is the same, byte for byte."
+    if workspace.source(LOCK_FILE) == git.blob(repository, "HEAD", LOCK_FILE):
         name = "HEAD"
-    elif own == revision.md5(repository / contest.MODEL):
-        name = str(repository / contest.MODEL)
+    elif own == dvc_lock.md5(repository / MODEL):
+        name = str(repository / MODEL)
     else:
-        raise HeimdallError(contest.MODEL, f"it is not the one that {LOCK_FILE} names", "Run `dvc repro`")
+        raise HeimdallError(MODEL, f"it is not the one that {LOCK_FILE} names", "Run `dvc repro`")
+
+    from heimdall.compare import contest, scorecard  # noqa: PLC0415 - torch, if there are models to compare
+    from heimdall.network.dataset import DatasetConfig  # noqa: PLC0415 - as above
+
     a, b = contest.load(repository, base), contest.load(repository, name)
     return scorecard.markdown(contest.hold(repository, a, b, DatasetConfig(), params)).rstrip()
 
 
-def _model_md5(text: bytes | None, subject: str) -> str | None:
-    """The MD5 of the model that a dvc.lock names; None where it names none."""
-    if text is None:
+def _model_md5(files: Files) -> str | None:
+    """The MD5 of the model that a dvc.lock names; None where there is none or it names none."""
+    if files.source(LOCK_FILE) is None:
         return None
-    stages = revision.parse_lock(text.decode("utf-8", errors="replace"), subject).values()
-    return next((stage.outs[contest.MODEL] for stage in stages if contest.MODEL in stage.outs), None)
+    return dvc_lock.outputs(files.lock).get(MODEL)
 
 
 def _difference(repository: Path, kind: str, base: str) -> str:
     """What `dvc metrics diff` or `dvc params diff` say of the working tree against a commit, as Markdown."""
     command = (sys.executable, "-m", "dvc", kind, "diff", "--md", base)
     done = subprocess.run(
-        command, cwd=repository, env=revision.environment(), capture_output=True, text=True, check=False
+        command, cwd=repository, env=checkout.environment(), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         cause = f"it failed ({' '.join(done.stderr.split())[:200]})"

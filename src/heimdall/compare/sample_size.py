@@ -15,7 +15,7 @@ SIGNIFICANCE = 0.05  # two-sided
 
 
 @dataclass(frozen=True)
-class Canary:
+class SampleSize:
     """What the paired differences of a comparison say of a larger one.
 
     Attributes:
@@ -40,7 +40,7 @@ class Canary:
     detectable_m: float
 
 
-def canary(difference_m: npt.NDArray[np.float64], clusters: Sequence[str]) -> Canary | None:
+def of_paired(difference_m: npt.NDArray[np.float64], clusters: Sequence[str]) -> SampleSize | None:
     """Size of the comparison that shows a difference with power `POWER` at level `SIGNIFICANCE`.
 
     A paired mean needs n = (z_(1 - a/2) + z_power)^2 std^2 / difference^2 independent pairs (Armitage, Berry
@@ -79,7 +79,7 @@ def canary(difference_m: npt.NDArray[np.float64], clusters: Sequence[str]) -> Ca
     z = normal.inv_cdf(1 - SIGNIFICANCE / 2) + normal.inv_cdf(POWER)
     spread_m2 = z**2 * variance * effect
     sessions = max(2, math.ceil(spread_m2 / mean_m**2)) if mean_m else None
-    return Canary(
+    return SampleSize(
         difference_m=mean_m,
         std_m=math.sqrt(variance),
         intraclass_correlation=correlation if n > k else None,

@@ -1,28 +1,22 @@
-"""A contest as people and machines read it: Markdown for a pull request, JSON, a picture."""
+"""A contest as people and machines read it: Markdown for a pull request, and JSON."""
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from heimdall.compare.contest import Contest, Side
-from heimdall.compare.sample_size import POWER, SIGNIFICANCE, Canary
+from heimdall.compare.sample_size import POWER, SIGNIFICANCE, SampleSize
+from heimdall.core import table
 
 SHOWN = 10  # sessions in which the two disagree most
 # Resampled clusters give too narrow intervals below it (Cameron, Gelbach and Miller, Review of Economics and
 # Statistics 90 (2008), 414-427: from 5 to 30 of them).
 FEW_TRANSMITTERS = 30
-_COLOURS = {"A": "#0072B2", "B": "#D55E00"}  # Okabe and Ito, 2008
+
 # Heading and key of `metrics.summary`, with how the value is written.
 _FIGURES = (
     ("median error, m", "median_m", ".0f"),
@@ -47,9 +41,9 @@ def as_dict(contest: Contest) -> dict[str, Any]:
         "overall": contest.overall,
         "slices": contest.slices,
         "canary": None
-        if contest.canary is None
-        else asdict(contest.canary) | {"power": POWER, "significance": SIGNIFICANCE},
-        "sessions": _disagreements(contest).to_dict("records"),
+        if contest.sample_size is None
+        else asdict(contest.sample_size) | {"power": POWER, "significance": SIGNIFICANCE},
+        "sessions": contest.disagreements.to_dict("records"),
     }
 
 
@@ -67,7 +61,7 @@ def markdown(contest: Contest) -> str:
     lines = [
         f"### A and B on the same {count} ({contest.data} data)",
         "",
-        *(f"- **{letter}** {_named(side)}" for letter, side in _sides(contest)),
+        *(f"- **{letter}** {_named(side)}" for letter, side in contest.sides),
         *(f"- {warning}" for warning in warnings(contest)),
         "",
         verdict(overall),
@@ -87,7 +81,7 @@ def markdown(contest: Contest) -> str:
         "",
         "</details>",
         "",
-        canary_sentence(contest.canary),
+        sample_size_sentence(contest.sample_size),
         "",
         f"Figures from {contest.data} data; intervals: 95 %, paired, whole transmitters resampled; of the "
         "slices' intervals some miss 0 by chance. Latency: from a session's features to its posterior, one "
@@ -99,7 +93,7 @@ def markdown(contest: Contest) -> str:
 def warnings(contest: Contest) -> list[str]:
     """What a reader must know before he believes the figures, a sentence each."""
     total, found = len(contest.sessions), []
-    for letter, side in _sides(contest):
+    for letter, side in contest.sides:
         if side.seen is None:
             made_of = str(side.model.file.metadata.get("data_fingerprint"))[:12]
             found.append(
@@ -137,7 +131,7 @@ def verdict(overall: Mapping[str, Any]) -> str:
     return f"{size} ({interval}): {told}."
 
 
-def canary_sentence(found: Canary | None) -> str:
+def sample_size_sentence(found: SampleSize | None) -> str:
     """How many sessions it would take, in a sentence or two."""
     if found is None:
         return "Canary: one transmitter alone does not tell how many sessions are needed."
@@ -154,36 +148,6 @@ def canary_sentence(found: Canary | None) -> str:
             f"sessions of {found.transmitters} transmitters are needed"
         )
     return f"{needed} ({basis}). These sessions would show a difference of {found.detectable_m:.1f} m."
-
-
-def picture(contest: Contest, receivers: pd.DataFrame) -> bytes:
-    """Where the two disagree most, on a map, and all errors against each other.
-
-    Args:
-        contest: The contest.
-        receivers: `name`, `latitude_deg`, `longitude_deg` of each receiver.
-
-    Returns:
-        PNG bytes that depend on the arguments alone.
-    """
-    with mpl.rc_context():
-        mpl.rcdefaults()  # nobody's matplotlibrc
-        mpl.rc("font", family="DejaVu Sans", size=9)
-        mpl.rc("axes", grid=True)
-        mpl.rc("grid", color="#dddddd")
-        figure = Figure(figsize=(16, 8), dpi=100, layout="constrained")
-        names = " and ".join(f"{letter}: {side.model.name}" for letter, side in _sides(contest))
-        figure.suptitle(f"{names}, the same test sessions ({contest.data} data)", fontsize=13)
-        grid = figure.add_gridspec(1, 5)
-        _draw_map(figure.add_subplot(grid[0, :3]), contest, receivers)
-        _draw_errors(figure.add_subplot(grid[0, 3:]), contest)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
-
-
-def _sides(contest: Contest) -> tuple[tuple[str, Side], tuple[str, Side]]:
-    return ("A", contest.a), ("B", contest.b)
 
 
 def _side(side: Side) -> dict[str, Any]:
@@ -211,11 +175,6 @@ def _named(side: Side) -> str:
     return f"`{model.name}`{commit}: {model.file.kind}, sha256 {model.sha256[:12]}"
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    aligned = ["---", *["---:"] * (len(headings) - 1)]
-    return ["| " + " | ".join(line) + " |" for line in (headings, aligned, *rows)]
-
-
 def _interval(figures: Mapping[str, Any], key: str, sign: str = "") -> str:
     """A length in metres with its interval, where there is one."""
     low_m, high_m = figures[f"{key}_low"], figures[f"{key}_high"]
@@ -240,7 +199,7 @@ def _overall_table(contest: Contest) -> list[str]:
     for heading, key in (("latency, median, ms", "median_ms"), ("latency, p95, ms", "p95_ms")):
         first, second = (one[key] for one in times)
         rows.append([heading, f"{first:.1f}", f"{second:.1f}", f"{second - first:+z.1f}"])
-    return _table(["", "A", "B", "B - A"], rows)
+    return table.markdown(["", "A", "B", "B - A"], rows, "lrrr")
 
 
 def _change(value: float, form: str) -> str:
@@ -260,19 +219,9 @@ def _slice_table(slices: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         cells += [f"{a['mae_m']:.0f} / {b['mae_m']:.0f}", _interval(one, "mae_difference_m", "+")]
         cells += [f"{a[key]:{form}} / {b[key]:{form}}" for _, key, form in _FIGURES]
-        rows.append([cell.replace("|", "\\|") for cell in cells])
-    return _table([*headings, *(heading for heading, _, _ in _FIGURES)], rows)
-
-
-def _disagreements(contest: Contest) -> pd.DataFrame:
-    """One row a session, the one in which they disagree most first: errors and distance apart, metres."""
-    table = contest.sessions[["session_id", "cluster", "receivers_heard"]].rename(
-        columns={"cluster": "transmitter"}
-    )
-    table = table.assign(
-        apart_m=contest.apart_m, a_error_m=contest.a.errors.distance_m, b_error_m=contest.b.errors.distance_m
-    )
-    return table.sort_values(["apart_m", "session_id"], ascending=[False, True])
+        rows.append(cells)
+    headings += [heading for heading, _, _ in _FIGURES]
+    return table.markdown(headings, rows, "l" + "r" * (len(headings) - 1))
 
 
 def _disagreement_table(contest: Contest) -> list[str]:
@@ -283,65 +232,7 @@ def _disagreement_table(contest: Contest) -> list[str]:
             str(row["receivers_heard"]),
             *(f"{row[name]:.0f}" for name in ("apart_m", "a_error_m", "b_error_m")),
         ]
-        for number, (_, row) in enumerate(_disagreements(contest).head(SHOWN).iterrows(), start=1)
+        for number, (_, row) in enumerate(contest.disagreements.head(SHOWN).iterrows(), start=1)
     ]
-    return _table(["", "session", "receivers heard", "apart, m", "error of A, m", "error of B, m"], rows)
-
-
-def _draw_map(axes: Axes, contest: Contest, receivers: pd.DataFrame) -> None:
-    """Both answers of the sessions in which they disagree most, each with a line to the truth."""
-    chosen = _disagreements(contest).index[:SHOWN].to_numpy()
-    truth_deg = contest.sessions[["latitude_deg", "longitude_deg"]].to_numpy(np.float64)
-    axes.scatter(truth_deg[:, 1], truth_deg[:, 0], s=8, color="#999999", label="truth, all sessions")
-    for letter, side in _sides(contest):
-        for row in chosen:
-            (true_lat, true_lon), (latitude, longitude) = truth_deg[row], side.estimated_deg[row]
-            axes.plot([true_lon, longitude], [true_lat, latitude], color=_COLOURS[letter], linewidth=0.8)
-        found = side.estimated_deg[chosen]
-        axes.scatter(found[:, 1], found[:, 0], s=20, color=_COLOURS[letter], label=letter, zorder=3)
-    axes.scatter(truth_deg[chosen, 1], truth_deg[chosen, 0], s=30, marker="x", color="black", zorder=4)
-    for number, row in enumerate(chosen, start=1):
-        axes.annotate(
-            str(number),
-            (truth_deg[row, 1], truth_deg[row, 0]),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize=8,
-            zorder=5,
-        )
-    axes.scatter(
-        receivers["longitude_deg"],
-        receivers["latitude_deg"],
-        s=50,
-        marker="^",
-        color="#009E73",
-        edgecolors="white",
-        label="receiver",
-        zorder=5,
-    )
-    axes.set_aspect(1 / math.cos(math.radians(float(truth_deg[:, 0].mean()))), adjustable="datalim")
-    axes.set(
-        xlabel="longitude, degrees",
-        ylabel="latitude, degrees",
-        title=f"The {len(chosen)} sessions in which A and B disagree most, with lines to the truth",
-    )
-    axes.legend(loc="best", fontsize=8)
-
-
-def _draw_errors(axes: Axes, contest: Contest) -> None:
-    a_m, b_m = (np.maximum(side.errors.distance_m, 1.0) for side in (contest.a, contest.b))
-    axes.scatter(a_m, b_m, s=14, color="#666666")
-    axes.axline((100, 100), (1000, 1000), color="black", linewidth=0.8)
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="error of A (geodesic)",
-        ylabel="error of B (geodesic)",
-        title="Below the line B is better",
-    )
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_length))
-
-
-def _length(value_m: float, _: object) -> str:
-    return f"{value_m / 1000:g} km" if value_m >= 1000 else f"{value_m:g} m"
+    headings = ["", "session", "receivers heard", "apart, m", "error of A, m", "error of B, m"]
+    return table.markdown(headings, rows, "lrrrrr")

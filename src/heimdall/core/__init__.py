@@ -17,5 +17,6 @@ __all__ = [
     "randomness",
     "rooms",
     "stage",
+    "table",
     "variables",
 ]

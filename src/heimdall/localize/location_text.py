@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from heimdall.core.table import lines as aligned
 from heimdall.localize.location import Location
 from heimdall.position.arrival import Observation
 
@@ -23,16 +24,17 @@ def headline(session: Mapping[Hashable, Any], observation: Observation) -> str:
 
 def table(locations: Sequence[Location]) -> str:
     """Locations of one session as lines of text, lengths in metres."""
-    lines = [
-        f"{'method':<16}  {'latitude':>10}  {'longitude':>10}  {'sigma E x N, m':>17}"
-        f"  {'95 % ellipse, m':>17}  {'azimuth':>7}  {'error, m':>9}"
-    ]
-    for one in locations:
-        sigma = f"{one.sigma_east_m:.0f} x {one.sigma_north_m:.0f}"
-        ellipse = f"{one.ellipse_95_major_m:.0f} x {one.ellipse_95_minor_m:.0f}"
-        error = "unknown" if one.error_m is None else f"{one.error_m:.0f}"
-        lines.append(
-            f"{one.method:<16}  {one.latitude_deg:>10.5f}  {one.longitude_deg:>10.5f}  {sigma:>17}"
-            f"  {ellipse:>17}  {one.ellipse_azimuth_deg:>7.0f}  {error:>9}"
+    headings = ("method", "latitude", "longitude", "sigma E x N, m", "95 % ellipse, m", "azimuth", "error, m")
+    cells = [
+        (
+            one.method,
+            f"{one.latitude_deg:.5f}",
+            f"{one.longitude_deg:.5f}",
+            f"{one.sigma_east_m:.0f} x {one.sigma_north_m:.0f}",
+            f"{one.ellipse_95_major_m:.0f} x {one.ellipse_95_minor_m:.0f}",
+            f"{one.ellipse_azimuth_deg:.0f}",
+            "unknown" if one.error_m is None else f"{one.error_m:.0f}",
         )
-    return "\n".join(lines)
+        for one in locations
+    ]
+    return "\n".join(aligned(headings, cells, "lrrrrrr"))

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from heimdall.core import table
 from heimdall.localize.prediction import Prediction, SessionPrediction
 
 
 def session(prediction: SessionPrediction) -> str:
     """The prediction of a session as lines of text, lengths in metres."""
-    lines = [
-        f"{'':<11}  {'latitude':>10}  {'longitude':>10}  {'sigma E x N, m':>17}"
-        f"  {'95 % ellipse, m, azimuth':>27}  {'weight':>7}"
-    ]
+    headings = ("", "latitude", "longitude", "sigma E x N, m", "95 % ellipse, m, azimuth", "weight")
+    cells = []
     shown = [("position", prediction.place), *(("alternative", one) for one in prediction.alternatives)]
     for label, place in shown:
-        sigma = f"{place.sigma_east_m:.0f} x {place.sigma_north_m:.0f}"
         axes = f"{place.ellipse_95_major_m:.0f} x {place.ellipse_95_minor_m:.0f}"
-        ellipse = f"{axes}, {place.ellipse_azimuth_deg:.0f}°"
-        lines.append(
-            f"{label:<11}  {place.latitude_deg:>10.5f}  {place.longitude_deg:>10.5f}  {sigma:>17}"
-            f"  {ellipse:>27}  {place.weight:>7.1%}"
+        cells.append(
+            (
+                label,
+                f"{place.latitude_deg:.5f}",
+                f"{place.longitude_deg:.5f}",
+                f"{place.sigma_east_m:.0f} x {place.sigma_north_m:.0f}",
+                f"{axes}, {place.ellipse_azimuth_deg:.0f}°",
+                f"{place.weight:.1%}",
+            )
         )
+    lines = table.lines(headings, cells, "lrrrrr")
     heard, timed = (
         ", ".join(map(str, numbers)) or "none"
         for numbers in (prediction.receivers_heard, prediction.receivers_timed)
@@ -36,16 +40,16 @@ def session(prediction: SessionPrediction) -> str:
 
 def recordings(predictions: Sequence[Prediction]) -> str:
     """Predictions of recordings as lines of text, lengths in metres."""
-    width = max(len("recording"), *(len(prediction.file) for prediction in predictions))
-    lines = [
-        f"{'recording':<{width}}  {'latitude':>10}  {'longitude':>10}  {'sigma E x N, m':>17}"
-        f"  {'95 % ellipse E x N, m':>22}  {'ms':>6}"
-    ]
-    for one in predictions:
-        sigma = f"{one.sigma_east_m:.0f} x {one.sigma_north_m:.0f}"
-        ellipse = f"{one.ellipse_95_east_m:.0f} x {one.ellipse_95_north_m:.0f}"
-        lines.append(
-            f"{one.file:<{width}}  {one.latitude_deg:>10.5f}  {one.longitude_deg:>10.5f}  {sigma:>17}"
-            f"  {ellipse:>22}  {one.latency_ms:>6.1f}"
+    headings = ("recording", "latitude", "longitude", "sigma E x N, m", "95 % ellipse E x N, m", "ms")
+    cells = [
+        (
+            one.file,
+            f"{one.latitude_deg:.5f}",
+            f"{one.longitude_deg:.5f}",
+            f"{one.sigma_east_m:.0f} x {one.sigma_north_m:.0f}",
+            f"{one.ellipse_95_east_m:.0f} x {one.ellipse_95_north_m:.0f}",
+            f"{one.latency_ms:.1f}",
         )
-    return "\n".join(lines)
+        for one in predictions
+    ]
+    return "\n".join(table.lines(headings, cells, "lrrrrr"))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from heimdall.core import table
 from heimdall.core.randomness import generator
 from heimdall.metrics.metrics import Counts, cluster_weights, weighted_mean, weighted_median
 
@@ -181,8 +182,8 @@ def coverages(level: Array, claimed: dict[float, float], claimed_n: int) -> tupl
     p_values = []
     for probability, share in claimed.items():
         covered, claimed_covered = counts[probability], round(share * claimed_n)
-        table = np.array([[covered, n - covered], [claimed_covered, claimed_n - claimed_covered]])
-        p_values.append(float(stats.fisher_exact(table, alternative="less").pvalue))
+        counted = np.array([[covered, n - covered], [claimed_covered, claimed_n - claimed_covered]])
+        p_values.append(float(stats.fisher_exact(counted, alternative="less").pvalue))
     found = []
     for (probability, share), p_value in zip(claimed.items(), holm(p_values), strict=True):
         exact = stats.binomtest(counts[probability], n).proportion_ci(0.95, method="exact")
@@ -289,33 +290,27 @@ def alarms(figures: Figures) -> list[str]:
     return found
 
 
-def table(figures: Figures) -> list[str]:
+def lines(figures: Figures) -> list[str]:
     """The figures as lines of text."""
-    right = figures.accuracy
-    lines = [f"{'':<20} {'new sessions':>30}  {'claim or training':>30}  verdict"]
-
-    def line(name: str, new: str, claim: str, verdict: str) -> None:
-        lines.append(f"{name:<20} {new:>30}  {claim:>30}  {verdict}")
-
-    line("mean error, m", _range(right.mae_m), _range(right.claimed_mae_m), "")
-    line("median error, m", _range(right.median_m), _range(right.claimed_median_m), "")
+    right, late = figures.accuracy, figures.latency
     drop = f"{right.drop.value:+.1%} ({right.drop.low:+.1%} to {right.drop.high:+.1%})"
-    line("accuracy drop", drop, f"at most {MAX_ACCURACY_DROP:.0%}", right.verdict)
+    rows = [
+        ["mean error, m", _range(right.mae_m), _range(right.claimed_mae_m), ""],
+        ["median error, m", _range(right.median_m), _range(right.claimed_median_m), ""],
+        ["accuracy drop", drop, f"at most {MAX_ACCURACY_DROP:.0%}", right.verdict],
+    ]
     for item in figures.coverage:
         share = f"{item.covered.value:.0%} ({item.covered.low:.0%} to {item.covered.high:.0%})"
         note = ", below nominal" if item.below_nominal else ""
-        line(f"coverage at {item.probability:.0%}", share, f"{item.claimed:.0%}", item.verdict + note)
+        rows.append(
+            [f"coverage at {item.probability:.0%}", share, f"{item.claimed:.0%}", item.verdict + note]
+        )
     for moved in figures.drift:
-        how = f"distance {moved.distance:.2f}, p {moved.p_value:.2g}"
-        line(moved.statistic, _text(moved.median), _text(moved.trained_median), f"{moved.verdict} ({how})")
-    late = figures.latency
-    line(
-        "latency, ms",
-        f"p50 {late.p50_ms:.0f}, p95 {late.p95_ms:.0f}",
-        f"at most {MAX_LATENCY_MS:.0f}",
-        late.verdict,
-    )
-    return lines
+        how = f"{moved.verdict} (distance {moved.distance:.2f}, p {moved.p_value:.2g})"
+        rows.append([moved.statistic, _text(moved.median), _text(moved.trained_median), how])
+    times = f"p50 {late.p50_ms:.0f}, p95 {late.p95_ms:.0f}"
+    rows.append(["latency, ms", times, f"at most {MAX_LATENCY_MS:.0f}", late.verdict])
+    return table.lines(["", "new sessions", "claim or training", "verdict"], rows, "lrrl")
 
 
 def _interval(values: Array, weights: Counts, statistic: Callable[[Array, Counts], Array]) -> Interval:

@@ -1,4 +1,4 @@
-"""Monitoring as a picture: errors and coverage over time, the claims as lines."""
+"""Monitoring as a figure: errors and coverage over time, the claims as lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from heimdall.monitor.monitor import PROBABILITIES, Finding
 
 
-def picture(found: Finding) -> bytes:
+def draw(found: Finding) -> bytes:
     """A PNG of a finding with new sessions: the error of each, and how many truths were covered so far."""
     assert found.new is not None  # noqa: S101 - the caller's promise
     figure = Figure(figsize=(12, 5), layout="constrained")

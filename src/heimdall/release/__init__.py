@@ -3,4 +3,17 @@
 Imports `reproduce`, `track`, `storage` and `core`.
 """
 
-__all__ = ["attestation", "mlflow_registry", "promotion", "registry", "release", "releases_text"]
+__all__ = [
+    "attestation",
+    "audit_log",
+    "bucket",
+    "candidate",
+    "mlflow_registry",
+    "page",
+    "pointer",
+    "promotion",
+    "registry",
+    "release",
+    "releases_text",
+    "versions",
+]

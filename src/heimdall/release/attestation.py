@@ -20,8 +20,9 @@ from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
 from heimdall.release import registry
-from heimdall.release.registry import Damage, Entry, Release
-from heimdall.reproduce import revision
+from heimdall.release.audit_log import Entry
+from heimdall.release.registry import Damage, Release
+from heimdall.reproduce import git
 
 ARTIFACT = "localizer"  # of dvc.yaml
 STAGE = f"{ARTIFACT}#champion"
@@ -71,7 +72,7 @@ def read(root: Path) -> list[Tag]:
     names = (STAGE, f"{STAGE}[#!]*", *release_tags("v*"))  # DVC takes a stage's tag without a number, too
     patterns = [f"refs/tags/{name}" for name in names]
     form = "%(refname:strip=2)%00%(*objectname)%00%(contents)%00"
-    done = revision.git(root, "for-each-ref", "--sort=taggerdate", f"--format={form}", *patterns)
+    done = git.run(root, "for-each-ref", "--sort=taggerdate", f"--format={form}", *patterns)
     if done.returncode != 0:
         cause = f"git lists none ({' '.join(done.stderr.decode(errors='replace').split())})"
         raise HeimdallError("the tags that attest the log", cause, "Run it in a clone of the repository")
@@ -123,7 +124,7 @@ def require_free(version: str, found: Sequence[Tag]) -> None:
 
 def require_commit(root: Path, release: Release) -> None:
     """Raise a `HeimdallError` unless a clone has the commit of a version, which a tag can then name."""
-    if revision.git(root, "cat-file", "-e", f"{release.commit}^{{commit}}").returncode != 0:
+    if git.run(root, "cat-file", "-e", f"{release.commit}^{{commit}}").returncode != 0:
         cause = f"its commit {release.commit[:12]} is not in this clone, and a tag must name it"
         raise HeimdallError(release.version, cause, "Run `git fetch --tags` in a clone of the repository")
 
@@ -162,7 +163,7 @@ def _make(root: Path, name: str, log: Sequence[Entry], release: Release) -> None
     lines = [f"{key} sha256 {sha256}" for key, sha256 in _attested(entry).items()]
     title = f"{ARTIFACT}: {entry.action} {entry.version}, log entry {entry.number}"
     who, _, address = entry.by.removesuffix(">").rpartition(" <")
-    done = revision.git(
+    done = git.run(
         root,
         "tag",
         "--annotate",

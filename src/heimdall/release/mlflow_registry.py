@@ -8,15 +8,12 @@ leaves it out.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
-from heimdall.track import mlflow_store
+from heimdall.track import mlflow_store, own_process
 from heimdall.track.mlflow_store import Store, without_secrets
 
 NAME = "heimdall-localizer"
@@ -42,11 +39,6 @@ class Wanted:
     champion: bool
 
 
-def is_off() -> bool:
-    """Whether HEIMDALL_TRACKING leaves MLflow out."""
-    return variables.TRACKING.is_off()
-
-
 def ensure(root: Path, wanted: Wanted, timeout_s: float = TIMEOUT_S) -> bool:
     """Make MLflow hold a model version, and the alias if asked for; what it holds already stays.
 
@@ -61,30 +53,23 @@ def ensure(root: Path, wanted: Wanted, timeout_s: float = TIMEOUT_S) -> bool:
     Raises:
         HeimdallError: MLflow cannot be reached or refuses, or holds another model as this version.
     """
-    if is_off():
+    if mlflow_store.is_off():
         return False
     store = mlflow_store.resolve(root.resolve())
     try:
         mlflow_store.require_answer(store)
     except HeimdallError as error:
         raise _failure(store, error.cause) from None
-    paths = [str(Path(__file__).resolve().parents[2]), variables.PYTHONPATH.read()]
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "heimdall.release.mlflow_registry"],
-            input=json.dumps({"uri": store.uri, "wanted": asdict(wanted)}),
-            cwd=store.folder,
-            env=os.environ | store.environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise _failure(store, f"no answer within {timeout_s:g} s") from None
-    if done.returncode != 0:
-        raise _failure(store, (done.stderr.strip().splitlines() or ["no reason given"])[-1])
-    return done.stdout.split()[-1:] == ["changed"]
+    done = own_process.run(
+        "heimdall.release.mlflow_registry",
+        folder=store.folder,
+        environment=store.environment,
+        timeout_s=timeout_s,
+        stdin=json.dumps({"uri": store.uri, "wanted": asdict(wanted)}),
+    )
+    if done.problem:
+        raise _failure(store, done.problem)
+    return done.said.split()[-1:] == ["changed"]
 
 
 def _failure(store: Store, cause: str) -> HeimdallError:

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
-from heimdall.release import attestation, mlflow_registry, registry
+from heimdall.release import attestation, audit_log, mlflow_registry, pointer, registry
 from heimdall.release import release as releasing
 from heimdall.release.attestation import Tag
-from heimdall.release.registry import Action, ConditionalStore, Entry, Release
-from heimdall.reproduce import revision
+from heimdall.release.audit_log import Action, Entry
+from heimdall.release.bucket import ConditionalStore
+from heimdall.release.registry import Release
+from heimdall.reproduce import git
 
 
 def promote(root: Path, store: ConditionalStore, version: str) -> tuple[Entry, bool]:
@@ -36,15 +38,15 @@ def promote(root: Path, store: ConditionalStore, version: str) -> tuple[Entry, b
         HeimdallError: The version is not released, is damaged or not of this clone, the clone's tags
             contradict the log, somebody else was faster, or MLflow is down: that is raised at the end.
     """
-    revision.require_root(root, version)
+    git.require_root(root, version)
     tags = attestation.read(root)
-    log, interrupted = registry.read_state(store)
+    log, interrupted = pointer.read_state(store)
     release, sha256 = registry.require_release(store, log, version)
     registry.require_whole(store, release)
     _require_attestable(root, log, release, tags)
     if interrupted is not None:
         _follow(root, store, log, interrupted, tags)
-    change = registry.last_change(log)
+    change = audit_log.last_change(log)
     if change is not None and change.version == version:
         _follow(root, store, log, change, tags)
         return change, False
@@ -64,14 +66,14 @@ def rollback(root: Path, store: ConditionalStore) -> Entry:
     Raises:
         HeimdallError: There is no former champion; else as for `promote`.
     """
-    revision.require_root(root, "rollback")
+    git.require_root(root, "rollback")
     tags = attestation.read(root)
-    log, interrupted = registry.read_state(store)
+    log, interrupted = pointer.read_state(store)
     if interrupted is not None:
         _follow(root, store, log, interrupted, tags)
         if interrupted.action == "rollback":
             return interrupted
-    stack = registry.champions(log)
+    stack = audit_log.champions(log)
     if len(stack) < 2:
         raise HeimdallError(
             "rollback", "there is no former champion", "Promote a version: `heimdall releases`"
@@ -94,7 +96,7 @@ def _change(
 ) -> Entry:
     """Append a promotion or rollback, then let the rest follow."""
     by = releasing.identity(root)
-    entry = registry.append(store, log, action=action, version=release.version, release_sha256=sha256, by=by)
+    entry = audit_log.append(store, log, action=action, version=release.version, release_sha256=sha256, by=by)
     if entry is None:
         cause = "somebody else released, promoted or rolled back at the same moment, and this changed nothing"
         raise HeimdallError(
@@ -119,9 +121,9 @@ def _follow(
         mlflow_registry.ensure(root, releasing.wanted(store, release, is_champion=True))
     except HeimdallError as error:
         failure = error
-    registry.move_latest(store, change)
+    pointer.move(store, change)
     if failure is not None:
-        cause = f"{registry.LATEST} is {change.version} now, and MLflow's alias is not ({failure.cause})"
+        cause = f"{pointer.LATEST} is {change.version} now, and MLflow's alias is not ({failure.cause})"
         raise HeimdallError(failure.subject, cause, f"When it is up: `heimdall promote {change.version}`")
 
 

@@ -13,58 +13,26 @@ Each step looks first at what is there, so that a release that was killed is com
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import TypeAdapter
 
-from heimdall.core import artifacts, locks, params
-from heimdall.core.determinism import PARAMS_FILE
+from heimdall.core import artifacts, locks
 from heimdall.core.errors import HeimdallError
-from heimdall.release import attestation, mlflow_registry, registry
-from heimdall.release.attestation import ARTIFACT
-from heimdall.release.registry import ConditionalStore, Entry, Release
-from heimdall.reproduce import revision
-from heimdall.reproduce.revision import LOCK_FILE, Lock
+from heimdall.release import attestation, audit_log, bucket, mlflow_registry, registry, versions
+from heimdall.release import candidate as candidates
+from heimdall.release.audit_log import Entry
+from heimdall.release.bucket import ConditionalStore
+from heimdall.release.candidate import Candidate
+from heimdall.release.registry import Release
+from heimdall.reproduce import checkout, dvc_lock, git
+from heimdall.reproduce.dvc_lock import Lock
+from heimdall.reproduce.paths import LOCK_FILE
+from heimdall.track import mlflow_store
 
-MODEL, CARD, RECORD = "models/localizer.onnx", "models/README.md", "models/localizer.json"
-METRICS = "metrics/"
-EVALUATION = "metrics/eval.json"
 WORK = Path(".heimdall/release")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What would be released: it depends on the version and the commit alone.
-
-    Attributes:
-        version: As in vX.Y.Z.
-        commit: Full hash.
-        lock: The commit's dvc.lock.
-        dvc_lock_sha256: Of that file.
-        data_fingerprint: Of the snapshot's rows.
-        data: simulated, recorded or mixed.
-        test: The localizer's figures of the test split.
-        files: Content by name in the registry.
-    """
-
-    version: str
-    commit: str
-    lock: Lock
-    dvc_lock_sha256: str
-    data_fingerprint: str
-    data: str
-    test: Mapping[str, Any]
-    files: Mapping[str, bytes]
-
-    @property
-    def hashes(self) -> dict[str, str]:
-        """SHA-256 of every file by name."""
-        return {name: artifacts.sha256_bytes(content) for name, content in self.files.items()}
 
 
 def release(
@@ -92,15 +60,15 @@ def release(
     Raises:
         HeimdallError: It is refused, somebody else was faster, or a service is down.
     """
-    registry.check_version(version)
-    revision.require_root(root, version)
+    versions.check(version)
+    git.require_root(root, version)
     with locks.alone(root / WORK):
         by = identity(root)
-        chosen = candidate(root, version)
+        chosen = candidates.of_head(root, version)
         tags = attestation.read(root)
-        log = registry.read_log(store)
+        log = audit_log.read(store)
         attestation.require(log, [], tags)
-        if version not in registry.logged_releases(log):
+        if version not in audit_log.releases(log):
             attestation.require_free(version, tags)
         found = registry.read_release(store, version)
         if found is None:
@@ -115,9 +83,7 @@ def release(
         changed |= is_new
         changed |= attestation.attest(root, log, found[0])
         say(
-            "MLflow: left out, HEIMDALL_TRACKING is off"
-            if mlflow_registry.is_off()
-            else "MLflow: model version"
+            "MLflow: left out, HEIMDALL_TRACKING is off" if mlflow_store.is_off() else "MLflow: model version"
         )
         changed |= mlflow_registry.ensure(root, wanted(store, found[0], is_champion=False))
         if not changed:
@@ -144,62 +110,13 @@ def identity(root: Path) -> str:
     Raises:
         HeimdallError: git knows none.
     """
-    done = revision.git(root, "var", "GIT_COMMITTER_IDENT")
+    done = git.run(root, "var", "GIT_COMMITTER_IDENT")
     if done.returncode != 0:
         remedy = "Run `git config user.name NAME` and `git config user.email ADDRESS`"
         raise HeimdallError(
             "git", "it does not know who you are, and a release is signed with a name", remedy
         )
     return done.stdout.decode(errors="replace").strip().rsplit(" ", 2)[0]
-
-
-def candidate(root: Path, version: str) -> Candidate:
-    """What the checked-out commit would release.
-
-    Raises:
-        HeimdallError: Something is not committed, an output is missing or not the one that dvc.lock names,
-            or dvc.lock does not belong to the commit.
-    """
-    changes = revision.git(root, "status", "--porcelain").stdout.decode(errors="replace").splitlines()
-    if changes:
-        cause = f"{len(changes)} changes are not committed ({changes[0].strip()})"
-        raise HeimdallError("the working tree", cause, "Commit or stash them: a release is a commit")
-    commit = revision.commit_of(root, "HEAD")
-    lock = revision.read_lock(root, commit)
-    contradictions = revision.contradictions(root, lock)
-    if contradictions:
-        remedy = "Run `dvc repro` and commit dvc.lock"
-        raise HeimdallError(f"{LOCK_FILE} of {commit[:12]}", contradictions[0], remedy)
-    declared = revision.read_yaml(root / "dvc.yaml").get("artifacts") or {}
-    if (declared.get(ARTIFACT) or {}).get("path") != MODEL:
-        cause = f"its `artifacts` do not name {MODEL} as {ARTIFACT}"
-        raise HeimdallError("dvc.yaml", cause, "Restore that section: `dvc artifacts get` reads it")
-    record = json.loads(_output(root, lock, RECORD))
-    evaluation = json.loads(_output(root, lock, EVALUATION))
-    measured = sorted(path for stage in lock.values() for path in stage.outs if path.startswith(METRICS))
-    metrics = {Path(path).stem: json.loads(_output(root, lock, path)) for path in measured}
-    config = {
-        "version": version,
-        "git_revision": commit,
-        "data_fingerprint": record["data_fingerprint"],
-        "params": TypeAdapter(params.Params).dump_python(params.load(root / PARAMS_FILE), mode="json"),
-    }
-    files = {
-        registry.CONFIG_FILE: yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode(),
-        registry.MODEL_FILE: _output(root, lock, MODEL),
-        registry.METRICS_FILE: artifacts.json_text(metrics).encode(),
-        registry.CARD_FILE: _output(root, lock, CARD) + _release_section(version, commit).encode(),
-    }
-    return Candidate(
-        version=version,
-        commit=commit,
-        lock=lock,
-        dvc_lock_sha256=artifacts.sha256_file(root / LOCK_FILE),
-        data_fingerprint=record["data_fingerprint"],
-        data=evaluation["data"],
-        test=evaluation["test"]["localizer"],
-        files={name: files[name] for name in registry.FILES},
-    )
 
 
 def require_pushed(root: Path, lock: Lock) -> None:
@@ -213,8 +130,8 @@ def require_pushed(root: Path, lock: Lock) -> None:
     from dvc.exceptions import DvcException  # noqa: PLC0415 - DVC takes a second to import
     from dvc.repo import Repo  # noqa: PLC0415 - as above
 
-    outs = {path: md5 for stage in lock.values() for path, md5 in stage.outs.items()}
-    stored = {path: md5 for path, md5 in outs.items() if not revision.is_in_git(root, path)}
+    outs = dvc_lock.outputs(lock)
+    stored = {path: md5 for path, md5 in outs.items() if not checkout.is_in_git(root, path)}
     try:
         with Repo(str(root)) as repo:
             remote = repo.cloud.get_remote_odb(command="push")
@@ -238,8 +155,8 @@ def require_pushed(root: Path, lock: Lock) -> None:
 
 def worse_than(store: ConditionalStore, mae_m: float) -> Release | None:
     """The champion, if its interval of the mean test error lies below `mae_m`; else None."""
-    log = registry.read_log(store)
-    stack = registry.champions(log)
+    log = audit_log.read(store)
+    stack = audit_log.champions(log)
     champion = registry.require_release(store, log, stack[-1])[0] if stack else None
     return champion if champion is not None and mae_m > champion.mae_m_high else None
 
@@ -292,7 +209,7 @@ def _publish(
         verified=not skip_verify,
         accepted_worse_than=champion.version if champion is not None else None,
         files=chosen.hashes,
-        released_at=registry.now(),
+        released_at=bucket.now(),
     )
     if not store.put_if(f"{chosen.version}/{registry.RELEASE_FILE}", made.content(), None):
         raise _taken(store, chosen.version)
@@ -329,34 +246,12 @@ def _require_same(store: ConditionalStore, found: Release, chosen: Candidate) ->
 def _log(store: ConditionalStore, made: Release, sha256: str, by: str) -> tuple[list[Entry], bool]:
     """Give a release its entry in the log. Returns the log up to that entry, and whether it had none."""
     while True:  # somebody else's entry takes the number: the next one is free
-        log = registry.read_log(store)
+        log = audit_log.read(store)
         for entry in log:
             if entry.action == "release" and entry.version == made.version:
                 return log[: entry.number], False
-        new = registry.append(
+        new = audit_log.append(
             store, log, action="release", version=made.version, release_sha256=sha256, by=by
         )
         if new is not None:
             return [*log, new], True
-
-
-def _output(root: Path, lock: Lock, path: str) -> bytes:
-    """The content of an output, which must be the one that dvc.lock names."""
-    recorded = next((stage.outs[path] for stage in lock.values() if path in stage.outs), None)
-    found = revision.md5(root / path)
-    if found != recorded:
-        cause = f"{found}, and dvc.lock says {recorded}"
-        raise HeimdallError(path, cause, "Run `dvc pull`, or `dvc repro` and commit")
-    return (root / path).read_bytes()
-
-
-def _release_section(version: str, commit: str) -> str:
-    """What a release adds to the card."""
-    return f"""
-## Release
-
-{ARTIFACT} {version}, commit `{commit}`. `{registry.MODEL_FILE}` is `{Path(MODEL).name}` of this card;
-every output of the commit comes with `git checkout {version}` and `dvc pull`. `{registry.CONFIG_FILE}` has
-the parameters, `{registry.METRICS_FILE}` every figure, `{registry.RELEASE_FILE}` the hashes and what was
-checked.
-"""

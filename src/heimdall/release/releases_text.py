@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from heimdall.core import table
 from heimdall.release import attestation
 from heimdall.release.attestation import Tag
-from heimdall.release.registry import Damage, Entry, Overview
+from heimdall.release.audit_log import Entry
+from heimdall.release.registry import Damage, Overview
 
 HEADINGS = ("version", "", "mean test error, m", "data", "released", "commit", "remarks")
 
@@ -25,7 +27,7 @@ def lines(found: Overview) -> list[str]:
         )
         for made in found.releases
     ]
-    shown = _table([HEADINGS, *rows]) if rows else ["nothing is released yet"]
+    shown = table.lines(HEADINGS, rows) if rows else ["nothing is released yet"]
     return shown + [f"{version}: begun, not released" for version in found.unfinished]
 
 
@@ -47,11 +49,3 @@ def remarks(verified: bool, accepted_worse_than: str | None) -> str:
     parts = [] if verified else ["not verified"]
     parts += [f"accepted as worse than {accepted_worse_than}"] if accepted_worse_than else []
     return ", ".join(parts)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

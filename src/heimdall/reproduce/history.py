@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce.revision import git
+from heimdall.reproduce import git
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _log(repository: Path, *arguments: str) -> list[Commit]:
 
 def _lines(repository: Path, *arguments: str, accepted: Sequence[int] = (0,)) -> list[str]:
     """What git prints."""
-    done = git(repository, *arguments)
+    done = git.run(repository, *arguments)
     if done.returncode not in accepted:
         problem = " ".join(done.stderr.decode(errors="replace").split())
         remedy = "Run from the root of a clone with its history"

@@ -8,21 +8,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heimdall.reproduce import lineage, revision
+from heimdall.core import table
+from heimdall.reproduce import dvc_lock
 from heimdall.reproduce.history import Commit
-from heimdall.reproduce.lineage import Origin, Report, Row, Statement
-from heimdall.reproduce.revision import LOCK_FILE
+from heimdall.reproduce.lineage import Lineage
+from heimdall.reproduce.model_file import Statement
+from heimdall.reproduce.origin import Origin
+from heimdall.reproduce.paths import LOCK_FILE
+from heimdall.reproduce.rows import UNUSED, Row
 
 WIDTH = 110
 TASKS = {
     "train": "trained the weights",
     "val": "chose the epoch",
     "test": "only judged",
-    lineage.UNUSED: "did nothing",
+    UNUSED: "did nothing",
 }
 
 
-def lines(report: Report) -> list[str]:
+def lines(report: Lineage) -> list[str]:
     """The report as text."""
     model = report.model
     shown = ["FILE", f"  path    {model.path}", f"  sha256  {model.sha256}", f"  md5     {model.md5}"]
@@ -53,7 +57,7 @@ def statement_lines(says: Statement) -> list[str]:
     ]
 
 
-def place_lines(report: Report) -> list[str]:
+def place_lines(report: Lineage) -> list[str]:
     """The workspace and the commits in whose dvc.lock the file stands, or those that come near."""
     shown = ["  the workspace"] if report.in_workspace else []
     shown += commit_lines(report.commits)
@@ -74,14 +78,14 @@ def commit_lines(commits: Sequence[Commit]) -> list[str]:
 
 def stage_lines(origin: Origin) -> list[str]:
     """The moment of the snapshot, and each stage with the hash of its entry in dvc.lock."""
-    shown = [f"  as_of  {lineage.params_of(origin.stages).get('snapshot.as_of', 'unknown')}"]
+    shown = [f"  as_of  {dvc_lock.params_of(origin.stages).get('snapshot.as_of', 'unknown')}"]
     for stage in origin.stages:
         shown += [
             f"  {stage.name}",
             f"    sha256 of its entry  {stage.sha256}",
             f"    command              {stage.cmd}",
             "    parameters",
-            *paragraph(revision.flat(stage.params)),
+            *paragraph(dvc_lock.flat(stage.params)),
         ]
     return shown
 
@@ -93,24 +97,19 @@ def row_lines(rows: Sequence[Row]) -> list[str]:
     counts = Counter(row.split for row in rows)
     parts = [f"{counts[split]} {split} ({task})" for split, task in TASKS.items() if counts[split]]
     cells = [
-        ("measurement", "session", "receiver", "split", "object", "sha256 of the object"),
-        *(
-            (
-                row.measurement_id,
-                row.session_id,
-                str(row.websdr_id),
-                row.split,
-                row.object_key,
-                row.object_sha256,
-            )
-            for row in rows
-        ),
+        (
+            row.measurement_id,
+            row.session_id,
+            str(row.websdr_id),
+            row.split,
+            row.object_key,
+            row.object_sha256,
+        )
+        for row in rows
     ]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    table = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in cells
-    ]
-    return [f"  {', '.join(parts)}", *(f"  {line}".rstrip() for line in table)]
+    headings = ("measurement", "session", "receiver", "split", "object", "sha256 of the object")
+    shown = table.lines(headings, cells)
+    return [f"  {', '.join(parts)}", *(f"  {line}" for line in shown)]
 
 
 def paragraph(values: Mapping[str, Any]) -> list[str]:
@@ -127,7 +126,7 @@ def paragraph(values: Mapping[str, Any]) -> list[str]:
     )
 
 
-def verdict(report: Report) -> str:
+def verdict(report: Lineage) -> str:
     """The last line."""
     if not report.changed:
         committed = "" if report.commits else f"; the workspace's {LOCK_FILE} is not committed yet"

@@ -11,9 +11,10 @@ from pathlib import Path
 from heimdall.core import determinism, locks, machine
 from heimdall.core.errors import HeimdallError
 from heimdall.core.machine import Machine
-from heimdall.reproduce import differences, revision
+from heimdall.reproduce import checkout, differences, dvc_lock, git
 from heimdall.reproduce.differences import Difference
-from heimdall.reproduce.revision import LOCK_FILE, Lock, StageLock
+from heimdall.reproduce.dvc_lock import Lock, StageLock
+from heimdall.reproduce.paths import LOCK_FILE
 from heimdall.storage import endpoints
 
 SNAPSHOT = "snapshot"  # the stage that reads the world: its inputs are no part of a revision
@@ -45,7 +46,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """What a verification found.
 
     Attributes:
@@ -81,7 +82,7 @@ class Report:
 
 def verify(
     repository: Path, name: str, first: str | None, source: bool, say: Callable[[str], object]
-) -> Report:
+) -> Verification:
     """Rebuild a revision in a clean checkout from what the remote and git hold, and compare.
 
     Args:
@@ -99,26 +100,26 @@ def verify(
         HeimdallError: This is no clone's root, there is no such revision or stage, an input is not in the
             remote as recorded, a stage fails.
     """
-    revision.require_root(repository, name)
-    commit = revision.commit_of(repository, name)
-    if revision.git(repository, "status", "--porcelain", "--untracked-files=no").stdout:
+    git.require_root(repository, name)
+    commit = git.commit_of(repository, name)
+    if git.run(repository, "status", "--porcelain", "--untracked-files=no").stdout:
         say("what is not committed here is no part of it")
-    lock = revision.read_lock(repository, commit)
+    lock = dvc_lock.read(repository, commit)
     stages = chosen(lock, first, source)
     folder = repository / WORK / commit[:12]
-    env = revision.environment()
+    env = checkout.environment()
     if source:
         env |= endpoints.as_environment(endpoints.resolve(repository))
-    report = None
+    made = None
     with locks.alone(folder):
         try:
-            report = _report(repository, commit, lock, stages, folder=folder, env=env, say=say)
+            made = _verification(repository, commit, lock, stages, folder=folder, env=env, say=say)
         finally:
-            if report is None or report.kept is None:
+            if made is None or made.kept is None:
                 shutil.rmtree(folder, ignore_errors=True)
             else:
-                revision.forget_credentials(folder / "tree")
-    return report
+                checkout.forget_credentials(folder / "tree")
+    return made
 
 
 def chosen(lock: Lock, first: str | None, source: bool) -> list[StageLock]:
@@ -145,7 +146,7 @@ def chosen(lock: Lock, first: str | None, source: bool) -> list[StageLock]:
         )
     names = {first}
     for stage in lock.values():
-        makers = (revision.source_of(path, lock) for path in stage.deps)
+        makers = (dvc_lock.source_of(path, lock) for path in stage.deps)
         if any(maker is not None and maker.name in names for maker in makers):
             names.add(stage.name)
     return [stage for stage in lock.values() if stage.name in names]
@@ -154,12 +155,12 @@ def chosen(lock: Lock, first: str | None, source: bool) -> list[StageLock]:
 def inputs(lock: Lock, stages: Sequence[StageLock]) -> list[str]:
     """All outputs of every stage that is not rebuilt and gives an input to one that is."""
     rebuilt = {stage.name for stage in stages}
-    makers = [revision.source_of(path, lock) for stage in stages for path in stage.deps]
+    makers = [dvc_lock.source_of(path, lock) for stage in stages for path in stage.deps]
     givers = {maker.name for maker in makers if maker is not None} - rebuilt
     return [path for stage in lock.values() if stage.name in givers for path in stage.outs]
 
 
-def _report(
+def _verification(
     repository: Path,
     commit: str,
     lock: Lock,
@@ -168,17 +169,17 @@ def _report(
     folder: Path,
     env: Mapping[str, str],
     say: Callable[[str], object],
-) -> Report:
+) -> Verification:
     """The verification in a folder of its own, which what a former one kept leaves."""
     tree, rebuilt = folder / "tree", folder / "rebuilt"
     shutil.rmtree(rebuilt, ignore_errors=True)
     say(f"{commit[:12]}: a clean checkout in {tree}")
-    revision.checkout(repository, commit, tree)
-    contradictions = [*revision.contradictions(tree, lock), *revision.committed_outputs(tree, lock)]
+    checkout.make(repository, commit, tree)
+    contradictions = [*dvc_lock.contradictions(tree, lock), *dvc_lock.committed_outputs(tree, lock)]
     taken = inputs(lock, stages)
     if taken:
         say(f"{', '.join(taken)}: from the remote")
-        revision.pull(tree, lock, taken)
+        checkout.pull(tree, lock, taken)
     rows = [_input_row(lock, path) for path in taken]
     rows += _rebuild(tree, stages, env, say)
     differing = next((row.stage for row in rows if not row.equal), None)
@@ -187,7 +188,7 @@ def _report(
     if differing is not None:
         own = [row for row in rows if row.stage == differing]
         differences, obstacles = _differences(tree, rebuilt, lock, own)
-    return Report(
+    return Verification(
         commit,
         rows,
         contradictions,
@@ -215,19 +216,19 @@ def _rebuild(
         begin_s = time.monotonic()
         # --single-item: what is in the workspace is what it reads; --no-commit: nothing is cached.
         options = ("--single-item", "--force", "--no-run-cache", "--no-commit", "--quiet")
-        if revision.dvc(tree, "repro", *options, stage.name, env=env) != 0:
+        if checkout.dvc(tree, "repro", *options, stage.name, env=env) != 0:
             cause = "the stage failed; its message is above"
             remedy = "A revision is rebuilt with its own libraries: `make setup` in a checkout of it"
             raise HeimdallError(stage.name, cause, remedy)
         say(f"{label}: {time.monotonic() - begin_s:.0f} s")
         for output, recorded in stage.outs.items():
-            rows.append(Row(stage.name, output, recorded, revision.md5(tree / output), is_input=False))
+            rows.append(Row(stage.name, output, recorded, dvc_lock.md5(tree / output), is_input=False))
     return rows
 
 
 def _input_row(lock: Lock, path: str) -> Row:
     """The row of an input, whose bytes `revision.pull` has checked."""
-    stage = revision.source_of(path, lock)
+    stage = dvc_lock.source_of(path, lock)
     assert stage is not None  # noqa: S101 - inputs are outputs of stages
     return Row(stage.name, path, stage.outs[path], stage.outs[path], is_input=True)
 
@@ -240,20 +241,20 @@ def _differences(
         if (tree / row.output).exists():
             (rebuilt / row.output).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(tree / row.output, rebuilt / row.output)
-    revision.restore(tree)
+    checkout.restore(tree)
     obstacles = []
     recorded: dict[str, Path] = {}
     found: dict[str, Path] = {}
     for row in rows:
         try:
             if not row.equal:
-                revision.pull(tree, lock, [row.output])
+                checkout.pull(tree, lock, [row.output])
         except HeimdallError as error:
             obstacles.append(str(error))
             continue
         # Equal ones, too: other outputs may name their files.
-        recorded |= revision.files_below(rebuilt if row.equal else tree, [row.output])
-        found |= revision.files_below(rebuilt, [row.output])
+        recorded |= dvc_lock.files_below(rebuilt if row.equal else tree, [row.output])
+        found |= dvc_lock.files_below(rebuilt, [row.output])
     return differences.compare(recorded, found), obstacles
 
 
@@ -278,6 +279,6 @@ def _reference(tree: Path, say: Callable[[str], object]) -> Machine | None:
 
 def _tolerance(tree: Path) -> float | None:
     """`verify.tolerance` of the revision's params.yaml; None where it is no number."""
-    section = revision.read_yaml(tree / determinism.PARAMS_FILE).get("verify")
+    section = dvc_lock.read_yaml(tree / determinism.PARAMS_FILE).get("verify")
     tolerance = section.get("tolerance") if isinstance(section, dict) else None
     return float(tolerance) if isinstance(tolerance, int | float) else None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heimdall.core import machine
+from heimdall.core import machine, table
 from heimdall.core.machine import Machine
 from heimdall.reproduce import differences
 from heimdall.reproduce.differences import Difference
-from heimdall.reproduce.verify import Report, Row
+from heimdall.reproduce.verify import Row, Verification
 
 SHOWN = 20  # differing arrays
 
 
-def lines(report: Report) -> list[str]:
+def lines(report: Verification) -> list[str]:
     """The report as text."""
-    shown = [f"revision {report.commit}", "", *table(report.rows)]
+    shown = [f"revision {report.commit}", "", *row_lines(report.rows)]
     shown += ["", *machine_lines(report.here, report.reference)]
     if report.contradictions:
         shown += ["", f"{report.commit[:12]} contradicts its own dvc.lock:"]
@@ -26,29 +26,15 @@ def lines(report: Report) -> list[str]:
     return shown
 
 
-def table(rows: Sequence[Row]) -> list[str]:
+def row_lines(rows: Sequence[Row]) -> list[str]:
     """One line an output; where it differs, the rebuilt hash below the recorded one."""
-    headings = ("stage", "output", "result", "MD5 in dvc.lock")
-    cells = [
-        (
-            row.stage,
-            row.output,
-            "input" if row.is_input else "equal" if row.equal else "DIFFERS",
-            row.recorded,
-        )
-        for row in rows
-    ]
-    widths = [max(len(line[column]) for line in [headings, *cells]) for column in range(3)]
-
-    def text(line: Sequence[str]) -> str:
-        return "  ".join([*(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)), line[3]])
-
-    shown = [text(headings)]
-    for row, line in zip(rows, cells, strict=True):
-        shown.append(text(line))
+    cells = []
+    for row in rows:
+        result = "input" if row.is_input else "equal" if row.equal else "DIFFERS"
+        cells.append((row.stage, row.output, result, row.recorded))
         if not row.equal:
-            shown.append(text(("", "", "rebuilt", row.rebuilt)))
-    return shown
+            cells.append(("", "", "rebuilt", row.rebuilt))
+    return table.lines(("stage", "output", "result", "MD5 in dvc.lock"), cells)
 
 
 def machine_lines(here: Machine, reference: Machine | None) -> list[str]:
@@ -60,19 +46,19 @@ def machine_lines(here: Machine, reference: Machine | None) -> list[str]:
         differing = {name for name, _, _ in machine.differences(reference, here)}
     found = here.rows()
     names = [name for name in {**found, **recorded} if name not in here.libraries or name in differing]
-    width = max(len(name) for name in names)
-    shown = [f"machine{'':<{width - 7}}  this one, and the recorded one where it differs"]
+    cells = [("machine", "this one, and the recorded one where it differs")]
     for name in names:
-        shown.append(f"{name:<{width}}  {found.get(name, 'none')}")
+        cells.append((name, found.get(name, "none")))
         if name in differing:
-            shown.append(f"{'':<{width}}  recorded: {recorded.get(name, 'none')}")
-    if reference is None:
-        return [*shown, f"no machine is recorded at this revision ({machine.REFERENCE})"]
-    same = len(set(reference.libraries) - differing)
-    return [*shown, f"{'libraries':<{width}}  {same} of {len(reference.libraries)} as recorded"]
+            cells.append(("", f"recorded: {recorded.get(name, 'none')}"))
+    if reference is not None:
+        same = len(set(reference.libraries) - differing)
+        cells.append(("libraries", f"{same} of {len(reference.libraries)} as recorded"))
+    shown = table.lines(("", ""), cells)
+    return shown if reference else [*shown, f"no machine is recorded at this revision ({machine.REFERENCE})"]
 
 
-def difference_lines(report: Report) -> list[str]:
+def difference_lines(report: Verification) -> list[str]:
     """The arrays that differ, by how much, and the verdict."""
     shown = [f"  {sentence(difference)}" for difference in report.differences[:SHOWN]]
     if len(report.differences) > SHOWN:
@@ -85,7 +71,7 @@ def difference_lines(report: Report) -> list[str]:
     ]
 
 
-def verdict(report: Report) -> str:
+def verdict(report: Verification) -> str:
     """How bad it is."""
     if report.obstacles:
         return "different (as far as can be told)"
@@ -110,7 +96,7 @@ def sentence(difference: Difference) -> str:
     return f"{where}: {', '.join(parts)}"
 
 
-def summary(report: Report) -> str:
+def summary(report: Verification) -> str:
     """The last line."""
     rebuilt = [row for row in report.rows if not row.is_input]
     equal = sum(row.equal for row in rebuilt)

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce import revision
+from heimdall.reproduce import checkout, git
 from heimdall.services.process import wait_until
 
 TRAIN = "train"
@@ -125,7 +125,7 @@ def running(root: Path, name: str, settings: Mapping[str, Any], log: Path) -> It
         process = subprocess.Popen(
             ["/bin/sh", "-c", LEASH, "sh", *command],
             cwd=root,
-            env=revision.environment() | tracking,
+            env=checkout.environment() | tracking,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -152,7 +152,7 @@ def commit_of(root: Path, name: str, baseline: str) -> str:
     Raises:
         HeimdallError: There is none of that name on that commit.
     """
-    return revision.commit_of(root, f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}")
+    return git.commit_of(root, f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}")
 
 
 def train_metrics(root: Path, commit: str) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def train_metrics(root: Path, commit: str) -> dict[str, Any]:
     Raises:
         HeimdallError: The commit has none.
     """
-    content = revision.read(root, commit, TRAIN_METRICS)
+    content = git.blob(root, commit, TRAIN_METRICS)
     if content is None:
         cause = f"experiment {commit[:12]} has none"
         raise HeimdallError(TRAIN_METRICS, cause, "Look at the experiment's log and at dvc.yaml")
@@ -177,7 +177,7 @@ def push(root: Path, remote: str, name: str) -> str | None:
     """
     command = [sys.executable, "-m", "dvc", "exp", "push", "--quiet", remote, name]
     done = subprocess.run(
-        command, cwd=root, env=revision.environment(), capture_output=True, text=True, check=False
+        command, cwd=root, env=checkout.environment(), capture_output=True, text=True, check=False
     )
     return None if done.returncode == 0 else " ".join((done.stderr or done.stdout).split())
 

@@ -10,7 +10,7 @@ from optuna.trial import Trial
 
 from heimdall.core import params
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce import revision
+from heimdall.reproduce import dvc_lock
 
 # What judges the trials must be the same for all; what comes after the training does not reach the judgement.
 FIXED = ("snapshot", "split", "validation_split", "model.name", "evaluate", "export", "verify", "seed")
@@ -41,7 +41,7 @@ def parse(given: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Base
             the parameter's range.
     """
     space: dict[str, BaseDistribution] = {}
-    known = revision.flat(parameters)
+    known = dvc_lock.flat(parameters)
     for word in given:
         name, _, text = word.partition("=")
         subject = f"--space {word}"

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from heimdall.core import params
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce import revision
+from heimdall.reproduce import git
 from heimdall.storage import connection
 from heimdall.storage.endpoints import Endpoints
 from heimdall.sweep import heartbeat
@@ -120,7 +120,7 @@ def retried(trial: FrozenTrial) -> int | None:
 def _attributes(worker: Worker) -> dict[str, Any]:
     """What must be the same for all trials of a study."""
     space = {name: json.loads(distribution_to_json(item)) for name, item in worker.space.items()}
-    return {REVISION: revision.commit_of(worker.root, "HEAD"), SPACE: space}
+    return {REVISION: git.commit_of(worker.root, "HEAD"), SPACE: space}
 
 
 def require_same(study: optuna.Study, worker: Worker) -> None:
@@ -131,7 +131,7 @@ def require_same(study: optuna.Study, worker: Worker) -> None:
             cause = f"it was begun with another {name}: {json.dumps(recorded)}"
             remedy = "Give the same (`git switch --detach` to the revision), or another --study"
             raise HeimdallError(f"study {worker.study}", cause, remedy)
-    if revision.git(worker.root, "status", "--porcelain", "--untracked-files=no").stdout:
+    if git.run(worker.root, "status", "--porcelain", "--untracked-files=no").stdout:
         cause = "the working tree has changes, and every trial starts from the same commit"
         raise HeimdallError("heimdall sweep", cause, "Commit them, or `git stash`")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from heimdall.core import table
 from heimdall.sweep import study
 
 
@@ -12,12 +13,7 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The trials as a table, the commit without its later digits, and the best one."""
     if not rows:
         return ["no trials yet"]
-    shown = [list(rows[0]), *([_text(name, value) for name, value in row.items()] for row in rows)]
-    widths = [max(len(line[column]) for line in shown) for column in range(len(shown[0]))]
-    found = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in shown
-    ]
+    found = table.lines(list(rows[0]), [[_text(name, value) for name, value in row.items()] for row in rows])
     complete = [row for row in rows if row["state"] == "COMPLETE"]
     if not complete:
         return found

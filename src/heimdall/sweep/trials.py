@@ -26,7 +26,7 @@ from optuna.trial import Trial, TrialState
 from heimdall.core import randomness
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce import revision
+from heimdall.reproduce import dvc_lock
 from heimdall.storage import endpoints
 from heimdall.sweep import experiments
 from heimdall.sweep.space import suggest
@@ -190,5 +190,5 @@ def _run(
 
 def _sampler(root: Path, number: int) -> optuna.samplers.TPESampler:
     """The sampler of trial `number`: its randomness is the seed's and the number's, whoever runs it."""
-    seed = int(revision.read_yaml(root / PARAMS_FILE)["seed"])
+    seed = int(dvc_lock.read_yaml(root / PARAMS_FILE)["seed"])
     return optuna.samplers.TPESampler(seed=int(randomness.generator(seed, "sweep", number).integers(2**32)))

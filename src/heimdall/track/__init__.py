@@ -3,4 +3,15 @@
 No stage depends on it. Imports `reproduce`, `services`, `storage` and `core`.
 """
 
-__all__ = ["mlflow_store", "tracking"]
+__all__ = [
+    "finished",
+    "mlflow_store",
+    "own_process",
+    "run",
+    "sending",
+    "spool",
+    "tracker",
+    "tracking",
+    "training",
+    "ui",
+]

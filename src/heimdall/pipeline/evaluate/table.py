@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from heimdall.core import table
 from heimdall.metrics.metrics import TARGETS
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS
 
@@ -28,15 +29,19 @@ def lines(metrics: Mapping[str, Any]) -> list[str]:
         metrics: The content of metrics/eval.json.
     """
     test, bound = metrics["test"], metrics["cramer_rao"]
-    names = "".join(f"{name.replace('_', ' '):>17}" for name in PREDICTORS)
+    headings = ["", "target", *(name.replace("_", " ") for name in PREDICTORS)]
+    rows = [
+        [
+            label,
+            target.format(TARGETS[key]) if target else "",
+            *(form.format(test[name][key]) for name in PREDICTORS),
+        ]
+        for label, key, form, target in ROWS
+    ]
     found = [
         f"Test split by {metrics['split_by']}, {metrics['data']} data: {test[LOCALIZER]['n']} sessions",
-        f"{'':<24}{'target':>8}{names}",
+        *table.lines(headings, rows, "l" + "r" * (len(headings) - 1)),
     ]
-    for label, key, form, target in ROWS:
-        wanted = target.format(TARGETS[key]) if target else ""
-        reached = "".join(f"{form.format(test[name][key]):>17}" for name in PREDICTORS)
-        found.append(f"{label:<24}{wanted:>8}{reached}")
     if bound["bounded"]:
         found.append(
             f"Cramer-Rao bound, without multipath: {bound['median_m']:.0f} m in the median of the "

@@ -1,19 +1,11 @@
-"""A git revision of this pipeline: what its dvc.lock says, and a clean checkout of it.
-
-A checkout holds what git holds. What DVC holds comes from the remote on request, never from this
-machine's cache, and every byte of it is hashed against dvc.lock: DVC itself trusts a remote's names.
-"""
+"""dvc.lock: what it says of each stage, the hashes it is made of, and where files contradict it."""
 
 from __future__ import annotations
 
 import graphlib
 import hashlib
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,28 +13,12 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from heimdall.core import artifacts, variables
+from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
-from heimdall.services import dvc_remote
+from heimdall.reproduce import git
+from heimdall.reproduce.paths import LOCK_FILE
 
-LOCK_FILE = "dvc.lock"
 MISSING = "missing"
-# As `git rev-parse --local-env-vars` lists them, without those that only carry configuration.
-_TIES = frozenset(
-    f"GIT_{name}"
-    for name in (
-        "ALTERNATE_OBJECT_DIRECTORIES",
-        "COMMON_DIR",
-        "DIR",
-        "GRAFT_FILE",
-        "IMPLICIT_WORK_TREE",
-        "INDEX_FILE",
-        "OBJECT_DIRECTORY",
-        "PREFIX",
-        "SHALLOW_FILE",
-        "WORK_TREE",
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -69,55 +45,20 @@ class StageLock:
 Lock = Mapping[str, StageLock]
 
 
-def git(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[bytes]:
-    """Run git on the repository of a folder, whatever repository a hook's environment names.
-
-    `more` are environment variables.
-    """
-    env = _of_no_repository() | more
-    return subprocess.run(["git", *arguments], cwd=folder, env=env, capture_output=True, check=False)
-
-
-def require_root(repository: Path, subject: str) -> None:
-    """Raise a `HeimdallError` about `subject` unless a folder is the root of a clone."""
-    if not (repository / ".git").exists():
-        raise HeimdallError(subject, "this folder is no clone's root", "Run from the repository's root")
-
-
-def commit_of(repository: Path, revision: str) -> str:
-    """The full hash of the commit that `revision` names.
-
-    Raises:
-        HeimdallError: There is none, or git refuses.
-    """
-    done = git(repository, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{revision}^{{commit}}")
-    if done.returncode != 0:
-        cause = _said(done) or "git knows no such revision here"
-        remedy = "Name a commit, branch or tag of this repository (git log --oneline)"
-        raise HeimdallError(repr(revision), cause, remedy)
-    return done.stdout.decode().strip()
-
-
-def read(repository: Path, commit: str, path: str) -> bytes | None:
-    """The content of a file in a commit; None where the commit has no such file."""
-    done = git(repository, "cat-file", "blob", f"{commit}:{path}")
-    return done.stdout if done.returncode == 0 else None
-
-
-def read_lock(repository: Path, commit: str) -> Lock:
+def read(repository: Path, commit: str) -> Lock:
     """The dvc.lock of a commit.
 
     Raises:
         HeimdallError: It has none, or none that can be read.
     """
-    content = read(repository, commit, LOCK_FILE)
+    content = git.blob(repository, commit, LOCK_FILE)
     if content is None:
         cause = f"commit {commit[:12]} has none"
         raise HeimdallError(LOCK_FILE, cause, "Run `dvc repro` there and commit dvc.lock")
-    return parse_lock(content.decode("utf-8", errors="replace"), f"{LOCK_FILE} of {commit[:12]}")
+    return parse(content.decode("utf-8", errors="replace"), f"{LOCK_FILE} of {commit[:12]}")
 
 
-def parse_lock(text: str, subject: str) -> Lock:
+def parse(text: str, subject: str) -> Lock:
     """The stages in a dvc.lock, each after those whose outputs it reads.
 
     Args:
@@ -155,6 +96,33 @@ def parse_lock(text: str, subject: str) -> Lock:
 def source_of(path: str, lock: Lock) -> StageLock | None:
     """The stage that makes `path`: it is one of its outputs, or lies in one. None for a file of git."""
     return next((stage for stage in lock.values() if _holder(path, stage.outs) is not None), None)
+
+
+def outputs(lock: Lock) -> dict[str, str]:
+    """MD5 of every output by path."""
+    return {path: md5 for stage in lock.values() for path, md5 in stage.outs.items()}
+
+
+def upstream(lock: Lock, output: str) -> list[StageLock]:
+    """The stage that makes an output and all before it, in the order of dvc.lock.
+
+    That order is no order of dependence: DVC appends a new stage at the end.
+    """
+    found: set[str] = set()
+    new = {stage.name for stage in lock.values() if output in stage.outs}
+    while new:
+        found |= new
+        makers = [source_of(path, lock) for name in sorted(new) for path in lock[name].deps]
+        new = {maker.name for maker in makers if maker is not None} - found
+    return [stage for stage in lock.values() if stage.name in found]
+
+
+def params_of(stages: Iterable[StageLock]) -> dict[str, Any]:
+    """Every parameter of these stages by dotted name; where two have it, the first one's."""
+    merged: dict[str, Any] = {}
+    for stage in stages:
+        merged = flat(stage.params) | merged
+    return merged
 
 
 def contradictions(tree: Path, lock: Lock) -> list[str]:
@@ -229,102 +197,6 @@ def files_below(root: Path, outputs: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def checkout(repository: Path, commit: str, folder: Path) -> None:
-    """Make `folder` a clean checkout of `commit`, with the remote's settings and an empty cache.
-
-    Args:
-        repository: A clone that has the commit. Nothing in it is changed.
-        commit: Full hash.
-        folder: Replaced if it exists.
-
-    Raises:
-        HeimdallError: git refuses, or .dvc/config.local is damaged.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    source = str(repository.resolve())
-    for arguments in (
-        ("clone", "--quiet", "--shared", "--no-checkout", "--", source, str(folder.resolve())),
-        ("-C", str(folder.resolve()), "-c", "advice.detachedHead=false", "checkout", "--quiet", commit),
-    ):
-        done = git(repository, *arguments)
-        if done.returncode != 0:
-            cause = f"git made no checkout of it ({_said(done)})"
-            raise HeimdallError(commit[:12], cause, "Look at `git fsck` and at the free disk space")
-    dvc_remote.copy(repository, folder)
-
-
-def pull(tree: Path, lock: Lock, paths: Sequence[str]) -> None:
-    """Bring outputs from the remote into a checkout, and hash every byte of them.
-
-    Args:
-        tree: A checkout.
-        lock: Its dvc.lock.
-        paths: Outputs that stand in the lock; those that git holds are only hashed.
-
-    Raises:
-        HeimdallError: The remote does not answer or lacks something, or holds other bytes under the name.
-    """
-    wanted = [path for path in paths if not is_in_git(tree, path)]
-    if wanted and dvc(tree, "pull", "--quiet", *wanted, env=environment()) != 0:
-        cause = "the remote did not give it as dvc.lock names it"
-        remedy = "See DVC's message above; `dvc push` from the clone that made it, or mend dvc.lock"
-        raise HeimdallError(", ".join(f"{path} ({_recorded(lock, path)})" for path in wanted), cause, remedy)
-    for path in paths:
-        recorded, found = _recorded(lock, path), md5(tree / path)
-        if found != recorded:
-            stage = source_of(path, lock)
-            subject = f"{stage.name if stage else 'git'}: {path}"
-            where = "git holds" if path not in wanted else "the remote holds"
-            remedy = "dvc.lock and the stored bytes do not belong together: restore either"
-            raise HeimdallError(subject, f"{where} {found}, dvc.lock says {recorded}", remedy)
-
-
-def is_in_git(tree: Path, path: str) -> bool:
-    """Whether git, not DVC, holds an output."""
-    return bool(git(tree, "ls-files", "--", path).stdout)
-
-
-def restore(tree: Path) -> None:
-    """Give every file that git holds its committed content again."""
-    git(tree, "checkout", "--quiet", "--", ".")
-
-
-def forget_credentials(tree: Path) -> None:
-    """Remove the remote's settings from a checkout that is kept for looking at."""
-    (tree / dvc_remote.LOCAL).unlink(missing_ok=True)
-
-
-def environment() -> dict[str, str]:
-    """The environment of a command in a checkout: this interpreter's programs first, no tracker."""
-    inherited = _of_no_repository()
-    path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
-    return inherited | {"PATH": path, variables.TRACKING.name: "off"}
-
-
-def dvc(tree: Path, *arguments: str, env: Mapping[str, str]) -> int:
-    """Run DVC in a checkout; what it says goes to stderr. Returns its exit code."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=tree, env=env, stdout=sys.stderr.fileno(), check=False).returncode
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files of a folder, in order, without those that .dvcignore leaves out: half written ones."""
-    return sorted(
-        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".partial-")
-    )
-
-
-def _of_no_repository() -> dict[str, str]:
-    """This process's environment without what ties git to one repository: hooks inherit it."""
-    return {name: value for name, value in os.environ.items() if name not in _TIES}
-
-
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
-    """What git said on stderr, on one line."""
-    return " ".join(done.stderr.decode(errors="replace").split())
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as DVC reads it, to which `1e-3` is a number; empty where it is missing or no mapping."""
     try:
@@ -340,6 +212,13 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return found
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a folder, in order, without those that .dvcignore leaves out: half written ones."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".partial-")
+    )
 
 
 def _declared(stage: Mapping[str, Any]) -> list[str]:
@@ -367,7 +246,3 @@ def _holder(path: str, outs: Mapping[str, str]) -> str | None:
 
 def _reads(stage: StageLock, other: StageLock) -> bool:
     return any(_holder(path, other.outs) is not None for path in stage.deps)
-
-
-def _recorded(lock: Lock, path: str) -> str:
-    return next(stage.outs[path] for stage in lock.values() if path in stage.outs)

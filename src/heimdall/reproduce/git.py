@@ -1,0 +1,71 @@
+"""git: run on a folder's own repository, the commit that a name means, what a commit holds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from heimdall.core.errors import HeimdallError
+
+# As `git rev-parse --local-env-vars` lists them, without those that only carry configuration.
+_TIES = frozenset(
+    f"GIT_{name}"
+    for name in (
+        "ALTERNATE_OBJECT_DIRECTORIES",
+        "COMMON_DIR",
+        "DIR",
+        "GRAFT_FILE",
+        "IMPLICIT_WORK_TREE",
+        "INDEX_FILE",
+        "OBJECT_DIRECTORY",
+        "PREFIX",
+        "SHALLOW_FILE",
+        "WORK_TREE",
+    )
+)
+
+
+def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+    """Run git on the repository of a folder, whatever repository a hook's environment names.
+
+    `more` are environment variables.
+    """
+    env = environment() | more
+    return subprocess.run(["git", *arguments], cwd=folder, env=env, capture_output=True, check=False)
+
+
+def require_root(repository: Path, subject: str) -> None:
+    """Raise a `HeimdallError` about `subject` unless a folder is the root of a clone."""
+    if not (repository / ".git").exists():
+        raise HeimdallError(subject, "this folder is no clone's root", "Run from the repository's root")
+
+
+def commit_of(repository: Path, revision: str) -> str:
+    """The full hash of the commit that `revision` names.
+
+    Raises:
+        HeimdallError: There is none, or git refuses.
+    """
+    done = run(repository, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    if done.returncode != 0:
+        cause = said(done) or "git knows no such revision here"
+        remedy = "Name a commit, branch or tag of this repository (git log --oneline)"
+        raise HeimdallError(repr(revision), cause, remedy)
+    return done.stdout.decode().strip()
+
+
+def blob(repository: Path, commit: str, path: str) -> bytes | None:
+    """The content of a file in a commit; None where the commit has no such file."""
+    done = run(repository, "cat-file", "blob", f"{commit}:{path}")
+    return done.stdout if done.returncode == 0 else None
+
+
+def said(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What git said on stderr, on one line."""
+    return " ".join(done.stderr.decode(errors="replace").split())
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without what ties git to one repository: hooks inherit it."""
+    return {name: value for name, value in os.environ.items() if name not in _TIES}

@@ -1,0 +1,173 @@
+"""The writer of runs to MLflow: what is written twice stands there once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from heimdall.reproduce import dvc_lock
+from heimdall.storage.objectstore import ObjectStore
+from heimdall.track import mlflow_store
+from heimdall.track.mlflow_store import Store, require_answer
+from heimdall.track.run import EXPERIMENT_NAME, LOCALIZER, OUTPUTS, RECORD, Run
+
+EXPERIMENT = "heimdall"
+
+
+METRICS_IN_BATCH, PARAMS_IN_BATCH = 1000, 100  # MLflow's limits
+
+
+class MLflowTracker:
+    """A writer of runs to one MLflow store. It raises what MLflow raises; its callers guard against that.
+
+    The store's environment must be this process's. What is written twice stands there once: values carry
+    the time of their run, and runs are found by their tags.
+
+    Args:
+        store: Where to write.
+        experiment: Name of the experiment; it is created where it is missing.
+
+    Raises:
+        HeimdallError: The database does not answer.
+    """
+
+    def __init__(self, store: Store, experiment: str = EXPERIMENT) -> None:
+        require_answer(store)
+        import mlflow  # noqa: PLC0415 - it takes 3 s, and only recording needs it
+
+        self.store = store
+        self._client = mlflow.MlflowClient(store.uri)
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None:
+            try:
+                self._client.create_experiment(experiment, artifact_location=store.artifacts)
+            except mlflow.MlflowException:  # another machine may have been faster
+                if self._client.get_experiment_by_name(experiment) is None:
+                    raise
+            found = self._client.get_experiment_by_name(experiment)
+        assert found is not None  # noqa: S101 - found, or made above
+        self.experiment_id = str(found.experiment_id)
+
+    def record(self, run: Run) -> str:
+        """Write the run of a training, or what of it is missing.
+
+        Args:
+            run: What to record; the tag `RECORD` carries its `id`.
+
+        Returns:
+            MLflow's identifier of the run.
+        """
+        tag = {RECORD: run.id}
+        found = self._find(tag)
+        run_id = str(found[0].info.run_id) if found else self._create(run, tag)
+        self._write(run_id, run, run.time_ms)
+        return run_id
+
+    def recorded(self, run_id: str) -> str | None:
+        """MLflow's identifier of the training's run with this `id`; None where there is none."""
+        found = self._find({RECORD: run_id})
+        return str(found[0].info.run_id) if found else None
+
+    def has_outputs(self, outputs_id: str) -> bool:
+        """Whether all of these outputs are recorded."""
+        return bool(self._find({OUTPUTS: outputs_id}))
+
+    def complete(self, run: Run) -> str:
+        """Add what a pipeline made to the run of its training, or to a new one where that is not there.
+
+        Args:
+            run: All that the pipeline made; its tag `LOCALIZER` tells the training. A named one is an
+                experiment of DVC, which completes its own training only.
+
+        Returns:
+            MLflow's identifier of the run.
+        """
+        # The last thing written is the tag that says that all is there.
+        tag = {LOCALIZER: run.tags[LOCALIZER]}
+        open_runs = [
+            found
+            for found in self._find(tag)
+            if OUTPUTS not in found.data.tags
+            and (run.name is None or found.data.tags.get(EXPERIMENT_NAME) == run.name)
+        ]
+        run_id = str(open_runs[0].info.run_id) if open_runs else self._create(run, run.tags)
+        self._write(run_id, run, int(self._client.get_run(run_id).info.start_time))
+        self._client.set_tag(run_id, OUTPUTS, run.id)
+        return run_id
+
+    def _find(self, tags: Mapping[str, str]) -> list[Any]:
+        """The runs with these tags, whose values are hexadecimal, the newest first."""
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        return list(self._client.search_runs([self.experiment_id], wanted))
+
+    def _create(self, run: Run, tags: Mapping[str, str]) -> str:
+        """Make a run; its tags stand there from the first moment, so that it is found after a kill."""
+        created = self._client.create_run(
+            self.experiment_id, start_time=run.time_ms, tags=dict(tags), run_name=run.name
+        )
+        return str(created.info.run_id)
+
+    def _write(self, run_id: str, run: Run, time_ms: int) -> None:
+        """Write all of a run; the files at last, because they may go to another server."""
+        from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415 - as above
+
+        texts = {name: value for name, value in run.metrics.items() if isinstance(value, str)}
+        values = [
+            Metric(name, float(value), time_ms, int(epoch["epoch"]))
+            for epoch in run.epochs
+            for name, value in epoch.items()
+            if name != "epoch"
+        ]
+        values += [
+            Metric(name, float(value), time_ms, 0) for name, value in run.metrics.items() if name not in texts
+        ]
+        params = [Param(name, str(value)) for name, value in dvc_lock.flat(run.params).items()]
+        tags = [RunTag(name, value) for name, value in {**run.tags, **texts}.items()]
+        for start in range(0, max(len(params), len(tags)), PARAMS_IN_BATCH):
+            part = slice(start, start + PARAMS_IN_BATCH)
+            self._client.log_batch(run_id, params=params[part], tags=tags[part])
+        for start in range(0, len(values), METRICS_IN_BATCH):
+            self._client.log_batch(run_id, metrics=values[start : start + METRICS_IN_BATCH])
+        target = str(self._client.get_run(run_id).info.artifact_uri)
+        if self.store.s3 is not None and target.startswith(f"s3://{mlflow_store.BUCKET}/"):
+            ObjectStore(self.store.s3, mlflow_store.BUCKET).ensure_bucket()
+        with tempfile.TemporaryDirectory(prefix="heimdall-mlflow-") as folder:
+            for name, content in run.files.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            if run.onnx is not None:
+                _save_model(run.onnx, Path(folder) / "model")
+            self._client.log_artifacts(run_id, folder)
+        self._client.set_terminated(run_id, end_time=time_ms)
+
+
+def _save_model(content: bytes, folder: Path) -> None:
+    """Write an ONNX model as MLflow keeps models, with the names, types and shapes of inputs and outputs."""
+    import mlflow.onnx  # noqa: PLC0415 - as above
+    import numpy as np  # noqa: PLC0415
+    import onnx  # noqa: PLC0415
+    from mlflow.models import ModelSignature  # noqa: PLC0415
+    from mlflow.types import ColSpec, Schema, TensorSpec  # noqa: PLC0415
+
+    model = onnx.load_from_string(content)
+
+    def schema(values: Any) -> Schema:  # noqa: ANN401 - protobuf's lists
+        specs: list[ColSpec | TensorSpec] = []
+        for value in values:
+            tensor = value.type.tensor_type
+            shape = tuple(size.dim_value if size.HasField("dim_value") else -1 for size in tensor.shape.dim)
+            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+            specs.append(TensorSpec(dtype, shape, value.name))
+        return Schema(specs)
+
+    mlflow.onnx.save_model(
+        model,
+        str(folder),
+        signature=ModelSignature(schema(model.graph.input), schema(model.graph.output)),
+        pip_requirements=[f"onnxruntime=={version('onnxruntime')}"],
+        save_as_external_data=False,
+    )

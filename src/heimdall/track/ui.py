@@ -1,0 +1,86 @@
+"""MLflow's server on the store, which shows the runs, on this machine's loopback interface alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from heimdall.core import variables
+from heimdall.core.errors import HeimdallError
+from heimdall.services import process
+from heimdall.storage import embedded
+from heimdall.track.mlflow_store import require_answer, resolve, without_secrets
+
+READY_TIMEOUT_S = 120.0
+
+
+STOP_TIMEOUT_S = 10.0
+
+
+def serve(root: Path, port: int, say: Callable[[str], object]) -> None:
+    """Run MLflow's server on the store until Ctrl-C, on this machine's loopback interface alone.
+
+    Args:
+        root: The repository.
+        port: Of 127.0.0.1.
+        say: Called with the address when the server answers.
+
+    Raises:
+        HeimdallError: The port is taken, the store is a server itself or does not answer, or the server ends.
+    """
+    store = resolve(root)
+    if store.is_server:
+        raise HeimdallError(store.name, "this store is an MLflow server itself", "Open it in a browser")
+    if process.listens(port):
+        cause = "the port is taken by another program"
+        raise HeimdallError(f"127.0.0.1:{port}", cause, f"Choose another: heimdall ui --port {port + 1}")
+    require_answer(store)
+    hosts = "127.0.0.1:*,localhost:*"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--allowed-hosts", hosts, "--no-serve-artifacts"]
+    command += ["--default-artifact-root", str(store.artifacts)]
+    environment = os.environ | store.environment
+    # By the environment: the address may hold a password, and everybody can read a command line.
+    jobs = variables.MLFLOW_SERVER_ENABLE_JOB_EXECUTION
+    environment |= {variables.MLFLOW_BACKEND_STORE_URI.name: store.uri, jobs.name: jobs.default}
+    log = store.folder / "mlflow-ui.log"
+    embedded.write_secret(log, "")
+    with _terminable(), log.open("a", encoding="utf-8") as stream:
+        server = subprocess.Popen(
+            command, cwd=store.folder, env=environment, stdout=stream, stderr=stream, start_new_session=True
+        )
+        try:
+            listening = process.wait_until(
+                lambda: process.listens(port) or server.poll() is not None, READY_TIMEOUT_S
+            )
+            if listening and server.poll() is None:
+                say(f"http://127.0.0.1:{port} shows {store.name}; Ctrl-C ends it")
+                server.wait()
+            cause = f"it ended or never answered ({without_secrets(process.last_lines(log))})"
+            raise HeimdallError("MLflow's server", cause, f"See {log}")
+        finally:
+            _end(server)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a server with its workers, which are in a session of their own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_TIMEOUT_S)

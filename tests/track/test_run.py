@@ -1,0 +1,31 @@
+"""Which revision a run is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from heimdall.reproduce import git
+from heimdall.track.run import revision_tags
+
+
+def test_what_the_pipeline_writes_is_no_change_of_its_making(tmp_path: Path) -> None:
+    assert git.run(tmp_path, "init", "--quiet").returncode == 0
+    for name in ("params.yaml", "dvc.lock", "metrics/train.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before")
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+    assert git.run(tmp_path, "add", "--all").returncode == 0
+    assert git.run(tmp_path, *identity, "commit", "--quiet", "--message", "All").returncode == 0
+    commit = git.commit_of(tmp_path, "HEAD")
+    for name in ("dvc.lock", "metrics/train.json"):
+        (tmp_path / name).write_text("after")
+    assert revision_tags(tmp_path) == {"git_revision": commit, "git_dirty": "false"}
+    (tmp_path / "params.yaml").write_text("after")
+    assert revision_tags(tmp_path) == {"git_revision": commit, "git_dirty": "true"}
+
+
+def test_revision_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert revision_tags(tmp_path) == {}
