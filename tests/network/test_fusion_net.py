@@ -13,7 +13,7 @@ from heimdall.network.fusion_net import LOCALIZABLE_M, FusionNet
 from heimdall.network.localize import localize
 from heimdall.network.mixture import Mixture
 from heimdall.network.temperature_scaling import calibrate
-from heimdall.network.tokens import BEND_SHARE, GRID_M, PHYSICAL, Tokens, collate
+from heimdall.network.tokens import GRID_M, PHYSICAL, SPREAD_SHARE, Tokens, collate
 from heimdall.position import radio_map, received_power
 from heimdall.position.arrival import without_gps
 from heimdall.position.posterior import Posterior
@@ -89,7 +89,7 @@ def test_a_time_that_echoes_in_phase_made_late_is_moved_back() -> None:
     found = answer(network, [world().tokenizer.tokens(item) for item in spread])
     timed = found.weight[:, 0] > 0
     assert timed.any()
-    np.testing.assert_allclose(found.bias_us[timed, 0], 2.0 * BEND_SHARE, rtol=1e-3)
+    np.testing.assert_allclose(found.bias_us[timed, 0], 2.0 * SPREAD_SHARE, rtol=1e-3)
     assert not found.bias_us[:, 1:].any()
 
 

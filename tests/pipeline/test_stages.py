@@ -152,7 +152,7 @@ def test_a_change_in_a_room_runs_the_stages_again_that_are_made_of_it_and_no_oth
     assert changed() == set()
     learned = {"pretrain", "train", "evaluate", "export"}
     for module, stages in {
-        "storage/database.py": {"snapshot"},
+        "storage/connection.py": {"snapshot"},
         "monitor/monitor.py": set(),
         "release/registry.py": set(),
         "position/arrival.py": learned,

@@ -1,4 +1,4 @@
-"""What is a receiver's own in every session: a delay of clock or cable, and how its filter bends a spectrum.
+"""What is a receiver's own in every session: a delay of clock or cable, and the shape of its filter.
 
 Echoes and noise differ from transmitter to transmitter; what a receiver adds does not. So where transmitters
 are known, the median over sessions of how much later one receiver has a signal than another, less what their

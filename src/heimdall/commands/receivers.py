@@ -1,4 +1,4 @@
-"""`heimdall receivers`: which receiver's clock is late, and whose filter bends the spectrum."""
+"""`heimdall receivers`: the delay of each receiver's clock, and the shape of its filter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heimdall.core import params
 @click.command(epilog="\b\nExample: heimdall receivers\nExample: heimdall receivers --data-dir data/features")
 @options.data_dir
 def receivers(data_dir: Path) -> None:
-    """Which receiver's clock is late, and whose filter bends the spectrum.
+    """Delay of each receiver's clock, and the shape of its filter.
 
     From the sessions of known transmitters that are not held out for the test: how late each receiver has
     a signal beside the median receiver, and its gain 4 kHz away from the signal's centre, each with two

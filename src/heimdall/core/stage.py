@@ -27,7 +27,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         main: The stage. A `HeimdallError` of it is a message for the user; any other exception is a bug
             and keeps its traceback.
     """
-    if "--help" not in sys.argv:
+    if not {"-h", "--help"} & set(sys.argv):
         determinism.ensure()
     name = Path(sys.argv[0]).name
     try:

@@ -25,7 +25,7 @@ from heimdall.network.localization_net import LocalizationNet
 from heimdall.network.loss import residual_deviance, robust
 from heimdall.network.measured_times import GEOMETRY, Batch, MeasuredTimes, geometry_columns
 from heimdall.network.mixture import Mixture, widened
-from heimdall.network.tokens import BEND_SHARE, PHYSICAL, SHAPE, TILES, TILT_SHARE, Tokenizer, Tokens
+from heimdall.network.tokens import PHYSICAL, SHAPE, SPREAD_SHARE, TILES, TILT_SHARE, Tokenizer, Tokens
 from heimdall.position import solver
 from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import PowerModel
@@ -115,7 +115,7 @@ class FusionNet(nn.Module):
         self.tile_head = nn.Sequential(nn.Linear(WIDTH + tile_evidence.COLUMNS, 32), nn.ReLU(), last)
         self.evidence = nn.Parameter(torch.tensor(FIRST_WEIGHTS))
         self.tilt_share = nn.Parameter(torch.tensor(TILT_SHARE))
-        self.bend_share = nn.Parameter(torch.tensor(BEND_SHARE))
+        self.bend_share = nn.Parameter(torch.tensor(SPREAD_SHARE))
         float64 = torch.float64
         self.register_buffer("physical_mean", torch.tensor(self.config["physical_mean"]))
         self.register_buffer("physical_std", torch.tensor(self.config["physical_std"]))
@@ -164,7 +164,7 @@ class FusionNet(nn.Module):
     def uncalibrated(self, batch: Batch) -> Mixture:
         """The answer before calibration; as `mixture`."""
         times = measured_times.of_batch(batch, self.plane)
-        straight = times.corrected(BEND_SHARE * times.bend_us)
+        straight = times.corrected(SPREAD_SHARE * times.spread_excess_us)
         first = solver.solve(straight, self._by_tile(times.first_weight), straight.centre_km)
         tokens = self._tokens(batch, straight, first, times)
         for layer in self.layers:
@@ -318,7 +318,7 @@ class FusionNet(nn.Module):
         trust = self.receiver_head(tokens).double()  # (B, R, 3)
         sigma_us = FIRST_SIGMA_US * exp(trust[..., 0].clamp(-5, 6))
         bend_share = self.bend_share.double() + 0.3 * trust[..., 2]
-        bias_us = (0.3 * trust[..., 1] + bend_share * times.bend_us) * times.usable
+        bias_us = (0.3 * trust[..., 1] + bend_share * times.spread_excess_us) * times.usable
         variance_us2 = times.variance_us2 + sigma_us**2 + self.tilt_share.double() ** 2 * times.tilt_us2
         return times.usable / variance_us2, bias_us
 

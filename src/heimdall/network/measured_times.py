@@ -17,7 +17,9 @@ Batch = Mapping[str, torch.Tensor]
 
 FIRST_ESTIMATE_SIGMA_US = 0.3
 GEOMETRY = 6  # columns of `geometry_columns`
-_LEVEL, _HEARD, _TILT, _BEND = (PHYSICAL.index(name) for name in ("level_db", "heard", "log_tilt", "bend_us"))
+_LEVEL, _HEARD, _TILT, _SPREAD_EXCESS = (
+    PHYSICAL.index(name) for name in ("level_db", "heard", "log_tilt", "spread_excess_us")
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class MeasuredTimes:
         usable: 1 where there is an arrival time, else 0, (B, R).
         tilt_us2: Square of each channel's tilt, less what noise makes of it, (B, R).
         first_weight: Of each arrival time while it is trusted by its tilt alone, 1 / us^2, (B, R).
-        bend_us: What a channel's spread says of its delay, up to a factor, (B, R).
+        spread_excess_us: What a channel's spread says of its delay, up to a factor, (B, R).
     """
 
     problem: solver.Problem
@@ -40,7 +42,7 @@ class MeasuredTimes:
     usable: torch.Tensor
     tilt_us2: torch.Tensor
     first_weight: torch.Tensor
-    bend_us: torch.Tensor
+    spread_excess_us: torch.Tensor
 
     @property
     def count(self) -> torch.Tensor:
@@ -79,7 +81,7 @@ def of_batch(batch: Batch, plane: TangentPlane) -> MeasuredTimes:
         usable,
         tilt_us2,
         first_weight=usable / (variance_us2 + FIRST_ESTIMATE_SIGMA_US**2 + TILT_SHARE**2 * tilt_us2),
-        bend_us=batch["physical"][..., _BEND].double(),
+        spread_excess_us=batch["physical"][..., _SPREAD_EXCESS].double(),
     )
 
 

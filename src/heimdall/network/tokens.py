@@ -29,7 +29,7 @@ from heimdall.position.received_power import UHF_HZ, Levels, PowerModel, moments
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-# Columns of `Tokens.physical`; `fusion` takes level, heard, log_tilt and bend_us by their places.
+# Columns of `Tokens.physical`; `fusion` takes level, heard, log_tilt and spread_excess_us by their places.
 PHYSICAL = (
     "level_db",  # SNR less the receiver's gain in the power model
     "energy_db",
@@ -44,7 +44,7 @@ PHYSICAL = (
     "altitude_km",
     "snr_db",
     "log_tilt",
-    "bend_us",  # what a channel's spread says of its delay, up to a factor
+    "spread_excess_us",  # what a channel's spread says of its delay, up to a factor
     "spread",
     "turned_spread",  # imaginary part, times the sign of the tilt
     "log_spread",
@@ -62,7 +62,7 @@ _COARSE_SIGMA_S = 300e-9  # of an arrival time, when tiles are chosen
 
 # Echoes delay a channel by an amount of the size of this share of its tilt, and by this share of the root of
 # its spread, with the sign of that (docs/physics.md).
-TILT_SHARE, BEND_SHARE = 0.7, 0.3
+TILT_SHARE, SPREAD_SHARE = 0.7, 0.3
 LEAST_TILT_S, LEAST_SPREAD_S2 = 1e-8, 1e-13
 _SMALL_SPREAD_S2 = 3e-13
 _BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
@@ -161,7 +161,7 @@ class Tokenizer:
             "altitude_km": session.position_enu_m[:, 2] / 1e3,
             "snr_db": session.snr_db,
             "log_tilt": np.log10(np.abs(arrivals.tilt_s) + LEAST_TILT_S),
-            "bend_us": 1e6 * _bend_s(arrivals),
+            "spread_excess_us": 1e6 * _spread_excess_s(arrivals),
             "spread": _signed_log(arrivals.spread_s2.real),
             "turned_spread": _signed_log(arrivals.spread_s2.imag * np.sign(arrivals.tilt_s)),
             "log_spread": np.log10(np.abs(arrivals.spread_s2.real) + LEAST_SPREAD_S2),
@@ -219,13 +219,13 @@ class Tokenizer:
         variance = variance + (TILT_SHARE * arrivals.tilt_s[timed]) ** 2
         weight = 1 / (variance + _COARSE_SIGMA_S**2 + cell_s**2)
         distance_m = distances_m(grid_m, session.position_enu_m[timed], self.plane)
-        delay_s = (arrivals.delay_s - BEND_SHARE * _bend_s(arrivals))[timed]
+        delay_s = (arrivals.delay_s - SPREAD_SHARE * _spread_excess_s(arrivals))[timed]
         residual = delay_s - distance_m / SPEED_OF_LIGHT_M_S  # (G, T)
         residual = residual - (weight * residual).sum(-1, keepdims=True) / weight.sum()
         return np.asarray(0.5 * (weight * residual**2).sum(-1), np.float64)
 
 
-def _bend_s(arrivals: Arrivals) -> Float64:
+def _spread_excess_s(arrivals: Arrivals) -> Float64:
     """Root of the real part of each channel's spread, with its sign, less where that may be noise, (R,)."""
     real = arrivals.spread_s2.real
     squared = real * real

@@ -21,7 +21,7 @@ KEYED_HZ = (7.0, 30.0)
 _PAIR_REACH = 24  # of that grid: a pair's peak is the one within 1.5 samples of the prediction
 _REFINE_STEPS = (1 / FINE_PER_SAMPLE, 1 / (8 * FINE_PER_SAMPLE))  # samples
 _CURVATURE_STEP = 0.5  # samples; the fourth order adds 1 % to the bandwidth squared of a full band
-_WIDE_STEP = 4.0  # samples; noise bends a peak a seventh as much as over half a sample
+_WIDE_STEP = 4.0  # samples; noise curves a peak a seventh as much as over half a sample
 _SIGNIFICANT = 3.0  # standard deviations of the curvature; a weak carrier's noise has maxima, too
 # The same for carriers: their noise is alike at neighbouring lags, and a parabola leaves little of it over.
 # Of simulated ones silent carriers reached 8, keyed ones of 3 dB and more 15.
@@ -56,8 +56,8 @@ def find(star: Complex128, snr_reference: float, snr: Float64, cells: float, rat
     curvature, wide = _curvatures(star[strongest], float(lag[strongest]))
     unit = (2 * math.pi / rate_hz) ** 2  # the curvature of a bandwidth of 1 Hz
     if min(curvature, wide) < unit * NARROW_HZ**2:
-        lag, inside, bend, noise_of_bend = vertices(star)
-        curvature, noise = float(bend[strongest]), float(noise_of_bend[strongest])
+        lag, inside, curvatures, noises = vertices(star)
+        curvature, noise = float(curvatures[strongest]), float(noises[strongest])
         is_morse = unit * KEYED_HZ[0] ** 2 <= curvature <= unit * KEYED_HZ[1] ** 2
         significant = is_morse and curvature >= _KEYED_SIGNIFICANT * noise
         return Peaks(lag, inside, curvature, True, significant)
@@ -103,9 +103,9 @@ def _refined(series: Complex128, lag: Float64) -> tuple[Float64, Float64]:
     limit = series.shape[1] // 2
     for step in _REFINE_STEPS:
         before, at, after = _logarithms(series, lag, step)
-        bend = before - 2 * at + after
-        move = 0.5 * step * (before - after) / np.where(bend < 0, bend, -1.0)
-        lag = np.clip(lag + np.where(bend < 0, np.clip(move, -step, step), 0.0), -limit, limit)
+        second_difference = before - 2 * at + after
+        move = 0.5 * step * (before - after) / np.where(second_difference < 0, second_difference, -1.0)
+        lag = np.clip(lag + np.where(second_difference < 0, np.clip(move, -step, step), 0.0), -limit, limit)
     return lag, np.sqrt(squared_magnitude(interpolate(series, lag[:, None])[:, 0]))
 
 
@@ -129,10 +129,10 @@ def vertices(series: Complex128) -> tuple[Float64, npt.NDArray[np.bool_], Float6
     for _ in range(2):
         centre = np.clip(np.rint(place), quarter - half, half - quarter).astype(np.int64)
         around = centre[:, None] + np.arange(half - quarter, half + quarter + 1)
-        offset, bend, noise = _parabola(np.take_along_axis(logarithm, around, axis=1))
+        offset, square_term, noise = _parabola(np.take_along_axis(logarithm, around, axis=1))
         place = centre + np.clip(offset, -quarter, quarter)
-    inside = (bend < 0) & (np.abs(offset) < quarter) & (np.abs(place) < half)
-    return np.where(inside, place, 0.0), inside, -2 * bend, 2 * noise
+    inside = (square_term < 0) & (np.abs(offset) < quarter) & (np.abs(place) < half)
+    return np.where(inside, place, 0.0), inside, -2 * square_term, 2 * noise
 
 
 def _parabola(values: Float64) -> tuple[Float64, Float64, Float64]:
@@ -146,10 +146,14 @@ def _parabola(values: Float64) -> tuple[Float64, Float64, Float64]:
     step = np.arange(-half, half + 1.0)
     square = step * step - (step * step).mean()  # orthogonal to 1 and to step
     slope = (values * step).sum(axis=1) / (step * step).sum()
-    bend = (values * square).sum(axis=1) / (square * square).sum()
-    rest = values - values.mean(axis=1, keepdims=True) - slope[:, None] * step - bend[:, None] * square
+    square_term = (values * square).sum(axis=1) / (square * square).sum()
+    rest = values - values.mean(axis=1, keepdims=True) - slope[:, None] * step - square_term[:, None] * square
     noise = np.sqrt((rest * rest).sum(axis=1) / ((len(step) - 3) * (square * square).sum()))
-    return np.where(bend < 0, slope / np.where(bend < 0, -2 * bend, 1.0), 0.0), bend, noise
+    return (
+        np.where(square_term < 0, slope / np.where(square_term < 0, -2 * square_term, 1.0), 0.0),
+        square_term,
+        noise,
+    )
 
 
 def _curvatures(series: Complex128, lag: float) -> tuple[float, float]:
