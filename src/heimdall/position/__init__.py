@@ -1,7 +1,8 @@
 """From features to a position: arrival times, received power, radio map, solver, posterior.
 
-The log-likelihood of a position given the levels is in `received_power` and `radio_map`; `posterior` has
-the density of an answer. Imports `core`, `geometry` and `signal`.
+The log-likelihood of a position given the levels is in `received_power` (by distance: the baselines) and in
+`radio_map` (place by place: fusion); `posterior` is the answer of any method. Imports `core`, `geometry`
+and `signal`.
 """
 
 __all__ = [

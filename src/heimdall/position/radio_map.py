@@ -1,9 +1,9 @@
-"""How strong each receiver hears each place, learned from many sessions: ridges do not move.
+"""Received power place by place (shadowing, blocked paths), learned from sessions; its log-likelihood.
 
-`power` knows distances. On top of its law a radio map has, for each receiver, a level that changes smoothly
-over the area, a sum of Gaussian bumps (shadowing is alike at neighbouring places: M. Gudmundson, Electronics
-Letters 27 (1991), 2145-2146), and two kinds of path: clear ones, and blocked ones, whose levels are lower and
-scatter more. With x a level over its mean, of a transmitter of power P,
+`received_power` knows distances. On top of its law a radio map has, for each receiver, a level that changes
+smoothly over the area, a sum of Gaussian bumps (shadowing is alike at neighbouring places: M. Gudmundson,
+Electronics Letters 27 (1991), 2145-2146), and two kinds of path: clear ones, and blocked ones, whose levels
+are lower and scatter more. With x a level over its mean, of a transmitter of power P,
 
     p(x) = (1 - share) N(x; P, clear^2) + share N(x; P - loss, blocked^2)
 

@@ -1,4 +1,4 @@
-"""Where a transmitter is by how loud it is at each receiver, those that do not hear it included.
+"""Received power by distance: the log-likelihood of a position, also by receivers that hear nothing.
 
 The level of receiver i at distance d, decibels of in-band SNR:
 

@@ -1,6 +1,8 @@
 """Versions that never change: their files and page in S3, the log, the champion, tags, MLflow's registry.
 
-Imports `reproduce`, `track`, `storage` and `core`.
+`page` is the README.md of a version: the model card that `pipeline/export` writes, and what the release
+adds. `registry` tells what there is, `release` makes a version, `promotion` moves the champion (the version
+in use). Imports `reproduce`, `track`, `storage` and `core`.
 """
 
 __all__ = [

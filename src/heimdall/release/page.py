@@ -1,6 +1,6 @@
-"""The page of a release: README.md beside its files, the model card with what the release adds.
+"""The page of a release, README.md beside its files: the model card, and a section on the release.
 
-The card is models/README.md, which the stage export writes.
+The card is models/README.md, which the stage export writes (`pipeline/export/card`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a session's recordings to its features: the log-mel picture, detection gate, correlations.
+"""From a session's recordings to its features: the log-mel spectrogram, detection gate, correlations.
 
 `log_mel` has the mel filter bank, MFCC, normalisation and augmentation. Imports `core`.
 """

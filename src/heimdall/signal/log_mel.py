@@ -1,4 +1,6 @@
-"""Log-mel picture of one recording: I, Q and magnitude, 128 bands, 32 frames; and what is derived from it.
+"""Log-mel spectrogram of one recording, the mel filter bank, MFCC, normalisation and augmentation.
+
+Of I, Q and magnitude, 128 bands, 32 frames.
 
 The three channels are real signals, so their spectra are symmetric and a frequency +f and its mirror -f
 fall into the same mel band. That is decided here once: the picture says what a signal sounds like and how

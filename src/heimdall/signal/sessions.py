@@ -1,4 +1,4 @@
-"""One session as fusion sees it, and many of them in one file.
+"""The features of one session, all its receivers, and many sessions in one file.
 
 A file is a safetensors container without metadata, laid out as docs/architecture.md says; the same sessions
 give the same bytes.

@@ -1,7 +1,7 @@
 """PostgreSQL and S3 as a client sees them: addresses, tables and their columns, object keys, retries.
 
-`migrations/` declares the columns and `tables` reads and writes them; `retries` has every number of tries.
-Imports `core`. Of the stages the snapshot alone uses it.
+`migrations/` declares the columns, `tables` reads and writes them; `retries` says how often a server that
+does not answer is tried again. Imports `core`. The only stage that uses it is the snapshot.
 """
 
 __all__ = ["connection", "embedded", "endpoints", "migrate", "objectstore", "retries", "tables"]

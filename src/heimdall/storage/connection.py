@@ -1,4 +1,4 @@
-"""PostgreSQL: the connection, its patience, its transactions, and what is said when it fails."""
+"""PostgreSQL: the connection, its time-outs, its transactions, and what is said when it fails."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def connect(endpoints: Endpoints) -> Connection:
         A connection whose times are in UTC.
 
     Raises:
-        HeimdallError: No connection after three tries within a few seconds each.
+        HeimdallError: No connection after the tries of `retries`, of a few seconds each.
     """
     for pause_s in (*CONNECTION_PAUSES_S, None):
         try:

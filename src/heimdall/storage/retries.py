@@ -1,4 +1,7 @@
-"""How often PostgreSQL and S3 are tried again, and the pauses between: the only place with these numbers."""
+"""How often PostgreSQL and S3 are tried again when they fail, and the pauses between.
+
+Of a list of pauses there is one try more than pauses.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The tables of PostgreSQL as rows, in and out: receivers, known transmitters, measurements.
 
-A column stands here and in a new file of `migrations/`.
+A new column needs a new file in `migrations/`, its place here (`Measurement`, `COLUMN_DTYPES`, the SELECT and
+the INSERT) and, to reach the stages, one in `recordings.archive.MEASUREMENTS_SCHEMA`.
 """
 
 from __future__ import annotations
@@ -219,7 +220,7 @@ def read_approved(connection: Connection, as_of: datetime) -> pd.DataFrame:
 def read_snapshot_rows(endpoints: Endpoints, as_of: datetime) -> tuple[list[Receiver], pd.DataFrame]:
     """Receivers and approved measurements as of one moment: one REPEATABLE READ, READ ONLY transaction.
 
-    A connection that is lost in the middle is made anew once, and all is read again.
+    A connection that is lost in the middle is made anew, and all is read again.
 
     Args:
         endpoints: Where the migrated database is.
