@@ -2,7 +2,8 @@
 
 - Mean position: the mean of the training transmitters and their covariance, whatever is heard.
 - Received power: mean and covariance of the posterior that levels and silent receivers leave
-  (`received_power`). The mean, not the maximum: on simulated sessions of other worlds its MAE is a fifth lower.
+  (`received_power`). The mean, not the maximum: on simulated sessions of other worlds its
+  MAE is a fifth lower.
 - Time of arrival: weighted least squares on the delays of the receivers that know the time, the emission
   time unknown, with Cauchy's robust weights (D. H. Foy, "Position-location solutions by Taylor-series
   estimation", IEEE Trans. AES 12, 1976; P. J. Holland and R. E. Welsch, "Robust regression using iteratively
