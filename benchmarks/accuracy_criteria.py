@@ -10,9 +10,9 @@ import pandas as pd
 
 from heimdall.core.params import Params
 from heimdall.metrics import metrics
-from heimdall.pipeline.evaluate.cases import LOCALIZER, UNCALIBRATED, WITHOUT_GPS
-from heimdall.pipeline.evaluate.evaluation import RECEIVED_POWER
+from heimdall.pipeline.evaluate.cases import WITHOUT_GPS
 from heimdall.pipeline.evaluate.figures import figures, slice_figures
+from heimdall.pipeline.evaluate.predictors import LOCALIZER, RECEIVED_POWER, UNCALIBRATED
 
 LEAST_DB = 30.0  # of the clean world
 MAE_RATIO = {"light": 0.9, "strong": 0.7}

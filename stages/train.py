@@ -10,7 +10,6 @@ so from a checkpoint that lies anywhere, its siblings beside it, if data, parame
 else a new training starts from it, which records its hash. A line says which of the two it is.
 
 Examples:
-    python stages/train.py
     python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
     python stages/train.py --epochs 5 --resume_training --checkpoint .heimdall/work/train/.../last.ckpt
     python stages/train.py --export_only --checkpoint models/localizer.safetensors
@@ -62,11 +61,12 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Read the parameters, train or export, say where the outputs are."""
     typed = arguments()
-    chosen = {name: getattr(typed, option) for option, (name, _) in OVERRIDES.items()}
-    overrides = {name: value for name, value in chosen.items() if value is not None}
+    chosen = ((name, getattr(typed, option)) for option, (name, _) in OVERRIDES.items())
+    overrides = {name: value for name, value in chosen if value is not None}
     settings = params.check(asdict(params.load()) | overrides, "command line")
     data_dir = typed.data_dir or paths.FEATURES
-    artifacts.require(typed.checkpoint or data_dir / paths.NETWORK)
+    artifacts.require(*filter(None, [typed.checkpoint]), remedy="Name a checkpoint that a training kept")
+    artifacts.require(data_dir / paths.NETWORK)
     from heimdall.network.dataset import DatasetConfig
     from heimdall.pipeline.train import training_pipeline
     from heimdall.track import tracking

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from filelock import FileLock
 
 from heimdall.storage import connection as db
 from heimdall.storage import migrate
@@ -41,7 +43,15 @@ SERVICE_VARIABLES = (
     "AWS_PROFILE",
 )
 
-FIRST = ("test_release", "test_training", "test_pipeline", "test_verify", "test_review", "test_monitor")
+FIRST = (
+    "test_release",
+    "test_resumption",
+    "test_training_pipeline",
+    "test_pipeline",
+    "test_verify",
+    "test_review",
+    "test_monitor",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,8 +103,9 @@ def free_port_base() -> int:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without anything that names a service."""
-    return {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
+    """This process's environment without anything that names a service, or keeps Python from compiling."""
+    left_out = (*SERVICE_VARIABLES, "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 def heimdall(root: Path, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -140,10 +151,14 @@ class Buckets:
     models: ObjectStore
 
 
-def start_services(root: Path, env: dict[str, str]) -> Services:
-    """Start the embedded servers of a folder by the real command."""
-    started = heimdall(root, "services", "up", env=env)
-    assert started.returncode == 0, started.stderr
+def start_services(root: Path) -> Services:
+    """Start the embedded servers of a folder by the real command, on free ports."""
+    with FileLock(Path(tempfile.gettempdir()) / "heimdall-tests-ports.lock"):  # from the look to the start
+        env = clean_environment() | {PORT_BASE_VARIABLE: str(free_port_base())}
+        started = heimdall(root, "services", "up", env=env)
+    if started.returncode != 0:
+        stop_services(root)
+        raise AssertionError(started.stderr)
     found = find_services(root)
     # Databases by the dozen, none of which must outlive a power cut.
     connection = db.connect(found.endpoints)
@@ -174,7 +189,7 @@ def stop_services(root: Path) -> None:
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     root = tmp_path_factory.mktemp("services")
     try:
-        yield start_services(root, clean_environment() | {PORT_BASE_VARIABLE: str(free_port_base())})
+        yield start_services(root)
     finally:
         stop_services(root)
 

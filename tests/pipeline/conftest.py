@@ -21,11 +21,9 @@ from filelock import FileLock
 from heimdall.storage.connection import create_if_missing
 from tests import REPOSITORY
 from tests.conftest import (
-    PORT_BASE_VARIABLE,
     Services,
     clean_environment,
     find_services,
-    free_port_base,
     heimdall,
     start_services,
     stop_services,
@@ -166,8 +164,9 @@ def shared_services(shared: Path, worker_id: str) -> Iterator[Services]:
     with FileLock(shared / "services.lock"):
         users.mkdir(exist_ok=True)
         if not any(users.iterdir()):
+            shutil.rmtree(root, ignore_errors=True)
             root.mkdir()
-            start_services(root, clean_environment() | {PORT_BASE_VARIABLE: str(free_port_base())})
+            start_services(root)
         (users / worker_id).touch()
     try:
         yield find_services(root)

@@ -66,6 +66,7 @@ def refused(project: Project, *arguments: str, **env: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.series
 def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     assert "no semantic version. Write it as v1.2.3" in refused(clone, "1.0", SKIP)
     (clone.root / "stray.txt").write_text("x")

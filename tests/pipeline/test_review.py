@@ -153,6 +153,7 @@ def checked_out(branch: Project, shared_services: Services, target: Path) -> Pro
     return here
 
 
+@pytest.mark.series
 def test_the_workflow_posts_the_review(branch: Project, shared_services: Services, tmp_path: Path) -> None:
     """The `run:` steps of .github/workflows/review.yaml for a branch, again without secrets, and for a fork.
 

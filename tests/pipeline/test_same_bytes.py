@@ -66,6 +66,7 @@ def test_run_again_in_the_same_folder(project: Project) -> None:
     assert project.hashes() == before
 
 
+@pytest.mark.series
 def test_loader_workers(project: Project) -> None:
     before = project.hashes()
     assert "num_workers: 0" in (project.root / "dvc.lock").read_text(encoding="utf-8")

@@ -203,6 +203,7 @@ def test_a_real_training_is_pruned(cut: Project, shared_services: Services) -> N
     assert isinstance(json.loads((project.root / "metrics/train.json").read_text())[studies.METRIC], float)
 
 
+@pytest.mark.series
 def test_what_fails_what_diverges_and_what_is_pushed(
     quick: Project, shared_services: Services, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import yaml
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import dvc_lock, git
 from heimdall.reproduce.dvc_lock import MISSING, Lock
+from tests import REPOSITORY
 from tests.reproduce.running_git import run_git
 
 STAGES = ("snapshot", "featurize", "train")
@@ -101,7 +102,9 @@ def test_hashes_are_those_of_dvc(tmp_path: Path) -> None:
         (folder / name).write_text(name)
     (folder / "empty").touch()
     (folder / ".partial-1-a.txt").touch()
-    (tmp_path / ".dvcignore").write_text(".partial-*\n")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__/b.cpython-311.pyc").touch()  # what importing a room leaves in it
+    shutil.copy(REPOSITORY / ".dvcignore", tmp_path)
     for command in (
         ["git", "init", "--quiet"],
         ["dvc", "init", "--quiet"],

@@ -128,9 +128,9 @@ def test_a_checkout_of_any_revision_gets_the_settings_under_its_own_name(tmp_pat
         (root / ".dvc").mkdir(parents=True)
     committed = (REPOSITORY / ".dvc" / "config").read_text()
     (repository / ".dvc" / "config").write_text(committed)
-    (checkout / ".dvc" / "config").write_text(
-        committed.replace("s3\n", f"{name}\n").replace('"s3"', f'"{name}"')
-    )
+    alone = committed.partition("# The former name")[0]
+    theirs = committed if name == "s3" else alone.replace("s3\n", f"{name}\n").replace('"s3"', f'"{name}"')
+    (checkout / ".dvc" / "config").write_text(theirs)
     (checkout / ".dvc" / "tmp").mkdir()
     subprocess.run(["git", "init", "-q"], cwd=checkout, check=True)
     dvc_remote.write(repository, OLD)
@@ -141,6 +141,21 @@ def test_a_checkout_of_any_revision_gets_the_settings_under_its_own_name(tmp_pat
     assert found["cache"]["dir"] == str(checkout / ".dvc" / "cache")
     used = found["remote"][name]
     assert (used["url"], used["endpointurl"]) == (f"s3://{DVC_BUCKET}", "http://127.0.0.1:20000")
+    assert (used["access_key_id"], used["secret_access_key"]) == ("key", "secret")
+
+
+def test_a_clone_that_was_set_up_under_the_former_name_still_works_until_services_up(tmp_path: Path) -> None:
+    """`services up` of before wrote the keys alone where the committed address was its own."""
+    for root in (tmp_path / "clone", tmp_path / "checkout"):
+        (root / ".dvc/tmp").mkdir(parents=True)
+        subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+        (root / ".dvc/config").write_text((REPOSITORY / ".dvc/config").read_text())
+    keys = "    access_key_id = key\n    secret_access_key = secret\n"
+    (tmp_path / "clone/.dvc/config.local").write_text(f"['remote \"minio\"']\n{keys}")
+    Config(str(tmp_path / "clone/.dvc"))  # which refuses a remote without an address
+    dvc_remote.copy(tmp_path / "clone", tmp_path / "checkout")
+    used = Config(str(tmp_path / "checkout/.dvc"))["remote"]["s3"]
+    assert used["url"] == f"s3://{DVC_BUCKET}"
     assert (used["access_key_id"], used["secret_access_key"]) == ("key", "secret")
 
 

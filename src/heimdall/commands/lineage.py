@@ -21,7 +21,7 @@ def lineage(context: click.Context, model: Path) -> None:
     modules and the parameters are the recorded ones. A file of another revision than the workspace's is
     compared with a clean checkout of that, with data from the remote. Exit code 1 if anything is changed.
     """
-    artifacts.require(model)
+    artifacts.require(model, remedy="Run `dvc repro` or `dvc pull`, or name another file")
     from heimdall.reproduce import lineage as tracing
     from heimdall.reproduce import lineage_text
 

@@ -8,6 +8,8 @@ import click
 
 from heimdall.core import artifacts, paths
 
+REMEDY = "Run `dvc repro` or `dvc pull`, or name an .onnx file or a git revision that is there"
+
 data_dir = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -32,4 +34,5 @@ def require_models(*names: str) -> None:
     Raises:
         HeimdallError: The first that is missing.
     """
-    artifacts.require(*(Path(name) for name in names if name.endswith(paths.ONNX.suffix)))
+    files = (Path(name) for name in names if name.endswith(paths.ONNX.suffix))
+    artifacts.require(*files, remedy=REMEDY)

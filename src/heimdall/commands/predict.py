@@ -60,7 +60,7 @@ def predict(
 
     A model of the kind "single" answers each file by itself; names, frequency and times do not matter then.
     """
-    artifacts.require(model)
+    artifacts.require(model, remedy="Run `dvc repro` or `dvc pull`, or name another file")
     from heimdall.localize import session_files
 
     session_files.require(files)

@@ -94,15 +94,19 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         ) from None
 
 
-def require(*files: Path) -> None:
-    """Say early, before anything slow, that a file of the pipeline is not there.
+def require(*files: Path, remedy: str = "Run `dvc repro` or `dvc pull`") -> None:
+    """Say early, before anything slow, that a file is not there.
+
+    Args:
+        files: What must be there.
+        remedy: What to do; by default that of an output of the pipeline.
 
     Raises:
         HeimdallError: The first that is missing.
     """
     for file in files:
         if not file.exists():
-            raise HeimdallError(str(file), "the file is missing", "Run `dvc repro` or `dvc pull`")
+            raise HeimdallError(str(file), "the file is missing", remedy)
 
 
 def sha256_bytes(content: bytes) -> str:

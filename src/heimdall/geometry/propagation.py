@@ -1,9 +1,9 @@
 """How far a transmitter is from each receiver along a straight line, and how that changes with its place.
 
-A transmitter is a point of a `heimdall.geo.TangentPlane`: its altitude is assumed, east and north are
-unknown. 300 m of altitude change the delay over 30 km by 5 ns. Rays are straight and travel at the speed of
-light in vacuum, as in the simulator; air at the ground slows them by some 300 parts in a million (ITU-R
-P.453), which is 1 ns in a kilometre of path difference.
+A transmitter is a point of a `geo.TangentPlane`: its altitude is assumed, east and north are unknown. 300 m
+of altitude change the delay over 30 km by 5 ns. Rays are straight and travel at the speed of light in
+vacuum, as in the simulator; air at the ground slows them by some 300 parts in a million (ITU-R P.453),
+which is 1 ns in a kilometre of path difference.
 """
 
 from __future__ import annotations

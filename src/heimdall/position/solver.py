@@ -85,7 +85,7 @@ def matrices(symmetric: torch.Tensor) -> torch.Tensor:
 def geometry(
     position_km: torch.Tensor, receiver_km: torch.Tensor, plane: TangentPlane
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distances and their gradients, as `heimdall.propagation.gradients`.
+    """Distances and their gradients, as `heimdall.geometry.propagation.gradients`.
 
     Args:
         position_km: East and north, (B, K, 2).

@@ -215,9 +215,14 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a folder, in order, without those that .dvcignore leaves out: half written ones."""
+    """The files of a folder, in order, without those that .dvcignore leaves out: half written, compiled."""
     return sorted(
-        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".partial-")
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not path.name.startswith(".partial-")
+        and path.suffix != ".pyc"
+        and "__pycache__" not in path.relative_to(folder).parts
     )
 
 

@@ -61,9 +61,11 @@ def copy(repository: Path, checkout: Path) -> None:
     """
     local = _read(repository / LOCAL)
     local.setdefault("cache", {})["dir"] = str((checkout / ".dvc" / "cache").resolve())
-    former, present = _section(FORMER_REMOTE), _section(REMOTE)
-    if present in local and former in _read(checkout / COMMITTED):
-        local.rename(present, former)
+    remote = _section(_read(checkout / COMMITTED).get("core", {}).get("remote", REMOTE))
+    found = next((name for name in (_section(REMOTE), _section(FORMER_REMOTE)) if name in local), remote)
+    if found != remote:
+        local.pop(remote, None)
+        local.rename(found, remote)
     _save(checkout / LOCAL, local)
 
 

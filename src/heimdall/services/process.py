@@ -28,6 +28,8 @@ def working_in(folder: Path, program: str) -> list[int]:
     Returns:
         Process ids, ascending. Zombies have no working directory and are left out.
     """
+    if not folder.is_dir():  # psutil does not tell a removed folder from one that is there
+        return []
     wanted = {"name": program, "cwd": str(folder)}
     return [found.pid for found in psutil.process_iter(list(wanted)) if found.info == wanted]
 

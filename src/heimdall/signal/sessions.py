@@ -46,7 +46,7 @@ class SessionFeatures:
         websdr_id: Receivers, shape (R,), int32.
         energy_db: Power within the correlation band, dBFS, shape (R,), float32.
         snr_db: Signal to noise within that band, dB, shape (R,), float32.
-        gate: Detection statistic T (see `heimdall.correlation.correlate`), shape (R,), float32.
+        gate: Detection statistic T (see `heimdall.signal.correlation.correlate`), shape (R,), float32.
         cfo_hz: Carrier offset from the tuned frequency, Hz, shape (R,), float64.
         timing_sigma_s: Standard deviation of the start time, seconds, shape (R,), float64; inf without GPS
             time.
@@ -54,7 +54,7 @@ class SessionFeatures:
         detected: The receiver hears the signal, shape (R,), uint8, 0 or 1.
         pair: Rows (a, b) of this session, a < b, shape (P, 2), int32.
         xcorr: Correlation of noise-whitened recordings at lags around 0, shape (P, lags), complex64; the peak
-            is at delay of a - delay of b (see `heimdall.correlation.Correlation`).
+            is at delay of a - delay of b (see `heimdall.signal.correlation.Correlation`).
     """
 
     mel: npt.NDArray[np.float16]

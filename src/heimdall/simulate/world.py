@@ -1,7 +1,7 @@
 """Who is in the simulated world, and where: receivers, transmitters, scatterers, ridges, links.
 
 Positions are east, north, up in metres in the tangent plane at the receivers' mean position
-(`heimdall.geo.enu_m`), so that delays are straight lines in space. Everything follows from the seed.
+(`heimdall.geometry.geo.enu_m`), so that delays are straight lines in space. Everything follows from the seed.
 """
 
 from __future__ import annotations

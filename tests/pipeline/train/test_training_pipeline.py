@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, rooms
 from heimdall.core.errors import HeimdallError
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
 from heimdall.network.localization_net import LocalizationNet
@@ -52,6 +52,8 @@ def test_outputs_say_what_was_trained(undisturbed: tuple[Path, TrainingResult], 
     assert record["modules"]["heimdall.network.loss"] == artifacts.sha256_file(
         REPOSITORY / "src" / "heimdall" / "network" / "loss.py"
     )
+    # All that dvc.yaml says the stage is made of: another byte there makes another model.
+    assert record["modules"] == rooms.hashes(*rooms.of_stage("train"))
 
 
 def test_the_saved_weights_are_the_best_epochs(
