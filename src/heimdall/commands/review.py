@@ -9,7 +9,7 @@ import click
 from heimdall.core import params
 
 
-@click.command(epilog="Example: heimdall review > review.md    Example: heimdall review v0.1.0")
+@click.command(epilog="\b\nExample: heimdall review > review.md\nExample: heimdall review v0.1.0")
 @click.argument("base", required=False, metavar="[BASE]")
 @click.pass_context
 def review(context: click.Context, base: str | None) -> None:

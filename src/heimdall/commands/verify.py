@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command(epilog="Example: heimdall verify v1.2.0    Example: heimdall verify HEAD --from train")
+@click.command(epilog="\b\nExample: heimdall verify v1.2.0\nExample: heimdall verify HEAD --from train")
 @click.argument("revision", default="HEAD", metavar="[REV]")
 @click.option("--from", "first", metavar="STAGE", help="Rebuild this stage and those that follow from it.")
 @click.option("--source", is_flag=True, help="Rebuild the snapshot, too, from the database and the bucket.")
