@@ -1,7 +1,7 @@
 """What `dvc repro` costs when nothing changed, against DVC's own floor: seven stages of `true`.
 
 Promise: below 1.5. The aim of 1.25 is missed: DVC reads dvc.lock twice and params.yaml nine times, in Python,
-and that is most of what our stages cost more than `true`. Run it in a repository whose pipeline is up to date.
+and that is most of what our stages cost more than `true`. Run it where the pipeline is up to date.
 
     python benchmarks/noop.py --rounds 7
 """
