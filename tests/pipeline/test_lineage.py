@@ -179,6 +179,7 @@ def test_a_copy_of_an_older_model_leads_to_its_revision(built: Project, traced: 
     assert list((traced.root / ".heimdall/lineage").iterdir()) == []
 
 
+@pytest.mark.series
 def test_a_changed_copy_of_an_older_model_is_told_from_it(
     built: Project, traced: Project, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_new_sessions_are_compared_and_a_worse_model_wakes_somebody(watched: Pro
     assert watched.hashes() == before
 
 
+@pytest.mark.series
 def test_what_cannot_be_monitored_is_said(built: Project, tmp_path: Path) -> None:
     project = built.copy(tmp_path / "heimdall")
     nobody = {"HEIMDALL_DATABASE_URL": "postgresql://user:s3cret@127.0.0.1:1/heimdall"}

@@ -66,7 +66,6 @@ def refused(project: Project, *arguments: str, **env: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-@pytest.mark.series
 def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     assert "no semantic version. Write it as v1.2.3" in refused(clone, "1.0", SKIP)
     (clone.root / "stray.txt").write_text("x")
@@ -228,6 +227,7 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
     assert champion.tags[mlflow_registry.VERSION_TAG] == "v0.1.1"
 
 
+@pytest.mark.series
 def test_a_day_of_releases(
     clone: Project, store: ConditionalStore, shared_services: Services, tmp_path: Path
 ) -> None:
