@@ -155,7 +155,7 @@ def test_an_optimizer_that_is_not_fused_is_found_and_named(project: Project) -> 
 
     code, printed = verify(project, "--from", "train")
     assert code == 1
-    assert re.search(r"train: src/heimdall/learning\.py is [0-9a-f]{32} in git", printed)
+    assert re.search(r"train: src/heimdall/pipeline/train is [0-9a-f]{32}\.dir in git", printed)
     assert "first stage that differs: train" in printed
     assert rows(printed)["models/localizer.safetensors"] == ("train", "DIFFERS")
     assert re.search(r"models/localizer\.safetensors: \S+: \d+ of \d+ differ.* ULP", printed)
