@@ -1,5 +1,5 @@
 # make demo   everything from a fresh clone: install, services, demo world, pipeline, push, figures
-# make test   the same installation, then lint, types and the tests; of long series one of each kind (12 minutes)
+# make test   the same installation, then lint, types and the tests; of long series one of each kind (about 12 minutes)
 # make test-all  the same with the whole series: kills at every step, every kind of bad input, both users
 # make review what this branch changes against the main one, as Markdown on standard output
 # make setup  the installation alone; make clean removes what all of these made, the demo's servers included
