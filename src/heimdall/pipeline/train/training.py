@@ -313,7 +313,9 @@ def choose_device(parameters: Params) -> str:
     available = torch.cuda.is_available()
     if parameters.accelerator == "cuda" and not available:
         raise HeimdallError(
-            "accelerator=cuda", "torch sees no CUDA device here", "Use accelerator=cpu or auto"
+            "accelerator=gpu",
+            "torch sees no CUDA device here",
+            "Use accelerator=auto (`--accelerator auto`), which takes what is there, or cpu",
         )
     if parameters.devices != 1:
         raise HeimdallError(
