@@ -82,7 +82,7 @@ def main() -> None:
     if overrides or typed.data_dir or typed.output_dir or typed.checkpoint:
         from heimdall.api.training_pipeline import TrainingPipeline
 
-        made = TrainingPipeline.of(settings).run(
+        made = TrainingPipeline.of(settings, Path()).run(
             typed.data_dir,
             typed.export_only,
             checkpoint=typed.checkpoint,
