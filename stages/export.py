@@ -19,14 +19,14 @@ def main() -> None:
     )
     parser.add_argument("--model_dir", type=Path, default=paths.WEIGHTS.parent, help="folder of the model")
     parser.add_argument("--data_dir", type=Path, default=paths.FEATURES, help="folder of the features")
-    parser.add_argument("--metrics_dir", type=Path, default=Path("metrics"), help="folder of eval.json")
+    parser.add_argument("--metrics_dir", type=Path, default=Path("metrics"), help="folder of eval_full.json")
     arguments = parser.parse_args()
 
     settings = params.load()
     folder: Path = arguments.model_dir
     weights = folder / paths.WEIGHTS.name
     artifacts.require(weights, arguments.data_dir / paths.NETWORK)
-    measured = artifacts.read_json(arguments.metrics_dir / "eval.json")
+    measured = artifacts.read_json(arguments.metrics_dir / "eval_full.json")
     import numpy as np
 
     from heimdall.network import model_file

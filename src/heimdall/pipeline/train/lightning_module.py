@@ -9,6 +9,7 @@ in a `LearningTask`.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -144,12 +145,13 @@ class LocalizationLightningModule(LightningModule):
             epoch=self.current_epoch + 1,
             train_loss=_mean(self._train),
             val_loss=val_loss,
+            val_median_m=statistics.median(self._errors_m),
             val_mae_m=math.fsum(self._errors_m) / len(self._errors_m),
             learning_rate=self._learning_rate,
             gradient_norm=math.fsum(norms) / len(norms) if norms else math.inf,
         )
         self.history.append(row)
-        for name in ("train_loss", "val_loss", "val_mae_m", "gradient_norm"):
+        for name in ("train_loss", "val_loss", "val_median_m", "val_mae_m", "gradient_norm"):
             self.log(name, getattr(row, name), batch_size=1)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - one of many forms that Lightning takes
