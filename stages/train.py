@@ -26,7 +26,6 @@ from typing import Any
 import heimdall
 from heimdall.core import artifacts, params, paths, stage
 
-WORK = Path(".heimdall/work/train")
 # The specification's options and the parameters they override.
 OVERRIDES: dict[str, tuple[str, type]] = {
     "learning_rate": ("lr", float),
@@ -93,7 +92,7 @@ def main() -> None:
         return
     from heimdall.track import tracking
 
-    result = training.Training(settings, paths.FEATURES, WORK).run(Path(), tracker=tracking.track)
+    result = training.Training(settings, paths.FEATURES, training.WORK).run(Path(), tracker=tracking.track)
     print(f"train: {result.sentence}")
 
 

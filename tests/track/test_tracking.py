@@ -7,14 +7,27 @@ import time
 from functools import partial
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
 
-from heimdall.core import artifacts, params
+import heimdall
+from heimdall.core import artifacts, params, paths
 from heimdall.pipeline.train.training import Training
 from heimdall.track import spool, tracking
 from tests import tiny_features
-from tests.track.runs import DOWN, EPOCHS, METRICS, PARAMS, STARTED_MS, encoder_epoch, epoch, rows, runs_of
+from tests.track.runs import (
+    DOWN,
+    EPOCHS,
+    METRICS,
+    PARAMS,
+    STARTED_MS,
+    encoder_epoch,
+    epoch,
+    rows,
+    runs_of,
+    some_run,
+)
 
 
 def test_a_run_is_recorded_in_the_embedded_store(embedded: tuple[Path, str]) -> None:
@@ -172,3 +185,15 @@ def test_a_tracker_that_is_slow_costs_a_bounded_time_and_no_byte(
     assert "hunter2" not in "".join(said)
     (waiting,) = spool.waiting(tmp_path / "slow")
     assert spool.read(waiting).params["epochs"] == 1
+
+
+def test_a_tracker_by_itself_writes_where_mlflow_was_told_to(
+    embedded: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = embedded
+    monkeypatch.setattr(paths, "CLONE", tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # what the next line sets is taken back after the test
+    mlflow.set_tracking_uri(f"sqlite:///{root}/.heimdall/mlflow.db")
+    run = some_run(tmp_path)
+    run_id = heimdall.MLflowTracker().record(run)
+    assert runs_of(root, run.id) == [run_id]

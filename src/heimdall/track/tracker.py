@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from heimdall.core import paths
 from heimdall.reproduce import dvc_lock
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.track import mlflow_store, view
@@ -21,18 +23,23 @@ METRICS_IN_BATCH, PARAMS_IN_BATCH = 1000, 100  # MLflow's limits
 class MLflowTracker:
     """A writer of runs to one MLflow store. It raises what MLflow raises; its callers guard against that.
 
-    The store's environment must be this process's. What is written twice stands there once: values carry
-    the time of their run, and runs are found by their tags.
+    What is written twice stands there once: values carry the time of their run, and runs are found by their
+    tags. Pipelines record by themselves (`heimdall.track.tracking`, in a process of its own); in Python
+    `MLflowTracker().record(run)` writes a `heimdall.track.run.Run`.
 
     Args:
-        store: Where to write.
+        store: Where to write, its environment being this process's. None for what MLFLOW_TRACKING_URI names
+            (`mlflow.set_tracking_uri` sets it), else the clone's; then this process gets its environment.
         experiment: Name of the experiment; it is created where it is missing.
 
     Raises:
         HeimdallError: The database does not answer.
     """
 
-    def __init__(self, store: Store, experiment: str = view.EXPERIMENT) -> None:
+    def __init__(self, store: Store | None = None, experiment: str = view.EXPERIMENT) -> None:
+        if store is None:
+            store = mlflow_store.resolve(paths.CLONE)
+            os.environ.update(store.environment)
         require_answer(store)
         import mlflow  # noqa: PLC0415 - it takes 3 s, and only recording needs it
 

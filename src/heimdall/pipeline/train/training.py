@@ -39,6 +39,7 @@ TASKS: dict[str, Callable[[Params, DatasetConfig], LearningTask]] = {
     "single": RecordingTask,
     "fusion": SessionTask,
 }
+WORK = Path(".heimdall/work/train")  # of the stage and of trainings by hand
 ENCODER_WARMUP_EPOCHS = 1  # of the few that pretraining gives it
 ENCODER = "encoder"  # the folder of its checkpoints, and what the record has of its training
 
