@@ -20,7 +20,7 @@ demo: setup
 	dvc push
 	python stages/evaluate.py --show
 	dvc plots show
-	@echo "The same as a picture, without network: plots/evaluation.png. Every figure: dvc metrics show"
+	@echo "The same as a picture, without network: plots/evaluation.png. In brief: dvc metrics show. Every figure: metrics/eval_full.json"
 
 # Two workers, the longest files first (tests/conftest.py); what they share is built once.
 PYTEST = pytest -n 2 --dist loadgroup --no-loadscope-reorder

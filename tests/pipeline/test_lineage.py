@@ -165,7 +165,7 @@ def test_weights_and_quantized_model_lead_to_the_same_rows(trace: Callable[[str]
     assert rows[0].equals(rows[1])
     assert rows[0].equals(rows[2])
     # What judged or exported the weights did not make them.
-    assert "metrics/eval.json" not in shown[".safetensors"].stdout
+    assert "metrics/eval_full.json" not in shown[".safetensors"].stdout
 
 
 def test_a_copy_of_an_older_model_leads_to_its_revision(built: Project, traced: Project) -> None:
@@ -226,7 +226,7 @@ def test_a_changed_copy_of_an_older_model_is_told_from_it(
             ],
             id="lock",
         ),
-        pytest.param("metrics/eval.json", flip, ["metrics/eval.json"], id="metrics"),
+        pytest.param("metrics/eval_full.json", flip, ["metrics/eval_full.json"], id="metrics"),
     ],
 )
 def test_a_changed_byte_is_named(

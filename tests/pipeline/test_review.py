@@ -57,7 +57,7 @@ def test_two_releases_are_compared_from_the_remote(clone: Project, tmp_path: Pat
     report, picture = tmp_path / "all.json", tmp_path / "map.png"
     done = clone.run("heimdall", "compare", "v0.1.0", "v0.2.0", "--json", str(report), "--plot", str(picture))
     found = json.loads(report.read_text())
-    measured = json.loads((clone.root / "metrics/eval.json").read_text())["test"]["localizer"]
+    measured = json.loads((clone.root / "metrics/eval.json").read_text())
     assert "(simulated data)" in done.stdout
     assert found["data"] == "simulated"
     assert (found["a"]["seen"], found["b"]["seen"]) == ({"sessions": 0, "known_transmitter": 0},) * 2
@@ -108,7 +108,7 @@ def test_a_review_finds_its_baseline(clone: Project) -> None:
     )
     assert f"## {head}, against {base}\n" in done.stdout
     assert re.search(r"\| params.yaml +\| lr +\| 0.0003 +\| 1e-05 +\|", done.stdout)
-    assert re.search(r"\| metrics/eval.json +\| test.localizer.mae_m +\|", done.stdout)
+    assert re.search(r"\| metrics/eval.json +\| mae_m +\|", done.stdout)
     assert re.search(
         r"### A and B on the same \d+ test sessions of \d+ transmitters \(simulated", done.stdout
     )
@@ -126,7 +126,7 @@ def test_a_review_says_what_it_could_not_compare(clone: Project, tmp_path: Path)
     (without.root / "data/features/network.json").unlink()
     failed = without.run("heimdall", "review", check=False)
     assert failed.returncode == 1
-    assert "test.localizer.mae_m" in failed.stdout
+    assert "| metrics/eval.json | mae_m |" in failed.stdout
     assert re.search(r"\*\*Not compared.\*\* data/features/network.json: ", failed.stdout)
     assert "Traceback" not in failed.stdout
 
@@ -198,7 +198,7 @@ def test_the_workflow_posts_the_review(branch: Project, shared_services: Service
     )
     assert first.summary.startswith(f"## {head}, against {base}\n")
     assert "| params.yaml | lr | 0.0003 | 1e-05 |" in first.summary
-    assert re.search(r"\| metrics/eval.json \| test.localizer.mae_m \|", first.summary)
+    assert re.search(r"\| metrics/eval.json \| mae_m \|", first.summary)
     assert re.search(r"### A and B on the same \d+ test sessions of \d+ transmitters", first.summary)
     comment, calls = gh.with_name("comment"), gh.with_name("calls")
     assert comment.read_text() == first.summary
