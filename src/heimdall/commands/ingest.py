@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from heimdall.commands import options
 from heimdall.core.errors import HeimdallError
 
 if TYPE_CHECKING:
@@ -76,9 +77,7 @@ Example:
 @click.option(
     "--longitude", required=True, type=click.FloatRange(-180, 180), help="Of the transmitter, degrees."
 )
-@click.option(
-    "--frequency-mhz", required=True, type=click.FloatRange(min=0, min_open=True), help="Tuned frequency."
-)
+@click.option("--frequency-mhz", required=True, type=options.FrequencyMhz(), help="Tuned frequency.")
 @click.option(
     "--receiver",
     "sites",

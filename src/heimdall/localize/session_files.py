@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import BinaryIO
 
 from heimdall.core.errors import HeimdallError
 from heimdall.recordings import iq
+from heimdall.session.files import TIMES_COLUMNS
 from heimdall.signal.correlation import Recording
 
-MAX_DURATION_S = 60.0
-TIMES_COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
+MAX_DURATION_S = 10.0  # as the snapshot takes them (snapshot.max_duration_s): no model has seen longer ones
+USUAL_DURATION_S = 1.05  # those of the network last 1 s, to the accuracy of a sound card's clock
+TOO_LONG = f"Give at most {MAX_DURATION_S:g} s of it, and its --sample-rate-hz"
 _OBJECT_NAME = re.compile(r"websdr_([0-9]+)\.npy")
 
 
@@ -82,7 +86,7 @@ def read_times(path: Path) -> dict[int, tuple[int, float]]:
             for number, row in enumerate(csv.DictReader(stream), start=2):
                 subject = f"{path}, line {number}"
                 try:
-                    websdr_id, start_ns = int(row["websdr_id"]), int(row["start_gps_ns"])
+                    websdr_id, start_ns = (whole_number(row[name]) for name in TIMES_COLUMNS[:2])
                     sigma_ns = float(row["timing_sigma_ns"])
                 except KeyError as error:
                     raise HeimdallError(str(path), f"no column {error}", remedy) from None
@@ -101,6 +105,28 @@ def read_times(path: Path) -> dict[int, tuple[int, float]]:
     return found
 
 
+def whole_number(text: str | None) -> int:
+    """A whole number, also as pandas writes it where its column is one of floats: 3.0, 1.4e+18.
+
+    A float of pandas is rounded to 53 bits: GPS times lose up to 128 ns. A decimal of at most 15 digits is
+    not changed by that.
+
+    Raises:
+        ValueError: It is none, or has lost digits.
+    """
+    try:
+        value = Decimal(str(text).strip())
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no number") from None
+    if not value.is_finite() or value != value.to_integral_value():
+        raise ValueError(f"{text!r} is no whole number")
+    is_float = not str(text).strip().lstrip("+-").isdecimal()
+    if is_float and len(value.normalize().as_tuple().digits) > sys.float_info.dig:
+        remedy = 'write whole numbers, in pandas table.astype({"start_gps_ns": "int64"})'
+        raise ValueError(f"{text} is a float and has lost nanoseconds: {remedy}")
+    return int(value)
+
+
 def read(file: Path, sample_rate_hz: float) -> iq.Samples:
     """Read and check one recording.
 
@@ -114,12 +140,17 @@ def read(file: Path, sample_rate_hz: float) -> iq.Samples:
     Raises:
         HeimdallError: The file cannot be read, or is no such recording.
     """
+    limit = iq.max_object_bytes(sample_rate_hz, MAX_DURATION_S)
     with _open(file) as stream:
-        content = stream.read(iq.max_object_bytes(sample_rate_hz, MAX_DURATION_S) + 1)
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        cause = f"it is longer than {MAX_DURATION_S:g} s at {sample_rate_hz:g} Hz"
+        raise HeimdallError(str(file), cause, TOO_LONG)
     try:
         return iq.decode(content, sample_rate_hz, MAX_DURATION_S)
     except iq.BadRecording as error:
         remedy = "Give a complex64 or complex128 .npy file and its --sample-rate-hz"
+        remedy = TOO_LONG if error.reason == iq.OVERSIZED else remedy
         raise HeimdallError(str(file), error.detail, remedy) from None
 
 
@@ -143,6 +174,26 @@ def read_session(
         samples = read(path, sample_rate_hz)
         recordings.append(Recording(websdr_id, samples, sample_rate_hz, start_ns, sigma_ns))
     return recordings
+
+
+def remarks(recordings: Sequence[Recording], starts: Mapping[int, tuple[int, float]] | None) -> list[str]:
+    """What a person should know of the files of a session beside the answer.
+
+    Args:
+        recordings: Of the session.
+        starts: As they were given; None where no file was.
+    """
+    found = []
+    if starts is None:
+        found.append("no --times: without GPS start times the answer rests on levels, and is kilometres wide")
+    else:
+        stray = sorted(set(starts) - {item.websdr_id for item in recordings})
+        if stray:
+            found.append(f"start times without a recording: {', '.join(map(str, stray))}")
+    longest_s = max(len(item.iq) / item.sample_rate_hz for item in recordings)
+    if longest_s > USUAL_DURATION_S:
+        found.append(f"the recordings last {longest_s:.1f} s, those of the network 1 s: sigma is that of 1 s")
+    return found
 
 
 def _open(file: Path) -> BinaryIO:
