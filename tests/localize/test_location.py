@@ -86,8 +86,12 @@ def test_a_fusion_model_answers_beside_the_others_and_another_model_does_not(
         CliRunner().invoke(locate, arguments, catch_exceptions=False)
 
 
-def test_an_unknown_session_is_told_some_that_exist(data_dir: Path) -> None:
+def test_the_beginning_of_an_identifier_is_enough_and_what_is_like_none_is_told_some(data_dir: Path) -> None:
+    found = json.loads(run(data_dir, TEST[:35], "--method", "mean-position", "--json"))
+    assert found[0]["session_id"] == TEST
     with pytest.raises(HeimdallError) as caught:
         run(data_dir, TEST, "6f1c2a9e-0b7d-4c3e-9a51-2f8e4d7b1c60")
     assert "no session 6f1c2a9e-0b7d-4c3e-9a51-2f8e4d7b1c60" in caught.value.cause
-    assert TEST in caught.value.remedy
+    assert "`heimdall session list` shows all" in caught.value.remedy
+    with pytest.raises(HeimdallError, match=f"Did you mean {TEST}"):
+        run(data_dir, TEST[:-1] + "g".replace("g", "f" if TEST[-1] != "f" else "e"))

@@ -22,6 +22,11 @@ data_dir = click.option(
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+json_file = click.option(
+    "--json-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write that JSON document there, whatever is printed.",
+)
 
 
 class FrequencyMhz(click.ParamType[float]):
@@ -61,5 +66,10 @@ def require_models(*names: str) -> None:
     Raises:
         HeimdallError: The first that is missing.
     """
-    files = (Path(name) for name in names if name.endswith(paths.ONNX.suffix))
-    artifacts.require(*files, remedy=REMEDY)
+    from heimdall.reproduce import git
+
+    for name in names:
+        if name.endswith(paths.ONNX.suffix):
+            artifacts.require(Path(name), remedy=REMEDY)
+        else:
+            git.commit_of(Path(), name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 import click
@@ -76,14 +78,34 @@ def progress(command: str) -> Callable[[str], None]:
 
 
 def as_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Print one JSON document, all that a command with --json prints on stdout."""
-    click.echo(artifacts.json_text(value), nl=False)
+    """Print one JSON document, all that a command with --json prints on stdout.
+
+    Args:
+        value: Mappings, sequences, texts, numbers and paths; what is no number becomes null.
+    """
+    click.echo(artifacts.json_text(_plain(value)), nl=False)
 
 
-def lines(shown: Iterable[str]) -> None:
-    """Print lines; on a terminal the verdict at the beginning of a line has a colour."""
+def _plain(value: Any) -> Any:  # noqa: ANN401 - as above
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def lines(shown: Iterable[str], *, err: bool = False) -> None:
+    """Print lines; on a terminal the verdict at the beginning of a line has a colour.
+
+    Args:
+        shown: The lines.
+        err: Print them on stderr.
+    """
     for line in shown:
-        word, space, rest = line.lstrip().partition(" ")
-        indent = line[: len(line) - len(line.lstrip())]
+        text = line.lstrip()
+        word, space, rest = text.partition(" ")
         colour = _COLOURS.get(word)
-        click.echo(f"{indent}{click.style(word, fg=colour)}{space}{rest}" if colour else line)
+        indent = line[: len(line) - len(text)]
+        click.echo(f"{indent}{click.style(word, fg=colour)}{space}{rest}" if colour else line, err=err)

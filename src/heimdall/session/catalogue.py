@@ -99,10 +99,10 @@ def find(typed: str, existing: Sequence[str], subject: str) -> str:
     if found:
         cause = f"{len(found)} sessions begin with {wanted}"
         raise HeimdallError(subject, cause, f"Type more of it, such as {found[0]} or {found[1]}")
-    remedy = "`heimdall session list` shows all"
-    near = difflib.get_close_matches(wanted, [name[: len(wanted)] for name in names], n=1, cutoff=0.0)
+    remedy = f"`heimdall session list` shows all, such as {', '.join(names[:2])}"
+    near = difflib.get_close_matches(wanted, [name[: len(wanted)] for name in names], n=1, cutoff=0.7)
     if near:
-        remedy = f"Did you mean {next(name for name in names if name.startswith(near[0]))}? {remedy}"
+        remedy = f"Did you mean {next(name for name in names if name.startswith(near[0]))}?"
     raise HeimdallError(subject, f"there is no session {wanted}", remedy)
 
 
