@@ -137,7 +137,12 @@ def _as_part_of_the_program(command: click.Command) -> click.Command:
     return command
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": HELP}, params=_flags(hidden=False))
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": HELP},
+    params=_flags(hidden=False),
+    epilog="Example: heimdall services up",
+)
 @click.version_option(package_name="heimdall")
 @click.pass_context
 def heimdall(context: click.Context) -> None:
@@ -145,9 +150,9 @@ def heimdall(context: click.Context) -> None:
 
     The pipeline itself is DVC's: `dvc repro`, `dvc exp run`, `dvc metrics diff`, `dvc push`.
 
-    Commands work from any folder of the clone.
-
-    Example: heimdall services up
+    Commands work from any folder of a clone of the repository. `heimdall COMMAND --help` has examples, and
+    `heimdall completion --help` says how a shell completes them. --quiet and --verbose may also stand after
+    the command.
     """
     output.set_colour(context)
     root = place.clone_around(Path.cwd())

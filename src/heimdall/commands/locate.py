@@ -53,9 +53,9 @@ def locate(
     answer as received power does where fewer than three receivers know the time. Of a fusion model's mixture
     the dominant Gaussian is shown.
     """
-    from heimdall.session import catalogue
+    from heimdall.session import identifiers
 
-    catalogue.require_form(session_ids)
+    identifiers.require_form(session_ids)
     validation_split = params.load().validation_split
     options.require_features(data_dir)
     from heimdall.core.provenance import provenance
@@ -66,7 +66,7 @@ def locate(
     config = DatasetConfig(data_dir)
     network, receivers = dataset.read_network(config), dataset.read_receivers(config)
     existing = dataset.read_index(config)["session_id"].tolist()
-    wanted = list(dict.fromkeys(catalogue.find(name, existing, str(data_dir)) for name in session_ids))
+    wanted = list(dict.fromkeys(identifiers.find(name, existing, str(data_dir)) for name in session_ids))
     chosen = METHODS if "all" in methods else methods
     fusion = None
     if FUSION in chosen:

@@ -23,9 +23,15 @@ Example: heimdall monitor --since 2026-11-01 --plot monitor.png
 """
 )
 @click.option(
-    "--since", required=True, type=click.DateTime(DATES), help="Approved after it; UTC unless said."
+    "--since",
+    required=True,
+    type=click.DateTime(DATES),
+    metavar="TIME",
+    help="Approved after it: 2026-11-01, or 2026-11-01T06:00:00+0100; UTC unless said.",
 )
-@click.option("--until", type=click.DateTime(DATES), help="Approved until then.  [default: now]")
+@click.option(
+    "--until", type=click.DateTime(DATES), metavar="TIME", help="Approved until then.  [default: now]"
+)
 @click.option(
     "--model",
     type=place.ModelName(),

@@ -68,9 +68,10 @@ def predict(
     Exit code: 0 a position, 1 it failed, 2 wrong usage, 3 no receiver hears a signal.
     """
     from heimdall.localize import session_files
+    from heimdall.session import start_times
 
     session_files.require(files)
-    starts = {} if times is None else session_files.read_times(times)
+    starts = {} if times is None else start_times.read(times)
     remedy = "Run `dvc repro` or `dvc pull` in a clone, or name another file by --model"
     artifacts.require(model, remedy=remedy)
     from heimdall.inference.onnx_model import OnnxLocalizer

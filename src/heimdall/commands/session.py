@@ -122,13 +122,16 @@ def fetch(session_id: str, folder: Path | None, as_json: bool) -> None:
 
 def _found(typed: str) -> Session:
     """The session that a person means."""
+    from heimdall.session import identifiers
+
+    identifiers.require_form([typed])
+    validation_split = params.load().validation_split
+    options.require_features(paths.FEATURES)
     from heimdall.session import catalogue
 
-    catalogue.require_form([typed])
-    validation_split = params.load().validation_split
     every = catalogue.sessions(paths.FEATURES, validation_split)
     names = [one.session_id for one in every]
-    wanted = catalogue.find(typed, names, str(paths.FEATURES))
+    wanted = identifiers.find(typed, names, str(paths.FEATURES))
     return every[names.index(wanted)]
 
 

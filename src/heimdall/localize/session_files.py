@@ -1,19 +1,14 @@
-"""The files of a session: which receiver's each is, its samples, and when it began."""
+"""The recordings of a session as files: which receiver's each is, and its samples."""
 
 from __future__ import annotations
 
-import csv
-import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import BinaryIO
 
 from heimdall.core.errors import HeimdallError
 from heimdall.recordings import iq
-from heimdall.session.files import TIMES_COLUMNS
 from heimdall.signal.correlation import Recording
 
 MAX_DURATION_S = 10.0  # as the snapshot takes them (snapshot.max_duration_s): no model has seen longer ones
@@ -65,66 +60,6 @@ def require(files: Sequence[str]) -> None:
     for text in files:
         before, equals, after = text.partition("=")
         _open(Path(after) if equals and before.isdigit() and not Path(text).exists() else Path(text)).close()
-
-
-def read_times(path: Path) -> dict[int, tuple[int, float]]:
-    """Start times of a session's recordings.
-
-    Args:
-        path: CSV with a header and the columns `TIMES_COLUMNS`; others are ignored.
-
-    Returns:
-        GPS time of the first sample and its standard deviation, nanoseconds, by receiver.
-
-    Raises:
-        HeimdallError: The file cannot be read, lacks a column, or holds something else than numbers.
-    """
-    remedy = f"Give a CSV with the columns {', '.join(TIMES_COLUMNS)}"
-    found: dict[int, tuple[int, float]] = {}
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            for number, row in enumerate(csv.DictReader(stream), start=2):
-                subject = f"{path}, line {number}"
-                try:
-                    websdr_id, start_ns = (whole_number(row[name]) for name in TIMES_COLUMNS[:2])
-                    sigma_ns = float(row["timing_sigma_ns"])
-                except KeyError as error:
-                    raise HeimdallError(str(path), f"no column {error}", remedy) from None
-                except (TypeError, ValueError) as error:
-                    raise HeimdallError(subject, f"no start time ({error})", remedy) from None
-                if not (math.isfinite(sigma_ns) and sigma_ns >= 0):
-                    cause = f"no standard deviation: {sigma_ns}"
-                    raise HeimdallError(subject, cause, "Leave receivers without GPS time out")
-                if websdr_id in found:
-                    raise HeimdallError(subject, f"receiver {websdr_id} stands there twice", remedy)
-                found[websdr_id] = start_ns, sigma_ns
-    except OSError as error:
-        raise HeimdallError(str(path), f"it cannot be read ({error.strerror})", remedy) from None
-    except UnicodeDecodeError:
-        raise HeimdallError(str(path), "it is no text", remedy) from None
-    return found
-
-
-def whole_number(text: str | None) -> int:
-    """A whole number, also as pandas writes it where its column is one of floats: 3.0, 1.4e+18.
-
-    A float of pandas is rounded to 53 bits: GPS times lose up to 128 ns. A decimal of at most 15 digits is
-    not changed by that.
-
-    Raises:
-        ValueError: It is none, or has lost digits.
-    """
-    try:
-        value = Decimal(str(text).strip())
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is no number") from None
-    if not value.is_finite() or value != value.to_integral_value():
-        raise ValueError(f"{text!r} is no whole number")
-    is_float = not str(text).strip().lstrip("+-").isdecimal()
-    if is_float and len(value.normalize().as_tuple().digits) > sys.float_info.dig:
-        remedy = 'write whole numbers, in pandas table.astype({"start_gps_ns": "int64"})'
-        raise ValueError(f"{text} is a float and has lost nanoseconds: {remedy}")
-    return int(value)
 
 
 def read(file: Path, sample_rate_hz: float) -> iq.Samples:

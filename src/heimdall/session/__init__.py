@@ -3,4 +3,4 @@
 `session_text` is what is printed of them. Imports `position` and what it imports, `recordings` and `core`.
 """
 
-__all__ = ["catalogue", "detail", "files", "picture", "session_text"]
+__all__ = ["catalogue", "detail", "files", "identifiers", "picture", "session_text", "start_times"]

@@ -1,10 +1,7 @@
-"""Which sessions there are in data/features/, and which one a person means."""
+"""Which sessions there are in data/features/."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +15,6 @@ from heimdall.recordings import archive
 
 INDEX_FILE = "index.parquet"
 REBUILD = "Run `dvc repro` or `dvc pull`"
-_PREFIX = re.compile(r"[0-9a-f-]{1,36}")
 
 
 @dataclass(frozen=True)
@@ -50,18 +46,6 @@ class Session:
     simulated: bool
 
 
-def require_form(typed: Sequence[str]) -> None:
-    """Refuse what cannot be the beginning of a session's identifier, before any file is read.
-
-    Raises:
-        HeimdallError: The first such text.
-    """
-    for text in typed:
-        if not _PREFIX.fullmatch(text.lower()):
-            cause = "no session's identifier, which has hexadecimal digits and dashes alone"
-            raise HeimdallError(repr(text), cause, "Take one that `heimdall session list` shows")
-
-
 def read_index(features: Path = paths.FEATURES) -> pd.DataFrame:
     """The index of the features, one row a recording, as docs/architecture.md says.
 
@@ -74,36 +58,6 @@ def read_index(features: Path = paths.FEATURES) -> pd.DataFrame:
         return pd.read_parquet(file)
     except (ValueError, OSError) as error:
         raise HeimdallError(str(file), f"no parquet file ({' '.join(str(error).split())})", REBUILD) from None
-
-
-def find(typed: str, existing: Sequence[str], subject: str) -> str:
-    """The session that a person means.
-
-    Args:
-        typed: Its identifier, or the beginning of it that no other session has.
-        existing: All identifiers.
-        subject: Where they stand, for messages.
-
-    Returns:
-        The whole identifier.
-
-    Raises:
-        HeimdallError: No session begins so, or several do; the remedy names some.
-    """
-    require_form([typed])
-    wanted = typed.lower()
-    names = sorted(set(existing))
-    found = [name for name in names if name.startswith(wanted)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        cause = f"{len(found)} sessions begin with {wanted}"
-        raise HeimdallError(subject, cause, f"Type more of it, such as {found[0]} or {found[1]}")
-    remedy = f"`heimdall session list` shows all, such as {', '.join(names[:2])}"
-    near = difflib.get_close_matches(wanted, [name[: len(wanted)] for name in names], n=1, cutoff=0.7)
-    if near:
-        remedy = f"Did you mean {next(name for name in names if name.startswith(near[0]))}?"
-    raise HeimdallError(subject, f"there is no session {wanted}", remedy)
 
 
 def sessions(features: Path, validation_split: float) -> list[Session]:

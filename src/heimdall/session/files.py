@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,9 @@ import pandas as pd
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.recordings import archive, iq
+from heimdall.session import start_times
 from heimdall.session.catalogue import REBUILD, Session
 
-TIMES_COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
 TIMES_FILE = "times.csv"
 USUAL_RATE_HZ = 192_000.0  # of the network, and what `predict` takes unless told otherwise
 
@@ -61,7 +59,8 @@ def write(session: Session, folder: Path) -> Fetched:
     timed = rows[rows["start_gps_ns"].notna()]
     times = folder / TIMES_FILE if len(timed) else None
     if times is not None:
-        artifacts.write_bytes(times, _times(timed).encode("utf-8"))
+        columns = (timed[name].tolist() for name in start_times.COLUMNS)
+        artifacts.write_bytes(times, start_times.text(zip(*columns, strict=True)).encode("utf-8"))
     rates_hz = tuple(sorted(set(rows["sample_rate_hz"].tolist())))
     command = _command(recordings, session.frequency_mhz, times, rates_hz)
     return Fetched(session.session_id, tuple(recordings), times, rates_hz, command)
@@ -87,15 +86,6 @@ def samples_of(measurements: pd.DataFrame) -> dict[int, iq.Samples]:
             cause = f"no recording of receiver {websdr_id} in session {session_id}"
             raise HeimdallError(str(archive.SNAPSHOT), cause, REBUILD)
     return {websdr_id: stored[session_id, websdr_id] for session_id, websdr_id in keys}
-
-
-def _times(rows: pd.DataFrame) -> str:
-    """The content of times.csv; nanoseconds as whole numbers."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(TIMES_COLUMNS)
-    writer.writerows(rows[list(TIMES_COLUMNS)].to_dict("split")["data"])
-    return stream.getvalue()
 
 
 def _command(
