@@ -55,7 +55,9 @@ def clone(branch: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_two_releases_are_compared_from_the_remote(clone: Project, tmp_path: Path) -> None:
     report, picture = tmp_path / "all.json", tmp_path / "map.png"
-    done = clone.run("heimdall", "compare", "v0.1.0", "v0.2.0", "--json", str(report), "--plot", str(picture))
+    done = clone.run(
+        "heimdall", "compare", "v0.1.0", "v0.2.0", "--json-file", str(report), "--plot", str(picture)
+    )
     found = json.loads(report.read_text())
     measured = json.loads((clone.root / "metrics/eval.json").read_text())
     assert "(simulated data)" in done.stdout
@@ -92,7 +94,7 @@ def test_sessions_of_a_former_snapshot_are_counted(branch: Project, tmp_path: Pa
     held_out = set(now[now["split"] == "test"]["session_id"])
     assert len(now) > len(former)
     assert learned & held_out
-    done = project.run("heimdall", "compare", "main", "models/localizer.onnx", "--json", "all.json")
+    done = project.run("heimdall", "compare", "main", "models/localizer.onnx", "--json-file", "all.json")
     found = json.loads((project.root / "all.json").read_text())
     assert found["a"]["seen"]["sessions"] == len(learned & held_out)
     assert found["overall"]["sessions"] == len(held_out)
@@ -119,10 +121,12 @@ def test_a_review_finds_its_baseline(clone: Project) -> None:
 def test_a_review_says_what_it_could_not_compare(clone: Project, tmp_path: Path) -> None:
     same = clone.run("heimdall", "review", "HEAD")
     assert "### Parameters\n\nNo change." in same.stdout
-    assert "is the same, byte for byte" in same.stdout
+    assert "No model to compare: models/localizer.onnx is not in the working tree" in same.stdout
     none = clone.run("heimdall", "review", "HEAD~2")  # before the pipeline ran
     assert "has no models/localizer.onnx to compare with" in none.stdout
     without = clone.copy(tmp_path / "heimdall")
+    without.run("dvc", "pull", "--quiet", "models/localizer.onnx")
+    assert "is the same, byte for byte" in without.run("heimdall", "review", "HEAD").stdout
     (without.root / "data/features/network.json").unlink()
     failed = without.run("heimdall", "review", check=False)
     assert failed.returncode == 1

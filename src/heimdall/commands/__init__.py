@@ -5,6 +5,7 @@ May import every room, and does so when a command has its arguments, so that `--
 
 __all__ = [
     "compare",
+    "completion",
     "demo",
     "ingest",
     "lineage",
@@ -12,6 +13,8 @@ __all__ = [
     "machine",
     "monitor",
     "options",
+    "output",
+    "place",
     "predict",
     "promote",
     "receivers",
@@ -20,6 +23,7 @@ __all__ = [
     "review",
     "rollback",
     "services",
+    "session",
     "sweep",
     "track",
     "ui",

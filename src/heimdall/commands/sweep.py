@@ -17,7 +17,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # it becomes part of git referenc
 
 
 @click.command(
-    epilog="Example: heimdall sweep --trials 40 --space lr=1e-5:1e-2:log --space dropout_rate=0.1,0.2,0.3"
+    epilog="""\b
+Example: heimdall sweep --trials 40 \\
+           --space lr=1e-5:1e-2:log --space dropout_rate=0.1,0.2,0.3
+"""
 )
 @click.option("--trials", type=click.IntRange(min=1), help="Of the whole study, of all workers together.")
 @click.option(

@@ -130,6 +130,12 @@ RECIPE = Variable(
     default="on",
     example="off",
 )
+NO_COLOR = Variable(
+    "NO_COLOR",
+    "any value: no colours on a terminal ([no-color.org](https://no-color.org))",
+    otherwise="verdicts have a colour on a terminal",
+    example="1",
+)
 
 DVC_ROOT = Variable(
     "DVC_ROOT",
@@ -194,6 +200,7 @@ YOURS = (
     MLFLOW_TRACKING_URI,
     MLFLOW_S3_ENDPOINT_URL,
     RECIPE,
+    NO_COLOR,
 )
 FROM_OTHERS = (
     DVC_ROOT,
