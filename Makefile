@@ -53,7 +53,7 @@ setup: .venv/.installed
 	touch $@
 
 # The runtime lock is the part of the whole lock that can change an output; stages depend on it alone.
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header pyproject.toml
 lock: setup
 	$(COMPILE) --extra tools --output-file requirements/dev.txt
