@@ -18,6 +18,8 @@ data_dir = click.option(
     help="The features.",
 )
 
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+
 
 def require_features(folder: Path) -> None:
     """Say before anything slow that there are no features.
