@@ -11,8 +11,8 @@ from heimdall.services import seaweedfs
 from heimdall.storage import embedded
 
 REMEDY = (
-    f"Unset {embedded.PORT_BASE_VARIABLE}, and free ports are found by themselves; or set it to another number "
-    f"from {embedded.MIN_PORT_BASE} to {embedded.MAX_PORT_BASE}"
+    f"Unset {embedded.PORT_BASE_VARIABLE}, and free ports are found by themselves; "
+    f"or set it to another number from {embedded.MIN_PORT_BASE} to {embedded.MAX_PORT_BASE}"
 )
 
 
