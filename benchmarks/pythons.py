@@ -2,10 +2,10 @@
 
     python benchmarks/pythons.py 3.12 3.13      # each: a version or the path of an interpreter
 
-A tiny simulated world goes through everything, once with this Python and once with each of the others, each time
-in a clone of what is committed here, with servers of its own: seed, snapshot, features, trainings, evaluation,
-export. The others get an environment with the locked packages (6 GB, removed afterwards). Every output of the
-pipeline is compared. Exit code 0 only if all are equal. About two minutes for each Python on two idle cores.
+A tiny simulated world goes through everything, once with this Python and once with each of the others, each
+time in a clone of what is committed here, with servers of its own: seed, snapshot, features, trainings,
+evaluation, export. The others get an environment with the locked packages (6 GB, removed afterwards). Every
+output of the pipeline is compared. Exit code 0 only if all are equal. About two minutes for each Python.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOCK = REPOSITORY / "requirements/dev.txt"
+# Nobody's own database, bucket, port or thread count.
+OTHERS = ("AWS_", "DVC_", "HEIMDALL_", "MLFLOW_")
 OUTPUTS = ("data", "models", "metrics", "plots")
 # As in tests/pipeline/conftest.py.
 TINY = {
@@ -40,17 +42,14 @@ SEED = ("heimdall", "demo", "seed", "--sessions", "24", "--transmitters", "12", 
 
 
 def run(folder: Path, programs: Path, *command: str) -> str:
-    """Run a command of an environment in a folder; it sees nobody's own settings.
+    """Run a command of an environment in a folder.
 
     Raises:
         SystemExit: It fails.
     """
-    env = {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "HOME": os.environ["HOME"],
-        "PYTHONPATH": "src",
-        "HEIMDALL_TRACKING": "off",
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    env = kept | {"PATH": path, "PYTHONPATH": "src", "HEIMDALL_TRACKING": "off"}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"pythons: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")

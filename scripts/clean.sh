@@ -13,7 +13,7 @@ declare -A meaning=(
     [.dvc/config.local]="the remote's local settings and credentials"
     [dvc_plots]="plots as a page"
 )
-ignored() { git clean -ndxq -- "$1" 2>/dev/null | grep -q .; }
+ignored() { git clean -ndx -- "$1" 2>/dev/null | grep -q .; }
 
 found=()
 for path in .venv data models .heimdall .dvc/cache .dvc/tmp .dvc/config.local dvc_plots; do
