@@ -145,6 +145,16 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     assert "state='missing', found='no right to write in .heimdall" in shown
 
 
+def test_a_user_without_a_name_is_told_before_dvc_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    check = machine.rights(tmp_path)
+    assert (check.state, check.remedy[:8]) == (MISSING, "Set USER")
+
+
 def test_ports_that_others_have_are_passed_over_unless_they_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,8 @@ def answers(host: str, port: int, timeout_s: float = TIMEOUT_S) -> str:
         try:
             socket.create_connection((host, port), timeout_s).close()
             problem[0] = ""
+        except TimeoutError:
+            pass  # as it stands there
         except OSError as error:
             problem[0] = error.strerror or str(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.util
 import os
 import platform
@@ -153,6 +154,13 @@ def rights(root: Path) -> Check:
     if inert:
         remedy = "Clone to a file system that is not mounted noexec"
         return Check("rights", MISSING, f"programs may not run in {inert[0]}", remedy)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        found = f"user {os.geteuid()} has no name, and DVC stops where it finds none"
+        return Check(
+            "rights", MISSING, found, "Set USER to any name, and HOME to a folder that you may write to"
+        )
     if os.geteuid() == 0 and not _is_user("nobody"):
         found = "PostgreSQL refuses to run as root, and there is no user `nobody` to run it as"
         return Check("rights", MISSING, found, "Run as an ordinary user, or add the user `nobody`")
