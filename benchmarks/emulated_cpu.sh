@@ -64,9 +64,7 @@ from heimdall.core import determinism; from heimdall.core import params
 for name, value in determinism.recipe(params.load().threads).items():
     print(f"{name}={value}")')
 
-# Ports are drawn, so another attempt may find free ones.
-up() { for _ in 1 2 3; do "${world[@]}" HEIMDALL_PORT_BASE=$((10000 + RANDOM % 12000)) heimdall services up && return; done; }
-run "world: services" . up
+run "world: services" . "${world[@]}" heimdall services up
 run "world: seed" . "${world[@]}" heimdall demo seed --sessions 10 --transmitters 8 --seed 5
 run "world: snapshot" . "${world[@]}" python stages/snapshot.py
 run "world: services down" . "${world[@]}" heimdall services down --delete

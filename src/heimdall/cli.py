@@ -42,6 +42,7 @@ ENTRIES = {
     "compare": Entry("Two models on the same test sessions, with intervals.", computes=True),
     "completion": Entry("A script with which a shell completes commands.", computes=False, needs_clone=False),
     "demo": Entry("The simulated demo world: rows and recordings from a seed.", computes=True),
+    "doctor": Entry("What this machine lacks, each with a remedy.", computes=False),
     "ingest": Entry("Real recordings into the database and the bucket.", computes=True),
     "lineage": Entry("From a model file to the rows that made it; is anything changed?", computes=False),
     "locate": Entry("Locate the transmitters of sessions by every method, side by side.", computes=True),

@@ -7,6 +7,7 @@ __all__ = [
     "compare",
     "completion",
     "demo",
+    "doctor",
     "ingest",
     "lineage",
     "locate",

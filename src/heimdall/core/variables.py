@@ -99,9 +99,8 @@ MLFLOW_BUCKET = Variable(
 )
 PORT_BASE = Variable(
     "HEIMDALL_PORT_BASE",
-    "ports of the embedded servers: eleven from this number on, and one 10009 above it; 1024 to 22750. "
-    "For a second clone on one machine, and where a port is taken",
-    otherwise="18730, or as the clone's servers have it",
+    "ports of the embedded servers: ten from this number on, and one 10009 above it; 1024 to 22750",
+    otherwise="those the clone had before; else from 18730 on the first that are free",
     example="20000",
 )
 TRACKING = Variable(
