@@ -101,12 +101,13 @@ class Convergence:
         stable = (
             f"There are fewer than {STABLE_EPOCHS + 1} epochs, too few to judge the validation loss"
             if change is None
-            else f"The validation loss changed by at most {change:.4f} in each of the last {STABLE_EPOCHS} epochs "
+            else f"The validation loss changed by at most {change:.4f} an epoch in the last {STABLE_EPOCHS} "
             f"(needed: below {STABLE_NATS:g})"
         )
         return (
             f"convergence: {'reached' if self.reached else 'not reached'}. "
-            f"The training loss fell in {self.decreases} of {self.epochs - 1} epochs (needed: all). {stable}. "
+            f"The training loss fell in {self.decreases} of {self.epochs - 1} epochs (needed: all). "
+            f"{stable}. "
             f"{'Every figure is finite' if self.finite else 'Some figures are not finite'}. "
             f"The gradient norm was {low:.3g} to {high:.3g} "
             f"(needed: between {GRADIENT_NORMS[0]:g} and {GRADIENT_NORMS[1]:g})"
