@@ -101,8 +101,8 @@ class Convergence:
         stable = (
             f"There are fewer than {STABLE_EPOCHS + 1} epochs, too few to judge the validation loss"
             if change is None
-            else f"The validation loss changed by at most {change:.4f} in each of the last {STABLE_EPOCHS} "
-            f"epochs (needed: below {STABLE_NATS:g})"
+            else f"The validation loss changed by at most {change:.4f} an epoch in the last {STABLE_EPOCHS} "
+            f"(needed: below {STABLE_NATS:g})"
         )
         return (
             f"convergence: {'reached' if self.reached else 'not reached'}. "
