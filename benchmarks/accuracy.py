@@ -52,7 +52,7 @@ from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, errors_of
 from heimdall.pipeline.evaluate.localizers import localizer
 from heimdall.pipeline.featurize import split, tables
 from heimdall.pipeline.simulate import simulated
-from heimdall.pipeline.train import training_pipeline
+from heimdall.pipeline.train import training
 from heimdall.pipeline.train.session_task import PRETRAINED
 from heimdall.recordings import shards
 from heimdall.recordings.shards import ShardStore
@@ -164,12 +164,12 @@ def measure(
     with contextlib.chdir(folder):  # a training finds the weights that it starts from as `dvc repro` does
         if settings.model.from_simulated:
             simulated.run(settings.pretrain, settings.features)
-            pipeline = training_pipeline.pretraining(settings, simulated.SIMULATED, Path("work/pretrain"))
+            pipeline = training.pretraining(settings, simulated.SIMULATED, Path("work/pretrain"))
             trained(pipeline, folder)
         parts = []
         for seed, data in zip(seeds, worlds, strict=True):
             out = folder / f"world-{seed}"
-            trained(training_pipeline.TrainingPipeline(settings, data, out / "work"), out)
+            trained(training.Training(settings, data, out / "work"), out)
             parts.append(judged(out, data, settings).assign(world=seed))
     pd.concat(parts, ignore_index=True).to_parquet(folder / "cases.parquet")
 
@@ -209,7 +209,7 @@ def held_out(
     return made
 
 
-def trained(pipeline: training_pipeline.TrainingPipeline, out: Path) -> None:
+def trained(pipeline: training.Training, out: Path) -> None:
     """Run a training unless its outputs are there, made of the same."""
     weights = out / pipeline.outputs.weights
     others = ("snapshot", "evaluate", "export", "verify")  # no training reads them
@@ -228,7 +228,7 @@ def trained(pipeline: training_pipeline.TrainingPipeline, out: Path) -> None:
 
 def judged(out: Path, data: Path, settings: Params) -> pd.DataFrame:
     """The test cases of one world."""
-    weights = out / training_pipeline.LOCALIZER.weights
+    weights = out / training.LOCALIZER.weights
     network, _ = model_file.load(weights, weights.with_suffix(".json"))
     config = DatasetConfig(data)
     found = evaluation.evaluate(

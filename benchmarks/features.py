@@ -28,7 +28,7 @@ import torchaudio
 from tqdm import tqdm
 
 from heimdall.core.randomness import generator
-from heimdall.signal.log_mel import hann_window, iq_to_mel_spectrogram
+from heimdall.signal.log_mel import hann_window, recording_features
 
 RATE_HZ = 192_000
 N_MELS, FRAMES = 128, 32
@@ -61,7 +61,7 @@ def main() -> int:
     scale_db = 20 * np.log10(hann_window(options.n_fft).sum() / 2)
 
     def ours() -> np.ndarray:
-        return iq_to_mel_spectrogram(
+        return recording_features(
             iq,
             RATE_HZ,
             n_mels=N_MELS,

@@ -25,9 +25,9 @@ def main() -> None:
     )
     parser.parse_args()
     settings = params.load()
-    from heimdall.pipeline.train import training_pipeline
+    from heimdall.pipeline.train import training
 
-    print(f"pretrain: {training_pipeline.pretraining(settings, SIMULATED, WORK).run(Path()).sentence}")
+    print(f"pretrain: {training.pretraining(settings, SIMULATED, WORK).run(Path()).sentence}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ Killed and typed again, it goes on after the last epoch and ends with the same b
 so from a checkpoint that lies anywhere, its siblings beside it, if data, parameters and code are its own;
 else a new training starts from it, which records its hash. A line says which of the two it is.
 
+From Python: `from train import TrainingPipeline`, with this folder or the repository's root on the path.
+
 Examples:
     python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
     python stages/train.py --epochs 5 --resume_training --checkpoint .heimdall/work/train/.../last.ckpt
@@ -21,14 +23,12 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import heimdall
 from heimdall.core import artifacts, params, paths, stage
 
-if TYPE_CHECKING:
-    from heimdall.network.model_file import Network
-
-WORK, RUNS = Path(".heimdall/work/train"), Path(".heimdall/runs")
+WORK = Path(".heimdall/work/train")
 # The specification's options and the parameters they override.
 OVERRIDES: dict[str, tuple[str, Callable[[str], object]]] = {
     "learning_rate": ("lr", float),
@@ -36,7 +36,15 @@ OVERRIDES: dict[str, tuple[str, Callable[[str], object]]] = {
     "epochs": ("epochs", int),
     "accelerator": ("accelerator", str),
     "devices": ("devices", int),
+    "num_workers": ("num_workers", int),
 }
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """`TrainingPipeline`, which takes seconds to import, for those who ask for it."""
+    if name == "TrainingPipeline":
+        return heimdall.TrainingPipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def arguments() -> argparse.Namespace:
@@ -46,7 +54,9 @@ def arguments() -> argparse.Namespace:
     )
     for option, (name, kind) in OVERRIDES.items():
         parser.add_argument(f"--{option}", type=kind, help=f"instead of {name} in params.yaml")
-    parser.add_argument("--data_dir", type=Path, help="the featurize stage's output")
+    parser.add_argument(
+        "--data_dir", type=Path, help="the featurize stage's output, or a folder to make it in"
+    )
     parser.add_argument("--output_dir", type=Path, help="where models/, plots/ and metrics/ go")
     parser.add_argument("--checkpoint", type=Path, help=".ckpt, or .safetensors with its .json beside it")
     task = parser.add_mutually_exclusive_group()
@@ -64,35 +74,29 @@ def main() -> None:
     chosen = ((name, getattr(typed, option)) for option, (name, _) in OVERRIDES.items())
     overrides = {name: value for name, value in chosen if value is not None}
     settings = params.check(asdict(params.load()) | overrides, "command line")
-    data_dir = typed.data_dir or paths.FEATURES
     artifacts.require(*filter(None, [typed.checkpoint]), remedy="Name a checkpoint that a training kept")
-    artifacts.require(data_dir / paths.NETWORK)
-    from heimdall.network.dataset import DatasetConfig
-    from heimdall.pipeline.train import training_pipeline
+    if typed.data_dir is None:
+        artifacts.require(paths.FEATURES / paths.NETWORK)
+    from heimdall.pipeline.train import training
+
+    if overrides or typed.data_dir or typed.output_dir or typed.checkpoint:
+        from heimdall.api.training_pipeline import TrainingPipeline
+
+        made = TrainingPipeline.of(settings).run(
+            typed.data_dir,
+            typed.export_only,
+            checkpoint=typed.checkpoint,
+            resume_training=typed.resume_training,
+            output_dir=typed.output_dir,
+        )
+        if typed.export_only:
+            print(f"train: {made['onnx_path']}")
+        else:
+            print(f"train: {training.sentence(made['checkpoint_path'], made['final_metrics'])}")
+        return
     from heimdall.track import tracking
 
-    # Neither the exporter nor the tracker changes an output of the stage: their rooms are no deps of it.
-    def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
-        from heimdall.pipeline.export import export
-
-        export.export_onnx(network, path, record, settings.export.opset, DatasetConfig(data_dir))
-
-    if typed.export_only:
-        network, record = training_pipeline.load_network(typed.checkpoint)
-        file = (typed.output_dir or RUNS / artifacts.sha256_file(typed.checkpoint)[:12]) / paths.ONNX
-        write_onnx(network, file, record)
-        print(f"train: {file}")
-        return
-    by_hand = bool(overrides or typed.data_dir or typed.output_dir or typed.resume_training)
-    named = artifacts.fingerprint([overrides, str(data_dir), str(typed.checkpoint)])[:12]
-    folder = typed.output_dir or (RUNS / named if by_hand else Path())
-    result = training_pipeline.TrainingPipeline(settings, data_dir, WORK).run(
-        folder,
-        resume_from=typed.checkpoint,
-        keep_checkpoints=by_hand,
-        tracker=tracking.track,
-        exporter=write_onnx if by_hand else None,
-    )
+    result = training.Training(settings, paths.FEATURES, WORK).run(Path(), tracker=tracking.track)
     print(f"train: {result.sentence}")
 
 

@@ -46,7 +46,7 @@ SERVICE_VARIABLES = (
 FIRST = (
     "test_release",
     "test_resumption",
-    "test_training_pipeline",
+    "test_training",
     "test_pipeline",
     "test_verify",
     "test_review",

@@ -1,1 +1,70 @@
-"""Heimdall: from IQ recordings of a WebSDR network to a versioned transmitter localizer."""
+"""Heimdall: from IQ recordings of a WebSDR network to a versioned transmitter localizer.
+
+The public API is what `__all__` names; each name is imported from its room when it is first asked for, so
+that `import heimdall` waits for no library. What a stage needs it imports from the rooms themselves.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heimdall.api.settings import Settings
+    from heimdall.api.training_pipeline import TrainingPipeline
+    from heimdall.core.errors import HeimdallError
+    from heimdall.network.dataset import HeimdallDataset
+    from heimdall.network.localization_net import LocalizationNet
+    from heimdall.network.loss import GaussianNLLLoss
+    from heimdall.pipeline.train.lightning_module import LocalizationLightningModule
+    from heimdall.signal.log_mel import (
+        augment_features,
+        compute_mfcc,
+        iq_to_mel_spectrogram,
+        normalize_features,
+        recording_features,
+    )
+    from heimdall.track.tracker import MLflowTracker
+
+_ROOMS = {
+    "GaussianNLLLoss": "network.loss",
+    "HeimdallDataset": "network.dataset",
+    "HeimdallError": "core.errors",
+    "LocalizationLightningModule": "pipeline.train.lightning_module",
+    "LocalizationNet": "network.localization_net",
+    "MLflowTracker": "track.tracker",
+    "Settings": "api.settings",
+    "TrainingPipeline": "api.training_pipeline",
+    "augment_features": "signal.log_mel",
+    "compute_mfcc": "signal.log_mel",
+    "iq_to_mel_spectrogram": "signal.log_mel",
+    "normalize_features": "signal.log_mel",
+    "recording_features": "signal.log_mel",
+}
+__all__ = [
+    "GaussianNLLLoss",
+    "HeimdallDataset",
+    "HeimdallError",
+    "LocalizationLightningModule",
+    "LocalizationNet",
+    "MLflowTracker",
+    "Settings",
+    "TrainingPipeline",
+    "augment_features",
+    "compute_mfcc",
+    "iq_to_mel_spectrogram",
+    "normalize_features",
+    "recording_features",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """A name of the public API, from its room."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public API."""
+    return __all__

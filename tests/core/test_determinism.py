@@ -165,8 +165,8 @@ def test_a_training_outside_of_a_stage_says_what_differs(tmp_path: Path) -> None
     script = """
 from pathlib import Path
 from heimdall.core import params
-from heimdall.pipeline.train.training_pipeline import TrainingPipeline
-TrainingPipeline(params.load(), Path("nothing"), Path("nothing")).run(Path("nothing"))
+from heimdall.pipeline.train.training import Training
+Training(params.load(), Path("nothing"), Path("nothing")).run(Path("nothing"))
 """
     (tmp_path / "params.yaml").write_text(
         (REPOSITORY / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8"

@@ -27,7 +27,7 @@ from heimdall.position.arrival import Observation, arrivals
 from heimdall.recordings import iq
 from heimdall.signal.correlation import Recording
 from heimdall.signal.extraction import session_features
-from heimdall.signal.log_mel import iq_to_mel_spectrogram
+from heimdall.signal.log_mel import recording_features
 from tests import REPOSITORY, known_sessions
 from tests.feature_world import RECORD, untrained
 
@@ -236,7 +236,7 @@ def test_json_is_what_the_model_says_of_the_models_own_features(single: Path, re
     result = run(recording, recording, "--model", single, "--json", *COMMON)
     first, second = json.loads(result.stdout)
     kept = ("n_mels", "n_fft", "hop_length", "f_min", "f_max", "frames")
-    mel_db = iq_to_mel_spectrogram(
+    mel_db = recording_features(
         np.load(recording, allow_pickle=False), RATE_HZ, **{name: getattr(FEATURES, name) for name in kept}
     )
     estimate = OnnxLocalizer.open(single).estimate(mel_db[np.newaxis], batch_size=1)

@@ -12,6 +12,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.network import dataset
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
 from heimdall.signal import sessions
+from heimdall.signal.log_mel import augment_features
 from tests import tiny_features
 
 
@@ -51,10 +52,13 @@ def test_item_is_the_stored_recording(config: DatasetConfig) -> None:
         assert label.tolist() == [row["latitude_deg"], row["longitude_deg"]]
 
 
-def test_transform_gets_features_and_position(config: DatasetConfig) -> None:
-    plain = HeimdallDataset(config, "val", None, 0.2)
-    moved = HeimdallDataset(config, "val", lambda features, position: features + np.float32(position), 0.2)
+def test_transform_changes_the_features_of_an_item(config: DatasetConfig) -> None:
+    plain = HeimdallDataset(config, "val")
+    moved = HeimdallDataset(config, "val", lambda features: features + np.float32(3))
     torch.testing.assert_close(moved[3][0], plain[3][0] + 3)
+    varied = HeimdallDataset(config, "val", augment_features)
+    assert varied[3][0].shape == plain[3][0].shape
+    assert not torch.equal(varied[3][0], plain[3][0])
     np.testing.assert_array_equal(moved.features(3), plain.features(3))
 
 
@@ -66,6 +70,14 @@ def test_session_view_has_every_receiver(config: DatasetConfig) -> None:
         rows = part.index[part.index["session_id"] == session_id]
         assert list(session.websdr_id) == list(rows["websdr_id"])
         np.testing.assert_array_equal(session.mel[1].astype(np.float32), part.features(int(rows.index[1])))
+
+
+def test_defaults_are_the_specifications(config: DatasetConfig) -> None:
+    assert list(HeimdallDataset(config).index["row"]) == list(
+        HeimdallDataset(config, split="train", transform=None, validation_split=0.2).index["row"]
+    )
+    with pytest.raises(ValueError, match="no split 'validation': choose one of train, val, test, all"):
+        HeimdallDataset(config, "validation")  # type: ignore[arg-type]
 
 
 def test_split_without_members(config: DatasetConfig) -> None:

@@ -13,6 +13,7 @@ from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.network import localization_net
 from heimdall.network.localization_net import LocalizationNet
+from heimdall.network.loss import GaussianNLLLoss
 from tests.network.conftest import FRAME, SCALE_M, network
 
 
@@ -78,9 +79,9 @@ def test_normalisation_is_inside(net: LocalizationNet, features: torch.Tensor) -
 
 def test_backbone(net: LocalizationNet) -> None:
     layers = net.get_backbone_layers()
-    assert len(layers) == 5
-    assert layers[0] is net.backbone.stem
-    assert layers[-1] is net.backbone.stages[3]
+    assert list(layers) == ["stem", "stages.0", "stages.1", "stages.2", "stages.3"]
+    assert layers["stem"] is net.backbone.stem
+    assert layers["stages.3"] is net.backbone.stages[3]
     assert localization_net.BACKBONES["medium"] == localization_net.BACKBONES["base"] == "convnext_base"
     assert isinstance(net.backbone.stages[0].blocks[0].mlp.fc1, torch.nn.Conv2d)
 
@@ -92,9 +93,48 @@ def test_a_frozen_backbone_is_not_trained() -> None:
     assert all(value.requires_grad for value in frozen.uncertainty_head.parameters())
 
 
-def test_impossible_bounds() -> None:
+def test_what_no_network_can_be_is_refused() -> None:
     with pytest.raises(ValueError, match="no bounds of sigma"):
         network(uncertainty_min=10.0, uncertainty_max=10.0)
+    with pytest.raises(ValueError, match="no backbone 'huge': choose one of atto"):
+        network(backbone_size="huge")
+    with pytest.raises(ValueError, match=r"scale_m 30000\.0 needs a frame"):
+        network(frame=None)
+
+
+def test_without_a_frame_the_answer_is_in_the_unit_of_the_labels() -> None:
+    torch.manual_seed(0)
+    plain = LocalizationNet(pretrained=False, backbone_size="atto")
+    features, labels = torch.randn(4, 3, 128, 32), torch.rand(4, 2) * 2 - 1
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(8):
+        found = plain(features)
+        assert found.shape == (4, 4)
+        assert ((found[:, 2:] >= 0.01) & (found[:, 2:] <= 1.0)).all()
+        loss = GaussianNLLLoss()(found, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] - 0.5
+    again = localization_net.from_config(plain.config)
+    again.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval()(features), plain.eval()(features))
+
+
+def test_gradient_checkpointing_changes_no_gradient(features: torch.Tensor) -> None:
+    gradients = []
+    for enable in (False, True):
+        net = network(dropout_rate=0.0).train()
+        if enable:
+            net.gradient_checkpointing_enable()
+        net(features).sum().backward()
+        gradients.append([value.grad for value in net.parameters() if value.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 100
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
 
 
 def test_pretrained_weights_are_pinned(
@@ -102,7 +142,7 @@ def test_pretrained_weights_are_pinned(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = localization_net.pretrained_file("atto")
-    with pytest.raises(HeimdallError, match="no SHA-256 pins the weights"):
+    with pytest.raises(HeimdallError, match="no SHA-256 pins them"):
         network(pretrained=True)
     path.parent.mkdir(parents=True)
     pin = path.with_name("convnext_atto.safetensors.sha256")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -20,6 +22,7 @@ from heimdall.signal.log_mel import (
     feature_statistics,
     iq_to_mel_spectrogram,
     normalize_features,
+    recording_features,
 )
 
 RATE_HZ = 192000
@@ -36,7 +39,7 @@ def mel(
     f_max: float | None = None,
     frames: int = 32,
 ) -> npt.NDArray[np.float32]:
-    return iq_to_mel_spectrogram(
+    return recording_features(
         iq,
         rate_hz,
         n_mels=n_mels,
@@ -167,12 +170,27 @@ def test_mfcc_agrees_with_torchaudio() -> None:
     picture = mel(noise(20000))
     dct = torchaudio.functional.create_dct(40, 128, norm="ortho").double().numpy()  # (128, 40)
     expected = np.einsum("cmt,mk->ckt", picture.astype(np.float64), dct)
-    ours = compute_mfcc(picture)
+    ours = compute_mfcc(picture, 40)
     assert ours.shape == (3, 40, 32)
     assert ours.dtype == np.float32
     assert np.abs(ours - expected).max() < 1e-3  # of about 1000; the oracle's matrix is float32
+    assert compute_mfcc(picture[2]).tobytes() == ours[2, :13].tobytes()
     with pytest.raises(ValueError, match="between 1 and 128"):
         compute_mfcc(picture, 129)
+
+
+def test_the_specifications_spectrogram_has_a_column_a_frame() -> None:
+    iq = noise(RATE_HZ)
+    with pytest.warns(UserWarning, match="4 of 128 mel filters are empty"):
+        log_mel.mel_bank.cache_clear()
+        plain = iq_to_mel_spectrogram(iq)
+    assert plain.shape == (128, 376)
+    assert plain.dtype == np.float32
+    # Of the magnitude, and pooled it is what the pipeline has: powers are, levels are not.
+    ours = iq_to_mel_spectrogram(iq, 192000.0, n_fft=4096)
+    power = torch.from_numpy(10 ** (ours.astype(np.float64) / 10))
+    pooled = 10 * torch.log10(torch.nn.functional.adaptive_avg_pool1d(power, 32)).numpy()
+    assert np.abs(pooled - mel(iq)[2]).max() < 1e-4
 
 
 def test_statistics_do_not_depend_on_the_order() -> None:
@@ -188,11 +206,27 @@ def test_statistics_do_not_depend_on_the_order() -> None:
 def test_normalisation_keeps_differences_of_level() -> None:
     quiet, loud = mel(noise(20000)), mel(10 * noise(20000))
     mean, std = feature_statistics([quiet, loud])
-    both = normalize_features(np.stack([quiet, loud]), mean, std)
+    both, *used = normalize_features(np.stack([quiet, loud]), mean, std)
+    assert (used[0] == mean).all() and (used[1] == std).all()
     assert both.dtype == np.float32
     assert both.mean(axis=(0, 2, 3)) == pytest.approx(0, abs=1e-5)
     assert both.std(axis=(0, 2, 3)) == pytest.approx(1, abs=1e-5)
     assert (both[1] - both[0]).mean(axis=(1, 2)) == pytest.approx(20 / std, rel=1e-3)
+
+
+def test_statistics_that_are_not_given_are_measured() -> None:
+    picture = mel(noise(20000))
+    for features in (picture, picture[2], np.stack([picture, picture + 10])):
+        normalised, mean, std = normalize_features(features)
+        assert normalised.shape == features.shape
+        assert normalised.mean() == pytest.approx(0, abs=1e-4)
+        assert normalised.std() == pytest.approx(1, abs=1e-4)
+        again, _, _ = normalize_features(features, mean, std)
+        assert again.tobytes() == normalised.tobytes()
+    with pytest.raises(ValueError, match="both mean and std"):
+        normalize_features(picture, np.zeros(3))
+    with pytest.raises(ValueError, match="std must be above 0"):
+        normalize_features(picture, np.zeros(3), np.zeros(3))
 
 
 def test_statistics_of_nothing_are_refused() -> None:
@@ -219,15 +253,15 @@ def test_augmentation_does_what_it_says() -> None:
     picture = mel(noise(20000))
 
     def varied(
-        index: int, dropout: float = 0, shift: int = 0, scale_db: float = 0
+        index: int, dropout: float = 0, shift: int = 0, scale: float = 0, level_db: float = 0
     ) -> npt.NDArray[np.float32]:
         return augment_features(
-            picture, seed=0, epoch=0, index=index, dropout=dropout, max_shift=shift, max_scale_db=scale_db
+            picture, dropout, shift, 1 - scale, 1 + scale, level_max_db=level_db, seed=0, index=index
         )
 
     assert varied(0).dtype == np.float32
     assert varied(0).tobytes() == picture.tobytes()
-    gains = [float((varied(k, scale_db=3) - picture).mean()) for k in range(50)]
+    gains = [float((varied(k, level_db=3) - picture).mean()) for k in range(50)]
     assert -3 <= min(gains) < -2
     assert 2 < max(gains) <= 3
     shifts = {
@@ -235,7 +269,32 @@ def test_augmentation_does_what_it_says() -> None:
         for k in range(60)
     }
     assert shifts == set(range(-4, 5))
+    factors = [float((varied(k, scale=0.05) / picture).mean()) for k in range(50)]
+    assert 0.95 <= min(factors) < 0.96
+    assert 1.04 < max(factors) <= 1.05
     lost = np.array([varied(k, dropout=0.1) != picture for k in range(50)])
     assert lost.mean() == pytest.approx(0.1, abs=0.03)
     silent = varied(0, dropout=1)
     assert (silent == picture.min(axis=(1, 2), keepdims=True)).all()
+
+
+def test_augmentation_without_a_seed_begins_alike_in_every_process() -> None:
+    script = (
+        "import numpy as np, hashlib\n"
+        "from heimdall.signal.log_mel import augment_features\n"
+        "plain = np.arange(128 * 32, dtype=np.float32).reshape(128, 32)\n"
+        "print(*(hashlib.md5(augment_features(plain).tobytes()).hexdigest() for _ in range(2)))"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    first, second = runs[0].split()
+    assert first != second
+
+
+def test_impossible_augmentation_is_refused() -> None:
+    for wrong in ({"dropout_rate": 1.5}, {"shift_max": -1}, {"scale_min": 1.1}, {"level_max_db": -1.0}):
+        with pytest.raises(ValueError, match="no augmentation"):
+            augment_features(np.zeros((3, 128, 32)), **wrong)  # type: ignore[arg-type]

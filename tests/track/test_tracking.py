@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from heimdall.core import artifacts, params
-from heimdall.pipeline.train.training_pipeline import TrainingPipeline
+from heimdall.pipeline.train.training import Training
 from heimdall.track import spool, tracking
 from tests import tiny_features
 from tests.track.runs import DOWN, EPOCHS, METRICS, PARAMS, rows, runs_of
@@ -103,7 +103,7 @@ def test_a_tracker_that_is_slow_costs_a_bounded_time_and_no_byte(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:hunter2@127.0.0.1:{silent.getsockname()[1]}")
         for name in ("none", "slow", "full"):
             monkeypatch.setenv("DVC_ROOT", str(tmp_path / name))
-            pipeline = TrainingPipeline(chosen, tmp_path / "features", tmp_path / "work")
+            pipeline = Training(chosen, tmp_path / "features", tmp_path / "work")
             tracker = None if name == "none" else partial(tracking.track, timeout_s=1.0)
             result = pipeline.run(tmp_path / "out" / name, tracker=tracker)
             assert result.mlflow_run_id is None

@@ -23,6 +23,10 @@ from pydantic.dataclasses import dataclass
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 
+# The specification says gpu, PyTorch cuda; both are one accelerator, and one training.
+Accelerator = Annotated[
+    Literal["cpu", "cuda", "auto"], BeforeValidator(lambda name: "cuda" if name == "gpu" else name)
+]
 Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "base", "large"]
 _STRICT = ConfigDict(extra="forbid")
 FIRST_OTHER_WORLD = 1000  # seeds of worlds from here on are for pretraining alone
@@ -154,6 +158,23 @@ class ModelParams:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class AugmentParams:
+    """How each epoch varies the recordings that train, see `heimdall.augment_features`."""
+
+    dropout_rate: Share
+    shift_max: Annotated[int, Field(ge=0), _NUMBER]
+    scale_min: Positive
+    scale_max: Positive
+    level_max_db: NotNegative
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AugmentParams:
+        if self.scale_max < self.scale_min:
+            raise ValueError("scale_max must not be below scale_min")
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
 class EvaluateParams:
     """How the figures of merit are made."""
 
@@ -194,7 +215,7 @@ class Params:
     num_workers: Annotated[int, Field(ge=0)]
     validation_split: Fraction
     backbone: Backbone
-    accelerator: Literal["cpu", "cuda", "auto"]
+    accelerator: Accelerator
     devices: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     threads: Annotated[int, Field(ge=1, le=64)]
@@ -203,6 +224,7 @@ class Params:
     calibration: CalibrationParams
     split: SplitParams
     pretrain: PretrainParams
+    augment: AugmentParams
     model: ModelParams
     evaluate: EvaluateParams
     export: ExportParams

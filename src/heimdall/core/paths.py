@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+CLONE = Path(__file__).resolve().parents[3]  # the one whose code runs
 FEATURES = Path("data/features")
 NETWORK = "network.json"  # in the features
 WEIGHTS = Path("models/localizer.safetensors")

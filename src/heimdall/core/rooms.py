@@ -10,12 +10,12 @@ from pathlib import Path
 
 import yaml
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, paths
 from heimdall.core.errors import HeimdallError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PREFIX = "src/heimdall/"
-PIPELINE = PACKAGE.parents[1] / "dvc.yaml"
+PIPELINE = paths.CLONE / "dvc.yaml"
 
 
 def of_stage(stage: str, pipeline: Path = PIPELINE) -> tuple[str, ...]:

@@ -20,12 +20,12 @@ from heimdall.inference.preprocessing import Preprocessing
 from heimdall.localize import session_files
 from heimdall.localize.error_ellipse import RADIUS_95, ellipse_95
 from heimdall.signal.correlation import Recording
-from heimdall.signal.log_mel import iq_to_mel_spectrogram
+from heimdall.signal.log_mel import recording_features
 
 SHOWN_WEIGHT = 0.05  # of an alternative
 # A Gaussian whose mean lies within this many standard deviations of a heavier one is the same place.
 SAME_PLACE_SIGMAS = 3.0
-# What `iq_to_mel_spectrogram` takes of the parameters that the model was trained with.
+# What `recording_features` takes of the parameters that the model was trained with.
 _MEL_PARAMS = ("n_mels", "n_fft", "hop_length", "f_min", "f_max", "frames")
 
 
@@ -238,7 +238,7 @@ def _of_recording(
     samples = session_files.read(file, sample_rate_hz)
     started_s = time.perf_counter()
     try:
-        features = iq_to_mel_spectrogram(samples, sample_rate_hz, **mel)  # (3, n_mels, frames)
+        features = recording_features(samples, sample_rate_hz, **mel)  # (3, n_mels, frames)
     except HeimdallError as error:
         remedy = "Give a recording as long and of the rate that the model was trained on"
         raise HeimdallError(str(file), error.cause, remedy) from None

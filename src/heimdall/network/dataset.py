@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,17 @@ from heimdall.position.arrival import Observation, arrivals
 from heimdall.signal import sessions
 
 Features = npt.NDArray[np.float32]
-Transform = Callable[[Features, int], Features]
+Transform = Callable[[Features], Features]
 Split = Literal["train", "val", "test", "all"]
 
 REBUILD = "Run `dvc repro featurize` or `dvc pull`"
+
+
+class FeatureSource(Protocol):
+    """What can say where features are, after it made them if need be."""
+
+    def features(self) -> DatasetConfig:
+        """Where they are."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,10 @@ class DatasetConfig:
     """
 
     data_dir: Path = paths.FEATURES
+
+    def features(self) -> DatasetConfig:
+        """Here they are."""
+        return self
 
     @property
     def index_file(self) -> Path:
@@ -183,31 +194,34 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     resolve only 0.4 m).
 
     Args:
-        config: Where the features are.
+        config: Where the features are, or what makes them of a database and a bucket: `heimdall.Settings`.
         split: Which recordings, see `members`.
-        transform: Applied to the features of each item, with the item's position; None for none.
+        transform: Applied to the features of each item, such as `heimdall.augment_features`; None for none.
         validation_split: Share of the development recordings that validate.
 
     Raises:
         HeimdallError: A file is missing or damaged, or the split has no members.
+        ValueError: There is no such split.
     """
 
     def __init__(
         self,
-        config: DatasetConfig,
-        split: Split,
-        transform: Transform | None,
-        validation_split: float,
+        config: FeatureSource,
+        split: Split = "train",
+        transform: Transform | None = None,
+        validation_split: float = 0.2,
     ) -> None:
-        index = read_index(config)
+        if split not in get_args(Split):
+            raise ValueError(f"no split {split!r}: choose one of {', '.join(get_args(Split))}")
+        self.config = config.features()
+        index = read_index(self.config)
         self.index = index[members(index, split, validation_split)].reset_index(drop=True)
         if self.index.empty:
             raise HeimdallError(
-                str(config.index_file),
+                str(self.config.index_file),
                 f'the split "{split}" has no members',
                 "Approve more sessions, or change validation_split or split.test_fraction in params.yaml",
             )
-        self.config = config
         self.split = split
         self.transform = transform
         self._label_deg = torch.from_numpy(
@@ -254,7 +268,7 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.features(position)
         if self.transform is not None:
-            features = self.transform(features, position)
+            features = self.transform(features)
         return torch.from_numpy(features), self.label(position)
 
     def session(self, number: int) -> sessions.SessionFeatures:
@@ -316,7 +330,7 @@ def observations(config: DatasetConfig, split: Split, validation_split: float) -
     Raises:
         HeimdallError: A file is missing or damaged, or the split has no members.
     """
-    dataset = HeimdallDataset(config, split, transform=None, validation_split=validation_split)
+    dataset = HeimdallDataset(config, split, validation_split=validation_split)
     network = read_network(config)
     try:
         features = FeatureParams(**network.features)

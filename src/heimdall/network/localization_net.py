@@ -70,9 +70,9 @@ def pretrained_sha256(backbone_size: str) -> str:
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         raise HeimdallError(
             str(pin),
-            "model.pretrained is true and no SHA-256 pins the weights",
+            "pretrained weights are asked for, and no SHA-256 pins them",
             f"Fetch model.safetensors of a timm {weights.stem} as {weights}, `dvc add` it and commit "
-            f"`sha256sum {weights} > {pin}`; or set model.pretrained to false",
+            f"`sha256sum {weights} > {pin}`; or do without: pretrained=False, model.pretrained: false",
         )
     return digest
 
@@ -82,7 +82,9 @@ def _load_pretrained(backbone: nn.Module, backbone_size: str) -> None:
     path, digest = pretrained_file(backbone_size), pretrained_sha256(backbone_size)
     if not path.is_file():
         raise HeimdallError(
-            str(path), "the pretrained weights are missing", "Run `dvc pull` or set model.pretrained to false"
+            str(path),
+            "the pretrained weights are missing",
+            "Run `dvc pull`; or do without: pretrained=False, model.pretrained: false",
         )
     content = path.read_bytes()
     if artifacts.sha256_bytes(content) != digest:
@@ -119,6 +121,10 @@ def _head(inputs: int, dropout_rate: float, last_bias: float) -> nn.Sequential:
 class LocalizationNet(nn.Module):
     """ConvNeXt with a head for the position and one for its standard deviations.
 
+    With a local frame the answer is in degrees and metres, and so are the bounds of sigma. Without one the
+    network knows no place: its answer, and sigma with its bounds, are in the unit of the labels that it is
+    trained with, such as coordinates that were normalised to [-1, 1].
+
     Args:
         pretrained: Start from the pinned ImageNet weights in models/pretrained/.
         freeze_backbone: Train the heads only.
@@ -126,13 +132,14 @@ class LocalizationNet(nn.Module):
         uncertainty_max: Upper bound of sigma, metres.
         backbone_size: A key of `BACKBONES`.
         dropout_rate: Dropout in the heads, in [0, 1).
-        frame: Local frame of the positions.
-        scale_m: Metres in one local unit.
-        feature_mean: (3,) mean of each channel over the training recordings, dB.
-        feature_std: (3,) standard deviation of each channel, dB.
+        frame: Local frame of the positions; None for none.
+        scale_m: Metres in one local unit; 1 without a frame.
+        feature_mean: (3,) mean of each channel over the training recordings, dB; 0 of normalised features.
+        feature_std: (3,) standard deviation of each channel, dB; 1 of normalised features.
 
     Raises:
         HeimdallError: The pretrained weights are asked for and missing or not the pinned ones.
+        ValueError: There is no such backbone, or the bounds of sigma are none.
     """
 
     backbone: Any  # timm gives its models no types
@@ -143,21 +150,25 @@ class LocalizationNet(nn.Module):
 
     def __init__(
         self,
-        pretrained: bool,
-        freeze_backbone: bool,
-        uncertainty_min: float,
-        uncertainty_max: float,
-        backbone_size: str,
+        pretrained: bool = True,
+        freeze_backbone: bool = False,
+        uncertainty_min: float = 0.01,
+        uncertainty_max: float = 1.0,
+        backbone_size: str = "large",
         *,
         dropout_rate: float = 0.2,
-        frame: LocalFrame,
-        scale_m: float,
-        feature_mean: Sequence[float],
-        feature_std: Sequence[float],
+        frame: LocalFrame | None = None,
+        scale_m: float = 1.0,
+        feature_mean: Sequence[float] = (0.0, 0.0, 0.0),
+        feature_std: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> None:
         super().__init__()
         if not 0 < uncertainty_min < uncertainty_max:
-            raise ValueError(f"no bounds of sigma: {uncertainty_min} m to {uncertainty_max} m")
+            raise ValueError(f"no bounds of sigma: {uncertainty_min} to {uncertainty_max}")
+        if backbone_size not in BACKBONES:
+            raise ValueError(f"no backbone {backbone_size!r}: choose one of {', '.join(BACKBONES)}")
+        if frame is None and scale_m != 1.0:
+            raise ValueError(f"scale_m {scale_m} needs a frame")
         self.config: dict[str, Any] = {
             "pretrained": pretrained,
             "freeze_backbone": freeze_backbone,
@@ -165,8 +176,8 @@ class LocalizationNet(nn.Module):
             "uncertainty_max": uncertainty_max,
             "backbone_size": backbone_size,
             "dropout_rate": dropout_rate,
-            "latitude_deg": frame.latitude_deg,
-            "longitude_deg": frame.longitude_deg,
+            "latitude_deg": None if frame is None else frame.latitude_deg,
+            "longitude_deg": None if frame is None else frame.longitude_deg,
             "scale_m": scale_m,
             "feature_mean": [float(value) for value in feature_mean],
             "feature_std": [float(value) for value in feature_std],
@@ -184,20 +195,24 @@ class LocalizationNet(nn.Module):
 
         self.frame, self.scale_m = frame, scale_m
         self.sigma_min, self.sigma_max = uncertainty_min / scale_m, uncertainty_max / scale_m
-        north_m, east_m = frame.metres_per_degree
+        north_m, east_m = (1.0, 1.0) if frame is None else frame.metres_per_degree
+        origin_deg = [0.0, 0.0] if frame is None else [frame.latitude_deg, frame.longitude_deg]
         float64 = torch.float64
         self.register_buffer("feature_mean", torch.tensor(self.config["feature_mean"]).view(3, 1, 1))
         self.register_buffer("feature_std", torch.tensor(self.config["feature_std"]).view(3, 1, 1))
-        self.register_buffer(
-            "origin_deg", torch.tensor([frame.latitude_deg, frame.longitude_deg], dtype=float64)
-        )
+        self.register_buffer("origin_deg", torch.tensor(origin_deg, dtype=float64))
         self.register_buffer(
             "degrees_per_unit", torch.tensor([scale_m / north_m, scale_m / east_m], dtype=float64)
         )
 
-    def get_backbone_layers(self) -> list[nn.Module]:
-        """The backbone's stem and its four stages, from input to output."""
-        return [self.backbone.stem, *self.backbone.stages]
+    def get_backbone_layers(self) -> dict[str, nn.Module]:
+        """The backbone's stem and its four stages by their names, from input to output."""
+        stages = {f"stages.{number}": stage for number, stage in enumerate(self.backbone.stages)}
+        return {"stem": self.backbone.stem, **stages}
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Compute the backbone's activations again for the gradient: less memory, more time, equal values."""
+        self.backbone.set_grad_checkpointing(True)
 
     def _sigma(self, raw: torch.Tensor) -> torch.Tensor:
         """Any real number to a sigma between the bounds, both never reached.
@@ -233,8 +248,11 @@ class LocalizationNet(nn.Module):
             local: (batch, 4) as of `forward_local`.
 
         Returns:
-            (batch, 4) float64: latitude and longitude in degrees, sigma east and north in metres.
+            (batch, 4) float64: latitude and longitude in degrees, sigma east and north in metres. Without
+            a frame what is given, in float64.
         """
+        if self.frame is None:
+            return local.double()
         north_east, sigma = local[:, :2].double().flip(1), local[:, 2:].double()  # (B, 2), (B, 2)
         degrees = self.origin_deg + north_east * self.degrees_per_unit
         return torch.cat([degrees, sigma * self.scale_m], dim=1)
@@ -243,11 +261,13 @@ class LocalizationNet(nn.Module):
         """Enter the local frame.
 
         Args:
-            degrees: (batch, 2) float64: latitude and longitude.
+            degrees: (batch, 2) float64: latitude and longitude; labels without a frame.
 
         Returns:
-            (batch, 2) float32: east and north in units of `scale_m`.
+            (batch, 2) float32: east and north in units of `scale_m`; the labels without a frame.
         """
+        if self.frame is None:
+            return degrees.float()
         return ((degrees - self.origin_deg) / self.degrees_per_unit).flip(1).float()
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -257,7 +277,8 @@ class LocalizationNet(nn.Module):
             features: (batch, 3, n_mels, frames) float32, dB, not normalised.
 
         Returns:
-            (batch, 4) float64: latitude, longitude in degrees, sigma east, sigma north in metres.
+            (batch, 4) float64: latitude, longitude in degrees, sigma east, sigma north in metres. Without a
+            frame both labels and their standard deviations, in the unit of the labels.
         """
         return self.to_degrees(self.forward_local(features))
 
@@ -271,6 +292,7 @@ def from_config(config: dict[str, Any]) -> LocalizationNet:
     Returns:
         The network; pretrained weights are not read again.
     """
+    place = config["latitude_deg"], config["longitude_deg"]
     model = LocalizationNet(
         pretrained=False,
         freeze_backbone=config["freeze_backbone"],
@@ -278,7 +300,7 @@ def from_config(config: dict[str, Any]) -> LocalizationNet:
         uncertainty_max=config["uncertainty_max"],
         backbone_size=config["backbone_size"],
         dropout_rate=config["dropout_rate"],
-        frame=LocalFrame(config["latitude_deg"], config["longitude_deg"]),
+        frame=None if place == (None, None) else LocalFrame(*place),
         scale_m=config["scale_m"],
         feature_mean=config["feature_mean"],
         feature_std=config["feature_std"],

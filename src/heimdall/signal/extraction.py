@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from heimdall.core.params import FeatureParams
 from heimdall.signal.correlation import Recording, correlate
-from heimdall.signal.log_mel import iq_to_mel_spectrogram
+from heimdall.signal.log_mel import recording_features
 from heimdall.signal.sessions import SessionFeatures
 
 
@@ -39,7 +39,7 @@ def session_features(
         recordings, params.correlation_band_hz, params.correlation_rate_hz, params.correlation_max_lag_s
     )
     mel = [
-        iq_to_mel_spectrogram(
+        recording_features(
             item.iq,
             item.sample_rate_hz,
             n_mels=params.n_mels,

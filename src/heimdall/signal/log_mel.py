@@ -36,8 +36,45 @@ CHANNELS = 3  # I, Q, magnitude
 FLOOR_POWER = 1e-15  # -150 dBFS: a bin's share of 16-bit quantisation noise is -131 dBFS at n_fft 4096
 DROPOUT_BLOCK = (8, 4)  # bands and frames that are dropped together
 
+_UNSEEDED = generator(0, "augmentation without a seed")
 
-def iq_to_mel_spectrogram(
+
+def iq_to_mel_spectrogram(  # noqa: PLR0917 - the specification's arguments
+    iq_data: npt.NDArray[np.complexfloating],
+    sample_rate: float = 192000.0,
+    n_mels: int = 128,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    f_min: float = 0.0,
+    f_max: float | None = None,
+) -> Float32:
+    """Log-mel spectrogram of the magnitude |I + jQ|, a column a frame.
+
+    The scale and the bands are those of `recording_features`, which the pipeline uses.
+
+    Args:
+        iq_data: Samples, shape (n,), full scale 1.
+        sample_rate: Sample rate in Hz.
+        n_mels: Number of mel bands.
+        n_fft: Window length in samples. 2048 leaves four bands of 128 empty at 192 kHz, which a warning says.
+        hop_length: Samples between frames.
+        f_min: Lower edge of the first band, Hz.
+        f_max: Upper edge of the last band, Hz; None for half the sample rate.
+
+    Returns:
+        Levels in dBFS, shape (n_mels, T) with T = 1 + n // hop_length: 376 of 192,000 samples.
+
+    Raises:
+        HeimdallError: As of `recording_features`.
+        ValueError: As of `recording_features`.
+    """
+    magnitude = _channels(iq_data)[2:]
+    bands = mel_bank(sample_rate, n_mels, n_fft, f_min, f_max)
+    picture: Float32 = _log_mel(magnitude, bands, n_fft, hop_length, frames=None)[0]
+    return picture
+
+
+def recording_features(
     iq: npt.NDArray[np.complexfloating],
     sample_rate_hz: float,
     *,
@@ -72,35 +109,50 @@ def iq_to_mel_spectrogram(
             rate.
         ValueError: `iq` is not a one-dimensional complex array.
     """
-    if iq.ndim != 1 or not np.iscomplexobj(iq):
-        raise ValueError(f"iq must be complex with shape (n,), not {iq.dtype} {iq.shape}")
+    channels = _channels(iq)
+    return _log_mel(
+        channels, mel_bank(sample_rate_hz, n_mels, n_fft, f_min, f_max), n_fft, hop_length, frames
+    )
+
+
+def _log_mel(
+    channels: Float32,
+    bands: scipy.sparse.csr_array[np.float64, tuple[int, int]],
+    n_fft: int,
+    hop_length: int,
+    frames: int | None,
+) -> Float32:
+    """Levels (C, n_mels, frames) of channels (C, n), in dBFS; a column a frame where `frames` is None."""
     margin = n_fft // 2
-    if len(iq) < margin + 1:
-        raise HeimdallError(
-            "recording", f"{len(iq)} samples are too few for features.n_fft {n_fft}", "Lower features.n_fft"
-        )
-    bank = mel_bank(sample_rate_hz, n_mels, n_fft, f_min, f_max)
+    if channels.shape[1] < margin + 1:
+        cause = f"{channels.shape[1]} samples are too few for features.n_fft {n_fft}"
+        raise HeimdallError("recording", cause, "Lower features.n_fft")
     window = hann_window(n_fft)
-    padded = _reflected(_channels(iq), margin)
-    framed = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=1)[:, ::hop_length]  # (3, T, n_fft)
+    padded = _reflected(channels, margin)
+    framed = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=1)[:, ::hop_length]  # (C, T, n_fft)
     count = framed.shape[1]
-    pooled = np.empty((frames, CHANNELS, n_fft // 2 + 1))
-    for column in range(frames):
-        first, last = column * count // frames, -(-(column + 1) * count // frames)
+    columns = count if frames is None else frames
+    pooled = np.empty((columns, len(channels), n_fft // 2 + 1))
+    for column in range(columns):
+        first, last = column * count // columns, -(-(column + 1) * count // columns)
         # One column's frames at a time stay in the cache.
         spectrum = scipy.fft.rfft(framed[:, first:last] * window).view(np.float32)
         np.multiply(spectrum, spectrum, out=spectrum)
         power = np.add.reduce(spectrum, axis=1)  # frame after frame, in this order
         pooled[column] = (power[:, 0::2] + power[:, 1::2]) / (last - first)
     full_scale = (math.fsum(window.tolist()) / 2) ** 2
-    mel = np.asarray(bank @ pooled.reshape(frames * CHANNELS, -1).T) / full_scale  # (n_mels, frames * 3)
+    mel = (
+        np.asarray(bands @ pooled.reshape(columns * len(channels), -1).T) / full_scale
+    )  # (n_mels, columns * C)
     level_db = 10 * np.log10(np.maximum(mel, FLOOR_POWER))
-    picture = level_db.reshape(n_mels, frames, CHANNELS).transpose(2, 0, 1)
+    picture = level_db.reshape(-1, columns, len(channels)).transpose(2, 0, 1)
     return np.ascontiguousarray(picture, dtype=np.float32)
 
 
 def _channels(iq: npt.NDArray[np.complexfloating]) -> Float32:
     """I, Q and magnitude, shape (3, n). The root of the sum of squares is exact everywhere; hypot is not."""
+    if iq.ndim != 1 or not np.iscomplexobj(iq):
+        raise ValueError(f"iq must be complex with shape (n,), not {iq.dtype} {iq.shape}")
     channels = np.empty((CHANNELS, len(iq)), np.float32)
     channels[0], channels[1] = iq.real, iq.imag
     channels[2] = np.sqrt(channels[0] * channels[0] + channels[1] * channels[1])
@@ -184,23 +236,23 @@ def mel_bank(
     return scipy.sparse.csr_array((weights, (rows, columns)), shape=(n_mels, n_fft // 2 + 1))
 
 
-def compute_mfcc(mel_db: npt.NDArray[np.floating], n_mfcc: int = 40) -> Float32:
+def compute_mfcc(mel_spectrogram: npt.NDArray[np.floating], n_mfcc: int = 13) -> Float32:
     """Mel-frequency cepstral coefficients: orthonormal DCT-II over the bands (Davis and Mermelstein, 1980).
 
     Args:
-        mel_db: Levels in dB, shape (3, n_mels, frames).
+        mel_spectrogram: Levels in dB, shape (..., n_mels, T).
         n_mfcc: How many coefficients to keep.
 
     Returns:
-        Coefficients, shape (3, n_mfcc, frames), float32.
+        Coefficients, shape (..., n_mfcc, T), float32.
 
     Raises:
         ValueError: n_mfcc is below 1 or above the number of bands.
     """
-    bands = mel_db.shape[-2]
+    bands = mel_spectrogram.shape[-2]
     if not 1 <= n_mfcc <= bands:
         raise ValueError(f"n_mfcc must be between 1 and {bands}, not {n_mfcc}")
-    cepstrum = scipy.fft.dct(mel_db.astype(np.float64), type=2, norm="ortho", axis=-2)
+    cepstrum = scipy.fft.dct(mel_spectrogram.astype(np.float64), type=2, norm="ortho", axis=-2)
     return np.ascontiguousarray(cepstrum[..., :n_mfcc, :], dtype=np.float32)
 
 
@@ -210,10 +262,10 @@ def feature_statistics(features: Iterable[npt.NDArray[np.floating]]) -> tuple[Fl
     Sums over recordings are exact, so the result does not depend on their order.
 
     Args:
-        features: Arrays of shape (3, n_mels, frames), such as those of the training split.
+        features: Arrays of shape (C, n_mels, frames), such as those of the training split.
 
     Returns:
-        Mean and standard deviation, each of shape (3,), float64, in the unit of the features.
+        Mean and standard deviation, each of shape (C,), float64, in the unit of the features.
 
     Raises:
         HeimdallError: There is no recording, or a channel has the same value everywhere.
@@ -222,7 +274,7 @@ def feature_statistics(features: Iterable[npt.NDArray[np.floating]]) -> tuple[Fl
     squares: list[list[float]] = []
     count = 0
     for feature in features:
-        rows = feature.astype(np.float64).reshape(CHANNELS, -1)
+        rows = feature.astype(np.float64).reshape(len(feature), -1)
         sums.append(rows.sum(axis=1).tolist())
         squares.append((rows * rows).sum(axis=1).tolist())
         count += rows.shape[1]
@@ -238,59 +290,98 @@ def feature_statistics(features: Iterable[npt.NDArray[np.floating]]) -> tuple[Fl
 
 
 def normalize_features(
-    features: npt.NDArray[np.floating], mean: npt.NDArray[np.floating], std: npt.NDArray[np.floating]
-) -> Float32:
+    features: npt.NDArray[np.floating],
+    mean: npt.NDArray[np.floating] | None = None,
+    std: npt.NDArray[np.floating] | None = None,
+) -> tuple[Float32, Float64, Float64]:
     """Subtract each channel's mean and divide by its standard deviation.
 
-    The statistics are those of the training split, the same for every recording, so that differences of level
-    between recordings remain.
+    A model has the statistics of its training split, the same for every recording, so that differences of
+    level between recordings remain. Without them they are taken of the features that are given.
 
     Args:
-        features: Shape (..., 3, n_mels, frames).
-        mean: Shape (3,).
-        std: Shape (3,), above 0.
+        features: Shape (..., C, n_mels, frames); or (n_mels, T), which is one channel.
+        mean: Shape (C,), or any other that broadcasts with the features; None to measure both.
+        std: The same, above 0; None to measure both.
 
     Returns:
-        Shape as given, float32.
+        The features, of the shape given, float32; and the mean and the standard deviation that were used,
+        float64, of shape (C,) where they were measured.
+
+    Raises:
+        ValueError: Only one of `mean` and `std` is given, or `std` is not above 0.
+        HeimdallError: They are to be measured, and a channel has the same value everywhere.
     """
-    centred = features - np.asarray(mean, np.float64)[:, None, None]
-    return np.asarray(centred / np.asarray(std, np.float64)[:, None, None], np.float32)
+    if mean is None and std is None:
+        channels = features.shape[-3] if features.ndim > 2 else 1
+        found_mean, found_std = feature_statistics(features.reshape(-1, channels, *features.shape[-2:]))
+    elif mean is not None and std is not None:
+        found_mean, found_std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+    else:
+        raise ValueError("give both mean and std, or neither")
+    if not (found_std > 0).all():
+        raise ValueError(f"std must be above 0, not {found_std}")
+    centred = features - _along_channels(found_mean)
+    normalised = (centred / _along_channels(found_std)).reshape(features.shape)
+    return np.asarray(normalised, np.float32), found_mean, found_std
+
+
+def _along_channels(statistic: Float64) -> Float64:
+    """A statistic of each channel (C,) beside (C, n_mels, frames); any other shape as it is."""
+    return statistic[:, None, None] if statistic.ndim == 1 else statistic
 
 
 def augment_features(
-    features: Float32,
+    features: npt.NDArray[np.floating],
+    dropout_rate: float = 0.1,
+    shift_max: int = 5,
+    scale_min: float = 0.95,
+    scale_max: float = 1.05,
     *,
-    seed: int,
-    epoch: int,
-    index: int,
-    dropout: float = 0.1,
-    max_shift: int = 4,
-    max_scale_db: float = 3.0,
+    level_max_db: float = 0.0,
+    seed: int | None = None,
+    epoch: int = 0,
+    index: int = 0,
 ) -> Float32:
-    """A varied copy for training: level, circular shift in time, and blocks lost to silence.
+    """A varied copy for training: scale, level, circular shift in time, and blocks lost to silence.
 
-    All three channels vary alike. A block of `DROPOUT_BLOCK` bands and frames is lost with probability
-    `dropout`; it takes the quietest level of its channel. The result depends on the arguments alone, so it
-    is made anew in each epoch and never cached.
+    All channels vary alike. A block of `DROPOUT_BLOCK` bands and frames is lost with probability
+    `dropout_rate`; it takes the quietest value of its channel. A scale suits normalised features; of
+    levels in dB the same is done by `level_max_db`. With a seed the result depends on the arguments alone,
+    so it is made anew in each epoch and never cached. Without one, the calls of a process draw one after
+    the other from one generator, which begins alike in every process.
 
     Args:
-        features: Levels in dB, shape (3, n_mels, frames).
+        features: Shape (..., n_mels, frames), normalised or in dB.
+        dropout_rate: Probability of losing a block, 0 to 1.
+        shift_max: Largest shift in frames, either way.
+        scale_min: Smallest factor of the features.
+        scale_max: Largest factor of the features.
+        level_max_db: Largest change of level, either way: a number that is added to all features.
         seed: The user's seed.
         epoch: Number of the epoch.
         index: Number of the sample.
-        dropout: Probability of losing a block, 0 to 1.
-        max_shift: Largest shift in frames, either way.
-        max_scale_db: Largest change of level in dB, either way.
 
     Returns:
-        A new array, shape (3, n_mels, frames), float32.
+        A new array of the same shape, float32.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
-    random = generator(seed, "augmentation", epoch, index)
-    gain_db = max_scale_db * (2 * random.random() - 1)
-    shift = int(random.integers(-max_shift, max_shift + 1))
-    bands, frames = features.shape[1:]
+    if not (0 <= dropout_rate <= 1 and shift_max >= 0 and scale_min <= scale_max and level_max_db >= 0):
+        raise ValueError(
+            f"no augmentation: dropout_rate {dropout_rate}, shift_max {shift_max}, scale {scale_min} to "
+            f"{scale_max}, level_max_db {level_max_db}"
+        )
+    random = _UNSEEDED if seed is None else generator(seed, "augmentation", epoch, index)
+    gain_db = level_max_db * (2 * random.random() - 1)
+    shift = int(random.integers(-shift_max, shift_max + 1))
+    bands, frames = features.shape[-2:]
     high, wide = DROPOUT_BLOCK
-    lost = random.random((-(-bands // high), -(-frames // wide))) < dropout
+    lost = random.random((-(-bands // high), -(-frames // wide))) < dropout_rate
     lost = lost.repeat(high, axis=0).repeat(wide, axis=1)[:bands, :frames]
-    varied = np.roll(features, shift, axis=2) + np.float32(gain_db)
-    return np.where(lost, varied.min(axis=(1, 2), keepdims=True), varied)
+    scale = scale_min + (scale_max - scale_min) * random.random()
+    varied = np.roll(np.asarray(features, np.float32), shift, axis=-1) * np.float32(scale) + np.float32(
+        gain_db
+    )
+    return np.where(lost, varied.min(axis=(-2, -1), keepdims=True), varied)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from heimdall.core import determinism
-from heimdall.pipeline.train.training_pipeline import TrainingPipeline, TrainingResult
+from heimdall.pipeline.train.training import Training, TrainingResult
 from tests import tiny_features
 from tests.single_training import settings
 
@@ -32,5 +32,5 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def undisturbed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    pipeline = TrainingPipeline(settings(), data_dir, folder / "work")
+    pipeline = Training(settings(), data_dir, folder / "work")
     return folder / "out", pipeline.run(folder / "out", keep_checkpoints=True)

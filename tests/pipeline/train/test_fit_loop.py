@@ -11,7 +11,7 @@ import torch
 from heimdall.network import model_file
 from heimdall.pipeline.train import lightning_module
 from heimdall.pipeline.train.fit_loop import EpochSampler
-from heimdall.pipeline.train.training_pipeline import TrainingPipeline, TrainingResult
+from heimdall.pipeline.train.training import Training, TrainingResult
 from tests.single_training import dies, digests, every_digest, killed_at_call, settings
 
 
@@ -37,7 +37,7 @@ def test_interrupted_training_ends_with_the_same_bytes(
     workers: int,
 ) -> None:
     """Killed between the checkpoints of the second epoch, then when all is trained and nothing written."""
-    pipeline = TrainingPipeline(settings(num_workers=workers), data_dir, tmp_path / "work")
+    pipeline = Training(settings(num_workers=workers), data_dir, tmp_path / "work")
     with killed_at_call(4, torch, "save") as saved:
         pipeline.run(tmp_path / "out")
     assert "last" in saved[3][1].name
@@ -75,7 +75,7 @@ def remove_the_last(path: Path) -> None:
 def test_a_damaged_checkpoint_is_not_gone_on_from(
     data_dir: Path, undisturbed: tuple[Path, TrainingResult], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    pipeline = TrainingPipeline(settings(), data_dir, tmp_path / "work")
+    pipeline = Training(settings(), data_dir, tmp_path / "work")
     with killed_at_call(1, model_file, "save"):
         pipeline.run(tmp_path / "out")
     (work,) = (tmp_path / "work").iterdir()

@@ -35,7 +35,7 @@ def test_scaled_gradients_are_not_left_to_the_optimizer(data_dir: Path, precisio
     task = RecordingTask(settings(), DatasetConfig(data_dir))
     task.start()
     module = lightning_module.LocalizationLightningModule(task, settings(precision=precision), {})
-    (optimizer,), _ = module.configure_optimizers()
+    optimizer = module.configure_optimizers()["optimizer"]
     assert getattr(optimizer, "_step_supports_amp_scaling", False) is fused
 
 
@@ -44,7 +44,7 @@ def test_a_gradient_that_overflows_is_none(data_dir: Path) -> None:
     task = RecordingTask(settings(), DatasetConfig(data_dir))
     task.start()
     module = lightning_module.LocalizationLightningModule(task, settings(), {})
-    (optimizer,), _ = module.configure_optimizers()
+    optimizer = module.configure_optimizers()["optimizer"]
     values = list(task.network.parameters())
     for value in values:
         value.grad = torch.full_like(value, math.inf)

@@ -9,14 +9,14 @@ import pytest
 
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
 from heimdall.network.localization_net import LocalizationNet
-from heimdall.pipeline.train import training_pipeline
-from heimdall.pipeline.train.training_pipeline import TrainingResult
+from heimdall.pipeline.train import training
+from heimdall.pipeline.train.training import TrainingResult
 
 
 def test_frame_scale_and_normalisation_come_from_the_training_split(
     data_dir: Path, undisturbed: tuple[Path, TrainingResult]
 ) -> None:
-    network, _ = training_pipeline.load_network(undisturbed[1].checkpoint_path)
+    network, _ = training.load_network(undisturbed[1].checkpoint_path)
     assert isinstance(network, LocalizationNet)
     part = HeimdallDataset(DatasetConfig(data_dir), "train", None, 0.2)
     stack = np.stack([part.features(position) for position in range(len(part))]).astype(np.float64)

@@ -14,8 +14,8 @@ import torch
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.network import model_file
-from heimdall.pipeline.train import checkpoints, training_pipeline
-from heimdall.pipeline.train.training_pipeline import TrainingPipeline, TrainingResult
+from heimdall.pipeline.train import checkpoints, training
+from heimdall.pipeline.train.training import Training, TrainingResult
 from tests.single_training import digests, every_digest, killed_at_call, settings
 
 # The loss leaps after the first epoch, which stays the best: the fourth is the last.
@@ -26,7 +26,7 @@ UNSTEADY: dict[str, Any] = {"lr": 0.03, "epochs": 9, "early_stop_patience": 3}
 def unsteady(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Outputs and checkpoints of an undisturbed training whose best epoch is long past when it stops."""
     folder = tmp_path_factory.mktemp("unsteady")
-    pipeline = TrainingPipeline(settings(**UNSTEADY), data_dir, folder / "work")
+    pipeline = Training(settings(**UNSTEADY), data_dir, folder / "work")
     final = pipeline.run(folder / "out", keep_checkpoints=True).final_metrics
     assert (final["best_epoch"], final["epochs"]) == (1, 4)
     names = ["epoch-0000.ckpt", "epoch-0002.ckpt", "epoch-0003.ckpt", "last.ckpt"]
@@ -34,9 +34,9 @@ def unsteady(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def interrupted(data_dir: Path, folder: Path) -> tuple[TrainingPipeline, Path]:
+def interrupted(data_dir: Path, folder: Path) -> tuple[Training, Path]:
     """The unsteady training, killed after its third epoch, and its work folder."""
-    pipeline = TrainingPipeline(settings(**UNSTEADY), data_dir, folder / "work")
+    pipeline = Training(settings(**UNSTEADY), data_dir, folder / "work")
     with killed_at_call(7, torch, "save"):
         pipeline.run(folder / "out")
     (work,) = (folder / "work").iterdir()
@@ -119,7 +119,7 @@ def test_checkpoint_of_another_environment_is_not_gone_on_from(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as one that was made with HEIMDALL_RECIPE=off: its epochs have other bits."""
-    pipeline = TrainingPipeline(settings(), data_dir, tmp_path / "work")
+    pipeline = Training(settings(), data_dir, tmp_path / "work")
     with monkeypatch.context() as patch, killed_at_call(1, model_file, "save"):
         patch.setenv("ATEN_CPU_CAPABILITY", "default")
         pipeline.run(tmp_path / "out")
@@ -134,13 +134,13 @@ def test_checkpoints_of_another_training_are_never_taken(
     data_dir: Path, undisturbed: tuple[Path, TrainingResult], tmp_path: Path
 ) -> None:
     """Wherever they lie: what is in them decides, not the folder's name."""
-    pipeline = TrainingPipeline(settings(seed=43), data_dir, tmp_path / "work")
+    pipeline = Training(settings(seed=43), data_dir, tmp_path / "work")
     with killed_at_call(1, torch, "save"):
         pipeline.run(tmp_path / "out")
     (work,) = (tmp_path / "work").iterdir()
     shutil.copytree(undisturbed[0] / "checkpoints", work, dirs_exist_ok=True)
     pipeline.run(tmp_path / "out")
-    TrainingPipeline(settings(seed=43), data_dir, tmp_path / "w").run(tmp_path / "clean")
+    Training(settings(seed=43), data_dir, tmp_path / "w").run(tmp_path / "clean")
     assert digests(tmp_path / "out") == digests(tmp_path / "clean")
 
 
@@ -153,7 +153,7 @@ def more(
 ) -> Path:
     """Outputs and checkpoints of a training that starts from the last checkpoint of another one."""
     folder = tmp_path_factory.mktemp("more")
-    pipeline = TrainingPipeline(settings(**MORE), data_dir, folder / "work")
+    pipeline = Training(settings(**MORE), data_dir, folder / "work")
     pipeline.run(
         folder / "out", resume_from=undisturbed[0] / "checkpoints" / "last.ckpt", keep_checkpoints=True
     )
@@ -182,17 +182,17 @@ def test_resuming_with_more_epochs(
     assert record["resumed_from_sha256"] == artifacts.sha256_file(last)
 
     with pytest.raises(HeimdallError, match="3 epochs already"):
-        other = TrainingPipeline(settings(lr=1e-4), data_dir, tmp_path / "w")
+        other = Training(settings(lr=1e-4), data_dir, tmp_path / "w")
         other.run(tmp_path / "x", resume_from=last)
     assert f"{last}: of another training (other lr); a new one starts from it" in capsys.readouterr().err
-    other = TrainingPipeline(settings(epochs=9, backbone="femto"), data_dir, tmp_path / "w")
+    other = Training(settings(epochs=9, backbone="femto"), data_dir, tmp_path / "w")
     with pytest.raises(HeimdallError, match="its backbone is atto, not femto"):
         other.run(tmp_path / "x", resume_from=last)
     with pytest.raises(HeimdallError, match=r"none\.ckpt: the file is missing"):
         other.run(tmp_path / "x", resume_from=tmp_path / "none.ckpt")
     torch.save({"other": 1}, tmp_path / "other.ckpt")
     with pytest.raises(HeimdallError, match="not a checkpoint of this training"):
-        training_pipeline.load_network(tmp_path / "other.ckpt")
+        training.load_network(tmp_path / "other.ckpt")
 
 
 @pytest.mark.parametrize("call", [1, 3])
@@ -201,7 +201,7 @@ def test_resumption_in_place_killed_while_it_keeps_its_checkpoints(
 ) -> None:
     """Outputs and kept checkpoints replace those that it started from, one file after the other."""
     shutil.copytree(undisturbed[0], tmp_path / "out")
-    pipeline = TrainingPipeline(settings(**MORE), data_dir, tmp_path / "work")
+    pipeline = Training(settings(**MORE), data_dir, tmp_path / "work")
     last = tmp_path / "out" / "checkpoints" / "last.ckpt"
     with killed_at_call(call, artifacts, "copy"):
         pipeline.run(tmp_path / "out", resume_from=last, keep_checkpoints=True)
@@ -214,7 +214,7 @@ def test_resumption_in_place_killed_while_it_keeps_its_checkpoints(
 def test_resumption_that_was_killed_goes_on_from_its_own_checkpoint(
     data_dir: Path, undisturbed: tuple[Path, TrainingResult], more: Path, tmp_path: Path
 ) -> None:
-    pipeline = TrainingPipeline(settings(**MORE), data_dir, tmp_path / "work")
+    pipeline = Training(settings(**MORE), data_dir, tmp_path / "work")
     with killed_at_call(1, model_file, "save"):
         pipeline.run(tmp_path / "out", resume_from=undisturbed[0] / "checkpoints" / "last.ckpt")
     (work,) = (tmp_path / "work").iterdir()

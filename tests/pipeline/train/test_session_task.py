@@ -21,9 +21,9 @@ from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
 from heimdall.network.fusion_net import FusionNet
 from heimdall.pipeline.simulate import simulated
-from heimdall.pipeline.train import checkpoints, training_pipeline
+from heimdall.pipeline.train import checkpoints, training
 from heimdall.pipeline.train.session_task import SessionTask
-from heimdall.pipeline.train.training_pipeline import TrainingPipeline
+from heimdall.pipeline.train.training import Training
 from heimdall.position import radio_map, received_power
 from tests import tiny_features
 from tests.single_training import Killed
@@ -89,20 +89,20 @@ def fine_tuning(root: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytes
     return tmp_path
 
 
-def pretraining(root: Path, work: Path) -> TrainingPipeline:
-    return training_pipeline.pretraining(settings(), root / simulated.SIMULATED, work)
+def pretraining(root: Path, work: Path) -> Training:
+    return training.pretraining(settings(), root / simulated.SIMULATED, work)
 
 
 def train(root: Path, folder: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """Run the train stage on the same sessions; the record of the model."""
-    pipeline = TrainingPipeline(settings(**changes), root / simulated.SIMULATED, folder / "work")
+    pipeline = Training(settings(**changes), root / simulated.SIMULATED, folder / "work")
     pipeline.run(folder / "out")
     record: dict[str, Any] = artifacts.read_json(folder / "out" / "models" / "localizer.json")
     return record
 
 
 def fusion_net(path: Path) -> FusionNet:
-    network, _ = training_pipeline.load_network(path)
+    network, _ = training.load_network(path)
     assert isinstance(network, FusionNet)
     return network
 
@@ -250,11 +250,9 @@ def test_wrong_weights_are_refused(root: Path, pretrained: Path, fine_tuning: Pa
 
 def test_a_checkpoint_of_the_other_model_is_refused(root: Path, fine_tuning: Path) -> None:
     data_dir = root / simulated.SIMULATED
-    single = TrainingPipeline(settings(**model_params(name="single")), data_dir, fine_tuning / "work")
+    single = Training(settings(**model_params(name="single")), data_dir, fine_tuning / "work")
     single.run(fine_tuning / "single", keep_checkpoints=True)
     last = fine_tuning / "single" / "checkpoints" / "last.ckpt"
     assert checkpoints.epochs_done(checkpoints.read(last)) == 2
     with pytest.raises(HeimdallError, match="its model is single, not fusion"):
-        TrainingPipeline(settings(epochs=3), data_dir, fine_tuning / "w").run(
-            fine_tuning / "x", resume_from=last
-        )
+        Training(settings(epochs=3), data_dir, fine_tuning / "w").run(fine_tuning / "x", resume_from=last)

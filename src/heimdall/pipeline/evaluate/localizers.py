@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from heimdall.core.errors import HeimdallError
 from heimdall.geometry.geo import LocalFrame, TangentPlane
 from heimdall.metrics.metrics import Estimates
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset, read_network, read_receivers
@@ -97,6 +98,8 @@ def _product(model: LocalizationNet, sessions: Sequence[Observation], plane: Tan
         torch.from_numpy(mel[first : first + INFERENCE_BATCH].astype(np.float32))
         for first in range(0, len(mel), INFERENCE_BATCH)
     )
+    if model.frame is None:
+        raise HeimdallError("the model", "it has no local frame: its answers are no degrees", "Train it anew")
     combined = combine(_estimates(model, batches), member, model.frame)
     position_m = np.stack(plane.to_local(combined.latitude_deg, combined.longitude_deg), axis=-1)
     sigma_m = np.stack([combined.sigma_east_m, combined.sigma_north_m], axis=-1)

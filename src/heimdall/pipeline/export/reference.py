@@ -59,7 +59,7 @@ def held_out(network: Network, graph: Graph, config: DatasetConfig, validation_s
         make = network.tokenizer(read_receivers(config))
         truth_deg = found.table[["latitude_deg", "longitude_deg"]].to_numpy(np.float64)
         return sessions(graph, [make.tokens(item) for item in found.observations], truth_deg)
-    dataset = HeimdallDataset(config, "test", None, validation_split)
+    dataset = HeimdallDataset(config, "test", validation_split=validation_split)
     features = np.stack([dataset.features(position) for position in range(len(dataset))])
     return recordings(graph, features, dataset.index[["latitude_deg", "longitude_deg"]].to_numpy(np.float64))
 

@@ -12,5 +12,5 @@ __all__ = [
     "resumption",
     "session_task",
     "task",
-    "training_pipeline",
+    "training",
 ]

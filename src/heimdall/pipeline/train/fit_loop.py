@@ -113,7 +113,7 @@ def fit(
         task: Its network is trained, and ends on the CPU in evaluation mode.
         settings: Training parameters.
         inputs: All that decides the bytes; `work` is of these alone.
-        device: As of `training_pipeline.choose_device`.
+        device: As of `training.choose_device`.
         work: Folder of the checkpoints.
         state: The checkpoint in `work` to go on from, whose network the task has; None to start.
 

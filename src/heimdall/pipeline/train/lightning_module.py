@@ -18,13 +18,15 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 
-from heimdall.core import randomness
+from heimdall.core import determinism, params, paths, randomness
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
 from heimdall.geometry import geo
+from heimdall.network.localization_net import LocalizationNet
 from heimdall.pipeline.train.checkpoints import OURS
 from heimdall.pipeline.train.history import Epoch, best_epoch
-from heimdall.pipeline.train.task import LearningTask
+from heimdall.pipeline.train.recording_task import NetworkTask
+from heimdall.pipeline.train.task import Learner
 
 
 def learning_rate_factor(
@@ -61,25 +63,36 @@ def rate_factor(parameters: Params, epoch: int) -> float:
 class LocalizationLightningModule(LightningModule):
     """How a network is trained.
 
+    A LocalizationNet by itself learns from batches of (features, labels) as `HeimdallDataset` gives them:
+    `Trainer(max_epochs=5).fit(LocalizationLightningModule(network), train_loader, validation_loader)`.
+
     Args:
-        task: The network and its data.
-        settings: Learning rate, schedule, weight decay and seed are used.
+        task: A network, or what a training of the pipeline asks of one and its data.
+        settings: Learning rate, schedule, weight decay and seed are used; None for those of params.yaml.
         inputs: All that decides the bytes; it travels in the checkpoints.
+
+    Raises:
+        HeimdallError: There are no settings, and params.yaml is missing or wrong.
     """
 
-    def __init__(self, task: LearningTask, settings: Params, inputs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        task: Learner | LocalizationNet,
+        settings: Params | None = None,
+        inputs: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self.task = task
-        self.network = task.network  # so it is in the checkpoints, and moves to the device
-        self.settings = settings
-        self.inputs = inputs
+        self.task = NetworkTask(task) if isinstance(task, LocalizationNet) else task
+        self.network = self.task.network  # so it is in the checkpoints, and moves to the device
+        self.settings = settings or params.load(paths.CLONE / determinism.PARAMS_FILE)
+        self.inputs = inputs or {}
         self.history: list[Epoch] = []
         self.first_candidate = 0  # epochs before it belong to a checkpoint that was resumed from
         self._train: list[tuple[float, int]] = []
         self._validation: list[tuple[float, int]] = []
         self._errors_m: list[float] = []
         self._gradient_norms: list[float] = []
-        self._learning_rate = settings.lr
+        self._learning_rate = self.settings.lr
 
     def forward(self, *given: torch.Tensor) -> Any:  # noqa: ANN401 - what the network gives
         """As of the network."""
@@ -124,12 +137,13 @@ class LocalizationLightningModule(LightningModule):
         self._validation.clear()
         self._errors_m.clear()
 
-    def validation_step(self, batch: Any, batch_index: int) -> None:  # noqa: ANN401
-        """Loss and geodesic errors of one batch."""
+    def validation_step(self, batch: Any, batch_index: int) -> torch.Tensor:  # noqa: ANN401
+        """Loss of one batch; its geodesic errors are kept for the epoch's row."""
         judged = self.task.judge(batch)
         found, truth = judged.found_deg.cpu().numpy(), judged.truth_deg.cpu().numpy()
         self._validation.append((judged.loss, len(truth)))
         self._errors_m += geo.distance_m(truth[:, 0], truth[:, 1], found[:, 0], found[:, 1]).tolist()
+        return torch.tensor(judged.loss)
 
     def on_validation_epoch_end(self) -> None:
         """Close the epoch's row: validation runs when its training steps are done.
@@ -137,6 +151,8 @@ class LocalizationLightningModule(LightningModule):
         Raises:
             HeimdallError: The validation loss is not finite.
         """
+        if not self._train:  # Lightning's first look at the validation, before any training
+            return
         # Lightning keeps metrics in float32; the same number here means that both call the same epoch best.
         val_loss = float(np.float32(self._finite(_mean(self._validation))))
         norms = self._gradient_norms
@@ -152,11 +168,12 @@ class LocalizationLightningModule(LightningModule):
         for name in ("train_loss", "val_loss", "val_mae_m", "gradient_norm"):
             self.log(name, getattr(row, name), batch_size=1)
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401 - one of many forms that Lightning takes
-        """AdamW, fused: the only form whose square root is the same on every CPU.
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's type is of this and of other forms
+        """Optimizer and schedule, by Lightning's names for them.
 
-        Not so in float16, which needs CUDA: there the fused form divides by the loss's scale inside its
-        step, and norm and clipping before it would see scaled gradients. Biases and scales do not decay.
+        AdamW, fused: the only form whose square root is the same on every CPU. Not so in float16, which needs
+        CUDA: there the fused form divides by the loss's scale inside its step, and norm and clipping before
+        it would see scaled gradients. Biases and scales do not decay.
         """
         trained = [value for value in self.network.parameters() if value.requires_grad]
         groups: list[dict[str, Any]] = [
@@ -167,14 +184,15 @@ class LocalizationLightningModule(LightningModule):
         optimizer = torch.optim.AdamW(
             groups, lr=chosen.lr, weight_decay=chosen.weight_decay, fused=chosen.precision != "16-mixed"
         )
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate_factor, chosen))]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate_factor, chosen))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know: the history and what the network is."""
         checkpoint[OURS] = {
             "history": [asdict(row) for row in self.history],
             "first_candidate": self.first_candidate,
-            "best_epoch": best_epoch(self.history, self.first_candidate).epoch,
+            "best_epoch": best_epoch(self.history, self.first_candidate).epoch if self.history else None,
             "network": self.network.config,
             "inputs": self.inputs,
         }

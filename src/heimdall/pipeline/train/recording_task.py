@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from heimdall.core.params import Params
+from heimdall.core.params import AugmentParams, Params
 from heimdall.network import dataset, localization_net
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
 from heimdall.network.localization_net import LocalizationNet
@@ -23,7 +24,33 @@ Recording = tuple[torch.Tensor, torch.Tensor]
 CLIP_NORM = 10.0
 
 
-class RecordingTask:
+class NetworkTask:
+    """How any LocalizationNet learns: the loss of recordings with their labels, in local units.
+
+    Args:
+        network: The network.
+    """
+
+    network: LocalizationNet
+    collate = None
+    clip_norm = CLIP_NORM
+
+    def __init__(self, network: LocalizationNet) -> None:
+        self.network = network
+
+    def loss(self, batch: Recording) -> tuple[torch.Tensor, int]:
+        """As of `LearningTask`, in local units."""
+        return recording_loss(self.network, self.network.forward_local(batch[0]), batch[1]), len(batch[1])
+
+    def judge(self, batch: Recording) -> Judged:
+        """As of `LearningTask`, in local units."""
+        recordings, degrees = batch
+        found = self.network.forward_local(recordings)
+        value = float(recording_loss(self.network, found, degrees))
+        return Judged(value, self.network.to_degrees(found)[:, :2], degrees)
+
+
+class RecordingTask(NetworkTask):
     """One recording, one answer: a LocalizationNet.
 
     Args:
@@ -34,15 +61,13 @@ class RecordingTask:
         HeimdallError: The data are missing or damaged, or a split is empty.
     """
 
-    network: LocalizationNet
-    collate = None
-    clip_norm = CLIP_NORM
-
     def __init__(self, parameters: Params, config: DatasetConfig) -> None:
         self.parameters, self.config = parameters, config
-        self._recordings = HeimdallDataset(config, "train", None, parameters.validation_split)
-        self.training: Dataset[Any] = AugmentedRecordings(self._recordings, parameters.seed)
-        self.validation = HeimdallDataset(config, "val", None, parameters.validation_split)
+        self._recordings = HeimdallDataset(config, "train", validation_split=parameters.validation_split)
+        self.training: Dataset[Any] = AugmentedRecordings(
+            self._recordings, parameters.augment, parameters.seed
+        )
+        self.validation = HeimdallDataset(config, "val", validation_split=parameters.validation_split)
         self.index = pd.concat([self._recordings.index, self.validation.index])
 
     def origin(self) -> dict[str, str]:
@@ -79,17 +104,6 @@ class RecordingTask:
         self.network = localization_net.from_config(config | {"dropout_rate": self.parameters.dropout_rate})
         self.network.load_state_dict(weights)
 
-    def loss(self, batch: Recording) -> tuple[torch.Tensor, int]:
-        """As of `LearningTask`, in local units."""
-        return recording_loss(self.network, self.network.forward_local(batch[0]), batch[1]), len(batch[1])
-
-    def judge(self, batch: Recording) -> Judged:
-        """As of `LearningTask`, in local units."""
-        recordings, degrees = batch
-        found = self.network.forward_local(recordings)
-        value = float(recording_loss(self.network, found, degrees))
-        return Judged(value, self.network.to_degrees(found)[:, :2], degrees)
-
     def finish(self) -> dict[str, Any]:
         """As of `LearningTask`: the counts alone."""
         return {
@@ -118,11 +132,12 @@ class AugmentedRecordings(Dataset[Recording]):
 
     Args:
         recordings: The training split.
+        augment: How they vary.
         seed: The user's seed.
     """
 
-    def __init__(self, recordings: HeimdallDataset, seed: int) -> None:
-        self.recordings, self.seed = recordings, seed
+    def __init__(self, recordings: HeimdallDataset, augment: AugmentParams, seed: int) -> None:
+        self.recordings, self.augment, self.seed = recordings, augment, seed
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -130,5 +145,7 @@ class AugmentedRecordings(Dataset[Recording]):
     def __getitem__(self, key: tuple[int, int]) -> Recording:
         epoch, position = key
         plain = self.recordings.features(position)
-        varied = log_mel.augment_features(plain, seed=self.seed, epoch=epoch, index=position)
+        varied = log_mel.augment_features(
+            plain, **asdict(self.augment), seed=self.seed, epoch=epoch, index=position
+        )
         return torch.from_numpy(varied), self.recordings.label(position)

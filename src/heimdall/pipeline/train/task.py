@@ -30,15 +30,29 @@ class Judged:
     truth_deg: torch.Tensor
 
 
-class LearningTask(Protocol):
-    """What a training asks of one kind of model and its data.
-
-    `network` and the items are there from `start` or `resume` on.
-    """
+class Learner(Protocol):
+    """What one step of a training needs."""
 
     @property
     def network(self) -> Network:
         """What is trained; parameters that need no gradient stay as they are."""
+
+    @property
+    def clip_norm(self) -> float:
+        """No gradient is longer: one surprising item may not undo an epoch."""
+
+    def loss(self, batch: Any) -> tuple[torch.Tensor, int]:  # noqa: ANN401 - as `collate` makes it
+        """Mean loss of a batch of training items, a scalar with its gradient, and their number."""
+
+    def judge(self, batch: Any) -> Judged:  # noqa: ANN401 - as above
+        """Loss and positions of a batch of validation items."""
+
+
+class LearningTask(Learner, Protocol):
+    """What a training asks of one kind of model and its data.
+
+    `network` and the items are there from `start` or `resume` on.
+    """
 
     @property
     def training(self) -> Dataset[Any]:
@@ -51,16 +65,6 @@ class LearningTask(Protocol):
     @property
     def collate(self) -> Callable[[list[Any]], Any] | None:
         """Items to a batch; None for PyTorch's own."""
-
-    @property
-    def clip_norm(self) -> float:
-        """No gradient is longer: one surprising item may not undo an epoch."""
-
-    def loss(self, batch: Any) -> tuple[torch.Tensor, int]:  # noqa: ANN401 - as `collate` makes it
-        """Mean loss of a batch of training items, a scalar with its gradient, and their number."""
-
-    def judge(self, batch: Any) -> Judged:  # noqa: ANN401 - as above
-        """Loss and positions of a batch of validation items."""
 
     @property
     def index(self) -> pd.DataFrame:

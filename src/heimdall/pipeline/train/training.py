@@ -64,11 +64,15 @@ class TrainingResult:
     @property
     def sentence(self) -> str:
         """The weights and how good they are, for a person."""
-        best = self.final_metrics
-        return (
-            f"{self.checkpoint_path}: epoch {best['best_epoch']} of {best['epochs']}, "
-            f"validation MAE {best['val_mae_m'] / 1000:.2f} km ({best['data']} data)"
-        )
+        return sentence(self.checkpoint_path, self.final_metrics)
+
+
+def sentence(weights: Path, metrics: Mapping[str, Any]) -> str:
+    """The weights and how good they are, for a person."""
+    return (
+        f"{weights}: epoch {metrics['best_epoch']} of {metrics['epochs']}, "
+        f"validation MAE {metrics['val_mae_m'] / 1000:.2f} km ({metrics['data']} data)"
+    )
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ PRETRAINED = Outputs(
 
 
 @dataclass(frozen=True)
-class TrainingPipeline:
+class Training:
     """All steps from the seed to the final metrics.
 
     Attributes:
@@ -259,7 +263,7 @@ class TrainingPipeline:
         }
 
 
-def pretraining(parameters: Params, data_dir: Path, work_dir: Path) -> TrainingPipeline:
+def pretraining(parameters: Params, data_dir: Path, work_dir: Path) -> Training:
     """The training on simulated sessions that fusion starts from.
 
     Args:
@@ -291,7 +295,7 @@ def pretraining(parameters: Params, data_dir: Path, work_dir: Path) -> TrainingP
         epochs=given.encoder_epochs,
         warmup_epochs=ENCODER_WARMUP_EPOCHS,
     )
-    return TrainingPipeline(settings, data_dir, work_dir, encoder, PRETRAINED)
+    return Training(settings, data_dir, work_dir, encoder, PRETRAINED)
 
 
 def choose_device(parameters: Params) -> str:
@@ -309,7 +313,9 @@ def choose_device(parameters: Params) -> str:
     available = torch.cuda.is_available()
     if parameters.accelerator == "cuda" and not available:
         raise HeimdallError(
-            "accelerator=cuda", "torch sees no CUDA device here", "Use accelerator=cpu or auto"
+            "accelerator=gpu",
+            "torch sees no CUDA device here",
+            "Use accelerator=auto (`--accelerator auto`), which takes what is there, or cpu",
         )
     if parameters.devices != 1:
         raise HeimdallError(

@@ -20,8 +20,8 @@ from heimdall.core.errors import HeimdallError
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
 from heimdall.network.localization_net import LocalizationNet
 from heimdall.network.loss import GaussianNLLLoss
-from heimdall.pipeline.train import training_pipeline
-from heimdall.pipeline.train.training_pipeline import TrainingPipeline, TrainingResult
+from heimdall.pipeline.train import training
+from heimdall.pipeline.train.training import Training, TrainingResult
 from tests import REPOSITORY
 from tests.single_training import digests, every_digest, settings, values
 
@@ -60,7 +60,7 @@ def test_the_saved_weights_are_the_best_epochs(
     undisturbed: tuple[Path, TrainingResult], data_dir: Path
 ) -> None:
     _, result = undisturbed
-    network, _ = training_pipeline.load_network(result.checkpoint_path)
+    network, _ = training.load_network(result.checkpoint_path)
     assert isinstance(network, LocalizationNet)
     part = HeimdallDataset(DatasetConfig(data_dir), "val", None, 0.2)
     items = [part[position] for position in range(len(part))]
@@ -73,7 +73,7 @@ def test_the_saved_weights_are_the_best_epochs(
     # The kept checkpoint of that epoch is the same network.
     assert result.checkpoint_dir is not None
     best = result.final_metrics["best_epoch"]
-    kept, _ = training_pipeline.load_network(result.checkpoint_dir / f"epoch-{best - 1:04d}.ckpt")
+    kept, _ = training.load_network(result.checkpoint_dir / f"epoch-{best - 1:04d}.ckpt")
     for name, value in network.state_dict().items():
         assert torch.equal(value, kept.state_dict()[name])
 
@@ -96,7 +96,7 @@ def test_hooks_get_the_finished_training(
     def exporter(network: Any, path: Path, record: dict[str, Any]) -> None:  # noqa: ANN401
         artifacts.write_json(path, record)
 
-    pipeline = TrainingPipeline(settings(epochs=1), data_dir, tmp_path / "work")
+    pipeline = Training(settings(epochs=1), data_dir, tmp_path / "work")
     result = pipeline.run(tmp_path / "out", tracker=tracker, exporter=exporter)
     assert result.mlflow_run_id == "run"
     assert result.onnx_path == tmp_path / "out" / "models" / "localizer.onnx"
@@ -110,7 +110,7 @@ def test_hooks_get_the_finished_training(
 def test_loss_that_is_no_number_overwrites_nothing(data_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "localizer.safetensors").write_bytes(b"former")
-    pipeline = TrainingPipeline(settings(lr=1e30), data_dir, tmp_path / "work")
+    pipeline = Training(settings(lr=1e30), data_dir, tmp_path / "work")
     with pytest.raises(HeimdallError, match=r"the loss is (nan|inf) in epoch \d at lr=1e\+30.* Lower lr"):
         pipeline.run(tmp_path)
     assert (tmp_path / "models" / "localizer.safetensors").read_bytes() == b"former"
@@ -128,14 +128,14 @@ def test_loss_that_is_no_number_overwrites_nothing(data_dir: Path, tmp_path: Pat
 def test_impossible_devices(changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(HeimdallError, match=message):
-        training_pipeline.choose_device(settings(**changes))
-    assert training_pipeline.choose_device(settings(accelerator="auto")) == "cpu"
+        training.choose_device(settings(**changes))
+    assert training.choose_device(settings(accelerator="auto")) == "cpu"
 
 
 def test_pretrained_weights_are_part_of_the_record(data_dir: Path, tmp_path: Path) -> None:
     chosen = settings(model=values()["model"] | {"pretrained": True})
     with pytest.raises(HeimdallError, match="pins the weights"):
-        TrainingPipeline(chosen, data_dir, tmp_path / "work").run(tmp_path / "out")
+        Training(chosen, data_dir, tmp_path / "work").run(tmp_path / "out")
 
 
 def start_stage(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -170,7 +170,7 @@ def test_sigkill(data_dir: Path, tmp_path: Path) -> None:
         if line.startswith("epoch 2/3"):  # the first is saved when the second has begun
             break
     killed.send_signal(signal.SIGSTOP)
-    second = TrainingPipeline(settings(), data_dir, again / ".heimdall" / "work" / "train")
+    second = Training(settings(), data_dir, again / ".heimdall" / "work" / "train")
     with pytest.raises(HeimdallError, match="another process is doing the same work"):
         second.run(tmp_path / "second")
     killed.send_signal(signal.SIGKILL)

@@ -1,0 +1,171 @@
+"""The specification's TrainingPipeline: a training with its ONNX file and its run in MLflow, in one call."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+
+from heimdall.api.settings import Settings
+from heimdall.core import artifacts, determinism, params, paths
+from heimdall.core.params import Params
+from heimdall.network.dataset import DatasetConfig
+from heimdall.network.model_file import Network
+from heimdall.pipeline.export import export
+from heimdall.pipeline.train import training
+from heimdall.pipeline.train.training import Training
+from heimdall.track import tracking
+
+WORK, RUNS = Path(".heimdall/work/train"), Path(".heimdall/runs")
+
+
+class TrainingOutcome(TypedDict):
+    """What a training leaves.
+
+    `checkpoint_path`: the weights of the epoch with the lowest validation loss, safetensors; of an export the
+    checkpoint that was given. `onnx_path`: the exported network. `mlflow_run_id`: the run that records the
+    training, None where there is none. `final_metrics`: as in metrics/train.json; empty of an export.
+    `checkpoint_dir`: Lightning's checkpoints of the last and of the best epochs; None of an export.
+    """
+
+    checkpoint_path: Path
+    onnx_path: Path
+    mlflow_run_id: str | None
+    final_metrics: dict[str, Any]
+    checkpoint_dir: Path | None
+
+
+@dataclass(frozen=True)
+class TrainingPipeline:
+    """Trains a localizer by hand, beside what `dvc repro` makes, and writes it as ONNX.
+
+    Outputs go to a folder of their own, and nothing that is committed is overwritten.
+
+    Attributes:
+        epochs: At most; early stopping may end the training before.
+        batch_size: Items of one step of the optimizer.
+        learning_rate: The highest, after the warm-up.
+        validation_split: Share of the development data that validate.
+        accelerator: "cpu"; "gpu", or the CPU where there is none, which a line on stderr says; "cuda", a GPU
+            or an error; "auto".
+        devices: 1: training runs on one device.
+        parameters: All other parameters; None for the clone's params.yaml.
+    """
+
+    epochs: int = 100
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    validation_split: float = 0.2
+    accelerator: str = "gpu"
+    devices: int = 1
+    parameters: Params | None = field(default=None, kw_only=True, repr=False)
+
+    @classmethod
+    def of(cls, parameters: Params) -> TrainingPipeline:
+        """The pipeline whose parameters are all given."""
+        return cls(
+            epochs=parameters.epochs,
+            batch_size=parameters.batch_size,
+            learning_rate=parameters.lr,
+            validation_split=parameters.validation_split,
+            accelerator=parameters.accelerator,
+            devices=parameters.devices,
+            parameters=parameters,
+        )
+
+    def run(
+        self,
+        data_dir: Path | str | None = None,
+        export_only: bool = False,
+        *,
+        checkpoint: Path | str | None = None,
+        resume_training: bool = False,
+        output_dir: Path | str | None = None,
+    ) -> TrainingOutcome:
+        """Train and export; or export a checkpoint alone.
+
+        Args:
+            data_dir: The featurize stage's output; None for data/features/ of the clone. A folder without
+                features gets a snapshot of the configured database and bucket, and its features.
+            export_only: Write `checkpoint` as ONNX, train nothing.
+            checkpoint: A .ckpt file that a training kept, or a .safetensors file with its .json beside it. Of
+                an export None is models/localizer.safetensors of the clone.
+            resume_training: Go on from `checkpoint`, a .ckpt file; see `Training.run`.
+            output_dir: Where models/, plots/, metrics/ and checkpoints/ go; None for a folder below
+                .heimdall/runs/ of the clone that is named by the inputs.
+
+        Returns:
+            Where things are, and the final metrics.
+
+        Raises:
+            HeimdallError: A parameter is out of range, the device is not there, data or checkpoint are
+                missing or damaged, or the training fails.
+            ValueError: `resume_training` has no checkpoint, or `export_only` is asked for, too.
+        """
+        if resume_training and (export_only or checkpoint is None):
+            raise ValueError("resume_training needs a checkpoint, and goes without export_only")
+        chosen = self._chosen()
+        config = Settings(data_dir).features()
+        if export_only:
+            given = Path(checkpoint or paths.CLONE / paths.WEIGHTS)
+            return self._exported(chosen, config, given, output_dir)
+        named = artifacts.fingerprint([repr(chosen), str(data_dir), str(checkpoint)])[:12]
+        folder = Path(output_dir or paths.CLONE / RUNS / named)
+
+        def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
+            export.export_onnx(network, path, record, chosen.export.opset, config)
+
+        result = Training(chosen, config.data_dir, paths.CLONE / WORK).run(
+            folder,
+            resume_from=Path(checkpoint) if resume_training and checkpoint else None,
+            keep_checkpoints=True,
+            tracker=tracking.track,
+            exporter=write_onnx,
+        )
+        return TrainingOutcome(
+            checkpoint_path=result.checkpoint_path,
+            onnx_path=result.checkpoint_path.with_suffix(paths.ONNX.suffix),
+            mlflow_run_id=result.mlflow_run_id,
+            final_metrics=result.final_metrics,
+            checkpoint_dir=result.checkpoint_dir,
+        )
+
+    def _chosen(self) -> Params:
+        """All parameters, checked, on a device that is there."""
+        others = self.parameters or params.load(paths.CLONE / determinism.PARAMS_FILE)
+        accelerator = self.accelerator
+        if accelerator == "gpu" and not torch.cuda.is_available():
+            print(
+                "accelerator='gpu': torch sees no CUDA device here; training runs on the CPU", file=sys.stderr
+            )
+            accelerator = "cpu"
+        ours = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "lr": self.learning_rate,
+            "validation_split": self.validation_split,
+            "accelerator": accelerator,
+            "devices": self.devices,
+        }
+        return params.check(asdict(others) | ours, "TrainingPipeline")
+
+    @staticmethod
+    def _exported(
+        chosen: Params, config: DatasetConfig, checkpoint: Path, output_dir: Path | str | None
+    ) -> TrainingOutcome:
+        """The network of a checkpoint as ONNX."""
+        artifacts.require(checkpoint, remedy="Name a checkpoint that a training kept")
+        network, record = training.load_network(checkpoint)
+        folder = Path(output_dir or paths.CLONE / RUNS / artifacts.sha256_file(checkpoint)[:12])
+        file = folder / paths.ONNX
+        export.export_onnx(network, file, record, chosen.export.opset, config)
+        return TrainingOutcome(
+            checkpoint_path=checkpoint,
+            onnx_path=file,
+            mlflow_run_id=None,
+            final_metrics={},
+            checkpoint_dir=None,
+        )
