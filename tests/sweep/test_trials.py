@@ -131,7 +131,7 @@ def test_a_combination_that_failed_or_whose_worker_was_lost_is_done_again(
     study.enqueue_trial({"lr": 0.2}, user_attrs={COMBINATION: 1})
     lost = study.ask()
     assert lost.suggest_categorical("lr", (0.1, 0.2, 0.3)) == 0.2
-    study._storage.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined] # noqa: SLF001 - the last one
+    study._storage.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined]
     found = trials.work(worker, lambda line: None).get_trials()
     assert Counter(trial.state for trial in found) == {COMPLETE: 3, FAIL: 2}
     assert sorted(trial.params["lr"] for trial in found if trial.state is COMPLETE) == [0.1, 0.2, 0.3]
