@@ -19,9 +19,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="stages/evaluate.py"
     )
-    parser.add_argument("--model_dir", type=Path, default=paths.WEIGHTS.parent, help="folder of the model")
-    parser.add_argument("--data_dir", type=Path, default=paths.FEATURES, help="folder of the features")
-    parser.add_argument("--output_dir", type=Path, default=Path(), help="where metrics/ and plots/ go")
+    parser.add_argument(
+        "--model_dir", type=stage.typed_path, default=paths.WEIGHTS.parent, help="folder of the model"
+    )
+    parser.add_argument(
+        "--data_dir", type=stage.typed_path, default=paths.FEATURES, help="folder of the features"
+    )
+    parser.add_argument(
+        "--output_dir", type=stage.typed_path, default=Path(), help="where metrics/ and plots/ go"
+    )
     parser.add_argument("--show", action="store_true", help="print metrics/eval.json as a table, no more")
     arguments = parser.parse_args()
     metrics_file = arguments.output_dir / "metrics" / "eval.json"

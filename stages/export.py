@@ -17,9 +17,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="stages/export.py"
     )
-    parser.add_argument("--model_dir", type=Path, default=paths.WEIGHTS.parent, help="folder of the model")
-    parser.add_argument("--data_dir", type=Path, default=paths.FEATURES, help="folder of the features")
-    parser.add_argument("--metrics_dir", type=Path, default=Path("metrics"), help="folder of eval.json")
+    parser.add_argument(
+        "--model_dir", type=stage.typed_path, default=paths.WEIGHTS.parent, help="folder of the model"
+    )
+    parser.add_argument(
+        "--data_dir", type=stage.typed_path, default=paths.FEATURES, help="folder of the features"
+    )
+    parser.add_argument(
+        "--metrics_dir", type=stage.typed_path, default=Path("metrics"), help="folder of eval.json"
+    )
     arguments = parser.parse_args()
 
     settings = params.load()

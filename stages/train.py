@@ -55,10 +55,12 @@ def arguments() -> argparse.Namespace:
     for option, (name, kind) in OVERRIDES.items():
         parser.add_argument(f"--{option}", type=kind, help=f"instead of {name} in params.yaml")
     parser.add_argument(
-        "--data_dir", type=Path, help="the featurize stage's output, or a folder to make it in"
+        "--data_dir", type=stage.typed_path, help="the featurize stage's output, or a folder to make it in"
     )
-    parser.add_argument("--output_dir", type=Path, help="where models/, plots/ and metrics/ go")
-    parser.add_argument("--checkpoint", type=Path, help=".ckpt, or .safetensors with its .json beside it")
+    parser.add_argument("--output_dir", type=stage.typed_path, help="where models/, plots/ and metrics/ go")
+    parser.add_argument(
+        "--checkpoint", type=stage.typed_path, help=".ckpt, or .safetensors with its .json beside it"
+    )
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--resume_training", action="store_true", help="go on from --checkpoint, a .ckpt file")
     task.add_argument("--export_only", action="store_true", help="write --checkpoint as ONNX, train nothing")
@@ -82,7 +84,7 @@ def main() -> None:
     if overrides or typed.data_dir or typed.output_dir or typed.checkpoint:
         from heimdall.api.training_pipeline import TrainingPipeline
 
-        made = TrainingPipeline.of(settings).run(
+        made = TrainingPipeline.of(settings, Path()).run(
             typed.data_dir,
             typed.export_only,
             checkpoint=typed.checkpoint,

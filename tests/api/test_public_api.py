@@ -114,3 +114,20 @@ def test_train_is_a_module_with_the_root_or_the_stages_on_the_path(folder: Path,
         check=False,
     )
     assert done.stdout == "heimdall.api.training_pipeline\n", done.stderr
+
+
+def test_train_can_be_typed_in_any_folder(tmp_path: Path) -> None:
+    """In a folder that is no repository the script's own clone is meant, and paths are from where one is."""
+    for script in ("train.py", "stages/train.py"):
+        done = subprocess.run(
+            [sys.executable, str(REPOSITORY / script), "--export_only", "--checkpoint", "none.ckpt"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        said = (
+            f"train.py: {tmp_path}/none.ckpt: the file is missing. Name a checkpoint that a training kept\n"
+        )
+        assert done.stderr.endswith(said)

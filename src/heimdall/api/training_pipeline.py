@@ -53,6 +53,7 @@ class TrainingPipeline:
             or an error; "auto".
         devices: 1: training runs on one device.
         parameters: All other parameters; None for the clone's params.yaml.
+        root: The repository, in whose .heimdall/ checkpoints and outputs go.
     """
 
     epochs: int = 100
@@ -62,9 +63,10 @@ class TrainingPipeline:
     accelerator: str = "gpu"
     devices: int = 1
     parameters: Params | None = field(default=None, kw_only=True, repr=False)
+    root: Path = field(default=paths.CLONE, kw_only=True)
 
     @classmethod
-    def of(cls, parameters: Params) -> TrainingPipeline:
+    def of(cls, parameters: Params, root: Path) -> TrainingPipeline:
         """The pipeline whose parameters are all given."""
         return cls(
             epochs=parameters.epochs,
@@ -74,6 +76,7 @@ class TrainingPipeline:
             accelerator=parameters.accelerator,
             devices=parameters.devices,
             parameters=parameters,
+            root=root,
         )
 
     def run(
@@ -108,17 +111,17 @@ class TrainingPipeline:
         if resume_training and (export_only or checkpoint is None):
             raise ValueError("resume_training needs a checkpoint, and goes without export_only")
         chosen = self._chosen()
-        config = Settings(data_dir).features()
+        config = Settings(data_dir or self.root / paths.FEATURES).features()
         if export_only:
-            given = Path(checkpoint or paths.CLONE / paths.WEIGHTS)
-            return self._exported(chosen, config, given, output_dir)
+            given = Path(checkpoint or self.root / paths.WEIGHTS)
+            return self._exported(chosen, config, given, Path(output_dir) if output_dir else None)
         named = artifacts.fingerprint([repr(chosen), str(data_dir), str(checkpoint)])[:12]
-        folder = Path(output_dir or paths.CLONE / RUNS / named)
+        folder = Path(output_dir or self.root / RUNS / named)
 
         def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
             export.export_onnx(network, path, record, chosen.export.opset, config)
 
-        result = Training(chosen, config.data_dir, paths.CLONE / WORK).run(
+        result = Training(chosen, config.data_dir, self.root / WORK).run(
             folder,
             resume_from=Path(checkpoint) if resume_training and checkpoint else None,
             keep_checkpoints=True,
@@ -152,14 +155,13 @@ class TrainingPipeline:
         }
         return params.check(asdict(others) | ours, "TrainingPipeline")
 
-    @staticmethod
     def _exported(
-        chosen: Params, config: DatasetConfig, checkpoint: Path, output_dir: Path | str | None
+        self, chosen: Params, config: DatasetConfig, checkpoint: Path, output_dir: Path | None
     ) -> TrainingOutcome:
         """The network of a checkpoint as ONNX."""
         artifacts.require(checkpoint, remedy="Name a checkpoint that a training kept")
         network, record = training.load_network(checkpoint)
-        folder = Path(output_dir or paths.CLONE / RUNS / artifacts.sha256_file(checkpoint)[:12])
+        folder = output_dir or self.root / RUNS / artifacts.sha256_file(checkpoint)[:12]
         file = folder / paths.ONNX
         export.export_onnx(network, file, record, chosen.export.opset, config)
         return TrainingOutcome(

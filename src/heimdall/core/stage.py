@@ -1,13 +1,14 @@
-"""What every stage script has in common: how it begins and ends."""
+"""What every stage script has in common: how it begins and ends, and from where it may be typed."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from heimdall.core import artifacts, determinism
+from heimdall.core import artifacts, determinism, paths
 from heimdall.core.errors import HeimdallError
 
 FAILURE = 1
@@ -15,20 +16,33 @@ INTERRUPTED = 130
 WRITTEN = tuple(
     Path(name) for name in ("data", "models", "metrics", "plots", ".heimdall/work", ".heimdall/runs")
 )
+TYPED_IN = Path.cwd()
+
+
+def typed_path(text: str) -> Path:
+    """A path as it is meant in the repository's root, to which `run` goes; for argparse.
+
+    Args:
+        text: Relative to the folder where the script was typed.
+    """
+    return Path(text) if Path.cwd() == TYPED_IN else TYPED_IN / text
 
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a stage and end the process: 0 when it is done, one line on stderr when the user must act.
 
     The process is first replaced by one with the recipe's environment (`determinism`). So the script, up to
-    here, imports nothing that computes; `main` does when it has its arguments and parameters.
+    here, imports nothing that computes; `main` does when it has its arguments and parameters. A folder
+    without params.yaml is left for the root of the script's clone.
 
     Args:
         main: The stage. A `HeimdallError` of it is a message for the user; any other exception is a bug
             and keeps its traceback.
     """
+    root = Path() if determinism.PARAMS_FILE.exists() else paths.CLONE
     if not {"-h", "--help"} & set(sys.argv):
-        determinism.ensure()
+        determinism.ensure(root / determinism.PARAMS_FILE)
+    os.chdir(root)
     name = Path(sys.argv[0]).name
     try:
         artifacts.remove_partial(*WRITTEN)

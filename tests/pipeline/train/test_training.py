@@ -134,7 +134,7 @@ def test_impossible_devices(changes: dict[str, Any], message: str, monkeypatch: 
 
 def test_pretrained_weights_are_part_of_the_record(data_dir: Path, tmp_path: Path) -> None:
     chosen = settings(model=values()["model"] | {"pretrained": True})
-    with pytest.raises(HeimdallError, match="pins the weights"):
+    with pytest.raises(HeimdallError, match="no SHA-256 pins them"):
         Training(chosen, data_dir, tmp_path / "work").run(tmp_path / "out")
 
 
