@@ -1,4 +1,8 @@
-"""Evaluate the model on val and test: metrics/eval.json and plots/.
+"""Evaluate the model on val and test: metrics/ and plots/.
+
+metrics/eval.json has the headline of the test split, metrics/eval_val.json that of the validation split;
+metrics/eval_full.json has every figure: both splits, the rivals, 95 % intervals, the bound.
+All are unrounded.
 
 Examples:
     python stages/evaluate.py
@@ -28,11 +32,13 @@ def main() -> None:
     parser.add_argument(
         "--output_dir", type=stage.typed_path, default=Path(), help="where metrics/ and plots/ go"
     )
-    parser.add_argument("--show", action="store_true", help="print metrics/eval.json as a table, no more")
+    parser.add_argument(
+        "--show", action="store_true", help="print metrics/eval_full.json as a table, no more"
+    )
     arguments = parser.parse_args()
-    metrics_file = arguments.output_dir / "metrics" / "eval.json"
+    metrics_dir = arguments.output_dir / "metrics"
     if arguments.show:
-        shown = artifacts.read_json(metrics_file)
+        shown = artifacts.read_json(metrics_dir / "eval_full.json")
         from heimdall.pipeline.evaluate import table
 
         print(*table.lines(shown), sep="\n")
@@ -45,7 +51,7 @@ def main() -> None:
 
     from heimdall.network import model_file
     from heimdall.network.dataset import DatasetConfig
-    from heimdall.pipeline.evaluate import evaluation, localizers, plots, table
+    from heimdall.pipeline.evaluate import evaluation, figures, localizers, plots, table
 
     network, record = model_file.load(weights, weights.with_suffix(".json"))
     data = DatasetConfig(arguments.data_dir)
@@ -69,7 +75,9 @@ def main() -> None:
     for name, content in tables.items():
         artifacts.write_bytes(arguments.output_dir / "plots" / name, plots.csv_bytes(content))
     artifacts.write_bytes(arguments.output_dir / "plots" / "evaluation.png", figure)
-    artifacts.write_json(metrics_file, found.metrics)
+    artifacts.write_json(metrics_dir / "eval_full.json", found.metrics)
+    artifacts.write_json(metrics_dir / "eval_val.json", figures.headline(found.metrics, "val"))
+    artifacts.write_json(metrics_dir / "eval.json", figures.headline(found.metrics, "test"))
     print(*table.lines(found.metrics), sep="\n")
 
 

@@ -24,7 +24,7 @@ def main() -> None:
         "--data_dir", type=stage.typed_path, default=paths.FEATURES, help="folder of the features"
     )
     parser.add_argument(
-        "--metrics_dir", type=stage.typed_path, default=Path("metrics"), help="folder of eval.json"
+        "--metrics_dir", type=stage.typed_path, default=Path("metrics"), help="folder of eval_full.json"
     )
     arguments = parser.parse_args()
 
@@ -32,7 +32,7 @@ def main() -> None:
     folder: Path = arguments.model_dir
     weights = folder / paths.WEIGHTS.name
     artifacts.require(weights, arguments.data_dir / paths.NETWORK)
-    measured = artifacts.read_json(arguments.metrics_dir / "eval.json")
+    measured = artifacts.read_json(arguments.metrics_dir / "eval_full.json")
     import numpy as np
 
     from heimdall.network import model_file

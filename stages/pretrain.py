@@ -10,6 +10,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from heimdall.core import params, stage
@@ -26,8 +27,12 @@ def main() -> None:
     parser.parse_args()
     settings = params.load()
     from heimdall.pipeline.train import training
+    from heimdall.track import tracking
 
-    print(f"pretrain: {training.pretraining(settings, SIMULATED, WORK).run(Path()).sentence}")
+    pipeline = training.pretraining(settings, SIMULATED, WORK)
+    # The tracker changes no output of the stage: its room is no dep of it.
+    result = pipeline.run(Path(), tracker=partial(tracking.track, stage="pretrain"))
+    print(f"pretrain: {result.sentence}")
 
 
 if __name__ == "__main__":

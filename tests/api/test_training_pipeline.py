@@ -108,6 +108,7 @@ def test_what_the_constructor_does_not_name_is_in_params_yaml() -> None:
 def test_lightning_trains_a_network_by_itself(data_dir: Path, tmp_path: Path) -> None:
     """The module with a plain Trainer and plain loaders, as the specification's users write them."""
     from lightning.pytorch import Trainer
+    from lightning.pytorch.loggers import CSVLogger
     from torch.utils.data import DataLoader
 
     config = heimdall.Settings(data_dir=data_dir)
@@ -120,7 +121,11 @@ def test_lightning_trains_a_network_by_itself(data_dir: Path, tmp_path: Path) ->
     )
     module = heimdall.LocalizationLightningModule(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    Trainer(max_epochs=2, accelerator="cpu", default_root_dir=tmp_path, logger=False).fit(module, *loaders)
+    trainer = Trainer(max_epochs=2, accelerator="cpu", default_root_dir=tmp_path, logger=CSVLogger(tmp_path))
+    trainer.fit(module, *loaders)
+    names = {type(callback).__name__ for callback in trainer.callbacks}  # type: ignore[attr-defined]
+    assert {"EarlyStopping", "MovableCheckpoints", "LearningRateMonitor", "GradientNormMonitor"} <= names
+    assert trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
     assert [row.epoch for row in module.history] == [1, 2]
     assert any(not torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert set(module.configure_optimizers()) == {"optimizer", "lr_scheduler"}

@@ -51,5 +51,5 @@ def test_a_database_that_does_not_answer_is_the_caller_s_error(built: Project, t
         encoding="utf-8",
     )
     said = in_folder(built, tmp_path, "python", str(script))
-    assert "HeimdallError: 127.0.0.1:1/none" in said
+    assert "HeimdallError: PostgreSQL 127.0.0.1:1/none" in said
     assert "secret" not in said

@@ -22,8 +22,10 @@ PACKAGE = REPOSITORY / PREFIX
 MOST_DEPS = 9  # besides data and requirements
 # What a script imports that changes no output of its stage, and is no dep of it: the record that MLflow gets
 # of a training when its outputs are written, and a training by hand, whose outputs are no stage's.
-NO_DEPS = {"train": ("heimdall.track", "heimdall.api")}
-STAND_IN = '"""In place of the room."""\n\n\ndef track(*_: object) -> None:\n    """Record nothing."""\n'
+NO_DEPS = {"pretrain": ("heimdall.track",), "train": ("heimdall.track", "heimdall.api")}
+STAND_IN = (
+    '"""In place of the room."""\n\n\ndef track(*_: object, **_more: object) -> None:\n    """Nothing."""\n'
+)
 
 
 def rooms_of(stage: str) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from heimdall.track import tracking
-from tests.track.runs import EPOCHS, METRICS, PARAMS, VARIABLES
+from tests.track.runs import EPOCHS, METRICS, PARAMS, STARTED_MS, VARIABLES
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,6 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         for name in VARIABLES:
             patch.delenv(name, raising=False)
         patch.chdir(root)
-        run_id = tracking.track(PARAMS, EPOCHS, METRICS)
+        run_id = tracking.track(PARAMS, EPOCHS, METRICS, STARTED_MS)
     assert run_id is not None
     return root, run_id

@@ -19,10 +19,29 @@ from tests.conftest import SERVICE_VARIABLES
 PARAMS: dict[str, Any] = {"lr": 1e-05, "model": {"name": "single", "pretrained": False}, "threads": 1}
 
 
-EPOCHS = [
-    {"epoch": 1, "train_loss": 3.0, "val_loss": 2.5, "learning_rate": 1e-5, "gradient_norm": 0.75},
-    {"epoch": 2, "train_loss": 2.0, "val_loss": 2.25, "learning_rate": 5e-6, "gradient_norm": 0.5},
-]
+STARTED_MS = 1_800_000_000_000
+
+
+def epoch(number: int, train_loss: float, val_loss: float, val_median_m: float) -> dict[str, float]:
+    """What a tracker is told of an epoch, of a minute each."""
+    return {
+        "epoch": number,
+        "time_ms": STARTED_MS + 60_000 * number,
+        "train_loss": train_loss,
+        "val_loss": val_loss,
+        "val_median_m": val_median_m,
+        "val_mae_m": 1234.5,
+        "learning_rate": 1e-5,
+        "gradient_norm": 0.75,
+    }
+
+
+def encoder_epoch(number: int, train_loss: float) -> dict[str, float]:
+    """What a tracker is told of an epoch of the encoder, which is trained before."""
+    return {"epoch": number, "time_ms": STARTED_MS + 1000 * number, "encoder.train_loss": train_loss}
+
+
+EPOCHS = [epoch(1, 3.0, 2.5, 800.0), epoch(2, 2.0, 2.25, 700.0)]
 
 
 METRICS = {"data": "simulated", "best_epoch": 2, "val_mae_m": 1234.5}
@@ -61,7 +80,7 @@ def runs_of(root: Path, record: str) -> list[str]:
 
 def some_run(root: Path) -> Run:
     """A run in the spool of a repository."""
-    run = training.training_run(root, PARAMS, EPOCHS, METRICS)
+    run = training.training_run(root, PARAMS, EPOCHS, METRICS, started_ms=STARTED_MS, stage="train")
     spool.write(root, run)
     return run
 

@@ -8,7 +8,7 @@ import pytest
 
 from heimdall.track import mlflow_store, spool, training
 from tests.conftest import Services
-from tests.track.runs import EPOCHS, METRICS
+from tests.track.runs import EPOCHS, METRICS, STARTED_MS
 
 
 def test_another_s3_server_keeps_its_own_credentials(
@@ -30,7 +30,10 @@ def test_secrets_are_left_out(tmp_path: Path) -> None:
         "postgresql://db/x?password=&a=1"
     )
     given = {"source": "http://user:hunter2@host/"}
-    path = spool.write(tmp_path, training.training_run(tmp_path, given, EPOCHS, METRICS))
+    path = spool.write(
+        tmp_path,
+        training.training_run(tmp_path, given, EPOCHS, METRICS, started_ms=STARTED_MS, stage="train"),
+    )
     run = spool.read(path)
     assert run.params == {"source": "http://host/"}
     assert b"hunter2" not in path.read_bytes() + run.files["params.yaml"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from heimdall.reproduce import git
-from heimdall.track.run import revision_tags
+from heimdall.track.run import EXPERIMENT_NAME, revision_name, revision_tags, titled
 
 
 def test_what_the_pipeline_writes_is_no_change_of_its_making(tmp_path: Path) -> None:
@@ -26,6 +26,18 @@ def test_what_the_pipeline_writes_is_no_change_of_its_making(tmp_path: Path) -> 
     assert revision_tags(tmp_path) == {"git_revision": commit, "git_dirty": "true"}
 
 
+def test_a_run_is_named_by_stage_experiment_or_branch_and_revision(tmp_path: Path) -> None:
+    assert git.run(tmp_path, "init", "--quiet", "--initial-branch", "main").returncode == 0
+    of_commit = {"git_revision": "1a2b3c4d5e6f", "git_dirty": "false"}
+    assert titled("train", revision_name(of_commit, tmp_path)) == "train main 1a2b3c4"
+    changed = of_commit | {"git_dirty": "true"}
+    assert titled("train", revision_name(changed, tmp_path)) == "train main 1a2b3c4-dirty"
+    # An experiment of DVC differs from its revision by definition.
+    experiment = changed | {EXPERIMENT_NAME: "slower"}
+    assert titled("pretrain", revision_name(experiment, tmp_path)) == "pretrain slower 1a2b3c4"
+
+
 def test_revision_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert revision_tags(tmp_path) == {}
+    assert titled("train", revision_name({}, tmp_path)) == "train"

@@ -39,8 +39,27 @@ def test_a_sender_killed_in_the_middle_loses_nothing_and_doubles_nothing(
     assert list(sent.runs) == [run.id]
     assert runs_of(root, run.id) == [sent.runs[run.id]]
     (count,) = rows(root, "SELECT COUNT(*) FROM metrics WHERE run_uuid = ?", sent.runs[run.id])
-    assert count == (10,)
+    assert count == (14,)
     assert rows(root, "SELECT status FROM runs WHERE run_uuid = ?", sent.runs[run.id]) == [("FINISHED",)]
+
+
+def test_heimdall_track_says_what_it_sent_and_nothing_of_mlflow(tmp_path: Path) -> None:
+    """On a store whose tables are not there yet: MLflow and alembic have a line for each that they make."""
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    run = some_run(tmp_path)
+    heimdall = str(Path(sys.executable).parent / "heimdall")
+    done = subprocess.run(
+        [heimdall, "track"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (sent,) = runs_of(tmp_path, run.id)
+    assert done.stdout.splitlines()[0] == f"training {run.id[:8]}: sent as run {sent}"
+    assert done.stderr == ""
 
 
 def test_two_senders_at_once(embedded: tuple[Path, str]) -> None:
@@ -122,7 +141,7 @@ def test_files_reach_the_bucket_of_a_server(services: Services) -> None:
     run = some_run(root)
     with served(root, env) as (server, port):
         assert server.stdout is not None
-        assert "shows sqlite:///" in server.stdout.readline(), server.communicate()
+        assert "shows the runs in sqlite:///" in server.stdout.readline(), server.communicate()
         sent = subprocess.run(
             [sys.executable, "-m", "heimdall.track.sending", run.id],
             cwd=root,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,11 +27,29 @@ def ui(embedded: tuple[Path, str]) -> Iterator[tuple[subprocess.Popen[str], int]
         yield process_and_port
 
 
-def test_ui_answers_on_loopback_alone(ui: tuple[subprocess.Popen[str], int]) -> None:
+def experiment_of(port: int) -> dict[str, Any]:
+    """What a server tells of our experiment."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/api/2.0/mlflow/experiments/get-by-name?experiment_name=heimdall")
+    found: dict[str, Any] = json.load(connection.getresponse())["experiment"]
+    return found
+
+
+def test_ui_opens_on_the_runs_and_answers_on_loopback_alone(ui: tuple[subprocess.Popen[str], int]) -> None:
     process, port = ui
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert f"http://127.0.0.1:{port} shows sqlite:///" in line, process.communicate()
+    page = rf"http://127\.0\.0\.1:{port}/#/experiments/(\d+)/runs\?workflowType=machine_learning&viewStateShareKey=(\S+)"
+    shown = re.search(rf"{page} shows the runs in sqlite:///", line)
+    assert shown, (line, process.communicate())
+    number, view = shown.groups()
+    experiment = experiment_of(port)
+    assert experiment["experiment_id"] == number
+    # Without these tags MLflow asks the reader what kind of experiment this is, and shows no figure.
+    tags = {tag["key"]: tag["value"] for tag in experiment["tags"]}
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    columns = json.loads(tags[f"mlflow.sharedViewState.{view}"])["selectedColumns"]
+    assert {"metrics.`test.mae_m`", "metrics.`final_val_median_m`"} <= set(columns)
 
     def status(host: str) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)

@@ -16,10 +16,9 @@ from heimdall.network.dataset import DatasetConfig
 from heimdall.network.model_file import Network
 from heimdall.pipeline.export import export
 from heimdall.pipeline.train import training
-from heimdall.pipeline.train.training import Training
 from heimdall.track import tracking
 
-WORK, RUNS = Path(".heimdall/work/train"), Path(".heimdall/runs")
+RUNS = Path(".heimdall/runs")
 
 
 class TrainingOutcome(TypedDict):
@@ -121,7 +120,7 @@ class TrainingPipeline:
         def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
             export.export_onnx(network, path, record, chosen.export.opset, config)
 
-        result = Training(chosen, config.data_dir, self.root / WORK).run(
+        result = training.Training(chosen, config.data_dir, self.root / training.WORK).run(
             folder,
             resume_from=Path(checkpoint) if resume_training and checkpoint else None,
             keep_checkpoints=True,

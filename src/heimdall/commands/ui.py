@@ -13,7 +13,10 @@ DEFAULT_PORT = 5000  # MLflow's
 @click.option(
     "--port", type=click.IntRange(1024, 65535), default=DEFAULT_PORT, show_default=True, help="Of 127.0.0.1."
 )
-def ui(port: int) -> None:
+@click.option(
+    "--browser/--no-browser", default=True, show_default=True, help="Open it, where there is a desktop."
+)
+def ui(port: int, browser: bool) -> None:
     """Show the recorded runs in a browser, until Ctrl-C.
 
     MLflow's server on the store of the trainings, on the loopback interface alone, with requests for other
@@ -21,4 +24,9 @@ def ui(port: int) -> None:
     """
     from heimdall.track import ui as serving
 
-    serving.serve(Path().resolve(), port, lambda line: click.echo(f"heimdall ui: {line}"))
+    def ready(address: str, store: str) -> None:
+        click.echo(f"heimdall ui: {address} shows the runs in {store}; Ctrl-C ends it")
+        if browser and serving.has_desktop():
+            click.launch(address)
+
+    serving.serve(Path().resolve(), port, ready)

@@ -153,6 +153,8 @@ PYTHONPATH = Variable(
     "`dvc.yaml` sets it to `src`, so that a worktree runs its own code",
     otherwise="the installed code",
 )
+DISPLAY = Variable("DISPLAY", "where it is set, `heimdall ui` opens a browser", otherwise="no desktop")
+WAYLAND_DISPLAY = Variable("WAYLAND_DISPLAY", "the same", otherwise="no desktop")
 
 RECIPE_PROCESS = Variable(
     "HEIMDALL_RECIPE_PROCESS", "the process that has replaced itself to have the recipe"
@@ -172,6 +174,7 @@ MLFLOW_LIMITS = (
     ),
     Variable("MLFLOW_ENABLE_ASYNC_LOGGING", "what a sender sent is there when it ends", "false"),
     Variable("MLFLOW_DISABLE_TELEMETRY", "nobody is told of MLflow's use", "true"),
+    Variable("MLFLOW_LOGGING_LEVEL", "no line about each step of MLflow's own database", "ERROR"),
     Variable("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "`heimdall track` prints the address itself", "true"),
 )
 
@@ -192,7 +195,16 @@ YOURS = (
     MLFLOW_S3_ENDPOINT_URL,
     RECIPE,
 )
-FROM_OTHERS = (DVC_ROOT, DVC_EXP_NAME, DVC_EXP_BASELINE_REV, NO_PROXY, NO_PROXY_LOWER, PYTHONPATH)
+FROM_OTHERS = (
+    DVC_ROOT,
+    DVC_EXP_NAME,
+    DVC_EXP_BASELINE_REV,
+    NO_PROXY,
+    NO_PROXY_LOWER,
+    PYTHONPATH,
+    DISPLAY,
+    WAYLAND_DISPLAY,
+)
 FOR_PROCESSES = (
     RECIPE_PROCESS,
     MLFLOW_BACKEND_STORE_URI,

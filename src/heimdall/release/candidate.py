@@ -19,7 +19,15 @@ from heimdall.release.attestation import ARTIFACT
 from heimdall.reproduce import dvc_lock, git
 from heimdall.reproduce.dvc_lock import Lock
 from heimdall.reproduce.files import Files
-from heimdall.reproduce.paths import CARD, EVALUATION, LOCK_FILE, MODEL, MODEL_RECORD
+from heimdall.reproduce.paths import (
+    CARD,
+    EVALUATION,
+    EVALUATION_FULL,
+    EVALUATION_VAL,
+    LOCK_FILE,
+    MODEL,
+    MODEL_RECORD,
+)
 
 METRICS = "metrics/"
 
@@ -77,9 +85,11 @@ def of_head(root: Path, version: str) -> Candidate:
         raise HeimdallError("dvc.yaml", cause, "Restore that section: `dvc artifacts get` reads it")
     files = Files(root)
     made_of = json.loads(files.output(MODEL_RECORD))
-    evaluation = json.loads(files.output(EVALUATION))
-    measured = sorted(path for path in dvc_lock.outputs(lock) if path.startswith(METRICS))
-    metrics = {Path(path).stem: json.loads(files.output(path)) for path in measured}
+    evaluation = json.loads(files.output(EVALUATION_FULL))
+    own = (EVALUATION, EVALUATION_VAL, EVALUATION_FULL)
+    others = sorted(path for path in dvc_lock.outputs(lock) if path.startswith(METRICS) and path not in own)
+    # Every figure of the evaluation as `eval`, as in the releases before the headline stood apart.
+    metrics = {"eval": evaluation} | {Path(path).stem: json.loads(files.output(path)) for path in others}
     config = {
         "version": version,
         "git_revision": commit,

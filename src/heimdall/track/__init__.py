@@ -14,4 +14,5 @@ __all__ = [
     "tracking",
     "training",
     "ui",
+    "view",
 ]

@@ -19,6 +19,7 @@ from heimdall.reproduce.paths import (
     CARD,
     CURVE,
     EVALUATION,
+    EVALUATION_VAL,
     EXPORT_METRICS,
     LOCK_FILE,
     MODEL,
@@ -28,15 +29,19 @@ from heimdall.reproduce.paths import (
 from heimdall.track.run import (
     EXPERIMENT_NAME,
     LOCALIZER,
+    PIPELINE,
     STAGES,
     Run,
     clean,
     final_metrics,
     hash_tags,
+    revision_name,
     revision_tags,
+    source_tags,
 )
 
-LATER_METRICS = {EVALUATION: "", EXPORT_METRICS: "export."}  # prefix of the names in MLflow
+# Prefix of the names in MLflow. Commits before 2026-12 have no `EVALUATION_VAL`, and all in `EVALUATION`.
+LATER_METRICS = {EVALUATION: "test.", EVALUATION_VAL: "val.", EXPORT_METRICS: "export."}
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,10 @@ def pipeline_run(outputs: Outputs) -> Run:
     hashes, content = outputs.hashes, outputs.files.read
     metrics = final_metrics(json.loads(content(TRAIN_METRICS)))
     for path, prefix in LATER_METRICS.items():
-        later = dvc_lock.flat(json.loads(content(path)), prefix)
+        if path not in hashes:
+            continue
+        has_all = path == EVALUATION and EVALUATION_VAL not in hashes
+        later = dvc_lock.flat(json.loads(content(path)), "" if has_all else prefix)
         metrics |= {name: float(value) for name, value in later.items() if isinstance(value, int | float)}
     shown = [
         path
@@ -111,12 +119,15 @@ def pipeline_run(outputs: Outputs) -> Run:
     rows = csv.DictReader(io.StringIO(content(CURVE).decode()))
     return Run(
         id=outputs.id,
-        name=outputs.experiment,
+        name=revision_name(outputs.tags, outputs.files.root),
         time_ms=outputs.time_ms,
         params=clean(json.loads(content(MODEL_RECORD))["params"]),
         epochs=[{name: float(value) for name, value in row.items()} for row in rows],
         metrics=metrics,
-        tags=clean(outputs.tags) | {LOCALIZER: hashes[MODEL_RECORD]} | hash_tags(hashes),
+        tags=clean(outputs.tags)
+        | source_tags(PIPELINE, outputs.tags)
+        | {LOCALIZER: hashes[MODEL_RECORD]}
+        | hash_tags(hashes),
         files={path: content(path) for path in (*shown, CARD, str(PARAMS_FILE), LOCK_FILE)},
         onnx=content(MODEL),
     )
@@ -125,4 +136,4 @@ def pipeline_run(outputs: Outputs) -> Run:
 def _is_finished(lock: Lock) -> bool:
     """Whether every output that is recorded stands in a dvc.lock; not so in one of an earlier time."""
     outs = dvc_lock.outputs({name: lock[name] for name in STAGES if name in lock})
-    return {MODEL, MODEL_RECORD, TRAIN_METRICS, CURVE, CARD, *LATER_METRICS} <= outs.keys()
+    return {MODEL, MODEL_RECORD, TRAIN_METRICS, CURVE, CARD, EVALUATION, EXPORT_METRICS} <= outs.keys()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from heimdall.core import paths
 from heimdall.reproduce import dvc_lock
 from heimdall.storage.objectstore import ObjectStore
-from heimdall.track import mlflow_store
+from heimdall.track import mlflow_store, view
 from heimdall.track.mlflow_store import Store, require_answer
-from heimdall.track.run import EXPERIMENT_NAME, LOCALIZER, OUTPUTS, RECORD, Run
-
-EXPERIMENT = "heimdall"
-
+from heimdall.track.run import EXPERIMENT_NAME, LOCALIZER, OUTPUTS, RECORD, SOURCE_NAME, STAGE, Run
 
 METRICS_IN_BATCH, PARAMS_IN_BATCH = 1000, 100  # MLflow's limits
 
@@ -23,18 +23,23 @@ METRICS_IN_BATCH, PARAMS_IN_BATCH = 1000, 100  # MLflow's limits
 class MLflowTracker:
     """A writer of runs to one MLflow store. It raises what MLflow raises; its callers guard against that.
 
-    The store's environment must be this process's. What is written twice stands there once: values carry
-    the time of their run, and runs are found by their tags.
+    What is written twice stands there once: values carry the time of their run, and runs are found by their
+    tags. Pipelines record by themselves (`heimdall.track.tracking`, in a process of its own); in Python
+    `MLflowTracker().record(run)` writes a `heimdall.track.run.Run`.
 
     Args:
-        store: Where to write.
+        store: Where to write, its environment being this process's. None for what MLFLOW_TRACKING_URI names
+            (`mlflow.set_tracking_uri` sets it), else the clone's; then this process gets its environment.
         experiment: Name of the experiment; it is created where it is missing.
 
     Raises:
         HeimdallError: The database does not answer.
     """
 
-    def __init__(self, store: Store, experiment: str = EXPERIMENT) -> None:
+    def __init__(self, store: Store | None = None, experiment: str = view.EXPERIMENT) -> None:
+        if store is None:
+            store = mlflow_store.resolve(paths.CLONE)
+            os.environ.update(store.environment)
         require_answer(store)
         import mlflow  # noqa: PLC0415 - it takes 3 s, and only recording needs it
 
@@ -50,6 +55,8 @@ class MLflowTracker:
             found = self._client.get_experiment_by_name(experiment)
         assert found is not None  # noqa: S101 - found, or made above
         self.experiment_id = str(found.experiment_id)
+        for name, value in view.missing(found.tags).items():
+            self._client.set_experiment_tag(self.experiment_id, name, value)
 
     def record(self, run: Run) -> str:
         """Write the run of a training, or what of it is missing.
@@ -64,6 +71,7 @@ class MLflowTracker:
         found = self._find(tag)
         run_id = str(found[0].info.run_id) if found else self._create(run, tag)
         self._write(run_id, run, run.time_ms)
+        self._client.set_terminated(run_id, end_time=run.time_ms)
         return run_id
 
     def recorded(self, run_id: str) -> str | None:
@@ -79,22 +87,28 @@ class MLflowTracker:
         """Add what a pipeline made to the run of its training, or to a new one where that is not there.
 
         Args:
-            run: All that the pipeline made; its tag `LOCALIZER` tells the training. A named one is an
-                experiment of DVC, which completes its own training only.
+            run: All that the pipeline made; its tag `LOCALIZER` tells the training. An experiment of DVC
+                completes its own training only.
 
         Returns:
             MLflow's identifier of the run.
         """
         # The last thing written is the tag that says that all is there.
         tag = {LOCALIZER: run.tags[LOCALIZER]}
+        experiment = run.tags.get(EXPERIMENT_NAME)
         open_runs = [
             found
             for found in self._find(tag)
-            if OUTPUTS not in found.data.tags
-            and (run.name is None or found.data.tags.get(EXPERIMENT_NAME) == run.name)
+            if OUTPUTS not in found.data.tags and experiment in (None, found.data.tags.get(EXPERIMENT_NAME))
         ]
         run_id = str(open_runs[0].info.run_id) if open_runs else self._create(run, run.tags)
-        self._write(run_id, run, int(self._client.get_run(run_id).info.start_time))
+        found = self._client.get_run(run_id)
+        if RECORD in found.data.tags:  # it was told of its epochs, with their times, when it was trained
+            kept = {name: found.data.tags[name] for name in (STAGE, SOURCE_NAME) if name in found.data.tags}
+            run = replace(run, epochs=[], tags={**run.tags, **kept})
+        self._write(run_id, run, int(found.info.end_time or found.info.start_time))
+        # Without an end where the training's is not known: MLflow would show a duration of 0 ms.
+        self._client.update_run(run_id, status="FINISHED", name=run.title)
         self._client.set_tag(run_id, OUTPUTS, run.id)
         return run_id
 
@@ -106,7 +120,7 @@ class MLflowTracker:
     def _create(self, run: Run, tags: Mapping[str, str]) -> str:
         """Make a run; its tags stand there from the first moment, so that it is found after a kill."""
         created = self._client.create_run(
-            self.experiment_id, start_time=run.time_ms, tags=dict(tags), run_name=run.name
+            self.experiment_id, start_time=run.started_ms or run.time_ms, tags=dict(tags), run_name=run.title
         )
         return str(created.info.run_id)
 
@@ -116,10 +130,10 @@ class MLflowTracker:
 
         texts = {name: value for name, value in run.metrics.items() if isinstance(value, str)}
         values = [
-            Metric(name, float(value), time_ms, int(epoch["epoch"]))
+            Metric(name, float(value), int(epoch.get("time_ms", time_ms)), int(epoch["epoch"]))
             for epoch in run.epochs
             for name, value in epoch.items()
-            if name != "epoch"
+            if name not in ("epoch", "time_ms")
         ]
         values += [
             Metric(name, float(value), time_ms, 0) for name, value in run.metrics.items() if name not in texts
@@ -142,7 +156,6 @@ class MLflowTracker:
             if run.onnx is not None:
                 _save_model(run.onnx, Path(folder) / "model")
             self._client.log_artifacts(run_id, folder)
-        self._client.set_terminated(run_id, end_time=time_ms)
 
 
 def _save_model(content: bytes, folder: Path) -> None:

@@ -28,14 +28,19 @@ def track(
     params: Mapping[str, Any],
     epochs: Sequence[Mapping[str, float]],
     metrics: Mapping[str, Any],
+    started_ms: int,
+    *,
+    stage: str = training.TRAIN,
     timeout_s: float = TIMEOUT_S,
 ) -> str | None:
     """Record a finished training: put it into the spool, and send what waits there.
 
     Args:
         params: Parameters, nested as in params.yaml.
-        epochs: One mapping an epoch, with its number as `epoch`.
+        epochs: As of `training.training_run`.
         metrics: Final metrics.
+        started_ms: When the training began, milliseconds since 1970.
+        stage: "train" or "pretrain".
         timeout_s: After this long the training goes on; the record stays in the spool.
 
     Returns:
@@ -46,7 +51,7 @@ def track(
         return None
     root = mlflow_store.main_repository()
     try:
-        run = training.training_run(Path(), params, epochs, metrics)
+        run = training.training_run(Path(), params, epochs, metrics, started_ms=started_ms, stage=stage)
         spool.write(root, run)
     except Exception as error:  # a tracker must not end a training, whatever it meets
         _warn(str(root / SPOOL), f"{error}; this training is not recorded")

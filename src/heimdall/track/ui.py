@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,11 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, build_opener
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.services import process
 from heimdall.storage import embedded
+from heimdall.track import view
 from heimdall.track.mlflow_store import require_answer, resolve, without_secrets
 
 READY_TIMEOUT_S = 120.0
@@ -22,13 +27,13 @@ READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 
 
-def serve(root: Path, port: int, say: Callable[[str], object]) -> None:
+def serve(root: Path, port: int, ready: Callable[[str, str], object]) -> None:
     """Run MLflow's server on the store until Ctrl-C, on this machine's loopback interface alone.
 
     Args:
         root: The repository.
         port: Of 127.0.0.1.
-        say: Called with the address when the server answers.
+        ready: Called when the server answers, with the address of the page to open and the store's name.
 
     Raises:
         HeimdallError: The port is taken, the store is a server itself or does not answer, or the server ends.
@@ -59,12 +64,34 @@ def serve(root: Path, port: int, say: Callable[[str], object]) -> None:
                 lambda: process.listens(port) or server.poll() is not None, READY_TIMEOUT_S
             )
             if listening and server.poll() is None:
-                say(f"http://127.0.0.1:{port} shows {store.name}; Ctrl-C ends it")
+                ready(start_page(f"http://127.0.0.1:{port}"), store.name)
                 server.wait()
             cause = f"it ended or never answered ({without_secrets(process.last_lines(log))})"
             raise HeimdallError("MLflow's server", cause, f"See {log}")
         finally:
             _end(server)
+
+
+def has_desktop() -> bool:
+    """Whether a browser can be opened here."""
+    return sys.platform == "darwin" or any(
+        variable.read() for variable in (variables.DISPLAY, variables.WAYLAND_DISPLAY)
+    )
+
+
+def start_page(server: str) -> str:
+    """The address of the runs that a server shows; its own start page where none was recorded yet.
+
+    Args:
+        server: Its address.
+    """
+    query = urlencode({"experiment_name": view.EXPERIMENT})
+    direct = build_opener(ProxyHandler({}))  # no proxy reaches this machine's loopback interface
+    try:
+        with direct.open(f"{server}/api/2.0/mlflow/experiments/get-by-name?{query}", timeout=60) as answer:
+            return server + view.runs_page(json.load(answer)["experiment"]["experiment_id"])
+    except (HTTPError, TimeoutError):
+        return server
 
 
 @contextmanager

@@ -31,7 +31,8 @@ STAGE = REPOSITORY / "stages" / "train.py"
 def test_outputs_say_what_was_trained(undisturbed: tuple[Path, TrainingResult], data_dir: Path) -> None:
     folder, result = undisturbed
     curve = pd.read_csv(folder / "plots" / "training.csv")
-    columns = ["epoch", "train_loss", "val_loss", "val_mae_m", "learning_rate", "gradient_norm"]
+    figures = ["train_loss", "val_loss", "val_median_m", "val_mae_m"]
+    columns = ["epoch", *figures, "learning_rate", "gradient_norm"]
     assert list(curve) == columns
     assert list(curve["epoch"]) == [1, 2, 3]
     assert list(curve["learning_rate"]) == pytest.approx([1e-3, 1e-3, 5e-4])

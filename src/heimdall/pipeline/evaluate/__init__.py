@@ -1,4 +1,4 @@
-"""Stage evaluate: model, baselines and bound on val and test -> metrics/eval.json, plots/.
+"""Stage evaluate: model, baselines and bound on val and test -> metrics/eval*.json, plots/.
 
 Imports `network`, `baselines`, `metrics`, and what they import.
 """

@@ -35,7 +35,7 @@ class Evaluation:
     """What one evaluation found.
 
     Attributes:
-        metrics: The content of metrics/eval.json.
+        metrics: The content of metrics/eval_full.json.
         slices: One row for each split, predictor, slice and value, with the figures of `metrics.summary`.
         cases: One row for each split, predictor and session: `split` ("val", "test", "test_without_gps"),
             `predictor` (of `predictors.PREDICTORS`, or "localizer_uncalibrated"), `session_id`, `cluster`,

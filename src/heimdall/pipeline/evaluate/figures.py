@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, UNCALIB
 Split = Literal["val", "test"]
 
 SPLITS: tuple[Split, ...] = ("val", "test")
+# What fits a screen when `dvc metrics show` puts the splits below each other.
+HEADLINE = ("n", "mae_m", "median_m", "accuracy_30m", "calibration_error_m", "coverage_95")
 _FEW_METRES = 30.0  # the specification's accuracy, asked of the bound too
 
 
@@ -55,6 +58,20 @@ def figures(cases: pd.DataFrame, params: EvaluateParams) -> dict[str, Any]:
     test = cases[(cases["split"] == "test") & (cases["predictor"] == LOCALIZER)]
     answer["cramer_rao"] = _bound_figures(test["bound_m"].to_numpy(np.float64))
     return answer
+
+
+def headline(metrics: Mapping[str, Any], split: Split) -> dict[str, Any]:
+    """The few figures of the localizer by which a change is judged.
+
+    Args:
+        metrics: As in `evaluation.Evaluation`.
+        split: Whose.
+
+    Returns:
+        `data`, and the figures of `HEADLINE`, unrounded.
+    """
+    own = metrics[split][LOCALIZER]
+    return {"data": metrics["data"]} | {name: own[name] for name in HEADLINE}
 
 
 def slice_figures(cases: pd.DataFrame, params: EvaluateParams) -> pd.DataFrame:

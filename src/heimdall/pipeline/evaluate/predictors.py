@@ -1,4 +1,4 @@
-"""The names of what is evaluated, as they stand in metrics/eval.json."""
+"""The names of what is evaluated, as they stand in metrics/eval_full.json."""
 
 from __future__ import annotations
 

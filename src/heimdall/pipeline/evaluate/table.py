@@ -1,4 +1,4 @@
-"""metrics/eval.json as lines of text: the test figures beside the specification's targets and the bound."""
+"""metrics/eval_full.json as lines of text: the test figures beside the targets and the bound."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lines(metrics: Mapping[str, Any]) -> list[str]:
     """The table.
 
     Args:
-        metrics: The content of metrics/eval.json.
+        metrics: The content of metrics/eval_full.json.
     """
     test, bound = metrics["test"], metrics["cramer_rao"]
     headings = ["", "target", *(name.replace("_", " ") for name in PREDICTORS)]

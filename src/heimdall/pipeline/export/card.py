@@ -47,7 +47,7 @@ def card(record: Mapping[str, Any], evaluation: Mapping[str, Any], figures: Mapp
 
     Args:
         record: What the model was made of.
-        evaluation: The content of metrics/eval.json.
+        evaluation: The content of metrics/eval_full.json.
         figures: The content of metrics/export.json.
     """
     data, test = evaluation["data"], evaluation["test"]

@@ -4,6 +4,7 @@ Imports `core`, `geometry`, `signal`, `position` and `network`.
 """
 
 __all__ = [
+    "callbacks",
     "checkpoints",
     "fit_loop",
     "history",

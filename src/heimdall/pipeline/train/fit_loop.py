@@ -12,22 +12,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader, Sampler
-from tqdm import tqdm
 
 from heimdall.core import randomness
 from heimdall.core.params import Params
-from heimdall.pipeline.train import checkpoints
-from heimdall.pipeline.train.checkpoints import LAST, AtomicCheckpointIO, MovableCheckpoints
-from heimdall.pipeline.train.history import Epoch, best_epoch
+from heimdall.pipeline.train import checkpoints, history
+from heimdall.pipeline.train.callbacks import EpochClock, EpochLines, early_stopping, noted
+from heimdall.pipeline.train.checkpoints import LAST, OURS, AtomicCheckpointIO
+from heimdall.pipeline.train.history import Epoch, Timeline, best_epoch
 from heimdall.pipeline.train.lightning_module import LocalizationLightningModule
 from heimdall.pipeline.train.task import LearningTask
-
-MIN_DELTA = 1e-4
-KEPT_CHECKPOINTS = 3
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -56,35 +53,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((epoch, position) for position in order.tolist())
 
 
-class EpochLines(Callback):
-    """One line an epoch on stderr, and a bar within the epoch on a terminal."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] = tqdm(disable=True)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar."""
-        title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._bar = tqdm(
-            total=int(trainer.num_training_batches), desc=title, unit="batch", leave=False, disable=None
-        )
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        """Move the bar."""
-        self._bar.update()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the bar and print the line."""
-        self._bar.close()
-        row = cast(LocalizationLightningModule, pl_module).history[-1]
-        print(
-            f"epoch {row.epoch}/{trainer.max_epochs}: train loss {row.train_loss:.3f}, validation loss "
-            f"{row.val_loss:.3f}, validation MAE {row.val_mae_m / 1000:.2f} km, lr {row.learning_rate:.2e}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
 @dataclass(frozen=True)
 class Fitted:
     """A training that is over; its task's network has the weights of the best epoch.
@@ -92,10 +60,12 @@ class Fitted:
     Attributes:
         history: All epochs.
         best: The one with the lowest validation loss of those whose weights are there.
+        timeline: When they were.
     """
 
     history: tuple[Epoch, ...]
     best: Epoch
+    timeline: Timeline
 
 
 def fit(
@@ -123,29 +93,47 @@ def fit(
     Raises:
         HeimdallError: The loss is not finite.
     """
-    module = LocalizationLightningModule(task, settings, inputs)
-    stopping = EarlyStopping(
-        "val_loss",
-        min_delta=MIN_DELTA,
-        patience=settings.early_stop_patience,
-        check_on_train_epoch_end=True,
-    )
+    module = LocalizationLightningModule(task, settings, inputs, work)
     done = checkpoints.epochs_done(state) if state is not None else 0
+    clock = EpochClock(work, done)
     if state is not None:
-        waited = state["callbacks"].get(stopping.state_key, {}).get("wait_count", 0)
+        stopping = early_stopping(settings.early_stop_patience).state_key
+        waited = state["callbacks"].get(stopping, {}).get("wait_count", 0)
         if done >= settings.epochs or waited >= settings.early_stop_patience:
             module.on_load_checkpoint(dict(state))
-            return _with_its_best(module, work)
+            return _with_its_best(module, work, clock)
         print(f"going on after epoch {done}", file=sys.stderr, flush=True)
     loaders = _loaders(task, settings, done)
     module.train()  # Lightning keeps the mode that it finds, and fusion embeds sessions in evaluation mode
     with _quiet_lightning():
-        trainer = _trainer(settings, device, work, [stopping, _keeping(work)])
+        trainer = _trainer(settings, device, work, [clock, EpochLines()])
         try:
             trainer.fit(module, *loaders, ckpt_path=work / LAST if state else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl+C
             raise KeyboardInterrupt from None
-    return _with_its_best(module, work)
+    fitted = _with_its_best(module, work, clock)
+    part = f"{inputs['part']}: " if "part" in inputs else ""
+    print(f"{part}{history.convergence(fitted.history).sentence}", file=sys.stderr, flush=True)
+    return fitted
+
+
+def timed_rows(fitted: Fitted, encoder: Path) -> tuple[list[dict[str, float]], int]:
+    """What a tracker is told of the epochs of a training, and of the encoder's that came before.
+
+    Args:
+        fitted: The training.
+        encoder: Folder of the encoder's checkpoints; there need not be one.
+
+    Returns:
+        As of `history.timed_rows`, the encoder's figures as `encoder.NAME`, and when all began, milliseconds
+        since 1970.
+    """
+    rows = history.timed_rows(fitted.history, fitted.timeline)
+    if not (encoder / LAST).exists():
+        return rows, fitted.timeline.started_ms
+    before = [Epoch(**row) for row in checkpoints.read(encoder / LAST)[OURS]["history"]]
+    times = (noted(encoder) or Timeline(fitted.timeline.started_ms)).after(len(before))
+    return [*history.timed_rows(before, times, "encoder."), *rows], times.started_ms
 
 
 def _loaders(
@@ -170,20 +158,6 @@ def _loaders(
     )
 
 
-def _keeping(work: Path) -> MovableCheckpoints:
-    """Keeps the last checkpoint and the best few."""
-    return MovableCheckpoints(
-        dirpath=work,
-        filename="epoch-{epoch:04d}",
-        auto_insert_metric_name=False,
-        monitor="val_loss",
-        save_top_k=KEPT_CHECKPOINTS,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-
-
 def _trainer(settings: Params, device: str, work: Path, callbacks: Sequence[Callback]) -> Trainer:
     return Trainer(
         accelerator=device,
@@ -191,7 +165,7 @@ def _trainer(settings: Params, device: str, work: Path, callbacks: Sequence[Call
         precision=settings.precision,
         max_epochs=settings.epochs,
         deterministic=True,
-        callbacks=[*callbacks, LearningRateMonitor("epoch"), EpochLines()],
+        callbacks=list(callbacks),
         plugins=[AtomicCheckpointIO()],
         logger=DummyLogger(),
         default_root_dir=work,
@@ -201,12 +175,12 @@ def _trainer(settings: Params, device: str, work: Path, callbacks: Sequence[Call
     )
 
 
-def _with_its_best(module: LocalizationLightningModule, work: Path) -> Fitted:
+def _with_its_best(module: LocalizationLightningModule, work: Path, clock: EpochClock) -> Fitted:
     best = best_epoch(module.history, module.first_candidate)
     state = checkpoints.read(work / checkpoints.file_of(best.epoch))
     module.network.cpu().load_state_dict(checkpoints.weights(state))
     module.network.eval()
-    return Fitted(tuple(module.history), best)
+    return Fitted(tuple(module.history), best, clock.timeline)
 
 
 @contextmanager

@@ -1,9 +1,15 @@
-"""What a training went through, a row an epoch, and which epoch was the best."""
+"""What a training went through, a row an epoch: which epoch was the best, and whether it converged."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+
+# The specification's convergence criteria.
+GRADIENT_NORMS = (0.01, 10.0)  # reasonable ones lie between
+STABLE_NATS, STABLE_EPOCHS = 0.01, 10  # a change of the validation loss below it, in each of so many epochs
 
 
 @dataclass(frozen=True)
@@ -15,7 +21,8 @@ class Epoch:
         train_loss: Mean loss of the augmented training items, nats.
         val_loss: Of the validation items after the epoch, without augmentation and dropout; of fusion the
             likelihood of the position alone, where the training loss has that of the residuals, too.
-        val_mae_m: Mean geodesic error of the validation items, metres.
+        val_median_m: Median geodesic error of the validation items, metres.
+        val_mae_m: Its mean, metres.
         learning_rate: Of this epoch.
         gradient_norm: Mean over the steps that were taken, before clipping; infinite if none was.
     """
@@ -23,9 +30,126 @@ class Epoch:
     epoch: int
     train_loss: float
     val_loss: float
+    val_median_m: float
     val_mae_m: float
     learning_rate: float
     gradient_norm: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When a training ran, in milliseconds since 1970; for the tracker alone, in no output of a stage.
+
+    Attributes:
+        started_ms: When its first epoch began.
+        ended_ms: When each epoch ended, not before the former one.
+    """
+
+    started_ms: int
+    ended_ms: tuple[int, ...] = ()
+
+    def then(self, now_ms: int) -> Timeline:
+        """With one more epoch, which ended now."""
+        return Timeline(self.started_ms, (*self.ended_ms, max(now_ms, *self.ended_ms, self.started_ms)))
+
+    def after(self, epochs: int) -> Timeline:
+        """As of that many epochs, where a killed process noted more or fewer than its checkpoint has."""
+        known = (*self.ended_ms[:epochs], *(self.ended_ms[-1:] or (self.started_ms,)) * epochs)
+        return Timeline(self.started_ms, known[:epochs])
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How a training stands to the specification's convergence criteria.
+
+    Attributes:
+        epochs: How many there were.
+        decreases: In how many of them the training loss was below the former epoch's.
+        largest_change_nats: The largest change of the validation loss in the last `STABLE_EPOCHS` epochs;
+            None if there were not so many after the first.
+        finite: Whether every figure of every epoch is finite.
+        gradient_norms: The lowest and the highest of all epochs.
+    """
+
+    epochs: int
+    decreases: int
+    largest_change_nats: float | None
+    finite: bool
+    gradient_norms: tuple[float, float]
+
+    @property
+    def criteria(self) -> dict[str, bool]:
+        """Which of the four criteria are met."""
+        change = self.largest_change_nats
+        return {
+            "training_loss_decreases": 0 < self.decreases == self.epochs - 1,
+            "validation_loss_stable": change is not None and change < STABLE_NATS,
+            "all_finite": self.finite,
+            "gradient_norms_reasonable": all(is_reasonable(norm) for norm in self.gradient_norms),
+        }
+
+    @property
+    def reached(self) -> bool:
+        """Whether all are."""
+        return all(self.criteria.values())
+
+    @property
+    def sentence(self) -> str:
+        """The verdict and each criterion beside what there was, for a person."""
+        low, high = self.gradient_norms
+        change = self.largest_change_nats
+        stable = "too few to tell" if change is None else f"at most {change:.4f}"
+        return (
+            f"the specification's convergence criteria are {'' if self.reached else 'not all '}met: "
+            f"training loss decreased in {self.decreases} of {self.epochs - 1} epochs (wanted: all), "
+            f"validation loss changed in the last {STABLE_EPOCHS} epochs by: {stable} "
+            f"(wanted: below {STABLE_NATS:g}), "
+            f"{'all figures are finite' if self.finite else 'not all figures are finite'}, "
+            f"gradient norm {low:.3g} to {high:.3g} "
+            f"(wanted: between {GRADIENT_NORMS[0]:g} and {GRADIENT_NORMS[1]:g})"
+        )
+
+
+def is_reasonable(gradient_norm: float) -> bool:
+    """Whether a gradient norm lies in the range that the specification calls reasonable."""
+    low, high = GRADIENT_NORMS
+    return low < gradient_norm < high
+
+
+def convergence(history: Sequence[Epoch]) -> Convergence:
+    """How a training stands to the specification's convergence criteria.
+
+    Args:
+        history: All epochs, at least one.
+    """
+    pairs = list(itertools.pairwise(history))
+    changes = [abs(after.val_loss - before.val_loss) for before, after in pairs][-STABLE_EPOCHS:]
+    norms = [row.gradient_norm for row in history]
+    return Convergence(
+        epochs=len(history),
+        decreases=sum(after.train_loss < before.train_loss for before, after in pairs),
+        largest_change_nats=max(changes) if len(changes) == STABLE_EPOCHS else None,
+        finite=all(math.isfinite(value) for row in history for value in asdict(row).values()),
+        gradient_norms=(min(norms), max(norms)),
+    )
+
+
+def timed_rows(history: Sequence[Epoch], timeline: Timeline, prefix: str = "") -> list[dict[str, float]]:
+    """What a tracker is told of each epoch.
+
+    Args:
+        history: All epochs.
+        timeline: Theirs.
+        prefix: Of the figures' names.
+
+    Returns:
+        A mapping an epoch: its number as `epoch`, its end as `time_ms`, and its figures.
+    """
+    return [
+        {"epoch": row.epoch, "time_ms": ended_ms}
+        | {f"{prefix}{name}": value for name, value in asdict(row).items() if name != "epoch"}
+        for row, ended_ms in zip(history, timeline.ended_ms, strict=True)
+    ]
 
 
 def best_epoch(history: Sequence[Epoch], first_candidate: int) -> Epoch:

@@ -9,20 +9,24 @@ in a `LearningTask`.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
 from heimdall.core import determinism, params, paths, randomness
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
 from heimdall.geometry import geo
 from heimdall.network.localization_net import LocalizationNet
+from heimdall.pipeline.train import callbacks
 from heimdall.pipeline.train.checkpoints import OURS
 from heimdall.pipeline.train.history import Epoch, best_epoch
 from heimdall.pipeline.train.recording_task import NetworkTask
@@ -70,6 +74,7 @@ class LocalizationLightningModule(LightningModule):
         task: A network, or what a training of the pipeline asks of one and its data.
         settings: Learning rate, schedule, weight decay and seed are used; None for those of params.yaml.
         inputs: All that decides the bytes; it travels in the checkpoints.
+        work: Folder of the checkpoints; None for Lightning's own.
 
     Raises:
         HeimdallError: There are no settings, and params.yaml is missing or wrong.
@@ -80,12 +85,14 @@ class LocalizationLightningModule(LightningModule):
         task: Learner | LocalizationNet,
         settings: Params | None = None,
         inputs: dict[str, Any] | None = None,
+        work: Path | None = None,
     ) -> None:
         super().__init__()
         self.task = NetworkTask(task) if isinstance(task, LocalizationNet) else task
         self.network = self.task.network  # so it is in the checkpoints, and moves to the device
         self.settings = settings or params.load(paths.CLONE / determinism.PARAMS_FILE)
         self.inputs = inputs or {}
+        self.work = work
         self.history: list[Epoch] = []
         self.first_candidate = 0  # epochs before it belong to a checkpoint that was resumed from
         self._train: list[tuple[float, int]] = []
@@ -160,13 +167,20 @@ class LocalizationLightningModule(LightningModule):
             epoch=self.current_epoch + 1,
             train_loss=_mean(self._train),
             val_loss=val_loss,
+            val_median_m=statistics.median(self._errors_m),
             val_mae_m=math.fsum(self._errors_m) / len(self._errors_m),
             learning_rate=self._learning_rate,
             gradient_norm=math.fsum(norms) / len(norms) if norms else math.inf,
         )
         self.history.append(row)
-        for name in ("train_loss", "val_loss", "val_mae_m", "gradient_norm"):
+        for name in ("train_loss", "val_loss", "val_median_m", "val_mae_m", "gradient_norm"):
             self.log(name, getattr(row, name), batch_size=1)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Early stopping, best checkpoints, gradient norm, and the learning rate where a logger takes it."""
+        rate = [LearningRateMonitor("epoch")] if self.trainer.loggers else []
+        stopping = callbacks.early_stopping(self.settings.early_stop_patience)
+        return [stopping, callbacks.best_checkpoints(self.work), *rate, callbacks.GradientNormMonitor()]
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's type is of this and of other forms
         """Optimizer and schedule, by Lightning's names for them.

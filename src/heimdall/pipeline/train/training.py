@@ -32,13 +32,14 @@ from heimdall.pipeline.train.recording_task import RecordingTask
 from heimdall.pipeline.train.session_task import SessionTask
 from heimdall.pipeline.train.task import LearningTask
 
-Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[str, Any]], str | None]
+Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[str, Any], int], str | None]
 Exporter = Callable[[Network, Path, dict[str, Any]], None]
 
 TASKS: dict[str, Callable[[Params, DatasetConfig], LearningTask]] = {
     "single": RecordingTask,
     "fusion": SessionTask,
 }
+WORK = Path(".heimdall/work/train")  # of the stage and of trainings by hand
 ENCODER_WARMUP_EPOCHS = 1  # of the few that pretraining gives it
 ENCODER = "encoder"  # the folder of its checkpoints, and what the record has of its training
 
@@ -137,7 +138,8 @@ class Training:
                 no trace in the outputs. From one of another training a new one starts, with the parameters
                 given now, and records the checkpoint's hash. A line on stderr says which of the two it is.
             keep_checkpoints: Move the checkpoints to `output_dir`/checkpoints instead of removing them.
-            tracker: Called with parameters, epochs and final metrics when all is written.
+            tracker: Called when all is written, with parameters, epochs (as of `fit_loop.timed_rows`), final
+                metrics, and the training's start in milliseconds since 1970.
             exporter: Called with the network, the ONNX file's path and the record when all is written.
 
         Returns:
@@ -170,8 +172,8 @@ class Training:
                 exporter(task.network, onnx_path, inputs["record"])
             run_id = None
             if tracker:
-                rows = [asdict(row) for row in fitted.history]
-                run_id = tracker(inputs["record"]["params"], rows, metrics)
+                rows, started_ms = fit_loop.timed_rows(fitted, work / ENCODER)
+                run_id = tracker(inputs["record"]["params"], rows, metrics, started_ms)
             kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
             checkpoints.clear(work)
             shutil.rmtree(work, ignore_errors=True)
@@ -188,6 +190,7 @@ class Training:
             "epochs": len(fitted.history),
             "train_loss": best.train_loss,
             "val_loss": best.val_loss,
+            "val_median_m": best.val_median_m,
             "val_mae_m": best.val_mae_m,
             **task.finish(),
             "parameters": sum(value.numel() for value in network.parameters()),
