@@ -34,6 +34,8 @@ from heimdall.storage.endpoints import (
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
 
+pytest_plugins = ["tests.projects"]  # the built project, for all rooms
+
 SERVICE_VARIABLES = (
     "HEIMDALL_DATABASE_URL",
     "HEIMDALL_S3_ENDPOINT_URL",

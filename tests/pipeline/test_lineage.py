@@ -22,7 +22,7 @@ from heimdall.commands.lineage import lineage
 from heimdall.core.errors import HeimdallError
 from heimdall.storage.objectstore import ObjectStore
 from tests.conftest import Services
-from tests.pipeline.conftest import STAGES, Project
+from tests.projects import STAGES, Project
 
 ONNX = "models/localizer.onnx"
 MEASUREMENTS = "data/snapshot/measurements.parquet"

@@ -14,7 +14,7 @@ from psycopg2 import sql
 
 from heimdall.services.process import wait_until
 from tests.conftest import Services
-from tests.pipeline.conftest import Project
+from tests.projects import Project
 
 OTHER_SEED, NEW_SESSIONS = 6, 14
 SINCE = ("--since", "2020-01-01")  # all that are approved: those of the model's data are left out

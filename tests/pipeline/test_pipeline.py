@@ -15,7 +15,7 @@ import yaml
 from heimdall.reproduce import dvc_lock, git
 from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
-from tests.pipeline.conftest import SEED, SESSIONS, Project, ran
+from tests.projects import SEED, SESSIONS, Project, ran
 
 LATER_STAGES = ["train", "evaluate", "export"]
 SCREEN = 120  # columns

@@ -24,8 +24,8 @@ from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.track import mlflow_store
 from tests.conftest import Services
-from tests.pipeline.conftest import Project, read_only
 from tests.pipeline.registry_reader import Reader
+from tests.projects import Project, read_only
 from tests.release.releases import by_another, nothing, put_release, rewrite
 
 KILLING = Path(__file__).with_name("killing.py")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Services
 from tests.pipeline import actions
-from tests.pipeline.conftest import BIN, REPOSITORY, Project, read_only
+from tests.projects import BIN, REPOSITORY, Project, read_only
 
 GH = """#!/usr/bin/env bash
 # `gh pr comment` as far as the workflow uses it: keeps the body beside itself, and its arguments.

@@ -6,9 +6,9 @@ Defaults stand in params.yaml alone. `1e-05`, which YAML reads as a string, is a
 from __future__ import annotations
 
 import difflib
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
 from pydantic import (
@@ -75,14 +75,24 @@ class FeatureParams:
     correlation_band_hz: Positive
     correlation_rate_hz: Positive
     correlation_max_lag_s: Positive
+    n_mfcc: Count | None = None  # by default, because records of models made before it was there lack it
 
     @model_validator(mode="after")
     def _ordered(self) -> FeatureParams:
+        if self.n_mfcc is not None and self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc ({self.n_mfcc}) must not exceed n_mels ({self.n_mels})")
         if self.f_max is not None and self.f_max <= self.f_min:
             raise ValueError(f"f_max ({self.f_max}) must be above f_min ({self.f_min})")
         if self.hop_length > self.n_fft:
             raise ValueError(f"hop_length ({self.hop_length}) must not exceed n_fft ({self.n_fft})")
         return self
+
+    def record(self) -> dict[str, Any]:
+        """What files say of the features: without n_mfcc where it is null, as before there was one."""
+        values = asdict(self)
+        if self.n_mfcc is None:
+            del values["n_mfcc"]
+        return values
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -225,7 +225,7 @@ def mel_params(metadata: dict[str, Any], model: Path) -> dict[str, Any]:
     """
     try:
         stored = metadata["params"]["features"]
-        return {name: stored[name] for name in _MEL_PARAMS}
+        return {name: stored[name] for name in _MEL_PARAMS} | {"n_mfcc": stored.get("n_mfcc")}
     except (KeyError, TypeError):
         cause = "it does not say how its features are made"
         raise HeimdallError(str(model), cause, "Export it with `dvc repro export`") from None
