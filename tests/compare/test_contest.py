@@ -165,6 +165,9 @@ def test_a_model_of_other_features_is_refused(held: Contest, data: DatasetConfig
     other = saying(held.a.model, params={"features": MADE_OF["params"]["features"] | {"n_fft": 2048}})
     with pytest.raises(HeimdallError, match=r"other features \(n_fft 2048, here 4096\)"):
         contest.localizer(other.file, "other", read_network(data))
+    cepstral = saying(held.a.model, params={"features": MADE_OF["params"]["features"] | {"n_mfcc": 13}})
+    with pytest.raises(HeimdallError, match=r"other features \(n_mfcc 13, here None\)"):
+        contest.localizer(cepstral.file, "cepstral", read_network(data))
 
 
 def test_an_unknown_receiver_is_named(held: Contest, data: DatasetConfig) -> None:
@@ -186,7 +189,7 @@ def test_the_command_writes_markdown_json_and_a_picture(
     options = (
         "--markdown",
         targets["report.md"],
-        "--json",
+        "--json-file",
         targets["all.json"],
         "--plot",
         targets["map.png"],

@@ -79,8 +79,42 @@ def test_unequal_transmitters_weigh_by_their_sessions() -> None:
     assert found.sessions_per_transmitter == pytest.approx(18 / 6)
 
 
+def test_a_canary_of_unequal_shares_has_the_textbooks_size() -> None:
+    """Chow, Shao and Wang, section 3.2: n_A = kappa n_B, n_B = (1 + 1 / kappa) (z sigma / difference)^2."""
+    a_m = np.array([100.0, 300, -100, 500, 200])
+    b_m = a_m + 50
+    (step,) = sample_size.of_canary(a_m, b_m, list("abcde"), (0.1,)) or []
+    kappa, sigma_m = 9, a_m.std(ddof=1)
+    assert step.canary_sessions == pytest.approx((1 + 1 / kappa) * (Z * sigma_m / 50) ** 2, abs=1)
+    assert step.canary_sessions == math.ceil(step.sessions / 10)
+    (half,) = sample_size.of_canary(a_m, b_m, list("abcde"), (0.5,)) or []
+    assert half.sessions == pytest.approx(4 * (Z * sigma_m / 50) ** 2, abs=1)
+
+
+def test_a_rising_canary_has_the_named_power() -> None:
+    """Steps of equally many sessions, each step's difference weighed by its precision."""
+    random = generator(12, "canary pilot")
+    pilot_m = 300 * random.standard_normal(20_000)
+    names = [str(number) for number in range(len(pilot_m))]
+    steps = sample_size.of_canary(pilot_m, pilot_m + 60, names, sample_size.SHARES) or []
+    assert [step.share for step in steps] == [0.1, 0.25, 0.5]
+    trials, weights, found = 4000, [], []
+    for step in steps:
+        others = step.sessions - step.canary_sessions
+        variance = 300**2 * (1 / step.canary_sessions + 1 / others)
+        drift_m = 1000 * random.standard_normal(trials)  # of both models alike, from step to step
+        b_m = drift_m + 60 + 300 / math.sqrt(step.canary_sessions) * random.standard_normal(trials)
+        a_m = drift_m + 300 / math.sqrt(others) * random.standard_normal(trials)
+        found.append((b_m - a_m) / variance)
+        weights.append(1 / variance)
+    statistic = np.sum(found, axis=0) / math.sqrt(sum(weights))
+    assert 0.77 <= float((np.abs(statistic) > 1.959964).mean()) <= 0.83
+
+
 def test_what_cannot_be_told() -> None:
     assert sample_size.of_paired(np.array([1.0, 2]), ["a", "a"]) is None
     equal = sample_size.of_paired(np.zeros(4), list("aabb"))
     assert equal is not None
     assert (equal.sessions, equal.transmitters, equal.detectable_m) == (None, None, 0)
+    assert sample_size.of_canary(np.array([1.0, 2]), np.array([2.0, 1]), list("ab"), (0.1,)) is None
+    assert sample_size.of_canary(np.array([1.0, 2]), np.array([2.0, 4]), ["a", "a"], (0.1,)) is None

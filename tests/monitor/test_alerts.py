@@ -150,10 +150,14 @@ def test_holm_corrects_in_the_order_given() -> None:
     assert alerts.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(("slow_ms", "verdict"), [(999.0, "ok"), (1200.0, "alarm")])
-def test_latency_is_judged_at_p95(slow_ms: float, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("slow_ms", "target_met", "verdict"),
+    [(499.0, True, "ok"), (999.0, False, "ok"), (1200.0, False, "alarm")],
+)
+def test_latency_is_judged_at_p95(slow_ms: float, target_met: bool, verdict: str) -> None:
     found = alerts.latency(np.append(np.full(90, 20.0), np.full(10, slow_ms)))
-    assert (found.p50_ms, found.p95_ms, found.verdict) == (20.0, slow_ms, verdict)
+    assert (found.p50_ms, found.p95_ms) == (20.0, slow_ms)
+    assert (found.target_met, found.verdict) == (target_met, verdict)
 
 
 def test_few_sessions_or_transmitters_are_not_enough() -> None:
@@ -184,3 +188,5 @@ def test_each_alarm_is_one_line() -> None:
     assert not any("\n" in sentence for sentence in said)
     assert alerts.alarms(good) == []
     assert sum("alarm" in line for line in alerts.lines(bad)) == 5
+    assert "target below 500, at most 1000  alarm, target missed" in alerts.lines(bad)[-1]
+    assert alerts.lines(good)[-1].endswith("target below 500, at most 1000  ok")

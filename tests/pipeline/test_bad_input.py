@@ -14,8 +14,8 @@ import pytest
 from heimdall.recordings import iq
 from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
-from tests.pipeline.conftest import Project, ran
 from tests.pipeline.proxy import Proxy
+from tests.projects import Project, ran
 
 LATER = "2026-02-28T00:00:00Z"  # another as_of, so that the snapshot is due
 

@@ -6,7 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
-from tests.pipeline.conftest import Project
+from tests.projects import Project
 
 SCRIPT = """
 import json, sys

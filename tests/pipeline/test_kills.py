@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.pipeline.conftest import STAGES, Project, ran
+from tests.projects import STAGES, Project, ran
 
 SEED = 180  # of the moments; each stage's first one comes when it is past its imports
 DRAWS = 5  # a run may end before its moment, as a machine is not always equally fast

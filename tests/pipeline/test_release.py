@@ -24,8 +24,8 @@ from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.track import mlflow_store
 from tests.conftest import Services
-from tests.pipeline.conftest import Project, read_only
 from tests.pipeline.registry_reader import Reader
+from tests.projects import Project, read_only
 from tests.release.releases import by_another, nothing, put_release, rewrite
 
 KILLING = Path(__file__).with_name("killing.py")
@@ -117,7 +117,7 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
 
 @pytest.mark.series
 def test_a_figure_written_by_hand_is_not_released(clone: Project, store: ConditionalStore) -> None:
-    path = clone.root / "metrics/eval.json"
+    path = clone.root / "metrics/eval_full.json"
     figures = artifacts.read_json(path)
     figures["test"]["localizer"]["mae_m"] /= 2
     artifacts.write_json(path, figures)

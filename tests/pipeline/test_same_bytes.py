@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import STAGES, Project, ran
+from tests.projects import STAGES, Project, ran
 
 AFTER_SNAPSHOT = list(STAGES)[1:]
 ORDINARY_USER = 54_321  # in no passwd file, like the user of many containers

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import REPOSITORY
-from tests.pipeline.conftest import STAGES, Project, outputs
+from tests.projects import STAGES, Project, outputs
 from tests.start_up import IMPORTED, LIBRARIES, SLOW, answer
 
 PREFIX = "src/heimdall/"

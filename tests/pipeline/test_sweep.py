@@ -22,7 +22,7 @@ from heimdall.sweep import space as spaces
 from heimdall.sweep import study as studies
 from heimdall.sweep import trials as sweep
 from tests.conftest import Services
-from tests.pipeline.conftest import BIN, Project
+from tests.projects import BIN, Project
 
 SPACE = ("--space", "lr=1e-4:1e-2:log", "--space", "dropout_rate=0.1,0.2,0.3")
 EPOCHS = 5

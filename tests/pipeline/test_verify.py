@@ -12,7 +12,7 @@ import safetensors.numpy
 from heimdall.reproduce import dvc_lock, git
 from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
-from tests.pipeline.conftest import Project
+from tests.projects import Project
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from heimdall.core.randomness import generator
 from heimdall.signal import log_mel
 from heimdall.signal.log_mel import (
     augment_features,
+    cepstral_envelope,
     compute_mfcc,
     feature_statistics,
     iq_to_mel_spectrogram,
@@ -298,3 +299,24 @@ def test_impossible_augmentation_is_refused() -> None:
     for wrong in ({"dropout_rate": 1.5}, {"shift_max": -1}, {"scale_min": 1.1}, {"level_max_db": -1.0}):
         with pytest.raises(ValueError, match="no augmentation"):
             augment_features(np.zeros((3, 128, 32)), **wrong)  # type: ignore[arg-type]
+
+
+def test_the_cepstral_envelope_is_the_image_of_the_kept_mfccs() -> None:
+    picture = mel(noise(RATE_HZ // 4) + tone(20_000).astype(np.complex64))
+    np.testing.assert_allclose(cepstral_envelope(picture, 128), picture, atol=1e-4)
+    envelope = cepstral_envelope(picture, 13)
+    assert (envelope.shape, envelope.dtype) == (picture.shape, np.float32)
+    coefficients = compute_mfcc(envelope, 128)
+    np.testing.assert_allclose(coefficients[:, :13], compute_mfcc(picture, 13), atol=1e-3)
+    np.testing.assert_allclose(coefficients[:, 13:], 0, atol=1e-3)
+    with pytest.raises(ValueError, match="n_mfcc must be between 1 and 128, not 129"):
+        cepstral_envelope(picture, 129)
+
+
+def test_features_of_n_mfcc_are_the_envelope_and_without_it_the_log_mel() -> None:
+    given = {"n_mels": 64, "n_fft": 4096, "hop_length": 512, "f_min": 0.0, "f_max": None}
+    iq = noise(RATE_HZ // 4)
+    plain = log_mel.recording_features(iq, RATE_HZ, **given)  # type: ignore[arg-type]
+    assert (log_mel.recording_features(iq, RATE_HZ, **given, n_mfcc=None) == plain).all()  # type: ignore[arg-type]
+    kept = log_mel.recording_features(iq, RATE_HZ, **given, n_mfcc=13)  # type: ignore[arg-type]
+    assert (kept == cepstral_envelope(plain, 13)).all()

@@ -35,6 +35,28 @@ def test_the_default_is_the_specifications_grid() -> None:
     assert sizes == [3, 3, 3, 3]
 
 
+def test_a_grid_is_every_combination_of_the_lists_once() -> None:
+    grid = spaces.combinations(spaces.parse(spaces.GRID, PARAMETERS))
+    assert len(grid) == 81
+    assert len({tuple(item.items()) for item in grid}) == 81
+    assert grid[0] == {"lr": 1e-4, "batch_size": 16, "dropout_rate": 0.1, "weight_decay": 1e-5}
+    assert grid[-1] == {"lr": 1e-2, "batch_size": 64, "dropout_rate": 0.3, "weight_decay": 1e-3}
+    assert [item["lr"] for item in spaces.combinations(spaces.parse(["lr=0.2,0.1"], PARAMETERS))] == [
+        0.2,
+        0.1,
+    ]
+
+
+def test_a_range_has_no_grid() -> None:
+    with pytest.raises(HeimdallError, match="--space batch_size: a range has no end of values"):
+        spaces.combinations(spaces.parse(["lr=0.1,0.2", "batch_size=16:64"], PARAMETERS))
+
+
+def test_params_yaml_is_blamed_for_what_is_wrong_in_it() -> None:
+    with pytest.raises(HeimdallError, match=r"^params\.yaml: epochs: "):
+        spaces.parse(["lr=0.1,0.2"], PARAMETERS | {"epochs": -1})
+
+
 @pytest.mark.parametrize(
     ("words", "cause"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Sequence
@@ -17,7 +18,14 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # it becomes part of git referenc
 
 
 @click.command(
-    epilog="Example: heimdall sweep --trials 40 --space lr=1e-5:1e-2:log --space dropout_rate=0.1,0.2,0.3"
+    epilog="""\b
+Example: heimdall sweep --grid --study grid
+Example: heimdall sweep --trials 40 \\
+           --space lr=1e-5:1e-2:log --space dropout_rate=0.1,0.2,0.3
+"""
+)
+@click.option(
+    "--grid", is_flag=True, help="Every combination once, instead of suggestions: 81 without --space."
 )
 @click.option("--trials", type=click.IntRange(min=1), help="Of the whole study, of all workers together.")
 @click.option(
@@ -31,6 +39,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # it becomes part of git referenc
     help="A list (0.1,0.2), or a range (low:high or low:high:log). Without one the specification's grid.",
 )
 @click.option(
+    "--prune/--no-prune",
+    default=None,
+    help="Give up a training that is worse than half of the others.  [default: yes, but not with --grid]",
+)
+@click.option(
     "--push", "remote", metavar="GIT_REMOTE", help="Push each experiment there, and its outputs to DVC's."
 )
 @click.option(
@@ -41,18 +54,26 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # it becomes part of git referenc
     help=f"Signs of life; a worker that misses {heartbeat.GRACE} is lost, and its trial is done again.",
 )
 @click.option("--report", is_flag=True, help="Run nothing, only show and draw the study.")
+@click.option("--json", "as_json", is_flag=True, help="Print the trials as JSON instead of a table.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder.  [default: .heimdall/sweeps/NAME]")
 def sweep(
     *,
+    grid: bool,
     trials: int | None,
     study: str,
     words: Sequence[str],
+    prune: bool | None,
     remote: str | None,
     heartbeat_s: int,
     report: bool,
+    as_json: bool,
     plots: Path | None,
 ) -> None:
     """Search for the parameters with the lowest validation loss, with Optuna, as DVC experiments.
+
+    With --grid every combination of the listed values is trained once; without --space these are the 81 of
+    the specification: lr 1e-4, 1e-3, 1e-2, batch_size 16, 32, 64, dropout_rate 0.1, 0.2, 0.3 and weight_decay
+    1e-5, 1e-4, 1e-3.
 
     The study is in the database (schema optuna). The same command on another clone of the same commit, with
     the same database, joins it; typed again after a kill it goes on. It ends when the study has so many
@@ -66,8 +87,8 @@ def sweep(
     if not NAME.fullmatch(study):
         remedy = "Use at most 40 small letters, digits and dashes, a letter or digit first"
         raise HeimdallError(f"--study {study}", "not a name for a study", remedy)
-    if report == (trials is not None):
-        raise click.UsageError("Give --trials N to work on the study, or --report to see it")
+    if report + grid + (trials is not None) != 1:
+        raise click.UsageError("Give --trials N or --grid to work on the study, or --report to see it")
     from heimdall.reproduce import dvc_lock, git
 
     root = Path().resolve()
@@ -78,15 +99,20 @@ def sweep(
     from heimdall.sweep import study_text
     from heimdall.sweep import trials as sweeping
 
-    if trials is None:
+    if report:
         found = studies.load_study(endpoints.resolve(root), study)
     else:
         space = spaces.parse(words or spaces.GRID, dvc_lock.read_yaml(root / PARAMS_FILE))
-        worker = studies.Worker(root, study, trials, space, heartbeat_s, remote)
+        wanted = len(spaces.combinations(space)) if trials is None else trials
+        pruning = not grid if prune is None else prune
+        worker = studies.Worker(root, study, wanted, space, heartbeat_s, remote, grid, pruning)
         found = sweeping.work(worker, lambda line: click.echo(f"sweep: {line}", err=True))
-    for line in study_text.lines(studies.rows(found)):
-        click.echo(line)
+    if as_json:
+        click.echo(json.dumps(study_text.content(found), indent=2))
+    else:
+        for line in study_text.lines(studies.rows(found)):
+            click.echo(line)
     from heimdall.sweep import results
 
     for line in results.write(found, plots or sweeping.FOLDER / study):
-        click.echo(line)
+        click.echo(line, err=as_json)

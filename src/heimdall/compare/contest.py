@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from heimdall.compare import sample_size
-from heimdall.compare.sample_size import SampleSize
+from heimdall.compare.sample_size import SHARES, CanaryStep, SampleSize
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import EvaluateParams, Params, SplitParams
@@ -118,6 +118,8 @@ class Contest:
         overall: As of `figures`.
         slices: The same for each slice, with `slice` and `value`, in a fixed order.
         sample_size: What telling them apart takes; None with fewer than two transmitters.
+        canary: What it takes if B answers only the first of `sample_size.SHARES` of the sessions.
+        rising_canary: The same if B's share rises through all of them. None where `of_canary` says so.
     """
 
     data: Provenance
@@ -128,6 +130,8 @@ class Contest:
     overall: dict[str, Any]
     slices: list[dict[str, Any]]
     sample_size: SampleSize | None
+    canary: list[CanaryStep] | None
+    rising_canary: list[CanaryStep] | None
 
     @property
     def apart_m(self) -> Array:
@@ -208,7 +212,8 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
             own, other = (_rows(side.errors, rows) for side in (first, second))
             found = figures(own, other, sessions.iloc[rows], params.evaluate)
             slices.append({"slice": column, "value": str(value)} | found)
-    difference_m = second.errors.distance_m - first.errors.distance_m
+    a_m, b_m = first.errors.distance_m, second.errors.distance_m
+    transmitters = sessions["cluster"].tolist()
     return Contest(
         data=provenance(test.table["simulated"]),
         data_fingerprint=network.data_fingerprint,
@@ -217,7 +222,9 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
         b=second,
         overall=overall,
         slices=slices,
-        sample_size=sample_size.of_paired(difference_m, sessions["cluster"].tolist()),
+        sample_size=sample_size.of_paired(b_m - a_m, transmitters),
+        canary=sample_size.of_canary(a_m, b_m, transmitters, SHARES[:1]),
+        rising_canary=sample_size.of_canary(a_m, b_m, transmitters, SHARES),
     )
 
 
@@ -261,10 +268,11 @@ def localizer(file: OnnxLocalizer, subject: str, network: Network) -> Localizer:
     Raises:
         HeimdallError: The model was trained with other features, or does not say with which.
     """
-    own = file.metadata.get("params", {}).get("features", {})
-    other = [name for name, value in network.features.items() if own.get(name) != value]
+    own, here = file.metadata.get("params", {}).get("features", {}), network.features
+    # A parameter that one of the two does not have is null.
+    other = [name for name in {**here, **own} if own.get(name) != here.get(name)]
     if other:
-        shown = ", ".join(f"{name} {own.get(name)}, here {network.features[name]}" for name in other)
+        shown = ", ".join(f"{name} {own.get(name)}, here {here.get(name)}" for name in other)
         remedy = "Compare it where data/features is made with its parameters"
         raise HeimdallError(subject, f"it takes other features ({shown})", remedy)
     answer = _single(file, network) if file.kind == "single" else _fusion(file, subject, network)

@@ -1,4 +1,4 @@
-"""How many sessions tell two localizers apart: sample size of a paired mean over clusters."""
+"""How many sessions tell two localizers apart, both asked (paired) or one of them each time (a canary)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 POWER = 0.8
 SIGNIFICANCE = 0.05  # two-sided
+SHARES = (0.1, 0.25, 0.5)  # of the sessions that a rising canary answers; the specification's is the first
+_Z = NormalDist().inv_cdf(1 - SIGNIFICANCE / 2) + NormalDist().inv_cdf(POWER)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,31 @@ class SampleSize:
     detectable_m: float
 
 
+@dataclass(frozen=True)
+class CanaryStep:
+    """A part of a canary, in which one share of the sessions is answered by B.
+
+    Attributes:
+        share: That share.
+        sessions: Sessions that A and B answer in this step together.
+        canary_sessions: Those that B answers.
+    """
+
+    share: float
+    sessions: int
+    canary_sessions: int
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Variance of one value, the share of it that a cluster's values have in common, and what follows."""
+
+    variance: float
+    correlation: float | None
+    weighted_size: float
+    design_effect: float
+
+
 def of_paired(difference_m: npt.NDArray[np.float64], clusters: Sequence[str]) -> SampleSize | None:
     """Size of the comparison that shows a difference with power `POWER` at level `SIGNIFICANCE`.
 
@@ -60,32 +87,76 @@ def of_paired(difference_m: npt.NDArray[np.float64], clusters: Sequence[str]) ->
     Returns:
         The sizes; None with fewer than two transmitters, which say nothing of their spread.
     """
+    spread = _spread(difference_m, clusters)
+    if spread is None:
+        return None
+    needed_m2 = _Z**2 * spread.variance * spread.design_effect
+    mean_m = float(difference_m.mean())
+    sessions = max(2, math.ceil(needed_m2 / mean_m**2)) if mean_m else None
+    return SampleSize(
+        difference_m=mean_m,
+        std_m=math.sqrt(spread.variance),
+        intraclass_correlation=spread.correlation,
+        sessions_per_transmitter=spread.weighted_size,
+        design_effect=spread.design_effect,
+        sessions=sessions,
+        transmitters=None if sessions is None else max(2, math.ceil(sessions / spread.weighted_size)),
+        detectable_m=math.sqrt(needed_m2 / len(difference_m)),
+    )
+
+
+def of_canary(
+    a_m: npt.NDArray[np.float64],
+    b_m: npt.NDArray[np.float64],
+    clusters: Sequence[str],
+    shares: Sequence[float],
+) -> list[CanaryStep] | None:
+    """A rising canary that shows the difference with power `POWER` at level `SIGNIFICANCE`.
+
+    Each session is answered by B with the probability of the step's share, else by A, so that errors of
+    different sessions are compared. With shares s of B and 1 - s of A the variance of the difference of the
+    means of n sessions is (v_B / s + v_A / (1 - s)) / n (unequal allocation: Chow, Shao and Wang, Sample Size
+    Calculations in Clinical Research, 2nd ed. 2008, section 3.2), each variance v with its design effect as
+    in `of_paired`, which a model has if it keeps its transmitters. The steps have equally many sessions in
+    all, and their differences are weighed by their precisions: pooled over steps of different shares a mean
+    would take a change over time for one of the models (Crook et al., Seven pitfalls to avoid when running
+    controlled experiments on the web, KDD 2009, pitfall 5). One share alone is a canary that does not rise.
+
+    Args:
+        a_m: Error of A in each session, metres, shape (n,).
+        b_m: Error of B in the same sessions, metres, shape (n,).
+        clusters: Name of each session's transmitter, length n.
+        shares: Of the sessions that B answers, each in (0, 1), one a step.
+
+    Returns:
+        The steps; None with fewer than two transmitters, or where the mean errors are equal.
+    """
+    a, b = _spread(a_m, clusters), _spread(b_m, clusters)
+    difference_m = float((b_m - a_m).mean())
+    if a is None or b is None or difference_m == 0:
+        return None
+    precisions = [
+        1 / (b.variance * b.design_effect / share + a.variance * a.design_effect / (1 - share))
+        for share in shares
+    ]
+    sessions = math.ceil(_Z**2 / (difference_m**2 * math.fsum(precisions)))
+    return [CanaryStep(share, sessions, math.ceil(share * sessions)) for share in shares]
+
+
+def _spread(values: npt.NDArray[np.float64], clusters: Sequence[str]) -> _Spread | None:
+    """How values (n,) scatter between and within clusters; None with fewer than two of these."""
     _, member = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     size = np.bincount(member)  # (k,)
-    n, k = len(difference_m), len(size)
+    n, k = len(values), len(size)
     if k < 2:
         return None
-    mean_m = float(difference_m.mean())
-    cluster_mean_m = np.bincount(member, difference_m) / size
-    between = float((size * (cluster_mean_m - mean_m) ** 2).sum()) / (k - 1)
-    within = float(((difference_m - cluster_mean_m[member]) ** 2).sum()) / (n - k) if n > k else 0.0
+    cluster_mean = np.bincount(member, values) / size
+    between = float((size * (cluster_mean - float(values.mean())) ** 2).sum()) / (k - 1)
+    within = float(((values - cluster_mean[member]) ** 2).sum()) / (n - k) if n > k else 0.0
     usual_size = (n - float((size**2).sum()) / n) / (k - 1)
     shared = max(0.0, (between - within) / usual_size)
     variance = shared + within
     correlation = shared / variance if variance else 0.0
     weighted_size = float((size**2).sum()) / n
     effect = 1 + (weighted_size - 1) * correlation
-    normal = NormalDist()
-    z = normal.inv_cdf(1 - SIGNIFICANCE / 2) + normal.inv_cdf(POWER)
-    spread_m2 = z**2 * variance * effect
-    sessions = max(2, math.ceil(spread_m2 / mean_m**2)) if mean_m else None
-    return SampleSize(
-        difference_m=mean_m,
-        std_m=math.sqrt(variance),
-        intraclass_correlation=correlation if n > k else None,
-        sessions_per_transmitter=weighted_size,
-        design_effect=effect,
-        sessions=sessions,
-        transmitters=None if sessions is None else max(2, math.ceil(sessions / weighted_size)),
-        detectable_m=math.sqrt(spread_m2 / n),
-    )
+    return _Spread(variance, correlation if n > k else None, weighted_size, effect)

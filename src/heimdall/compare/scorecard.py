@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from heimdall.compare.contest import Contest, Side
-from heimdall.compare.sample_size import POWER, SIGNIFICANCE, SampleSize
+from heimdall.compare.sample_size import POWER, SIGNIFICANCE, CanaryStep, SampleSize
 from heimdall.core import table
 
 SHOWN = 10  # sessions in which the two disagree most
@@ -42,7 +42,13 @@ def as_dict(contest: Contest) -> dict[str, Any]:
         "slices": contest.slices,
         "canary": None
         if contest.sample_size is None
-        else asdict(contest.sample_size) | {"power": POWER, "significance": SIGNIFICANCE},
+        else asdict(contest.sample_size)
+        | {
+            "power": POWER,
+            "significance": SIGNIFICANCE,
+            "unpaired": _steps(contest.canary),
+            "unpaired_rising": _steps(contest.rising_canary),
+        },
         "sessions": contest.disagreements.to_dict("records"),
     }
 
@@ -82,6 +88,7 @@ def markdown(contest: Contest) -> str:
         "</details>",
         "",
         sample_size_sentence(contest.sample_size),
+        *canary_sentences(contest.canary, contest.rising_canary),
         "",
         f"Figures from {contest.data} data; intervals: 95 %, paired, whole transmitters resampled; of the "
         "slices' intervals some miss 0 by chance. Latency: from a session's features to its posterior, one "
@@ -148,6 +155,23 @@ def sample_size_sentence(found: SampleSize | None) -> str:
             f"sessions of {found.transmitters} transmitters are needed"
         )
     return f"{needed} ({basis}). These sessions would show a difference of {found.detectable_m:.1f} m."
+
+
+def canary_sentences(alone: Sequence[CanaryStep] | None, rising: Sequence[CanaryStep] | None) -> list[str]:
+    """How many sessions a canary takes, whose models answer different sessions; none where it cannot tell."""
+    if alone is None or rising is None:
+        return []
+    (only,) = alone
+    steps = ", ".join(f"{step.canary_sessions} at {step.share:.0%}" for step in rising)
+    return [
+        f"If B answers {only.share:.0%} of the sessions and A the others, and no session has two answers, "
+        f"B needs {only.canary_sessions} sessions ({only.sessions} in all) for the same power; with a share "
+        f"that rises in equal steps {steps} ({sum(step.sessions for step in rising)} in all)."
+    ]
+
+
+def _steps(steps: Sequence[CanaryStep] | None) -> list[dict[str, Any]] | None:
+    return None if steps is None else [asdict(step) for step in steps]
 
 
 def _side(side: Side) -> dict[str, Any]:

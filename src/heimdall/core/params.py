@@ -5,8 +5,10 @@ Defaults stand in params.yaml alone. `1e-05`, which YAML reads as a string, is a
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
 from pydantic import (
@@ -19,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
@@ -29,6 +32,7 @@ Accelerator = Annotated[
 ]
 Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "base", "large"]
 _STRICT = ConfigDict(extra="forbid")
+_ALSO_CALLED = {"learning_rate": "lr"}  # as the options of stages/train.py have it
 FIRST_OTHER_WORLD = 1000  # seeds of worlds from here on are for pretraining alone
 
 
@@ -71,14 +75,24 @@ class FeatureParams:
     correlation_band_hz: Positive
     correlation_rate_hz: Positive
     correlation_max_lag_s: Positive
+    n_mfcc: Count | None = None  # by default, because records of models made before it was there lack it
 
     @model_validator(mode="after")
     def _ordered(self) -> FeatureParams:
+        if self.n_mfcc is not None and self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc ({self.n_mfcc}) must not exceed n_mels ({self.n_mels})")
         if self.f_max is not None and self.f_max <= self.f_min:
             raise ValueError(f"f_max ({self.f_max}) must be above f_min ({self.f_min})")
         if self.hop_length > self.n_fft:
             raise ValueError(f"hop_length ({self.hop_length}) must not exceed n_fft ({self.n_fft})")
         return self
+
+    def record(self) -> dict[str, Any]:
+        """What files say of the features: without n_mfcc where it is null, as before there was one."""
+        values = asdict(self)
+        if self.n_mfcc is None:
+            del values["n_mfcc"]
+        return values
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -270,5 +284,27 @@ def check(values: object, subject: str) -> Params:
     try:
         return TypeAdapter(Params).validate_python(values)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}{_meant(item)}"
+            for item in error.errors()
+        ]
         raise HeimdallError(subject, "; ".join(problems), "Correct the named parameters") from None
+
+
+def _meant(problem: ErrorDetails) -> str:
+    """The known parameter that an unknown one is most like, in brackets; "" where none is like it."""
+    if problem["type"] != "unexpected_keyword_argument":
+        return ""
+    names = {name: name for name in _names(Params)} | _ALSO_CALLED
+    near = difflib.get_close_matches(".".join(map(str, problem["loc"])), names, n=1)
+    return f" (did you mean {names[near[0]]}?)" if near else ""
+
+
+def _names(section: type, prefix: str = "") -> list[str]:
+    """The dotted names of all parameters of a section."""
+    found = []
+    for name, kind in get_type_hints(section).items():
+        found.append(prefix + name)
+        if isinstance(kind, type) and is_dataclass(kind):
+            found += _names(kind, f"{prefix}{name}.")
+    return found

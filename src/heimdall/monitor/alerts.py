@@ -22,8 +22,9 @@ from heimdall.metrics.metrics import Counts, cluster_weights, weighted_mean, wei
 Array = npt.NDArray[np.float64]
 Verdict = Literal["ok", "uncertain", "alarm"]
 
-# The specification's thresholds.
+# The specification's thresholds, and what it aims at below them. (Its uptime is the service's to measure.)
 MAX_LATENCY_MS = 1000.0
+TARGET_LATENCY_MS = 500.0
 MAX_ACCURACY_DROP = 0.1
 # Ours. Fewer sessions, or fewer transmitters to resample, say nothing.
 MIN_SESSIONS = 10
@@ -113,10 +114,18 @@ class Drift:
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of one session's answer, milliseconds, from its features in memory to the posterior."""
+    """Time of one session's answer, from its features in memory to the posterior.
+
+    Attributes:
+        p50_ms: Median, milliseconds.
+        p95_ms: 95th percentile, milliseconds.
+        target_met: Whether p95_ms is below `TARGET_LATENCY_MS`.
+        verdict: "alarm" if p95_ms is above `MAX_LATENCY_MS`.
+    """
 
     p50_ms: float
     p95_ms: float
+    target_met: bool
     verdict: Verdict
 
 
@@ -249,7 +258,8 @@ def drifts(
 def latency(latency_ms: Array) -> Latency:
     """The distribution of answering times, milliseconds, shape (n,), n > 0."""
     p50_ms, p95_ms = np.quantile(latency_ms, (0.5, 0.95)).tolist()
-    return Latency(p50_ms, p95_ms, "alarm" if p95_ms > MAX_LATENCY_MS else "ok")
+    verdict: Verdict = "alarm" if p95_ms > MAX_LATENCY_MS else "ok"
+    return Latency(p50_ms, p95_ms, p95_ms < TARGET_LATENCY_MS, verdict)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -290,6 +300,11 @@ def alarms(figures: Figures) -> list[str]:
     return found
 
 
+TOO_FEW = (
+    f"too few to say anything: at least {MIN_SESSIONS} sessions of {MIN_TRANSMITTERS} transmitters are needed"
+)
+
+
 def lines(figures: Figures) -> list[str]:
     """The figures as lines of text."""
     right, late = figures.accuracy, figures.latency
@@ -309,7 +324,8 @@ def lines(figures: Figures) -> list[str]:
         how = f"{moved.verdict} (distance {moved.distance:.2f}, p {moved.p_value:.2g})"
         rows.append([moved.statistic, _text(moved.median), _text(moved.trained_median), how])
     times = f"p50 {late.p50_ms:.0f}, p95 {late.p95_ms:.0f}"
-    rows.append(["latency, ms", times, f"at most {MAX_LATENCY_MS:.0f}", late.verdict])
+    limits = f"target below {TARGET_LATENCY_MS:.0f}, at most {MAX_LATENCY_MS:.0f}"
+    rows.append(["latency, ms", times, limits, late.verdict + ("" if late.target_met else ", target missed")])
     return table.lines(["", "new sessions", "claim or training", "verdict"], rows, "lrrl")
 
 

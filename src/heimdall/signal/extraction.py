@@ -48,6 +48,7 @@ def session_features(
             f_min=params.f_min,
             f_max=params.f_max,
             frames=params.frames,
+            n_mfcc=params.n_mfcc,
         )
         for item in recordings
     ]

@@ -84,6 +84,7 @@ def recording_features(
     f_min: float,
     f_max: float | None,
     frames: int = 32,
+    n_mfcc: int | None = None,
 ) -> Float32:
     """Log-mel spectrogram of I, Q and magnitude, mean-pooled over the whole recording.
 
@@ -100,9 +101,10 @@ def recording_features(
         f_min: Lower edge of the first band, Hz.
         f_max: Upper edge of the last band, Hz; None for half the sample rate.
         frames: Number of columns.
+        n_mfcc: Keep the envelope that so many MFCCs describe, see `cepstral_envelope`; None for all.
 
     Returns:
-        Levels in dBFS, shape (3, n_mels, frames), not below `10 log10(FLOOR_POWER)`.
+        Levels in dBFS, shape (3, n_mels, frames); without n_mfcc not below `10 log10(FLOOR_POWER)`.
 
     Raises:
         HeimdallError: The recording is shorter than n_fft // 2 + 1, or the bands reach beyond half the sample
@@ -110,9 +112,9 @@ def recording_features(
         ValueError: `iq` is not a one-dimensional complex array.
     """
     channels = _channels(iq)
-    return _log_mel(
-        channels, mel_bank(sample_rate_hz, n_mels, n_fft, f_min, f_max), n_fft, hop_length, frames
-    )
+    bands = mel_bank(sample_rate_hz, n_mels, n_fft, f_min, f_max)
+    picture = _log_mel(channels, bands, n_fft, hop_length, frames)
+    return picture if n_mfcc is None else cepstral_envelope(picture, n_mfcc)
 
 
 def _log_mel(
@@ -385,3 +387,27 @@ def augment_features(
         gain_db
     )
     return np.where(lost, varied.min(axis=(-2, -1), keepdims=True), varied)
+
+
+def cepstral_envelope(mel_db: npt.NDArray[np.floating], n_mfcc: int) -> Float32:
+    """The log-mel that the first `n_mfcc` cepstral coefficients describe: its envelope along the bands.
+
+    The coefficients of `compute_mfcc` and the inverse DCT of them, the others 0 (liftering): a one-to-one
+    linear image of the MFCCs in the shape of the log-mel, so that the same networks take it.
+
+    Args:
+        mel_db: Levels in dB, shape (..., n_mels, T).
+        n_mfcc: How many coefficients to keep.
+
+    Returns:
+        Levels in dB, of the shape given, float32.
+
+    Raises:
+        ValueError: n_mfcc is below 1 or above the number of bands.
+    """
+    bands = mel_db.shape[-2]
+    if not 1 <= n_mfcc <= bands:
+        raise ValueError(f"n_mfcc must be between 1 and {bands}, not {n_mfcc}")
+    cepstrum = scipy.fft.dct(mel_db.astype(np.float64), type=2, norm="ortho", axis=-2)
+    cepstrum[..., n_mfcc:, :] = 0
+    return np.asarray(scipy.fft.idct(cepstrum, type=2, norm="ortho", axis=-2), np.float32)

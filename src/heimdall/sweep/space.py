@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import Trial
 
 from heimdall.core import params
+from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import dvc_lock
 
@@ -37,9 +39,10 @@ def parse(given: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Base
         A distribution by parameter.
 
     Raises:
-        HeimdallError: One is malformed, names no parameter or one that trials cannot differ in, or is out of
-            the parameter's range.
+        HeimdallError: params.yaml is wrong without any of them; or one is malformed, names no parameter or
+            one that trials cannot differ in, or is out of the parameter's range.
     """
+    params.check(parameters, str(PARAMS_FILE))  # first, or the first word would be blamed for it
     space: dict[str, BaseDistribution] = {}
     known = dvc_lock.flat(parameters)
     for word in given:
@@ -61,6 +64,26 @@ def parse(given: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Base
         for value in _ends(space[name]):
             params.check(_with(parameters, name, value), subject)
     return space
+
+
+def combinations(space: Space) -> list[dict[str, Any]]:
+    """Every combination of a grid, the last parameter's values varying first.
+
+    Args:
+        space: Lists alone.
+
+    Returns:
+        A value for each parameter, in each combination.
+
+    Raises:
+        HeimdallError: A parameter has a range, which no grid covers.
+    """
+    for name, item in space.items():
+        if not isinstance(item, CategoricalDistribution):
+            cause = "a range has no end of values, and a grid tries every one"
+            raise HeimdallError(f"--space {name}", cause, f"Write a list: --space {name}=0.1,0.2")
+    lists = [_ends(item) for item in space.values()]
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*lists)]
 
 
 def suggest(trial: Trial, name: str, item: BaseDistribution) -> Any:  # noqa: ANN401 - of the parameter's type

@@ -29,8 +29,8 @@ SCHEMA = "optuna"
 LOCK = 417_203  # any number that no other program on the server uses
 METRIC = "val_loss"  # of metrics/train.json: what the training itself chooses its best epoch by
 # User attributes of a study and of a trial.
-REVISION, SPACE = "revision", "space"
-EXPERIMENT, COMMIT, DATA = "experiment", "commit", "data"
+REVISION, SPACE, GRID, PRUNING = "revision", "space", "grid", "pruning"
+EXPERIMENT, COMMIT, DATA, COMBINATION = "experiment", "commit", "data", "combination"
 
 STARTUP_TRIALS = 5  # complete ones, before any is pruned
 
@@ -46,6 +46,8 @@ class Worker:
         space: What is tried.
         heartbeat_s: Seconds between the signs of life of a running trial.
         remote: Git remote to push each experiment to; None to leave it in this clone.
+        grid: Whether every combination of `space` is tried once, and none is suggested.
+        prune: Whether a training is given up that is worse than half of the others at the same epoch.
     """
 
     root: Path
@@ -54,6 +56,8 @@ class Worker:
     space: Space
     heartbeat_s: int
     remote: str | None
+    grid: bool = False
+    prune: bool = True
 
 
 def open_study(worker: Worker, found: Endpoints) -> optuna.Study:
@@ -66,7 +70,9 @@ def open_study(worker: Worker, found: Endpoints) -> optuna.Study:
     parameters = params.load(worker.root / PARAMS_FILE)
     with _turn(found, SCHEMA):
         storage = _storage(found, worker.heartbeat_s)
-    pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=parameters.warmup_epochs + 1)
+    pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+    if worker.prune:
+        pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=parameters.warmup_epochs + 1)
     with _turn(found, worker.study):
         study = optuna.create_study(
             storage=storage, study_name=worker.study, pruner=pruner, direction="minimize", load_if_exists=True
@@ -120,7 +126,8 @@ def retried(trial: FrozenTrial) -> int | None:
 def _attributes(worker: Worker) -> dict[str, Any]:
     """What must be the same for all trials of a study."""
     space = {name: json.loads(distribution_to_json(item)) for name, item in worker.space.items()}
-    return {REVISION: git.commit_of(worker.root, "HEAD"), SPACE: space}
+    revision = git.commit_of(worker.root, "HEAD")
+    return {REVISION: revision, SPACE: space, GRID: worker.grid, PRUNING: worker.prune}
 
 
 def require_same(study: optuna.Study, worker: Worker) -> None:

@@ -1,9 +1,11 @@
-"""A study's trials as lines of text."""
+"""A study's trials as lines of text, and for machines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import optuna
 
 from heimdall.core import table
 from heimdall.sweep import study
@@ -14,15 +16,29 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return ["no trials yet"]
     found = table.lines(list(rows[0]), [[_text(name, value) for name, value in row.items()] for row in rows])
-    complete = [row for row in rows if row["state"] == "COMPLETE"]
-    if not complete:
+    best = _best(rows)
+    if best is None:
         return found
-    best = min(complete, key=lambda row: float(row[study.METRIC]))
     value = f"{study.METRIC} {best[study.METRIC]:.4f}"
     return [
         *found,
         f"best: {best[study.EXPERIMENT]}, {value}; `dvc exp apply {best[study.EXPERIMENT]}`",
     ]
+
+
+def content(found: optuna.Study) -> dict[str, Any]:
+    """What `lines` show, and what the study was begun with: `json.dumps` takes it."""
+    rows = study.rows(found)
+    best = _best(rows)
+    begun = dict(found.user_attrs)
+    name = None if best is None else best[study.EXPERIMENT]
+    return {"study": found.study_name, **begun, "metric": study.METRIC, "best": name, "trials": rows}
+
+
+def _best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The complete trial of the lowest value."""
+    complete = [row for row in rows if row["state"] == "COMPLETE"]
+    return min(complete, key=lambda row: float(row[study.METRIC]), default=None)
 
 
 def _text(name: str, value: object) -> str:

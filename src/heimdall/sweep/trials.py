@@ -21,7 +21,7 @@ from typing import Any
 
 import optuna
 import psycopg2
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from heimdall.core import randomness
 from heimdall.core.determinism import PARAMS_FILE
@@ -29,8 +29,9 @@ from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import dvc_lock
 from heimdall.storage import endpoints
 from heimdall.sweep import experiments
-from heimdall.sweep.space import suggest
+from heimdall.sweep.space import combinations, suggest
 from heimdall.sweep.study import (
+    COMBINATION,
     COMMIT,
     DATA,
     EXPERIMENT,
@@ -68,6 +69,17 @@ def next_step(states: Sequence[TrialState], trials: int) -> Step:
     return Step.WAIT if count[TrialState.RUNNING] else Step.END
 
 
+def next_combination(trials: Sequence[FrozenTrial], count: int) -> int | None:
+    """The first combination of a grid that no trial stands for; None where each has one, or one waits.
+
+    A failed trial stands for none. That of a lost worker is failed, and another waits in its place.
+    """
+    if any(trial.state is TrialState.WAITING for trial in trials):
+        return None
+    taken = {trial.user_attrs[COMBINATION] for trial in trials if trial.state is not TrialState.FAIL}
+    return next((number for number in range(count) if number not in taken), None)
+
+
 def work(worker: Worker, say: Callable[[str], object]) -> optuna.Study:
     """Run trials until the study has as many as were asked for; those of other workers count.
 
@@ -97,6 +109,8 @@ def work(worker: Worker, say: Callable[[str], object]) -> optuna.Study:
                         trial.user_attrs.get(EXPERIMENT, "") for trial in trials if trial.state.is_finished()
                     ]
                     experiments.discard(worker.root, lost)
+                    if worker.grid:
+                        _enqueue(study, worker, trials)
                     study.sampler = _sampler(worker.root, len(trials))
                     _start(study, worker, turn, say)
             if step is Step.END:
@@ -106,6 +120,17 @@ def work(worker: Worker, say: Callable[[str], object]) -> optuna.Study:
                     say("every trial is done or has its worker; waiting, in case one of them is lost")
                 time.sleep(worker.heartbeat_s)
             waited = step is Step.WAIT
+
+
+def _enqueue(study: optuna.Study, worker: Worker, trials: Sequence[FrozenTrial]) -> None:
+    """Let the next combination of the grid wait, so that it is what the study proposes.
+
+    To be called in the study's turn. (Optuna's GridSampler may give one combination to two workers.)
+    """
+    grid = combinations(worker.space)
+    number = next_combination(trials, len(grid))
+    if number is not None:
+        study.enqueue_trial(grid[number], user_attrs={COMBINATION: number})
 
 
 def _start(
@@ -167,7 +192,7 @@ def _run(
             ended = not experiment.running  # before reading: then all is read
             for epoch in experiment.epochs():
                 trial.report(epoch.val_loss, epoch.number)
-                say(f"{name}: epoch {epoch.number}, validation loss {epoch.val_loss:.3f}")
+                say(f"{name}: epoch {epoch.number}, validation loss {epoch.val_loss:.4f}")
                 if not ended and trial.should_prune():
                     say(f"{name}: pruned")
                     raise optuna.TrialPruned

@@ -20,7 +20,7 @@ from heimdall.network import dataset
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset, read_network
 from heimdall.pipeline.featurize import featurize, split
 from heimdall.recordings import archive, shards
-from heimdall.signal import extraction
+from heimdall.signal import extraction, log_mel
 from heimdall.signal.correlation import Recording
 from tests.tiny_snapshot import (
     GPS_NS,
@@ -62,11 +62,24 @@ def test_features_are_those_of_the_recordings(root: Path) -> None:
 
     described = dataset.read_network(config)
     assert (described.frame.latitude_deg, described.frame.longitude_deg) == (45.2, 8.0)
-    assert described.features == dataclasses.asdict(PARAMS)
+    assert described.features == PARAMS.record()
     assert described.split == dataclasses.asdict(SPLIT)
     assert artifacts.read_json(root / featurize.METRICS_FILE) == summary
     assert (summary["data"], summary["recordings"], summary["sessions"]) == ("simulated", 12, 6)
     assert summary["data_fingerprint"] == described.data_fingerprint
+
+
+def test_mfccs_become_their_envelope_and_without_them_nothing_changes(root: Path) -> None:
+    featurize.run(PARAMS, SPLIT, root)
+    config = DatasetConfig(root / featurize.FEATURES)
+    assert "n_mfcc" not in read_network(config).features  # the record is that of before there was one
+    former = HeimdallDataset(config, "all", None, 0.2).features(7).astype(np.float64)
+    featurize.run(dataclasses.replace(PARAMS, n_mfcc=13), SPLIT, root)
+    assert read_network(config).features["n_mfcc"] == 13
+    envelope = HeimdallDataset(config, "all", None, 0.2).features(7)
+    assert envelope.shape == (3, 64, 32)
+    np.testing.assert_allclose(envelope, log_mel.cepstral_envelope(former, 13), atol=0.1)  # float16 of dB
+    assert np.abs(envelope - former).max() > 1
 
 
 @pytest.mark.parametrize("by", ["transmitter", "session"])

@@ -49,7 +49,7 @@ class ShardTask:
     def key(self, code: Mapping[str, str]) -> str:
         """Hash of all that decides the bytes; `code` holds the hashes of the modules and of the lock."""
         positions = [[websdr_id, *position] for websdr_id, position in sorted(self.position_enu_m.items())]
-        content = [self.source.name, self.sessions, positions, asdict(self.params), dict(code)]
+        content = [self.source.name, self.sessions, positions, self.params.record(), dict(code)]
         return artifacts.fingerprint(content)
 
 
@@ -93,7 +93,7 @@ def run(
     store.commit(names)
     fingerprint = archive.data_fingerprint(measurements, receivers)
     made_with = {
-        "features": asdict(params),
+        "features": params.record(),
         "split": asdict(split_params),
         "calibration": asdict(calibration),
     }

@@ -94,7 +94,7 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
     store.commit(names)
     described = {
         "data_fingerprint": artifacts.fingerprint([rows.drop(columns="shard").to_numpy().tolist(), names]),
-        "features": asdict(feature_params),
+        "features": feature_params.record(),
         "split": {"by": "world", "seed": params.seed},
         "calibration": asdict(UNCALIBRATED),
     }
