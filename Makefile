@@ -1,66 +1,91 @@
-# make demo   everything from a fresh clone: install, services, demo world, pipeline, push, figures
-# make test   the same installation, then lint, types and the tests; of long series one of each kind (about 12 minutes)
-# make test-all  the same with the whole series: kills at every step, every kind of bad input, both users
-# make review what this branch changes against the main one, as Markdown on standard output
-# make setup  the installation alone; make clean removes what all of these made, the demo's servers included
+# `make help` lists what there is to make.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-PYTHON ?= python3
+.DEFAULT_GOAL := help
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: demo test test-all review setup lint lock clean
+.PHONY: help demo test test-all review lint doctor setup lock clean
 
-demo: setup
-	heimdall services up
-	heimdall demo seed
-	dvc repro
-	dvc push
-	python stages/evaluate.py --show
-	dvc plots show
-	@echo "The same as a picture, without network: plots/evaluation.png. Every figure: dvc metrics show"
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=16
+	@echo "A Python is chosen by itself, or named: make demo PYTHON=python3.12"
+
+demo: ## everything from a fresh clone: installation, servers, simulated world, pipeline, push, figures
+	@if [ -e .venv/.installed ]; then said="is there"; else said="about 2 minutes, 6 GB to download"; fi; \
+		echo "[1/7] The installation in .venv: make setup ($$said)"
+	@$(MAKE) --no-print-directory setup
+	@echo "[2/7] PostgreSQL and S3 of this clone: heimdall services up (about 10 seconds)"
+	@heimdall services up
+	@echo "[3/7] The simulated world in database and bucket: heimdall demo seed (about 30 seconds)"
+	@heimdall demo seed
+	@echo "[4/7] The pipeline, stage by stage: dvc repro (2 to 4 minutes; nothing where nothing changed)"
+	@mkdir -p .heimdall && touch .heimdall/demo-began
+	@dvc repro
+	@echo "[5/7] Data and models into the S3 remote: dvc push (about 15 seconds)"
+	@dvc push
+	@echo "[6/7] What the model does on simulated data: python stages/evaluate.py --show"
+	@python stages/evaluate.py --show
+	@echo "[7/7] The plots as a page: dvc plots show"
+	@dvc plots show
+	@if find data models metrics plots -type f -newer .heimdall/demo-began | grep -q .; then \
+		echo "The demo is done."; else echo "Nothing changed: the demo was done before."; fi
+	@printf '%s\n' \
+		"Look at      plots/evaluation.png  errors and map as a picture" \
+		"             dvc metrics show      the headline figures; metrics/eval_full.json has all of them" \
+		"             models/README.md      what the model can do and what not" \
+		"Type next    source .venv/bin/activate" \
+		"             heimdall --help             every command" \
+		"             dvc exp run -S lr=1e-4      an experiment; then dvc exp show --only-changed" \
+		"             heimdall ui                 the recorded trainings in a browser" \
+		"             heimdall services down      when you are done for today; make demo starts them again"
 
 # Two workers, the longest files first (tests/conftest.py); what they share is built once.
 PYTEST = pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test: setup lint
+test: setup lint ## the installation if it is missing, lint, types and the tests; of long series one of each kind
 	$(PYTEST) -m "not series"
 
-test-all: setup lint
+test-all: setup lint ## the same with the whole series: kills at every step, every kind of bad input, both users
 	$(PYTEST)
 
-review: setup
+review: setup ## what this branch changes against the main one, as Markdown on standard output
 	@heimdall review
 
-lint: setup
+lint: setup ## style, types and the layers of the rooms
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
 
-setup: .venv/.installed
+doctor: ## what this machine lacks, before anything is installed
+	@python=$$(scripts/find_python.sh "$(PYTHON)") && PYTHONPATH=src "$$python" -m heimdall.doctor
+
+setup: .venv/.installed ## the installation alone, in .venv
+	@test -z "$(PYTHON)" || $(PYTHON) -c 'import sys; sys.exit(sys.argv[1:] != ["%d.%d" % sys.version_info[:2]])' \
+		"$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || \
+		{ echo "make: .venv has another Python than $(PYTHON). To make it anew: rm -r .venv" >&2; exit 1; }
 
 .venv/.installed: requirements/dev.txt requirements/uv.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "make setup: $(PYTHON) is not Python 3.11. Name one: make demo PYTHON=python3.11" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@python=$$(scripts/find_python.sh "$(PYTHON)"); \
+		PYTHONPATH=src "$$python" -m heimdall.doctor; \
+		test -x $(BIN)/python || "$$python" -m venv --clear .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--require-hashes --requirement requirements/uv.txt
 	$(BIN)/uv pip sync --require-hashes --compile-bytecode requirements/dev.txt
-	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
 
-# The runtime lock is the part of the whole lock that can change an output; stages depend on it alone.
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-annotate --no-header pyproject.toml
-lock: setup
+# One version of a library for every Python, if it can be had. The runtime lock is the part of the whole lock that
+# can change an output; stages depend on it alone.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml
+lock: setup ## requirements/*.txt anew from pyproject.toml
 	$(COMPILE) --extra tools --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	sed -n '/^uv==/,/[^\\]$$/p' requirements/dev.txt > requirements/uv.txt
 
-clean:
-	test ! -x $(BIN)/heimdall || heimdall services down --delete
-	git clean -fdxq -- data models
-	rm -rf .venv .heimdall .dvc/cache .dvc/tmp .dvc/config.local dvc_plots
+clean: ## removes what all of these made, the demo's servers included; says what, and asks (FORCE=1: does not)
+	@FORCE="$(FORCE)" scripts/clean.sh

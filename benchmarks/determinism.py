@@ -48,7 +48,7 @@ LINKED = (
     "requirements",
     "data/snapshot",
     "data/features",
-    "metrics/eval.json",
+    "metrics/eval_full.json",
     "models/pretrained.safetensors",
     "models/pretrained.json",
 )

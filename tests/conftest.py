@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ from heimdall.storage.endpoints import (
     resolve,
 )
 from heimdall.storage.objectstore import ObjectStore
+from tests import REPOSITORY
 
 pytest_plugins = ["tests.projects"]  # the built project, for all rooms
 
@@ -110,8 +112,19 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
+def as_clone(folder: Path) -> Path:
+    """A folder that commands take for a clone of the repository, with what it lacks of one: no stage."""
+    (folder / "src" / "heimdall").mkdir(parents=True, exist_ok=True)
+    if not (folder / "dvc.yaml").exists():
+        (folder / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    if not (folder / "params.yaml").exists():
+        shutil.copy(REPOSITORY / "params.yaml", folder)
+    return folder
+
+
 def heimdall(root: Path, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the real command in `root`."""
+    """Run the real command in `root`, a clone as commands take it."""
+    as_clone(root)
     return subprocess.run(
         [str(Path(sys.executable).parent / "heimdall"), *arguments],
         cwd=root,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from heimdall.core import determinism
 from tests import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.y*ml"))
@@ -40,7 +41,9 @@ def test_a_push_runs_the_tests_as_the_readme_does() -> None:
     described = yaml.safe_load((REPOSITORY / ".github/workflows/test.yaml").read_text(encoding="utf-8"))
     assert "push" in described[True]  # YAML 1.1 takes the key `on` for true
     steps = described["jobs"]["test"]["steps"]
-    assert [step["run"] for step in steps if "run" in step] == ["make test"]
+    assert [step["run"] for step in steps if "run" in step] == ["make test PYTHON=python${{ matrix.python }}"]
+    versions = described["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert versions == ["{}.{}".format(*version) for version in determinism.PYTHONS]
     assert "\nmake test " in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 

@@ -81,7 +81,9 @@ def write_snapshot(root: Path, seeds: tuple[int, int, int] = (0, 0, 0)) -> pd.Da
             for w in (1, 2)
         ]
     folder = root / archive.SNAPSHOT
-    table = pd.DataFrame(rows).astype({"start_gps_ns": "Int64"})
+    table = pd.DataFrame(rows)
+    # Made of the rows: a column that holds nothing here and there is one of floats first, and rounds.
+    table["start_gps_ns"] = pd.array([row["start_gps_ns"] for row in rows], "Int64")
     archive.write_table(folder / archive.MEASUREMENTS_FILE, table, archive.MEASUREMENTS_SCHEMA)
     receivers = {
         "websdr_id": [1, 2],

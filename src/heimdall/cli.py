@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import errno
 import importlib
+import logging
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
+from heimdall.commands import output, place
 from heimdall.core import determinism
 from heimdall.core.errors import HeimdallError
 
 # No bug of ours: a folder without permission, a read-only one, a full disk.
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+HELP = ("-h", "--help")
 
 
 @dataclass(frozen=True)
@@ -26,21 +30,31 @@ class Entry:
     Attributes:
         help: One line for `heimdall --help`.
         computes: Whether its numbers must not depend on the CPU.
+        needs_clone: Whether it works only inside a clone of the repository.
     """
 
     help: str
     computes: bool
+    needs_clone: bool = True
 
 
 ENTRIES = {
     "compare": Entry("Two models on the same test sessions, with intervals.", computes=True),
+    "completion": Entry("A script with which a shell completes commands.", computes=False, needs_clone=False),
     "demo": Entry("The simulated demo world: rows and recordings from a seed.", computes=True),
+    "doctor": Entry("What this machine lacks, each with a remedy.", computes=False),
     "ingest": Entry("Real recordings into the database and the bucket.", computes=True),
     "lineage": Entry("From a model file to the rows that made it; is anything changed?", computes=False),
     "locate": Entry("Locate the transmitters of sessions by every method, side by side.", computes=True),
-    "machine": Entry("CPU, instruction sets and versions here, beside the recorded ones.", computes=False),
+    "machine": Entry(
+        "CPU, instruction sets and versions here, beside the recorded ones.",
+        computes=False,
+        needs_clone=False,
+    ),
     "monitor": Entry("Newly approved sessions against a model's claims; exit codes for cron.", computes=True),
-    "predict": Entry("Locate transmitters from recordings with the exported model.", computes=True),
+    "predict": Entry(
+        "Locate transmitters from recordings with the exported model.", computes=True, needs_clone=False
+    ),
     "promote": Entry("Make a released version the champion.", computes=False),
     "receivers": Entry("Delay of each receiver's clock, and the shape of its filter.", computes=True),
     "release": Entry("Release the checked-out commit as a version that never changes.", computes=False),
@@ -48,6 +62,7 @@ ENTRIES = {
     "review": Entry("What the working tree changes against a baseline, as Markdown.", computes=True),
     "rollback": Entry("Make the former champion the champion again.", computes=False),
     "services": Entry("PostgreSQL and S3 on this machine: up, down, status.", computes=False),
+    "session": Entry("The sessions in the data: a list, one of them, its recordings.", computes=True),
     "sweep": Entry(
         "Search for better parameters, on any number of machines, as DVC experiments.", computes=False
     ),
@@ -70,7 +85,16 @@ class LazyGroup(click.Group):
             return None
         command = getattr(importlib.import_module(f"heimdall.commands.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101 - our own modules
-        return command
+        return _as_part_of_the_program(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; a name that nothing has is told beside those that are like it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=ENTRIES, ctx=ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -78,26 +102,92 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, ENTRIES[name].help) for name in self.list_commands(ctx)])
 
 
-@click.group(cls=LazyGroup)
+def _flags(hidden: bool) -> list[click.Option]:
+    """What the program takes before a command's name, and every command, too."""
+    return [
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=output.set_quiet,
+            hidden=hidden,
+            help="Print the result and errors alone: no progress, no notes.",
+        ),
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            callback=output.set_verbose,
+            hidden=hidden,
+            help="Print the log lines of libraries, too, and where an error comes from.",
+        ),
+    ]
+
+
+def _as_part_of_the_program(command: click.Command) -> click.Command:
+    """A command, or each of a group, with the program's flags and with paths from where they were typed."""
+    if isinstance(command, click.Group):
+        for one in command.commands.values():
+            _as_part_of_the_program(one)
+        return command
+    for param in command.params:
+        if type(param.type) is click.Path:
+            param.type = place.TypedPath.like(param.type)
+    if not any("--quiet" in param.opts for param in command.params):
+        command.params += _flags(hidden=True)
+    return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": HELP},
+    params=_flags(hidden=False),
+    epilog="Example: heimdall services up",
+)
 @click.version_option(package_name="heimdall")
-def heimdall() -> None:
+@click.pass_context
+def heimdall(context: click.Context) -> None:
     """From IQ recordings of a WebSDR network to a versioned transmitter localizer.
 
     The pipeline itself is DVC's: `dvc repro`, `dvc exp run`, `dvc metrics diff`, `dvc push`.
 
-    Example: heimdall services up
+    Commands work from any folder of a clone of the repository. `heimdall COMMAND --help` has examples, and
+    `heimdall completion --help` says how a shell completes them. --quiet and --verbose may also stand after
+    the command.
     """
+    output.set_colour(context)
+    root = place.clone_around(Path.cwd())
+    if root is not None:
+        place.enter(context, root)
+    elif ENTRIES[str(context.invoked_subcommand)].needs_clone and not _asks_for_help():
+        cause = "not inside a clone of Heimdall's repository"
+        raise HeimdallError(str(Path.cwd()), cause, "Change to the folder of a clone, or to one inside it")
+
+
+def _asks_for_help() -> bool:
+    return any(option in sys.argv for option in HELP)
+
+
+def _make_reproducible() -> None:
+    """Give a command that computes the environment of the recipe, which may replace this process.
+
+    Before anything changes the working directory: the process is replaced by one of the same command line.
+    """
+    name = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    # Help is no computation, and a new process would only make it slower.
+    if name in ENTRIES and ENTRIES[name].computes and not _asks_for_help():
+        root = place.clone_around(Path.cwd())
+        if root is not None or not ENTRIES[name].needs_clone:
+            determinism.ensure((root or Path()) / determinism.PARAMS_FILE)
 
 
 def main() -> None:
     """Run a command; every foreseen failure is one line on stderr and an exit code that is not 0."""
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
-        # Help is no computation, and a new process would only make it slower.
-        if name in ENTRIES and ENTRIES[name].computes and "--help" not in sys.argv:
-            determinism.ensure()
+        _make_reproducible()
         code = heimdall.main(standalone_mode=False)
     except HeimdallError as error:
+        logging.getLogger(__name__).debug("where this error comes from", exc_info=error)
         click.echo(f"heimdall: {' '.join(str(error).split())}", err=True)
         code = 1
     except OSError as error:

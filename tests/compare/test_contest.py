@@ -189,7 +189,7 @@ def test_the_command_writes_markdown_json_and_a_picture(
     options = (
         "--markdown",
         targets["report.md"],
-        "--json",
+        "--json-file",
         targets["all.json"],
         "--plot",
         targets["map.png"],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
 from heimdall.core import determinism
 from heimdall.core.randomness import generator
@@ -127,7 +129,19 @@ def test_the_lock_holds_the_libraries_that_are_installed_for_this_python() -> No
     locked = determinism.locked_versions(LOCK)
     assert {name: locked[name] for name in determinism.LIBRARIES} == determinism.installed_versions()
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["requires-python"].startswith(">={}.{},".format(*determinism.PYTHON))
+    first, (major, minor) = determinism.PYTHONS[0], determinism.PYTHONS[-1]
+    assert project["requires-python"] == f">={first[0]}.{first[1]},<{major}.{minor + 1}"
+
+
+@pytest.mark.parametrize("version", determinism.PYTHONS)
+@pytest.mark.parametrize("name", determinism.LIBRARIES)
+def test_a_library_that_computes_has_one_version_for_every_python(
+    name: str, version: tuple[int, int]
+) -> None:
+    found = re.findall(rf"^{name}==(\S+)(?: ; (.*))? \\$", LOCK, re.MULTILINE)
+    python = {"python_full_version": "{}.{}.0".format(*version), "sys_platform": "linux"}
+    chosen = [one for one, marker in found if not marker or Marker(marker).evaluate(python)]
+    assert chosen == [determinism.locked_versions(LOCK)[name]]
 
 
 def test_damaged_parameters_are_left_to_whoever_reads_them(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_table_has_a_line_for_every_method_and_says_what_the_data_are(data_dir: 
 def test_without_a_fusion_model_all_goes_on_and_says_so(data_dir: Path) -> None:
     given = [TEST, "--data-dir", str(data_dir), "--model", str(data_dir / "none.safetensors")]
     result = CliRunner().invoke(locate, given, catch_exceptions=False)
-    assert result.stderr.startswith("fusion is left out: ")
+    assert result.stderr.startswith("locate: fusion is left out: ")
     with pytest.raises(HeimdallError, match="none"):
         CliRunner().invoke(locate, [*given, "--method", "fusion"], catch_exceptions=False)
 
@@ -86,8 +86,9 @@ def test_a_fusion_model_answers_beside_the_others_and_another_model_does_not(
         CliRunner().invoke(locate, arguments, catch_exceptions=False)
 
 
-def test_an_unknown_session_is_told_some_that_exist(data_dir: Path) -> None:
-    with pytest.raises(HeimdallError) as caught:
-        run(data_dir, TEST, "6f1c2a9e-0b7d-4c3e-9a51-2f8e4d7b1c60")
-    assert "no session 6f1c2a9e-0b7d-4c3e-9a51-2f8e4d7b1c60" in caught.value.cause
-    assert TEST in caught.value.remedy
+def test_an_unknown_session_is_told_one_that_is_like_it_or_some_that_exist(data_dir: Path) -> None:
+    for typed, told in ((f"{TEST[:-2]}ff", f"Did you mean {TRAIN[:-2]}"), ("6f1c2a9e", "shows all, such as")):
+        with pytest.raises(HeimdallError) as caught:
+            run(data_dir, TEST, typed)
+        assert f"no session {typed}" in caught.value.cause
+        assert told in caught.value.remedy

@@ -25,6 +25,7 @@ from heimdall.pipeline.export.graphs import recording_graph
 from heimdall.pipeline.export.onnx_file import onnx_bytes
 from heimdall.position.arrival import Observation, arrivals
 from heimdall.recordings import iq
+from heimdall.session import start_times
 from heimdall.signal.correlation import Recording
 from heimdall.signal.extraction import session_features
 from heimdall.signal.log_mel import recording_features
@@ -173,6 +174,49 @@ def test_times_bring_the_answer_to_the_truth_and_without_them_it_says_so(fusion:
 
     assert error_m(timed) < 500 < error_m(blind)
     assert timed["probability_within_1km"] > blind["probability_within_1km"]
+
+
+def test_noise_alone_is_no_position_and_has_an_exit_code(fusion: Path, recording: Path) -> None:
+    given = (f"1={recording}", "--model", fusion, "--frequency-mhz", 145.5, *COMMON)
+    told = run(*given)
+    assert told.exit_code == 3
+    assert told.stdout.startswith("no receiver hears a signal: there is nothing to locate\n")
+    assert "%" not in told.stdout
+    found = json.loads(run(*given, "--json").stdout)
+    assert (found["latitude_deg"], found["weight"], found["alternatives"]) == (None, None, [])
+    assert found["receivers_heard"] == []
+
+
+def test_a_receiver_without_an_arrival_time_is_told_why(fusion: Path, session: Path, tmp_path: Path) -> None:
+    given = ("--model", fusion, "--frequency-mhz", 145.5, *COMMON)
+    files = [session / f"websdr_{websdr_id}.npy" for websdr_id in (1, 2, 3)]
+    times = tmp_path / "times.csv"
+    late = START_NS + 10 * 10**9
+    times.write_text(
+        start_times.text([(1, START_NS, SIGMA_NS), (2, START_NS, SIGMA_NS), (3, late, SIGMA_NS)])
+    )
+    shown = run(*files, *given, "--times", times).stdout
+    assert "no usable arrival time of 3: it starts at another time than the others\n" in shown
+    times.write_text(start_times.text([(1, START_NS, SIGMA_NS)]))
+    shown = run(*files, *given, "--times", times).stdout
+    assert "no usable arrival time of 1: no other receiver that hears it has a time\n" in shown
+    assert "no usable arrival time of 2, 3: its start is not given\n" in shown
+    alone = run(files[0], *given)
+    assert "one receiver alone hears it" in alone.stdout
+    assert "100.0%" not in alone.stdout
+
+
+def test_what_a_person_should_know_comes_with_the_answer_and_not_before_an_error(
+    fusion: Path, session: Path, tmp_path: Path
+) -> None:
+    silent = tmp_path / "websdr_2.npy"
+    silent.write_bytes(iq.encode(np.zeros(SAMPLES, np.complex64)))
+    given = ("--model", fusion, "--frequency-mhz", 145.5, *COMMON)
+    with pytest.raises(HeimdallError, match="all 24000 samples are zero"):
+        run(session / "websdr_1.npy", silent, *given)
+    long = tmp_path / "websdr_3.npy"
+    long.write_bytes(iq.encode(np.tile(np.load(session / "websdr_3.npy"), 4)))
+    assert "the recordings last 2.0 s, those of the network 1 s" in run(long, *given).stderr
 
 
 def test_session_is_told_as_a_table_with_units(fusion: Path, session: Path, tmp_path: Path) -> None:

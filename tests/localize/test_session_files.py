@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from heimdall.core.errors import HeimdallError
 from heimdall.localize import session_files
+from heimdall.recordings import iq
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("websdr_id,start_gps_ns\n1,2", "no column 'timing_sigma_ns'"),
-        ("websdr_id,start_gps_ns,timing_sigma_ns\n1,noon,5", "times.csv, line 2: no start time"),
-        ("websdr_id,start_gps_ns,timing_sigma_ns\n1,2,inf", "line 2: no standard deviation: inf"),
-        ("websdr_id,start_gps_ns,timing_sigma_ns\n1,2,5\n1,2,5", "line 3: receiver 1 stands there twice"),
-        (None, "cannot be read"),
-    ],
-)
-def test_bad_start_times_are_named(text: str | None, said: str, tmp_path: Path) -> None:
-    times = tmp_path / "times.csv"
-    if text is not None:
-        times.write_text(text, encoding="utf-8")
-    with pytest.raises(HeimdallError) as caught:
-        session_files.read_times(times)
-    assert said in str(caught.value)
+def test_a_recording_that_is_longer_than_any_of_the_data_is_refused(tmp_path: Path) -> None:
+    for seconds, rate_hz, said in (
+        (16, 48_000.0, "768000 samples, more than the 480000 of 10 s. Give at most 10 s of it"),
+        (30, 48_000.0, "it is longer than 10 s at 48000 Hz. Give at most 10 s of it"),
+    ):
+        file = tmp_path / f"{seconds}.npy"
+        file.write_bytes(iq.encode(np.ones(int(seconds * rate_hz), np.complex64)))
+        with pytest.raises(HeimdallError) as caught:
+            session_files.read(file, rate_hz)
+        assert said in str(caught.value)
 
 
 def test_a_file_that_cannot_be_opened_is_named_before_any_model_is(tmp_path: Path) -> None:

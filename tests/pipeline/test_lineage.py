@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ ONNX = "models/localizer.onnx"
 MEASUREMENTS = "data/snapshot/measurements.parquet"
 COLUMNS = ["measurement_id", "session_id", "websdr_id", "object_key", "object_sha256"]
 Change = Callable[[bytes], bytes]
+Trace = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +43,10 @@ def traced(built: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def trace(traced: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Result]:
+def trace(traced: Project, monkeypatch: pytest.MonkeyPatch) -> Trace:
     """The command in this process, which has loaded its libraries already."""
     monkeypatch.chdir(traced.root)
-    return lambda path: CliRunner().invoke(lineage, [path])
+    return lambda *arguments: CliRunner().invoke(lineage, [*arguments])
 
 
 @contextmanager
@@ -105,8 +107,9 @@ def head(project: Project, revision: str = "HEAD") -> str:
     return project.run("git", "rev-parse", "--short=12", revision).stdout.strip()
 
 
-def last_line(output: str) -> str:
-    return output.splitlines()[-1]
+def verdict(output: str) -> str:
+    """The first line on stdout; what stands before it is progress, on stderr."""
+    return next(line for line in output.splitlines() if not line.startswith("lineage: "))
 
 
 def printed_rows(output: str) -> pd.DataFrame:
@@ -119,7 +122,7 @@ def printed_rows(output: str) -> pd.DataFrame:
 def test_it_prints_the_rows_of_the_snapshot_and_the_objects_in_the_bucket(
     traced: Project, shared_services: Services
 ) -> None:
-    output = traced.run("heimdall", "lineage", ONNX).stdout
+    output = traced.run("heimdall", "lineage", ONNX, "--all").stdout
     rows = printed_rows(output)
     measurements = pd.read_parquet(traced.root / "data/snapshot/measurements.parquet")
     assert len(rows) > 50
@@ -139,10 +142,8 @@ def test_it_prints_the_rows_of_the_snapshot_and_the_objects_in_the_bucket(
     assert hashlib.sha256(stored).hexdigest() == one["object_sha256"]
 
 
-def test_it_prints_hashes_revisions_stages_and_a_verdict(
-    traced: Project, trace: Callable[[str], Result]
-) -> None:
-    shown = trace(ONNX)
+def test_it_prints_hashes_revisions_stages_and_a_verdict(traced: Project, trace: Trace) -> None:
+    shown = trace(ONNX, "--all")
     assert shown.exit_code == 0, shown.output
     content = (traced.root / ONNX).read_bytes()
     assert f"sha256  {hashlib.sha256(content).hexdigest()}\n" in shown.stdout
@@ -154,28 +155,43 @@ def test_it_prints_hashes_revisions_stages_and_a_verdict(
     assert sorted(re.findall(entries, shown.stdout, re.MULTILINE)) == sorted(STAGES)
     assert "data              simulated\n" in shown.stdout
     assert "CHANGED" not in shown.stdout
-    assert last_line(shown.stdout) == f"unchanged: {ONNX} and all that made it are as recorded"
+    assert verdict(shown.stdout) == f"unchanged: {ONNX} and all that made it are as recorded"
 
 
-def test_weights_and_quantized_model_lead_to_the_same_rows(trace: Callable[[str], Result]) -> None:
-    shown = {name: trace(f"models/localizer{name}") for name in (".onnx", ".int8.onnx", ".safetensors")}
+def test_without_all_it_is_short_and_as_json_it_is_whole(trace: Trace) -> None:
+    short, whole = trace(ONNX), trace(ONNX, "--all")
+    assert verdict(short.stdout) == verdict(whole.stdout)
+    assert len(short.stdout.splitlines()) < 40
+    assert re.search(r"^  \d+ train \(trained the weights\), ", short.stdout, re.MULTILINE)
+    said = json.loads(trace(ONNX, "--json").stdout)
+    assert (said["unchanged"], said["changed"]) == (True, [])
+    listed = printed_rows(whole.stdout)
+    assert [row["object_sha256"] for row in said["rows"]] == listed["object_sha256"].tolist()
+    assert {stage["name"] for stage in said["stages"]} == set(STAGES)
+    assert all(check["problem"] == "" for check in said["checks"])
+
+
+def test_weights_and_quantized_model_lead_to_the_same_rows(trace: Trace) -> None:
+    shown = {
+        name: trace(f"models/localizer{name}", "--all") for name in (".onnx", ".int8.onnx", ".safetensors")
+    }
     assert {result.exit_code for result in shown.values()} == {0}
     rows = [printed_rows(result.stdout) for result in shown.values()]
     assert len(rows[0]) > 50
     assert rows[0].equals(rows[1])
     assert rows[0].equals(rows[2])
     # What judged or exported the weights did not make them.
-    assert "metrics/eval.json" not in shown[".safetensors"].stdout
+    assert "metrics/eval_full.json" not in shown[".safetensors"].stdout
 
 
 def test_a_copy_of_an_older_model_leads_to_its_revision(built: Project, traced: Project) -> None:
     copy = built.root / ONNX
-    done = traced.run("heimdall", "lineage", str(copy))
+    done = traced.run("heimdall", "lineage", str(copy), "--all")
     assert f"\n  {head(traced, 'HEAD~')}  " in done.stdout
     assert "Learn more slowly" not in done.stdout
     assert "the workspace" not in done.stdout
     assert len(printed_rows(done.stdout)) > 50
-    assert last_line(done.stdout) == f"unchanged: {copy} and all that made it are as recorded"
+    assert verdict(done.stdout) == f"unchanged: {copy} and all that made it are as recorded"
     assert list((traced.root / ".heimdall/lineage").iterdir()) == []
 
 
@@ -189,7 +205,7 @@ def test_a_changed_copy_of_an_older_model_is_told_from_it(
     assert done.returncode == 1
     assert "nowhere: neither in the workspace's nor in that of any commit" in done.stdout
     assert f"but of other bytes:\n  {head(traced, 'HEAD~')}  " in done.stdout
-    assert last_line(done.stdout) == f"CHANGED: {copy}"
+    assert verdict(done.stdout) == f"CHANGED: {copy}"
 
 
 @pytest.mark.parametrize(
@@ -226,18 +242,18 @@ def test_a_changed_copy_of_an_older_model_is_told_from_it(
             ],
             id="lock",
         ),
-        pytest.param("metrics/eval.json", flip, ["metrics/eval.json"], id="metrics"),
+        pytest.param("metrics/eval_full.json", flip, ["metrics/eval_full.json"], id="metrics"),
     ],
 )
 def test_a_changed_byte_is_named(
-    traced: Project, trace: Callable[[str], Result], path: str, change: Change, named: list[str]
+    traced: Project, trace: Trace, path: str, change: Change, named: list[str]
 ) -> None:
     file = min(traced.root.glob(path))
     with changed(file, change):
         shown = trace(ONNX)
     assert shown.exit_code == 1
     expected = [name.replace(path, file.relative_to(traced.root).as_posix()) for name in named]
-    found = last_line(shown.stdout).removeprefix("CHANGED: ").split(", ")
+    found = verdict(shown.stdout).removeprefix("CHANGED: ").split(", ")
     assert sorted(found) == sorted(expected)
 
 
@@ -246,24 +262,22 @@ def test_another_hash_of_the_model_in_the_lock_is_named_by_the_commit_that_knows
 ) -> None:
     weights = "models/localizer.safetensors"
     with changed(traced.root / "dvc.lock", another_hash("train", weights)):
-        done = traced.run("heimdall", "lineage", weights, check=False)
+        done = traced.run("heimdall", "lineage", weights, "--all", check=False)
     assert done.returncode == 1
     assert f"ok       {weights}: MD5 in dvc.lock of commit {head(traced)}\n" in done.stdout
-    assert last_line(done.stdout) == "CHANGED: dvc.lock of the workspace"
+    assert verdict(done.stdout) == "CHANGED: dvc.lock of the workspace"
 
 
-def test_another_record_beside_the_weights_is_named(traced: Project, trace: Callable[[str], Result]) -> None:
+def test_another_record_beside_the_weights_is_named(traced: Project, trace: Trace) -> None:
     record = traced.root / "models/localizer.json"
     with changed(record, lambda content: content.replace(b'"lr": 1e-05', b'"lr": 1e-04')):
         shown = trace("models/localizer.safetensors")
     assert shown.exit_code == 1
     assert "parameter lr: found 0.0001, recorded 1e-05" in shown.stdout
-    assert last_line(shown.stdout) == "CHANGED: models/localizer.json, parameter lr"
+    assert verdict(shown.stdout) == "CHANGED: models/localizer.json, parameter lr"
 
 
-def test_without_the_data_it_says_how_to_get_them(
-    traced: Project, trace: Callable[[str], Result], tmp_path: Path
-) -> None:
+def test_without_the_data_it_says_how_to_get_them(traced: Project, trace: Trace, tmp_path: Path) -> None:
     folder = traced.root / "data/features"
     folder.rename(tmp_path / "features")
     try:

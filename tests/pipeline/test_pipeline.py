@@ -18,10 +18,11 @@ from heimdall.storage.objectstore import ObjectStore
 from tests.projects import SEED, SESSIONS, Project, ran
 
 LATER_STAGES = ["train", "evaluate", "export"]
+SCREEN = 120  # columns
 
 
 def test_repro_builds_every_output(built: Project) -> None:
-    evaluation = json.loads((built.root / "metrics/eval.json").read_text())
+    evaluation = json.loads((built.root / "metrics/eval_full.json").read_text())
     assert evaluation["data"] == "simulated"
     for split in ("val", "test"):
         assert evaluation[split]["localizer"]["n"] > 0
@@ -54,10 +55,14 @@ def test_an_experiment_with_another_learning_rate(project: Project) -> None:
     record = json.loads((project.root / "models/localizer.json").read_text())
     assert record["params"]["lr"] == 1e-5
     difference = json.loads(project.run("dvc", "metrics", "diff", "--json").stdout)
-    assert difference["metrics/eval.json"]["test.localizer.mae_m"]["diff"] != 0
+    assert difference["metrics/eval.json"]["mae_m"]["diff"] != 0
     assert "lr" in project.run("dvc", "params", "diff").stdout
     shown = project.run("dvc", "metrics", "diff").stdout
-    assert re.search(r"test\.localizer\.mae_m\s", shown)
+    assert re.search(r"metrics/eval\.json +mae_m ", shown)
+    assert max(len(line) for line in shown.splitlines()) <= SCREEN
+    table = project.run("dvc", "metrics", "show").stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["Path", "metrics/eval.json", "metrics/eval_val.json"]
+    assert max(len(line) for line in table) <= SCREEN
 
 
 def test_queued_experiments_run_in_workspaces_of_their_own(project: Project) -> None:
@@ -77,18 +82,25 @@ def test_queued_experiments_run_in_workspaces_of_their_own(project: Project) -> 
     assert rates == {0.1, 0.3}
 
     names = {experiment["revs"][0]["name"] for experiment in experiments}
-    trained = {name: run_id for run_id, name in mlflow_runs(project)}
+    trained = {experiment_of(name): run_id for run_id, name in mlflow_runs(project)}
     assert trained.keys() == names
     output = project.run("heimdall", "track").stdout
     for name in names:
         assert f"experiment {name}: evaluation, plots and model are in run {trained[name]}\n" in output
     runs = mlflow_runs(project)
-    assert {name: run_id for run_id, name in runs if name in names} == trained
+    assert {experiment_of(name): run_id for run_id, name in runs if name.startswith("train ")} == trained
     assert len(runs) == 3  # and the workspace's, which was trained without a tracker
     assert project.run("heimdall", "track").stdout.count("recorded already") == 3
     assert mlflow_runs(project) == runs
     for run_id, _ in runs:
         assert_complete(project, run_id)
+
+
+def experiment_of(name: str) -> str:
+    """The experiment in the name of a training's run."""
+    match = re.fullmatch(r"train (\S+) [0-9a-f]{7}", name)
+    assert match, name
+    return match.group(1)
 
 
 def mlflow_runs(project: Project) -> list[tuple[str, str]]:
@@ -103,7 +115,8 @@ def assert_complete(project: Project, run_id: str) -> None:
         tags = dict(store.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)))
         metrics = dict(store.execute("SELECT key, value FROM latest_metrics WHERE run_uuid = ?", (run_id,)))
         (location,) = store.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
-    assert metrics["test.localizer.mae_m"] > 0
+    assert metrics["test.mae_m"] > 0
+    assert metrics["val.mae_m"] > 0
     assert metrics["gradient_norm"] > 0
     snapshot = dvc_lock.read(project.root, git.commit_of(project.root, "HEAD"))["snapshot"]
     assert tags["md5 data/snapshot"] == snapshot.outs["data/snapshot"]
@@ -118,7 +131,7 @@ def assert_complete(project: Project, run_id: str) -> None:
     assert {
         "params.yaml",
         "dvc.lock",
-        "metrics/eval.json",
+        "metrics/eval_full.json",
         "plots/evaluation.png",
         "model/model.onnx",
     } <= files
@@ -173,7 +186,7 @@ def test_a_random_split_is_one_parameter_away(project: Project) -> None:
     index = pd.read_parquet(project.root / "data/features/index.parquet")
     assert (index.groupby("session_id")["split"].nunique() == 1).all()
     assert (index.dropna(subset="source_id").groupby("source_id")["split"].nunique() == 2).any()
-    assert json.loads((project.root / "metrics/eval.json").read_text())["split_by"] == "session"
+    assert json.loads((project.root / "metrics/eval_full.json").read_text())["split_by"] == "session"
 
 
 def test_more_sessions_cost_only_their_own_shards(make_project: Callable[[], Project]) -> None:

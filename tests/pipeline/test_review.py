@@ -55,9 +55,11 @@ def clone(branch: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_two_releases_are_compared_from_the_remote(clone: Project, tmp_path: Path) -> None:
     report, picture = tmp_path / "all.json", tmp_path / "map.png"
-    done = clone.run("heimdall", "compare", "v0.1.0", "v0.2.0", "--json", str(report), "--plot", str(picture))
+    done = clone.run(
+        "heimdall", "compare", "v0.1.0", "v0.2.0", "--json-file", str(report), "--plot", str(picture)
+    )
     found = json.loads(report.read_text())
-    measured = json.loads((clone.root / "metrics/eval.json").read_text())["test"]["localizer"]
+    measured = json.loads((clone.root / "metrics/eval.json").read_text())
     assert "(simulated data)" in done.stdout
     assert found["data"] == "simulated"
     assert (found["a"]["seen"], found["b"]["seen"]) == ({"sessions": 0, "known_transmitter": 0},) * 2
@@ -92,7 +94,7 @@ def test_sessions_of_a_former_snapshot_are_counted(branch: Project, tmp_path: Pa
     held_out = set(now[now["split"] == "test"]["session_id"])
     assert len(now) > len(former)
     assert learned & held_out
-    done = project.run("heimdall", "compare", "main", "models/localizer.onnx", "--json", "all.json")
+    done = project.run("heimdall", "compare", "main", "models/localizer.onnx", "--json-file", "all.json")
     found = json.loads((project.root / "all.json").read_text())
     assert found["a"]["seen"]["sessions"] == len(learned & held_out)
     assert found["overall"]["sessions"] == len(held_out)
@@ -108,7 +110,7 @@ def test_a_review_finds_its_baseline(clone: Project) -> None:
     )
     assert f"## {head}, against {base}\n" in done.stdout
     assert re.search(r"\| params.yaml +\| lr +\| 0.0003 +\| 1e-05 +\|", done.stdout)
-    assert re.search(r"\| metrics/eval.json +\| test.localizer.mae_m +\|", done.stdout)
+    assert re.search(r"\| metrics/eval.json +\| mae_m +\|", done.stdout)
     assert re.search(
         r"### A and B on the same \d+ test sessions of \d+ transmitters \(simulated", done.stdout
     )
@@ -119,14 +121,16 @@ def test_a_review_finds_its_baseline(clone: Project) -> None:
 def test_a_review_says_what_it_could_not_compare(clone: Project, tmp_path: Path) -> None:
     same = clone.run("heimdall", "review", "HEAD")
     assert "### Parameters\n\nNo change." in same.stdout
-    assert "is the same, byte for byte" in same.stdout
+    assert "No model to compare: models/localizer.onnx is not in the working tree" in same.stdout
     none = clone.run("heimdall", "review", "HEAD~2")  # before the pipeline ran
     assert "has no models/localizer.onnx to compare with" in none.stdout
     without = clone.copy(tmp_path / "heimdall")
+    without.run("dvc", "pull", "--quiet", "models/localizer.onnx")
+    assert "is the same, byte for byte" in without.run("heimdall", "review", "HEAD").stdout
     (without.root / "data/features/network.json").unlink()
     failed = without.run("heimdall", "review", check=False)
     assert failed.returncode == 1
-    assert "test.localizer.mae_m" in failed.stdout
+    assert "| metrics/eval.json | mae_m |" in failed.stdout
     assert re.search(r"\*\*Not compared.\*\* data/features/network.json: ", failed.stdout)
     assert "Traceback" not in failed.stdout
 
@@ -198,7 +202,7 @@ def test_the_workflow_posts_the_review(branch: Project, shared_services: Service
     )
     assert first.summary.startswith(f"## {head}, against {base}\n")
     assert "| params.yaml | lr | 0.0003 | 1e-05 |" in first.summary
-    assert re.search(r"\| metrics/eval.json \| test.localizer.mae_m \|", first.summary)
+    assert re.search(r"\| metrics/eval.json \| mae_m \|", first.summary)
     assert re.search(r"### A and B on the same \d+ test sessions of \d+ transmitters", first.summary)
     comment, calls = gh.with_name("comment"), gh.with_name("calls")
     assert comment.read_text() == first.summary

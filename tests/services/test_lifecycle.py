@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,12 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dvc.config import Config
 
-from heimdall.services import postgres, process, seaweedfs
+from heimdall.services import ports, postgres, process, seaweedfs
 from heimdall.storage import connection as db
 from heimdall.storage import embedded, tables
 from heimdall.storage.endpoints import Endpoints, resolve
 from heimdall.storage.objectstore import ObjectStore
+from tests import REPOSITORY
 from tests.conftest import DVC_BUCKET, RAW_BUCKET, Services, clean_environment, free_port_base, heimdall
 from tests.services.local_settings import REMOTE, remote
 
@@ -171,9 +175,88 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left(world: World, offset:
         failed = world.run("up")
     assert failed.returncode == 1
     assert f"127.0.0.1:{port}: the port for " in failed.stderr
-    assert "HEIMDALL_PORT_BASE=" in failed.stderr
+    assert "Unset HEIMDALL_PORT_BASE" in failed.stderr
     assert not embedded.path(world.root).exists()
     assert not embedded.home(world.root).exists()
+
+
+@dataclass(frozen=True)
+class Clone(World):
+    """A repository with DVC's committed settings, whose environment asks for no port."""
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [str(Path(sys.executable).parent / "heimdall"), "services", "up"]
+        return subprocess.Popen(command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, text=True)
+
+    def base(self) -> int:
+        state = embedded.load(self.root)
+        assert state is not None
+        return state.port_base
+
+    def remote_endpoint(self) -> str:
+        """As DVC reads it: the committed settings, and the local ones above them."""
+        found: str = Config(str(self.root / ".dvc"))["remote"]["s3"]["endpointurl"]
+        return found
+
+
+@pytest.fixture
+def clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Clone, Clone]]:
+    for name in ("HEIMDALL_DATABASE_URL", "HEIMDALL_S3_ENDPOINT_URL", embedded.PORT_BASE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    made = Clone(tmp_path / "one", clean_environment()), Clone(tmp_path / "the other", clean_environment())
+    for clone in made:
+        (clone.root / ".dvc" / "tmp").mkdir(parents=True)
+        (clone.root / ".dvc" / "config").write_text((REPOSITORY / ".dvc" / "config").read_text())
+        subprocess.run(["git", "init", "-q"], cwd=clone.root, check=True)
+    yield made
+    for clone in made:
+        clone.run("down", "--delete")
+
+
+def test_two_clones_started_at_once_without_any_variable_both_come_up(clones: tuple[Clone, Clone]) -> None:
+    starts = [clone.start() for clone in clones]
+    assert [start.wait(120) for start in starts] == [0, 0]
+    bases = [clone.base() for clone in clones]
+    assert len(set(bases)) == 2
+    assert set(bases) <= set(embedded.PORT_BASES)
+    for clone in clones:
+        status = clone.run("status", "--json")
+        assert [service["ready"] for service in json.loads(status.stdout)] == [True, True]
+        assert clone.remote_endpoint() == f"http://127.0.0.1:{clone.base()}"
+    it_keeps_its_ports_and_where_others_took_them_its_data(clones[0])
+
+
+def it_keeps_its_ports_and_where_others_took_them_its_data(clone: Clone) -> None:
+    base = clone.base()
+    ObjectStore(clone.endpoints(), RAW_BUCKET).put("kept", b"object")
+    for command in ("down", "up", "down"):
+        assert "from now on" not in clone.run(command).stdout
+    assert clone.base() == base
+    with socket.create_server(("127.0.0.1", base + 4)):
+        moved = clone.run("up")
+        assert moved.returncode == 0, moved.stderr
+        assert f"ports: {base} to {base + 9} and {base + 10009} are in use by others" in moved.stdout
+        assert clone.base() != base
+        assert clone.remote_endpoint() == f"http://127.0.0.1:{clone.base()}"
+        assert ObjectStore(clone.endpoints(), RAW_BUCKET).get("kept", 10) == b"object"
+    again = clone.run("up")
+    assert (again.returncode, again.stdout.count("already running")) == (0, 2)
+
+
+def test_a_base_at_which_another_clone_is_starting_is_left_to_it(clones: tuple[Clone, Clone]) -> None:
+    free = free_port_base()
+    bases = [free, free + 20]
+    env = clones[0].env | {embedded.PORT_BASE_VARIABLE: str(free)}
+    with (
+        ports.first_free(bases, database=True, s3=True) as first,
+        ports.first_free(bases, database=True, s3=True) as second,
+    ):
+        assert [first, second] == bases
+        forced = heimdall(clones[0].root, "services", "up", env=env)
+    assert forced.returncode == 1
+    assert f"{free}: another clone is starting" in forced.stderr
+    with ports.first_free([free], database=True, s3=True) as again:
+        assert again == free
 
 
 def test_configured_servers_are_used(database: Services, tmp_path: Path) -> None:

@@ -7,19 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from heimdall.core.errors import HeimdallError
 from heimdall.services import seaweedfs
 from heimdall.storage import embedded
 
 
-def test_a_socket_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = embedded.State(str(tmp_path), 20000, "", "", "", ("", "", "", ""))
+def test_a_socket_of_another_user_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = embedded.Ports(20000)
     monkeypatch.setattr(seaweedfs, "SOCKETS", tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 4321)
-    seaweedfs.require_free_sockets(settings)
+    assert seaweedfs.foreign_socket(ports) is None
     (tmp_path / "seaweedfs-master-grpc-30003.sock").touch()
-    seaweedfs.require_free_sockets(settings)
+    assert seaweedfs.foreign_socket(ports) is None
     theirs = tmp_path / "seaweedfs-master-grpc-20003.sock"
     theirs.touch()
-    with pytest.raises(HeimdallError, match=f"{theirs}.*HEIMDALL_PORT_BASE"):
-        seaweedfs.require_free_sockets(settings)
+    assert seaweedfs.foreign_socket(ports) == theirs

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import click
 
-from heimdall.commands import options
+from heimdall.commands import options, output, place
 from heimdall.core import artifacts, params, paths
 
 
 @click.command(
-    epilog="\b\nExample: heimdall compare v0.1.0 HEAD\n"
-    "Example: heimdall compare main models/localizer.onnx --plot compare.png --json compare.json"
+    epilog="""\b
+Example: heimdall compare v0.1.0 HEAD
+Example: heimdall compare main models/localizer.onnx --plot compare.png
+"""
 )
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", type=place.ModelName(), metavar="A")
+@click.argument("b", type=place.ModelName(), metavar="B")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -26,10 +28,18 @@ from heimdall.core import artifacts, params, paths
 @click.option(
     "--markdown", type=click.Path(path_type=Path), help="Write the report there, not to standard output."
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure there.")
+@options.as_json
+@options.json_file
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the answers there (PNG).")
 def compare(
-    *, a: str, b: str, data_dir: Path, markdown: Path | None, json_file: Path | None, plot: Path | None
+    *,
+    a: str,
+    b: str,
+    data_dir: Path,
+    markdown: Path | None,
+    as_json: bool,
+    json_file: Path | None,
+    plot: Path | None,
 ) -> None:
     """Two models on the same test sessions: figures, paired differences, latency.
 
@@ -39,8 +49,8 @@ def compare(
     resample whole transmitters; the last lines say how many sessions would tell the two apart.
     """
     settings = params.load()
-    options.require_features(data_dir)
     options.require_models(a, b)
+    options.require_features(data_dir)
     from heimdall.compare import contest, scorecard
     from heimdall.network.dataset import DatasetConfig
 
@@ -57,7 +67,9 @@ def compare(
         receivers = pd.read_parquet(config.receivers_file)
         artifacts.write_bytes(plot, figure.draw(held, receivers))
     text = scorecard.markdown(held)
-    if markdown is None:
-        click.echo(text, nl=False)
-    else:
+    if markdown is not None:
         artifacts.write_bytes(markdown, text.encode("utf-8"))
+    if as_json:
+        output.as_json(scorecard.as_dict(held))
+    elif markdown is None:
+        click.echo(text, nl=False)

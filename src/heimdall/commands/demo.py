@@ -12,16 +12,15 @@ TRANSMITTERS = 60
 SEED = 42
 
 
-@click.group()
+@click.group(epilog="Example: heimdall demo seed")
 def demo() -> None:
-    """The simulated demo world: rows and recordings from a seed.
-
-    Example: heimdall demo seed
-    """
+    """The simulated demo world: rows and recordings from a seed."""
 
 
-@demo.command()
-@click.option("--sessions", type=click.IntRange(1, 10_000), default=SESSIONS, show_default=True)
+@demo.command(epilog="Example: heimdall demo seed --sessions 180 --seed 42")
+@click.option(
+    "--sessions", type=click.IntRange(1, 10_000), default=SESSIONS, show_default=True, help="Of the world."
+)
 @click.option(
     "--seed",
     type=click.IntRange(0, FIRST_OTHER_WORLD - 1),
@@ -29,7 +28,13 @@ def demo() -> None:
     show_default=True,
     help="Names the world; those from 1000 on are what models are pretrained on.",
 )
-@click.option("--transmitters", type=click.IntRange(1, 10_000), default=TRANSMITTERS, show_default=True)
+@click.option(
+    "--transmitters",
+    type=click.IntRange(1, 10_000),
+    default=TRANSMITTERS,
+    show_default=True,
+    help="Of the world; each session is of one of them.",
+)
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
@@ -49,8 +54,6 @@ def seed(sessions: int, seed: int, transmitters: int, processes: int, bad: str) 
 
     The same seed gives the same bytes. What is there already is left as it is: a second run changes
     nothing, and one after an interruption completes it. Everything is marked as simulated.
-
-    Example: heimdall demo seed --sessions 180 --seed 42
     """
     from heimdall.ingest import demo as world
     from heimdall.storage import endpoints

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from heimdall.commands import options
 from heimdall.core.errors import HeimdallError
 
 if TYPE_CHECKING:
@@ -50,23 +51,21 @@ class _MomentType(click.ParamType[Any]):
         return moment.replace(tzinfo=moment.tzinfo or dt.UTC).astimezone(dt.UTC)
 
 
-@click.group()
+@click.group(epilog="Example: heimdall ingest kiwi --help")
 def ingest() -> None:
-    """Real recordings into the database and the bucket.
-
-    Example: heimdall ingest kiwi --help
-    """
+    """Real recordings into the database and the bucket."""
 
 
 @ingest.command(
     "kiwi",
     epilog="""\b
-Example:
-  heimdall ingest kiwi 20171127T104156Z_77500_*_iq.wav \\
-    --latitude 50.0152 --longitude 9.0112 --frequency-mhz 0.0775 \\
-    --receiver DF0KL,53.665337,7.282766,5 --receiver F1JEK,45.77929,0.614638,200 \\
-    --receiver HB9RYZ,47.1721,8.42683,450 \\
-    --source dcf77 --modulation am --approve --approved-at 2026-02-01T00:00:00Z
+Example: heimdall ingest kiwi 20171127T104156Z_77500_*_iq.wav \\
+           --latitude 50.0152 --longitude 9.0112 --frequency-mhz 0.0775 \\
+           --receiver DF0KL,53.665337,7.282766,5 \\
+           --receiver F1JEK,45.77929,0.614638,200 \\
+           --receiver HB9RYZ,47.1721,8.42683,450 \\
+           --source dcf77 --modulation am \\
+           --approve --approved-at 2026-02-01T00:00:00Z
 """,
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.wav...")
@@ -76,9 +75,7 @@ Example:
 @click.option(
     "--longitude", required=True, type=click.FloatRange(-180, 180), help="Of the transmitter, degrees."
 )
-@click.option(
-    "--frequency-mhz", required=True, type=click.FloatRange(min=0, min_open=True), help="Tuned frequency."
-)
+@click.option("--frequency-mhz", required=True, type=options.FrequencyMhz(), help="Tuned frequency.")
 @click.option(
     "--receiver",
     "sites",

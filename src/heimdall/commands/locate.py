@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from heimdall.baselines.methods import METHODS as WITHOUT_LEARNING
-from heimdall.commands import options
+from heimdall.commands import options, output
 from heimdall.core import params, paths
 from heimdall.core.errors import HeimdallError
 
@@ -17,7 +16,12 @@ FUSION = "fusion"
 METHODS = (*(name.replace("_", "-") for name in WITHOUT_LEARNING), FUSION)
 
 
-@click.command(epilog="\b\nExample: heimdall locate 6f1c2a9e-0b7d-4c3e-9a51-2f8e4d7b1c60 --method all --json")
+@click.command(
+    epilog="""\b
+Example: heimdall locate 6f1c2a9e
+Example: heimdall locate 6f1c2a9e 7e088111 --method fusion --json
+"""
+)
 @click.argument("session_ids", nargs=-1, required=True, metavar="SESSION_ID...")
 @click.option(
     "--method",
@@ -36,16 +40,22 @@ METHODS = (*(name.replace("_", "-") for name in WITHOUT_LEARNING), FUSION)
     show_default=True,
     help="The trained fusion model, its configuration beside it.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of tables.")
+@options.as_json
 def locate(
     session_ids: tuple[str, ...], methods: tuple[str, ...], data_dir: Path, model: Path, as_json: bool
 ) -> None:
     """Where the transmitters of sessions are, from the recordings of all their receivers.
 
+    Instead of a whole identifier, the beginning of it is enough if no other session begins so; `heimdall
+    session list` shows them.
+
     The methods without learning are tuned on the training split first. Time of arrival and direct position
     answer as received power does where fewer than three receivers know the time. Of a fusion model's mixture
     the dominant Gaussian is shown.
     """
+    from heimdall.session import identifiers
+
+    identifiers.require_form(session_ids)
     validation_split = params.load().validation_split
     options.require_features(data_dir)
     from heimdall.core.provenance import provenance
@@ -55,8 +65,8 @@ def locate(
 
     config = DatasetConfig(data_dir)
     network, receivers = dataset.read_network(config), dataset.read_receivers(config)
-    wanted = list(dict.fromkeys(name.lower() for name in session_ids))
-    location.require_sessions(wanted, config)
+    existing = dataset.read_index(config)["session_id"].tolist()
+    wanted = list(dict.fromkeys(identifiers.find(name, existing, str(data_dir)) for name in session_ids))
     chosen = METHODS if "all" in methods else methods
     fusion = None
     if FUSION in chosen:
@@ -65,7 +75,7 @@ def locate(
         except HeimdallError as error:
             if FUSION in methods:
                 raise
-            click.echo(f"fusion is left out: {error}", err=True)
+            output.progress("locate")(f"fusion is left out: {error}")
     known = dataset.observations(config, "all", validation_split)
     tuned = [name for name in WITHOUT_LEARNING if name.replace("_", "-") in chosen]
     localizers = location.without_learning(tuned, known, receivers, network, config)
@@ -81,7 +91,7 @@ def locate(
     ]
     if as_json:
         found = [asdict(one) for located in zip(*by_method, strict=True) for one in located]
-        click.echo(json.dumps(found, indent=2))
+        output.as_json(found)
         return
     for session, observation, *located in zip(sessions, observations, *by_method, strict=True):
         click.echo(location_text.headline(session, observation))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from heimdall.commands import options, output
 from heimdall.core import determinism, table
 from heimdall.core import machine as machines
 from heimdall.core.errors import HeimdallError
@@ -17,7 +19,8 @@ from heimdall.core.errors import HeimdallError
     is_flag=True,
     help=f"Write it to {machines.REFERENCE}, to be committed with the dvc.lock made here.",
 )
-def machine(record: bool) -> None:
+@options.as_json
+def machine(record: bool, as_json: bool) -> None:
     """The machine that computes: CPU, instruction sets, threads, versions of the libraries.
 
     Where it differs from reference.json, the machine on which dvc.lock was made, that is printed beside it.
@@ -26,9 +29,12 @@ def machine(record: bool) -> None:
     if record:
         if not Path("dvc.yaml").is_file():
             cause = "there is no dvc.yaml beside it"
-            raise HeimdallError(str(machines.REFERENCE), cause, "Run this in the repository's root")
+            raise HeimdallError(str(machines.REFERENCE), cause, "Run this inside a clone of the repository")
         machines.write(machines.REFERENCE, found)
     recorded = machines.read(machines.REFERENCE) if machines.REFERENCE.is_file() else None
+    if as_json:
+        output.as_json({"machine": asdict(found), "recorded": asdict(recorded) if recorded else None})
+        return
     others = {name: other for name, other, _ in machines.differences(recorded, found)} if recorded else {}
     rows = found.rows()
     cells = []

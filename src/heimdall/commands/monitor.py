@@ -8,20 +8,39 @@ from pathlib import Path
 
 import click
 
-from heimdall.commands import options
+from heimdall.commands import options, output, place
 from heimdall.core import artifacts, params, paths
 
 ALARM, TOO_FEW = 3, 4  # 1 is a failure and 2 wrong usage, as of every command
 DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
 
 
-@click.command(epilog="Example: heimdall monitor --since 2026-11-01 --json monitor.json --plot monitor.png")
-@click.option(
-    "--since", required=True, type=click.DateTime(DATES), help="Approved after it; UTC unless said."
+@click.command(
+    epilog="""\b
+Example: heimdall monitor --since 2026-11-01
+Example: heimdall monitor --since 2026-11-01 --json > monitor.json
+Example: heimdall monitor --since 2026-11-01 --plot monitor.png
+"""
 )
-@click.option("--until", type=click.DateTime(DATES), help="Approved until then.  [default: now]")
-@click.option("--model", default=str(paths.ONNX), show_default=True, help="An .onnx file or a git revision.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="For machines.")
+@click.option(
+    "--since",
+    required=True,
+    type=click.DateTime(DATES),
+    metavar="TIME",
+    help="Approved after it: 2026-11-01, or 2026-11-01T06:00:00+0100; UTC unless said.",
+)
+@click.option(
+    "--until", type=click.DateTime(DATES), metavar="TIME", help="Approved until then.  [default: now]"
+)
+@click.option(
+    "--model",
+    type=place.ModelName(),
+    default=paths.ONNX,
+    show_default=True,
+    help="An .onnx file or a git revision.",
+)
+@options.as_json
+@options.json_file
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A picture (PNG).")
 @click.pass_context
 def monitor(
@@ -30,6 +49,7 @@ def monitor(
     since: datetime,
     until: datetime | None,
     model: str,
+    as_json: bool,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:
@@ -61,27 +81,31 @@ def monitor(
         until=_utc(until) if until else datetime.now(UTC),
     )
     count, transmitters = (len(found.new.clusters), len(set(found.new.clusters))) if found.new else (0, 0)
-    data = f" ({found.data} data)" if found.data else ""
-    click.echo(
-        f"{count} new sessions of {transmitters} transmitters{data}; {found.known} known ones left out"
-    )
+    alarms = alerts.alarms(found.figures) if found.figures else []
+    content = {
+        "model_sha256": chosen.sha256,
+        "data": found.data,
+        "sessions": count,
+        "figures": asdict(found.figures) if found.figures else None,
+        "transmitters": transmitters,
+        "known_sessions": found.known,
+        "alarms": alarms,
+    }
     if json_file is not None:
-        figures = asdict(found.figures) if found.figures else None
-        content = {"model_sha256": chosen.sha256, "data": found.data, "sessions": count, "figures": figures}
-        artifacts.write_json(
-            json_file, content | {"transmitters": transmitters, "known_sessions": found.known}
-        )
+        artifacts.write_json(json_file, content)
     if plot is not None and found.new is not None:
         artifacts.write_bytes(plot, figure.draw(found))
+    if as_json:
+        output.as_json(content)
+    else:
+        data = f" ({found.data} data)" if found.data else ""
+        click.echo(
+            f"{count} new sessions of {transmitters} transmitters{data}; {found.known} known ones left out"
+        )
+        output.lines(alerts.lines(found.figures) if found.figures else [alerts.TOO_FEW])
+    output.lines((f"ALARM {line}" for line in alarms), err=True)
     if found.figures is None:
-        least = f"{alerts.MIN_SESSIONS} sessions of {alerts.MIN_TRANSMITTERS} transmitters"
-        click.echo(f"too few to say anything: at least {least} are needed")
         context.exit(TOO_FEW)
-    for line in alerts.lines(found.figures):
-        click.echo(line)
-    alarms = alerts.alarms(found.figures)
-    for line in alarms:
-        click.echo(f"ALARM {line}", err=True)
     if alarms:
         context.exit(ALARM)
 

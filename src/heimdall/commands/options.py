@@ -8,6 +8,9 @@ import click
 
 from heimdall.core import artifacts, paths
 
+# From the lowest frequencies that are transmitted on to the highest at which terrestrial receivers listen.
+LOWEST_MHZ, HIGHEST_MHZ = 0.003, 3000.0
+
 REMEDY = "Run `dvc repro` or `dvc pull`, or name an .onnx file or a git revision that is there"
 
 data_dir = click.option(
@@ -17,6 +20,35 @@ data_dir = click.option(
     show_default=True,
     help="The features.",
 )
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+json_file = click.option(
+    "--json-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write that JSON document there, whatever is printed.",
+)
+
+
+class FrequencyMhz(click.ParamType[float]):
+    """A frequency in MHz; one in kHz or Hz is out of range, and told to be one."""
+
+    name = "MHZ"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """A number between `LOWEST_MHZ` and `HIGHEST_MHZ`."""
+        try:
+            frequency_mhz = float(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no number.", param, ctx)
+        if LOWEST_MHZ <= frequency_mhz <= HIGHEST_MHZ:
+            return frequency_mhz
+        meant = [
+            f" It looks like a frequency in {unit}: did you mean {frequency_mhz / factor:.12g}?"
+            for unit, factor in (("kHz", 1e3), ("Hz", 1e6))
+            if LOWEST_MHZ <= frequency_mhz / factor <= HIGHEST_MHZ
+        ]
+        said = f"{value} MHz is not between {LOWEST_MHZ:g} and {HIGHEST_MHZ:g} MHz."
+        self.fail(said + (meant[0] if meant else ""), param, ctx)
 
 
 def require_features(folder: Path) -> None:
@@ -34,5 +66,10 @@ def require_models(*names: str) -> None:
     Raises:
         HeimdallError: The first that is missing.
     """
-    files = (Path(name) for name in names if name.endswith(paths.ONNX.suffix))
-    artifacts.require(*files, remedy=REMEDY)
+    from heimdall.reproduce import git
+
+    for name in names:
+        if name.endswith(paths.ONNX.suffix):
+            artifacts.require(Path(name), remedy=REMEDY)
+        else:
+            git.commit_of(Path(), name)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from heimdall.commands import options, output, place
 from heimdall.core import artifacts, paths
 
 if TYPE_CHECKING:
     from heimdall.inference.onnx_model import OnnxLocalizer
 
 
+NOTHING_HEARD = 3  # 1 is a failure and 2 wrong usage, as of every command
+
+
 @click.command(
-    epilog="Example: heimdall predict websdr_1.npy websdr_3.npy 4=other.npy --frequency-mhz 145.5"
-    " --times times.csv"
+    epilog="""\b
+Example: heimdall predict websdr_1.npy websdr_3.npy 4=other.npy \\
+           --frequency-mhz 145.5 --times times.csv
+"""
 )
-@click.argument("files", nargs=-1, required=True, metavar="[ID=]FILE.npy...")
+@click.argument("files", nargs=-1, required=True, type=place.RecordingName(), metavar="[ID=]FILE.npy...")
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -34,16 +39,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Sample rate of the recordings.",
 )
-@click.option(
-    "--frequency-mhz", type=click.FloatRange(min=0, min_open=True), help="Tuned frequency of the session."
-)
+@click.option("--frequency-mhz", type=options.FrequencyMhz(), help="Tuned frequency of the session.")
 @click.option(
     "--times",
     type=click.Path(path_type=Path),
     help="CSV with the columns websdr_id, start_gps_ns, timing_sigma_ns: GPS time of each first sample.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@options.as_json
+@click.pass_context
 def predict(
+    context: click.Context,
     *,
     files: tuple[str, ...],
     model: Path,
@@ -59,12 +64,16 @@ def predict(
     file counts as one that recorded and heard nothing. Without --times the answer rests on levels.
 
     A model of the kind "single" answers each file by itself; names, frequency and times do not matter then.
+
+    Exit code: 0 a position, 1 it failed, 2 wrong usage, 3 no receiver hears a signal.
     """
-    artifacts.require(model, remedy="Run `dvc repro` or `dvc pull`, or name another file")
     from heimdall.localize import session_files
+    from heimdall.session import start_times
 
     session_files.require(files)
-    starts = {} if times is None else session_files.read_times(times)
+    starts = {} if times is None else start_times.read(times)
+    remedy = "Run `dvc repro` or `dvc pull` in a clone, or name another file by --model"
+    artifacts.require(model, remedy=remedy)
     from heimdall.inference.onnx_model import OnnxLocalizer
     from heimdall.inference.preprocessing import Preprocessing
     from heimdall.localize import prediction, prediction_text
@@ -78,24 +87,20 @@ def predict(
         return
     if frequency_mhz is None:
         raise click.UsageError(f"{model} answers sessions: give --frequency-mhz")
-    if times is None:
-        click.echo(
-            "predict: no --times: without GPS start times the answer rests on levels, and is kilometres wide",
-            err=True,
-        )
     preprocessing = Preprocessing.of(localizer.metadata, str(model))
     named = session_files.named_files(files)
-    stray = sorted(set(starts) - set(named))
-    if stray:
-        click.echo(f"predict: start times without a recording: {', '.join(map(str, stray))}", err=True)
     recordings = session_files.read_session(named, sample_rate_hz, starts)
     found = prediction.of_session(localizer, preprocessing, recordings, frequency_mhz * 1e6)
+    for line in session_files.remarks(recordings, starts if times else None):
+        output.progress("predict")(line)
     _say(localizer, prediction_text.session(found), found.flat(), as_json)
+    if found.place is None:
+        context.exit(NOTHING_HEARD)
 
 
 def _say(localizer: OnnxLocalizer, text: str, content: object, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        output.as_json(content)
         return
     click.echo(text)
     data = localizer.metadata.get("data")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from heimdall.commands import options
+from heimdall.commands import options, output
 from heimdall.core import params
 
 
 @click.command(epilog="\b\nExample: heimdall receivers\nExample: heimdall receivers --data-dir data/features")
 @options.data_dir
-def receivers(data_dir: Path) -> None:
+@options.as_json
+def receivers(data_dir: Path, as_json: bool) -> None:
     """Delay of each receiver's clock, and the shape of its filter.
 
     From the sessions of known transmitters that are not held out for the test: how late each receiver has
@@ -37,11 +39,20 @@ def receivers(data_dir: Path) -> None:
         receiver_errors.differences(known, network.plane), websdr_ids, settings.seed
     )
     by_id = dict(zip(names["websdr_id"], names["name"], strict=True))
+    calibration = params.CalibrationParams(**network.calibration)
+    data = provenance(known.table["simulated"])
+    count, transmitters = len(known.table), known.table["source_id"].nunique()
+    if as_json:
+        measured = [
+            asdict(one)
+            | {"name": by_id[one.websdr_id], "is_late": one.is_late, "is_bent": one.is_bent}
+            | {"advice": receivers_text.advice(one, calibration)}
+            for one in found
+        ]
+        counts = {"data": data, "sessions": count, "transmitters": transmitters}
+        output.as_json(counts | {"receivers": measured})
+        return
     click.echo(receivers_text.table(found, by_id))
     for one in found:
-        for line in receivers_text.advice(one, params.CalibrationParams(**network.calibration)):
-            click.echo(line)
-    data = provenance(known.table["simulated"])
-    click.echo(
-        f"{len(known.table)} sessions, {known.table['source_id'].nunique()} transmitters, {data} data."
-    )
+        output.lines(receivers_text.advice(one, calibration))
+    click.echo(f"{count} sessions, {transmitters} transmitters, {data} data.")

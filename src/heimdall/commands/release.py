@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from heimdall.commands import output
+
 
 @click.command(epilog="Example: heimdall release v0.1.0")
 @click.argument("version", metavar="vX.Y.Z")
@@ -34,7 +36,7 @@ def release(version: str, accept: bool, skip_verify: bool) -> None:
         version,
         accept=accept,
         skip_verify=skip_verify,
-        say=lambda line: click.echo(f"release: {line}", err=True),
+        say=output.progress("release"),
     )
     click.echo(
         f"{version}: commit {made.commit[:12]}, mean test error {made.mae_m:.0f} m "

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+from heimdall.commands import options, output
+
 
 @click.command(epilog="Example: heimdall releases")
+@options.as_json
 @click.pass_context
-def releases(context: click.Context) -> None:
+def releases(context: click.Context, as_json: bool) -> None:
     """List the released versions; hash their files; check the log, and compare it with this clone's tags.
 
     The mean test error has its 95 % bootstrap interval. Exit code 1 if anything is damaged.
@@ -19,14 +22,14 @@ def releases(context: click.Context) -> None:
 
     tags = attestation.read(Path())  # before the log, which is ahead of them
     store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
-    found = registry.overview(store, lambda line: click.echo(f"releases: {line}", err=True))
+    found = registry.overview(store, output.progress("releases"))
     damages = [*found.damages]
     if found.log is not None:
         damages += attestation.damages(found.log, found.releases, tags)
-    for line in releases_text.lines(found):
-        click.echo(line)
-    click.echo()
-    for line in releases_text.verdict(found.log or [], damages, tags):
-        click.echo(line)
+    if as_json:
+        output.as_json(releases_text.as_dict(found, damages, tags))
+    else:
+        verdict = releases_text.verdict(found.log or [], damages, tags)
+        output.lines([*releases_text.lines(found), "", *verdict])
     if damages:
         context.exit(1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
 
+from heimdall.commands import options
 from heimdall.core.errors import HeimdallError
 
 
@@ -24,9 +26,11 @@ def services() -> None:
 def up() -> None:
     """Start the servers; make tables, buckets and the settings of DVC's remote.
 
-    HEIMDALL_PORT_BASE chooses other ports: eleven from that number on, and one 10009 above it.
+    The servers' ports are 18730 to 18739 and 28739 or, where another clone or program has one of them, the
+    next that are free; the clone remembers them. HEIMDALL_PORT_BASE asks for others: ten from that number on,
+    and one 10009 above it.
 
-    Example: HEIMDALL_PORT_BASE=20000 heimdall services up
+    Example: heimdall services up
     """
     from heimdall.services import lifecycle
 
@@ -46,21 +50,26 @@ def down(delete: bool) -> None:
 
 
 @services.command()
+@options.as_json
 @click.pass_context
-def status(context: click.Context) -> None:
+def status(context: click.Context, as_json: bool) -> None:
     """Say where both services are and whether they answer; exit code 1 unless both do.
 
     Example: heimdall services status
     """
-    from heimdall.core import table
+    from heimdall.core import artifacts, table
     from heimdall.services import lifecycle
 
     found = lifecycle.status(Path())
-    rows = [
-        (one.service, "ready" if one.ready else "not ready", f"{one.address} ({one.detail})") for one in found
-    ]
-    for line in table.lines(("", "", ""), rows):
-        click.echo(line)
+    if as_json:
+        click.echo(artifacts.json_text([dataclasses.asdict(one) for one in found]), nl=False)
+    else:
+        rows = [
+            (one.service, "ready" if one.ready else "not ready", f"{one.address} ({one.detail})")
+            for one in found
+        ]
+        for line in table.lines(("", "", ""), rows):
+            click.echo(line)
     if not all(service.ready for service in found):
         context.exit(1)
 

@@ -18,8 +18,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # it becomes part of git referenc
 
 
 @click.command(
-    epilog="\b\nExample: heimdall sweep --grid --study grid\n"
-    "Example: heimdall sweep --trials 40 --space lr=1e-5:1e-2:log --space dropout_rate=0.1,0.2,0.3"
+    epilog="""\b
+Example: heimdall sweep --grid --study grid
+Example: heimdall sweep --trials 40 \\
+           --space lr=1e-5:1e-2:log --space dropout_rate=0.1,0.2,0.3
+"""
 )
 @click.option(
     "--grid", is_flag=True, help="Every combination once, instead of suggestions: 81 without --space."

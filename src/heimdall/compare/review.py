@@ -64,11 +64,19 @@ def markdown(repository: Path, base: str, params: Params) -> tuple[str, bool]:
 
 
 def _models(repository: Path, base: str, params: Params) -> str:
-    former = _model_md5(Files(repository, base))
+    workspace = Files(repository)
+    own, former = _model_md5(workspace), _model_md5(Files(repository, base))
+    if own is None and former is None:
+        return (
+            f"### Models\n\nNo model to compare: neither here nor at {base[:12]} {LOCK_FILE} names {MODEL}."
+        )
     if former is None:
         return f"### Models\n\n{base[:12]} has no {MODEL} to compare with."
-    workspace = Files(repository)
-    own = _model_md5(workspace)
+    if own == former and not (repository / MODEL).is_file():
+        return (
+            f"### Models\n\nNo model to compare: {MODEL} is not in the working tree, and {LOCK_FILE} names "
+            "the same one as the baseline's. `dvc pull` brings it."
+        )
     if own == former:
         return f"### Models\n\n{MODEL} is the same, byte for byte."
     if workspace.source(LOCK_FILE) == git.blob(repository, "HEAD", LOCK_FILE):

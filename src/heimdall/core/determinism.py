@@ -2,7 +2,8 @@
 
 Vector libraries choose their kernels once, when they are loaded, by what the CPU offers; kernels
 differ in the last bit. So the choice is fixed here, and a process that was started without it
-replaces itself. This module imports nothing that computes: it must run before NumPy and torch.
+replaces itself. This module imports the standard library alone: it must run before NumPy and torch, and tells
+what a machine lacks before anything is installed.
 
 HEIMDALL_RECIPE=off keeps a process's environment as it is: for benchmarks/determinism.py, and for
 looking at what a machine does by itself. Whatever differs then is said on stderr.
@@ -14,11 +15,8 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
-
-import yaml
 
 from heimdall.core import variables
 
@@ -27,7 +25,7 @@ REPLACED = variables.RECIPE_PROCESS.name  # id of the process that replaced itse
 PARAMS_FILE = Path("params.yaml")
 LOCK_FILE = Path("requirements/runtime.txt")
 DEFAULT_THREADS = 2
-PYTHON = (3, 11)  # of the lock
+PYTHONS = ((3, 11), (3, 12), (3, 13))  # of the lock; benchmarks/pythons.py: they give the same bytes
 CPU_FLAGS = ("avx2", "fma")
 # Installed from the lock, and between them they compute or write every byte of an output.
 LIBRARIES = (
@@ -47,6 +45,9 @@ LIBRARIES = (
     "torch",
     "torchvision",
 )
+
+
+_SAID: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def differing(environment: Mapping[str, str], threads: int) -> list[Setting]:
 
 def read_threads(params_file: Path = PARAMS_FILE) -> int:
     """`threads` of params.yaml; 2 where file or key is missing or damaged, which its readers report."""
+    import yaml  # noqa: PLC0415 - before the installation this module runs without it
+
     try:
         loaded = yaml.safe_load(params_file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -200,17 +203,17 @@ def foreign_software(lock: str) -> list[str]:
         for name in LIBRARIES
         if name in locked and installed.get(name) != locked[name]
     ]
-    if sys.version_info[:2] != PYTHON:
-        found.append(
-            "Python is {}.{}, not {}.{}: the lock is for that one".format(*sys.version_info[:2], *PYTHON)
-        )
+    if sys.version_info[:2] not in PYTHONS:
+        names = ", ".join("{}.{}".format(*version) for version in PYTHONS)
+        found.append("Python is {}.{}: the lock is for {}".format(*sys.version_info[:2], names))
     return found
 
 
 def locked_versions(lock: str) -> dict[str, str]:
     """Name and version of each package of a lock file that uv compiled, by its text.
 
-    A package that has several versions, by Python's version, is locked first for the oldest: ours.
+    A package that has several versions is locked first for the oldest Python. Those of `LIBRARIES` have one
+    for all of `PYTHONS`.
     """
     versions: dict[str, str] = {}
     for line in lock.splitlines():
@@ -239,7 +242,9 @@ def _read(path: Path) -> str:
         return ""
 
 
-@cache
 def _say(line: str) -> None:
     """Say it once in this process."""
+    if line in _SAID:
+        return
+    _SAID.add(line)
     print(f"determinism: {line}", file=sys.stderr, flush=True)

@@ -5,9 +5,10 @@ Defaults stand in params.yaml alone. `1e-05`, which YAML reads as a string, is a
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import difflib
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
 from pydantic import (
@@ -20,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
@@ -30,6 +32,7 @@ Accelerator = Annotated[
 ]
 Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "base", "large"]
 _STRICT = ConfigDict(extra="forbid")
+_ALSO_CALLED = {"learning_rate": "lr"}  # as the options of stages/train.py have it
 FIRST_OTHER_WORLD = 1000  # seeds of worlds from here on are for pretraining alone
 
 
@@ -281,5 +284,27 @@ def check(values: object, subject: str) -> Params:
     try:
         return TypeAdapter(Params).validate_python(values)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}{_meant(item)}"
+            for item in error.errors()
+        ]
         raise HeimdallError(subject, "; ".join(problems), "Correct the named parameters") from None
+
+
+def _meant(problem: ErrorDetails) -> str:
+    """The known parameter that an unknown one is most like, in brackets; "" where none is like it."""
+    if problem["type"] != "unexpected_keyword_argument":
+        return ""
+    names = {name: name for name in _names(Params)} | _ALSO_CALLED
+    near = difflib.get_close_matches(".".join(map(str, problem["loc"])), names, n=1)
+    return f" (did you mean {names[near[0]]}?)" if near else ""
+
+
+def _names(section: type, prefix: str = "") -> list[str]:
+    """The dotted names of all parameters of a section."""
+    found = []
+    for name, kind in get_type_hints(section).items():
+        found.append(prefix + name)
+        if isinstance(kind, type) and is_dataclass(kind):
+            found += _names(kind, f"{prefix}{name}.")
+    return found

@@ -99,9 +99,8 @@ MLFLOW_BUCKET = Variable(
 )
 PORT_BASE = Variable(
     "HEIMDALL_PORT_BASE",
-    "ports of the embedded servers: eleven from this number on, and one 10009 above it; 1024 to 22750. "
-    "For a second clone on one machine, and where a port is taken",
-    otherwise="18730, or as the clone's servers have it",
+    "ports of the embedded servers: ten from this number on, and one 10009 above it; 1024 to 22750",
+    otherwise="those the clone had before; else from 18730 on the first that are free",
     example="20000",
 )
 TRACKING = Variable(
@@ -129,6 +128,12 @@ RECIPE = Variable(
     "`dvc.lock` ([reproducibility.md](reproducibility.md))",
     default="on",
     example="off",
+)
+NO_COLOR = Variable(
+    "NO_COLOR",
+    "any value: no colours on a terminal ([no-color.org](https://no-color.org))",
+    otherwise="verdicts have a colour on a terminal",
+    example="1",
 )
 
 DVC_ROOT = Variable(
@@ -194,6 +199,7 @@ YOURS = (
     MLFLOW_TRACKING_URI,
     MLFLOW_S3_ENDPOINT_URL,
     RECIPE,
+    NO_COLOR,
 )
 FROM_OTHERS = (
     DVC_ROOT,

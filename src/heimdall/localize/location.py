@@ -16,7 +16,7 @@ from heimdall.geometry import geo
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.localize.error_ellipse import ellipse_95
-from heimdall.network import dataset, model_file
+from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig, Network, Sessions
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
@@ -55,22 +55,6 @@ class Location:
     ellipse_95_minor_m: float
     ellipse_azimuth_deg: float
     error_m: float | None
-
-
-def require_sessions(wanted: Sequence[str], config: DatasetConfig) -> None:
-    """Refuse sessions that are not among the features.
-
-    Raises:
-        HeimdallError: One is not; the remedy names some that are.
-    """
-    index = dataset.read_index(config)
-    existing = set(index["session_id"])
-    unknown = [name for name in wanted if name not in existing]
-    if unknown:
-        test = index["session_id"][index["split"] == "test"].drop_duplicates().tolist()
-        others = ", ".join([*test, *index["session_id"].drop_duplicates()][:3])
-        cause = f"there is no session {', '.join(unknown)}"
-        raise HeimdallError(str(config.index_file), cause, f"Some that are there: {others}")
 
 
 def without_learning(

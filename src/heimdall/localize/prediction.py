@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from heimdall.inference.onnx_model import Arrays, OnnxLocalizer, session_inputs
 from heimdall.inference.preprocessing import Preprocessing
 from heimdall.localize import session_files
 from heimdall.localize.error_ellipse import RADIUS_95, ellipse_95
+from heimdall.position.arrival import Observation
 from heimdall.signal.correlation import Recording
 from heimdall.signal.log_mel import recording_features
 
@@ -55,30 +56,46 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Untimed:
+    """A receiver that hears the signal, but whose arrival time is not used.
+
+    Attributes:
+        websdr_id: The receiver.
+        why: The reason, in a few words.
+    """
+
+    websdr_id: int
+    why: str
+
+
+@dataclass(frozen=True)
 class SessionPrediction:
     """Where a session's transmitter is.
 
     Attributes:
-        place: The answer, with the Gaussians of the same place.
-        probability_within_1km: That the transmitter is within 1 km of its mean.
+        place: The answer, with the Gaussians of the same place; None where no receiver hears anything, for
+            then the model says only where transmitters usually are.
+        probability_within_1km: That the transmitter is within 1 km of its mean; None without a place.
         alternatives: Other places of at least 5 %, the likeliest first.
         receivers_heard: Receivers that hear the signal.
         receivers_timed: Receivers whose arrival time could be used.
+        receivers_untimed: The others of those that hear it.
         latency_ms: From samples in memory to the position, milliseconds.
     """
 
-    place: Place
-    probability_within_1km: float
+    place: Place | None
+    probability_within_1km: float | None
     alternatives: tuple[Place, ...]
     receivers_heard: tuple[int, ...]
     receivers_timed: tuple[int, ...]
+    receivers_untimed: tuple[Untimed, ...]
     latency_ms: float
 
     def flat(self) -> dict[str, Any]:
-        """All fields, those of the place beside the others."""
+        """All fields, those of the place, which may be None, beside the others."""
         values = asdict(self)
-        place: dict[str, Any] = values.pop("place")
-        return place | values
+        place = values.pop("place") or dict.fromkeys(field.name for field in fields(Place))
+        return {**place, **values}
 
 
 @dataclass(frozen=True)
@@ -130,16 +147,43 @@ def of_session(
     observation = preprocessing.observation(recordings, frequency_hz)
     answer = localizer.answer([session_inputs([preprocessing.tokenizer.tokens(observation)])])
     latency_ms = (time.perf_counter() - started_s) * 1000
-    found = places(answer)
     numbers = observation.session.websdr_id
+    heard = tuple(numbers[observation.session.detected > 0].tolist())
+    found = places(answer) if heard else []
     return SessionPrediction(
-        place=found[0],
-        probability_within_1km=float(answer["localizable"][0]),
+        place=found[0] if found else None,
+        probability_within_1km=float(answer["localizable"][0]) if found else None,
         alternatives=tuple(place for place in found[1:] if place.weight >= SHOWN_WEIGHT),
-        receivers_heard=tuple(numbers[observation.session.detected > 0].tolist()),
+        receivers_heard=heard,
         receivers_timed=tuple(numbers[observation.arrivals.information_s2 > 0].tolist()),
+        receivers_untimed=untimed(observation, recordings),
         latency_ms=latency_ms,
     )
+
+
+def untimed(observation: Observation, recordings: Sequence[Recording]) -> tuple[Untimed, ...]:
+    """Why receivers that hear the signal have no usable arrival time.
+
+    Args:
+        observation: A session.
+        recordings: Its recordings, in the same order.
+    """
+    session, information_s2 = observation.session, observation.arrivals.information_s2
+    usable = (session.detected > 0) & np.isfinite(session.timing_sigma_s)
+    found = []
+    for row, recording in enumerate(recordings):
+        if session.detected[row] == 0 or information_s2[row] > 0:
+            continue
+        if recording.start_gps_ns is None:
+            why = "its start is not given"
+        elif not usable[row]:
+            why = "it starts at another time than the others"
+        elif np.count_nonzero(usable) < 2:
+            why = "no other receiver that hears it has a time"
+        else:
+            why = "no clear peak in the correlation"
+        found.append(Untimed(recording.websdr_id, why))
+    return tuple(found)
 
 
 def of_recordings(

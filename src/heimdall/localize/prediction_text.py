@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from heimdall.core import table
 from heimdall.localize.prediction import Prediction, SessionPrediction
 
+NOTHING_HEARD = "no receiver hears a signal: there is nothing to locate"
+SURE = 0.9995  # from here on a share would read 100.0%, which nobody knows
+
 
 def session(prediction: SessionPrediction) -> str:
     """The prediction of a session as lines of text, lengths in metres."""
+    if prediction.place is None:
+        return NOTHING_HEARD
     headings = ("", "latitude", "longitude", "sigma E x N, m", "95 % ellipse, m, azimuth", "weight")
     cells = []
     shown = [("position", prediction.place), *(("alternative", one) for one in prediction.alternatives)]
@@ -22,7 +27,7 @@ def session(prediction: SessionPrediction) -> str:
                 f"{place.longitude_deg:.5f}",
                 f"{place.sigma_east_m:.0f} x {place.sigma_north_m:.0f}",
                 f"{axes}, {place.ellipse_azimuth_deg:.0f}°",
-                f"{place.weight:.1%}",
+                _share(place.weight),
             )
         )
     lines = table.lines(headings, cells, "lrrrrr")
@@ -31,11 +36,21 @@ def session(prediction: SessionPrediction) -> str:
         for numbers in (prediction.receivers_heard, prediction.receivers_timed)
     )
     lines.append(
-        f"within 1 km of the position with probability {prediction.probability_within_1km:.1%};"
+        f"within 1 km of the position with probability {_share(prediction.probability_within_1km or 0.0)};"
         f" {prediction.latency_ms:.0f} ms"
     )
     lines.append(f"receivers that hear it: {heard}; with a usable arrival time: {timed}")
+    whys = dict.fromkeys(one.why for one in prediction.receivers_untimed)
+    for why in whys:
+        numbers = ", ".join(str(one.websdr_id) for one in prediction.receivers_untimed if one.why == why)
+        lines.append(f"no usable arrival time of {numbers}: {why}")
+    if len(prediction.receivers_heard) == 1:
+        lines.append("one receiver alone hears it: its level tells roughly how far away, but not where")
     return "\n".join(lines)
+
+
+def _share(probability: float) -> str:
+    return f"{probability:.1%}" if probability < SURE else "> 99.9%"
 
 
 def recordings(predictions: Sequence[Prediction]) -> str:

@@ -1,9 +1,7 @@
-"""The files of a session: which receiver's each is, its samples, and when it began."""
+"""The recordings of a session as files: which receiver's each is, and its samples."""
 
 from __future__ import annotations
 
-import csv
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +11,9 @@ from heimdall.core.errors import HeimdallError
 from heimdall.recordings import iq
 from heimdall.signal.correlation import Recording
 
-MAX_DURATION_S = 60.0
-TIMES_COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
+MAX_DURATION_S = 10.0  # as the snapshot takes them (snapshot.max_duration_s): no model has seen longer ones
+USUAL_DURATION_S = 1.05  # those of the network last 1 s, to the accuracy of a sound card's clock
+TOO_LONG = f"Give at most {MAX_DURATION_S:g} s of it, and its --sample-rate-hz"
 _OBJECT_NAME = re.compile(r"websdr_([0-9]+)\.npy")
 
 
@@ -63,44 +62,6 @@ def require(files: Sequence[str]) -> None:
         _open(Path(after) if equals and before.isdigit() and not Path(text).exists() else Path(text)).close()
 
 
-def read_times(path: Path) -> dict[int, tuple[int, float]]:
-    """Start times of a session's recordings.
-
-    Args:
-        path: CSV with a header and the columns `TIMES_COLUMNS`; others are ignored.
-
-    Returns:
-        GPS time of the first sample and its standard deviation, nanoseconds, by receiver.
-
-    Raises:
-        HeimdallError: The file cannot be read, lacks a column, or holds something else than numbers.
-    """
-    remedy = f"Give a CSV with the columns {', '.join(TIMES_COLUMNS)}"
-    found: dict[int, tuple[int, float]] = {}
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            for number, row in enumerate(csv.DictReader(stream), start=2):
-                subject = f"{path}, line {number}"
-                try:
-                    websdr_id, start_ns = int(row["websdr_id"]), int(row["start_gps_ns"])
-                    sigma_ns = float(row["timing_sigma_ns"])
-                except KeyError as error:
-                    raise HeimdallError(str(path), f"no column {error}", remedy) from None
-                except (TypeError, ValueError) as error:
-                    raise HeimdallError(subject, f"no start time ({error})", remedy) from None
-                if not (math.isfinite(sigma_ns) and sigma_ns >= 0):
-                    cause = f"no standard deviation: {sigma_ns}"
-                    raise HeimdallError(subject, cause, "Leave receivers without GPS time out")
-                if websdr_id in found:
-                    raise HeimdallError(subject, f"receiver {websdr_id} stands there twice", remedy)
-                found[websdr_id] = start_ns, sigma_ns
-    except OSError as error:
-        raise HeimdallError(str(path), f"it cannot be read ({error.strerror})", remedy) from None
-    except UnicodeDecodeError:
-        raise HeimdallError(str(path), "it is no text", remedy) from None
-    return found
-
-
 def read(file: Path, sample_rate_hz: float) -> iq.Samples:
     """Read and check one recording.
 
@@ -114,12 +75,17 @@ def read(file: Path, sample_rate_hz: float) -> iq.Samples:
     Raises:
         HeimdallError: The file cannot be read, or is no such recording.
     """
+    limit = iq.max_object_bytes(sample_rate_hz, MAX_DURATION_S)
     with _open(file) as stream:
-        content = stream.read(iq.max_object_bytes(sample_rate_hz, MAX_DURATION_S) + 1)
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        cause = f"it is longer than {MAX_DURATION_S:g} s at {sample_rate_hz:g} Hz"
+        raise HeimdallError(str(file), cause, TOO_LONG)
     try:
         return iq.decode(content, sample_rate_hz, MAX_DURATION_S)
     except iq.BadRecording as error:
         remedy = "Give a complex64 or complex128 .npy file and its --sample-rate-hz"
+        remedy = TOO_LONG if error.reason == iq.OVERSIZED else remedy
         raise HeimdallError(str(file), error.detail, remedy) from None
 
 
@@ -143,6 +109,26 @@ def read_session(
         samples = read(path, sample_rate_hz)
         recordings.append(Recording(websdr_id, samples, sample_rate_hz, start_ns, sigma_ns))
     return recordings
+
+
+def remarks(recordings: Sequence[Recording], starts: Mapping[int, tuple[int, float]] | None) -> list[str]:
+    """What a person should know of the files of a session beside the answer.
+
+    Args:
+        recordings: Of the session.
+        starts: As they were given; None where no file was.
+    """
+    found = []
+    if starts is None:
+        found.append("no --times: without GPS start times the answer rests on levels, and is kilometres wide")
+    else:
+        stray = sorted(set(starts) - {item.websdr_id for item in recordings})
+        if stray:
+            found.append(f"start times without a recording: {', '.join(map(str, stray))}")
+    longest_s = max(len(item.iq) / item.sample_rate_hz for item in recordings)
+    if longest_s > USUAL_DURATION_S:
+        found.append(f"the recordings last {longest_s:.1f} s, those of the network 1 s: sigma is that of 1 s")
+    return found
 
 
 def _open(file: Path) -> BinaryIO:

@@ -300,6 +300,11 @@ def alarms(figures: Figures) -> list[str]:
     return found
 
 
+TOO_FEW = (
+    f"too few to say anything: at least {MIN_SESSIONS} sessions of {MIN_TRANSMITTERS} transmitters are needed"
+)
+
+
 def lines(figures: Figures) -> list[str]:
     """The figures as lines of text."""
     right, late = figures.accuracy, figures.latency

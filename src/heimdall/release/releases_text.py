@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from heimdall.core import table
 from heimdall.release import attestation
@@ -29,6 +31,24 @@ def lines(found: Overview) -> list[str]:
     ]
     shown = table.lines(HEADINGS, rows) if rows else ["nothing is released yet"]
     return shown + [f"{version}: begun, not released" for version in found.unfinished]
+
+
+def as_dict(found: Overview, damages: Sequence[Damage], tags: Sequence[Tag]) -> dict[str, Any]:
+    """Everything, for machines.
+
+    Args:
+        found: The registry.
+        damages: What is wrong with it, what the tags say included.
+        tags: This clone's, which attest the log.
+    """
+    return {
+        "champion": found.champion,
+        "releases": [asdict(made) for made in found.releases],
+        "unfinished": list(found.unfinished),
+        "log": None if found.log is None else [asdict(entry) for entry in found.log],
+        "not_attested": [entry.number for entry in attestation.unattested(found.log or [], tags)],
+        "damages": [asdict(damage) for damage in damages],
+    }
 
 
 def verdict(log: Sequence[Entry], damages: Sequence[Damage], tags: Sequence[Tag]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from heimdall.core import table
@@ -26,30 +27,65 @@ TASKS = {
 }
 
 
-def lines(report: Lineage) -> list[str]:
-    """The report as text."""
-    model = report.model
-    shown = ["FILE", f"  path    {model.path}", f"  sha256  {model.sha256}", f"  md5     {model.md5}"]
+def lines(report: Lineage, *, everything: bool = False) -> list[str]:
+    """The report as text: the verdict, what is changed, where the file comes from, how many rows made it.
+
+    Args:
+        report: The report.
+        everything: Also parameters, modules, every row and every check.
+    """
+    model, changed = report.model, report.changed
+    shown = [verdict(report), *(f"  CHANGED  {check.what}: {check.problem}" for check in changed)]
+    shown += ["", "FILE", f"  path    {model.path}", f"  sha256  {model.sha256}", f"  md5     {model.md5}"]
     if model.says is not None:
-        shown += ["", "WHAT IT SAYS OF ITSELF", *statement_lines(model.says)]
+        shown += ["", "WHAT IT SAYS OF ITSELF", *statement_lines(model.says, everything=everything)]
     shown += ["", f"WHERE IT STANDS IN {LOCK_FILE}", *place_lines(report)]
     if report.origin is not None:
-        shown += ["", f"STAGES THAT MADE IT ({report.origin.name})", *stage_lines(report.origin)]
+        stages = stage_lines(report.origin, everything=everything)
+        shown += ["", f"STAGES THAT MADE IT ({report.origin.name})", *stages]
         data = f" ({model.says.data})" if model.says is not None else ""
-        shown += ["", f"ROWS{data}", *row_lines(report.rows)]
-    shown += ["", "CHECKS"]
-    shown += [
-        f"  CHANGED  {check.what}: {check.problem}" if check.problem else f"  ok       {check.what}"
-        for check in report.checks
-    ]
-    return [*shown, "", verdict(report)]
+        shown += ["", f"ROWS{data}", *row_lines(report.rows, everything=everything)]
+    same = [check for check in report.checks if not check.problem]
+    shown += ["", "CHECKS", f"  {len(same)} of {len(report.checks)} are as recorded"]
+    if everything:
+        return [*shown, *(f"  ok       {check.what}" for check in same)]
+    return [*shown, "", "--all shows every parameter, module, row and check"]
 
 
-def statement_lines(says: Statement) -> list[str]:
-    """What the file says: data, parameters, modules."""
+def as_dict(report: Lineage) -> dict[str, Any]:
+    """Everything, for machines."""
+    model, origin = report.model, report.origin
+    stages = [] if origin is None else origin.stages
+    return {
+        "path": str(model.path),
+        "sha256": model.sha256,
+        "md5": model.md5,
+        "unchanged": not report.changed,
+        "changed": changed_names(report),
+        "says": None if model.says is None else asdict(model.says),
+        "damage": model.damage,
+        "in_workspace": report.in_workspace,
+        "commits": [asdict(commit) for commit in report.commits],
+        "tips": list(report.tips),
+        "made_of_the_same": [asdict(commit) for commit in report.kin],
+        "origin": None if origin is None else origin.name,
+        "stages": [
+            {"name": one.name, "sha256": one.sha256, "command": one.cmd, "params": dvc_lock.flat(one.params)}
+            for one in stages
+        ],
+        "rows": [asdict(row) for row in report.rows],
+        "checks": [asdict(check) for check in report.checks],
+    }
+
+
+def statement_lines(says: Statement, *, everything: bool) -> list[str]:
+    """What the file says: data, and of parameters and modules how many, or all."""
     facts = {"data": says.data, "data fingerprint": says.data_fingerprint, **says.others}
+    shown = [f"  {name:<16}  {value}" for name, value in facts.items()]
+    if not everything:
+        return [*shown, f"  {len(says.params)} parameters, {len(says.modules)} modules"]
     return [
-        *(f"  {name:<16}  {value}" for name, value in facts.items()),
+        *shown,
         "  parameters",
         *paragraph(says.params),
         "  modules, sha256",
@@ -76,9 +112,11 @@ def commit_lines(commits: Sequence[Commit]) -> list[str]:
     return [f"  {commit.hash[:12]}  {commit.date}  {commit.subject}" for commit in commits]
 
 
-def stage_lines(origin: Origin) -> list[str]:
+def stage_lines(origin: Origin, *, everything: bool) -> list[str]:
     """The moment of the snapshot, and each stage with the hash of its entry in dvc.lock."""
     shown = [f"  as_of  {dvc_lock.params_of(origin.stages).get('snapshot.as_of', 'unknown')}"]
+    if not everything:
+        return [*shown, f"  {', '.join(stage.name for stage in origin.stages)}"]
     for stage in origin.stages:
         shown += [
             f"  {stage.name}",
@@ -90,12 +128,15 @@ def stage_lines(origin: Origin) -> list[str]:
     return shown
 
 
-def row_lines(rows: Sequence[Row]) -> list[str]:
-    """How many recordings did what, and one line each."""
+def row_lines(rows: Sequence[Row], *, everything: bool) -> list[str]:
+    """How many recordings did what, and one line each if all is wanted."""
     if not rows:
         return ["  not shown: the data that the file names were not found"]
     counts = Counter(row.split for row in rows)
     parts = [f"{counts[split]} {split} ({task})" for split, task in TASKS.items() if counts[split]]
+    shown = [f"  {', '.join(parts)}"]
+    if not everything:
+        return shown
     cells = [
         (
             row.measurement_id,
@@ -108,8 +149,7 @@ def row_lines(rows: Sequence[Row]) -> list[str]:
         for row in rows
     ]
     headings = ("measurement", "session", "receiver", "split", "object", "sha256 of the object")
-    shown = table.lines(headings, cells)
-    return [f"  {', '.join(parts)}", *(f"  {line}" for line in shown)]
+    return [*shown, *(f"  {line}" for line in table.lines(headings, cells))]
 
 
 def paragraph(values: Mapping[str, Any]) -> list[str]:
@@ -127,9 +167,13 @@ def paragraph(values: Mapping[str, Any]) -> list[str]:
 
 
 def verdict(report: Lineage) -> str:
-    """The last line."""
+    """The first line."""
     if not report.changed:
         committed = "" if report.commits else f"; the workspace's {LOCK_FILE} is not committed yet"
         return f"unchanged: {report.model.path} and all that made it are as recorded{committed}"
-    named = dict.fromkeys(check.what.split(":")[0] for check in report.changed)
-    return f"CHANGED: {', '.join(named)}"
+    return f"CHANGED: {', '.join(changed_names(report))}"
+
+
+def changed_names(report: Lineage) -> list[str]:
+    """What is changed, each once."""
+    return list(dict.fromkeys(check.what.split(":")[0] for check in report.changed))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from heimdall.core import machine, table
 from heimdall.core.machine import Machine
@@ -24,6 +26,12 @@ def lines(report: Verification) -> list[str]:
         shown += ["", f"first stage that differs: {report.stage}", *difference_lines(report)]
     shown += ["", summary(report)]
     return shown
+
+
+def as_dict(report: Verification) -> dict[str, Any]:
+    """Everything, for machines."""
+    rows = [asdict(row) | {"equal": row.equal} for row in report.rows]
+    return asdict(report) | {"rows": rows, "proven": report.proven, "summary": summary(report)}
 
 
 def row_lines(rows: Sequence[Row]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from heimdall.core import locks
 from heimdall.core.errors import HeimdallError
-from heimdall.services import dvc_remote, postgres, process, seaweedfs
+from heimdall.services import dvc_remote, ports, postgres, process, seaweedfs
 from heimdall.storage import connection, embedded, endpoints, migrate
 from heimdall.storage.endpoints import Endpoints
 from heimdall.storage.objectstore import ObjectStore
@@ -47,7 +47,7 @@ def up(root: Path, say: Say) -> None:
         say: Is told each step in a line.
 
     Raises:
-        HeimdallError: A port is taken, a server does not start, or a configured one cannot be reached.
+        HeimdallError: No ports are free, a server does not start, or a configured one cannot be reached.
     """
     if not (endpoints.database_configured() and endpoints.s3_configured()):
         with _in_turn(root):
@@ -120,40 +120,48 @@ def _start(root: Path, say: Say) -> None:
     """Start the embedded servers that are needed and do not run."""
     home = embedded.home(root)
     database_runs, s3_runs = postgres.is_running(home), seaweedfs.is_running(home)
-    settings = _settings(root, home, database_runs or s3_runs)
+    known = _known(root, home, database_runs or s3_runs)
     start_database = not endpoints.database_configured() and not database_runs
     start_s3 = not endpoints.s3_configured() and not s3_runs
+    bases = _bases(known, database_runs or s3_runs)
     # All ports before anything is written or started: one that is taken leaves everything as it was.
-    if start_database:
-        process.require_free(settings.ports.postgresql, "PostgreSQL")
-    if start_s3:
-        for option, port in settings.ports.seaweedfs.items():
-            process.require_free(port, f"S3 ({option})")
-        seaweedfs.require_free_sockets(settings)
-    embedded.save(root, settings)
-    home.mkdir(parents=True, exist_ok=True)
-    if home != embedded.folder(root.resolve()):
-        # Others may pass through to the folders inside, which are private, but not look around.
-        home.parent.chmod(0o711)
-        home.chmod(0o711)
-
-    if start_s3:
-        seaweedfs.start(home, settings)
-    if start_database:
-        postgres.start(home, settings)
+    with ports.first_free(bases, database=start_database, s3=start_s3) as base:
+        if base != bases[0]:
+            say(
+                f"ports: {embedded.Ports(bases[0])} are in use by others, so this clone has "
+                f"{embedded.Ports(base)} from now on ({embedded.path(root)})"
+            )
+        settings = dataclasses.replace(known or embedded.create(root), port_base=base)
+        embedded.save(root, settings)
+        home.mkdir(parents=True, exist_ok=True)
+        if home != embedded.folder(root.resolve()):
+            # Others may pass through to the folders inside, which are private, but not look around.
+            home.parent.chmod(0o711)
+            home.chmod(0o711)
+        if start_s3:
+            seaweedfs.start(home, settings)
+        if start_database:
+            postgres.start(home, settings)
+        if start_s3:
+            _wait_for_s3(root, home, settings)
     where = endpoints.resolve(root)
-
-    def s3_answers() -> bool:
-        # The client's own retries would make this wait seconds too long.
-        return process.listens(settings.ports.s3) and _s3_status(where).ready
-
-    if start_s3 and not process.wait_until(s3_answers, S3_READY_TIMEOUT_S):
-        log = seaweedfs.log_file(home)
-        raise HeimdallError("S3", f"it did not start ({process.last_lines(log)})", f"See {log}")
     if where.embedded_database:
         say(f"PostgreSQL: {'started' if start_database else 'already running'} at {where.database_name}")
     if where.embedded_s3:
         say(f"S3: {'started' if start_s3 else 'already running'} at {where.s3_endpoint_url}")
+
+
+def _wait_for_s3(root: Path, home: Path, settings: embedded.State) -> None:
+    """Wait until the embedded S3 server answers."""
+    where = endpoints.resolve(root)
+
+    def answers() -> bool:
+        # The client's own retries would make this wait seconds too long.
+        return process.listens(settings.ports.s3) and _s3_status(where).ready
+
+    if not process.wait_until(answers, S3_READY_TIMEOUT_S):
+        log = seaweedfs.log_file(home)
+        raise HeimdallError("S3", f"it did not start ({process.last_lines(log)})", f"See {log}")
 
 
 def _wait_for_data(root: Path, where: Endpoints) -> None:
@@ -173,25 +181,32 @@ def _wait_for_data(root: Path, where: Endpoints) -> None:
     store.delete(PROBE_KEY)
 
 
-def _settings(root: Path, home: Path, running: bool) -> embedded.State:
-    """Ports and credentials: the known ones, or new ones for new servers."""
+def _known(root: Path, home: Path, running: bool) -> embedded.State | None:
+    """Ports and credentials of the servers that were started here before; None where none ever were."""
     known = embedded.load(root)
-    if known is None:
-        if running or postgres.data(home).exists():
-            raise HeimdallError(
-                str(home),
-                f"it holds data whose credentials ({embedded.path(root)}) are gone",
-                "Run `heimdall services down --delete` to delete them and start with empty servers",
-            )
-        return embedded.create(root)
-    wanted_base = embedded.requested_port_base() or known.port_base
-    if running and wanted_base != known.port_base:
+    if known is None and (running or postgres.data(home).exists()):
         raise HeimdallError(
-            f"{embedded.PORT_BASE_VARIABLE}={wanted_base}",
+            str(home),
+            f"it holds data whose credentials ({embedded.path(root)}) are gone",
+            "Run `heimdall services down --delete` to delete them and start with empty servers",
+        )
+    return known
+
+
+def _bases(known: embedded.State | None, running: bool) -> list[int]:
+    """Where the servers may be, the preferred base first."""
+    asked = embedded.requested_port_base()
+    if known is None:
+        return [asked] if asked else list(embedded.PORT_BASES)
+    if running and asked not in (None, known.port_base):
+        raise HeimdallError(
+            f"{embedded.PORT_BASE_VARIABLE}={asked}",
             f"the servers run with {known.port_base}",
             "Run `heimdall services down` first",
         )
-    return dataclasses.replace(known, port_base=wanted_base)
+    if asked or running:
+        return [asked or known.port_base]
+    return list(dict.fromkeys((known.port_base, *embedded.PORT_BASES)))
 
 
 def _database_status(where: Endpoints) -> Status:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from heimdall.core.errors import HeimdallError
-from heimdall.storage.embedded import DEFAULT_PORT_BASE, HOST, PORT_BASE_VARIABLE
+from heimdall.storage.embedded import HOST
 
 POLL_S = 0.05
 
@@ -67,26 +67,6 @@ def listens(port: int) -> bool:
     """Whether something accepts connections on a port of the loopback interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         return probe.connect_ex((HOST, port)) == 0
-
-
-def require_free(port: int, purpose: str) -> None:
-    """Make sure that nothing listens on a port of the loopback interface.
-
-    Raises:
-        HeimdallError: Something does.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port in TIME_WAIT is free, one with a listener is not.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            raise HeimdallError(
-                f"{HOST}:{port}",
-                f"the port for {purpose} is taken by another program",
-                f"Stop that program, or choose other ports (default base {DEFAULT_PORT_BASE}): "
-                f"`{PORT_BASE_VARIABLE}=20000 heimdall services up`",
-            ) from None
 
 
 def last_lines(log: Path, count: int = 3) -> str:

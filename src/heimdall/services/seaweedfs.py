@@ -41,24 +41,11 @@ def is_running(home: Path) -> bool:
     return bool(process.working_in(home / FOLDER, "weed"))
 
 
-def require_free_sockets(settings: embedded.State) -> None:
-    """Make sure that no other user's server left a socket that `weed` would have to replace.
-
-    Args:
-        settings: Ports.
-
-    Raises:
-        HeimdallError: There is one, and only its owner can remove it.
-    """
+def foreign_socket(ports: embedded.Ports) -> Path | None:
+    """The first socket of another user's server that `weed` would have to replace at these ports."""
     if os.geteuid() == 0:
-        return
-    for path in _sockets(_arguments(settings)):
-        if path.stat().st_uid != os.geteuid():
-            raise HeimdallError(
-                str(path),
-                "another user's S3 server left it, and only they can remove it",
-                f"Have it removed, or choose other ports: {embedded.PORT_BASE_VARIABLE}=20000",
-            )
+        return None
+    return next((path for path in _sockets(_arguments(ports)) if path.stat().st_uid != os.geteuid()), None)
 
 
 def start(home: Path, settings: embedded.State) -> None:
@@ -85,7 +72,7 @@ def start(home: Path, settings: embedded.State) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         subprocess.Popen(
-            [str(program), *_arguments(settings)],
+            [str(program), *_arguments(settings.ports)],
             cwd=folder,
             # HOME: `weed` looks for its configuration below it, too.
             env={"PATH": os.defpath, "HOME": str(folder)}
@@ -122,9 +109,9 @@ def log_file(home: Path) -> Path:
     return home / FOLDER / "weed.log"
 
 
-def _arguments(settings: embedded.State) -> list[str]:
+def _arguments(ports: embedded.Ports) -> list[str]:
     """Options of `weed`. Paths are relative: absolute ones may hold a comma or be too long for a socket."""
-    ports = [f"-{name}={port}" for name, port in settings.ports.seaweedfs.items()]
+    options = [f"-{name}={port}" for name, port in ports.seaweedfs.items()]
     return [
         "-logtostderr=true",
         "mini",
@@ -135,7 +122,7 @@ def _arguments(settings: embedded.State) -> list[str]:
         "-master.volumeSizeLimitMB=1024",
         # By default as many as gigabytes are free: on a small disk a fourth bucket could get none.
         "-volume.max=100",
-        *ports,
+        *options,
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-filer.localSocket=filer.sock",

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import os
 import secrets
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from heimdall.core.errors import HeimdallError
 # port, admin_grpc, would enter Linux' ephemeral range (32768 and above).
 DEFAULT_PORT_BASE = 18730
 MIN_PORT_BASE, MAX_PORT_BASE = 1024, 22750
+# What a clone tries one after the other if nobody asks for a base; no two have a port in common.
+PORT_BASES = range(DEFAULT_PORT_BASE, MAX_PORT_BASE + 1, 20)
 PORT_BASE_VARIABLE = variables.PORT_BASE.name
 HOST = "127.0.0.1"  # reachable from this machine alone
 REGION = variables.AWS_DEFAULT_REGION.default
@@ -57,6 +60,16 @@ class Ports:
             # The built-in worker dials admin + 10000 whatever this option says.
             "admin.port.grpc": admin + 10_000,
         }
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every port."""
+        return (self.postgresql, *self.seaweedfs.values())
+
+    def __str__(self) -> str:
+        """As messages name them."""
+        ports = sorted(self.all)
+        return f"{ports[0]} to {ports[-2]} and {ports[-1]}"
 
 
 @dataclass(frozen=True)
@@ -177,6 +190,18 @@ def write_secret(file: Path, text: str) -> None:
             stream.write(text)
 
 
+def is_free(port: int) -> bool:
+    """Whether nothing listens on a port of the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port in TIME_WAIT is free, one with a listener is not.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def requested_port_base() -> int | None:
     """The port base that the environment asks for, if any.
 
@@ -189,7 +214,8 @@ def requested_port_base() -> int | None:
     if not text.isdecimal() or not MIN_PORT_BASE <= int(text) <= MAX_PORT_BASE:
         raise HeimdallError(
             PORT_BASE_VARIABLE,
-            f"{text!r} is not a number from {MIN_PORT_BASE} to {MAX_PORT_BASE}",
-            f"Set it to such a number, or unset it for {DEFAULT_PORT_BASE}",
+            f"{text!r} is not a number from {MIN_PORT_BASE} to {MAX_PORT_BASE} (a base needs ports up to "
+            "10009 above it, and the system hands out those from 32768 on)",
+            "Set it to such a number, or unset it, and free ports are found",
         )
     return int(text)

@@ -84,9 +84,11 @@ def resolve(root: Path = Path()) -> Endpoints:
                 "no embedded servers here, and the environment names no others",
                 f"Run `heimdall services up`, or set {DATABASE_VARIABLE} and {S3_VARIABLE}",
             )
-    database_url = _database_url() if servers is None or database_configured() else servers.database_url
+    database_url = (
+        servers.database_url if servers and not database_configured() else configured_database_url()
+    )
     if servers is None or s3_configured():
-        url, access_key, secret_key, token, region = _s3()
+        url, access_key, secret_key, token, region = configured_s3()
     else:
         url, region = servers.s3_endpoint_url, embedded.REGION
         access_key, secret_key, token = servers.s3_access_key, servers.s3_secret_key, None
@@ -133,7 +135,7 @@ def _split(url: str) -> SplitResult:
         return urlsplit("")
 
 
-def _database_url() -> str:
+def configured_database_url() -> str:
     """The configured URL, refused where part of an unescaped password would be taken for host or database."""
     url = variables.DATABASE_URL.read()
     parts = _split(url)
@@ -155,7 +157,7 @@ def _database_url() -> str:
     return url
 
 
-def _s3() -> tuple[str, str, str, str | None, str]:
+def configured_s3() -> tuple[str, str, str, str | None, str]:
     """Configured endpoint, access key, secret key, session token and region."""
     url = variables.S3_ENDPOINT_URL.read().rstrip("/")
     parts = _split(url)

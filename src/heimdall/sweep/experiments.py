@@ -46,7 +46,7 @@ class Epoch:
 
     Attributes:
         number: From 1.
-        val_loss: Mean loss on the validation split, nats, to three digits.
+        val_loss: Mean loss on the validation split, nats, to four digits after the point.
     """
 
     number: int

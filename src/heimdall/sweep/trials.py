@@ -192,7 +192,7 @@ def _run(
             ended = not experiment.running  # before reading: then all is read
             for epoch in experiment.epochs():
                 trial.report(epoch.val_loss, epoch.number)
-                say(f"{name}: epoch {epoch.number}, validation loss {epoch.val_loss:.3f}")
+                say(f"{name}: epoch {epoch.number}, validation loss {epoch.val_loss:.4f}")
                 if not ended and trial.should_prune():
                     say(f"{name}: pruned")
                     raise optuna.TrialPruned

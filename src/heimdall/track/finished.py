@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from heimdall.core import artifacts
 from heimdall.core.determinism import PARAMS_FILE
@@ -103,13 +104,7 @@ def pipeline_run(outputs: Outputs) -> Run:
         HeimdallError: An output is missing, or not the one that dvc.lock names.
     """
     hashes, content = outputs.hashes, outputs.files.read
-    metrics = final_metrics(json.loads(content(TRAIN_METRICS)))
-    for path, prefix in LATER_METRICS.items():
-        if path not in hashes:
-            continue
-        has_all = path == EVALUATION and EVALUATION_VAL not in hashes
-        later = dvc_lock.flat(json.loads(content(path)), "" if has_all else prefix)
-        metrics |= {name: float(value) for name, value in later.items() if isinstance(value, int | float)}
+    later = {path: json.loads(content(path)) for path in LATER_METRICS if path in hashes}
     shown = [
         path
         for name in STAGES
@@ -123,7 +118,7 @@ def pipeline_run(outputs: Outputs) -> Run:
         time_ms=outputs.time_ms,
         params=clean(json.loads(content(MODEL_RECORD))["params"]),
         epochs=[{name: float(value) for name, value in row.items()} for row in rows],
-        metrics=metrics,
+        metrics=final_metrics(json.loads(content(TRAIN_METRICS))) | later_metrics(later),
         tags=clean(outputs.tags)
         | source_tags(PIPELINE, outputs.tags)
         | {LOCALIZER: hashes[MODEL_RECORD]}
@@ -131,6 +126,20 @@ def pipeline_run(outputs: Outputs) -> Run:
         files={path: content(path) for path in (*shown, CARD, str(PARAMS_FILE), LOCK_FILE)},
         onnx=content(MODEL),
     )
+
+
+def later_metrics(files: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The numbers that evaluation and export found, by their names in MLflow.
+
+    Args:
+        files: Content by path, of those of `LATER_METRICS` that there are.
+    """
+    found: dict[str, float] = {}
+    for path, content in files.items():
+        has_all = path == EVALUATION and EVALUATION_VAL not in files
+        named = dvc_lock.flat(content, "" if has_all else LATER_METRICS[path])
+        found |= {name: float(value) for name, value in named.items() if isinstance(value, int | float)}
+    return found
 
 
 def _is_finished(lock: Lock) -> bool:

@@ -16,7 +16,7 @@ from heimdall.core.params import EvaluateParams, FeatureParams
 from heimdall.geometry.geo import distance_m
 from heimdall.metrics import metrics
 from heimdall.network.dataset import DatasetConfig, Sessions
-from heimdall.pipeline.evaluate import evaluation
+from heimdall.pipeline.evaluate import evaluation, figures
 from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, errors_of
 from heimdall.pipeline.evaluate.evaluation import Evaluation
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, RECEIVED_POWER, UNCALIBRATED
@@ -53,17 +53,24 @@ def chosen(found: Evaluation, predictor: str, split: str = "test") -> pd.DataFra
 
 
 def test_metrics_name_data_split_targets_and_every_predictor(found: Evaluation) -> None:
-    figures = found.metrics
-    assert figures["data"] == "simulated"
-    assert figures["split_by"] == "transmitter"
-    assert figures["targets"] == {"mae_m": 30, "accuracy_30m": 0.9, "calibration_error_m": 5}
+    metrics = found.metrics
+    assert metrics["data"] == "simulated"
+    assert metrics["split_by"] == "transmitter"
+    assert metrics["targets"] == {"mae_m": 30, "accuracy_30m": 0.9, "calibration_error_m": 5}
     for split in ("val", "test"):
-        assert tuple(figures[split]) == PREDICTORS
-        assert all(figures[split][name]["n"] == 4 for name in PREDICTORS)
-        assert all(figures[split][name]["clusters"] == 2 for name in PREDICTORS)
-    own = figures["test"][LOCALIZER]
+        assert tuple(metrics[split]) == PREDICTORS
+        assert all(metrics[split][name]["n"] == 4 for name in PREDICTORS)
+        assert all(metrics[split][name]["clusters"] == 2 for name in PREDICTORS)
+    own = metrics["test"][LOCALIZER]
     assert own["mae_m_low"] <= own["mae_m"] <= own["mae_m_high"]
-    artifacts.json_text(figures)  # refuses NaN
+    artifacts.json_text(metrics)  # refuses NaN
+
+
+def test_the_headline_is_the_localizers_own_figures(found: Evaluation) -> None:
+    for split in ("val", "test"):
+        headline = figures.headline(found.metrics, split)
+        own = found.metrics[split][LOCALIZER]
+        assert headline == {"data": "simulated"} | {name: own[name] for name in figures.HEADLINE}
 
 
 def test_figures_are_not_rounded(found: Evaluation) -> None:

@@ -129,7 +129,7 @@ def repository(model: LocalizationNet, tmp_path: Path, monkeypatch: pytest.Monke
     shutil.copy(REPOSITORY / "params.yaml", "params.yaml")
     write_features(Path("data/features"))
     model_file.save(model, Path("models/localizer.safetensors"), Path("models/localizer.json"), dict(RECORD))
-    artifacts.write_json(Path("metrics/eval.json"), EVALUATION)
+    artifacts.write_json(Path("metrics/eval_full.json"), EVALUATION)
     return tmp_path
 
 

@@ -42,7 +42,8 @@ def test_outputs_say_what_was_trained(undisturbed: tuple[Path, TrainingResult], 
     assert final == result.final_metrics
     best = curve.loc[curve["val_loss"].idxmin()]
     assert final["best_epoch"] == best["epoch"]
-    assert (final["val_loss"], final["val_mae_m"]) == (best["val_loss"], best["val_mae_m"])
+    names = ["val_loss", "val_median_m", "val_mae_m"]
+    assert [final[name] for name in names] == list(best[names])
     assert (final["data"], final["epochs"]) == ("simulated", 3)
     assert (final["training_recordings"], final["validation_recordings"]) == (12, 4)
 
@@ -102,9 +103,10 @@ def test_hooks_get_the_finished_training(
     assert result.mlflow_run_id == "run"
     assert result.onnx_path == tmp_path / "out" / "models" / "localizer.onnx"
     assert artifacts.read_json(result.onnx_path)["data_fingerprint"] == "tiny-1"
-    given_params, epochs, metrics = seen
+    given_params, epochs, metrics, started_ms = seen
     assert given_params["epochs"] == 1
     assert [row["epoch"] for row in epochs] == [1]
+    assert started_ms < epochs[0]["time_ms"]
     assert metrics == result.final_metrics
 
 

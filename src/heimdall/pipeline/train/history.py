@@ -98,15 +98,19 @@ class Convergence:
         """The verdict and each criterion beside what there was, for a person."""
         low, high = self.gradient_norms
         change = self.largest_change_nats
-        stable = "too few to tell" if change is None else f"at most {change:.4f}"
+        stable = (
+            f"There are fewer than {STABLE_EPOCHS + 1} epochs, too few to judge the validation loss"
+            if change is None
+            else f"The validation loss changed by at most {change:.4f} an epoch in the last {STABLE_EPOCHS} "
+            f"(needed: below {STABLE_NATS:g})"
+        )
         return (
-            f"the specification's convergence criteria are {'' if self.reached else 'not all '}met: "
-            f"training loss decreased in {self.decreases} of {self.epochs - 1} epochs (wanted: all), "
-            f"validation loss changed in the last {STABLE_EPOCHS} epochs by: {stable} "
-            f"(wanted: below {STABLE_NATS:g}), "
-            f"{'all figures are finite' if self.finite else 'not all figures are finite'}, "
-            f"gradient norm {low:.3g} to {high:.3g} "
-            f"(wanted: between {GRADIENT_NORMS[0]:g} and {GRADIENT_NORMS[1]:g})"
+            f"convergence: {'reached' if self.reached else 'not reached'}. "
+            f"The training loss fell in {self.decreases} of {self.epochs - 1} epochs (needed: all). "
+            f"{stable}. "
+            f"{'Every figure is finite' if self.finite else 'Some figures are not finite'}. "
+            f"The gradient norm was {low:.3g} to {high:.3g} "
+            f"(needed: between {GRADIENT_NORMS[0]:g} and {GRADIENT_NORMS[1]:g})"
         )
 
 

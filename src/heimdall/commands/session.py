@@ -1,0 +1,139 @@
+"""`heimdall session`: the sessions in the data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from heimdall.commands import options, output, place
+from heimdall.core import artifacts, params, paths
+
+if TYPE_CHECKING:
+    from heimdall.session.catalogue import Session
+
+
+@click.group(
+    epilog="\b\nExample: heimdall session list --split test\n"
+    "Example: heimdall session show 6f1c2a9e --plot session.png\n"
+    "Example: heimdall session fetch 6f1c2a9e"
+)
+def session() -> None:
+    """The sessions in the data: a list, one of them, its recordings.
+
+    They are read from data/features and data/snapshot; neither database nor bucket is needed. Instead of a
+    whole identifier, the beginning of it is enough if no other session begins so.
+    """
+
+
+@session.command("list", epilog="\b\nExample: heimdall session list --split test --limit 10")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only the sessions of this split.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the latest ones.")
+@options.as_json
+def list_sessions(split: str | None, limit: int | None, as_json: bool) -> None:
+    """List the sessions in the order of their times.
+
+    "heard by 4 of 6": six receivers have a recording, of which four hear the signal.
+    """
+    validation_split = params.load().validation_split
+    options.require_features(paths.FEATURES)
+    from heimdall.session import catalogue, session_text
+
+    every = catalogue.sessions(paths.FEATURES, validation_split)
+    chosen = [one for one in every if split in (None, one.split)]
+    chosen = chosen[-limit:] if limit else chosen
+    if as_json:
+        output.as_json([_described(one) for one in chosen])
+        return
+    output.lines(session_text.listed(chosen, [one.session_id for one in every]))
+
+
+@session.command(short_help="Show one session, receiver by receiver.",
+                 epilog="\b\nExample: heimdall session show 6f1c2a9e\n"
+                 "Example: heimdall session show 6f1c2a9e --plot session.png")  # fmt: skip
+@click.argument("session_id", metavar="ID")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw spectra, correlations and a map there (PNG).",
+)
+@options.as_json
+def show(session_id: str, plot: Path | None, as_json: bool) -> None:
+    """Show one session: what each receiver heard, and how far it is from the transmitter."""
+    one = _found(session_id)
+    from heimdall.session import detail, session_text
+
+    found = detail.read(one)
+    if plot is not None:
+        from heimdall.session import picture
+
+        artifacts.write_bytes(plot, picture.draw(found))
+    if as_json:
+        position = {"latitude_deg": found.latitude_deg, "longitude_deg": found.longitude_deg}
+        receivers = {"receivers": [asdict(each) for each in found.receivers]}
+        output.as_json(_described(one) | position | receivers)
+        return
+    output.lines(session_text.one(found))
+
+
+@session.command(short_help="Write the recordings of one session.",
+                 epilog="\b\nExample: heimdall session fetch 6f1c2a9e\n"
+                 "Example: heimdall session fetch 6f1c2a9e --output recordings")  # fmt: skip
+@click.argument("session_id", metavar="ID")
+@click.option(
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder.  [default: session-ID, with the first digits of the identifier]",
+)
+@options.as_json
+def fetch(session_id: str, folder: Path | None, as_json: bool) -> None:
+    """Write the recordings of one session, and print the command that locates them.
+
+    A file websdr_ID.npy for each receiver, and times.csv with the GPS time of each first sample: as `heimdall
+    predict` takes them.
+    """
+    one = _found(session_id)
+    from heimdall.session import files, session_text
+
+    name = f"session-{one.session_id[: session_text.SHORTEST]}"
+    written = files.write(one, folder or Path(place.as_typed(name)))
+    if as_json:
+        output.as_json(
+            {
+                "session_id": written.session_id,
+                "recordings": [str(path) for path in written.recordings],
+                "times": None if written.times is None else str(written.times),
+                "sample_rates_hz": written.sample_rates_hz,
+                "predict": written.command,
+            }
+        )
+        return
+    note = output.progress("session fetch")
+    if written.times is None:
+        note("no receiver knows the GPS time, so there is no times.csv")
+    if len(written.sample_rates_hz) > 1:
+        note("the sample rates differ; `heimdall predict` takes one rate for all recordings")
+    note(f"{len(written.recordings)} recordings in {written.recordings[0].parent}. To locate them:")
+    click.echo(written.command)
+
+
+def _found(typed: str) -> Session:
+    """The session that a person means."""
+    from heimdall.session import identifiers
+
+    identifiers.require_form([typed])
+    validation_split = params.load().validation_split
+    options.require_features(paths.FEATURES)
+    from heimdall.session import catalogue
+
+    every = catalogue.sessions(paths.FEATURES, validation_split)
+    names = [one.session_id for one in every]
+    wanted = identifiers.find(typed, names, str(paths.FEATURES))
+    return every[names.index(wanted)]
+
+
+def _described(one: Session) -> dict[str, Any]:
+    return asdict(one) | {"time": one.time.isoformat().replace("+00:00", "Z")}

@@ -1,0 +1,98 @@
+"""The recordings of a session as files, as `heimdall predict` takes them."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from heimdall.core import artifacts
+from heimdall.core.errors import HeimdallError
+from heimdall.recordings import archive, iq
+from heimdall.session import start_times
+from heimdall.session.catalogue import REBUILD, Session
+
+TIMES_FILE = "times.csv"
+USUAL_RATE_HZ = 192_000.0  # of the network, and what `predict` takes unless told otherwise
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The files of a session.
+
+    Attributes:
+        session_id: The session.
+        recordings: `websdr_ID.npy`, by the number of the receiver.
+        times: `times.csv`; None where no receiver knows the GPS time.
+        sample_rates_hz: All sample rates of the recordings.
+        command: What locates them.
+    """
+
+    session_id: str
+    recordings: tuple[Path, ...]
+    times: Path | None
+    sample_rates_hz: tuple[float, ...]
+    command: str
+
+
+def write(session: Session, folder: Path) -> Fetched:
+    """Write the recordings of a session, and when each began, from the snapshot.
+
+    Args:
+        session: One of `catalogue.sessions`.
+        folder: Where to; files of these names are replaced.
+
+    Returns:
+        What was written.
+
+    Raises:
+        HeimdallError: The snapshot is missing or damaged.
+    """
+    measurements = archive.read_measurements()
+    rows = measurements[measurements["session_id"] == session.session_id].sort_values("websdr_id")
+    recordings = []
+    for websdr_id, samples in samples_of(rows).items():
+        recordings.append(folder / f"websdr_{websdr_id}.npy")
+        artifacts.write_bytes(recordings[-1], iq.encode(samples))
+    timed = rows[rows["start_gps_ns"].notna()]
+    times = folder / TIMES_FILE if len(timed) else None
+    if times is not None:
+        columns = (timed[name].tolist() for name in start_times.COLUMNS)
+        artifacts.write_bytes(times, start_times.text(zip(*columns, strict=True)).encode("utf-8"))
+    rates_hz = tuple(sorted(set(rows["sample_rate_hz"].tolist())))
+    command = _command(recordings, session.frequency_mhz, times, rates_hz)
+    return Fetched(session.session_id, tuple(recordings), times, rates_hz, command)
+
+
+def samples_of(measurements: pd.DataFrame) -> dict[int, iq.Samples]:
+    """The samples of a session.
+
+    Args:
+        measurements: Its rows of the snapshot.
+
+    Returns:
+        Samples, (n,) complex64, by the number of the receiver, in the order of the rows.
+
+    Raises:
+        HeimdallError: A shard is missing or damaged, or lacks a recording.
+    """
+    paths = [archive.shard_path(name) for name in measurements["shard"].unique()]
+    stored = {key: samples for path in paths for key, samples in archive.read_shard(path).items()}
+    keys = list(zip(measurements["session_id"], measurements["websdr_id"].tolist(), strict=True))
+    for session_id, websdr_id in keys:
+        if (session_id, websdr_id) not in stored:
+            cause = f"no recording of receiver {websdr_id} in session {session_id}"
+            raise HeimdallError(str(archive.SNAPSHOT), cause, REBUILD)
+    return {websdr_id: stored[session_id, websdr_id] for session_id, websdr_id in keys}
+
+
+def _command(
+    recordings: list[Path], frequency_mhz: float, times: Path | None, rates_hz: tuple[float, ...]
+) -> str:
+    """The line that locates the files, to be pasted into a shell."""
+    words = ["heimdall", "predict", *map(str, recordings), "--frequency-mhz", repr(frequency_mhz)]
+    words += [] if times is None else ["--times", str(times)]
+    words += [] if rates_hz == (USUAL_RATE_HZ,) else ["--sample-rate-hz", repr(rates_hz[0])]
+    return shlex.join(words)

@@ -1,0 +1,88 @@
+"""times.csv: when the recordings of a session began, by GPS."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from heimdall.core.errors import HeimdallError
+
+COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
+SECOND_NS = 10**9
+
+
+def text(rows: Iterable[tuple[int, int, float]]) -> str:
+    """The content of the file.
+
+    Args:
+        rows: Receiver, GPS time of its first sample and the standard deviation of that, nanoseconds.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows([COLUMNS, *rows])
+    return stream.getvalue()
+
+
+def read(path: Path) -> dict[int, tuple[int, float]]:
+    """Start times of a session's recordings.
+
+    Args:
+        path: CSV with a header and the columns `COLUMNS`; others are ignored.
+
+    Returns:
+        GPS time of the first sample and its standard deviation, nanoseconds, by receiver.
+
+    Raises:
+        HeimdallError: The file cannot be read, lacks a column, or holds something else than numbers.
+    """
+    remedy = f"Give a CSV with the columns {', '.join(COLUMNS)}"
+    found: dict[int, tuple[int, float]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for number, row in enumerate(csv.DictReader(stream), start=2):
+                subject = f"{path}, line {number}"
+                try:
+                    websdr_id, start_ns = (whole_number(row[name]) for name in COLUMNS[:2])
+                    sigma_ns = float(row["timing_sigma_ns"])
+                except KeyError as error:
+                    raise HeimdallError(str(path), f"no column {error}", remedy) from None
+                except (TypeError, ValueError) as error:
+                    raise HeimdallError(subject, f"no start time ({error})", remedy) from None
+                if not (math.isfinite(sigma_ns) and sigma_ns >= 0):
+                    cause = f"no standard deviation: {sigma_ns}"
+                    raise HeimdallError(subject, cause, "Leave receivers without GPS time out")
+                if websdr_id in found:
+                    raise HeimdallError(subject, f"receiver {websdr_id} stands there twice", remedy)
+                found[websdr_id] = start_ns, sigma_ns
+    except OSError as error:
+        raise HeimdallError(str(path), f"it cannot be read ({error.strerror})", remedy) from None
+    except UnicodeDecodeError:
+        raise HeimdallError(str(path), "it is no text", remedy) from None
+    return found
+
+
+def whole_number(text: str | None) -> int:
+    """A whole number, also as pandas writes it where its column is one of floats: 3.0, 1.4e+18.
+
+    Such a float has 53 bits: GPS times are then rounded to 256 ns, and what is printed is the shortest text
+    within that. Only of a whole second it is all but certain that nothing was lost, so no other is taken.
+
+    Raises:
+        ValueError: It is none, or may have lost digits.
+    """
+    try:
+        value = Decimal(str(text).strip())
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no number") from None
+    if not value.is_finite() or value != value.to_integral_value():
+        raise ValueError(f"{text!r} is no whole number")
+    is_float = not str(text).strip().lstrip("+-").isdecimal()
+    if is_float and abs(value) > 2**sys.float_info.mant_dig and value % SECOND_NS:
+        remedy = 'write whole numbers, in pandas table.astype({"start_gps_ns": "int64"})'
+        raise ValueError(f"{text} is a float, which loses nanoseconds: {remedy}")
+    return int(value)

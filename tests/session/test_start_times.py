@@ -1,0 +1,63 @@
+"""times.csv: no nanosecond is lost on the way, and what lost some is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from heimdall.core.errors import HeimdallError
+from heimdall.session import start_times
+
+HEAD = "websdr_id,start_gps_ns,timing_sigma_ns\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("websdr_id,start_gps_ns\n1,2", "no column 'timing_sigma_ns'"),
+        (f"{HEAD}1,noon,5", "times.csv, line 2: no start time"),
+        (f"{HEAD}1,2.5,5", "line 2: no start time ('2.5' is no whole number)"),
+        (f"{HEAD}1,inf,5", "line 2: no start time"),
+        (f"{HEAD}1,1.4000000001234568e+18,5", "which loses nanoseconds: write whole numbers, in pandas"),
+        (f"{HEAD}1,1400000000123456768.0,5", "which loses nanoseconds"),
+        (f"{HEAD}1,2,inf", "line 2: no standard deviation: inf"),
+        (f"{HEAD}1,2,5\n1.0,2,5", "line 3: receiver 1 stands there twice"),
+        (None, "cannot be read"),
+    ],
+)
+def test_bad_start_times_are_named(text: str | None, said: str, tmp_path: Path) -> None:
+    times = tmp_path / "times.csv"
+    if text is not None:
+        times.write_text(text, encoding="utf-8")
+    with pytest.raises(HeimdallError) as caught:
+        start_times.read(times)
+    assert said in str(caught.value)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    times = tmp_path / "times.csv"
+    rows = [(1, 1_400_000_000_000_000_123, 50.0), (7, 2**62 + 1, 0.1)]
+    times.write_text(start_times.text(rows), encoding="utf-8")
+    assert start_times.read(times) == {websdr_id: (start, sigma) for websdr_id, start, sigma in rows}
+
+
+def test_floats_of_pandas_are_taken_exactly_or_refused(tmp_path: Path) -> None:
+    times = tmp_path / "times.csv"
+
+    def written(start: float) -> Path:
+        # The index is a column, too.
+        row = {"websdr_id": [1.0], "start_gps_ns": [start], "timing_sigma_ns": [50]}
+        pd.DataFrame(row).to_csv(times)
+        return times
+
+    draw = np.random.default_rng(1)
+    for _ in range(200):
+        second_ns = int(draw.integers(10**9, 2 * 10**9)) * 10**9
+        assert start_times.read(written(float(second_ns))) == {1: (second_ns, 50.0)}
+        start_ns = second_ns + int(draw.integers(1_000, 10**9 - 1_000))
+        with pytest.raises(HeimdallError, match="which loses nanoseconds"):
+            start_times.read(written(float(start_ns)))
+        assert start_times.read(written(start_ns)) == {1: (start_ns, 50.0)}
