@@ -34,6 +34,8 @@ from torch.utils.data import DataLoader
 import heimdall
 from heimdall.core import params
 from heimdall.storage import connection
+from heimdall.storage.endpoints import MODELS_BUCKET, RAW_BUCKET
+from heimdall.storage.objectstore import ObjectStore
 from heimdall.sweep import space as spaces
 from tests import REPOSITORY, tiny_features
 from tests.conftest import Services
@@ -107,7 +109,9 @@ def take(heading: str) -> list[str]:
 def lines_of(*taken: str) -> list[str]:
     """The command lines of blocks, without comments, each in one line."""
     joined = "\n".join(taken).replace("\\\n", " ")
-    return [" ".join(shlex.split(line)) for line in joined.splitlines() if line and not line.startswith("#")]
+    return [
+        shlex.join(shlex.split(line)) for line in joined.splitlines() if line and not line.startswith("#")
+    ]
 
 
 def changed(text: str, *names: str) -> str:
@@ -394,7 +398,7 @@ def of_each_kind_one(lines: list[str]) -> Iterator[Any]:
         kinds.add(kind)
 
 
-@pytest.mark.parametrize("line", of_each_kind_one(TRAININGS))
+@pytest.mark.parametrize("line", list(of_each_kind_one(TRAININGS)))
 def test_a_training_as_it_is_typed(line: str, clone: Project, places: dict[str, str]) -> None:
     command = at(places, line)
     if "--accelerator gpu" in line and not GPU:
@@ -460,6 +464,8 @@ def server(shared_services: Services) -> Iterator[dict[str, str]]:
         "CREATE ROLE heimdall_user LOGIN PASSWORD 'password'",
         "GRANT SELECT ON measurements TO heimdall_user",
     )
+    for bucket in (RAW_BUCKET, MODELS_BUCKET, "heimdall-mlflow"):
+        ObjectStore(shared_services.endpoints, bucket).ensure_bucket()
     with contextlib.closing(connection.connect(shared_services.endpoints)) as opened:
         opened.autocommit = True
         with opened.cursor() as cursor:
@@ -512,7 +518,8 @@ def test_a_run_goes_to_postgresql_and_its_files_to_the_bucket(tracked: str) -> N
 
 
 @pytest.mark.parametrize("line", CHECKS)
-def test_a_check_of_the_servers(line: str, server: dict[str, str], tracked: str) -> None:
+@pytest.mark.usefixtures("tracked")  # a run is in MLflow's table
+def test_a_check_of_the_servers(line: str, server: dict[str, str]) -> None:
     program, *_ = line.split()
     if shutil.which(program, path=server["PATH"]) is None:
         pytest.skip(f"{program} is not part of this repository, and this machine has none")

@@ -214,6 +214,10 @@ def test_the_command_writes_markdown_json_and_a_picture(
     assert mean.split("|")[4].split()[0] == f"{found['overall']['mae_difference_m']:+.0f}"
     assert "simulated data" in report
     assert f"{found['canary']['sessions']} sessions" in report
+    (only,) = found["canary"]["unpaired"]
+    assert only["share"] == 0.1
+    assert f"B needs {only['canary_sessions']:,} sessions ({only['sessions']:,} in all)" in report
+    assert [step["share"] for step in found["canary"]["unpaired_rising"]] == [0.1, 0.25, 0.5]
     assert matplotlib.image.imread(io.BytesIO(Path(targets["map.png"]).read_bytes())).std() > 0
 
 

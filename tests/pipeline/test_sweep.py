@@ -159,6 +159,31 @@ def test_two_workers_one_killed(quick: Project, shared_services: Services) -> No
     assert "the working tree has changes" in refused.stdout
 
 
+def test_a_grid_in_one_command(quick: Project) -> None:
+    """Two workers, every combination once; JSON says what came of it."""
+    project = quick
+    command = [str(BIN / "heimdall"), "sweep", "--grid", "--study", "grid", "--heartbeat-s", "1"]
+    lists = ["--space", "lr=1e-4,1e-3", "--space", "dropout_rate=0.1,0.2"]
+    workers = [
+        subprocess.Popen(
+            [*command, *lists], cwd=project.root, env=project.env, stderr=subprocess.DEVNULL, text=True
+        )
+        for _ in range(2)
+    ]
+    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+    report = project.run("bash", "-c", "heimdall sweep --report --study grid --json 2>/dev/null").stdout
+    found = json.loads(report)
+    assert (found["study"], found["grid"], found["pruning"]) == ("grid", True, False)
+    assert [row["state"] for row in found["trials"]] == ["COMPLETE"] * 4
+    tried = [(row["lr"], row["dropout_rate"]) for row in found["trials"]]
+    assert sorted(tried) == [(1e-4, 0.1), (1e-4, 0.2), (1e-3, 0.1), (1e-3, 0.2)]
+    best = min(found["trials"], key=lambda row: float(row["val_loss"]))
+    assert found["best"] == best["experiment"]
+    both = project.run(*command, *lists, "--trials", "3", check=False)
+    assert both.returncode == 2
+    assert "Give --trials N or --grid" in both.stdout
+
+
 def assert_is_experiment(project: Project, trial: FrozenTrial) -> None:
     """The trial's commit has its parameters, and the metric that it was judged by."""
     commit, name = trial.user_attrs["commit"], trial.user_attrs["experiment"]

@@ -37,3 +37,11 @@ def test_secrets_are_left_out(tmp_path: Path) -> None:
     run = spool.read(path)
     assert run.params == {"source": "http://host/"}
     assert b"hunter2" not in path.read_bytes() + run.files["params.yaml"]
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_postgresql_is_reached_by_the_driver_that_is_installed(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://user:secret@db:5432/mlflow")
+    assert mlflow_store.address(tmp_path) == "postgresql+psycopg2://user:secret@db:5432/mlflow"

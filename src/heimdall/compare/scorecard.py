@@ -162,11 +162,11 @@ def canary_sentences(alone: Sequence[CanaryStep] | None, rising: Sequence[Canary
     if alone is None or rising is None:
         return []
     (only,) = alone
-    steps = ", ".join(f"{step.canary_sessions} at {step.share:.0%}" for step in rising)
+    steps = ", ".join(f"{step.canary_sessions:,} at {step.share:.0%}" for step in rising)
     return [
         f"If B answers {only.share:.0%} of the sessions and A the others, and no session has two answers, "
-        f"B needs {only.canary_sessions} sessions ({only.sessions} in all) for the same power; with a share "
-        f"that rises in equal steps {steps} ({sum(step.sessions for step in rising)} in all)."
+        f"B needs {only.canary_sessions:,} sessions ({only.sessions:,} in all) for the same power; with a "
+        f"share that rises in equal steps {steps} ({sum(step.sessions for step in rising):,} in all)."
     ]
 
 

@@ -107,8 +107,11 @@ def resolve(root: Path) -> Store:
 
 
 def address(root: Path) -> str:
-    """MLflow's tracking address, with its password; a file of SQLite is relative to the repository."""
-    uri = variables.MLFLOW_TRACKING_URI.read()
+    """MLflow's tracking address, with its password; a file of SQLite is relative to the repository.
+
+    PostgreSQL's names the driver that is installed: SQLAlchemy takes plain postgresql:// for psycopg 3.
+    """
+    uri = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", variables.MLFLOW_TRACKING_URI.read())
     file = uri.removeprefix("sqlite:///")
     return f"sqlite:///{root / file}" if file != uri else uri
 

@@ -29,7 +29,8 @@ class MLflowTracker:
 
     Args:
         store: Where to write, its environment being this process's. None for what MLFLOW_TRACKING_URI names
-            (`mlflow.set_tracking_uri` sets it), else the clone's; then this process gets its environment.
+            (`mlflow.set_tracking_uri` sets it), else the clone's; then this process gets its environment,
+            and MLflow's own functions write there, too.
         experiment: Name of the experiment; it is created where it is missing.
 
     Raises:
@@ -37,12 +38,15 @@ class MLflowTracker:
     """
 
     def __init__(self, store: Store | None = None, experiment: str = view.EXPERIMENT) -> None:
+        own = store is None
         if store is None:
             store = mlflow_store.resolve(paths.CLONE)
             os.environ.update(store.environment)
         require_answer(store)
         import mlflow  # noqa: PLC0415 - it takes 3 s, and only recording needs it
 
+        if own:
+            mlflow.set_tracking_uri(store.uri)
         self.store = store
         self._client = mlflow.MlflowClient(store.uri)
         found = self._client.get_experiment_by_name(experiment)
