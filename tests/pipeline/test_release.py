@@ -105,6 +105,10 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     clone.run("heimdall", "release", "v0.1.0", SKIP, "--accept")
     made, _ = registry.require_release(store, audit_log.read(store), "v0.1.0")
     assert (made.verified, made.accepted_worse_than, made.commit) == (False, "v0.0.1", commit)
+    # Who reads released figures finds them where those of earlier releases are.
+    released = json.loads(store.get("v0.1.0/metrics.json", 1_000_000))
+    assert released["eval"] == artifacts.read_json(clone.root / "metrics/eval_full.json")
+    assert set(released) == {"eval", "export", "features", "pretrain", "snapshot", "train"}
     assert "not verified, accepted as worse than v0.0.1" in clone.run("heimdall", "releases").stdout
 
     # A version that exists: of this commit, and of another, with its tags and without them.
