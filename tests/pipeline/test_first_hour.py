@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import REPOSITORY
-from tests.pipeline.conftest import Project
+from tests.projects import Project
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SESSION = "780d6ef4"  # of the demo; the tiny world has others
