@@ -125,7 +125,7 @@ def test_help_of_the_installed_command_is_the_same(tmp_path: Path) -> None:
         ("demo seed --seed 1000", 2, "Invalid value for '--seed'"),
         ("ingest kiwi a.wav --latitude 91", 2, "Invalid value for '--latitude'"),
         ("ingest kiwi a.wav --frequency-mhz 77500000", 2, "did you mean 77.5?"),
-        ("sweep", 2, "Give --trials N to work on the study, or --report to see it"),
+        ("sweep", 2, "Give --trials N or --grid to work on the study, or --report to see it"),
         ("release", 2, "Missing argument 'vX.Y.Z'"),
         ("release v1", 1, "heimdall: 'v1': no semantic version. Write it as v1.2.3"),
         ("promote v1", 1, "heimdall: 'v1': no semantic version. Write it as v1.2.3"),

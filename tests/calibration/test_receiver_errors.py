@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,12 @@ def test_the_command_has_a_line_for_every_receiver(data_dir: Path) -> None:
     assert [row.split()[:2] for row in rows[1:6]] == [[str(n), "ABCDE"[n - 1]] for n in IDS]
     assert rows[-1] == "16 sessions, 8 transmitters, simulated data."
     assert len(rows) == 7  # nothing stands out
+    printed = CliRunner().invoke(receivers, ["--data-dir", str(data_dir), "--json"], catch_exceptions=False)
+    found = json.loads(printed.stdout)
+    assert (found["data"], found["sessions"], found["transmitters"]) == ("simulated", 16, 8)
+    assert [(one["websdr_id"], one["name"], one["advice"]) for one in found["receivers"]] == [
+        (number, "ABCDE"[number - 1], []) for number in IDS
+    ]
 
 
 def test_the_command_names_what_is_missing(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_two_releases_are_compared_from_the_remote(clone: Project, tmp_path: Pat
         "heimdall", "compare", "v0.1.0", "v0.2.0", "--json-file", str(report), "--plot", str(picture)
     )
     found = json.loads(report.read_text())
-    measured = json.loads((clone.root / "metrics/eval.json").read_text())
+    measured = json.loads((clone.root / "metrics/eval_full.json").read_text())["test"]["localizer"]
     assert "(simulated data)" in done.stdout
     assert found["data"] == "simulated"
     assert (found["a"]["seen"], found["b"]["seen"]) == ({"sessions": 0, "known_transmitter": 0},) * 2

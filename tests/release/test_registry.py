@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.release import audit_log, bucket, promotion, registry
 from heimdall.release.audit_log import Entry
 from heimdall.release.bucket import ConditionalStore
-from heimdall.release.releases_text import verdict
+from heimdall.release.releases_text import as_dict, verdict
 from tests.release.releases import (
     by_another,
     contradictions,
@@ -99,6 +100,10 @@ def test_changed_files_are_found_and_not_promoted(store: ConditionalStore, clone
         "DAMAGED:",
         f"  {store.place('v0.1.0/model.onnx')}: other content than release.json records",
     ]
+    said = json.loads(json.dumps(as_dict(seen, seen.damages, [])))
+    assert [made["version"] for made in said["releases"]] == [made.version for made in seen.releases]
+    assert said["damages"][0]["cause"] == "other content than release.json records"
+    assert said["not_attested"] == [entry["number"] for entry in said["log"]]
 
 
 def test_a_release_json_that_is_damaged_or_gone(store: ConditionalStore, clone: Path) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+
 import pytest
 
+from heimdall.commands import output
+from heimdall.core import machine
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce import verify
+from heimdall.reproduce import verify, verify_text
+from heimdall.reproduce.differences import Difference
 from heimdall.reproduce.dvc_lock import Lock
 
 
@@ -27,3 +34,20 @@ def test_what_is_rebuilt_and_from_which_inputs(lock: Lock) -> None:
 def test_a_lock_without_outputs_proves_nothing(lock: Lock) -> None:
     with pytest.raises(HeimdallError, match="names no output"):
         verify.chosen({"snapshot": lock["snapshot"]}, None, False)
+
+
+def test_as_json_it_is_whole_whatever_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    differing = Difference("models/a.onnx", "w", 1, 4, math.inf, None, 1.0, "")
+    rows = [
+        verify.Row("train", "models/a.onnx", "1" * 32, "2" * 32, False),
+        verify.Row("snapshot", "data", "3" * 32, "3" * 32, True),
+    ]
+    here = machine.here(2)
+    kept = Path(".heimdall/verify/1")
+    report = verify.Verification("f" * 40, rows, [], "train", [differing], [], here, None, 0.1, kept)
+    output.as_json(verify_text.as_dict(report))
+    said = json.loads(capsys.readouterr().out)
+    assert (said["commit"], said["proven"], said["stage"]) == ("f" * 40, False, "train")
+    assert [row["equal"] for row in said["rows"]] == [False, True]
+    assert said["differences"][0]["max_abs"] is None  # JSON has no infinity
+    assert said["kept"] == ".heimdall/verify/1"

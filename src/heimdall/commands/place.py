@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from heimdall.core import paths
 
@@ -63,7 +64,17 @@ class TypedPath(click.Path):
         return made
 
 
-class ModelName(click.ParamType[str]):
+class _FileName(click.ParamType[str]):
+    """What a shell completes as a file's name."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Leave it to the shell."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+class ModelName(_FileName):
     """An .onnx file, or else a git revision."""
 
     name = "MODEL"
@@ -75,7 +86,7 @@ class ModelName(click.ParamType[str]):
         return str(value)
 
 
-class RecordingName(click.ParamType[str]):
+class RecordingName(_FileName):
     """A recording's file, with or without its receiver before it: `ID=FILE`."""
 
     name = "[ID=]FILE"
