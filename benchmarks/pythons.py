@@ -26,7 +26,7 @@ LOCK = REPOSITORY / "requirements/dev.txt"
 # Nobody's own database, bucket, port or thread count.
 OTHERS = ("AWS_", "DVC_", "HEIMDALL_", "MLFLOW_")
 OUTPUTS = ("data", "models", "metrics", "plots")
-# As in tests/pipeline/conftest.py.
+# As in tests/projects.py.
 TINY = {
     "epochs": 2,
     "warmup_epochs": 1,

@@ -411,7 +411,10 @@ def test_a_training_as_it_is_typed(line: str, clone: Project, places: dict[str, 
     assert "train: " in said
     made = re.search(r"(\S+\.(?:onnx|safetensors))", said.splitlines()[-1])
     assert made is not None, said
-    assert (clone.root / made[1]).is_file()
+    file = clone.root / made[1]
+    assert file.is_file()
+    if "--epochs 100" in line:  # the best three by their validation loss, beside last.ckpt
+        assert len(list((file.parents[1] / "checkpoints").glob("epoch-*.ckpt"))) == 3
     assert clone.run("git", "status", "--porcelain").stdout == ""
 
 

@@ -28,7 +28,7 @@ from heimdall.recordings import iq
 from heimdall.session import start_times
 from heimdall.signal.correlation import Recording
 from heimdall.signal.extraction import session_features
-from heimdall.signal.log_mel import recording_features
+from heimdall.signal.log_mel import cepstral_envelope, recording_features
 from tests import REPOSITORY, known_sessions
 from tests.feature_world import RECORD, untrained
 
@@ -296,6 +296,19 @@ def test_json_is_what_the_model_says_of_the_models_own_features(single: Path, re
         "takes no frequency and no times"
         in run(recording, "--model", single, "--frequency-mhz", 145.5).stderr
     )
+
+
+def test_features_are_made_as_the_model_was_trained_with_mfccs_too() -> None:
+    """Files of before there were MFCCs do not name them."""
+    features = FEATURES.record()
+    assert "n_mfcc" not in features
+    former = prediction.mel_params({"params": {"features": features}}, Path("former.onnx"))
+    cepstral = prediction.mel_params({"params": {"features": features | {"n_mfcc": 13}}}, Path("new.onnx"))
+    assert cepstral == former | {"n_mfcc": 13}
+    iq = np.exp(2j * np.pi * 0.1 * np.arange(20_000)).astype(np.complex64)
+    picture = recording_features(iq, RATE_HZ, **former)
+    envelope = recording_features(iq, RATE_HZ, **cepstral)
+    np.testing.assert_array_equal(envelope, cepstral_envelope(picture, 13))
 
 
 def test_table_has_units_and_one_line_a_recording(single: Path, recording: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.pipeline.conftest import Project
+from tests.projects import Project
 
 
 def test_the_printed_command_locates_the_fetched_session_from_any_folder(

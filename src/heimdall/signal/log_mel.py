@@ -68,7 +68,7 @@ def iq_to_mel_spectrogram(  # noqa: PLR0917 - the specification's arguments
         HeimdallError: As of `recording_features`.
         ValueError: As of `recording_features`.
     """
-    magnitude = _channels(iq_data)[2:]
+    magnitude = _channels(iq_data, n_fft)[2:]
     bands = mel_bank(sample_rate, n_mels, n_fft, f_min, f_max)
     picture: Float32 = _log_mel(magnitude, bands, n_fft, hop_length, frames=None)[0]
     return picture
@@ -111,7 +111,7 @@ def recording_features(
             rate.
         ValueError: `iq` is not a one-dimensional complex array.
     """
-    channels = _channels(iq)
+    channels = _channels(iq, n_fft)
     bands = mel_bank(sample_rate_hz, n_mels, n_fft, f_min, f_max)
     picture = _log_mel(channels, bands, n_fft, hop_length, frames)
     return picture if n_mfcc is None else cepstral_envelope(picture, n_mfcc)
@@ -125,12 +125,8 @@ def _log_mel(
     frames: int | None,
 ) -> Float32:
     """Levels (C, n_mels, frames) of channels (C, n), in dBFS; a column a frame where `frames` is None."""
-    margin = n_fft // 2
-    if channels.shape[1] < margin + 1:
-        cause = f"{channels.shape[1]} samples are too few for features.n_fft {n_fft}"
-        raise HeimdallError("recording", cause, "Lower features.n_fft")
     window = hann_window(n_fft)
-    padded = _reflected(channels, margin)
+    padded = _reflected(channels, n_fft // 2)
     framed = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=1)[:, ::hop_length]  # (C, T, n_fft)
     count = framed.shape[1]
     columns = count if frames is None else frames
@@ -151,10 +147,13 @@ def _log_mel(
     return np.ascontiguousarray(picture, dtype=np.float32)
 
 
-def _channels(iq: npt.NDArray[np.complexfloating]) -> Float32:
+def _channels(iq: npt.NDArray[np.complexfloating], n_fft: int) -> Float32:
     """I, Q and magnitude, shape (3, n). The root of the sum of squares is exact everywhere; hypot is not."""
     if iq.ndim != 1 or not np.iscomplexobj(iq):
         raise ValueError(f"iq must be complex with shape (n,), not {iq.dtype} {iq.shape}")
+    if len(iq) < n_fft // 2 + 1:
+        cause = f"{len(iq)} samples are too few for features.n_fft {n_fft}"
+        raise HeimdallError("recording", cause, "Lower features.n_fft")
     channels = np.empty((CHANNELS, len(iq)), np.float32)
     channels[0], channels[1] = iq.real, iq.imag
     channels[2] = np.sqrt(channels[0] * channels[0] + channels[1] * channels[1])
