@@ -152,14 +152,20 @@ NO_PROXY = Variable(
     "hosts that need no proxy; MLflow's processes get this machine in addition",
     otherwise="no host",
 )
-NO_PROXY_LOWER = Variable("no_proxy", "the same", otherwise="no host")
+NO_PROXY_LOWER = Variable(
+    "no_proxy", "what `NO_PROXY` is, by the name that other programs read", otherwise="no host"
+)
 PYTHONPATH = Variable(
     "PYTHONPATH",
     "`dvc.yaml` sets it to `src`, so that a worktree runs its own code",
     otherwise="the installed code",
 )
 DISPLAY = Variable("DISPLAY", "where it is set, `heimdall ui` opens a browser", otherwise="no desktop")
-WAYLAND_DISPLAY = Variable("WAYLAND_DISPLAY", "the same", otherwise="no desktop")
+WAYLAND_DISPLAY = Variable(
+    "WAYLAND_DISPLAY",
+    "a desktop of another kind, where `heimdall ui` opens a browser, too",
+    otherwise="no desktop",
+)
 
 RECIPE_PROCESS = Variable(
     "HEIMDALL_RECIPE_PROCESS", "the process that has replaced itself to have the recipe"
