@@ -48,9 +48,11 @@ SERVICE_VARIABLES = (
 )
 
 FIRST = (
+    "test_specification",
     "test_release",
     "test_resumption",
     "test_training",
+    "test_first_hour",
     "test_pipeline",
     "test_verify",
     "test_review",
