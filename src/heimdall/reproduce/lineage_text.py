@@ -22,7 +22,7 @@ WIDTH = 110
 TASKS = {
     "train": "trained the weights",
     "val": "chose the epoch",
-    "test": "only evaluated it",
+    "test": "tested the model",
     UNUSED: "not used",
 }
 
