@@ -1,9 +1,9 @@
 """Train on data/features/, and write models/localizer.safetensors.
 
-Without options this does what `dvc repro train` does. A fusion model starts from
-models/pretrained.safetensors if model.from_simulated is true. Options override
-params.yaml for this run only. The outputs, checkpoints and an ONNX file then go
-to a folder below .heimdall/runs/, which the last lines name, or to --output_dir.
+Without options this does what `dvc repro train` does. A fusion model starts
+from models/pretrained.safetensors if model.from_simulated is true. Options
+override params.yaml for this run only. Outputs, checkpoints and an ONNX file
+then go to a folder in .heimdall/runs/, which is printed, or to --output_dir.
 
 After a kill, the same command continues after the last epoch and ends with the
 same bytes. --resume_training continues from a checkpoint, with the files beside
@@ -11,9 +11,9 @@ it, if data, parameters and code are the same. Otherwise a new training starts
 from it and records its hash. A line says which of the two happens.
 
 Examples:
-    python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
-    python stages/train.py --epochs 5 --resume_training --checkpoint .heimdall/work/train/.../last.ckpt
-    python stages/train.py --export_only --checkpoint models/localizer.safetensors
+  python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
+  python stages/train.py --epochs 5 --resume_training --checkpoint last.ckpt
+  python stages/train.py --export_only --checkpoint models/localizer.safetensors
 """
 
 from __future__ import annotations
