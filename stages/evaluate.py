@@ -1,13 +1,14 @@
-"""Evaluate the model on val and test: metrics/ and plots/.
+"""Evaluate the model on the validation and test splits: metrics/ and plots/.
 
-metrics/eval.json has the headline of the test split, metrics/eval_val.json that of the validation split;
-metrics/eval_full.json has every figure: both splits, the rivals, 95 % intervals, the bound.
-All are unrounded.
+metrics/eval.json has the headline figures of the test split.
+metrics/eval_val.json has the headline figures of the validation split.
+metrics/eval_full.json has all figures of both splits and of the other methods,
+with 95 % intervals and the Cramer-Rao bound. No figure is rounded.
 
 Examples:
     python stages/evaluate.py
     python stages/evaluate.py --show
-    python stages/evaluate.py --model_dir models --data_dir data/features --output_dir elsewhere
+    python stages/evaluate.py --data_dir data/features --output_dir elsewhere
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="stages/evaluate.py"
     )
     parser.add_argument(
-        "--model_dir", type=stage.typed_path, default=paths.WEIGHTS.parent, help="folder of the model"
+        "--model_dir", type=stage.typed_path, default=paths.WEIGHTS.parent, help="Folder of the model."
     )
     parser.add_argument(
-        "--data_dir", type=stage.typed_path, default=paths.FEATURES, help="folder of the features"
+        "--data_dir", type=stage.typed_path, default=paths.FEATURES, help="Folder of the features."
     )
     parser.add_argument(
-        "--output_dir", type=stage.typed_path, default=Path(), help="where metrics/ and plots/ go"
+        "--output_dir",
+        type=stage.typed_path,
+        default=Path(),
+        help="Folder in which metrics/ and plots/ are written.",
     )
-    parser.add_argument(
-        "--show", action="store_true", help="print metrics/eval_full.json as a table, no more"
-    )
+    parser.add_argument("--show", action="store_true", help="Only print metrics/eval_full.json as a table.")
     arguments = parser.parse_args()
     metrics_dir = arguments.output_dir / "metrics"
     if arguments.show:

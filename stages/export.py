@@ -1,4 +1,8 @@
-"""Export the model to ONNX, float32 and int8, behind the parity gate, with a card.
+"""Export the model to ONNX in float32 and int8, with a model card.
+
+Nothing is written unless the float32 file agrees with PyTorch in as many test
+cases as the section `export` of params.yaml asks for.
+
 
 Example:
     python stages/export.py --model_dir models --data_dir data/features
@@ -18,13 +22,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="stages/export.py"
     )
     parser.add_argument(
-        "--model_dir", type=stage.typed_path, default=paths.WEIGHTS.parent, help="folder of the model"
+        "--model_dir", type=stage.typed_path, default=paths.WEIGHTS.parent, help="Folder of the model."
     )
     parser.add_argument(
-        "--data_dir", type=stage.typed_path, default=paths.FEATURES, help="folder of the features"
+        "--data_dir", type=stage.typed_path, default=paths.FEATURES, help="Folder of the features."
     )
     parser.add_argument(
-        "--metrics_dir", type=stage.typed_path, default=Path("metrics"), help="folder of eval_full.json"
+        "--metrics_dir", type=stage.typed_path, default=Path("metrics"), help="Folder of eval_full.json."
     )
     arguments = parser.parse_args()
 
@@ -55,7 +59,7 @@ def main() -> None:
 
     parity, size_mb = exported.parity, figures["float32"]["size_mb"]
     print(
-        f"{folder / FLOAT32_FILE}: {size_mb} MB; of {parity.n} test cases {parity.share:.2%} "
+        f"{folder / FLOAT32_FILE}: {size_mb} MB; {parity.share:.2%} of {parity.n} test cases "
         f"agree with PyTorch, largest distance {parity.max_distance_m:.3g} m, "
         f"largest change of sigma {parity.max_sigma_share:.2g}"
     )
@@ -66,7 +70,7 @@ def main() -> None:
     )
     if not figures["float32"]["below_100_mb"]:
         print(
-            f"{size_mb} MB is above the specification's {export.SIZE_TARGET_MB:g} MB: take a smaller backbone"
+            f"{size_mb} MB is above the specification's {export.SIZE_TARGET_MB:g} MB: use a smaller backbone"
         )
 
 

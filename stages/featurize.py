@@ -1,4 +1,6 @@
-"""Stage featurize: data/snapshot/ -> data/features/, metrics/features.json.
+"""Make the features of the snapshot.
+
+This reads data/snapshot/, and writes data/features/ and metrics/features.json.
 
 Example:
     python stages/featurize.py

@@ -1,7 +1,9 @@
-"""Stage pretrain: data/simulated/ -> models/pretrained.safetensors, which training of fusion starts from.
+"""Train the fusion model on simulated sessions; the stage train starts from it.
 
-First the encoder learns from the recordings one by one, then fusion from whole sessions. Killed and typed
-again, it goes on after the last epoch and ends with the same bytes.
+This reads data/simulated/ and writes models/pretrained.safetensors. First the
+encoder learns from single recordings, then the fusion model learns from whole
+sessions. After a kill, the same command continues after the last epoch and ends
+with the same bytes.
 
 Example:
     python stages/pretrain.py

@@ -1,4 +1,6 @@
-"""Stage simulate: sessions of other worlds -> data/simulated/, the features that pretraining uses.
+"""Simulate sessions of other worlds for pretraining.
+
+This writes the features of the sessions to data/simulated/.
 
 Example:
     python stages/simulate.py

@@ -1,4 +1,4 @@
-"""Take the snapshot: approved rows and their recordings, as of one moment.
+"""Take a snapshot of the approved rows and their recordings as of one moment.
 
 python stages/snapshot.py
 """
@@ -13,8 +13,10 @@ from heimdall.core import locks, params, stage
 def main() -> None:
     """Read parameters, take the snapshot, say what it holds."""
     parser = argparse.ArgumentParser(
-        description="PostgreSQL and S3 -> data/snapshot/, data/quarantine.parquet, metrics/snapshot.json",
-        epilog="Example: python stages/snapshot.py    (what it holds: `snapshot.*` in params.yaml)",
+        description="Take a snapshot of the approved rows in PostgreSQL and their recordings in S3, as of "
+        "one moment. This writes data/snapshot/, data/quarantine.parquet and metrics/snapshot.json. The "
+        "section `snapshot` of params.yaml says what the snapshot includes.",
+        epilog="Example: python stages/snapshot.py",
     )
     parser.parse_args()
     settings = params.load()

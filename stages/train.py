@@ -1,19 +1,19 @@
-"""Stage train: data/features/ -> models/localizer.safetensors, plots/training.csv, metrics/train.json.
+"""Train on data/features/, and write models/localizer.safetensors.
 
-It starts from models/pretrained.safetensors if the model is fusion and model.from_simulated is true. Without
-an option it does what `dvc repro train` does. Options override params.yaml for this run only;
-then outputs, checkpoints and an ONNX file go to a folder of their own in .heimdall/runs/, which the last
-lines name, and nothing that is committed is overwritten. --output_dir chooses another folder.
+Without options this does what `dvc repro train` does. A fusion model starts
+from models/pretrained.safetensors if model.from_simulated is true. Options
+override params.yaml for this run only. Outputs, checkpoints and an ONNX file
+then go to a folder in .heimdall/runs/, which is printed, or to --output_dir.
 
-Killed and typed again, it goes on after the last epoch and ends with the same bytes. --resume_training does
-so from a checkpoint that lies anywhere, its siblings beside it, if data, parameters and code are its own;
-else a new training starts from it, which records its hash. A line says which of the two it is. In Python:
-`from train import TrainingPipeline`, with this folder or the repository's root on the path.
+After a kill, the same command continues after the last epoch and ends with the
+same bytes. --resume_training continues from a checkpoint, with the files beside
+it, if data, parameters and code are the same. Otherwise a new training starts
+from it and records its hash. A line says which of the two happens.
 
 Examples:
-    python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
-    python stages/train.py --epochs 5 --resume_training --checkpoint .heimdall/work/train/.../last.ckpt
-    python stages/train.py --export_only --checkpoint models/localizer.safetensors
+  python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
+  python stages/train.py --epochs 5 --resume_training --checkpoint last.ckpt
+  python stages/train.py --export_only --checkpoint models/localizer.safetensors
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ OVERRIDES: dict[str, tuple[str, type]] = {
     "num_workers": ("num_workers", int),
 }
 PATHS = {
-    "data_dir": "the featurize stage's output, or a folder to make it in",
-    "output_dir": "where models/, plots/ and metrics/ go",
-    "checkpoint": ".ckpt, or .safetensors with its .json beside it",
+    "data_dir": "Folder of the features, or for making them.",
+    "output_dir": "Folder for models/, plots/ and metrics/.",
+    "checkpoint": "A .ckpt file, or .safetensors with its .json.",
 }
 
 
@@ -53,15 +53,15 @@ def arguments() -> argparse.Namespace:
     """What the user typed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     for option, (name, kind) in OVERRIDES.items():
-        parser.add_argument(f"--{option}", type=kind, help=f"instead of {name} in params.yaml")
+        parser.add_argument(f"--{option}", type=kind, help=f"Value of {name} for this run.")
     for option, meaning in PATHS.items():
         parser.add_argument(f"--{option}", type=stage.typed_path, help=meaning)
     task = parser.add_mutually_exclusive_group()
-    task.add_argument("--resume_training", action="store_true", help="go on from --checkpoint, a .ckpt file")
-    task.add_argument("--export_only", action="store_true", help="write --checkpoint as ONNX, train nothing")
+    task.add_argument("--resume_training", action="store_true", help="Continue from --checkpoint (.ckpt).")
+    task.add_argument("--export_only", action="store_true", help="Only write --checkpoint as ONNX.")
     typed = parser.parse_args()
     if (typed.resume_training or typed.export_only) != bool(typed.checkpoint):
-        parser.error("--checkpoint goes with --resume_training or --export_only")
+        parser.error("--checkpoint goes with --resume_training or --export_only: give both, or neither")
     return typed
 
 

@@ -39,35 +39,37 @@ class Entry:
 
 
 ENTRIES = {
-    "compare": Entry("Two models on the same test sessions, with intervals.", computes=True),
-    "completion": Entry("A script with which a shell completes commands.", computes=False, needs_clone=False),
-    "demo": Entry("The simulated demo world: rows and recordings from a seed.", computes=True),
-    "doctor": Entry("What this machine lacks, each with a remedy.", computes=False),
-    "ingest": Entry("Real recordings into the database and the bucket.", computes=True),
-    "lineage": Entry("From a model file to the rows that made it; is anything changed?", computes=False),
-    "locate": Entry("Locate the transmitters of sessions by every method, side by side.", computes=True),
+    "compare": Entry("Compare two models on the same test sessions.", computes=True),
+    "completion": Entry(
+        "Print a script that completes commands in a shell.", computes=False, needs_clone=False
+    ),
+    "demo": Entry("Write a simulated demo world to the database and the bucket.", computes=True),
+    "doctor": Entry("Check what this machine lacks, and say how to get it.", computes=False),
+    "ingest": Entry("Write real recordings to the database and the bucket.", computes=True),
+    "lineage": Entry("Trace a model file to the recordings that made it, and check them.", computes=False),
+    "locate": Entry("Locate the transmitters of sessions with every method, side by side.", computes=True),
     "machine": Entry(
-        "CPU, instruction sets and versions here, beside the recorded ones.",
+        "Show CPU, instruction sets and library versions, and compare them with the recorded ones.",
         computes=False,
         needs_clone=False,
     ),
-    "monitor": Entry("Newly approved sessions against a model's claims; exit codes for cron.", computes=True),
+    "monitor": Entry("Compare newly approved sessions with a model's claims (for cron).", computes=True),
     "predict": Entry(
         "Locate transmitters from recordings with the exported model.", computes=True, needs_clone=False
     ),
     "promote": Entry("Make a released version the champion.", computes=False),
-    "receivers": Entry("Delay of each receiver's clock, and the shape of its filter.", computes=True),
+    "receivers": Entry("Measure the delay and the filter of each receiver.", computes=True),
     "release": Entry("Release the checked-out commit as a version that never changes.", computes=False),
-    "releases": Entry("List the released versions; is any file or log entry damaged?", computes=False),
-    "review": Entry("What the working tree changes against a baseline, as Markdown.", computes=True),
+    "releases": Entry("List the released versions, and check them for damage.", computes=False),
+    "review": Entry("Print what the working tree changes against a baseline, as Markdown.", computes=True),
     "rollback": Entry("Make the former champion the champion again.", computes=False),
-    "services": Entry("PostgreSQL and S3 on this machine: up, down, status.", computes=False),
-    "session": Entry("The sessions in the data: a list, one of them, its recordings.", computes=True),
+    "services": Entry("Start, stop and check PostgreSQL and S3 on this machine.", computes=False),
+    "session": Entry("List sessions, show one, or fetch its recordings.", computes=True),
     "sweep": Entry(
         "Search for better parameters, on any number of machines, as DVC experiments.", computes=False
     ),
-    "track": Entry("Give MLflow what it does not have yet: trainings, evaluations, models.", computes=False),
-    "ui": Entry("The recorded runs in a browser, until Ctrl-C.", computes=False),
+    "track": Entry("Send to MLflow what it does not have yet.", computes=False),
+    "ui": Entry("Show the recorded runs in a browser, until Ctrl-C.", computes=False),
     "verify": Entry("Rebuild a revision and compare every output with its dvc.lock.", computes=False),
 }
 
@@ -111,7 +113,7 @@ def _flags(hidden: bool) -> list[click.Option]:
             expose_value=False,
             callback=output.set_quiet,
             hidden=hidden,
-            help="Print the result and errors alone: no progress, no notes.",
+            help="Print only the result and errors, without progress and notes.",
         ),
         click.Option(
             ["-v", "--verbose"],
@@ -119,7 +121,7 @@ def _flags(hidden: bool) -> list[click.Option]:
             expose_value=False,
             callback=output.set_verbose,
             hidden=hidden,
-            help="Print the log lines of libraries, too, and where an error comes from.",
+            help="Also print the log lines of libraries, and where an error comes from.",
         ),
     ]
 
@@ -147,13 +149,13 @@ def _as_part_of_the_program(command: click.Command) -> click.Command:
 @click.version_option(package_name="heimdall")
 @click.pass_context
 def heimdall(context: click.Context) -> None:
-    """From IQ recordings of a WebSDR network to a versioned transmitter localizer.
+    """Train and release a model that locates transmitters from IQ recordings of a WebSDR network.
 
-    The pipeline itself is DVC's: `dvc repro`, `dvc exp run`, `dvc metrics diff`, `dvc push`.
+    DVC runs the pipeline itself: `dvc repro`, `dvc exp run`, `dvc metrics diff`, `dvc push`.
 
-    Commands work from any folder of a clone of the repository. `heimdall COMMAND --help` has examples, and
-    `heimdall completion --help` says how a shell completes them. --quiet and --verbose may also stand after
-    the command.
+    Commands work in any folder of a clone of the repository. `heimdall COMMAND --help` explains a command
+    and has examples. `heimdall completion --help` says how to complete commands with the Tab key. --quiet
+    and --verbose may also stand after the name of the command.
     """
     output.set_colour(context)
     root = place.clone_around(Path.cwd())
@@ -193,7 +195,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        remedy = "Make room, or run where you may write"
+        remedy = "Free some space, or run the command where you may write"
         click.echo(f"heimdall: {error.filename}: {error.strerror}. {remedy}", err=True)
         code = 1
     except click.ClickException as error:

@@ -84,7 +84,7 @@ def test_a_late_receiver_and_a_bent_one_are_measured(data_dir: Path) -> None:
             assert "+0.3" in advice(found, UNCALIBRATED)[0]
         if found.is_late:
             known = CalibrationParams({"websdr_2": 100})
-            assert "is 3.00 us late, 899 m of path" in advice(found, known)[0]
+            assert "is 3.00 us late, which is 899 m of path" in advice(found, known)[0]
             assert "calibration.delay_ns.websdr_2 to 3099 " in advice(found, known)[0]
 
 
@@ -109,7 +109,7 @@ def test_the_command_has_a_line_for_every_receiver(data_dir: Path) -> None:
     lines = CliRunner().invoke(receivers, ["--data-dir", str(data_dir)], catch_exceptions=False).stdout
     rows = lines.splitlines()
     assert [row.split()[:2] for row in rows[1:6]] == [[str(n), "ABCDE"[n - 1]] for n in IDS]
-    assert rows[-1] == "16 sessions, 8 transmitters, simulated data."
+    assert rows[-1] == "Measured in 16 sessions of 8 transmitters, simulated data."
     assert len(rows) == 7  # nothing stands out
     printed = CliRunner().invoke(receivers, ["--data-dir", str(data_dir), "--json"], catch_exceptions=False)
     found = json.loads(printed.stdout)

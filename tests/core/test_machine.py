@@ -91,7 +91,7 @@ def test_the_command_records_prints_and_compares(tmp_path: Path) -> None:
     recorded = heimdall(tmp_path, "machine", "--record", env=dict(os.environ))
     assert recorded.returncode == 0, recorded.stderr
     assert machine.read(tmp_path / "reference.json") == machine.here(3)
-    assert recorded.stdout.endswith("As recorded in reference.json.\n")
+    assert recorded.stdout.endswith("This machine is as recorded in reference.json.\n")
 
     changed = dataclasses.replace(machine.here(3), cpu="Another CPU")
     machine.write(tmp_path / "reference.json", changed)

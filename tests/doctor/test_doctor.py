@@ -249,7 +249,7 @@ def test_the_command_looks_at_packages_and_servers_too(services: Services, tmp_p
     assert services.env["AWS_SECRET_ACCESS_KEY"] not in shown.stdout
 
     none = heimdall(root, "doctor", env=clean_environment())
-    assert "not started yet: `heimdall services up` does it" in none.stdout
+    assert "not started yet; `heimdall services up` starts them" in none.stdout
     gone = heimdall(
         root, "doctor", env=services.env | {"HEIMDALL_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
     )

@@ -195,7 +195,7 @@ def test_command_ingests_files_and_says_what_to_do_next(
     assert done.returncode == 0, done.stderr
     assert "NORTH: 3.4 s at 12001.1300 Hz from 2017-11-27T10:41:56+00:00" in done.stdout
     assert "2 sessions of 1 s (2 with 2 receivers): 4 recordings, 4 new" in done.stdout
-    assert 'snapshot.as_of must be "2026-02-01T00:00:00Z" or later' in done.stdout
+    assert 'snapshot.as_of in params.yaml is "2026-02-01T00:00:00Z" or later' in done.stdout
     assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (4, 4)
 
 
@@ -207,7 +207,7 @@ def test_without_approval_nothing_is_approved(
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(ingest_command, ["kiwi", *wav_files(tmp_path), *PLACE, *RECEIVERS])
     assert done.exit_code == 0, done.output
-    assert "not approved: no snapshot takes them in" in done.output
+    assert "The recordings are not approved. A snapshot includes them only after approval." in done.output
     assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (0, 4)
 
 
@@ -215,13 +215,16 @@ def test_without_approval_nothing_is_approved(
     ("arguments", "message"),
     [
         ([*PLACE, "--receiver", "NORTH,53.6,7.2"], "is not NAME,LATITUDE,LONGITUDE,ALTITUDE"),
-        ([*PLACE, "--receiver", "NORTH,153.6,7.2,5"], "no place on Earth"),
+        ([*PLACE, "--receiver", "NORTH,153.6,7.2,5"], "the latitude, longitude or altitude is out of range"),
         ([*PLACE, *RECEIVERS, *RECEIVERS], "the same name"),
         ([*PLACE, *RECEIVERS, "--modulation", "am"], "give --source"),
-        ([*PLACE, *RECEIVERS, "--approved-at", "2026-02-01"], "needs --approve"),
+        (
+            [*PLACE, *RECEIVERS, "--approved-at", "2026-02-01"],
+            "--approved-at is the time of an approval: give --approve, too",
+        ),
         ([*PLACE, *RECEIVERS, "--approve", "--approved-at", "yesterday"], "not an ISO 8601 time"),
         (["--latitude", "91", *PLACE[2:], *RECEIVERS], "91"),
-        ([*PLACE, "--receiver", "NORTH,53.6,7.2,5"], r"holds no receiver's name"),
+        ([*PLACE, "--receiver", "NORTH,53.6,7.2,5"], "does not have the name of exactly one receiver"),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(

@@ -56,7 +56,7 @@ def test_json_says_where_and_how_far_that_is_from_the_truth(data_dir: Path) -> N
 
 def test_table_has_a_line_for_every_method_and_says_what_the_data_are(data_dir: Path) -> None:
     lines = run(data_dir, TEST.upper()).splitlines()
-    assert lines[0] == f"{TEST} (test): nfm at 145.5000 MHz, heard by 5, timed by 5"
+    assert lines[0] == f"{TEST} (test): nfm at 145.5000 MHz; 5 receivers hear it, 5 have an arrival time"
     assert "sigma E x N, m" in lines[1]
     assert [line.split()[0] for line in lines[2:6]] == list(METHODS[:4])
     assert lines[6] == "Data: simulated."
@@ -65,7 +65,7 @@ def test_table_has_a_line_for_every_method_and_says_what_the_data_are(data_dir: 
 def test_without_a_fusion_model_all_goes_on_and_says_so(data_dir: Path) -> None:
     given = [TEST, "--data-dir", str(data_dir), "--model", str(data_dir / "none.safetensors")]
     result = CliRunner().invoke(locate, given, catch_exceptions=False)
-    assert result.stderr.startswith("locate: fusion is left out: ")
+    assert result.stderr.startswith("locate: the method fusion is left out: ")
     with pytest.raises(HeimdallError, match="none"):
         CliRunner().invoke(locate, [*given, "--method", "fusion"], catch_exceptions=False)
 
@@ -82,7 +82,7 @@ def test_a_fusion_model_answers_beside_the_others_and_another_model_does_not(
     assert (mean["method"], found["method"]) == ("mean-position", "fusion")
     assert found["ellipse_95_minor_m"] > 0
     model_file.save(network.encoder, file, tmp_path / "localizer.json", {})
-    with pytest.raises(HeimdallError, match="no fusion model"):
+    with pytest.raises(HeimdallError, match="it is not a fusion model"):
         CliRunner().invoke(locate, arguments, catch_exceptions=False)
 
 

@@ -164,7 +164,7 @@ def test_times_bring_the_answer_to_the_truth_and_without_them_it_says_so(fusion:
     common = ("--model", fusion, "--frequency-mhz", 145.5, "--json", *COMMON)
     timed = json.loads(run(*files, *common, "--times", session / "times.csv").stdout)
     untimed = run(*files, *common)
-    assert "without GPS start times the answer rests on levels" in untimed.stderr
+    assert "--times is not given: the answer comes from received levels alone" in untimed.stderr
     blind = json.loads(untimed.stdout)
     assert blind["receivers_timed"] == []
 
@@ -196,13 +196,16 @@ def test_a_receiver_without_an_arrival_time_is_told_why(fusion: Path, session: P
         start_times.text([(1, START_NS, SIGMA_NS), (2, START_NS, SIGMA_NS), (3, late, SIGMA_NS)])
     )
     shown = run(*files, *given, "--times", times).stdout
-    assert "no usable arrival time of 3: it starts at another time than the others\n" in shown
+    assert (
+        "receivers without a usable arrival time: 3 (its recording starts at another time than the others)\n"
+        in shown
+    )
     times.write_text(start_times.text([(1, START_NS, SIGMA_NS)]))
     shown = run(*files, *given, "--times", times).stdout
-    assert "no usable arrival time of 1: no other receiver that hears it has a time\n" in shown
-    assert "no usable arrival time of 2, 3: its start is not given\n" in shown
+    assert "usable arrival time: 1 (no other receiver that hears the signal has a time)\n" in shown
+    assert "usable arrival time: 2, 3 (the time of the first sample is not given)\n" in shown
     alone = run(files[0], *given)
-    assert "one receiver alone hears it" in alone.stdout
+    assert "only one receiver hears the signal" in alone.stdout
     assert "100.0%" not in alone.stdout
 
 
@@ -216,7 +219,10 @@ def test_what_a_person_should_know_comes_with_the_answer_and_not_before_an_error
         run(session / "websdr_1.npy", silent, *given)
     long = tmp_path / "websdr_3.npy"
     long.write_bytes(iq.encode(np.tile(np.load(session / "websdr_3.npy"), 4)))
-    assert "the recordings last 2.0 s, those of the network 1 s" in run(long, *given).stderr
+    assert (
+        "the longest recording lasts 2.0 s: the accuracy of the arrival times is computed for 2.0 s"
+        in run(long, *given).stderr
+    )
 
 
 def test_session_is_told_as_a_table_with_units(fusion: Path, session: Path, tmp_path: Path) -> None:
@@ -226,13 +232,15 @@ def test_session_is_told_as_a_table_with_units(fusion: Path, session: Path, tmp_
         session / "websdr_1.npy", f"2={other}", session / "websdr_5.npy",
         "--model", fusion, "--frequency-mhz", 145.5, "--times", session / "times.csv", *COMMON,
     )  # fmt: skip
-    assert "start times without a recording: 3, 4" in lines.stderr
+    assert "these receivers have a start time but no recording: 3, 4" in lines.stderr
     head, position, *rest = lines.stdout.splitlines()
     assert "sigma E x N, m" in head
     assert "95 % ellipse, m, azimuth" in head
     assert position.startswith("position")
-    assert rest[-3].startswith("within 1 km of the position with probability ")
-    assert rest[-2] == "receivers that hear it: 1, 2, 5; with a usable arrival time: 1, 2, 5"
+    assert rest[-3].startswith("the transmitter is within 1 km of the position with probability ")
+    assert rest[-2] == (
+        "receivers that hear the signal: 1, 2, 5; receivers with a usable arrival time: 1, 2, 5"
+    )
     assert rest[-1] == "The model was trained on simulated data."
 
 
@@ -293,7 +301,7 @@ def test_json_is_what_the_model_says_of_the_models_own_features(single: Path, re
     del first["latency_ms"], second["latency_ms"]
     assert first == second
     assert (
-        "takes no frequency and no times"
+        "locates single recordings: leave out --frequency-mhz and --times"
         in run(recording, "--model", single, "--frequency-mhz", 145.5).stderr
     )
 

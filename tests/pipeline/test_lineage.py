@@ -203,7 +203,7 @@ def test_a_changed_copy_of_an_older_model_is_told_from_it(
     copy.write_bytes(flip((built.root / ONNX).read_bytes()))
     done = traced.run("heimdall", "lineage", str(copy), check=False)
     assert done.returncode == 1
-    assert "nowhere: neither in the workspace's nor in that of any commit" in done.stdout
+    assert "nowhere: neither dvc.lock of the workspace nor that of any commit has it" in done.stdout
     assert f"but of other bytes:\n  {head(traced, 'HEAD~')}  " in done.stdout
     assert verdict(done.stdout) == f"CHANGED: {copy}"
 

@@ -83,7 +83,7 @@ def test_new_sessions_are_compared_and_a_worse_model_wakes_somebody(watched: Pro
 
     few = watched.run("heimdall", "monitor", "--since", "2100-01-01", check=False)
     assert few.returncode == 4, few.stdout
-    assert "too few to say anything" in few.stdout
+    assert "too few for a verdict" in few.stdout
     few = watched.run("heimdall", "monitor", "--since", "2100-01-01", "--json", "--quiet", check=False)
     assert few.returncode == 4
     assert json.loads(few.stdout)["figures"] is None

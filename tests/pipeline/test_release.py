@@ -189,7 +189,7 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
     for number, row in enumerate(promoted, 1):
         entry = 11 + number
         assert [line for line in row["lines"] if line.startswith(("champion", "Next"))] == [
-            f"champion: v0.1.{number}, since log entry {entry}",
+            f"The champion is v0.1.{number} already, since log entry {entry}.",
             f"Next: git push origin 'localizer#champion#{entry}'",
         ]
     assert [row["step"] for row in back] == [
@@ -200,7 +200,8 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
     # Version 6 was promoted without a kill. Each interrupted rollback was completed, and went back by one.
     for number, row in zip((6, 5, 4, 3), back, strict=False):
         assert (
-            f"champion: v0.1.{number - 1}, no longer v0.1.{number} (log entry {24 - number})" in row["lines"]
+            f"The champion is v0.1.{number - 1} now. Before, it was v0.1.{number} (log entry {24 - number})."
+            in row["lines"]
         )
     # The last was complete when it was killed, and typed again it would go one further.
     assert "there is no former champion" in back[4]["lines"][-1]
@@ -257,7 +258,7 @@ def test_a_day_of_releases(
     released = clone.run("heimdall", "release", "v0.2.0", SKIP, "--accept").stdout
     assert push_tags(clone, released) == "git push origin localizer@v0.2.0 v0.2.0"
     promoted = clone.run("heimdall", "promote", "v0.2.0").stdout
-    assert "before it v0.1.0" in promoted
+    assert "Before, it was v0.1.0" in promoted
     push_tags(clone, promoted)
     compared = clone.run("heimdall", "compare", "v0.1.0", "v0.2.0").stdout
     assert "v0.1.0" in compared
@@ -275,10 +276,12 @@ def test_a_day_of_releases(
 
     assert model(clone, "--stage", "champion") == second
     back = clone.run("heimdall", "rollback").stdout
-    assert "champion: v0.1.0, no longer v0.2.0" in back
+    assert "The champion is v0.1.0 now. Before, it was v0.2.0" in back
     assert push_tags(clone, back) == "git push origin 'localizer#champion#5'"
     assert model(clone, "--stage", "champion") == first
-    unbroken = "every file as released; 5 log entries, unbroken, 5 attested by this clone's tags"
+    unbroken = (
+        "Every file is as released. The log is unbroken. The tags of this clone attest 5 of its 5 entries."
+    )
     assert unbroken in clone.run("heimdall", "releases").stdout
 
     clone.run("git", "push", "--quiet", "origin", "main")
@@ -298,12 +301,12 @@ def check_the_last_promotion_wins(
     assert model(clone, "--stage", "champion") == second
     assert model(reader, "--stage", "champion") == first
     lines = reader.run("heimdall", "releases").stdout.splitlines()
-    assert lines[-7].endswith("10 log entries, unbroken, 5 attested by this clone's tags")
+    assert lines[-7].endswith("The tags of this clone attest 5 of its 10 entries.")
     assert lines[-6] == "not attested: entry 6, promote v0.2.0"
     assert "git fetch --tags" in lines[-1]
     clone.run("git", "push", "--quiet", "origin", "--tags")
     reader.run("git", "fetch", "--quiet", "--tags")
-    assert "unbroken, 10 attested" in reader.run("heimdall", "releases").stdout
+    assert "attest 10 of its 10 entries" in reader.run("heimdall", "releases").stdout
     assert model(reader, "--stage", "champion") == second
 
 

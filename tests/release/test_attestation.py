@@ -29,11 +29,11 @@ def test_a_clone_attests_what_its_own_tags_say(
     promotion.promote(clone, store, "v0.1.0")
     log = audit_log.read(store)
     assert verdict(log, [], attestation.read(other)) == [
-        "every file as released; 3 log entries, unbroken, 0 attested by this clone's tags",
+        "Every file is as released. The log is unbroken. The tags of this clone attest 0 of its 3 entries.",
         "not attested: entry 1, release v0.1.0",
         "not attested: entry 2, release v0.2.0",
         "not attested: entry 3, promote v0.1.0",
-        "`git fetch --tags` brings their tags, if they were pushed",
+        "`git fetch --tags` brings the missing tags, if they were pushed.",
     ]
     promotion.promote(other, store, "v0.2.0")
     log = audit_log.read(store)
@@ -46,7 +46,7 @@ def test_a_clone_attests_what_its_own_tags_say(
     assert run_git(clone, "rev-parse", name) == run_git(other, "rev-parse", name)
     run_git(other, "fetch", "--quiet", "--tags")
     assert verdict(log, [], attestation.read(other)) == [
-        "every file as released; 4 log entries, unbroken, 4 attested by this clone's tags"
+        "Every file is as released. The log is unbroken. The tags of this clone attest 4 of its 4 entries."
     ]
     assert contradictions(store, other) == {}
 

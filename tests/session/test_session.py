@@ -119,7 +119,7 @@ def test_fetched_recordings_and_times_are_those_of_the_snapshot(run: Run, tmp_pa
         "heimdall", "predict", str(folder / "websdr_1.npy"), str(folder / "websdr_2.npy"),
         "--frequency-mhz", "145.5", "--times", str(folder / "times.csv"), "--sample-rate-hz", "16000.0",
     ]  # fmt: skip
-    assert "2 recordings in" in done.stderr
+    assert "2 recordings are in" in done.stderr
     said = json.loads(run("fetch", session_id(4), "--output", folder, "--json").stdout)
     assert said["predict"] == done.stdout.strip()
     assert said["times"] == str(folder / "times.csv")

@@ -37,13 +37,14 @@ def advice(one: Hardware, calibration: CalibrationParams) -> list[str]:
         path_m = abs(one.delay_s) * SPEED_OF_LIGHT_M_S
         late = f"{abs(one.delay_s) * 1e6:.2f} us {'late' if one.delay_s > 0 else 'early'}"
         lines.append(
-            f"Receiver {one.websdr_id} is {late}, {path_m:.0f} m of path. If that is its clock or cable, "
-            f"set calibration.delay_ns.{name} to {delay_ns} in params.yaml and run `dvc repro`."
+            f"Receiver {one.websdr_id} is {late}, which is {path_m:.0f} m of path. If its clock or cable is "
+            f"the cause, set calibration.delay_ns.{name} to {delay_ns} in params.yaml and run `dvc repro`."
         )
     if one.is_bent:
         lines.append(
-            f"Receiver {one.websdr_id} has {one.edge_db:+.3f} dB at 4 kHz beside the others, which fusion "
-            "takes for echoes. Undo its filter before ingesting (docs/beware.md)."
+            f"Receiver {one.websdr_id} has a gain of {one.edge_db:+.3f} dB at 4 kHz compared with the "
+            "others. Fusion takes that for echoes. Undo the filter before you ingest its recordings "
+            "(docs/beware.md)."
         )
     return lines
 

@@ -23,14 +23,16 @@ Example: heimdall compare main models/localizer.onnx --plot compare.png
     type=click.Path(path_type=Path),
     default=paths.FEATURES,
     show_default=True,
-    help="The features, whose test split is answered.",
+    help="Folder of the features, whose test split both models locate.",
 )
 @click.option(
-    "--markdown", type=click.Path(path_type=Path), help="Write the report there, not to standard output."
+    "--markdown",
+    type=click.Path(path_type=Path),
+    help="Write the report to this file instead of standard output.",
 )
 @options.as_json
 @options.json_file
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the answers there (PNG).")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the answers to this file (PNG).")
 def compare(
     *,
     a: str,
@@ -41,12 +43,13 @@ def compare(
     json_file: Path | None,
     plot: Path | None,
 ) -> None:
-    """Two models on the same test sessions: figures, paired differences, latency.
+    """Compare two models on the same test sessions: figures, paired differences and latency.
 
-    A and B are git revisions (tag, branch, commit), whose models/localizer.onnx is taken from DVC's cache
-    or remote, or paths of .onnx files. The sessions are the test split of the working tree; those that a
-    model knew from its training are counted and said. Differences are B's less A's, with intervals that
-    resample whole transmitters; the last lines say how many sessions would tell the two apart.
+    A and B are paths of .onnx files or git revisions (tag, branch or commit). The models/localizer.onnx of a
+    revision is taken from DVC's cache or remote. The sessions are the test split of the working tree. The
+    report says how many of them a model knew from its training. A difference is the value of B minus the
+    value of A. Its interval comes from resampling whole transmitters. The last lines say how many sessions
+    would tell the two models apart.
     """
     settings = params.load()
     options.require_models(a, b)

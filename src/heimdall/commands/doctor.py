@@ -14,10 +14,11 @@ from heimdall.doctor.report import OK, WARNING, Check
 @options.as_json
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """What this machine lacks: Python, disk, memory, programs, rights, ports, packages, services.
+    """Check what this machine lacks: Python, disk, memory, programs, rights, ports, packages, services.
 
-    Each line says ok, warning or missing; below the last two stands a remedy. The exit code is 1 only if
-    something is missing without which the demo stops. `make` looks before it installs anything.
+    Each line says ok, warning or missing. A remedy stands below each line that says warning or missing. The
+    exit code is 1 only if something is missing without which the demo cannot run. `make` runs these checks
+    before it installs anything.
     """
     from heimdall.core import artifacts
     from heimdall.doctor import checks, installed, report
@@ -42,7 +43,7 @@ def _servers(root: Path) -> list[Check]:
     configured = endpoints.database_configured() or endpoints.s3_configured()
     try:
         if not configured and embedded.load(root) is None:
-            return [Check("servers", OK, "not started yet: `heimdall services up` does it")]
+            return [Check("servers", OK, "not started yet; `heimdall services up` starts them")]
         found = lifecycle.status(root)
     except HeimdallError as error:
         return [Check("servers", WARNING, f"{error.subject}: {error.cause}", error.remedy)]

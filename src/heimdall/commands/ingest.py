@@ -33,7 +33,7 @@ class _SiteType(click.ParamType[Any]):
         if not name or not (
             -90 <= latitude <= 90 and -180 <= longitude <= 180 and -500 <= altitude <= 20_000
         ):
-            self.fail(f"{value!r} is no place on Earth", param, ctx)
+            self.fail(f"{value!r}: the latitude, longitude or altitude is out of range", param, ctx)
         from heimdall.ingest.ingest import Site
 
         return Site(name, latitude, longitude, altitude)
@@ -53,7 +53,7 @@ class _MomentType(click.ParamType[Any]):
 
 @click.group(epilog="Example: heimdall ingest kiwi --help")
 def ingest() -> None:
-    """Real recordings into the database and the bucket."""
+    """Write real recordings to the database and the bucket."""
 
 
 @ingest.command(
@@ -70,30 +70,41 @@ Example: heimdall ingest kiwi 20171127T104156Z_77500_*_iq.wav \\
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.wav...")
 @click.option(
-    "--latitude", required=True, type=click.FloatRange(-90, 90), help="Of the transmitter, degrees."
+    "--latitude", required=True, type=click.FloatRange(-90, 90), help="Latitude of the transmitter, degrees."
 )
 @click.option(
-    "--longitude", required=True, type=click.FloatRange(-180, 180), help="Of the transmitter, degrees."
+    "--longitude",
+    required=True,
+    type=click.FloatRange(-180, 180),
+    help="Longitude of the transmitter, degrees.",
 )
-@click.option("--frequency-mhz", required=True, type=options.FrequencyMhz(), help="Tuned frequency.")
+@click.option(
+    "--frequency-mhz",
+    required=True,
+    type=options.FrequencyMhz(),
+    help="Frequency to which the receivers were tuned, MHz.",
+)
 @click.option(
     "--receiver",
     "sites",
     required=True,
     multiple=True,
     type=_SiteType(),
-    help="A receiver: name as it stands between underscores in its file's name, degrees, metres. Repeatable.",
+    help="Name of a receiver, its latitude and longitude in degrees, and its altitude in metres. The name "
+    "stands between underscores in the name of its file. Give this option once for each receiver.",
 )
-@click.option("--source", "source_id", help="Which known transmitter this is.")
-@click.option("--modulation", help="Of that transmitter.")
+@click.option("--source", "source_id", help="Name of the transmitter, if it is known.")
+@click.option("--modulation", help="Modulation of the known transmitter.")
 @click.option(
     "--date",
     type=_MomentType(),
-    help="UTC within half a week of the recording, where the file names do not say.",
+    help="Time in UTC, at most half a week from the recordings. It is needed if the file names have no time.",
 )
-@click.option("--approve/--no-approve", default=False, show_default=True, help="Approve for training.")
 @click.option(
-    "--approved-at", type=_MomentType(), help="When they were approved, with --approve. Default: now."
+    "--approve/--no-approve", default=False, show_default=True, help="Approve the recordings for training."
+)
+@click.option(
+    "--approved-at", type=_MomentType(), help="Time of the approval, if --approve is given.  [default: now]"
 )
 def kiwi_files(
     *,
@@ -108,16 +119,18 @@ def kiwi_files(
     approve: bool,
     approved_at: dt.datetime | None,
 ) -> None:
-    """KiwiSDR IQ recordings with GPS time stamps (WAV), one file a receiver, all of one transmission.
+    """Write recordings of KiwiSDR receivers.
 
-    Cuts them into sessions of one second at whole GPS seconds that at least two receivers hold, with sample
-    rate and start from a robust fit of the time stamps. A second run adds nothing. A snapshot takes them in
-    when they are approved and its `snapshot.as_of` is not before the approval.
+    The files are WAV files of IQ samples with GPS time stamps. All of them are recordings of one
+    transmission, one file for each receiver. The command cuts them into sessions of one second, at the whole
+    GPS seconds that the files of at least two receivers cover. The sample rate and the start come from a
+    robust fit of the time stamps. A second run adds nothing. A snapshot includes the recordings if they are
+    approved and `snapshot.as_of` is not before the approval.
     """
     if modulation and not source_id:
-        raise click.UsageError("--modulation belongs to a known transmitter: give --source, too")
+        raise click.UsageError("--modulation describes a known transmitter: give --source, too")
     if approved_at and not approve:
-        raise click.UsageError("--approved-at needs --approve")
+        raise click.UsageError("--approved-at is the time of an approval: give --approve, too")
     if approve and not approved_at:
         # The one clock reading: an approval happens now. A row of the database, not an artifact.
         approved_at = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -141,7 +154,7 @@ def kiwi_files(
     sessions = ingestion.cut_sessions(recordings, frequency_mhz)
     if not sessions:
         raise HeimdallError(
-            "sessions", "no GPS second is in two of the files", "Give recordings of the same time"
+            "sessions", "no two files cover the same GPS second", "Give recordings of the same time"
         )
     transmission = ingestion.Transmission(latitude, longitude, frequency_mhz, source_id, modulation)
     report = ingestion.store(sessions, transmission, approved_at, services)
@@ -154,28 +167,31 @@ def kiwi_files(
     )
     if report.new and approved_at:
         moment = approved_at.isoformat().replace("+00:00", "Z")
-        click.echo(f'approved at {moment}: in params.yaml, snapshot.as_of must be "{moment}" or later')
+        click.echo(f"The recordings are approved at {moment}.")
+        click.echo(f'A snapshot includes them if snapshot.as_of in params.yaml is "{moment}" or later.')
     elif report.new:
-        click.echo("not approved: no snapshot takes them in until they are")
+        click.echo("The recordings are not approved. A snapshot includes them only after approval.")
 
 
 def _assigned(files: Sequence[Path], sites: Sequence[Site]) -> dict[Path, Site]:
     """The receiver of each file, by the name in the file's name; each receiver at most once."""
     by_name = {site.name: site for site in sites}
     if len(by_name) != len(sites):
-        raise click.UsageError("two --receiver have the same name")
+        raise click.UsageError("two of the --receiver options have the same name")
     assigned: dict[Path, Site] = {}
     for file in files:
         names = [name for name in file.stem.split("_") if name in by_name]
         if len(names) != 1:
             raise HeimdallError(
                 str(file),
-                "its name holds no receiver's name between underscores",
-                "Rename it, or name it by --receiver",
+                "its name does not have the name of exactly one receiver between underscores",
+                "Rename the file, or give its receiver with --receiver",
             )
         if by_name[names[0]] in assigned.values():
             raise HeimdallError(
-                str(file), f"a second file of receiver {names[0]}", "Ingest one file a receiver at a time"
+                str(file),
+                f"it is a second file of receiver {names[0]}",
+                "Give one file for each receiver at a time",
             )
         assigned[file] = by_name[names[0]]
     return assigned

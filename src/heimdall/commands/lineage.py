@@ -19,16 +19,16 @@ from heimdall.core import artifacts
 @options.as_json
 @click.pass_context
 def lineage(context: click.Context, model: Path, everything: bool, as_json: bool) -> None:
-    """From a model file to the rows that made it, and whether anything on the way is changed.
+    """Trace a model file to the recordings that made it, and check that nothing has changed.
 
-    MODEL is an .onnx file, or a .safetensors file with its .json beside it, of this workspace or copied from
-    anywhere. The first line says whether the file, the outputs, the modules and the parameters are the
-    recorded ones, and the next ones what is changed. Then come what the file says of itself, the git
-    revisions in whose dvc.lock it stands, the stages, and how many recordings made it; --all adds each of
-    them with the hash of its object.
+    MODEL is an .onnx file, or a .safetensors file with its .json beside it. It may be a file of this
+    workspace or a copy from anywhere. The first line says whether the file, the outputs, the modules and the
+    parameters are as recorded. The next lines say what has changed. Then the report shows what the file says
+    about itself, the git revisions whose dvc.lock has the file, the stages, and how many recordings made it.
+    With --all it also shows each recording with the hash of its object.
 
-    A file of another revision than the workspace's is compared with a clean checkout of that, with data from
-    the remote. Exit code 1 if anything is changed.
+    If the file comes from another revision than the workspace, it is compared with a clean checkout of that
+    revision, with data from the remote. The exit code is 1 if anything has changed.
     """
     artifacts.require(model, remedy="Run `dvc repro` or `dvc pull`, or name another file")
     from heimdall.reproduce import lineage as tracing

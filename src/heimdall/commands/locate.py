@@ -30,7 +30,7 @@ Example: heimdall locate 6f1c2a9e 7e088111 --method fusion --json
     type=click.Choice([*METHODS, "all"]),
     default=["all"],
     show_default=True,
-    help="May be given more than once.",
+    help="Method that locates. Give this option again to choose several methods.",
 )
 @options.data_dir
 @click.option(
@@ -38,20 +38,20 @@ Example: heimdall locate 6f1c2a9e 7e088111 --method fusion --json
     type=click.Path(path_type=Path),
     default=paths.WEIGHTS,
     show_default=True,
-    help="The trained fusion model, its configuration beside it.",
+    help="File of the trained fusion model. Its configuration stands beside it.",
 )
 @options.as_json
 def locate(
     session_ids: tuple[str, ...], methods: tuple[str, ...], data_dir: Path, model: Path, as_json: bool
 ) -> None:
-    """Where the transmitters of sessions are, from the recordings of all their receivers.
+    """Locate the transmitters of sessions from the recordings of all their receivers.
 
-    Instead of a whole identifier, the beginning of it is enough if no other session begins so; `heimdall
-    session list` shows them.
+    The beginning of an identifier is enough if no other session begins with it. `heimdall session list`
+    shows the identifiers.
 
-    The methods without learning are tuned on the training split first. Time of arrival and direct position
-    answer as received power does where fewer than three receivers know the time. Of a fusion model's mixture
-    the dominant Gaussian is shown.
+    The methods without learning are first tuned on the training split. If fewer than three receivers know
+    the time, time of arrival and direct position give the answer of received power. The fusion model answers
+    with a mixture of Gaussians, of which the dominant one is shown.
     """
     from heimdall.session import identifiers
 
@@ -75,7 +75,7 @@ def locate(
         except HeimdallError as error:
             if FUSION in methods:
                 raise
-            output.progress("locate")(f"fusion is left out: {error}")
+            output.progress("locate")(f"the method fusion is left out: {error}")
     known = dataset.observations(config, "all", validation_split)
     tuned = [name for name in WITHOUT_LEARNING if name.replace("_", "-") in chosen]
     localizers = location.without_learning(tuned, known, receivers, network, config)

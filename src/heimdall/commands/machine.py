@@ -17,13 +17,14 @@ from heimdall.core.errors import HeimdallError
 @click.option(
     "--record",
     is_flag=True,
-    help=f"Write it to {machines.REFERENCE}, to be committed with the dvc.lock made here.",
+    help=f"Write what is printed to {machines.REFERENCE}. Commit that with the dvc.lock made here.",
 )
 @options.as_json
 def machine(record: bool, as_json: bool) -> None:
-    """The machine that computes: CPU, instruction sets, threads, versions of the libraries.
+    """Show the machine that computes: CPU, instruction sets, threads and versions of the libraries.
 
-    Where it differs from reference.json, the machine on which dvc.lock was made, that is printed beside it.
+    reference.json describes the machine on which dvc.lock was made. Where the two machines differ, the
+    recorded value is printed, too.
     """
     found = machines.here(determinism.read_threads())
     if record:
@@ -44,4 +45,4 @@ def machine(record: bool, as_json: bool) -> None:
     for line in table.lines(("", ""), cells):
         click.echo(line)
     if recorded and not others:
-        click.echo(f"As recorded in {machines.REFERENCE}.")
+        click.echo(f"This machine is as recorded in {machines.REFERENCE}.")

@@ -27,10 +27,14 @@ Example: heimdall monitor --since 2026-11-01 --plot monitor.png
     required=True,
     type=click.DateTime(DATES),
     metavar="TIME",
-    help="Approved after it: 2026-11-01, or 2026-11-01T06:00:00+0100; UTC unless said.",
+    help="Compare sessions that were approved after this time, such as 2026-11-01 or "
+    "2026-11-01T06:00:00+0100. Without an offset the time is UTC.",
 )
 @click.option(
-    "--until", type=click.DateTime(DATES), metavar="TIME", help="Approved until then.  [default: now]"
+    "--until",
+    type=click.DateTime(DATES),
+    metavar="TIME",
+    help="Compare sessions that were approved until this time.  [default: now]",
 )
 @click.option(
     "--model",
@@ -41,7 +45,9 @@ Example: heimdall monitor --since 2026-11-01 --plot monitor.png
 )
 @options.as_json
 @options.json_file
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A picture (PNG).")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the comparison to this file (PNG)."
+)
 @click.pass_context
 def monitor(
     context: click.Context,
@@ -55,12 +61,16 @@ def monitor(
 ) -> None:
     """Compare newly approved measurements with what the model claims: error, coverage, features, latency.
 
-    The claims are the model's answers to its own test split, worked out here from data/features/. Alarms: a
-    mean error more than 10 % above the claim whose interval excludes no change, coverage lost, a feature far
-    from the training, latency above 1000 ms (p95). One line on stderr for each.
+    The claims are the model's figures on its own test split, which this command computes from
+    data/features/.
 
-    Exit code: 0 nothing is wrong, 1 it failed, 2 wrong usage, 3 an alarm, 4 too few new sessions to say
-    anything.
+    There is an alarm if the mean error is more than 10 % above the claim and its interval excludes no
+    change; if fewer true positions than claimed lie in the model's regions, beyond chance; if a feature is
+    far from the training data; or if the 95th percentile of the latency is above 1000 ms. Each alarm is a
+    line on standard error.
+
+    The exit code is 0 if nothing is wrong, 1 if the command failed, 2 if it was used wrongly, 3 if there is
+    an alarm, and 4 if there are too few new sessions for a verdict.
     """
     root, settings = Path(), params.load()
     options.require_models(model)
@@ -100,7 +110,8 @@ def monitor(
     else:
         data = f" ({found.data} data)" if found.data else ""
         click.echo(
-            f"{count} new sessions of {transmitters} transmitters{data}; {found.known} known ones left out"
+            f"{count} new sessions of {transmitters} transmitters{data}; "
+            f"{found.known} sessions that the model already knew are left out"
         )
         output.lines(alerts.lines(found.figures) if found.figures else [alerts.TOO_FEW])
     output.lines((f"ALARM {line}" for line in alarms), err=True)

@@ -18,14 +18,14 @@ data_dir = click.option(
     type=click.Path(path_type=Path),
     default=paths.FEATURES,
     show_default=True,
-    help="The features.",
+    help="Folder of the features.",
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 json_file = click.option(
     "--json-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write that JSON document there, whatever is printed.",
+    help="Also write the JSON document to this file.",
 )
 
 
@@ -39,7 +39,7 @@ class FrequencyMhz(click.ParamType[float]):
         try:
             frequency_mhz = float(str(value))
         except ValueError:
-            self.fail(f"{value!r} is no number.", param, ctx)
+            self.fail(f"{value!r} is not a number.", param, ctx)
         if LOWEST_MHZ <= frequency_mhz <= HIGHEST_MHZ:
             return frequency_mhz
         meant = [

@@ -30,7 +30,7 @@ Example: heimdall predict websdr_1.npy websdr_3.npy 4=other.npy \\
     type=click.Path(path_type=Path),
     default=paths.ONNX,
     show_default=True,
-    help="The exported model.",
+    help="File of the exported model.",
 )
 @click.option(
     "--sample-rate-hz",
@@ -39,11 +39,14 @@ Example: heimdall predict websdr_1.npy websdr_3.npy 4=other.npy \\
     show_default=True,
     help="Sample rate of the recordings.",
 )
-@click.option("--frequency-mhz", type=options.FrequencyMhz(), help="Tuned frequency of the session.")
+@click.option(
+    "--frequency-mhz", type=options.FrequencyMhz(), help="Frequency to which the receivers were tuned, MHz."
+)
 @click.option(
     "--times",
     type=click.Path(path_type=Path),
-    help="CSV with the columns websdr_id, start_gps_ns, timing_sigma_ns: GPS time of each first sample.",
+    help="CSV file with the GPS time of each first sample, in the columns websdr_id, start_gps_ns and "
+    "timing_sigma_ns.",
 )
 @options.as_json
 @click.pass_context
@@ -57,15 +60,18 @@ def predict(
     times: Path | None,
     as_json: bool,
 ) -> None:
-    """Where the transmitter of a session is, from the recordings of its receivers.
+    """Locate the transmitter of a session from the recordings of its receivers.
 
-    A recording is a one-dimensional complex64 or complex128 .npy file, named websdr_ID.npy as in the bucket,
-    or given as ID=FILE. All files are one session and get one answer. A receiver of the network without a
-    file counts as one that recorded and heard nothing. Without --times the answer rests on levels.
+    A recording is a one-dimensional .npy file of complex64 or complex128. Its name is websdr_ID.npy as in
+    the bucket. Give a file of another name as ID=FILE. All files together are one session and get one
+    answer. A receiver of the network without a file counts as one that recorded and heard nothing. Without
+    --times the answer comes from received levels alone.
 
-    A model of the kind "single" answers each file by itself; names, frequency and times do not matter then.
+    A model of the kind "single" locates each file by itself. Then the names of the files do not matter, and
+    --frequency-mhz and --times must be left out.
 
-    Exit code: 0 a position, 1 it failed, 2 wrong usage, 3 no receiver hears a signal.
+    The exit code is 0 if there is a position, 1 if the command failed, 2 if it was used wrongly, and 3 if no
+    receiver hears a signal.
     """
     from heimdall.localize import session_files
     from heimdall.session import start_times
@@ -81,12 +87,14 @@ def predict(
     localizer = OnnxLocalizer.open(model)
     if localizer.kind == "single":
         if frequency_mhz is not None or times is not None:
-            raise click.UsageError(f"{model} answers single recordings; it takes no frequency and no times")
+            raise click.UsageError(
+                f"{model} locates single recordings: leave out --frequency-mhz and --times"
+            )
         recorded = prediction.of_recordings(localizer, [Path(file) for file in files], model, sample_rate_hz)
         _say(localizer, prediction_text.recordings(recorded), [asdict(one) for one in recorded], as_json)
         return
     if frequency_mhz is None:
-        raise click.UsageError(f"{model} answers sessions: give --frequency-mhz")
+        raise click.UsageError(f"{model} locates sessions: give --frequency-mhz")
     preprocessing = Preprocessing.of(localizer.metadata, str(model))
     named = session_files.named_files(files)
     recordings = session_files.read_session(named, sample_rate_hz, starts)

@@ -10,11 +10,11 @@ import click
 @click.command(epilog="Example: heimdall promote v0.2.0")
 @click.argument("version", metavar="vX.Y.Z")
 def promote(version: str) -> None:
-    """Make a released version the champion: what `latest`, MLflow's alias and GTO's stage name.
+    """Make a released version the champion. `latest`, MLflow's alias and GTO's stage then name it.
 
-    The files of the version are hashed first, and this clone's tags compared with the log. The change is in
-    the log before it is made, and attested by a tag at the version's commit, which this clone must have.
-    Promoting the champion again completes what was interrupted.
+    First the files of the version are hashed, and the tags of this clone are compared with the log. The
+    change is written to the log before it is made. A tag at the version's commit attests it, so this clone
+    must have that commit. If a promotion was interrupted, promote the same version again to complete it.
     """
     from heimdall.release import attestation, bucket, promotion, versions
     from heimdall.storage import endpoints
@@ -23,7 +23,8 @@ def promote(version: str) -> None:
     store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
     entry, is_new = promotion.promote(Path(), store, version)
     if is_new:
-        click.echo(f"champion: {version}, before it {entry.former or 'none'} (log entry {entry.number})")
+        before = f"it was {entry.former}" if entry.former else "there was none"
+        click.echo(f"The champion is {version} now. Before, {before} (log entry {entry.number}).")
     else:
-        click.echo(f"champion: {version}, since log entry {entry.number}")
+        click.echo(f"The champion is {version} already, since log entry {entry.number}.")
     click.echo(f"Next: {attestation.push(attestation.tags(entry))}")

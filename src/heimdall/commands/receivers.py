@@ -15,11 +15,12 @@ from heimdall.core import params
 @options.data_dir
 @options.as_json
 def receivers(data_dir: Path, as_json: bool) -> None:
-    """Delay of each receiver's clock, and the shape of its filter.
+    """Measure the delay of each receiver's clock, and the shape of its filter.
 
-    From the sessions of known transmitters that are not held out for the test: how late each receiver has
-    a signal beside the median receiver, and its gain 4 kHz away from the signal's centre, each with two
-    standard deviations. What stands out by four is named, with what to do.
+    The command uses the sessions of known transmitters that are not held out for the test. The table says
+    how much later each receiver has a signal than the median receiver, and the gain of the receiver 4 kHz
+    away from the centre of the signal. Each value has an interval of two standard deviations. If a value is
+    beyond four standard deviations, a sentence below the table says so and what to do.
     """
     settings = params.load()
     options.require_features(data_dir)
@@ -55,4 +56,4 @@ def receivers(data_dir: Path, as_json: bool) -> None:
     click.echo(receivers_text.table(found, by_id))
     for one in found:
         output.lines(receivers_text.advice(one, calibration))
-    click.echo(f"{count} sessions, {transmitters} transmitters, {data} data.")
+    click.echo(f"Measured in {count} sessions of {transmitters} transmitters, {data} data.")

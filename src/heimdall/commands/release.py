@@ -12,16 +12,22 @@ from heimdall.commands import output
 @click.command(epilog="Example: heimdall release v0.1.0")
 @click.argument("version", metavar="vX.Y.Z")
 @click.option(
-    "--accept", is_flag=True, help="Even if the model is worse than the champion; this is recorded."
+    "--accept",
+    is_flag=True,
+    help="Release the model even if it is worse than the champion. This is recorded.",
 )
-@click.option("--skip-verify", is_flag=True, help="Without rebuilding the commit; this is recorded.")
+@click.option(
+    "--skip-verify", is_flag=True, help="Do not rebuild the commit before its release. This is recorded."
+)
 def release(version: str, accept: bool, skip_verify: bool) -> None:
     """Release the commit that is checked out, or complete its interrupted release.
 
-    The commit is rebuilt (`heimdall verify`), its model, parameters, metrics and card go to the bucket of
-    models for good, and it gets its git tags and its version in MLflow. `latest` stays where it is: see
-    `heimdall promote`. Refused are changes that are not committed, outputs that are not pushed, a version
-    that exists, and a mean test error above the champion's interval.
+    First the commit is rebuilt, as by `heimdall verify`. Then its model, parameters, metrics and card are
+    written to the bucket of models, where they never change. The commit gets its git tags and its version in
+    MLflow. `latest` stays as it is until `heimdall promote`.
+
+    The release is refused if there are changes that are not committed or outputs that are not pushed, if the
+    version exists already, or if the mean test error is above the champion's interval.
     """
     from heimdall.release import attestation, bucket, versions
     from heimdall.release import release as releasing

@@ -13,9 +13,11 @@ from heimdall.commands import options, output
 @options.as_json
 @click.pass_context
 def releases(context: click.Context, as_json: bool) -> None:
-    """List the released versions; hash their files; check the log, and compare it with this clone's tags.
+    """List the released versions, and check them for damage.
 
-    The mean test error has its 95 % bootstrap interval. Exit code 1 if anything is damaged.
+    The files of each version are hashed. The log is checked and compared with the tags of this clone. The
+    interval beside the mean test error is the 95 % bootstrap interval. The exit code is 1 if anything is
+    damaged.
     """
     from heimdall.release import attestation, bucket, registry, releases_text
     from heimdall.storage import endpoints

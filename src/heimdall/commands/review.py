@@ -13,11 +13,12 @@ from heimdall.core import params
 @click.argument("base", required=False, metavar="[BASE]")
 @click.pass_context
 def review(context: click.Context, base: str | None) -> None:
-    """Markdown of what the working tree changes: parameters, metrics, and its model against the former one.
+    """Print what the working tree changes against a baseline, as Markdown.
 
-    BASE is a git revision; unless named, the commit at which this branch left origin/main (or main, where
-    there is no such remote). The models answer the test sessions of data/features, as with `heimdall
-    compare`. Exit code 1 if they could not be compared, after the rest was printed.
+    The report compares the parameters, the metrics and the models. BASE is a git revision. Without it the
+    baseline is the commit at which this branch left origin/main, or main if there is no such remote. Both
+    models locate the test sessions of data/features, as in `heimdall compare`. The exit code is 1 if the
+    models could not be compared; the rest is printed all the same.
     """
     settings = params.load()
     from heimdall.compare import review as reviewing

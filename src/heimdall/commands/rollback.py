@@ -9,15 +9,17 @@ import click
 
 @click.command(epilog="Example: heimdall rollback")
 def rollback() -> None:
-    """Make the former champion the champion again, in `latest`, MLflow and GTO's stage.
+    """Make the former champion the champion again. `latest`, MLflow's alias and GTO's stage then name it.
 
-    A second rollback goes one further back. One that was interrupted is completed, and no more. The log is
-    compared and attested as by `heimdall promote`.
+    A second rollback goes back by one more champion. If a rollback was interrupted, the next one completes
+    it and does nothing else. The log is compared and attested as by `heimdall promote`.
     """
     from heimdall.release import attestation, bucket, promotion
     from heimdall.storage import endpoints
 
     store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
     entry = promotion.rollback(Path(), store)
-    click.echo(f"champion: {entry.version}, no longer {entry.former} (log entry {entry.number})")
+    click.echo(
+        f"The champion is {entry.version} now. Before, it was {entry.former} (log entry {entry.number})."
+    )
     click.echo(f"Next: {attestation.push(attestation.tags(entry))}")

@@ -13,10 +13,11 @@ from heimdall.core.errors import HeimdallError
 
 @click.group()
 def services() -> None:
-    """Start, stop and look at PostgreSQL and S3.
+    """Start, stop and check PostgreSQL and S3 on this machine.
 
-    Where HEIMDALL_DATABASE_URL or HEIMDALL_S3_ENDPOINT_URL (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
-    and AWS_DEFAULT_REGION) are set, that service is used as it is and nothing is started for it.
+    If HEIMDALL_DATABASE_URL is set, that database is used and no PostgreSQL server is started. If
+    HEIMDALL_S3_ENDPOINT_URL is set, that S3 server is used and none is started; its credentials and region
+    are in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION.
 
     Example: heimdall services up
     """
@@ -24,11 +25,13 @@ def services() -> None:
 
 @services.command()
 def up() -> None:
-    """Start the servers; make tables, buckets and the settings of DVC's remote.
+    """Start the servers.
 
-    The servers' ports are 18730 to 18739 and 28739 or, where another clone or program has one of them, the
-    next that are free; the clone remembers them. HEIMDALL_PORT_BASE asks for others: ten from that number on,
-    and one 10009 above it.
+    The command also makes the tables, the buckets and the settings of DVC's remote.
+
+    The servers have the ports 18730 to 18739 and 28739. If another clone or program has one of them, the
+    servers take the next free ports. The clone remembers its ports. HEIMDALL_PORT_BASE asks for other ports:
+    ten from that number on, and one that is 10009 above it.
 
     Example: heimdall services up
     """
@@ -38,9 +41,9 @@ def up() -> None:
 
 
 @services.command()
-@click.option("--delete", is_flag=True, help="Delete the embedded servers' data, too.")
+@click.option("--delete", is_flag=True, help="Also delete the data of the embedded servers.")
 def down(delete: bool) -> None:
-    """Stop the embedded servers. Their data stay, unless --delete is given.
+    """Stop the embedded servers. Their data stay unless --delete is given.
 
     Example: heimdall services down
     """
@@ -53,7 +56,7 @@ def down(delete: bool) -> None:
 @options.as_json
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """Say where both services are and whether they answer; exit code 1 unless both do.
+    """Say where both services are and whether they answer. The exit code is 1 unless both answer.
 
     Example: heimdall services status
     """
@@ -76,9 +79,10 @@ def status(context: click.Context, as_json: bool) -> None:
 
 @services.command()
 def reader() -> None:
-    """Print the embedded S3 server's read-only credentials as variables of a shell.
+    """Print read-only credentials of the embedded S3 server.
 
-    They pull data and released models, and change nothing. What is printed is a secret.
+    They are printed as variables of a shell. With them one can pull data and released models, but change
+    nothing. Keep what is printed secret.
 
     Example: heimdall services reader > reader.env
     """
@@ -88,8 +92,10 @@ def reader() -> None:
 
     settings = embedded.load(Path())
     if settings is None:
-        remedy = "Run `heimdall services up`; a configured server's administrator makes such credentials"
-        raise HeimdallError("S3", "no embedded server here", remedy)
+        remedy = (
+            "Run `heimdall services up`, or ask the administrator of the configured server for credentials"
+        )
+        raise HeimdallError("S3", "this clone has no embedded server", remedy)
     access_key, secret_key = seaweedfs.reader(settings)
     click.echo(f"export {S3_VARIABLE}={settings.s3_endpoint_url}")
     click.echo(f"export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key}")

@@ -21,21 +21,23 @@ if TYPE_CHECKING:
     "Example: heimdall session fetch 6f1c2a9e"
 )
 def session() -> None:
-    """The sessions in the data: a list, one of them, its recordings.
+    """List sessions, show one, or fetch its recordings.
 
-    They are read from data/features and data/snapshot; neither database nor bucket is needed. Instead of a
-    whole identifier, the beginning of it is enough if no other session begins so.
+    The sessions are read from data/features and data/snapshot. Neither the database nor the bucket is needed.
+    The beginning of an identifier is enough if no other session begins with it.
     """
 
 
 @session.command("list", epilog="\b\nExample: heimdall session list --split test --limit 10")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only the sessions of this split.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the latest ones.")
+@click.option(
+    "--split", type=click.Choice(["train", "val", "test"]), help="List only the sessions of this split."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="List at most this many sessions, the latest ones.")
 @options.as_json
 def list_sessions(split: str | None, limit: int | None, as_json: bool) -> None:
     """List the sessions in the order of their times.
 
-    "heard by 4 of 6": six receivers have a recording, of which four hear the signal.
+    "heard by 4 of 6" means that six receivers have a recording, and four of them hear the signal.
     """
     validation_split = params.load().validation_split
     options.require_features(paths.FEATURES)
@@ -57,7 +59,7 @@ def list_sessions(split: str | None, limit: int | None, as_json: bool) -> None:
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw spectra, correlations and a map there (PNG).",
+    help="Draw spectra, correlations and a map to this file (PNG).",
 )
 @options.as_json
 def show(session_id: str, plot: Path | None, as_json: bool) -> None:
@@ -86,14 +88,14 @@ def show(session_id: str, plot: Path | None, as_json: bool) -> None:
     "--output",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder.  [default: session-ID, with the first digits of the identifier]",
+    help="Folder for the files.  [default: session-ID, with the first digits of the identifier]",
 )
 @options.as_json
 def fetch(session_id: str, folder: Path | None, as_json: bool) -> None:
     """Write the recordings of one session, and print the command that locates them.
 
-    A file websdr_ID.npy for each receiver, and times.csv with the GPS time of each first sample: as `heimdall
-    predict` takes them.
+    The folder gets a file websdr_ID.npy for each receiver, and times.csv with the GPS time of each first
+    sample. `heimdall predict` takes these files.
     """
     one = _found(session_id)
     from heimdall.session import files, session_text
@@ -116,7 +118,7 @@ def fetch(session_id: str, folder: Path | None, as_json: bool) -> None:
         note("no receiver knows the GPS time, so there is no times.csv")
     if len(written.sample_rates_hz) > 1:
         note("the sample rates differ; `heimdall predict` takes one rate for all recordings")
-    note(f"{len(written.recordings)} recordings in {written.recordings[0].parent}. To locate them:")
+    note(f"{len(written.recordings)} recordings are in {written.recordings[0].parent}. This locates them:")
     click.echo(written.command)
 
 

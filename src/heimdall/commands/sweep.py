@@ -25,37 +25,52 @@ Example: heimdall sweep --trials 40 \\
 """
 )
 @click.option(
-    "--grid", is_flag=True, help="Every combination once, instead of suggestions: 81 without --space."
+    "--grid",
+    is_flag=True,
+    help="Train every combination once, without suggestions. Without --space there are 81.",
 )
-@click.option("--trials", type=click.IntRange(min=1), help="Of the whole study, of all workers together.")
 @click.option(
-    "--study", default="sweep", show_default=True, help="Its name; trial 7 is the experiment NAME-7."
+    "--trials",
+    type=click.IntRange(min=1),
+    help="Number of trials of the whole study, of all workers together.",
+)
+@click.option(
+    "--study", default="sweep", show_default=True, help="Name of the study. Trial 7 is the experiment NAME-7."
 )
 @click.option(
     "--space",
     "words",
     multiple=True,
     metavar="NAME=VALUES",
-    help="A list (0.1,0.2), or a range (low:high or low:high:log). Without one the specification's grid.",
+    help="A parameter, and a list (0.1,0.2) or a range (low:high or low:high:log) of its values. Give this "
+    "option once for each parameter. Without it the study has the specification's grid.",
 )
 @click.option(
     "--prune/--no-prune",
     default=None,
-    help="Give up a training that is worse than half of the others.  [default: yes, but not with --grid]",
+    help="End a training early if it is worse than half of the others.  [default: yes, but not with --grid]",
 )
 @click.option(
-    "--push", "remote", metavar="GIT_REMOTE", help="Push each experiment there, and its outputs to DVC's."
+    "--push",
+    "remote",
+    metavar="GIT_REMOTE",
+    help="Push each experiment to this git remote, and its outputs to DVC's remote.",
 )
 @click.option(
     "--heartbeat-s",
     type=click.IntRange(min=1),
     default=heartbeat.INTERVAL_S,
     show_default=True,
-    help=f"Signs of life; a worker that misses {heartbeat.GRACE} is lost, and its trial is done again.",
+    help="Seconds between two signs of life of a worker. A worker that misses "
+    f"{heartbeat.GRACE} of them is lost, and its trial is done again.",
 )
-@click.option("--report", is_flag=True, help="Run nothing, only show and draw the study.")
+@click.option("--report", is_flag=True, help="Run nothing. Only show and draw the study.")
 @click.option("--json", "as_json", is_flag=True, help="Print the trials as JSON instead of a table.")
-@click.option("--plots", type=click.Path(path_type=Path), help="Folder.  [default: .heimdall/sweeps/NAME]")
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path),
+    help="Folder for the table and the pictures.  [default: .heimdall/sweeps/NAME]",
+)
 def sweep(
     *,
     grid: bool,
@@ -71,22 +86,23 @@ def sweep(
 ) -> None:
     """Search for the parameters with the lowest validation loss, with Optuna, as DVC experiments.
 
-    With --grid every combination of the listed values is trained once; without --space these are the 81 of
-    the specification: lr 1e-4, 1e-3, 1e-2, batch_size 16, 32, 64, dropout_rate 0.1, 0.2, 0.3 and weight_decay
-    1e-5, 1e-4, 1e-3.
+    With --grid every combination of the listed values is trained once. Without --space these are the 81
+    combinations of the specification: lr 1e-4, 1e-3, 1e-2; batch_size 16, 32, 64; dropout_rate 0.1, 0.2, 0.3;
+    weight_decay 1e-5, 1e-4, 1e-3.
 
-    The study is in the database (schema optuna). The same command on another clone of the same commit, with
-    the same database, joins it; typed again after a kill it goes on. It ends when the study has so many
-    trials, complete or pruned. `dvc exp apply NAME-7` brings a trial to the workspace.
+    The study is in the database (schema optuna). The same command in another clone of the same commit, with
+    the same database, joins the study. After a kill, the same command continues it. The command ends when
+    the study has its number of complete or pruned trials. `dvc exp apply NAME-7` brings a trial to the
+    workspace.
 
-    The first suggestions come from params.yaml's `seed` and the trial's number. Later ones learn from what
-    is known by then: with several workers that depends on who was faster, and the order of results, hence
-    the suggestions, is not reproducible. Each trial by itself is.
+    The first suggestions depend only on `seed` in params.yaml and the number of the trial. Later suggestions
+    also depend on earlier results. With several workers the order of the results depends on their speed, so
+    these suggestions are not reproducible. Each single trial is reproducible.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not NAME.fullmatch(study):
-        remedy = "Use at most 40 small letters, digits and dashes, a letter or digit first"
-        raise HeimdallError(f"--study {study}", "not a name for a study", remedy)
+        remedy = "Use at most 40 small letters, digits and dashes, and begin with a letter or digit"
+        raise HeimdallError(f"--study {study}", "it is not a valid name of a study", remedy)
     if report + grid + (trials is not None) != 1:
         raise click.UsageError("Give --trials N or --grid to work on the study, or --report to see it")
     from heimdall.reproduce import dvc_lock, git

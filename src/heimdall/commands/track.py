@@ -11,12 +11,13 @@ import click
 @click.command(epilog="Example: heimdall track")
 @click.pass_context
 def track(context: click.Context) -> None:
-    """Record in MLflow what the pipeline has: waiting trainings, evaluations, plots, models.
+    """Send to MLflow what it does not have yet: trainings, evaluations, plots and models.
 
-    Sends the trainings that could not be sent when they ended. Then adds evaluation, plots, the ONNX model
-    with its signature and the hashes of dvc.lock to the run of every experiment of DVC and of the workspace.
-    What is there already is not sent again. The store is MLFLOW_TRACKING_URI, else .heimdall/mlflow.db.
-    Exit code 1 if something could not be sent.
+    First the command sends the trainings that could not be sent when they ended. Then it adds the evaluation,
+    the plots, the ONNX model with its signature, and the hashes of dvc.lock to the run of the workspace and
+    to the run of every experiment of DVC. It does not send again what MLflow already has. The store is
+    MLFLOW_TRACKING_URI, or .heimdall/mlflow.db if that is not set. The exit code is 1 if something could not
+    be sent.
     """
     from heimdall.reproduce import git
     from heimdall.track import mlflow_store, sending

@@ -110,7 +110,7 @@ def fusion(model: Path, receivers: Receivers) -> Localizer:
     network, _ = model_file.load(model, model.with_suffix(".json"))
     if not isinstance(network, FusionNet):
         remedy = "Train one with model.name: fusion in params.yaml and `dvc repro train`"
-        raise HeimdallError(str(model), "it is no fusion model", remedy)
+        raise HeimdallError(str(model), "it is not a fusion model", remedy)
     return lambda observations: localize(network, observations, receivers)
 
 

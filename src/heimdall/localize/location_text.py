@@ -18,7 +18,7 @@ def headline(session: Mapping[Hashable, Any], observation: Observation) -> str:
     timed = int(np.count_nonzero(observation.arrivals.information_s2 > 0))
     return (
         f"{session['session_id']} ({session['split']}): {session['modulation']} at "
-        f"{session['frequency_mhz']:.4f} MHz, heard by {heard}, timed by {timed}"
+        f"{session['frequency_mhz']:.4f} MHz; {heard} receivers hear it, {timed} have an arrival time"
     )
 
 

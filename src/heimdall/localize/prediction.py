@@ -175,13 +175,13 @@ def untimed(observation: Observation, recordings: Sequence[Recording]) -> tuple[
         if session.detected[row] == 0 or information_s2[row] > 0:
             continue
         if recording.start_gps_ns is None:
-            why = "its start is not given"
+            why = "the time of the first sample is not given"
         elif not usable[row]:
-            why = "it starts at another time than the others"
+            why = "its recording starts at another time than the others"
         elif np.count_nonzero(usable) < 2:
-            why = "no other receiver that hears it has a time"
+            why = "no other receiver that hears the signal has a time"
         else:
-            why = "no clear peak in the correlation"
+            why = "the correlation has no clear peak"
         found.append(Untimed(recording.websdr_id, why))
     return tuple(found)
 
@@ -284,7 +284,7 @@ def _of_recording(
     try:
         features = recording_features(samples, sample_rate_hz, **mel)  # (3, n_mels, frames)
     except HeimdallError as error:
-        remedy = "Give a recording as long and of the rate that the model was trained on"
+        remedy = "Give a recording of the length and sample rate that the model was trained on"
         raise HeimdallError(str(file), error.cause, remedy) from None
     estimate = localizer.estimate(features[np.newaxis], batch_size=1)
     latency_ms = (time.perf_counter() - started_s) * 1000

@@ -36,16 +36,19 @@ def session(prediction: SessionPrediction) -> str:
         for numbers in (prediction.receivers_heard, prediction.receivers_timed)
     )
     lines.append(
-        f"within 1 km of the position with probability {_share(prediction.probability_within_1km or 0.0)};"
-        f" {prediction.latency_ms:.0f} ms"
+        "the transmitter is within 1 km of the position with probability "
+        f"{_share(prediction.probability_within_1km or 0.0)}; the answer took {prediction.latency_ms:.0f} ms"
     )
-    lines.append(f"receivers that hear it: {heard}; with a usable arrival time: {timed}")
+    lines.append(f"receivers that hear the signal: {heard}; receivers with a usable arrival time: {timed}")
     whys = dict.fromkeys(one.why for one in prediction.receivers_untimed)
     for why in whys:
         numbers = ", ".join(str(one.websdr_id) for one in prediction.receivers_untimed if one.why == why)
-        lines.append(f"no usable arrival time of {numbers}: {why}")
+        lines.append(f"receivers without a usable arrival time: {numbers} ({why})")
     if len(prediction.receivers_heard) == 1:
-        lines.append("one receiver alone hears it: its level tells roughly how far away, but not where")
+        lines.append(
+            "only one receiver hears the signal: its level says roughly how far away the transmitter is, "
+            "but not in which direction"
+        )
     return "\n".join(lines)
 
 
@@ -55,7 +58,7 @@ def _share(probability: float) -> str:
 
 def recordings(predictions: Sequence[Prediction]) -> str:
     """Predictions of recordings as lines of text, lengths in metres."""
-    headings = ("recording", "latitude", "longitude", "sigma E x N, m", "95 % ellipse E x N, m", "ms")
+    headings = ("recording", "latitude", "longitude", "sigma E x N, m", "95 % ellipse E x N, m", "time, ms")
     cells = [
         (
             one.file,

@@ -39,11 +39,11 @@ def named_files(files: Sequence[str]) -> dict[int, Path]:
             websdr_id, path = int(named[1]), Path(text)
         else:
             raise HeimdallError(
-                text, "the name does not say which receiver it is of", f"Give it as ID={text}"
+                text, "the name does not say which receiver made the recording", f"Give it as ID={text}"
             )
         if websdr_id in found:
             cause = f"receiver {websdr_id} has another file, {found[websdr_id]}"
-            raise HeimdallError(str(path), cause, "Give one recording a receiver")
+            raise HeimdallError(str(path), cause, "Give one recording for each receiver")
         found[websdr_id] = path
     return found
 
@@ -120,14 +120,21 @@ def remarks(recordings: Sequence[Recording], starts: Mapping[int, tuple[int, flo
     """
     found = []
     if starts is None:
-        found.append("no --times: without GPS start times the answer rests on levels, and is kilometres wide")
+        found.append(
+            "--times is not given: the answer comes from received levels alone, and is accurate to kilometres"
+        )
     else:
         stray = sorted(set(starts) - {item.websdr_id for item in recordings})
         if stray:
-            found.append(f"start times without a recording: {', '.join(map(str, stray))}")
-    longest_s = max(len(item.iq) / item.sample_rate_hz for item in recordings)
-    if longest_s > USUAL_DURATION_S:
-        found.append(f"the recordings last {longest_s:.1f} s, those of the network 1 s: sigma is that of 1 s")
+            found.append(f"these receivers have a start time but no recording: {', '.join(map(str, stray))}")
+    durations_s = [len(item.iq) / item.sample_rate_hz for item in recordings]
+    if max(durations_s) > USUAL_DURATION_S:
+        # As `Preprocessing.observation` does; the features of the training say no duration, and count as 1 s.
+        found.append(
+            f"the longest recording lasts {max(durations_s):.1f} s: the accuracy of the arrival times is "
+            f"computed for {min(durations_s):.1f} s, the length of the shortest one, but the model was "
+            "trained and calibrated for recordings of 1 s"
+        )
     return found
 
 

@@ -301,7 +301,7 @@ def alarms(figures: Figures) -> list[str]:
 
 
 TOO_FEW = (
-    f"too few to say anything: at least {MIN_SESSIONS} sessions of {MIN_TRANSMITTERS} transmitters are needed"
+    f"too few for a verdict: at least {MIN_SESSIONS} sessions of {MIN_TRANSMITTERS} transmitters are needed"
 )
 
 

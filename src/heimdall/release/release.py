@@ -77,13 +77,15 @@ def release(
             changed = True
         else:
             _require_same(store, found[0], chosen)
-            say(f"{version} is in {store.place(version)}: completing its release")
+            say(f"{version} is in {store.place(version)} already; completing its release")
             changed = False
         log, is_new = _log(store, *found, by)
         changed |= is_new
         changed |= attestation.attest(root, log, found[0])
         say(
-            "MLflow: left out, HEIMDALL_TRACKING is off" if mlflow_store.is_off() else "MLflow: model version"
+            "MLflow is left out, because HEIMDALL_TRACKING is off"
+            if mlflow_store.is_off()
+            else "making the model version in MLflow"
         )
         changed |= mlflow_registry.ensure(root, wanted(store, found[0], is_champion=False))
         if not changed:
@@ -182,7 +184,7 @@ def _publish(
         raise HeimdallError(
             chosen.version, cause, "Improve it, or release it with --accept, which is recorded"
         )
-    say("every object of dvc.lock: is it in the remote?")
+    say("checking that DVC's remote has every object of dvc.lock")
     require_pushed(root, chosen.lock)
     if not skip_verify:
         from heimdall.reproduce import verify as verification  # noqa: PLC0415 - promotions import this module

@@ -29,8 +29,8 @@ def lines(found: Overview) -> list[str]:
         )
         for made in found.releases
     ]
-    shown = table.lines(HEADINGS, rows) if rows else ["nothing is released yet"]
-    return shown + [f"{version}: begun, not released" for version in found.unfinished]
+    shown = table.lines(HEADINGS, rows) if rows else ["Nothing is released yet."]
+    return shown + [f"{version}: its release was begun, but not completed" for version in found.unfinished]
 
 
 def as_dict(found: Overview, damages: Sequence[Damage], tags: Sequence[Tag]) -> dict[str, Any]:
@@ -56,11 +56,11 @@ def verdict(log: Sequence[Entry], damages: Sequence[Damage], tags: Sequence[Tag]
     if damages:
         return ["DAMAGED:", *(f"  {damage.subject}: {damage.cause}" for damage in damages)]
     missing = attestation.unattested(log, tags)
-    attested = f"{len(log) - len(missing)} attested by this clone's tags"
-    shown = [f"every file as released; {len(log)} log entries, unbroken, {attested}"]
+    attested = f"The tags of this clone attest {len(log) - len(missing)} of its {len(log)} entries."
+    shown = [f"Every file is as released. The log is unbroken. {attested}"]
     shown += [f"not attested: entry {entry.number}, {entry.action} {entry.version}" for entry in missing]
     if missing:
-        shown.append("`git fetch --tags` brings their tags, if they were pushed")
+        shown.append("`git fetch --tags` brings the missing tags, if they were pushed.")
     return shown
 
 

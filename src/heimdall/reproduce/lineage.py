@@ -89,7 +89,7 @@ def trace(repository: Path, file: Path, say: Say) -> Lineage:
     """
     git.require_root(repository, str(file))
     model = model_file.read(file)
-    say(f"{LOCK_FILE} of every commit")
+    say(f"reading {LOCK_FILE} of every commit")
     commits, tips = _standing(repository, model.md5)
     workspace = Files(repository).lock if (repository / LOCK_FILE).is_file() else {}
     here = output_of(workspace, model.md5)
@@ -131,7 +131,7 @@ def _inspect(repository: Path, origin: Origin, model: Model, say: Say) -> tuple[
     if model.says is not None:
         from heimdall.reproduce.data_checks import data_checks  # noqa: PLC0415 - pandas and torch
 
-        say(f"rows of {origin.name}")
+        say(f"reading the rows of {origin.name}")
         found, rows = data_checks(origin.tree, model.says)
         checks += found
         checks += param_checks(model.says.params, dvc_lock.params_of(origin.stages))

@@ -22,8 +22,8 @@ WIDTH = 110
 TASKS = {
     "train": "trained the weights",
     "val": "chose the epoch",
-    "test": "only judged",
-    UNUSED: "did nothing",
+    "test": "tested the model",
+    UNUSED: "not used",
 }
 
 
@@ -38,15 +38,15 @@ def lines(report: Lineage, *, everything: bool = False) -> list[str]:
     shown = [verdict(report), *(f"  CHANGED  {check.what}: {check.problem}" for check in changed)]
     shown += ["", "FILE", f"  path    {model.path}", f"  sha256  {model.sha256}", f"  md5     {model.md5}"]
     if model.says is not None:
-        shown += ["", "WHAT IT SAYS OF ITSELF", *statement_lines(model.says, everything=everything)]
-    shown += ["", f"WHERE IT STANDS IN {LOCK_FILE}", *place_lines(report)]
+        shown += ["", "WHAT THE FILE SAYS ABOUT ITSELF", *statement_lines(model.says, everything=everything)]
+    shown += ["", f"WHERE {LOCK_FILE} HAS THE FILE", *place_lines(report)]
     if report.origin is not None:
         stages = stage_lines(report.origin, everything=everything)
-        shown += ["", f"STAGES THAT MADE IT ({report.origin.name})", *stages]
+        shown += ["", f"STAGES THAT MADE THE FILE ({report.origin.name})", *stages]
         data = f" ({model.says.data})" if model.says is not None else ""
         shown += ["", f"ROWS{data}", *row_lines(report.rows, everything=everything)]
     same = [check for check in report.checks if not check.problem]
-    shown += ["", "CHECKS", f"  {len(same)} of {len(report.checks)} are as recorded"]
+    shown += ["", "CHECKS", f"  {len(same)} of {len(report.checks)} checks found what is recorded"]
     if everything:
         return [*shown, *(f"  ok       {check.what}" for check in same)]
     return [*shown, "", "--all shows every parameter, module, row and check"]
@@ -100,9 +100,9 @@ def place_lines(report: Lineage) -> list[str]:
     if report.tips:
         shown.append(f"  at the tip of: {', '.join(report.tips)}")
     if not shown:
-        shown.append("  nowhere: neither in the workspace's nor in that of any commit")
+        shown.append(f"  nowhere: neither {LOCK_FILE} of the workspace nor that of any commit has it")
     if report.kin:
-        shown += ["  made of the same data with the same parameters, but of other bytes:"]
+        shown += ["  models from the same data with the same parameters, but with other bytes:"]
         shown += commit_lines(report.kin)
     return shown
 
@@ -131,7 +131,7 @@ def stage_lines(origin: Origin, *, everything: bool) -> list[str]:
 def row_lines(rows: Sequence[Row], *, everything: bool) -> list[str]:
     """How many recordings did what, and one line each if all is wanted."""
     if not rows:
-        return ["  not shown: the data that the file names were not found"]
+        return ["  not shown, because the data that the file names were not found"]
     counts = Counter(row.split for row in rows)
     parts = [f"{counts[split]} {split} ({task})" for split, task in TASKS.items() if counts[split]]
     shown = [f"  {', '.join(parts)}"]

@@ -46,13 +46,13 @@ class Origin:
 def checked_out(repository: Path, commit: Commit, model: Model, tree: Path, say: Say) -> Origin:
     """A clean checkout of a commit with every output of the stages that led to the model."""
     name = f"commit {commit.hash[:12]}"
-    say(f"{name}: a clean checkout in {tree}")
+    say(f"making a clean checkout of {name} in {tree}")
     checkout.make(repository, commit.hash, tree)
     lock = dvc_lock.read(repository, commit.hash)
     output = output_of(lock, model.md5) or str(named(lock, model.path.name))
     origin = Origin(name, tree, lock, output, commit)
     outputs = [path for stage in origin.stages for path in stage.outs]
-    say(f"{len(outputs)} outputs from git and the remote")
+    say(f"bringing {len(outputs)} outputs from git and the remote")
     checkout.pull(tree, lock, outputs)
     return origin
 

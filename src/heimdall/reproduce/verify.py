@@ -103,7 +103,7 @@ def verify(
     git.require_root(repository, name)
     commit = git.commit_of(repository, name)
     if git.run(repository, "status", "--porcelain", "--untracked-files=no").stdout:
-        say("what is not committed here is no part of it")
+        say("changes that are not committed here are left out")
     lock = dvc_lock.read(repository, commit)
     stages = chosen(lock, first, source)
     folder = repository / WORK / commit[:12]
@@ -173,12 +173,12 @@ def _verification(
     """The verification in a folder of its own, which what a former one kept leaves."""
     tree, rebuilt = folder / "tree", folder / "rebuilt"
     shutil.rmtree(rebuilt, ignore_errors=True)
-    say(f"{commit[:12]}: a clean checkout in {tree}")
+    say(f"making a clean checkout of {commit[:12]} in {tree}")
     checkout.make(repository, commit, tree)
     contradictions = [*dvc_lock.contradictions(tree, lock), *dvc_lock.committed_outputs(tree, lock)]
     taken = inputs(lock, stages)
     if taken:
-        say(f"{', '.join(taken)}: from the remote")
+        say(f"bringing {', '.join(taken)} from the remote")
         checkout.pull(tree, lock, taken)
     rows = [_input_row(lock, path) for path in taken]
     rows += _rebuild(tree, stages, env, say)

@@ -71,11 +71,11 @@ def difference_lines(report: Verification) -> list[str]:
     shown = [f"  {sentence(difference)}" for difference in report.differences[:SHOWN]]
     if len(report.differences) > SHOWN:
         shown.append(f"  and {len(report.differences) - SHOWN} more arrays")
-    shown += [f"  hashes alone can be compared: {obstacle}" for obstacle in report.obstacles]
+    shown += [f"  only hashes can be compared: {obstacle}" for obstacle in report.obstacles]
     return [
         *shown,
         f"  verdict: {verdict(report)}",
-        f"  both versions: {report.kept}/tree (recorded) and {report.kept}/rebuilt",
+        f"  both versions are kept: {report.kept}/tree (recorded) and {report.kept}/rebuilt",
     ]
 
 

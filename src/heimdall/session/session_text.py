@@ -80,7 +80,7 @@ def one(detail: Detail) -> list[str]:
         *table.lines(("", ""), facts),
         "",
         *table.lines(headings, cells, "llrlrr"),
-        "Delays are relative to their median. A receiver without a recording says nothing.",
+        "The delays are relative to their median. Nothing is known of a receiver without a recording.",
     ]
 
 

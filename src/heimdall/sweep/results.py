@@ -34,10 +34,13 @@ def write(study: optuna.Study, folder: Path) -> list[str]:
     (folder / TABLE).parent.mkdir(parents=True, exist_ok=True)
     table = rows(study)
     artifacts.write_bytes(folder / TABLE, _csv(table).encode("utf-8"))
-    said = [f"{folder / TABLE}: {len(table)} trials, those that were lost or failed included"]
+    said = [f"{folder / TABLE}: {len(table)} trials, including those that were lost or failed"]
     complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if len(complete) < ENOUGH or len({trial.value for trial in complete}) < ENOUGH:
-        return [*said, f"no pictures yet: they need {ENOUGH} complete trials with different values"]
+        return [
+            *said,
+            f"There are no pictures yet. They need {ENOUGH} complete trials with different values.",
+        ]
     mpl.use("Agg")
     data = " and ".join(sorted({str(trial.user_attrs.get(DATA, "unknown")) for trial in complete}))
     label = f"{METRIC}, nats"
@@ -49,7 +52,7 @@ def write(study: optuna.Study, folder: Path) -> list[str]:
     }
     for name, axes in pictures.items():
         _save(axes, f"{study.study_name}: {len(complete)} complete trials, {data} data", folder / name)
-        said.append(f"{folder / name}: of {len(complete)} complete trials, {data} data")
+        said.append(f"{folder / name}: drawn from {len(complete)} complete trials, {data} data")
     return said
 
 

@@ -14,15 +14,15 @@ from heimdall.sweep import study
 def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The trials as a table, the commit without its later digits, and the best one."""
     if not rows:
-        return ["no trials yet"]
+        return ["There are no trials yet."]
     found = table.lines(list(rows[0]), [[_text(name, value) for name, value in row.items()] for row in rows])
     best = _best(rows)
     if best is None:
         return found
-    value = f"{study.METRIC} {best[study.METRIC]:.4f}"
+    name, value = best[study.EXPERIMENT], f"{study.METRIC} {best[study.METRIC]:.4f}"
     return [
         *found,
-        f"best: {best[study.EXPERIMENT]}, {value}; `dvc exp apply {best[study.EXPERIMENT]}`",
+        f"best: {name}, {value}; `dvc exp apply {name}` brings it to the workspace",
     ]
 
 

@@ -96,7 +96,7 @@ def work(worker: Worker, say: Callable[[str], object]) -> optuna.Study:
     found = endpoints.resolve(worker.root)
     with messages(found):
         study = open_study(worker, found)
-        say(f"study {worker.study} in {found.database_name}, {worker.trials} trials in all")
+        say(f"study {worker.study} is in {found.database_name} and has {worker.trials} trials in all")
         waited = False
         while True:
             with closing(lock(found, worker.study)) as turn:
@@ -117,7 +117,7 @@ def work(worker: Worker, say: Callable[[str], object]) -> optuna.Study:
                 return study
             if step is Step.WAIT:
                 if not waited:
-                    say("every trial is done or has its worker; waiting, in case one of them is lost")
+                    say("every trial is done or has a worker; waiting, in case a worker is lost")
                 time.sleep(worker.heartbeat_s)
             waited = step is Step.WAIT
 
@@ -166,7 +166,7 @@ def _start(
         # Optuna has no name of its own for the second: telling the value of a trial that is finished.
         if isinstance(error, ValueError) and "Cannot tell a" not in str(error):
             raise
-        say("this trial was taken for lost, as its signs of life did not arrive: its result is not counted")
+        say("this trial counts as lost, because its signs of life did not arrive; its result is left out")
 
 
 def _run(
@@ -200,7 +200,7 @@ def _run(
             say(f"{name}: pruned, because its loss was not finite")
             raise optuna.TrialPruned
         if experiment.process.returncode != 0:
-            remedy = f"See {log.relative_to(worker.root)}; the same command goes on with the study"
+            remedy = f"See {log.relative_to(worker.root)}; the same command continues the study"
             raise HeimdallError(f"experiment {name}", f"it failed: {experiment.problem()}", remedy)
     commit = experiments.commit_of(worker.root, name, baseline)
     metrics = experiments.train_metrics(worker.root, commit)
@@ -208,7 +208,7 @@ def _run(
     trial.set_user_attr(DATA, metrics["data"])
     problem = experiments.push(worker.root, worker.remote, name) if worker.remote else None
     if problem is not None:
-        say(f"{name}: not pushed ({problem}); `dvc exp push {worker.remote} {name}` does it")
+        say(f"{name}: not pushed ({problem}); `dvc exp push {worker.remote} {name}` pushes it")
     say(f"{name}: {METRIC} {metrics[METRIC]:.4f} ({metrics['data']} data), commit {commit[:12]}")
     return float(metrics[METRIC])
 

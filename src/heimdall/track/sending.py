@@ -91,7 +91,7 @@ def catch_up(root: Path, store: Store, say: Callable[[str], object]) -> list[str
     sent = send(root, store, lambda record, run: say(f"training {record[:8]}: sent as run {run}"))
     problems = list(sent.problems)
     if not found:
-        say("no finished pipeline here: `dvc repro`, or `dvc pull`")
+        say("There is no finished pipeline here. Run `dvc repro` or `dvc pull`.")
         return problems
     try:
         tracker = MLflowTracker(store)
