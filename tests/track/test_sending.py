@@ -14,7 +14,7 @@ from heimdall.storage.objectstore import ObjectStore
 from heimdall.track import mlflow_store, sending, spool
 from heimdall.track.spool import SPOOL
 from heimdall.track.tracker import MLflowTracker
-from tests.conftest import SERVICE_VARIABLES, Services, clean_environment
+from tests.conftest import SERVICE_VARIABLES, Services, as_clone, clean_environment
 from tests.track.runs import Killed, rows, runs_of, served, some_run
 
 
@@ -45,7 +45,7 @@ def test_a_sender_killed_in_the_middle_loses_nothing_and_doubles_nothing(
 
 def test_heimdall_track_says_what_it_sent_and_nothing_of_mlflow(tmp_path: Path) -> None:
     """On a store whose tables are not there yet: MLflow and alembic have a line for each that they make."""
-    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "init", "--quiet"], cwd=as_clone(tmp_path), check=True)
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     run = some_run(tmp_path)
     heimdall = str(Path(sys.executable).parent / "heimdall")

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import clean_environment
+from tests.conftest import as_clone, clean_environment
 from tests.track.runs import served
 
 
 @pytest.fixture
 def ui(embedded: tuple[Path, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """`heimdall ui` on the embedded store, and its port."""
-    with served(embedded[0], clean_environment()) as process_and_port:
+    with served(as_clone(embedded[0]), clean_environment()) as process_and_port:
         yield process_and_port
 
 
@@ -82,6 +82,7 @@ def test_ui_says_what_is_in_its_way(tmp_path: Path) -> None:
         ):
             command = [heimdall, "ui", "--port", port]
             env = clean_environment() | more
-            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+            folder = as_clone(tmp_path)
+            done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
             assert done.returncode == 1
             assert re.fullmatch(said, done.stderr)

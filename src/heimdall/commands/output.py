@@ -77,6 +77,12 @@ def progress(command: str) -> Callable[[str], None]:
     return lambda line: click.echo(f"{command}: {line}", err=True)
 
 
+def step() -> Callable[[str], None]:
+    """What a command gives to rooms that say each of their steps: a line each on stdout, unless quiet."""
+    context = click.get_current_context(silent=True)
+    return (lambda line: None) if context is not None and is_quiet(context) else click.echo
+
+
 def as_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print one JSON document, all that a command with --json prints on stdout.
 

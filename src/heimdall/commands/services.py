@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from heimdall.commands import options
+from heimdall.commands import options, output
 from heimdall.core.errors import HeimdallError
 
 
@@ -37,7 +37,7 @@ def up() -> None:
     """
     from heimdall.services import lifecycle
 
-    lifecycle.up(Path(), click.echo)
+    lifecycle.up(Path(), output.step())
 
 
 @services.command()
@@ -49,7 +49,7 @@ def down(delete: bool) -> None:
     """
     from heimdall.services import lifecycle
 
-    lifecycle.down(Path(), delete, click.echo)
+    lifecycle.down(Path(), delete, output.step())
 
 
 @services.command()

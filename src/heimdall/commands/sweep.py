@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from heimdall.commands import output
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.sweep import heartbeat
@@ -122,7 +123,7 @@ def sweep(
         wanted = len(spaces.combinations(space)) if trials is None else trials
         pruning = not grid if prune is None else prune
         worker = studies.Worker(root, study, wanted, space, heartbeat_s, remote, grid, pruning)
-        found = sweeping.work(worker, lambda line: click.echo(f"sweep: {line}", err=True))
+        found = sweeping.work(worker, output.progress("sweep"))
     if as_json:
         click.echo(json.dumps(study_text.content(found), indent=2))
     else:

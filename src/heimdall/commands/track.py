@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from heimdall.commands import output
+
 
 @click.command(epilog="Example: heimdall track")
 @click.pass_context
@@ -26,7 +28,7 @@ def track(context: click.Context) -> None:
     git.require_root(root, "heimdall track")
     store = mlflow_store.resolve(root)
     os.environ.update(store.environment)
-    problems = sending.catch_up(root, store, click.echo)
+    problems = sending.catch_up(root, store, output.step())
     for problem in problems:
         click.echo(f"heimdall: {problem}", err=True)
     if problems:
