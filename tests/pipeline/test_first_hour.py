@@ -30,7 +30,9 @@ def blocks() -> list[tuple[str, str]]:
 def test_every_line_can_be_pasted_in_order(built: Project, tmp_path: Path, rebuilt: bool) -> None:
     own = {"HEIMDALL_MODELS_BUCKET": f"models-{uuid.uuid4().hex[:12]}", "HEIMDALL_TRACKING": "on"}
     project = replace(built, env=built.env | own).with_own_remote(tmp_path / "heimdall")
-    sessions = json.loads(project.run("heimdall", "session", "list", "--split", "test", "--json").stdout)
+    sessions = json.loads(
+        project.run("heimdall", "-q", "session", "list", "--split", "test", "--json").stdout
+    )
     prefix = next(one["session_id"] for one in sessions if one["receivers_heard"] >= 1)[: len(SESSION)]
     printed = ""
     for language, text in blocks():
@@ -54,7 +56,7 @@ def test_every_line_can_be_pasted_in_order(built: Project, tmp_path: Path, rebui
             said = project.run("bash", "-c", command).stdout
             assert "Traceback" not in said
             printed = said.splitlines()[-1] if said else ""
-    log = project.run("heimdall", "releases", "--json").stdout
+    log = project.run("heimdall", "-q", "releases", "--json").stdout
     assert json.loads(log)["champion"] == "v0.1.0"
     assert project.run("git", "status", "--porcelain").stdout == ""
 

@@ -14,18 +14,20 @@ import optuna
 import psycopg2
 import sqlalchemy
 from optuna.distributions import distribution_to_json
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from heimdall.core import params
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
+from heimdall.services import process
 from heimdall.storage import connection
 from heimdall.storage.endpoints import Endpoints
 from heimdall.sweep import heartbeat
 from heimdall.sweep.space import Space
 
 SCHEMA = "optuna"
+SET_UP_S = 60.0  # within which DVC has set up an experiment, on a busy machine, too
 LOCK = 417_203  # any number that no other program on the server uses
 METRIC = "val_loss"  # of metrics/train.json: what the training itself chooses its best epoch by
 # User attributes of a study and of a trial.
@@ -138,9 +140,16 @@ def require_same(study: optuna.Study, worker: Worker) -> None:
             cause = f"it was begun with another {name}: {json.dumps(recorded)}"
             remedy = "Give the same (`git switch --detach` to the revision), or another --study"
             raise HeimdallError(f"study {worker.study}", cause, remedy)
-    if git.run(worker.root, "status", "--porcelain", "--untracked-files=no").stdout:
+    # While DVC sets up the experiment of another worker in this clone, params.yaml has that one's parameters.
+    others = any(trial.state is TrialState.RUNNING for trial in study.get_trials(deepcopy=False))
+    if not process.wait_until(lambda: _is_clean(worker.root), SET_UP_S if others else 0.0):
         cause = "the working tree has changes, and every trial starts from the same commit"
         raise HeimdallError("heimdall sweep", cause, "Commit them, or `git stash`")
+
+
+def _is_clean(root: Path) -> bool:
+    """Whether every file that git tracks is as committed."""
+    return not git.run(root, "status", "--porcelain", "--untracked-files=no").stdout
 
 
 @contextmanager
