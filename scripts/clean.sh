@@ -47,7 +47,7 @@ if [ "${FORCE:-}" != 1 ]; then
     read -r -p "Remove all of it? [y/N] " answer
     if [[ $answer != [yY]* ]]; then
         echo "Nothing was removed."
-        exit 1
+        exit
     fi
 fi
 

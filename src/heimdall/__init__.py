@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from heimdall.api.settings import Settings
     from heimdall.api.training_pipeline import TrainingPipeline
     from heimdall.core.errors import HeimdallError
+    from heimdall.geometry.geo import LocalFrame
     from heimdall.network.dataset import HeimdallDataset
     from heimdall.network.localization_net import LocalizationNet
     from heimdall.network.loss import GaussianNLLLoss
@@ -28,6 +29,7 @@ _ROOMS = {
     "GaussianNLLLoss": "network.loss",
     "HeimdallDataset": "network.dataset",
     "HeimdallError": "core.errors",
+    "LocalFrame": "geometry.geo",
     "LocalizationLightningModule": "pipeline.train.lightning_module",
     "LocalizationNet": "network.localization_net",
     "MLflowTracker": "track.tracker",
@@ -43,6 +45,7 @@ __all__ = [
     "GaussianNLLLoss",
     "HeimdallDataset",
     "HeimdallError",
+    "LocalFrame",
     "LocalizationLightningModule",
     "LocalizationNet",
     "MLflowTracker",

@@ -119,6 +119,18 @@ def test_lightning_trains_a_network_by_itself(data_dir: Path, tmp_path: Path) ->
     network = heimdall.LocalizationNet(
         pretrained=False, backbone_size="atto", feature_mean=[-70.0] * 3, feature_std=[10.0] * 3
     )
+    with pytest.warns(UserWarning, match=r"look like degrees.*LocalFrame\(45.0, 8.0\)"):
+        heimdall.LocalizationLightningModule(network).training_step(next(iter(loaders[0])), 0)
+    network = heimdall.LocalizationNet(
+        pretrained=False,
+        backbone_size="atto",
+        frame=heimdall.LocalFrame(45.0, 8.0),
+        scale_m=30_000.0,
+        uncertainty_min=10.0,
+        uncertainty_max=200_000.0,
+        feature_mean=[-70.0] * 3,
+        feature_std=[10.0] * 3,
+    )
     module = heimdall.LocalizationLightningModule(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     trainer = Trainer(max_epochs=2, accelerator="cpu", default_root_dir=tmp_path, logger=CSVLogger(tmp_path))

@@ -76,6 +76,7 @@ def test_defaults_are_the_specifications(config: DatasetConfig) -> None:
     assert list(HeimdallDataset(config).index["row"]) == list(
         HeimdallDataset(config, split="train", transform=None, validation_split=0.2).index["row"]
     )
+    assert len(HeimdallDataset(str(config.data_dir))) == len(HeimdallDataset(config))
     with pytest.raises(ValueError, match="no split 'validation': choose one of train, val, test, all"):
         HeimdallDataset(config, "validation")  # type: ignore[arg-type]
 

@@ -102,6 +102,13 @@ def test_what_no_network_can_be_is_refused() -> None:
         network(frame=None)
 
 
+def test_features_of_another_shape_are_refused(net: LocalizationNet) -> None:
+    with pytest.raises(
+        ValueError, match=r"shape \(batch, 3, n_mels, frames\), not torch.Size\(\[1, 1, 128, 32\]\)"
+    ):
+        net(torch.zeros(1, 1, 128, 32))
+
+
 def test_without_a_frame_the_answer_is_in_the_unit_of_the_labels() -> None:
     torch.manual_seed(0)
     plain = LocalizationNet(pretrained=False, backbone_size="atto")

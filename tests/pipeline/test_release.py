@@ -69,7 +69,7 @@ def refused(project: Project, *arguments: str, **env: str) -> str:
 def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     assert "no semantic version. Write it as v1.2.3" in refused(clone, "1.0", SKIP)
     (clone.root / "stray.txt").write_text("x")
-    assert "1 changes are not committed (?? stray.txt)" in refused(clone, "v0.1.0", SKIP)
+    assert "the working tree: it is not as committed (?? stray.txt)" in refused(clone, "v0.1.0", SKIP)
     (clone.root / "stray.txt").unlink()
 
     # An object of a folder is lost in the remote: DVC takes the folder's list for the folder.

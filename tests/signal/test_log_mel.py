@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import subprocess
 import sys
 import warnings
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ import pytest
 import torch
 import torchaudio
 
+from heimdall.core import params
 from heimdall.core.errors import HeimdallError
 from heimdall.core.randomness import generator
 from heimdall.signal import log_mel
@@ -320,3 +323,19 @@ def test_features_of_n_mfcc_are_the_envelope_and_without_it_the_log_mel() -> Non
     assert (log_mel.recording_features(iq, RATE_HZ, **given, n_mfcc=None) == plain).all()  # type: ignore[arg-type]
     kept = log_mel.recording_features(iq, RATE_HZ, **given, n_mfcc=13)  # type: ignore[arg-type]
     assert (kept == cepstral_envelope(plain, 13)).all()
+
+
+def test_what_is_no_recording_and_no_spectrogram_is_said() -> None:
+    with pytest.raises(ValueError, match=r"complex array of shape \(n,\), as np\.load reads it, not str"):
+        iq_to_mel_spectrogram("websdr_1.npy")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"the shape \(\.\.\., n_mels, T\), not \(20000,\)"):
+        compute_mfcc(np.zeros(20000))
+
+
+def test_recording_features_are_by_default_those_of_params_yaml() -> None:
+    committed = asdict(params.load().features)
+    given = inspect.signature(recording_features).parameters
+    defaults = {name: one.default for name, one in given.items() if name in committed}
+    assert defaults == {
+        name: value for name, value in committed.items() if not name.startswith("correlation")
+    }

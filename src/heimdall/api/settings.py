@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +64,13 @@ class Settings:
         if self.data_dir is None:
             cause = "the clone's features are made by DVC alone"
             raise HeimdallError(str(paths.FEATURES), cause, "Run `dvc repro featurize`, or name a data_dir")
+        where = "the named servers" if services else "the configured servers"
+        print(
+            f"{folder}: a snapshot of {where} and its features are made there, if they are not yet; "
+            "that takes some minutes",
+            file=sys.stderr,
+            flush=True,
+        )
         return DatasetConfig(features.make(folder, self.as_of, services))
 
 

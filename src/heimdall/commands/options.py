@@ -39,7 +39,7 @@ class FrequencyMhz(click.ParamType[float]):
         try:
             frequency_mhz = float(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not a number.", param, ctx)
+            self.fail(f"{value!r} is not a number. Write it with a decimal point, such as 145.5.", param, ctx)
         if LOWEST_MHZ <= frequency_mhz <= HIGHEST_MHZ:
             return frequency_mhz
         meant = [

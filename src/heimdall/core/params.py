@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BeforeValidator,
     ConfigDict,
@@ -28,7 +29,7 @@ from heimdall.core.errors import HeimdallError
 
 # The specification says gpu, PyTorch cuda; both are one accelerator, and one training.
 Accelerator = Annotated[
-    Literal["cpu", "cuda", "auto"], BeforeValidator(lambda name: "cuda" if name == "gpu" else name)
+    Literal["cpu", "gpu", "cuda", "auto"], AfterValidator(lambda name: "cuda" if name == "gpu" else name)
 ]
 Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "base", "large"]
 _STRICT = ConfigDict(extra="forbid")

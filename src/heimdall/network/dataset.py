@@ -194,7 +194,7 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     resolve only 0.4 m).
 
     Args:
-        config: Where the features are, or what makes them of a database and a bucket: `heimdall.Settings`.
+        config: The folder of the features, or what knows or makes one: `heimdall.Settings`.
         split: Which recordings, see `members`.
         transform: Applied to the features of each item, such as `heimdall.augment_features`; None for none.
         validation_split: Share of the development recordings that validate.
@@ -206,14 +206,15 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __init__(
         self,
-        config: FeatureSource,
+        config: FeatureSource | Path | str,
         split: Split = "train",
         transform: Transform | None = None,
         validation_split: float = 0.2,
     ) -> None:
         if split not in get_args(Split):
             raise ValueError(f"no split {split!r}: choose one of {', '.join(get_args(Split))}")
-        self.config = config.features()
+        source = DatasetConfig(Path(config)) if isinstance(config, Path | str) else config
+        self.config = source.features()
         index = read_index(self.config)
         self.index = index[members(index, split, validation_split)].reset_index(drop=True)
         if self.index.empty:

@@ -128,8 +128,8 @@ class LocalizationNet(nn.Module):
     Args:
         pretrained: Start from the pinned ImageNet weights in models/pretrained/.
         freeze_backbone: Train the heads only.
-        uncertainty_min: Lower bound of sigma, metres.
-        uncertainty_max: Upper bound of sigma, metres.
+        uncertainty_min: Lower bound of sigma: metres, or without a frame in the unit of the labels.
+        uncertainty_max: Upper bound of sigma, in the same unit.
         backbone_size: A key of `BACKBONES`.
         dropout_rate: Dropout in the heads, in [0, 1).
         frame: Local frame of the positions; None for none.
@@ -279,7 +279,12 @@ class LocalizationNet(nn.Module):
         Returns:
             (batch, 4) float64: latitude, longitude in degrees, sigma east, sigma north in metres. Without a
             frame both labels and their standard deviations, in the unit of the labels.
+
+        Raises:
+            ValueError: The features have another shape.
         """
+        if features.ndim != 4 or features.shape[1] != 3:
+            raise ValueError(f"features must have the shape (batch, 3, n_mels, frames), not {features.shape}")
         return self.to_degrees(self.forward_local(features))
 
 

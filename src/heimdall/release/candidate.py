@@ -71,8 +71,13 @@ def of_head(root: Path, version: str) -> Candidate:
     """
     changes = git.run(root, "status", "--porcelain").stdout.decode(errors="replace").splitlines()
     if changes:
-        cause = f"{len(changes)} changes are not committed ({changes[0].strip()})"
-        raise HeimdallError("the working tree", cause, "Commit or stash them: a release is a commit")
+        shown = ", ".join(change.strip() for change in changes[:3])
+        more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
+        cause = f"it is not as committed ({shown}{more})"
+        remedy = (
+            "A release is a commit: commit or `git stash` changes, and move away what git does not track (??)"
+        )
+        raise HeimdallError("the working tree", cause, remedy)
     commit = git.commit_of(root, "HEAD")
     lock = dvc_lock.read(root, commit)
     contradictions = dvc_lock.contradictions(root, lock)

@@ -76,21 +76,22 @@ def iq_to_mel_spectrogram(  # noqa: PLR0917 - the specification's arguments
 
 def recording_features(
     iq: npt.NDArray[np.complexfloating],
-    sample_rate_hz: float,
+    sample_rate_hz: float = 192000.0,
     *,
-    n_mels: int,
-    n_fft: int,
-    hop_length: int,
-    f_min: float,
-    f_max: float | None,
+    n_mels: int = 128,
+    n_fft: int = 4096,
+    hop_length: int = 512,
+    f_min: float = 0.0,
+    f_max: float | None = None,
     frames: int = 32,
     n_mfcc: int | None = None,
 ) -> Float32:
     """Log-mel spectrogram of I, Q and magnitude, mean-pooled over the whole recording.
 
-    Hann window (periodic), frames centred on multiples of the hop with reflected ends, power, mean power of
-    each of `frames` columns, mel bands, then 10 log10. Column i of `frames` is the mean of the T frames from
-    floor(i T / frames) to ceil((i + 1) T / frames), as in adaptive average pooling.
+    The defaults are those of `features` in params.yaml. Hann window (periodic), frames centred on multiples
+    of the hop with reflected ends, power, mean power of each of `frames` columns, mel bands, then 10 log10.
+    Column i of `frames` is the mean of the T frames from floor(i T / frames) to ceil((i + 1) T / frames), as
+    in adaptive average pooling.
 
     Args:
         iq: Samples, shape (n,), full scale 1.
@@ -149,8 +150,9 @@ def _log_mel(
 
 def _channels(iq: npt.NDArray[np.complexfloating], n_fft: int) -> Float32:
     """I, Q and magnitude, shape (3, n). The root of the sum of squares is exact everywhere; hypot is not."""
-    if iq.ndim != 1 or not np.iscomplexobj(iq):
-        raise ValueError(f"iq must be complex with shape (n,), not {iq.dtype} {iq.shape}")
+    if not isinstance(iq, np.ndarray) or iq.ndim != 1 or not np.iscomplexobj(iq):
+        given = f"{iq.dtype} {iq.shape}" if isinstance(iq, np.ndarray) else type(iq).__name__
+        raise ValueError(f"iq must be a complex array of shape (n,), as np.load reads it, not {given}")
     if len(iq) < n_fft // 2 + 1:
         cause = f"{len(iq)} samples are too few for features.n_fft {n_fft}"
         raise HeimdallError("recording", cause, "Lower features.n_fft")
@@ -233,7 +235,9 @@ def mel_bank(
         text = (
             f"{empty} of {n_mels} mel filters are empty with n_fft {n_fft} at {sample_rate_hz / 1000:.0f} kHz"
         )
-        warnings.warn(f"{text}: raise features.n_fft or lower features.n_mels", UserWarning, stacklevel=3)
+        warnings.warn(
+            f"{text}: raise n_fft or lower n_mels (params.yaml, features)", UserWarning, stacklevel=3
+        )
     return scipy.sparse.csr_array((weights, (rows, columns)), shape=(n_mels, n_fft // 2 + 1))
 
 
@@ -248,8 +252,10 @@ def compute_mfcc(mel_spectrogram: npt.NDArray[np.floating], n_mfcc: int = 13) ->
         Coefficients, shape (..., n_mfcc, T), float32.
 
     Raises:
-        ValueError: n_mfcc is below 1 or above the number of bands.
+        ValueError: n_mfcc is below 1 or above the number of bands, or the spectrogram has not two axes.
     """
+    if mel_spectrogram.ndim < 2:
+        raise ValueError(f"a spectrogram has the shape (..., n_mels, T), not {mel_spectrogram.shape}")
     bands = mel_spectrogram.shape[-2]
     if not 1 <= n_mfcc <= bands:
         raise ValueError(f"n_mfcc must be between 1 and {bands}, not {n_mfcc}")
@@ -402,7 +408,7 @@ def cepstral_envelope(mel_db: npt.NDArray[np.floating], n_mfcc: int) -> Float32:
         Levels in dB, of the shape given, float32.
 
     Raises:
-        ValueError: n_mfcc is below 1 or above the number of bands.
+        ValueError: n_mfcc is below 1 or above the number of bands, or the spectrogram has not two axes.
     """
     bands = mel_db.shape[-2]
     if not 1 <= n_mfcc <= bands:

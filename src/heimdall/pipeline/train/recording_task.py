@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +23,12 @@ Recording = tuple[torch.Tensor, torch.Tensor]
 
 # The likelihood's slope grows as 1 / sigma^3: one surprising recording may not undo an epoch.
 CLIP_NORM = 10.0
+NORMALISED = 10.0  # labels of a network without a frame are of the size of 1
+NO_FRAME = (
+    "the labels look like degrees, and the network has no local frame, so it will hardly learn: give it one, "
+    "such as LocalizationNet(frame=LocalFrame(45.0, 8.0), scale_m=50_000.0, uncertainty_min=10.0, "
+    "uncertainty_max=200_000.0)"
+)
 
 
 class NetworkTask:
@@ -123,6 +130,8 @@ def recording_loss(network: LocalizationNet, found: torch.Tensor, degrees: torch
     Returns:
         A scalar, nats in local units.
     """
+    if network.frame is None and float(degrees.abs().max()) > NORMALISED:
+        warnings.warn(NO_FRAME, UserWarning, stacklevel=2)
     value: torch.Tensor = GaussianNLLLoss()(found, network.to_local(degrees))
     return value
 
