@@ -19,8 +19,8 @@ from pathlib import Path
 from heimdall.core import artifacts, params, paths, stage
 
 
-def main() -> None:
-    """Read the model and the features, write the metrics and the plots, print the table."""
+def typed() -> argparse.Namespace:
+    """What the user typed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="stages/evaluate.py"
     )
@@ -37,7 +37,12 @@ def main() -> None:
         help="Folder in which metrics/ and plots/ are written.",
     )
     parser.add_argument("--show", action="store_true", help="Only print metrics/eval_full.json as a table.")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read the model and the features, write the metrics and the plots, print the table."""
+    arguments = typed()
     metrics_dir = arguments.output_dir / "metrics"
     if arguments.show:
         shown = artifacts.read_json(metrics_dir / "eval_full.json")

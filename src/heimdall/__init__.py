@@ -16,13 +16,8 @@ if TYPE_CHECKING:
     from heimdall.network.localization_net import LocalizationNet
     from heimdall.network.loss import GaussianNLLLoss
     from heimdall.pipeline.train.lightning_module import LocalizationLightningModule
-    from heimdall.signal.log_mel import (
-        augment_features,
-        compute_mfcc,
-        iq_to_mel_spectrogram,
-        normalize_features,
-        recording_features,
-    )
+    from heimdall.signal.features import augment_features, compute_mfcc, normalize_features
+    from heimdall.signal.log_mel import iq_to_mel_spectrogram, recording_features
     from heimdall.track.tracker import MLflowTracker
 
 _ROOMS = {
@@ -35,10 +30,10 @@ _ROOMS = {
     "MLflowTracker": "track.tracker",
     "Settings": "api.settings",
     "TrainingPipeline": "api.training_pipeline",
-    "augment_features": "signal.log_mel",
-    "compute_mfcc": "signal.log_mel",
+    "augment_features": "signal.features",
+    "compute_mfcc": "signal.features",
     "iq_to_mel_spectrogram": "signal.log_mel",
-    "normalize_features": "signal.log_mel",
+    "normalize_features": "signal.features",
     "recording_features": "signal.log_mel",
 }
 __all__ = [

@@ -28,7 +28,8 @@ from heimdall.recordings import iq
 from heimdall.session import start_times
 from heimdall.signal.correlation import Recording
 from heimdall.signal.extraction import session_features
-from heimdall.signal.log_mel import cepstral_envelope, recording_features
+from heimdall.signal.features import cepstral_envelope
+from heimdall.signal.log_mel import recording_features
 from tests import REPOSITORY, known_sessions
 from tests.feature_world import RECORD, untrained
 

@@ -12,7 +12,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.network import dataset
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
 from heimdall.signal import sessions
-from heimdall.signal.log_mel import augment_features
+from heimdall.signal.features import augment_features
 from tests import tiny_features
 
 

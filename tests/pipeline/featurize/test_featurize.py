@@ -20,7 +20,7 @@ from heimdall.network import dataset
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset, read_network
 from heimdall.pipeline.featurize import featurize, split
 from heimdall.recordings import archive, shards
-from heimdall.signal import extraction, log_mel
+from heimdall.signal import extraction, features
 from heimdall.signal.correlation import Recording
 from tests.tiny_snapshot import (
     GPS_NS,
@@ -78,7 +78,7 @@ def test_mfccs_become_their_envelope_and_without_them_nothing_changes(root: Path
     assert read_network(config).features["n_mfcc"] == 13
     envelope = HeimdallDataset(config, "all", None, 0.2).features(7)
     assert envelope.shape == (3, 64, 32)
-    np.testing.assert_allclose(envelope, log_mel.cepstral_envelope(former, 13), atol=0.1)  # float16 of dB
+    np.testing.assert_allclose(envelope, features.cepstral_envelope(former, 13), atol=0.1)  # float16 of dB
     assert np.abs(envelope - former).max() > 1
 
 

@@ -17,7 +17,7 @@ from heimdall.network.dataset import DatasetConfig, HeimdallDataset
 from heimdall.network.localization_net import LocalizationNet
 from heimdall.network.loss import GaussianNLLLoss
 from heimdall.pipeline.train.task import Judged, Weights
-from heimdall.signal import log_mel
+from heimdall.signal import features
 
 Recording = tuple[torch.Tensor, torch.Tensor]
 
@@ -92,7 +92,7 @@ class RecordingTask(NetworkTask):
         frame = dataset.read_network(self.config).frame
         east_m, north_m = frame.to_local(part.index["latitude_deg"], part.index["longitude_deg"])
         mean_square = math.fsum((east_m**2 + north_m**2).tolist()) / (2 * len(part))
-        mean, std = log_mel.feature_statistics(part.features(k) for k in range(len(part)))
+        mean, std = features.feature_statistics(part.features(k) for k in range(len(part)))
         self.network = LocalizationNet(
             chosen.pretrained,
             chosen.freeze_backbone,
@@ -154,7 +154,7 @@ class AugmentedRecordings(Dataset[Recording]):
     def __getitem__(self, key: tuple[int, int]) -> Recording:
         epoch, position = key
         plain = self.recordings.features(position)
-        varied = log_mel.augment_features(
+        varied = features.augment_features(
             plain, **asdict(self.augment), seed=self.seed, epoch=epoch, index=position
         )
         return torch.from_numpy(varied), self.recordings.label(position)
