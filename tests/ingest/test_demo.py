@@ -157,7 +157,7 @@ def test_seeding_writes_once_completes_and_says_so(database: Services, buckets: 
 
     second = heimdall(database.root, *arguments, env=database.env)
     assert second.returncode == 0, second.stderr
-    assert "nothing changed" in second.stdout
+    assert "Nothing was changed" in second.stdout
     assert second.stdout.splitlines()[:2] == first.stdout.splitlines()[:2]
 
     # As if it had been interrupted before the last object and the rows; one process instead of two.

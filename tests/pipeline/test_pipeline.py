@@ -45,7 +45,7 @@ def test_seeding_again_changes_nothing(built: Project) -> None:
     output = built.run(
         "heimdall", "demo", "seed", "--sessions", str(SESSIONS), "--seed", str(SEED), "--transmitters", "12"
     ).stdout
-    assert "nothing changed" in output
+    assert "Nothing was changed" in output
 
 
 def test_an_experiment_with_another_learning_rate(project: Project) -> None:

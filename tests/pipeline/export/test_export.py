@@ -138,7 +138,7 @@ def test_stage_writes_models_metrics_and_card(
 ) -> None:
     run("export", monkeypatch)
     said = capsys.readouterr().out
-    assert "of 8 test cases 100.00% agree with PyTorch" in said
+    assert "100.00% of 8 test cases agree with PyTorch" in said
     assert "(simulated data)" in said
     assert all((repository / name).is_file() for name in OUTPUTS)
     written = artifacts.read_json(repository / "metrics" / "export.json")
