@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make clean`: says what goes, asks, and removes it. With FORCE=1 it does not ask.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 servers=.heimdall/services
 declare -A meaning=(
@@ -13,7 +14,10 @@ declare -A meaning=(
     [.dvc/config.local]="the remote's local settings and credentials"
     [dvc_plots]="plots as a page"
 )
-ignored() { git clean -ndx -- "$1" 2>/dev/null | grep -q .; }
+# What the stages write there, and nothing that somebody else put beside it.
+outputs=(data/snapshot data/features data/simulated data/quarantine.parquet data/feature_keys.json
+    "models/localizer.*" "models/pretrained.*" models/README.md)
+ignored() { LC_ALL=C git clean -ndx -- "${outputs[@]}" 2>/dev/null | grep -q "remove $1/"; }
 
 found=()
 for path in .venv data models .heimdall .dvc/cache .dvc/tmp .dvc/config.local dvc_plots; do
@@ -52,5 +56,5 @@ if [ "${FORCE:-}" != 1 ]; then
 fi
 
 [ ! -d $servers ] || .venv/bin/heimdall services down --delete
-git clean -fdxq -- data models
+git clean -fdxq -- "${outputs[@]}"
 rm -rf .venv .heimdall .dvc/cache .dvc/tmp .dvc/config.local dvc_plots

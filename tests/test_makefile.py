@@ -130,7 +130,8 @@ def test_a_python_that_was_named_is_taken_or_refused(clone: Path, tmp_path: Path
 
 
 def test_clean_says_what_goes_and_asks_before_it_removes_anything(clone: Path) -> None:
-    for made in ("data/made", "models/made", ".dvc/cache/files/md5/one", ".heimdall/mlflow.db"):
+    outputs = ("data/features/made", "models/localizer.onnx")
+    for made in (*outputs, "data/notes.csv", ".dvc/cache/files/md5/one", ".heimdall/mlflow.db"):
         (clone / made).parent.mkdir(parents=True, exist_ok=True)
         (clone / made).write_text("1", encoding="utf-8")
     nobody = make(clone, "clean")
@@ -141,18 +142,17 @@ def test_clean_says_what_goes_and_asks_before_it_removes_anything(clone: Path) -
     assert "the results of every experiment" in nobody.stdout
     assert (clone / ".dvc/cache/files/md5/one").exists()
 
-    assert answered(clone, "n\n") != 0
-    assert (clone / "data/made").exists()
+    assert answered(clone, "n\n") == 0
+    assert (clone / "data/features/made").exists()
     assert answered(clone, "y\n") == 0
-    assert not any(
-        (clone / gone).exists() for gone in ("data/made", "models/made", ".dvc/cache", ".heimdall")
-    )
+    assert not any((clone / gone).exists() for gone in (*outputs, ".dvc/cache", ".heimdall"))
     assert (clone / "data/.gitignore").exists()
     assert "there is nothing to remove" in make(clone, "clean").stdout
 
-    (clone / "data/made").touch()
+    (clone / "models/localizer.onnx").touch()
     assert make(clone, "clean", "FORCE=1").returncode == 0
-    assert not (clone / "data/made").exists()
+    assert not (clone / "models/localizer.onnx").exists()
+    assert (clone / "data/notes.csv").exists()  # no stage made it
 
 
 def test_clean_leaves_servers_alone_that_it_cannot_stop(clone: Path) -> None:

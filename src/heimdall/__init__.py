@@ -4,6 +4,8 @@ The public API is what `__all__` names; each name is imported from its room when
 that `import heimdall` waits for no library. What a stage needs it imports from the rooms themselves.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

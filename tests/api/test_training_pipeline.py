@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import onnxruntime
@@ -11,6 +12,7 @@ import torch
 import heimdall
 from heimdall.core import params
 from heimdall.core.errors import HeimdallError
+from heimdall.pipeline.train import training
 from heimdall.pipeline.train.training import Training
 from tests import tiny_features
 from tests.single_training import digests, settings
@@ -80,6 +82,21 @@ def test_resumed_training_goes_on(data_dir: Path, tmp_path: Path) -> None:
     assert more["final_metrics"]["epochs"] == 2
     with pytest.raises(ValueError, match="resume_training needs a checkpoint"):
         pipeline().run(data_dir, resume_training=True)
+    with pytest.raises(ValueError, match="a checkpoint goes with resume_training or export_only"):
+        pipeline().run(data_dir, checkpoint=first["checkpoint_path"])
+
+
+def test_from_another_folder_it_is_the_same_training(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook elsewhere: paths are from where one is, all else is found from the clone."""
+    monkeypatch.chdir(tmp_path)
+    given = os.path.relpath(data_dir)
+    result = pipeline(epochs=1).run(given, output_dir="out")
+    assert result["onnx_path"] == tmp_path / "out/models/localizer.onnx"
+    assert result["onnx_path"].is_file()
+    assert Path.cwd() == tmp_path
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
 def test_what_cannot_be_is_refused_before_any_work(data_dir: Path, tmp_path: Path) -> None:
@@ -137,7 +154,13 @@ def test_lightning_trains_a_network_by_itself(data_dir: Path, tmp_path: Path) ->
     trainer.fit(module, *loaders)
     names = {type(callback).__name__ for callback in trainer.callbacks}  # type: ignore[attr-defined]
     assert {"EarlyStopping", "MovableCheckpoints", "LearningRateMonitor", "GradientNormMonitor"} <= names
-    assert trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
-    assert [row.epoch for row in module.history] == [1, 2]
+    best = Path(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    with pytest.raises(HeimdallError, match="not a checkpoint of the pipeline's training"):
+        training.load_network(best)
+    rates = [row.learning_rate for row in module.history]
+    assert rates == [module.settings.lr * factor for factor in (0.2, 0.4)]  # of the warm-up's five epochs
+    (alone,) = trainer.validate(module, loaders[1], verbose=False)
+    assert alone["val_loss"] == pytest.approx(module.history[-1].val_loss, rel=1e-6)
+    assert len(module.history) == 2
     assert any(not torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert set(module.configure_optimizers()) == {"optimizer", "lr_scheduler"}

@@ -137,6 +137,7 @@ def test_gradient_checkpointing_changes_no_gradient(features: torch.Tensor) -> N
         net = network(dropout_rate=0.0).train()
         if enable:
             net.gradient_checkpointing_enable()
+            assert all(stage.grad_checkpointing for stage in net.backbone.stages)
         net(features).sum().backward()
         gradients.append([value.grad for value in net.parameters() if value.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 100

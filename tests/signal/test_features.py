@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 import torchaudio
 
 from heimdall.core.errors import HeimdallError
@@ -133,6 +134,19 @@ def test_augmentation_without_a_seed_begins_alike_in_every_process() -> None:
     assert runs[0] == runs[1]
     first, second = runs[0].split()
     assert first != second
+
+
+def test_augmentation_without_a_seed_differs_in_every_worker_and_epoch() -> None:
+    class Pictures(torch.utils.data.Dataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, position: int) -> torch.Tensor:
+            return torch.from_numpy(augment_features(np.arange(4096, dtype=np.float32).reshape(128, 32)))
+
+    loader = torch.utils.data.DataLoader(Pictures(), batch_size=None, num_workers=2)
+    seen = [picture.numpy().tobytes() for _ in range(2) for picture in loader]
+    assert len(set(seen)) == 8
 
 
 def test_impossible_augmentation_is_refused() -> None:

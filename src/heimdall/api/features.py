@@ -17,6 +17,8 @@ from pathlib import Path
 from heimdall.core import artifacts, determinism, locks, params, paths
 from heimdall.core.errors import HeimdallError
 
+FAILED = "failed: "  # before the JSON of an error
+
 
 def make(folder: Path, as_of: str | None, environment: Mapping[str, str]) -> Path:
     """Take the snapshot and make its features, with progress on stderr.
@@ -44,11 +46,11 @@ def make(folder: Path, as_of: str | None, environment: Mapping[str, str]) -> Pat
         text=True,
     )
     if done.returncode != 0:
-        lines = done.stdout.splitlines()
-        if not lines:
-            cause = f"the process that makes the features ended with {done.returncode}"
-            raise HeimdallError(str(folder), cause, "See what it said on stderr")
-        raise HeimdallError(*json.loads(lines[-1]))
+        said = [line.removeprefix(FAILED) for line in done.stdout.splitlines() if line.startswith(FAILED)]
+        if said:
+            raise HeimdallError(*json.loads(said[-1]))
+        cause = f"the process that makes the features ended with {done.returncode}"
+        raise HeimdallError(str(folder), cause, "See what it said on stderr")
     return folder / paths.FEATURES
 
 
@@ -59,7 +61,7 @@ def main() -> None:
     try:
         _run(folder, as_of)
     except HeimdallError as error:
-        print(json.dumps([error.subject, error.cause, error.remedy]))
+        print(FAILED + json.dumps([error.subject, error.cause, error.remedy]))
         sys.exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -105,24 +106,43 @@ class TrainingPipeline:
         Raises:
             HeimdallError: A parameter is out of range, the device is not there, data or checkpoint are
                 missing or damaged, or the training fails.
-            ValueError: `resume_training` has no checkpoint, or `export_only` is asked for, too.
+            ValueError: `resume_training` has no checkpoint or comes with `export_only`, or a checkpoint comes
+                with neither.
         """
         if resume_training and (export_only or checkpoint is None):
             raise ValueError("resume_training needs a checkpoint, and goes without export_only")
+        if checkpoint is not None and not (resume_training or export_only):
+            raise ValueError("a checkpoint goes with resume_training or export_only")
         chosen = self._chosen()
-        config = Settings(data_dir or self.root / paths.FEATURES).features()
-        if export_only:
-            given = Path(checkpoint or self.root / paths.WEIGHTS)
-            return self._exported(chosen, config, given, Path(output_dir) if output_dir else None)
-        named = artifacts.fingerprint([repr(chosen), str(data_dir), str(checkpoint)])[:12]
-        folder = Path(output_dir or self.root / RUNS / named)
+        if data_dir is None:
+            config = DatasetConfig((self.root / paths.FEATURES).absolute())
+            artifacts.require(config.network_file)
+        else:
+            config = Settings(Path(data_dir).absolute()).features()
+        given = None if checkpoint is None else Path(checkpoint).absolute()
+        output = None if output_dir is None else Path(output_dir).absolute()
+        # Weights to start from, the revision and the tracker's store are found from the repository's root.
+        with contextlib.chdir(self.root):
+            if export_only:
+                return self._exported(chosen, config, given or paths.WEIGHTS.absolute(), output)
+            return self._trained(chosen, config, given, output)
+
+    def _trained(
+        self, chosen: Params, config: DatasetConfig, checkpoint: Path | None, output_dir: Path | None
+    ) -> TrainingOutcome:
+        """A training, from a checkpoint if one is given."""
+        if checkpoint is not None:
+            artifacts.require(checkpoint, remedy="Name a checkpoint that a training kept")
+        inputs = [config.index_file, *filter(None, [checkpoint])]
+        named = artifacts.fingerprint([repr(chosen), *map(artifacts.sha256_file, inputs)])[:12]
+        folder = output_dir or (RUNS / named).absolute()
 
         def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
             export.export_onnx(network, path, record, chosen.export.opset, config)
 
-        result = training.Training(chosen, config.data_dir, self.root / training.WORK).run(
+        result = training.Training(chosen, config.data_dir, training.WORK).run(
             folder,
-            resume_from=Path(checkpoint) if resume_training and checkpoint else None,
+            resume_from=checkpoint,
             keep_checkpoints=True,
             tracker=tracking.track,
             exporter=write_onnx,
@@ -160,7 +180,7 @@ class TrainingPipeline:
         """The network of a checkpoint as ONNX."""
         artifacts.require(checkpoint, remedy="Name a checkpoint that a training kept")
         network, record = training.load_network(checkpoint)
-        folder = output_dir or self.root / RUNS / artifacts.sha256_file(checkpoint)[:12]
+        folder = output_dir or (RUNS / artifacts.sha256_file(checkpoint)[:12]).absolute()
         file = folder / paths.ONNX
         export.export_onnx(network, file, record, chosen.export.opset, config)
         return TrainingOutcome(

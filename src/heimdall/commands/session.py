@@ -117,9 +117,11 @@ def fetch(session_id: str, folder: Path | None, as_json: bool) -> None:
     if written.times is None:
         note("no receiver knows the GPS time, so there is no times.csv")
     if len(written.sample_rates_hz) > 1:
-        note("the sample rates differ; `heimdall predict` takes one rate for all recordings")
-    note(f"{len(written.recordings)} recordings are in {written.recordings[0].parent}. This locates them:")
-    click.echo(written.command)
+        note(f"the sample rates differ, and `heimdall predict` takes one: heimdall locate {one.session_id}")
+    where = f"{len(written.recordings)} recordings are in {written.recordings[0].parent}"
+    note(where if written.command is None else f"{where}. This locates them:")
+    if written.command is not None:
+        click.echo(written.command)
 
 
 def _found(typed: str) -> Session:

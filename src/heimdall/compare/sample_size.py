@@ -113,14 +113,14 @@ def of_canary(
 ) -> list[CanaryStep] | None:
     """A rising canary that shows the difference with power `POWER` at level `SIGNIFICANCE`.
 
-    Each session is answered by B with the probability of the step's share, else by A, so that errors of
-    different sessions are compared. With shares s of B and 1 - s of A the variance of the difference of the
-    means of n sessions is (v_B / s + v_A / (1 - s)) / n (unequal allocation: Chow, Shao and Wang, Sample Size
-    Calculations in Clinical Research, 2nd ed. 2008, section 3.2), each variance v with its design effect as
-    in `of_paired`, which a model has if it keeps its transmitters. The steps have equally many sessions in
-    all, and their differences are weighed by their precisions: pooled over steps of different shares a mean
-    would take a change over time for one of the models (Crook et al., Seven pitfalls to avoid when running
-    controlled experiments on the web, KDD 2009, pitfall 5). One share alone is a canary that does not rise.
+    Each transmitter is given to B with the probability of the step's share, else to A, with all its sessions,
+    so that errors of different sessions are compared. With shares s of B and 1 - s of A the variance of the
+    difference of the means of n sessions is (v_B / s + v_A / (1 - s)) / n (unequal allocation: Chow, Shao and
+    Wang, Sample Size Calculations in Clinical Research, 2nd ed. 2008, section 3.2), each variance v with its
+    design effect as in `of_paired`. The steps have equally many sessions in all, and their differences are
+    weighed by their precisions: pooled over steps of different shares a mean would take a change over time
+    for one of the models (Crook et al., Seven pitfalls to avoid when running controlled experiments on the
+    web, KDD 2009, pitfall 5). One share alone is a canary that does not rise.
 
     Args:
         a_m: Error of A in each session, metres, shape (n,).
@@ -140,7 +140,7 @@ def of_canary(
         for share in shares
     ]
     sessions = math.ceil(_Z**2 / (difference_m**2 * math.fsum(precisions)))
-    return [CanaryStep(share, sessions, math.ceil(share * sessions)) for share in shares]
+    return [CanaryStep(share, sessions, math.ceil(round(share * sessions, 9))) for share in shares]
 
 
 def _spread(values: npt.NDArray[np.float64], clusters: Sequence[str]) -> _Spread | None:

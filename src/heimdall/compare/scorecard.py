@@ -164,8 +164,8 @@ def canary_sentences(alone: Sequence[CanaryStep] | None, rising: Sequence[Canary
     (only,) = alone
     steps = ", ".join(f"{step.canary_sessions:,} at {step.share:.0%}" for step in rising)
     return [
-        f"If B answers {only.share:.0%} of the sessions and A the others, and no session has two answers, "
-        f"B needs {only.canary_sessions:,} sessions ({only.sessions:,} in all) for the same power; with a "
+        f"If B answers all sessions of {only.share:.0%} of the transmitters and A the others, B needs "
+        f"{only.canary_sessions:,} sessions ({only.sessions:,} in all) for the same power; with a "
         f"share that rises in equal steps {steps} ({sum(step.sessions for step in rising):,} in all)."
     ]
 

@@ -36,7 +36,7 @@ class Receiver:
         snr_db: Signal to noise in the correlation's band, dB; None without a recording.
         has_gps_time: Whether the start of the recording is known.
         delay_usable: Whether it has an arrival time that localization uses.
-        delay_s: When the signal came, less the median of those of the other receivers with a time, seconds;
+        delay_s: When the signal came, less the median of all receivers with a time, seconds;
             None where it is not usable.
     """
 

@@ -27,14 +27,14 @@ class Fetched:
         recordings: `websdr_ID.npy`, by the number of the receiver.
         times: `times.csv`; None where no receiver knows the GPS time.
         sample_rates_hz: All sample rates of the recordings.
-        command: What locates them.
+        command: What locates them; None where their rates differ, because `heimdall predict` takes one.
     """
 
     session_id: str
     recordings: tuple[Path, ...]
     times: Path | None
     sample_rates_hz: tuple[float, ...]
-    command: str
+    command: str | None
 
 
 def write(session: Session, folder: Path) -> Fetched:
@@ -42,27 +42,35 @@ def write(session: Session, folder: Path) -> Fetched:
 
     Args:
         session: One of `catalogue.sessions`.
-        folder: Where to; files of these names are replaced.
+        folder: Where to; the files of this session are replaced.
 
     Returns:
         What was written.
 
     Raises:
-        HeimdallError: The snapshot is missing or damaged.
+        HeimdallError: The snapshot is missing or damaged, or the folder holds recordings of another session,
+            which would be taken for this one's.
     """
     measurements = archive.read_measurements()
     rows = measurements[measurements["session_id"] == session.session_id].sort_values("websdr_id")
-    recordings = []
-    for websdr_id, samples in samples_of(rows).items():
-        recordings.append(folder / f"websdr_{websdr_id}.npy")
-        artifacts.write_bytes(recordings[-1], iq.encode(samples))
+    contents = {
+        folder / f"websdr_{websdr_id}.npy": iq.encode(samples)
+        for websdr_id, samples in samples_of(rows).items()
+    }
+    foreign = [file for file in folder.glob("websdr_*.npy") if contents.get(file) != file.read_bytes()]
+    if foreign:
+        cause = "it is a recording of another session"
+        raise HeimdallError(str(min(foreign)), cause, "Name a folder of its own with --output")
+    for file, content in contents.items():
+        artifacts.write_bytes(file, content)
+    recordings = list(contents)
     timed = rows[rows["start_gps_ns"].notna()]
     times = folder / TIMES_FILE if len(timed) else None
     if times is not None:
         columns = (timed[name].tolist() for name in start_times.COLUMNS)
         artifacts.write_bytes(times, start_times.text(zip(*columns, strict=True)).encode("utf-8"))
     rates_hz = tuple(sorted(set(rows["sample_rate_hz"].tolist())))
-    command = _command(recordings, session.frequency_mhz, times, rates_hz)
+    command = _command(recordings, session.frequency_mhz, times, rates_hz) if len(rates_hz) == 1 else None
     return Fetched(session.session_id, tuple(recordings), times, rates_hz, command)
 
 

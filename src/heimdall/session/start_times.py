@@ -13,7 +13,6 @@ from pathlib import Path
 from heimdall.core.errors import HeimdallError
 
 COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
-SECOND_NS = 10**9
 
 
 def text(rows: Iterable[tuple[int, int, float]]) -> str:
@@ -69,8 +68,8 @@ def read(path: Path) -> dict[int, tuple[int, float]]:
 def whole_number(text: str | None) -> int:
     """A whole number, also as pandas writes it where its column is one of floats: 3.0, 1.4e+18.
 
-    Such a float has 53 bits: GPS times are then rounded to 256 ns, and what is printed is the shortest text
-    within that. Only of a whole second it is all but certain that nothing was lost, so no other is taken.
+    Such a float has 53 bits: GPS times are then rounded to 256 ns, and nobody can tell whether one was. So
+    none above 2^53 is taken.
 
     Raises:
         ValueError: It is none, or may have lost digits.
@@ -82,7 +81,7 @@ def whole_number(text: str | None) -> int:
     if not value.is_finite() or value != value.to_integral_value():
         raise ValueError(f"{text!r} is no whole number")
     is_float = not str(text).strip().lstrip("+-").isdecimal()
-    if is_float and abs(value) > 2**sys.float_info.mant_dig and value % SECOND_NS:
+    if is_float and abs(value) > 2**sys.float_info.mant_dig:
         remedy = 'write whole numbers, in pandas table.astype({"start_gps_ns": "int64"})'
         raise ValueError(f"{text} is a float, which loses nanoseconds: {remedy}")
     return int(value)

@@ -7,7 +7,9 @@ on the CPU nor on an order.
 from __future__ import annotations
 
 import math
+import multiprocessing
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +22,6 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 DROPOUT_BLOCK = (8, 4)  # bands and frames that are dropped together
-
-_UNSEEDED = generator(0, "augmentation without a seed")
 
 
 def compute_mfcc(mel_spectrogram: npt.NDArray[np.floating], n_mfcc: int = 13) -> Float32:
@@ -91,7 +91,7 @@ def normalize_features(
 
     Args:
         features: Shape (..., C, n_mels, frames); or (n_mels, T), which is one channel.
-        mean: Shape (C,), or any other that broadcasts with the features; None to measure both.
+        mean: Shape (C,), or one of two or more axes that broadcasts with the features; None to measure both.
         std: The same, above 0; None to measure both.
 
     Returns:
@@ -138,8 +138,9 @@ def augment_features(
     All channels vary alike. A block of `DROPOUT_BLOCK` bands and frames is lost with probability
     `dropout_rate`; it takes the quietest value of its channel. A scale suits normalised features; of
     levels in dB the same is done by `level_max_db`. With a seed the result depends on the arguments alone,
-    so it is made anew in each epoch and never cached. Without one, the calls of a process draw one after
-    the other from one generator, which begins alike in every process.
+    so it is made anew in each epoch and never cached. Without one, the calls of a process draw one after the
+    other from a generator of that process's name: the workers of a data loader vary differently, those of
+    the next epoch, too, and a program that is run again draws the same.
 
     Args:
         features: Shape (..., n_mels, frames), normalised or in dB.
@@ -163,7 +164,11 @@ def augment_features(
             f"no augmentation: dropout_rate {dropout_rate}, shift_max {shift_max}, scale {scale_min} to "
             f"{scale_max}, level_max_db {level_max_db}"
         )
-    random = _UNSEEDED if seed is None else generator(seed, "augmentation", epoch, index)
+    random = (
+        _unseeded(multiprocessing.current_process().name)
+        if seed is None
+        else generator(seed, "augmentation", epoch, index)
+    )
     gain_db = level_max_db * (2 * random.random() - 1)
     shift = int(random.integers(-shift_max, shift_max + 1))
     bands, frames = features.shape[-2:]
@@ -175,6 +180,12 @@ def augment_features(
         gain_db
     )
     return np.where(lost, varied.min(axis=(-2, -1), keepdims=True), varied)
+
+
+@lru_cache(maxsize=1)
+def _unseeded(process: str) -> np.random.Generator:
+    """The generator of a process, by its name: a worker that was forked has its own."""
+    return generator(0, f"augmentation without a seed, {process}")
 
 
 def cepstral_envelope(mel_db: npt.NDArray[np.floating], n_mfcc: int) -> Float32:

@@ -81,7 +81,8 @@ class GradientNormMonitor(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the epoch with the one before it."""
-        line = gradient_line(_history(pl_module))
+        rows = _history(pl_module)  # none without validation
+        line = gradient_line(rows) if rows else None
         if line is not None:
             _say(line)
 

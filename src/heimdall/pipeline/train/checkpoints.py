@@ -80,8 +80,8 @@ def read(path: Path) -> State:
         raise HeimdallError(str(path), "the checkpoint cannot be read", remedy) from None
     if damaged is not None:
         raise HeimdallError(str(path), f"the checkpoint is damaged ({damaged})", remedy)
-    if not isinstance(state, dict) or "inputs" not in state.get(OURS, {}):
-        raise HeimdallError(str(path), "not a checkpoint of this training", remedy)
+    if not isinstance(state, dict) or "record" not in state.get(OURS, {}).get("inputs", {}):
+        raise HeimdallError(str(path), "not a checkpoint of the pipeline's training", remedy)
     return state
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.trainer.states import TrainerFn
 
 from heimdall.core import determinism, params, paths, randomness
 from heimdall.core.errors import HeimdallError
@@ -45,13 +46,14 @@ def learning_rate_factor(
         schedule: After the rise half a cosine (Loshchilov and Hutter 2017, without restarts) or a constant.
 
     Returns:
-        A number in (0, 1].
+        A number in [0, 1]; 0 only beyond the last epoch of a cosine.
     """
     if epoch < warmup_epochs:
         return (epoch + 1) / warmup_epochs
     if schedule == "constant":
         return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (epoch - warmup_epochs) / max(epochs - warmup_epochs, 1)))
+    done = min(epoch - warmup_epochs, max(epochs - warmup_epochs, 1))
+    return 0.5 * (1 + math.cos(math.pi * done / max(epochs - warmup_epochs, 1)))
 
 
 def rate_factor(parameters: Params, epoch: int) -> float:
@@ -91,6 +93,7 @@ class LocalizationLightningModule(LightningModule):
         self.task = NetworkTask(task) if isinstance(task, LocalizationNet) else task
         self.network = self.task.network  # so it is in the checkpoints, and moves to the device
         self.settings = settings or params.load(paths.CLONE / determinism.PARAMS_FILE)
+        self._has_place = not (isinstance(self.network, LocalizationNet) and self.network.frame is None)
         self.inputs = inputs or {}
         self.work = work
         self.history: list[Epoch] = []
@@ -147,33 +150,44 @@ class LocalizationLightningModule(LightningModule):
     def validation_step(self, batch: Any, batch_index: int) -> torch.Tensor:  # noqa: ANN401
         """Loss of one batch; its geodesic errors are kept for the epoch's row."""
         judged = self.task.judge(batch)
-        found, truth = judged.found_deg.cpu().numpy(), judged.truth_deg.cpu().numpy()
+        found, truth = judged.found_deg.detach().cpu().numpy(), judged.truth_deg.cpu().numpy()
         self._validation.append((judged.loss, len(truth)))
-        self._errors_m += geo.distance_m(truth[:, 0], truth[:, 1], found[:, 0], found[:, 1]).tolist()
+        if self._has_place:
+            self._errors_m += geo.distance_m(truth[:, 0], truth[:, 1], found[:, 0], found[:, 1]).tolist()
         return torch.tensor(judged.loss)
 
     def on_validation_epoch_end(self) -> None:
-        """Close the epoch's row: validation runs when its training steps are done.
+        """Log the validation, and close the epoch's row if its training steps are done.
+
+        Errors of a network without a frame are in the unit of its labels and left out: they are no metres.
 
         Raises:
             HeimdallError: The validation loss is not finite.
         """
-        if not self._train:  # Lightning's first look at the validation, before any training
+        trainer = self.trainer
+        if trainer.sanity_checking:  # Lightning's first look at the validation, before any training
             return
         # Lightning keeps metrics in float32; the same number here means that both call the same epoch best.
         val_loss = float(np.float32(self._finite(_mean(self._validation))))
+        errors_m = self._errors_m
+        median_m = statistics.median(errors_m) if errors_m else math.nan
+        mean_m = math.fsum(errors_m) / len(errors_m) if errors_m else math.nan
+        validation = {"val_loss": val_loss, "val_median_m": median_m, "val_mae_m": mean_m}
+        for name, value in validation.items():
+            if not math.isnan(value):
+                self.log(name, value, batch_size=1)
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
         norms = self._gradient_norms
         row = Epoch(
             epoch=self.current_epoch + 1,
             train_loss=_mean(self._train),
-            val_loss=val_loss,
-            val_median_m=statistics.median(self._errors_m),
-            val_mae_m=math.fsum(self._errors_m) / len(self._errors_m),
+            **validation,
             learning_rate=self._learning_rate,
             gradient_norm=math.fsum(norms) / len(norms) if norms else math.inf,
         )
         self.history.append(row)
-        for name in ("train_loss", "val_loss", "val_median_m", "val_mae_m", "gradient_norm"):
+        for name in ("train_loss", "gradient_norm"):
             self.log(name, getattr(row, name), batch_size=1)
 
     def configure_callbacks(self) -> list[Callback]:
@@ -198,7 +212,10 @@ class LocalizationLightningModule(LightningModule):
         optimizer = torch.optim.AdamW(
             groups, lr=chosen.lr, weight_decay=chosen.weight_decay, fused=chosen.precision != "16-mixed"
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate_factor, chosen))
+        # The Trainer's epochs are those of the settings in the pipeline; a user's Trainer has its own.
+        epochs = self.trainer.max_epochs if self._trainer is not None else None
+        scheduled = replace(chosen, epochs=epochs) if epochs and epochs > 0 else chosen
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate_factor, scheduled))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
