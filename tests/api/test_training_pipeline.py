@@ -125,6 +125,7 @@ def test_what_the_constructor_does_not_name_is_in_params_yaml() -> None:
 def test_lightning_trains_a_network_by_itself(data_dir: Path, tmp_path: Path) -> None:
     """The module with a plain Trainer and plain loaders, as the specification's users write them."""
     from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import EarlyStopping
     from lightning.pytorch.loggers import CSVLogger
     from torch.utils.data import DataLoader
 
@@ -164,3 +165,10 @@ def test_lightning_trains_a_network_by_itself(data_dir: Path, tmp_path: Path) ->
     assert len(module.history) == 2
     assert any(not torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert set(module.configure_optimizers()) == {"optimizer", "lr_scheduler"}
+    own = EarlyStopping("train_loss", patience=99)
+    chosen = Trainer(
+        max_epochs=1, callbacks=[own], enable_checkpointing=False, default_root_dir=tmp_path / "b"
+    )
+    chosen.fit(heimdall.LocalizationLightningModule(network), *loaders)
+    assert chosen.early_stopping_callbacks == [own]
+    assert not chosen.checkpoint_callbacks

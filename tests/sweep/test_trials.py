@@ -67,6 +67,8 @@ def trial_of(combination: int, state: TrialState) -> FrozenTrial:
         ([], 0),
         ([trial_of(0, COMPLETE), trial_of(1, RUNNING)], 2),
         ([trial_of(0, COMPLETE), trial_of(1, FAIL), trial_of(2, RUNNING)], 1),  # its experiment failed
+        ([trial_of(0, FAIL), trial_of(0, FAIL)], 1),  # one that always fails keeps nobody from the others
+        ([trial_of(0, FAIL), trial_of(1, COMPLETE), trial_of(2, COMPLETE)], 0),
         ([trial_of(0, FAIL), trial_of(0, WAITING)], None),  # its worker was lost: it waits to be done again
         ([trial_of(0, COMPLETE), trial_of(1, PRUNED), trial_of(2, COMPLETE)], None),
     ],

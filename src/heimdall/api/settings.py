@@ -61,7 +61,7 @@ class Settings:
                     f"set {endpoints.DATABASE_VARIABLE} and {endpoints.S3_VARIABLE}"
                 )
                 raise HeimdallError(str(folder), cause, remedy)
-        if self.data_dir is None:
+        if folder.resolve() == (paths.CLONE / paths.FEATURES).resolve():
             cause = "the clone's features are made by DVC alone"
             raise HeimdallError(str(paths.FEATURES), cause, "Run `dvc repro featurize`, or name a data_dir")
         where = "the named servers" if services else "the configured servers"

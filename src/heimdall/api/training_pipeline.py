@@ -133,7 +133,7 @@ class TrainingPipeline:
         """A training, from a checkpoint if one is given."""
         if checkpoint is not None:
             artifacts.require(checkpoint, remedy="Name a checkpoint that a training kept")
-        inputs = [config.index_file, *filter(None, [checkpoint])]
+        inputs = [config.index_file, config.network_file, *filter(None, [checkpoint])]
         named = artifacts.fingerprint([repr(chosen), *map(artifacts.sha256_file, inputs)])[:12]
         folder = output_dir or (RUNS / named).absolute()
 

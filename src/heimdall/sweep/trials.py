@@ -72,12 +72,15 @@ def next_step(states: Sequence[TrialState], trials: int) -> Step:
 def next_combination(trials: Sequence[FrozenTrial], count: int) -> int | None:
     """The first combination of a grid that no trial stands for; None where each has one, or one waits.
 
-    A failed trial stands for none. That of a lost worker is failed, and another waits in its place.
+    A failed trial stands for none. That of a lost worker is failed, and another waits in its place. What
+    failed least often comes first, so that one that always fails keeps nobody from the others.
     """
     if any(trial.state is TrialState.WAITING for trial in trials):
         return None
+    failed = Counter(trial.user_attrs[COMBINATION] for trial in trials if trial.state is TrialState.FAIL)
     taken = {trial.user_attrs[COMBINATION] for trial in trials if trial.state is not TrialState.FAIL}
-    return next((number for number in range(count) if number not in taken), None)
+    left = [number for number in range(count) if number not in taken]
+    return min(left, key=lambda number: (failed[number], number), default=None)
 
 
 def work(worker: Worker, say: Callable[[str], object]) -> optuna.Study:

@@ -41,7 +41,8 @@ class MLflowTracker:
         own = store is None
         if store is None:
             store = mlflow_store.resolve(paths.CLONE)
-            os.environ.update(store.environment)
+            # What MLflow needs; not where our own services are, which later commands find by themselves.
+            os.environ.update({k: v for k, v in store.environment.items() if not k.startswith("HEIMDALL_")})
         require_answer(store)
         import mlflow  # noqa: PLC0415 - it takes 3 s, and only recording needs it
 

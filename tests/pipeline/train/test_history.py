@@ -74,3 +74,10 @@ def test_the_times_of_a_killed_training_fit_the_epochs_that_its_checkpoint_has()
     assert noted.after(1) == Timeline(100, (200,))
     assert noted.after(3) == Timeline(100, (200, 300, 300))
     assert Timeline(100).after(2) == Timeline(100, (100, 100))
+
+
+def test_a_row_of_a_checkpoint_that_has_no_median_is_read() -> None:
+    row = {"epoch": 1, "train_loss": 2.0, "val_loss": 1.0, "val_mae_m": 5.0, "learning_rate": 1e-3}
+    read = history.epoch_of(row | {"gradient_norm": 1.0})
+    assert (read.epoch, read.val_mae_m) == (1, 5.0)
+    assert math.isnan(read.val_median_m)

@@ -22,7 +22,7 @@ from heimdall.core.params import Params
 from heimdall.pipeline.train import checkpoints, history
 from heimdall.pipeline.train.callbacks import EpochClock, EpochLines, early_stopping, noted
 from heimdall.pipeline.train.checkpoints import LAST, OURS, AtomicCheckpointIO
-from heimdall.pipeline.train.history import Epoch, Timeline, best_epoch
+from heimdall.pipeline.train.history import Epoch, Timeline, best_epoch, epoch_of
 from heimdall.pipeline.train.lightning_module import LocalizationLightningModule
 from heimdall.pipeline.train.task import LearningTask
 
@@ -131,7 +131,7 @@ def timed_rows(fitted: Fitted, encoder: Path) -> tuple[list[dict[str, float]], i
     rows = history.timed_rows(fitted.history, fitted.timeline)
     if not (encoder / LAST).exists():
         return rows, fitted.timeline.started_ms
-    before = [Epoch(**row) for row in checkpoints.read(encoder / LAST)[OURS]["history"]]
+    before = [epoch_of(row) for row in checkpoints.read(encoder / LAST)[OURS]["history"]]
     times = (noted(encoder) or Timeline(fitted.timeline.started_ms)).after(len(before))
     return [*history.timed_rows(before, times, "encoder."), *rows], times.started_ms
 

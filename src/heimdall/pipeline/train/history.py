@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 # The specification's convergence criteria.
 GRADIENT_NORMS = (0.01, 10.0)  # reasonable ones lie between
@@ -34,6 +35,11 @@ class Epoch:
     val_mae_m: float
     learning_rate: float
     gradient_norm: float
+
+
+def epoch_of(row: Mapping[str, Any]) -> Epoch:
+    """A row of a checkpoint; one that was kept before the median was recorded has none."""
+    return Epoch(**{"val_median_m": math.nan, **row})
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from heimdall.geometry import geo
 from heimdall.network.localization_net import LocalizationNet
 from heimdall.pipeline.train import callbacks
 from heimdall.pipeline.train.checkpoints import OURS
-from heimdall.pipeline.train.history import Epoch, best_epoch
+from heimdall.pipeline.train.history import Epoch, best_epoch, epoch_of
 from heimdall.pipeline.train.recording_task import NetworkTask
 from heimdall.pipeline.train.task import Learner
 
@@ -191,10 +191,20 @@ class LocalizationLightningModule(LightningModule):
             self.log(name, getattr(row, name), batch_size=1)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Early stopping, best checkpoints, gradient norm, and the learning rate where a logger takes it."""
-        rate = [LearningRateMonitor("epoch")] if self.trainer.loggers else []
-        stopping = callbacks.early_stopping(self.settings.early_stop_patience)
-        return [stopping, callbacks.best_checkpoints(self.work), *rate, callbacks.GradientNormMonitor()]
+        """Early stopping, best checkpoints, gradient norm, and the learning rate where a logger takes it.
+
+        Of a kind that the Trainer has already, or that it was told to do without, there is no second one.
+        """
+        trainer = self.trainer
+        ours: list[Callback] = [callbacks.GradientNormMonitor()]
+        if not trainer.early_stopping_callbacks:
+            ours.append(callbacks.early_stopping(self.settings.early_stop_patience))
+        # One that monitors nothing is what a Trainer brings by itself.
+        if any(getattr(each, "monitor", True) is None for each in trainer.checkpoint_callbacks):
+            ours.append(callbacks.best_checkpoints(self.work))
+        if trainer.loggers:
+            ours.append(LearningRateMonitor("epoch"))
+        return ours
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's type is of this and of other forms
         """Optimizer and schedule, by Lightning's names for them.
@@ -230,7 +240,7 @@ class LocalizationLightningModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the history back."""
-        self.history = [Epoch(**row) for row in checkpoint[OURS]["history"]]
+        self.history = [epoch_of(row) for row in checkpoint[OURS]["history"]]
         self.first_candidate = checkpoint[OURS]["first_candidate"]
 
     def _finite(self, value: float) -> float:
