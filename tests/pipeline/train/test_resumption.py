@@ -191,7 +191,7 @@ def test_resuming_with_more_epochs(
     with pytest.raises(HeimdallError, match=r"none\.ckpt: the file is missing"):
         other.run(tmp_path / "x", resume_from=tmp_path / "none.ckpt")
     torch.save({"other": 1}, tmp_path / "other.ckpt")
-    with pytest.raises(HeimdallError, match="not a checkpoint of this training"):
+    with pytest.raises(HeimdallError, match="not a checkpoint of the pipeline's training"):
         training.load_network(tmp_path / "other.ckpt")
 
 
