@@ -159,6 +159,7 @@ def test_two_workers_one_killed(quick: Project, shared_services: Services) -> No
     assert "the working tree has changes" in refused.stdout
 
 
+@pytest.mark.series
 def test_a_grid_in_one_command(quick: Project) -> None:
     """Two workers, every combination once; JSON says what came of it."""
     project = quick
