@@ -219,7 +219,10 @@ def test_bad_parameters_are_refused_before_any_library(
     ("option", "said"),
     [
         ("--epochs=0", "train.py: command line: epochs: Input should be greater than or equal to 1"),
-        ("--accelerator=tpu", "train.py: command line: accelerator: Input should be 'cpu', 'cuda' or 'auto'"),
+        (
+            "--accelerator=tpu",
+            "train.py: command line: accelerator: Input should be 'cpu', 'gpu', 'cuda' or 'auto'",
+        ),
         ("--learning_rate=much", "argument --learning_rate: invalid float value: 'much'"),
         ("--export_only", "--checkpoint goes with --resume_training or --export_only"),
         ("--export_only --checkpoint=none.ckpt", "train.py: none.ckpt: the file is missing"),
