@@ -47,10 +47,7 @@ class ConditionalStore(ObjectStore):
             HeimdallError: S3 cannot be reached or refuses.
         """
         try:
-            with self._reported(key):
-                answer = self._client.get_object(Bucket=self.bucket, Key=key)
-                with answer["Body"] as body:
-                    return body.read(MAX_TEXT_BYTES), answer["ETag"]
+            return self._get(key, MAX_TEXT_BYTES)
         except ObjectMissing:
             return None
 
