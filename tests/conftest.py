@@ -43,8 +43,11 @@ SERVICE_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
-    "AWS_DEFAULT_REGION",
     "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_CA_BUNDLE",
+    "HEIMDALL_S3_WITHOUT_TLS",
 )
 
 FIRST = (
@@ -157,6 +160,11 @@ class Services:
         url = urlunsplit(urlsplit(self.endpoints.database_url)._replace(path=f"/{name}"))
         endpoints = dataclasses.replace(self.endpoints, database_url=url)
         return Services(self.root, endpoints, self.env | {"HEIMDALL_DATABASE_URL": url})
+
+
+def with_s3(found: Endpoints, **changes: object) -> Endpoints:
+    """The same endpoints with another S3, as `S3Access` has it."""
+    return dataclasses.replace(found, s3=dataclasses.replace(found.s3, **changes))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pytest
 from heimdall.recordings import iq
 from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.s3_access import Keys, S3Access
 from tests.pipeline.proxy import Proxy
 from tests.projects import Project, ran
 
@@ -28,13 +29,13 @@ def raw_bucket(project: Project) -> ObjectStore:
     return ObjectStore(
         endpoints.Endpoints(
             database_url=project.env["HEIMDALL_DATABASE_URL"],
-            s3_endpoint_url=project.env["HEIMDALL_S3_ENDPOINT_URL"],
-            s3_access_key=project.env["AWS_ACCESS_KEY_ID"],
-            s3_secret_key=project.env["AWS_SECRET_ACCESS_KEY"],
-            s3_session_token=None,
-            s3_region=project.env["AWS_DEFAULT_REGION"],
+            s3=S3Access(
+                project.env["HEIMDALL_S3_ENDPOINT_URL"],
+                Keys(project.env["AWS_ACCESS_KEY_ID"], project.env["AWS_SECRET_ACCESS_KEY"]),
+                project.env["AWS_DEFAULT_REGION"],
+                embedded=False,
+            ),
             embedded_database=False,
-            embedded_s3=False,
         ),
         project.env["HEIMDALL_RAW_BUCKET"],
     )

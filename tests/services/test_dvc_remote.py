@@ -14,6 +14,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.services import dvc_remote
 from heimdall.storage.endpoints import Endpoints, resolve
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.s3_access import Keys, S3Access
 from tests import REPOSITORY
 from tests.conftest import DVC_BUCKET, Services, clean_environment, heimdall
 from tests.services.local_settings import REMOTE, remote
@@ -70,7 +71,11 @@ def test_dvc_settings_hold_only_what_differs_from_the_committed_ones(
         dvc_remote.write(tmp_path, where)
 
 
-OLD = Endpoints("postgresql://", "http://127.0.0.1:20000", "key", "secret", None, "us-east-1", True, True)
+OLD = Endpoints(
+    "postgresql://",
+    S3Access("http://127.0.0.1:20000", Keys("key", "secret"), "us-east-1", embedded=True),
+    embedded_database=True,
+)
 THEIRS = """# Mine, not git's
 [core]
     jobs = 3  # of four cores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -157,7 +158,7 @@ def assert_private(world: World, shown: str) -> None:
     where = world.endpoints()
     pids = world.server_pids()
     shown += " ".join(word for pid in pids for word in process.arguments(pid))
-    for secret in (where.s3_secret_key, where.s3_access_key, where.database_url.split(":")[2].split("@")[0]):
+    for secret in (*dataclasses.astuple(where.s3.keys)[:2], where.database_url.split(":")[2].split("@")[0]):
         assert secret not in shown
     home = embedded.home(world.root)
     for folder in (home / postgres.FOLDER, home / seaweedfs.FOLDER, embedded.folder(world.root)):

@@ -10,6 +10,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.storage import embedded
 from heimdall.storage.endpoints import as_environment, resolve
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.s3_access import Keys
 from tests import REPOSITORY
 
 URL = "postgresql://user:s3cret@db.example.org:5433/radio"
@@ -39,14 +40,15 @@ def test_the_environment_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     configure(monkeypatch, AWS_DEFAULT_REGION="eu-south-1")
     found = resolve(tmp_path)
     assert (found.database_url, found.s3_endpoint_url) == (URL, "https://s3.example.org:9000")
-    assert (found.s3_access_key, found.s3_secret_key, found.s3_region) == ("access", "s3cret", "eu-south-1")
+    assert found.s3.keys == Keys("access", "s3cret")
+    assert found.s3.region == "eu-south-1"
     assert not found.embedded_database
     assert not found.embedded_s3
 
 
 def test_temporary_credentials_sign_with_their_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch)
-    assert resolve(tmp_path).s3_session_token is None
+    assert resolve(tmp_path).s3.keys == Keys("access", "s3cret")
     configure(monkeypatch, **TEMPORARY)
     found = resolve(tmp_path)
     assert as_environment(found).items() >= TEMPORARY.items()
@@ -72,7 +74,7 @@ def test_each_service_is_found_on_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     found = resolve(tmp_path)
     assert (found.database_url, found.embedded_database) == (URL, False)
     assert (found.s3_endpoint_url, found.embedded_s3) == ("http://127.0.0.1:18730", True)
-    assert found.s3_secret_key == settings.s3_secret_key
+    assert found.s3.keys == Keys(settings.s3_access_key, settings.s3_secret_key)
 
 
 def test_neither_configured_nor_embedded(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 import pytest
 
 from heimdall.core.errors import HeimdallError
-from heimdall.storage import objectstore
+from heimdall.storage import objectstore, s3_access
 from heimdall.storage.objectstore import ObjectInfo, ObjectMissing, ObjectStore, object_key
-from tests.conftest import Buckets, Services
+from tests.conftest import Buckets, Services, with_s3
 
 SESSION = "0b8f3a52-8f0c-4d6e-9a55-1c2d3e4f5a6b"
 
@@ -57,7 +57,7 @@ def test_an_empty_object_and_an_overwritten_one(buckets: Buckets) -> None:
 @pytest.mark.parametrize("size", [6, 20_000_000])  # the larger one is stored in pieces
 def test_content_of_another_entity_tag_is_refused(buckets: Buckets, size: int) -> None:
     buckets.raw.put("a", b"b" * size)
-    listed = buckets.raw.head_all("a")["a"].etag
+    listed = buckets.raw.head_all("a")["a"]
     assert buckets.raw.get("a", size, listed) == b"b" * size
     buckets.raw.put("a", b"c" * size)
     with pytest.raises(objectstore.ObjectChanged, match="heimdall-raw-iq/a: the object has been replaced"):
@@ -114,23 +114,24 @@ def test_a_bucket_is_made_once(services: Services) -> None:
     store.delete("a")
 
 
-@pytest.mark.parametrize("field", ["s3_access_key", "s3_secret_key"])
+@pytest.mark.parametrize("field", ["access_key", "secret_key"])
 def test_wrong_credentials_name_the_endpoint_and_no_secret(services: Services, field: str) -> None:
-    wrong = dataclasses.replace(services.endpoints, **{field: "s3cret" * 4})
+    keys = dataclasses.replace(services.endpoints.s3.keys, **{field: "s3cret" * 4})
+    wrong = with_s3(services.endpoints, keys=keys)
     store = ObjectStore(wrong, "heimdall-raw-iq")
     for attempt in (lambda: store.get("a", 1), lambda: store.head_all(""), store.ping, store.ensure_bucket):
         with pytest.raises(HeimdallError, match="access denied") as caught:
             attempt()
         assert services.endpoints.s3_endpoint_url in str(caught.value)
         assert "s3cret" not in str(caught.value)
-        assert services.endpoints.s3_secret_key not in str(caught.value)
+        assert services.endpoints.s3.keys.secret_key not in str(caught.value)
 
 
 def test_no_server_is_one_clear_error_after_bounded_retries(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objectstore, "REQUEST_TRIES", 2)
-    nobody = dataclasses.replace(services.endpoints, s3_endpoint_url="http://127.0.0.1:1")
+    monkeypatch.setattr(s3_access, "REQUEST_TRIES", 2)
+    nobody = with_s3(services.endpoints, endpoint_url="http://127.0.0.1:1")
     with pytest.raises(HeimdallError, match=r"http://127\.0\.0\.1:1/heimdall-raw-iq: it cannot be reached"):
         ObjectStore(nobody, "heimdall-raw-iq").get("a", 1)
 
@@ -160,7 +161,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n"
 
 def test_content_that_breaks_off_is_read_again(services: Services) -> None:
     with breaking_server([HEAD + b"abc", HEAD + b"abcdef"]) as url:
-        store = ObjectStore(dataclasses.replace(services.endpoints, s3_endpoint_url=url), "heimdall-raw-iq")
+        store = ObjectStore(with_s3(services.endpoints, endpoint_url=url), "heimdall-raw-iq")
         assert store.get("a", 100) == b"abcdef"
 
 
@@ -169,7 +170,7 @@ def test_content_that_always_breaks_off_is_an_error(
 ) -> None:
     monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
     with breaking_server([HEAD + b"abc"]) as url:
-        store = ObjectStore(dataclasses.replace(services.endpoints, s3_endpoint_url=url), "heimdall-raw-iq")
+        store = ObjectStore(with_s3(services.endpoints, endpoint_url=url), "heimdall-raw-iq")
         with pytest.raises(HeimdallError, match="broke off"):
             store.get("a", 100)
 

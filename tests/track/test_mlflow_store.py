@@ -16,7 +16,7 @@ def test_another_s3_server_keeps_its_own_credentials(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
     ours = mlflow_store.resolve(services.root).environment
-    assert ours["AWS_SECRET_ACCESS_KEY"] == services.endpoints.s3_secret_key
+    assert ours["AWS_SECRET_ACCESS_KEY"] == services.endpoints.s3.keys.secret_key
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "https://s3.example")
     assert not {"AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_ENDPOINT_URL"} & set(
         mlflow_store.resolve(services.root).environment

@@ -51,21 +51,27 @@ DATABASE_URL = Variable(
 )
 S3_ENDPOINT_URL = Variable(
     "HEIMDALL_S3_ENDPOINT_URL",
-    "your S3 server; it takes the `AWS_*` below",
+    "your S3 server; it takes the `AWS_*` below ([s3.md](s3.md))",
     otherwise="the embedded server",
     example="https://minio.example:9000",
+)
+S3_WITHOUT_TLS = Variable(
+    "HEIMDALL_S3_WITHOUT_TLS",
+    "hosts of S3 that may be reached by http://, separated by commas; this machine always may",
+    otherwise="an error if the server is another machine without https://",
+    example="minio.internal",
 )
 AWS_ACCESS_KEY_ID = Variable(
     "AWS_ACCESS_KEY_ID",
     "key of that S3 server; DVC reads it, too, if `.dvc/config.local` has none",
-    otherwise="an error if that server is set",
+    otherwise="`AWS_PROFILE`, else what boto3 finds",
     example="heimdall",
     secret=True,
 )
 AWS_SECRET_ACCESS_KEY = Variable(
     "AWS_SECRET_ACCESS_KEY",
     "the secret that belongs to the key",
-    otherwise="an error if that server is set",
+    otherwise="an error if the key is set",
     example="...",
     secret=True,
 )
@@ -76,8 +82,29 @@ AWS_SESSION_TOKEN = Variable(
     example="...",
     secret=True,
 )
+AWS_PROFILE = Variable(
+    "AWS_PROFILE",
+    "profile of `~/.aws/config` with the credentials, where no keys are set: a role, a sign-in, a program",
+    otherwise="the profile `default`, else the role of the machine",
+    example="radio",
+)
+AWS_REGION = Variable(
+    "AWS_REGION",
+    "region by which requests are signed, and in which buckets are made",
+    otherwise="`AWS_DEFAULT_REGION`",
+    example="eu-south-1",
+)
 AWS_DEFAULT_REGION = Variable(
-    "AWS_DEFAULT_REGION", "region by which requests are signed", default="us-east-1", example="eu-south-1"
+    "AWS_DEFAULT_REGION",
+    "the same by its older name",
+    otherwise="the region in the name of Amazon's server, else the profile's, else `us-east-1`",
+    example="eu-south-1",
+)
+AWS_CA_BUNDLE = Variable(
+    "AWS_CA_BUNDLE",
+    "file with the certificates that S3 servers may be signed by (PEM); boto3 and DVC read it",
+    otherwise="the certificates that come with boto3",
+    example="/etc/ssl/certs/radio.pem",
 )
 RAW_BUCKET = Variable(
     "HEIMDALL_RAW_BUCKET", "bucket of the recordings", default="heimdall-raw-iq", example="radio-raw"
@@ -192,10 +219,14 @@ MLFLOW_LIMITS = (
 YOURS = (
     DATABASE_URL,
     S3_ENDPOINT_URL,
+    S3_WITHOUT_TLS,
     AWS_ACCESS_KEY_ID,
     AWS_SECRET_ACCESS_KEY,
     AWS_SESSION_TOKEN,
+    AWS_PROFILE,
+    AWS_REGION,
     AWS_DEFAULT_REGION,
+    AWS_CA_BUNDLE,
     RAW_BUCKET,
     DVC_BUCKET,
     MODELS_BUCKET,

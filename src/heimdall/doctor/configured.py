@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.doctor.report import MISSING, OK, WARNING, Check
-from heimdall.storage import endpoints
+from heimdall.storage import endpoints, s3_access
 
 TIMEOUT_S = 3.0
 SCHEME_PORTS = {"http": 80, "https": 443}
@@ -71,7 +71,7 @@ def _database() -> Check:
 
 def _s3() -> Check:
     try:
-        url = urlsplit(endpoints.configured_s3()[0])
+        url = urlsplit(s3_access.configured().endpoint_url)
     except HeimdallError as error:
         return Check("S3", MISSING, f"{error.subject}: {error.cause}", error.remedy)
     port = url.port or SCHEME_PORTS[url.scheme]

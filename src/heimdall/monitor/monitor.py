@@ -32,7 +32,7 @@ from heimdall.monitor import alerts
 from heimdall.monitor.alerts import Figures
 from heimdall.network.dataset import DatasetConfig, Sessions, observations, read_index, read_network
 from heimdall.pipeline.featurize import featurize, tables
-from heimdall.pipeline.snapshot import snapshot
+from heimdall.pipeline.snapshot import former, snapshot
 from heimdall.position.posterior import Posterior
 from heimdall.recordings import archive
 from heimdall.storage.endpoints import Endpoints
@@ -40,8 +40,8 @@ from heimdall.storage.endpoints import Endpoints
 WORK = Path(".heimdall/monitor")
 NEW = Path("new")  # below it: the index of the new sessions alone
 PROBABILITIES = (0.68, 0.95)
-_LINKED = (archive.SNAPSHOT, featurize.FEATURES)
-_COPIED = (determinism.LOCK_FILE, featurize.KEYS_FILE)
+# The pipeline's folders of shards, each with the file that says what they were made of.
+_SHARDS = ((archive.SNAPSHOT, former.METRICS), (featurize.FEATURES, featurize.KEYS_FILE))
 
 Array = npt.NDArray[np.float64]
 
@@ -210,17 +210,20 @@ def _reordered(answers: Answers, order: npt.NDArray[np.intp]) -> Answers:
 
 
 def _prepare(root: Path, work: Path) -> None:
-    """Begin with the pipeline's shards: files of these folders are never written to, only replaced."""
-    for folder in _LINKED:
-        if not (work / folder).exists() and (root / folder).exists():
+    """Begin with the pipeline's shards: files of these folders are never written to, only replaced.
+
+    Later the folders are the monitor's own: they hold more than the pipeline's.
+    """
+    for folder, made_of in _SHARDS:
+        if not (work / folder).exists() and (root / folder).exists() and (root / made_of).exists():
+            artifacts.write_bytes(work / made_of, (root / made_of).read_bytes())
             partial = work / f"{folder.name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(root / folder, partial, copy_function=os.link)
             (work / folder).parent.mkdir(parents=True, exist_ok=True)
             partial.replace(work / folder)
-    for file in _COPIED:
-        if (root / file).exists():
-            artifacts.write_bytes(work / file, (root / file).read_bytes())
+    if (root / determinism.LOCK_FILE).exists():
+        artifacts.write_bytes(work / determinism.LOCK_FILE, (root / determinism.LOCK_FILE).read_bytes())
 
 
 def _approved(work: Path, since: datetime, own: set[str]) -> tuple[dict[str, pd.Timestamp], int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from heimdall.core.errors import HeimdallError
-from heimdall.storage.objectstore import ObjectMissing, ObjectStore
+from heimdall.storage.objectstore import ObjectMissing, ObjectStore, md5
+from heimdall.storage.s3_errors import Place
 
 MAX_TEXT_BYTES = 10_000_000
 
@@ -23,8 +24,46 @@ DAMAGED = "Keep the bucket as it is and look who wrote to it; released files do 
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 
+PROBES = "probes/"  # objects that are there for a moment
+NO_ETAG = "0" * 32  # of no object
+
+
 class ConditionalStore(ObjectStore):
-    """A bucket whose objects are only put on conditions, which the server checks."""
+    """A bucket whose objects are only put on conditions, which the server checks.
+
+    A server or a gateway that ignores the conditions would let two releases overwrite each other without a
+    word. So before the first put it must refuse two puts that it has to refuse.
+    """
+
+    _honours_conditions = False
+
+    def require_conditions(self) -> None:
+        """Make sure, once, that the server refuses a put whose condition does not hold.
+
+        Raises:
+            HeimdallError: It does not, or S3 cannot be reached or refuses.
+        """
+        if self._honours_conditions:
+            return
+        key = f"{PROBES}{uuid.uuid4()}"
+        try:
+            self._put(key, b"first", None)
+            ignored = [
+                header
+                for header, etag in (("If-None-Match", None), ("If-Match", NO_ETAG))
+                if self._put(key, b"second", etag)
+            ]
+        finally:
+            with suppress(HeimdallError):  # who may not delete leaves an object of some bytes
+                self.delete(key)
+        if ignored:
+            cause = f"it ignores {' and '.join(ignored)}, so one release could overwrite another"
+            remedy = (
+                "Set HEIMDALL_S3_ENDPOINT_URL to a server with conditional writes, such as Amazon's, MinIO or "
+                "SeaweedFS, without a gateway that removes these headers"
+            )
+            raise HeimdallError(str(Place(self._access, self.bucket)), cause, remedy)
+        self._honours_conditions = True
 
     def read(self, key: str, max_bytes: int = MAX_TEXT_BYTES) -> bytes | None:
         """The content of an object; None where there is none.
@@ -41,16 +80,13 @@ class ConditionalStore(ObjectStore):
         return content
 
     def read_tagged(self, key: str) -> tuple[bytes, str] | None:
-        """A small object and its entity tag, of one answer; None where there is none.
+        """A small object and its entity tag, of one answer, empty if it names none; None for no object.
 
         Raises:
             HeimdallError: S3 cannot be reached or refuses.
         """
         try:
-            with self._reported(key):
-                answer = self._client.get_object(Bucket=self.bucket, Key=key)
-                with answer["Body"] as body:
-                    return body.read(MAX_TEXT_BYTES), answer["ETag"]
+            return self._get(key, MAX_TEXT_BYTES)
         except ObjectMissing:
             return None
 
@@ -63,19 +99,26 @@ class ConditionalStore(ObjectStore):
         Raises:
             HeimdallError: S3 cannot be reached or refuses.
         """
-        md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-        put = partial(self._client.put_object, Bucket=self.bucket, Key=key, Body=content, ContentMD5=md5)
+        if etag == "":
+            cause = "the server's answers have no ETag, so nobody could tell whether it changes meanwhile"
+            raise HeimdallError(self.place(key), cause, "Let the gateway before the server keep that header")
+        self.require_conditions()
+        return self._put(key, content, etag) or self.read(key, max(len(content), MAX_TEXT_BYTES)) == content
+
+    def _put(self, key: str, content: bytes, etag: str | None) -> bool:
+        """Put an object on a condition. Returns whether the server found that it holds."""
+        put = partial(self._client.put_object, Bucket=self.bucket, Key=key, Body=content)
         with self._reported(key):
             try:
                 if etag is None:
-                    put(IfNoneMatch="*")
+                    put(ContentMD5=md5(content), IfNoneMatch="*")
                 else:
-                    put(IfMatch=etag)
+                    put(ContentMD5=md5(content), IfMatch=f'"{etag}"')
             except ClientError as error:
                 # 409: Amazon's answer while another conditional put of this key is under way.
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
-                    raise
-                return self.read(key, max(len(content), MAX_TEXT_BYTES)) == content
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                    return False
+                raise
         return True
 
     def place(self, key: str) -> str:

@@ -64,6 +64,7 @@ def release(
     git.require_root(root, version)
     with locks.alone(root / WORK):
         by = identity(root)
+        store.require_conditions()
         chosen = candidates.of_head(root, version)
         tags = attestation.read(root)
         log = audit_log.read(store)

@@ -14,18 +14,20 @@ from configobj import ConfigObj, ConfigObjError
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import embedded
 from heimdall.storage.endpoints import DVC_BUCKET, Endpoints
+from heimdall.storage.s3_access import FALLBACK_REGION
 
 REMOTE = "s3"
 FORMER_REMOTE = "minio"  # its name in revisions before 2026-12
-MANAGED = ("url", "endpointurl", "access_key_id", "secret_access_key")
+MANAGED = ("url", "endpointurl", "region", "access_key_id", "secret_access_key")
 COMMITTED, LOCAL = Path(".dvc/config"), Path(".dvc/config.local")
 
 
 def write(root: Path, endpoints: Endpoints) -> None:
     """Point the remote `s3` at the S3 server in use; a folder that is no DVC repository is left alone.
 
-    The embedded server's credentials are written here. Configured ones stay in the environment (AWS_*),
-    which DVC reads only where this file holds none.
+    The embedded server's credentials are written here. Configured ones stay in the environment or in
+    the profile that it names, which DVC reads only where this file holds none. Their region is written,
+    because DVC does not read AWS_REGION.
 
     Args:
         root: The repository.
@@ -35,8 +37,11 @@ def write(root: Path, endpoints: Endpoints) -> None:
         HeimdallError: A configuration of DVC is damaged.
     """
     wanted = {"url": f"s3://{DVC_BUCKET}", "endpointurl": endpoints.s3_endpoint_url}
-    if endpoints.embedded_s3:
-        wanted |= {"access_key_id": endpoints.s3_access_key, "secret_access_key": endpoints.s3_secret_key}
+    keys, region = endpoints.s3.keys, endpoints.s3.region
+    if endpoints.embedded_s3 and keys is not None:
+        wanted |= {"access_key_id": keys.access_key, "secret_access_key": keys.secret_key}
+    elif region not in (None, FALLBACK_REGION):
+        wanted["region"] = region
     _replace(root, wanted)
 
 

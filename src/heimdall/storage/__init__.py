@@ -1,7 +1,18 @@
 """PostgreSQL and S3 as a client sees them: addresses, tables and their columns, object keys, retries.
 
 `migrations/` declares the columns, `tables` reads and writes them; `retries` says how often a server that
-does not answer is tried again. Imports `core`. The only stage that uses it is the snapshot.
+does not answer is tried again. `s3_access` finds the credentials of S3, and `s3_errors` says what it refuses.
+Imports `core`. The only stage that uses it is the snapshot.
 """
 
-__all__ = ["connection", "embedded", "endpoints", "migrate", "objectstore", "retries", "tables"]
+__all__ = [
+    "connection",
+    "embedded",
+    "endpoints",
+    "migrate",
+    "objectstore",
+    "retries",
+    "s3_access",
+    "s3_errors",
+    "tables",
+]

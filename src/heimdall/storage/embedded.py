@@ -24,7 +24,7 @@ MIN_PORT_BASE, MAX_PORT_BASE = 1024, 22750
 PORT_BASES = range(DEFAULT_PORT_BASE, MAX_PORT_BASE + 1, 20)
 PORT_BASE_VARIABLE = variables.PORT_BASE.name
 HOST = "127.0.0.1"  # reachable from this machine alone
-REGION = variables.AWS_DEFAULT_REGION.default
+REGION = "us-east-1"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
-from heimdall.storage import embedded
+from heimdall.storage import embedded, s3_access
+from heimdall.storage.s3_access import Keys, S3Access
 
 RAW_BUCKET = variables.RAW_BUCKET.read()
 DVC_BUCKET = variables.DVC_BUCKET.read()
@@ -28,23 +29,23 @@ class Endpoints:
 
     Attributes:
         database_url: PostgreSQL URL, with the password.
-        s3_endpoint_url: URL without credentials and without a slash at the end.
-        s3_access_key: Access key.
-        s3_secret_key: Secret key.
-        s3_session_token: Of temporary credentials; None of others.
-        s3_region: Region for signatures.
+        s3: The S3 server, with the credentials.
         embedded_database: Whether the database is the embedded server.
-        embedded_s3: Whether S3 is the embedded server.
     """
 
     database_url: str = field(repr=False)
-    s3_endpoint_url: str
-    s3_access_key: str = field(repr=False)
-    s3_secret_key: str = field(repr=False)
-    s3_session_token: str | None = field(repr=False)
-    s3_region: str
+    s3: S3Access
     embedded_database: bool
-    embedded_s3: bool
+
+    @property
+    def s3_endpoint_url(self) -> str:
+        """URL of S3 without credentials and without a slash at the end."""
+        return self.s3.endpoint_url
+
+    @property
+    def embedded_s3(self) -> bool:
+        """Whether S3 is the embedded server."""
+        return self.s3.embedded
 
     @property
     def database_name(self) -> str:
@@ -88,33 +89,16 @@ def resolve(root: Path = Path()) -> Endpoints:
         servers.database_url if servers and not database_configured() else configured_database_url()
     )
     if servers is None or s3_configured():
-        url, access_key, secret_key, token, region = configured_s3()
+        s3 = s3_access.configured()
     else:
-        url, region = servers.s3_endpoint_url, embedded.REGION
-        access_key, secret_key, token = servers.s3_access_key, servers.s3_secret_key, None
-    return Endpoints(
-        database_url=database_url,
-        s3_endpoint_url=url,
-        s3_access_key=access_key,
-        s3_secret_key=secret_key,
-        s3_session_token=token,
-        s3_region=region,
-        embedded_database=not database_configured(),
-        embedded_s3=not s3_configured(),
-    )
+        keys = Keys(servers.s3_access_key, servers.s3_secret_key)
+        s3 = S3Access(servers.s3_endpoint_url, keys, embedded.REGION, embedded=True)
+    return Endpoints(database_url=database_url, s3=s3, embedded_database=not database_configured())
 
 
 def as_environment(found: Endpoints) -> dict[str, str]:
     """The variables by which another process finds the same services. They hold the credentials."""
-    return {
-        DATABASE_VARIABLE: found.database_url,
-        S3_VARIABLE: found.s3_endpoint_url,
-        variables.AWS_ACCESS_KEY_ID.name: found.s3_access_key,
-        variables.AWS_SECRET_ACCESS_KEY.name: found.s3_secret_key,
-        variables.AWS_SESSION_TOKEN.name: found.s3_session_token
-        or "",  # never the token of other credentials
-        variables.AWS_DEFAULT_REGION.name: found.s3_region,
-    }
+    return {DATABASE_VARIABLE: found.database_url} | found.s3.as_environment()
 
 
 def _repository(root: Path) -> Path:
@@ -126,19 +110,10 @@ def _repository(root: Path) -> Path:
     return path
 
 
-def _split(url: str) -> SplitResult:
-    """The parts of a URL; all empty where it is none, as with a bracket or a port that is no port."""
-    try:
-        parts = urlsplit(url)
-        return parts if parts.port != 0 else urlsplit("")
-    except ValueError:
-        return urlsplit("")
-
-
 def configured_database_url() -> str:
     """The configured URL, refused where part of an unescaped password would be taken for host or database."""
     url = variables.DATABASE_URL.read()
-    parts = _split(url)
+    parts = s3_access.split(url)
     name = parts.path.removeprefix("/")
     if (
         parts.scheme not in ("postgresql", "postgres")
@@ -155,28 +130,3 @@ def configured_database_url() -> str:
             "Set it to postgresql://user:password@host:5432/database, special characters as %XX",
         )
     return url
-
-
-def configured_s3() -> tuple[str, str, str, str | None, str]:
-    """Configured endpoint, access key, secret key, session token and region."""
-    url = variables.S3_ENDPOINT_URL.read().rstrip("/")
-    parts = _split(url)
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or "@" in url
-        or any(character.isspace() for character in url)
-    ):
-        raise HeimdallError(
-            S3_VARIABLE,
-            "not an http or https URL without credentials",
-            "Set it to https://host:9000, for example",
-        )
-    for variable in (variables.AWS_ACCESS_KEY_ID, variables.AWS_SECRET_ACCESS_KEY):
-        if not variable.read():
-            raise HeimdallError(
-                variable.name, f"not set, though {S3_VARIABLE} is", "Set both AWS_* variables"
-            )
-    access_key, secret_key = variables.AWS_ACCESS_KEY_ID.read(), variables.AWS_SECRET_ACCESS_KEY.read()
-    token, region = variables.AWS_SESSION_TOKEN.read() or None, variables.AWS_DEFAULT_REGION.read()
-    return url, access_key, secret_key, token, region

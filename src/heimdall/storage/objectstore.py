@@ -4,39 +4,40 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from datetime import UTC, datetime
+from itertools import zip_longest
+from typing import TYPE_CHECKING, cast
 
-import boto3.session
-from botocore.config import Config
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage.endpoints import Endpoints
-from heimdall.storage.retries import CONTENT_PAUSES_S, REQUEST_TRIES
+from heimdall.storage.retries import CONTENT_PAUSES_S
+from heimdall.storage.s3_access import FALLBACK_REGION, MAX_THREADS
+from heimdall.storage.s3_errors import ObjectChanged, ObjectMissing, Place, code_of, explained
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3.literals import BucketLocationConstraintType
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
-CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 30
-MAX_THREADS = 16
+__all__ = ["ObjectChanged", "ObjectInfo", "ObjectMissing", "ObjectStore", "object_key"]
+
 OBJECT_PREFIX = "sessions/"  # of every recording's key
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-class ObjectMissing(HeimdallError):  # noqa: N818 - the name that callers know
-    """The bucket is there, the object is not."""
-
-
-class ObjectChanged(HeimdallError):  # noqa: N818 - as above
-    """The object is there with another content than the one asked for."""
+MULTIPART_BYTES = 64 * 2**20  # larger objects are put in parts of this size
+MANY_FOLDERS = 1000  # more are not listed one by one, but by the beginnings of their names
+_MD5 = re.compile("[0-9a-f]{32}")
+_MODIFIED = "modified "  # begins the identity of an object of which the server tells no entity tag
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class ObjectInfo:
     """What a listing says of an object.
 
     Attributes:
-        etag: Entity tag without quotes; the MD5 of the content after a single put.
+        etag: Entity tag without quotes and without the mark of a weak one; the MD5 of the content after a
+            single put. Where the server tells none, the time of the object's last change.
         size: Bytes.
     """
 
@@ -82,34 +84,17 @@ class ObjectStore:
     Args:
         endpoints: Where S3 is, and the credentials.
         bucket: Name of the bucket.
+
+    Raises:
+        HeimdallError: The profile of the credentials is missing or damaged.
     """
 
     def __init__(self, endpoints: Endpoints, bucket: str) -> None:
         self.endpoint = endpoints.s3_endpoint_url
         self.bucket = bucket
+        self._access = endpoints.s3
         with self._reported():
-            # A session of its own: boto3's shared one is not safe to use from threads.
-            self._client = boto3.session.Session().client(
-                "s3",
-                endpoint_url=endpoints.s3_endpoint_url,
-                aws_access_key_id=endpoints.s3_access_key,
-                aws_secret_access_key=endpoints.s3_secret_key,
-                aws_session_token=endpoints.s3_session_token,
-                region_name=endpoints.s3_region,
-                config=Config(
-                    signature_version="s3v4",
-                    s3={"addressing_style": "path"},
-                    retries={"mode": "standard", "total_max_attempts": REQUEST_TRIES},
-                    connect_timeout=CONNECT_TIMEOUT_S,
-                    read_timeout=READ_TIMEOUT_S,
-                    max_pool_connections=MAX_THREADS,
-                    # Not every S3 server knows Amazon's newer checksums; puts carry an MD5 instead.
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                    # A proxy of the environment cannot reach this machine's loopback interface.
-                    proxies={} if urlsplit(self.endpoint).hostname in LOOPBACK else None,
-                ),
-            )
+            self._client = self._access.client()
 
     def ping(self) -> None:
         """Make sure that the server answers and accepts the credentials; the bucket need not be there.
@@ -130,14 +115,14 @@ class ObjectStore:
             try:
                 self._client.head_bucket(Bucket=self.bucket)
             except ClientError as error:
-                if _code(error) not in ("404", "NoSuchBucket"):
+                if code_of(error) not in ("404", "NoSuchBucket"):
                     raise
                 # Another process may be faster.
                 with suppress(self._client.exceptions.BucketAlreadyOwnedByYou):
-                    self._client.create_bucket(Bucket=self.bucket)
+                    self._create_bucket()
 
     def put(self, key: str, content: bytes) -> None:
-        """Write an object; the server checks its MD5.
+        """Write an object; the server checks a hash of it. A large one is sent in parts.
 
         Args:
             key: Key.
@@ -146,44 +131,34 @@ class ObjectStore:
         Raises:
             HeimdallError: S3 cannot be reached or refuses.
         """
-        md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
         with self._reported(key):
-            self._client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentMD5=md5)
+            if len(content) <= MULTIPART_BYTES:
+                self._client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentMD5=md5(content))
+                return
+            parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=MULTIPART_BYTES)
+            self._client.upload_fileobj(io.BytesIO(content), self.bucket, key, Config=parts)
 
-    def get(self, key: str, max_bytes: int, etag: str | None = None) -> bytes:
+    def get(self, key: str, max_bytes: int, listed: ObjectInfo | None = None) -> bytes:
         """Read an object.
 
         Args:
             key: Key.
             max_bytes: The most that the caller wants; one byte more is read, to show an excess.
-            etag: The entity tag that it must have, if any.
+            listed: What it must be, if that is known. Of an answer that names neither its entity tag nor its
+                length, the content's MD5 and length are compared.
 
         Returns:
             The content, or its first `max_bytes + 1` bytes.
 
         Raises:
             ObjectMissing: There is no such object.
-            ObjectChanged: It has another entity tag.
+            ObjectChanged: It is another one than `listed`.
             HeimdallError: S3 cannot be reached or refuses.
         """
-        with self._reported(key):
-            for pause_s in (*CONTENT_PAUSES_S, None):
-                answer = self._client.get_object(Bucket=self.bucket, Key=key)
-                if etag is not None and answer["ETag"].strip('"') != etag:
-                    answer["Body"].close()
-                    place = f"S3 {self.endpoint}/{self.bucket}/{key}"
-                    raise ObjectChanged(place, "the object has been replaced", "Run it again")
-                try:
-                    return _content(answer, max_bytes)
-                except (BotoCoreError, HTTPError):
-                    # boto3 repeats requests, but not what breaks while the content is on its way.
-                    if pause_s is None:
-                        raise
-                    time.sleep(pause_s)
-        raise AssertionError("the last try returns or raises")
+        return self._get(key, max_bytes, listed)[0]
 
     def head_all(self, prefix: str) -> dict[str, ObjectInfo]:
-        """List the objects below a prefix.
+        """List all objects below a prefix.
 
         Args:
             prefix: Beginning of the keys.
@@ -195,12 +170,40 @@ class ObjectStore:
             HeimdallError: S3 cannot be reached or refuses.
         """
         with self._reported():
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            found = {
-                item["Key"]: ObjectInfo(etag=item["ETag"].strip('"'), size=item["Size"])
-                for page in pages
-                for item in page.get("Contents", [])
-            }
+            found = {key: info for page in self._pages(prefix) for key, info in page.items()}
+        return dict(sorted(found.items()))
+
+    def head_many(self, keys: Iterable[str]) -> dict[str, ObjectInfo]:
+        """List these objects, whatever else the bucket holds.
+
+        Their folders are listed, `MAX_THREADS` at a time. More than `MANY_FOLDERS` are listed together, by
+        the longest beginnings of their names of which there are no more than that. A listing is given up
+        when it has taken more pages than the next finer ones would take requests: the folders, then the
+        single keys. So few objects in a large bucket cost few requests, and many cost little more than the
+        pages that hold them. The order of the listings does not matter.
+
+        Args:
+            keys: Any keys.
+
+        Returns:
+            Those that are there, by key, in order.
+
+        Raises:
+            HeimdallError: S3 cannot be reached or refuses.
+        """
+        wanted = sorted(set(keys))
+        found: dict[str, ObjectInfo] = {}
+        length = _beginning({_folder(key) for key in wanted})
+        levels = (lambda key: _folder(key)[:length], _folder, lambda key: key)
+        with ThreadPoolExecutor(MAX_THREADS) as pool:
+            for level, finer in zip_longest(levels, levels[1:]):
+                groups = _grouped(wanted, level)
+                pages = [len(_grouped(group, finer)) if finer else None for group in groups.values()]
+                looks = pool.map(self._look, groups, groups.values(), pages)
+                wanted = []
+                for group, (seen, done) in zip(groups.values(), looks, strict=True):
+                    found |= seen
+                    wanted += [] if done else [key for key in group if key not in seen]
         return dict(sorted(found.items()))
 
     def delete(self, key: str) -> None:
@@ -212,36 +215,137 @@ class ObjectStore:
         with self._reported(key):
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
+    def _create_bucket(self) -> None:
+        region = self._client.meta.region_name
+        if region == FALLBACK_REGION:  # the one that must not be named
+            self._client.create_bucket(Bucket=self.bucket)
+        else:
+            where = cast("BucketLocationConstraintType", region)
+            self._client.create_bucket(
+                Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": where}
+            )
+
+    def _get(self, key: str, max_bytes: int, listed: ObjectInfo | None = None) -> tuple[bytes, str]:
+        """As `get`; also the entity tag, empty where the answer has none."""
+        with self._reported(key) as place:
+            for pause_s in (*CONTENT_PAUSES_S, None):
+                answer = self._client.get_object(Bucket=self.bucket, Key=key)
+                try:
+                    return _content(answer, max_bytes, listed), _bare(answer.get("ETag", ""))
+                except _Other:
+                    raise ObjectChanged(str(place), "the object has been replaced", "Run it again") from None
+                except (BotoCoreError, HTTPError):
+                    # boto3 repeats requests, but not what breaks while the content is on its way.
+                    if pause_s is None:
+                        raise
+                    time.sleep(pause_s)
+        raise AssertionError("the last try returns or raises")
+
+    def _pages(self, prefix: str) -> Iterator[dict[str, ObjectInfo]]:
+        """The pages of a listing."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        for page in pages:
+            yield {
+                item["Key"]: ObjectInfo(_identity(item.get("ETag"), item.get("LastModified")), item["Size"])
+                for item in page.get("Contents", [])
+            }
+
+    def _look(
+        self, prefix: str, keys: Sequence[str], max_pages: int | None
+    ) -> tuple[dict[str, ObjectInfo], bool]:
+        """Those of some keys that a listing has, and whether no more can follow."""
+        seen: dict[str, ObjectInfo] = {}
+        with self._reported():
+            for number, page in enumerate(self._pages(prefix)):
+                if number == max_pages:
+                    return seen, False
+                seen |= {key: page[key] for key in keys if key in page}
+                if len(seen) == len(keys):
+                    break
+        return seen, True
+
     @contextmanager
-    def _reported(self, key: str | None = None) -> Iterator[None]:
-        """Turn boto3's errors into a HeimdallError that names the endpoint, never the credentials."""
-        place = f"S3 {self.endpoint}/{self.bucket}"
+    def _reported(self, key: str | None = None) -> Iterator[Place]:
+        """Turn boto3's errors into a HeimdallError that names the place, never the credentials."""
+        place = Place(self._access, self.bucket, key)
         try:
-            yield
-        except ClientError as error:
-            code = _code(error)
-            if code == "NoSuchKey" or (key is not None and code == "404"):
-                raise ObjectMissing(f"{place}/{key}", "the object is missing", "Upload it again") from None
-            if code in ("NoSuchBucket", "404"):
-                raise HeimdallError(place, "the bucket is missing", "Run `heimdall services up`") from None
-            if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-                raise HeimdallError(
-                    place, f"access denied ({code})", "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-                ) from None
-            raise HeimdallError(place, f"the server refuses ({code})", "See the server's log") from None
-        except (BotoCoreError, HTTPError) as error:
-            cause = f"it cannot be reached or broke off ({type(error).__name__})"
-            raise HeimdallError(place, cause, "Check it with `heimdall services status`") from None
+            yield place
+        except (ClientError, BotoCoreError, HTTPError, ResponseParserError) as error:
+            raise explained(place, error) from None
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "unknown"))
+class _Other(Exception):  # noqa: N818 - no error: what is asked is answered
+    """The object is another one than the listing's."""
 
 
-def _content(answer: GetObjectOutputTypeDef, max_bytes: int) -> bytes:
+def md5(content: bytes) -> str:
+    """As the header Content-MD5 has it."""
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def _bare(etag: str) -> str:
+    """An entity tag without quotes and without the mark of a weak one, which gateways add."""
+    return etag.removeprefix("W/").strip('"')
+
+
+def _identity(etag: str | None, modified: datetime | None) -> str:
+    """The entity tag, else the time of the last change: headers have it to the second."""
+    if etag:
+        return _bare(etag)
+    return f"{_MODIFIED}{modified.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if modified else _MODIFIED
+
+
+def _content(answer: GetObjectOutputTypeDef, max_bytes: int, listed: ObjectInfo | None) -> bytes:
+    """The content of an answer, which must have the length that it says, or that was listed."""
     with answer["Body"] as body:
+        if listed is not None and _names_other(answer, listed):
+            raise _Other
         content = body.read(max_bytes + 1)
-    wanted = min(answer["ContentLength"], max_bytes + 1)
-    if len(content) != wanted:
+    length = answer.get("ContentLength", listed.size if listed else len(content))
+    wanted = min(length, max_bytes + 1)
+    if len(content) < wanted:
         raise HTTPError(f"the content broke off after {len(content)} of {wanted} bytes")
+    if listed is not None and not answer.get("ETag") and _holds_other(content, listed):
+        raise _Other
     return content
+
+
+def _names_other(answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
+    """Whether the head of an answer is that of another object than was listed."""
+    etag, modified = answer.get("ETag"), answer.get("LastModified")
+    if answer.get("ContentLength", listed.size) != listed.size:
+        return True
+    if listed.etag.startswith(_MODIFIED):
+        return bool(modified) and _identity(None, modified) != listed.etag
+    return bool(etag) and _bare(etag) != listed.etag
+
+
+def _holds_other(content: bytes, listed: ObjectInfo) -> bool:
+    """Whether content is another one than was listed, as far as its length and an MD5 tell."""
+    if len(content) != listed.size:
+        return len(content) > listed.size  # a shorter one is a beginning: no more was wanted
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return bool(_MD5.fullmatch(listed.etag)) and found != listed.etag
+
+
+def _folder(key: str) -> str:
+    """A key up to its last slash."""
+    return key[: key.rfind("/") + 1]
+
+
+def _grouped(keys: Iterable[str], prefix_of: Callable[[str], str]) -> dict[str, list[str]]:
+    """Keys by what they begin with."""
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        groups.setdefault(prefix_of(key), []).append(key)
+    return groups
+
+
+def _beginning(folders: Set[str]) -> int:
+    """How many letters of the folders' names leave no more than `MANY_FOLDERS` different ones."""
+    longest = max(map(len, folders), default=0)
+    return next(
+        length
+        for length in range(longest, -1, -1)
+        if len({name[:length] for name in folders}) <= MANY_FOLDERS
+    )

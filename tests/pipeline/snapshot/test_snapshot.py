@@ -21,7 +21,9 @@ from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.snapshot import former, snapshot
 from heimdall.recordings import archive
 from heimdall.storage.objectstore import object_key
+from heimdall.storage.s3_access import Keys
 from tests import REPOSITORY
+from tests.conftest import with_s3
 from tests.pipeline.snapshot.snapshot_world import (
     COUNT,
     PARAMS,
@@ -172,7 +174,7 @@ def test_killed_at_any_rename_the_next_run_ends_with_the_same_bytes(world: World
 
 
 def test_wrong_credentials_name_the_endpoint_and_not_the_secret(world: World) -> None:
-    wrong = dataclasses.replace(world.services.endpoints, s3_secret_key="wrong-secret")  # noqa: S106
+    wrong = with_s3(world.services.endpoints, keys=Keys("key", "wrong-secret"))
     with pytest.raises(HeimdallError, match="access denied") as caught:
         snapshot.take(PARAMS, wrong, world.root)
     assert wrong.s3_endpoint_url in str(caught.value)

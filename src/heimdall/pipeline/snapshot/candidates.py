@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -42,21 +42,32 @@ class Candidate:
         return [self.session_id, self.websdr_id, self.sample_rate_hz, self.etag, self.size]
 
 
-def with_objects(rows: pd.DataFrame, bad: set[int], objects: Mapping[str, ObjectInfo]) -> list[Candidate]:
+def with_objects(
+    rows: pd.DataFrame, bad: set[int], find: Callable[[list[str]], Mapping[str, ObjectInfo]]
+) -> list[Candidate]:
     """The rows without a fault, in the order of their sessions' first approval, with their objects.
 
     Args:
         rows: As `tables.read_approved` returns them.
         bad: Positions of the rows that have a fault.
-        objects: What the bucket lists, by key.
+        find: What the bucket lists of some keys, by key.
     """
     rank = rows.groupby("session_id")["approved_at"].transform("min")
     ordered = rows.assign(rank=rank).drop(index=sorted(bad)).sort_values(["rank", "session_id", "websdr_id"])
+    keys = [
+        objectstore.object_key(session_id, websdr_id)
+        for session_id, websdr_id in zip(ordered["session_id"], ordered["websdr_id"], strict=True)
+    ]
+    objects = find(keys)
     candidates = []
-    for row, session_id, websdr_id, rate in zip(
-        ordered.index, ordered["session_id"], ordered["websdr_id"], ordered["sample_rate_hz"], strict=True
+    for key, row, session_id, websdr_id, rate in zip(
+        keys,
+        ordered.index,
+        ordered["session_id"],
+        ordered["websdr_id"],
+        ordered["sample_rate_hz"],
+        strict=True,
     ):
-        key = objectstore.object_key(session_id, websdr_id)
         found = objects.get(key)
         etag, size = (found.etag, found.size) if found else (None, 0)
         candidates.append(Candidate(int(row), session_id, int(websdr_id), float(rate), key, etag, size))

@@ -16,7 +16,7 @@ from heimdall.recordings import archive, iq
 from heimdall.recordings.archive import StoredRecording
 from heimdall.recordings.shards import ShardStore
 from heimdall.storage import objectstore
-from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.objectstore import ObjectInfo, ObjectStore
 
 CHANGED = "changed"  # the object is not what the listing said a moment ago
 
@@ -111,7 +111,7 @@ class Collector:
             cause = f"{item.size} bytes, more than {self._params.max_duration_s:g} s can have ({limit})"
             raise iq.BadRecording(iq.OVERSIZED, cause)
         try:
-            return self._store.get(item.key, limit, item.etag)
+            return self._store.get(item.key, limit, ObjectInfo(item.etag, item.size))
         except objectstore.ObjectMissing:
             raise iq.BadRecording(iq.MISSING, "it was deleted during the snapshot") from None
         except objectstore.ObjectChanged:

@@ -94,9 +94,7 @@ def take(params: SnapshotParams, endpoints: Endpoints, root: Path = Path()) -> S
     rows, receivers = _read_rows(params.as_of, endpoints)
     faults = schemas.measurement_faults(rows, receivers["websdr_id"].tolist())
     store = ObjectStore(endpoints, RAW_BUCKET)
-    candidates = with_objects(
-        rows, {fault.row for fault in faults}, store.head_all(objectstore.OBJECT_PREFIX)
-    )
+    candidates = with_objects(rows, {fault.row for fault in faults}, store.head_many)
     known_bad = [fault.reason for fault in faults] + [iq.MISSING for item in candidates if item.etag is None]
     _refuse_too_many(known_bad, rows, params)  # before any download
 
