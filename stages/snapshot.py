@@ -27,7 +27,7 @@ def main() -> None:
     from heimdall.recordings import archive
 
     with locks.alone(snapshot.WORK):
-        summary = snapshot.take(settings.snapshot, services)
+        summary = snapshot.take(settings.snapshot, services, say=print)
     print(
         f"{summary.recordings} recordings ({summary.data}) of {summary.sessions} sessions and "
         f"{summary.transmitters} known transmitters, as of {summary.as_of}: {archive.SNAPSHOT}/"

@@ -226,6 +226,7 @@ def new_project(root: Path, services: Services) -> Project:
     project.set_params(**TINY)
     project.commit("Tiny")
     project.run("heimdall", "services", "up")
+    project.run("heimdall", "database", "migrate")
     return project
 
 

@@ -43,6 +43,7 @@ ENTRIES = {
     "completion": Entry(
         "Print a script that completes commands in a shell.", computes=False, needs_clone=False
     ),
+    "database": Entry("Check what a snapshot reads in PostgreSQL, and make our tables.", computes=False),
     "demo": Entry("Write a simulated demo world to the database and the bucket.", computes=True),
     "doctor": Entry("Check what this machine lacks, and say how to get it.", computes=False),
     "ingest": Entry("Write real recordings to the database and the bucket.", computes=True),

@@ -22,6 +22,7 @@ from heimdall.storage import connection as db
 from heimdall.storage import tables
 from heimdall.storage.objectstore import ObjectStore, object_key
 from tests.conftest import Buckets, Services, heimdall
+from tests.database_rows import read_approved
 
 SEED = 9
 TRANSMITTERS = 3
@@ -141,7 +142,7 @@ def test_seeding_writes_once_completes_and_says_so(database: Services, buckets: 
     assert [r.broken for r in recordings if r.key not in keys] == [demo.MISSING]
 
     with closing(db.connect(database.endpoints)) as connection:
-        approved = tables.read_approved(connection, FAR)
+        approved = read_approved(connection)
         receivers = tables.read_receivers(connection)
     rows = [row for recording in recordings for row in recording.rows]
     assert sorted(approved["measurement_id"]) == sorted(row.measurement_id for row in rows if row.approved)

@@ -20,10 +20,11 @@ from heimdall.ingest import ingest
 from heimdall.ingest.ingest import Site, Transmission
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive, iq
-from heimdall.storage import connection, tables
+from heimdall.storage import connection
 from heimdall.storage.objectstore import object_key
 from heimdall.storage.tables import Receiver
 from tests.conftest import Buckets, Services, heimdall
+from tests.database_rows import QUERIES, read_approved
 from tests.formats.test_kiwi import BLOCK, WEEK_START_NS, true_ns, wav
 
 NORTH, SOUTH, WEST = (
@@ -97,7 +98,7 @@ def test_receiver_keeps_its_number_and_a_taken_one_moves_on() -> None:
 
 def stored_rows(services: Services) -> int:
     with closing(connection.connect(services.endpoints)) as opened:
-        return len(tables.read_approved(opened, dt.datetime(2030, 1, 1, tzinfo=dt.UTC)))
+        return len(read_approved(opened))
 
 
 def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(
@@ -114,12 +115,13 @@ def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(
 
     params = SnapshotParams(
         as_of=APPROVED,
+        source="own",
         max_quarantined_fraction=0.0,
         shard_sessions=4,
         max_duration_s=10.0,
         download_threads=2,
     )
-    summary = snapshot.take(params, database.endpoints, tmp_path)
+    summary = snapshot.take(params, database.endpoints, tmp_path, queries=QUERIES)
     assert (summary.data, summary.sessions, summary.recordings, summary.transmitters) == ("recorded", 3, 6, 1)
     rows = archive.read_measurements(tmp_path).sort_values(["start_gps_ns"], ignore_index=True)
     starts = sorted(part.start_gps_ns for session in sessions for part in session.parts)

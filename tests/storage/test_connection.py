@@ -9,9 +9,9 @@ import psycopg2
 import pytest
 
 from heimdall.core.errors import HeimdallError
-from heimdall.storage import tables
-from heimdall.storage.connection import Connection, connect, create_if_missing
+from heimdall.storage.connection import Connection, connect, create_if_missing, transaction
 from tests.conftest import Services
+from tests.database_rows import read_approved
 from tests.storage.example_rows import NOON
 
 
@@ -22,7 +22,7 @@ def test_a_server_lost_in_between_is_one_clear_error(database: Services, connect
     killer.close()
     for _ in range(2):  # while the loss is noticed, and after
         with pytest.raises(HeimdallError, match=database.endpoints.database_name) as caught:
-            tables.read_approved(connection, NOON)
+            read_approved(connection, NOON)
         assert "\n" not in str(caught.value)
 
 
@@ -30,8 +30,8 @@ def test_missing_tables_say_what_to_do(services: Services) -> None:
     empty = services.with_database(f"test_{uuid.uuid4().hex}").endpoints
     create_if_missing(empty)
     opened = connect(empty)
-    with pytest.raises(HeimdallError, match=r'"measurements" does not exist.*heimdall services up'):
-        tables.read_approved(opened, NOON)
+    with pytest.raises(HeimdallError, match=r'"\w+" does not exist.*heimdall database migrate'):
+        read_approved(opened, NOON)
     opened.close()
 
 
@@ -54,13 +54,13 @@ def test_a_url_that_libpq_refuses_is_not_repeated(services: Services) -> None:
     odd = dataclasses.replace(
         services.endpoints, database_url="postgresql://user:s3cret@host/name?nonsense=1"
     )
-    with pytest.raises(HeimdallError, match="not understood") as caught:
+    with pytest.raises(HeimdallError, match="not a PostgreSQL URL") as caught:
         connect(odd)
     assert "s3cret" not in str(caught.value)
 
 
 def test_the_driver_is_psycopg2s(connection: Connection) -> None:
     assert isinstance(connection, psycopg2.extensions.connection)
-    with connection.cursor() as cursor:
+    with transaction(connection) as cursor:
         cursor.execute("SHOW timezone")
         assert cursor.fetchone() == ("UTC",)

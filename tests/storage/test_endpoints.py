@@ -13,7 +13,7 @@ from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.s3_access import Keys
 from tests import REPOSITORY
 
-URL = "postgresql://user:s3cret@db.example.org:5433/radio"
+URL = "postgresql://user:s3cret@db.example.org:5433/radio?sslmode=require"
 CONFIGURED = {
     "HEIMDALL_DATABASE_URL": URL,
     "HEIMDALL_S3_ENDPOINT_URL": "https://s3.example.org:9000/",
@@ -117,9 +117,6 @@ def test_no_secret_in_names_and_representations(tmp_path: Path, monkeypatch: pyt
         "postgresql://user:a/s3cret@host/name",
         "postgresql://user:1/s3cret@host/name",
         "postgresql://user:a@s3cret@host/name",
-        "postgresql://user:a?s3cret@host/name",
-        "postgresql://user:a#s3cret@host/name",
-        "postgresql://user:a[s3cret@host/name",
         "postgresql://user:s3cret@host:0/name",
         "s3cret",
     ],
@@ -133,8 +130,11 @@ def test_a_malformed_database_url_is_refused_and_not_repeated(
     assert "s3cret" not in str(caught.value)
 
 
-def test_an_escaped_password_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = "postgresql://user:a%2Fb%40c@host/name?sslmode=require"
+@pytest.mark.parametrize("password", ["a%2Fb%40c", "a?b", "a#b", "a[b"])
+def test_a_password_is_read_as_libpq_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    url = f"postgresql://user:{password}@host/name?sslmode=require"
     configure(monkeypatch, HEIMDALL_DATABASE_URL=url)
     assert resolve(tmp_path).database_name == "host:5432/name"
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from heimdall.core.errors import HeimdallError
-from heimdall.storage import tables
-from heimdall.storage.connection import Connection, connect
+from heimdall.storage import columns, tables
+from heimdall.storage.connection import Connection, connect, transaction, use_own_tables
 from tests.conftest import Services
+from tests.database_rows import read_approved
 from tests.storage.example_rows import NOON, RECEIVERS, SESSION, SOURCES, measurement
 
 
@@ -22,9 +23,7 @@ def test_rows_come_back_as_they_went_in(connection: Connection) -> None:
     )
     tables.insert(connection, RECEIVERS, SOURCES, [measurement(1), bare])
     assert tables.read_receivers(connection) == sorted(RECEIVERS, key=lambda receiver: receiver.websdr_id)
-    frame = tables.read_approved(connection, NOON)
-    assert frame.columns.tolist() == list(tables.COLUMN_DTYPES)
-    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == tables.COLUMN_DTYPES
+    frame = read_approved(connection, NOON)
     full = frame.iloc[0]
     assert full["measurement_id"] == str(uuid.UUID(int=1))
     assert (full["session_id"], full["websdr_id"]) == (SESSION, 1)
@@ -35,16 +34,23 @@ def test_rows_come_back_as_they_went_in(connection: Connection) -> None:
     # Above 2**53, and beside a NULL: no detour through floating point.
     assert full["start_gps_ns"] == 1_451_000_000_123_456_789
     empty = frame.iloc[1]
-    assert empty["source_id"] is None
-    assert empty["modulation"] is None
     assert not empty["simulated"]
-    assert empty[["snr_db", "start_gps_ns", "timing_sigma_ns"]].isna().all()
+    missing = [
+        "source_id",
+        "modulation",
+        "snr_db",
+        "start_gps_ns",
+        "timing_sigma_ns",
+        "object_key",
+        "unreadable",
+    ]
+    assert empty[missing].isna().all()
 
 
 def test_no_rows_give_the_same_columns(connection: Connection) -> None:
-    frame = tables.read_approved(connection, NOON)
+    frame = read_approved(connection, NOON)
     assert len(frame) == 0
-    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == tables.COLUMN_DTYPES
+    assert frame.columns.tolist() == columns.schema(columns.MEASUREMENTS).names
 
 
 def test_only_what_was_approved_by_then(connection: Connection) -> None:
@@ -57,9 +63,9 @@ def test_only_what_was_approved_by_then(connection: Connection) -> None:
         measurement(5, approved_at=None),
     ]
     tables.insert(connection, [], [], rows)
-    assert tables.read_approved(connection, NOON)["measurement_id"].tolist() == [str(uuid.UUID(int=1))]
-    assert len(tables.read_approved(connection, NOON + microsecond)) == 2
-    assert len(tables.read_approved(connection, NOON - microsecond)) == 0
+    assert read_approved(connection, NOON)["measurement_id"].tolist() == [str(uuid.UUID(int=1))]
+    assert len(read_approved(connection, NOON + microsecond)) == 2
+    assert len(read_approved(connection, NOON - microsecond)) == 0
 
 
 def test_the_order_does_not_depend_on_insertion(connection: Connection) -> None:
@@ -72,16 +78,14 @@ def test_the_order_does_not_depend_on_insertion(connection: Connection) -> None:
         measurement(5, session_id=other),
     ]
     tables.insert(connection, [], [], rows[::-1])
-    assert tables.read_approved(connection, NOON)["measurement_id"].tolist() == [
-        row.measurement_id for row in rows
-    ]
+    assert read_approved(connection, NOON)["measurement_id"].tolist() == [row.measurement_id for row in rows]
 
 
 def test_insert_is_idempotent_and_leaves_what_is_there(connection: Connection) -> None:
     tables.insert(connection, RECEIVERS, SOURCES, [measurement(1)])
     renamed = [dataclasses.replace(RECEIVERS[0], name="other")]
     tables.insert(connection, renamed, SOURCES, [measurement(1, latitude_deg=0.0), measurement(2)])
-    assert tables.read_approved(connection, NOON)["latitude_deg"].tolist() == [45.1, 45.1]
+    assert read_approved(connection, NOON)["latitude_deg"].tolist() == [45.1, 45.1]
     assert {receiver.name for receiver in tables.read_receivers(connection)} == {"Milano", "Torino"}
 
 
@@ -95,21 +99,22 @@ def test_values_are_bound_not_spliced(connection: Connection) -> None:
     name = "'); DROP TABLE measurements; --"
     tables.insert(connection, [dataclasses.replace(RECEIVERS[0], name=name)], [], [])
     assert tables.read_receivers(connection)[0].name == name
-    assert len(tables.read_approved(connection, NOON)) == 0
+    assert len(read_approved(connection, NOON)) == 0
 
 
 def test_impossible_rows_can_be_stored_and_read(connection: Connection) -> None:
     tables.insert(
         connection, [], [], [measurement(1, latitude_deg=float("nan"), longitude_deg=999.0, websdr_id=77)]
     )
-    with connection, connection.cursor() as cursor:
+    with transaction(connection) as cursor:
+        use_own_tables(cursor)
         for number, time in ((2, "infinity"), (3, "-infinity"), (4, "20000-01-01"), (5, "9999-12-30")):
             cursor.execute(
                 "INSERT INTO measurements (id, session_id, websdr_id, latitude, longitude, frequency_mhz, "
                 '"timestamp", approved, approved_at) VALUES (%s, %s, 1, 1, 1, 1, %s, true, %s)',
                 (str(uuid.UUID(int=number)), SESSION, time, NOON),
             )
-    frame = tables.read_approved(connection, NOON).sort_values("measurement_id")
+    frame = read_approved(connection, NOON).sort_values("measurement_id")
     assert frame["timestamp"].isna().tolist() == [False, True, True, True, False]
     assert pd.isna(frame["latitude_deg"].iloc[0])
     assert (frame["longitude_deg"].iloc[0], frame["websdr_id"].iloc[0]) == (999.0, 77)
@@ -117,17 +122,20 @@ def test_impossible_rows_can_be_stored_and_read(connection: Connection) -> None:
 
 def test_snapshot_rows_are_of_one_moment_and_read_only(database: Services, connection: Connection) -> None:
     tables.insert(connection, RECEIVERS, SOURCES, [measurement(1)])
-    receivers, frame = tables.read_snapshot_rows(database.endpoints, NOON)
-    assert (len(receivers), len(frame)) == (2, 1)
     reader = connect(database.endpoints)
-    with tables.snapshot(reader) as cursor:
+    with transaction(reader, read_only=True) as cursor:
+        use_own_tables(cursor)
         cursor.execute("SELECT count(*) FROM measurements")
         tables.insert(connection, [], [], [measurement(2)])
         cursor.execute("SELECT count(*) FROM measurements")
         assert cursor.fetchone() == (1,)
-    with pytest.raises(HeimdallError, match="read-only transaction"), tables.snapshot(reader) as cursor:
+    with (
+        pytest.raises(HeimdallError, match="read-only transaction"),
+        transaction(reader, read_only=True) as cursor,
+    ):
+        use_own_tables(cursor)
         cursor.execute("DELETE FROM measurements")
     # The connection is as before.
     tables.insert(reader, [], [], [measurement(3)])
-    assert len(tables.read_approved(reader, NOON)) == 3
+    assert len(read_approved(reader, NOON)) == 3
     reader.close()

@@ -79,7 +79,7 @@ def _run(folder: Path, as_of: str | None) -> None:
         paths.CLONE / determinism.LOCK_FILE, folder / determinism.LOCK_FILE
     )  # part of the shards' keys
     with locks.alone(folder / ".heimdall/work/api"):
-        snapshot.take(given.snapshot, endpoints.resolve(paths.CLONE), folder)
+        snapshot.take(given.snapshot, endpoints.resolve(paths.CLONE), folder, queries=paths.CLONE / "sql")
         featurize.run(given.features, given.split, folder, calibration=given.calibration)
 
 

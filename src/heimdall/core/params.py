@@ -57,6 +57,7 @@ class SnapshotParams:
     """What the snapshot holds."""
 
     as_of: AwareDatetime
+    source: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]  # a file of sql/
     max_quarantined_fraction: Share
     shard_sessions: Count
     max_duration_s: Positive

@@ -44,10 +44,23 @@ class Variable:
 
 DATABASE_URL = Variable(
     "HEIMDALL_DATABASE_URL",
-    "your PostgreSQL; special characters of the password as %XX",
+    "your PostgreSQL, as libpq takes it (several hosts, sockets, services); special characters of the "
+    "password as %XX",
     otherwise="the embedded server",
-    example="postgresql://user:password@host:5432/heimdall",
+    example="postgresql://user:password@host:5432/heimdall?sslmode=require",
     secret=True,
+)
+DATABASE_SCHEMA = Variable(
+    "HEIMDALL_DATABASE_SCHEMA",
+    "schema of Heimdall's own tables in PostgreSQL; `heimdall database migrate` makes them",
+    default="heimdall",
+    example="radio",
+)
+DATABASE_WITHOUT_TLS = Variable(
+    "HEIMDALL_DATABASE_WITHOUT_TLS",
+    "hosts of PostgreSQL on other machines, with commas, that may be reached without TLS",
+    otherwise="`sslmode` must be `require` or stricter for a host that is not this machine",
+    example="postgres,10.0.0.5",
 )
 S3_ENDPOINT_URL = Variable(
     "HEIMDALL_S3_ENDPOINT_URL",
@@ -218,6 +231,8 @@ MLFLOW_LIMITS = (
 
 YOURS = (
     DATABASE_URL,
+    DATABASE_SCHEMA,
+    DATABASE_WITHOUT_TLS,
     S3_ENDPOINT_URL,
     S3_WITHOUT_TLS,
     AWS_ACCESS_KEY_ID,

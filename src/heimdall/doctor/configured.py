@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.doctor.report import MISSING, OK, WARNING, Check
-from heimdall.storage import endpoints, s3_access
+from heimdall.storage import database_url, endpoints, s3_access
 
 TIMEOUT_S = 3.0
 SCHEME_PORTS = {"http": 80, "https": 443}
@@ -61,12 +61,16 @@ def answers(host: str, port: int, timeout_s: float = TIMEOUT_S) -> str:
 
 def _database() -> Check:
     try:
-        url = urlsplit(endpoints.configured_database_url())
+        address = database_url.parse(endpoints.configured_database_url())
+    except ImportError:
+        return Check("PostgreSQL", OK, "configured; its address is read after the installation")
     except HeimdallError as error:
         return Check("PostgreSQL", MISSING, f"{error.subject}: {error.cause}", error.remedy)
-    port = url.port or endpoints.DEFAULT_POSTGRESQL_PORT
     remedy = f"Start it, or correct {endpoints.DATABASE_VARIABLE}; unset, an embedded server is used"
-    return _reached("PostgreSQL", str(url.hostname), port, remedy)
+    hosts = [(host, port) for host, port in address.hosts if host and not host.startswith(("/", "@"))]
+    if len(hosts) != 1:  # a socket, a service, or several of which one must answer
+        return Check("PostgreSQL", OK, f"{address.name}, which libpq finds when it connects")
+    return _reached("PostgreSQL", *hosts[0], remedy)
 
 
 def _s3() -> Check:

@@ -28,7 +28,7 @@ from heimdall.core.randomness import generator
 from heimdall.recordings import iq
 from heimdall.recordings.iq import Samples
 from heimdall.simulate import SessionPlan, World
-from heimdall.storage import connection, migrate, tables
+from heimdall.storage import connection, tables
 from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
 from heimdall.storage.objectstore import OBJECT_PREFIX, ObjectStore, object_key
 from heimdall.storage.tables import Measurement, Receiver, Source
@@ -228,7 +228,6 @@ def seed_world(
         if (wanted := {r.key for r in session.recordings if r.has_object} - there.keys())
     ]
     with closing(connection.connect(endpoints)) as opened:
-        migrate.apply(opened)
         _refuse_other_receivers(tables.read_receivers(opened), _receivers(world), endpoints)
     written = _write_objects(endpoints, seed, transmitters, missing, processes)
     rows = [row for session in stored for r in session.recordings for row in r.rows]

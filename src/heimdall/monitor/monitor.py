@@ -114,7 +114,7 @@ def watch(
     work = root / WORK
     with locks.alone(work):
         _prepare(root, work)
-        snapshot.take(replace(settings.snapshot, as_of=until), endpoints, work)
+        snapshot.take(replace(settings.snapshot, as_of=until), endpoints, work, queries=root / "sql")
         features, calibration = FeatureParams(**network.features), CalibrationParams(**network.calibration)
         featurize.run(features, settings.split, work, calibration=calibration)
         own = set(read_index(config)["session_id"])

@@ -61,9 +61,12 @@ def up(root: Path, say: Say) -> None:
             say(f"{name}: using {address} ({variable}); nothing started")
     if where.embedded_database:
         connection.create_if_missing(where)
-    with closing(connection.connect(where)) as opened:
-        for applied in migrate.apply(opened):
-            say(f"PostgreSQL: applied {applied}")
+        with closing(connection.connect(where)) as opened:
+            for done in migrate.apply(opened):
+                say(f"PostgreSQL: {done}")
+    else:
+        connection.connect(where).close()
+        say("PostgreSQL: nothing changed there; `heimdall database migrate` makes Heimdall's own tables")
     for bucket in BUCKETS:
         ObjectStore(where, bucket).ensure_bucket()
     if where.embedded_s3:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg2
 from psycopg2 import extensions, sql
 
+from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
-from heimdall.storage.endpoints import DEFAULT_POSTGRESQL_PORT, Endpoints
+from heimdall.storage import database_url
+from heimdall.storage.endpoints import Endpoints
 from heimdall.storage.retries import CONNECTION_PAUSES_S
 
 Connection: TypeAlias = extensions.connection
 Cursor: TypeAlias = extensions.cursor
 
 # What another try cannot mend.
-_NOT_UNDERSTOOD = "the URL is not understood"
-_HOPELESS = ("authentication failed", "does not exist", _NOT_UNDERSTOOD)
+_HOPELESS = ("authentication failed", "does not exist", "permission denied")
 OPTIONS: dict[str, Any] = {
     "application_name": "heimdall",
     "connect_timeout": 5,
@@ -31,10 +32,35 @@ OPTIONS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+# Of each transaction, not of the session: a pooler may give the next transaction another session. The sort of
+# a million rows takes seconds; a lock that is waited for keeps others waiting behind it.
+_LIMITS = (
+    "SET LOCAL statement_timeout = '300s'; SET LOCAL lock_timeout = '10s'; "
+    "SET LOCAL idle_in_transaction_session_timeout = '120s'; SET LOCAL TIME ZONE 'UTC'"
+)
+# SQLSTATEs after which the same reading may succeed: the connection or server is lost, or a standby cancelled
+# the query because the primary removed rows that it needs.
+_LOST = ("08", "57P", "40001")
+_BYTES = "heimdall_bytes"  # a codec for databases that do not say how their text is encoded
 
 
 class DatabaseLost(HeimdallError):  # noqa: N818 - named as ObjectMissing is
-    """The connection broke in the middle of a transaction."""
+    """The connection broke in the middle of a transaction, or a standby cancelled it."""
+
+
+def _codec(name: str) -> codecs.CodecInfo | None:
+    """UTF-8 that shows a byte which is none by its number instead of failing."""
+    if name != _BYTES:
+        return None
+    return codecs.CodecInfo(
+        encode=codecs.utf_8_encode,
+        decode=lambda content, _errors="strict": codecs.utf_8_decode(content, "backslashreplace", True),
+        name=_BYTES,
+    )
+
+
+codecs.register(_codec)
+extensions.encodings["SQL_ASCII"] = _BYTES  # psycopg2's table of codecs; its own says ascii
 
 
 def connect(endpoints: Endpoints) -> Connection:
@@ -44,26 +70,32 @@ def connect(endpoints: Endpoints) -> Connection:
         endpoints: Where the database is.
 
     Returns:
-        A connection whose times are in UTC.
+        A connection, with text in any encoding of the server.
 
     Raises:
-        HeimdallError: No connection after the tries of `retries`, of a few seconds each.
+        HeimdallError: The address is malformed, no connection after the tries of `retries`, of a few seconds
+            each, or one without TLS to another machine that a service names.
     """
+    address = database_url.parse(endpoints.database_url)
     for pause_s in (*CONNECTION_PAUSES_S, None):
         try:
-            connection: Connection = psycopg2.connect(endpoints.database_url, **OPTIONS)
+            connection: Connection = psycopg2.connect(
+                endpoints.database_url, client_encoding="UTF8", **OPTIONS
+            )
+            if connection.get_parameter_status("server_encoding") == "SQL_ASCII":
+                connection.set_client_encoding("SQL_ASCII")  # the server would refuse what is no UTF-8
+                connection.commit()
         except psycopg2.Error as error:
             cause = _cause(error)
             if pause_s is None or any(reason in cause for reason in _HOPELESS):
                 # libpq does not print passwords; a malformed URL could still make it print a part of one.
-                secret = unquote(urlsplit(endpoints.database_url).password or "")
-                raise _error(
-                    endpoints.database_name, cause.replace(secret, "***") if secret else cause
-                ) from None
+                if address.password:
+                    cause = cause.replace(address.password, "***")
+                raise _error(address.name, cause) from None
             time.sleep(pause_s)
         else:
-            with transaction(connection) as cursor:
-                cursor.execute("SET TIME ZONE 'UTC'")
+            if not address.hosts and not connection.info.ssl_in_use:
+                database_url.refuse_without_tls(connection.info.host, "the service does not demand TLS")
             return connection
     raise AssertionError("the last try returns or raises")
 
@@ -77,9 +109,9 @@ def create_if_missing(endpoints: Endpoints) -> None:
     Raises:
         HeimdallError: The server cannot be reached, or refuses.
     """
-    parts = urlsplit(endpoints.database_url)
-    name = unquote(parts.path.lstrip("/"))
-    server = Endpoints(**vars(endpoints) | {"database_url": urlunsplit(parts._replace(path="/postgres"))})
+    address = database_url.parse(endpoints.database_url)
+    name = address.parameters["dbname"]
+    server = Endpoints(**vars(endpoints) | {"database_url": address.with_database("postgres")})
     connection = connect(server)
     try:
         # CREATE DATABASE refuses to run inside a transaction.
@@ -95,49 +127,68 @@ def create_if_missing(endpoints: Endpoints) -> None:
 
 
 @contextmanager
-def transaction(connection: Connection) -> Iterator[Cursor]:
+def transaction(connection: Connection, *, read_only: bool = False) -> Iterator[Cursor]:
     """One transaction; what PostgreSQL refuses becomes a HeimdallError.
+
+    Its limits of time are those of `_LIMITS`; times of the server are in UTC.
 
     Args:
         connection: With no transaction in progress.
+        read_only: Whether the server refuses to change anything, and all statements see the same moment.
 
     Yields:
         A cursor.
 
     Raises:
-        DatabaseLost: The connection breaks.
+        DatabaseLost: The connection breaks, or a standby cancels the transaction.
         HeimdallError: PostgreSQL refuses a statement. All of them are then undone.
     """
     name = _name(connection)
     try:
         with connection, connection.cursor() as cursor:
+            if read_only:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute(_LIMITS)
             yield cursor
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        lost = _error(name, _cause(error))
-        raise DatabaseLost(lost.subject, lost.cause, lost.remedy) from None
     except psycopg2.Error as error:
-        raise _error(name, _cause(error)) from None
+        told = _error(name, _cause(error), error.pgcode or "")
+        broken = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not error.pgcode
+        if broken or (error.pgcode or "").startswith(_LOST):
+            raise DatabaseLost(told.subject, told.cause, told.remedy) from None
+        raise told from None
+
+
+def use_own_tables(cursor: Cursor) -> None:
+    """Let names of this transaction mean Heimdall's own tables; in older databases they are in public."""
+    schema = sql.Identifier(variables.DATABASE_SCHEMA.read())
+    cursor.execute(sql.SQL("SET LOCAL search_path TO {}, public").format(schema))
 
 
 def _name(connection: Connection) -> str:
     """`host:port/database`, without secrets, also of a connection that is lost."""
-    parameters = extensions.parse_dsn(connection.dsn)
-    host, port = parameters.get("host", "localhost"), parameters.get("port", DEFAULT_POSTGRESQL_PORT)
-    return f"{host}:{port}/{parameters.get('dbname')}"
+    return database_url.parse(connection.dsn).name
 
 
 def _cause(error: psycopg2.Error) -> str:
     """The server's or libpq's message in one line, without what the subject says already."""
-    if isinstance(error, psycopg2.ProgrammingError) and "dsn" in str(error):
-        return _NOT_UNDERSTOOD  # libpq repeats the whole of it
     message = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return message.split(" failed: ", 1)[-1] if message.startswith("connection to server") else message
 
 
-def _error(name: str, cause: str) -> HeimdallError:
-    remedy = "Check it with `heimdall services status`"
-    if "authentication failed" in cause:
-        remedy = "Correct user and password in HEIMDALL_DATABASE_URL"
-    elif "does not exist" in cause:
-        remedy = "Create the database if it is missing, then `heimdall services up` makes the tables"
+# Remedies by SQLSTATE, or by what libpq says where there is none yet.
+_REMEDIES = {
+    "57014": "Run it again when the server is less busy",
+    "55P03": "Run it again when the other program that holds the table is done (see pg_stat_activity)",
+    "42P01": "Run `heimdall database check`; `heimdall database migrate` makes Heimdall's own tables",
+    "42703": "Run `heimdall database check`, which names what the SELECT of snapshot.source lacks",
+    "42501": "Let the owner of the tables grant the right: `heimdall database check` says what is needed",
+    "25006": "Use a role and a server that may write (not a standby), or only commands that read",
+    "authentication failed": "Correct user and password in HEIMDALL_DATABASE_URL",
+    "does not exist": "Create the database, or correct its name in HEIMDALL_DATABASE_URL",
+}
+
+
+def _error(name: str, cause: str, code: str = "") -> HeimdallError:
+    matching = [remedy for key, remedy in _REMEDIES.items() if key == code or (not code and key in cause)]
+    remedy = matching[0] if matching else "Check it with `heimdall services status`"
     return HeimdallError(f"PostgreSQL {name}", cause, remedy)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
-from heimdall.storage import embedded, s3_access
+from heimdall.storage import database_url, embedded, s3_access
 from heimdall.storage.s3_access import Keys, S3Access
 
 RAW_BUCKET = variables.RAW_BUCKET.read()
@@ -20,7 +19,6 @@ MODELS_BUCKET = variables.MODELS_BUCKET.read()
 
 DATABASE_VARIABLE = variables.DATABASE_URL.name
 S3_VARIABLE = variables.S3_ENDPOINT_URL.name
-DEFAULT_POSTGRESQL_PORT = 5432
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Endpoints:
     """Addresses and credentials.
 
     Attributes:
-        database_url: PostgreSQL URL, with the password.
+        database_url: PostgreSQL URL or key=value words, with the password.
         s3: The S3 server, with the credentials.
         embedded_database: Whether the database is the embedded server.
     """
@@ -50,8 +48,7 @@ class Endpoints:
     @property
     def database_name(self) -> str:
         """`host:port/database`, for messages: no user, no password."""
-        parts = urlsplit(self.database_url)
-        return f"{parts.hostname}:{parts.port or DEFAULT_POSTGRESQL_PORT}/{unquote(parts.path.lstrip('/'))}"
+        return database_url.parse(self.database_url).name
 
 
 def database_configured() -> bool:
@@ -85,15 +82,13 @@ def resolve(root: Path = Path()) -> Endpoints:
                 "no embedded servers here, and the environment names no others",
                 f"Run `heimdall services up`, or set {DATABASE_VARIABLE} and {S3_VARIABLE}",
             )
-    database_url = (
-        servers.database_url if servers and not database_configured() else configured_database_url()
-    )
+    address = servers.database_url if servers and not database_configured() else configured_database_url()
     if servers is None or s3_configured():
         s3 = s3_access.configured()
     else:
         keys = Keys(servers.s3_access_key, servers.s3_secret_key)
         s3 = S3Access(servers.s3_endpoint_url, keys, embedded.REGION, embedded=True)
-    return Endpoints(database_url=database_url, s3=s3, embedded_database=not database_configured())
+    return Endpoints(database_url=address, s3=s3, embedded_database=not database_configured())
 
 
 def as_environment(found: Endpoints) -> dict[str, str]:
@@ -111,22 +106,5 @@ def _repository(root: Path) -> Path:
 
 
 def configured_database_url() -> str:
-    """The configured URL, refused where part of an unescaped password would be taken for host or database."""
-    url = variables.DATABASE_URL.read()
-    parts = s3_access.split(url)
-    name = parts.path.removeprefix("/")
-    if (
-        parts.scheme not in ("postgresql", "postgres")
-        or not parts.hostname
-        or not name
-        or "/" in name
-        or parts.fragment
-        or parts.netloc.count("@") > 1
-        or "@" in name + parts.query
-    ):
-        raise HeimdallError(
-            DATABASE_VARIABLE,
-            "not a PostgreSQL URL",
-            "Set it to postgresql://user:password@host:5432/database, special characters as %XX",
-        )
-    return url
+    """The configured address; refused as `database_url.configured` says."""
+    return database_url.configured()

@@ -1,64 +1,189 @@
-"""Makes PostgreSQL's tables by the SQL files of `migrations/`, which declare every column."""
+"""Makes Heimdall's own tables by the SQL files of `migrations/`, which declare every column.
+
+They live in a schema of their own. Tables that others made are never altered, whatever their names. Earlier
+revisions made ours in the schema public: these are moved, with all rows, if they are exactly what we made.
+"""
 
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from heimdall.core import artifacts
+from psycopg2 import sql
+
+from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
-from heimdall.storage.connection import Connection, transaction
+from heimdall.storage.connection import Connection, Cursor, transaction
 
 # Any constant that no other program on the server uses.
 MIGRATION_LOCK = 4_172_031_177
+LOCK_TIMEOUT = "10s"  # while it waits for a table, everybody else who wants the table waits, too
+TABLES = ("websdrs", "sources", "measurements")
+RECORD = "heimdall_migrations"
+FORMER_SCHEMA = "public"
+_SCRATCH = "heimdall_scratch_of_a_migration"  # made and undone within the transaction
+# 003 as it was until it left the rows of existing tables where they are.
+_FORMER_SHA256 = {"003_hypertable.sql": "807acbc0b78a5835608c60c000f1ec8d2e6886b27a6fca4837b3d7f5c55366d9"}
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A file of `migrations/`."""
+
+    name: str
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Its hash, which is recorded when it is applied."""
+        return artifacts.sha256_bytes(self.content)
+
+
+def files() -> list[Migration]:
+    """The files of `migrations/`, in the order of their names."""
+    folder = importlib.resources.files("heimdall.storage") / "migrations"
+    found = [item for item in folder.iterdir() if item.name.endswith(".sql")]
+    return [Migration(item.name, item.read_bytes()) for item in sorted(found, key=lambda item: item.name)]
 
 
 def apply(connection: Connection) -> list[str]:
-    """Apply the SQL files of `migrations/` that were not applied yet, in the order of their names.
-
-    Each is a transaction of its own, recorded with its hash in `heimdall_migrations`; one process at a time.
+    """Make or complete our own tables: one transaction, one process at a time, nothing half done.
 
     Args:
-        connection: To a database in which the user may create tables.
+        connection: To a database in which the user may create a schema and tables.
 
     Returns:
-        Names of the files applied now.
+        What was done, a sentence each; nothing where nothing was left to do.
 
     Raises:
-        HeimdallError: A file fails, or one that was applied has been changed since.
+        HeimdallError: A table of one of our names is in our schema that we did not make, a file fails or has
+            been changed since it was applied, or another program holds a table. Then nothing is changed.
     """
-    applied_now = []
-    folder = importlib.resources.files("heimdall.storage") / "migrations"
-    files = sorted(
-        (item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name
-    )
+    schema = variables.DATABASE_SCHEMA.read()
     with transaction(connection) as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-    try:
-        with transaction(connection) as cursor:
-            cursor.execute(
-                "CREATE TABLE IF NOT EXISTS heimdall_migrations "
-                "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        # Of the transaction, so that a pooler cannot keep it; its wait is not limited, that for tables is.
+        cursor.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        cursor.execute("SET LOCAL lock_timeout = %s", (LOCK_TIMEOUT,))
+        if _is_complete(cursor, schema):
+            return []
+        done = []
+        cursor.execute("SELECT to_regnamespace(quote_ident(%s)) IS NULL", (schema,))
+        if cursor.fetchone() == (True,):  # IF NOT EXISTS would demand the right to create it all the same
+            cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        if schema != FORMER_SCHEMA:
+            done += _move_former(cursor, schema)
+        return done + _apply_missing(cursor, schema)
+
+
+def _is_complete(cursor: Cursor, schema: str) -> bool:
+    """Whether every file is recorded; it needs no right to create anything."""
+    known = _recorded(cursor, schema)
+    _refuse_changed(known)
+    return all(file.name in known for file in files())
+
+
+def _apply_missing(cursor: Cursor, schema: str) -> list[str]:
+    """Apply the files that the schema's record lacks."""
+    known = _recorded(cursor, schema)
+    _refuse_changed(known)
+    _refuse_foreign(cursor, schema, known)
+    with _names_of(cursor, schema):
+        cursor.execute(
+            f"CREATE TABLE IF NOT EXISTS {RECORD} "
+            "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        missing = [file for file in files() if file.name not in known]
+        for file in missing:
+            cursor.execute(file.content)
+            statement = f"INSERT INTO {RECORD} (name, sha256) VALUES (%s, %s)"  # noqa: S608 - a constant
+            cursor.execute(statement, (file.name, file.sha256))
+    return [f"applied {file.name} in schema {schema}" for file in missing]
+
+
+def _move_former(cursor: Cursor, schema: str) -> list[str]:
+    """Move the tables of earlier revisions out of public, or say why they stay."""
+    known = _recorded(cursor, FORMER_SCHEMA)
+    if not known or _recorded(cursor, schema):
+        return []
+    if known["001_measurements.sql"] != files()[0].sha256 or not _are_ours(cursor, FORMER_SCHEMA, known):
+        return [
+            f"{FORMER_SCHEMA}.{RECORD} is there, but the tables beside it are not all of Heimdall's making: "
+            f"they stay as they are. If your recordings are in them, set {variables.DATABASE_SCHEMA.name}="
+            f"{FORMER_SCHEMA}"
+        ]
+    for table in (*TABLES, RECORD):
+        statement = sql.SQL("ALTER TABLE {} SET SCHEMA {}")
+        cursor.execute(statement.format(sql.Identifier(FORMER_SCHEMA, table), sql.Identifier(schema)))
+    return [f"moved {', '.join(TABLES)} from schema {FORMER_SCHEMA} to {schema}"]
+
+
+def _recorded(cursor: Cursor, schema: str) -> dict[str, str]:
+    """Names and hashes of the files that a schema's record has; empty where there is no record of ours."""
+    if _shape(cursor, schema, RECORD) != [
+        ("name", "text", True),
+        ("sha256", "text", True),
+        ("applied_at", "timestamp with time zone", True),
+    ]:
+        return {}
+    cursor.execute(sql.SQL("SELECT name, sha256 FROM {}").format(sql.Identifier(schema, RECORD)))
+    known = dict(cursor.fetchall())
+    return known if "001_measurements.sql" in known else {}
+
+
+def _refuse_changed(known: dict[str, str]) -> None:
+    for file in files():
+        digest = known.get(file.name, file.sha256)
+        if digest not in (file.sha256, _FORMER_SHA256.get(file.name)):
+            raise HeimdallError(
+                f"migrations/{file.name}",
+                "it was changed after it was applied",
+                "Restore it, and put the change into a new file",
             )
-            cursor.execute("SELECT name, sha256 FROM heimdall_migrations")
-            known = dict(cursor.fetchall())
-        for file in files:
-            content = file.read_bytes()
-            digest = artifacts.sha256_bytes(content)
-            if known.get(file.name, digest) != digest:
-                raise HeimdallError(
-                    f"migrations/{file.name}",
-                    "it was changed after it was applied",
-                    "Restore it, and put the change into a new file",
-                )
-            if file.name not in known:
-                with transaction(connection) as cursor:
-                    cursor.execute(content)
-                    cursor.execute(
-                        "INSERT INTO heimdall_migrations (name, sha256) VALUES (%s, %s)", (file.name, digest)
-                    )
-                applied_now.append(file.name)
-    finally:
-        if not connection.closed:
-            with transaction(connection) as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
-    return applied_now
+
+
+def _refuse_foreign(cursor: Cursor, schema: str, known: dict[str, str]) -> None:
+    """A table of one of our names that is not as the applied files made it is somebody else's."""
+    present = [table for table in (*TABLES, RECORD) if _shape(cursor, schema, table)]
+    if present and not (known and _are_ours(cursor, schema, known)):
+        raise HeimdallError(
+            f"schema {schema}",
+            f"it has tables called {', '.join(present)} that Heimdall did not make; nothing was changed",
+            f"Set {variables.DATABASE_SCHEMA.name} to another name for Heimdall's own tables, or read those "
+            "tables by a file of your own in sql/",
+        )
+
+
+def _are_ours(cursor: Cursor, schema: str, known: dict[str, str]) -> bool:
+    """Whether the tables of a schema are what the recorded files make, column by column."""
+    cursor.execute("SAVEPOINT compare")
+    cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(_SCRATCH)))
+    with _names_of(cursor, _SCRATCH):
+        for file in files():
+            if file.name in known:
+                cursor.execute(file.content)
+    made = [_shape(cursor, _SCRATCH, table) for table in TABLES]
+    found = [_shape(cursor, schema, table) for table in TABLES]
+    cursor.execute("ROLLBACK TO SAVEPOINT compare")
+    return made == found
+
+
+def _shape(cursor: Cursor, schema: str, table: str) -> list[tuple[str, str, bool]]:
+    """Name, type and NOT NULL of each column; empty where there is no such table."""
+    cursor.execute(
+        "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute "
+        "JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE nspname = %s AND relname = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        (schema, table),
+    )
+    return cursor.fetchall()
+
+
+@contextmanager
+def _names_of(cursor: Cursor, schema: str) -> Iterator[None]:
+    """Let unqualified names mean this schema alone, so that no file touches a table of another one."""
+    cursor.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
+    yield
+    cursor.execute("SET LOCAL search_path TO DEFAULT")

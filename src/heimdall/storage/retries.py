@@ -7,7 +7,8 @@ from __future__ import annotations
 
 # PostgreSQL: a pause before each further try to connect.
 CONNECTION_PAUSES_S = (0.5, 1.5)
-READ_TRIES = 2  # of the snapshot's rows, whose reader may begin anew, since it changes nothing
+# A pause before the snapshot's rows are read anew after a loss or a standby's refusal: nothing was changed.
+READ_PAUSES_S = (0.5, 2.0, 5.0)
 
 # S3: tries of a request, whose pauses are botocore's.
 REQUEST_TRIES = 4

@@ -1,25 +1,18 @@
 """The tables of PostgreSQL as rows, in and out: receivers, known transmitters, measurements.
 
-A new column needs a new file in `migrations/`, its place here (`Measurement`, `COLUMN_DTYPES`, the SELECT and
-the INSERT) and, to reach the stages, one in `recordings.archive.MEASUREMENTS_SCHEMA`.
+A new column needs a new file in `migrations/`, its place here (`Measurement` and the INSERT) and, to reach
+the stages, one in `sql/own.sql`, `storage.columns` and `recordings.archive.MEASUREMENTS_SCHEMA`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from psycopg2.extras import execute_values
 
-from heimdall.storage.connection import Connection, Cursor, DatabaseLost, connect, transaction
-from heimdall.storage.endpoints import Endpoints
-from heimdall.storage.retries import READ_TRIES
-
-if TYPE_CHECKING:
-    import pandas as pd
+from heimdall.storage.connection import Connection, transaction, use_own_tables
 
 
 @dataclass(frozen=True)
@@ -83,39 +76,8 @@ class Measurement:
     simulated: bool
 
 
-_RECEIVERS = "SELECT id, name, latitude, longitude, altitude_m FROM websdrs ORDER BY id"
-
-# Times as microseconds since 1970: PostgreSQL knows infinity and the year 294276, Python does not. Such a
-# time comes out as NULL.
-_APPROVED = """
-    SELECT m.id::text, m.session_id::text, m.websdr_id, m.latitude, m.longitude, m.frequency_mhz, m.snr_db,
-        CASE WHEN m."timestamp" BETWEEN '0001-01-01Z' AND '9999-12-31Z'
-             THEN (extract(epoch FROM m."timestamp") * 1000000)::bigint END,
-        CASE WHEN m.approved_at BETWEEN '0001-01-01Z' AND '9999-12-31Z'
-             THEN (extract(epoch FROM m.approved_at) * 1000000)::bigint END,
-        m.sample_rate_hz, m.source_id, s.modulation, m.simulated, m.start_gps_ns, m.timing_sigma_ns
-    FROM measurements m LEFT JOIN sources s ON s.id = m.source_id
-    WHERE m.approved AND m.approved_at <= %s
-    ORDER BY m.approved_at, m.session_id, m.websdr_id, m.id
-"""
-
-COLUMN_DTYPES = {
-    "measurement_id": "object",
-    "session_id": "object",
-    "websdr_id": "int32",
-    "latitude_deg": "float64",
-    "longitude_deg": "float64",
-    "frequency_mhz": "float64",
-    "snr_db": "float64",
-    "timestamp": "datetime64[us, UTC]",
-    "approved_at": "datetime64[us, UTC]",
-    "sample_rate_hz": "float64",
-    "source_id": "object",
-    "modulation": "object",
-    "simulated": "bool",
-    "start_gps_ns": "Int64",
-    "timing_sigma_ns": "float64",
-}
+# The values of a measurement in their order; the eleventh is `approved_at`.
+_STAMPED = "(" + "%s, " * 10 + "coalesce(%s, clock_timestamp()), " + "%s, " * 4 + "%s)"
 
 
 def insert(
@@ -123,6 +85,8 @@ def insert(
     receivers: Sequence[Receiver],
     sources: Sequence[Source],
     measurements: Sequence[Measurement],
+    *,
+    stamp: bool = False,
 ) -> None:
     """Insert rows in one transaction; rows whose key is there already are left as they are.
 
@@ -131,6 +95,8 @@ def insert(
         receivers: New rows of `websdrs`.
         sources: New rows of `sources`.
         measurements: New rows of `measurements`.
+        stamp: Whether rows without `approved_at` are approved by this statement, at the server's time. It is
+            the last one before the commit, so no snapshot of an earlier moment comes to lack the row.
 
     Raises:
         HeimdallError: The database refuses a row or is lost. Then nothing is inserted.
@@ -146,11 +112,13 @@ def insert(
         ),
     )
     with transaction(connection) as cursor:
+        use_own_tables(cursor)
         for table, rows in tables:
             # The order of a dataclass' fields is that of the columns above.
             values = [tuple(vars(row).values()) for row in rows]
             statement = f"INSERT INTO {table} VALUES %s ON CONFLICT DO NOTHING"  # noqa: S608 - constants
-            execute_values(cursor, statement, values, page_size=500)
+            template = _STAMPED if stamp and rows is measurements else None
+            execute_values(cursor, statement, values, template, page_size=500)
 
 
 @dataclass(frozen=True)
@@ -184,6 +152,7 @@ def present(connection: Connection, measurement_ids: Sequence[str]) -> dict[str,
         HeimdallError: The table is missing, or the database is lost.
     """
     with transaction(connection) as cursor:
+        use_own_tables(cursor)
         cursor.execute(
             "SELECT id::text, latitude, longitude, source_id, approved FROM measurements "
             "WHERE id = ANY(%s::uuid[])",
@@ -195,92 +164,6 @@ def present(connection: Connection, measurement_ids: Sequence[str]) -> dict[str,
 def read_receivers(connection: Connection) -> list[Receiver]:
     """All receivers, by id."""
     with transaction(connection) as cursor:
-        return _receivers(cursor)
-
-
-def read_approved(connection: Connection, as_of: datetime) -> pd.DataFrame:
-    """Measurements approved at or before `as_of`.
-
-    Args:
-        connection: To a migrated database.
-        as_of: Time with a zone.
-
-    Returns:
-        One row a measurement, ordered by approved_at, session_id, websdr_id, measurement_id. Columns and
-        types as in `COLUMN_DTYPES`: identifiers are strings, missing strings None, missing numbers NaN
-        (`start_gps_ns`: NA), times outside the years 1 to 9999 NaT.
-
-    Raises:
-        HeimdallError: The table is missing, or the database is lost.
-    """
-    with transaction(connection) as cursor:
-        return _approved(cursor, as_of)
-
-
-def read_snapshot_rows(endpoints: Endpoints, as_of: datetime) -> tuple[list[Receiver], pd.DataFrame]:
-    """Receivers and approved measurements as of one moment: one REPEATABLE READ, READ ONLY transaction.
-
-    A connection that is lost in the middle is made anew, and all is read again.
-
-    Args:
-        endpoints: Where the migrated database is.
-        as_of: Time with a zone.
-
-    Returns:
-        What `read_receivers` and `read_approved` return.
-
-    Raises:
-        HeimdallError: As `read_approved`.
-    """
-    for left in reversed(range(READ_TRIES)):
-        try:
-            with closing(connect(endpoints)) as connection, snapshot(connection) as cursor:
-                return _receivers(cursor), _approved(cursor, as_of)
-        except DatabaseLost:
-            if not left:
-                raise
-    raise AssertionError("the last try returns or raises")
-
-
-@contextmanager
-def snapshot(connection: Connection) -> Iterator[Cursor]:
-    """One REPEATABLE READ, READ ONLY transaction: all of its statements see the same moment.
-
-    Args:
-        connection: With no transaction in progress.
-
-    Yields:
-        A cursor.
-
-    Raises:
-        HeimdallError: The database is lost, or a statement would write.
-    """
-    with transaction(connection) as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield cursor
-
-
-def _receivers(cursor: Cursor) -> list[Receiver]:
-    cursor.execute(_RECEIVERS)
-    return [Receiver(*row) for row in cursor.fetchall()]
-
-
-def _approved(cursor: Cursor, as_of: datetime) -> pd.DataFrame:
-    # Slower to import than all else here together, and most commands read no rows.
-    import pandas as pd  # noqa: PLC0415
-
-    def series(values: Sequence[Any], dtype: str) -> pd.Series[Any]:
-        if dtype.startswith("datetime64"):
-            microseconds = pd.Series(list(values), dtype="Int64")
-            return pd.Series(pd.to_datetime(microseconds, unit="us", utc=True)).dt.as_unit("us")
-        return pd.Series(list(values), dtype=dtype)
-
-    cursor.execute(_APPROVED, (as_of,))
-    # Column by column: a table of mixed numbers would turn 64-bit integers into floats where one is missing.
-    columns = list(zip(*cursor.fetchall(), strict=True)) or [()] * len(COLUMN_DTYPES)
-    return pd.DataFrame(
-        {
-            name: series(values, dtype)
-            for (name, dtype), values in zip(COLUMN_DTYPES.items(), columns, strict=True)
-        }
-    )
+        use_own_tables(cursor)
+        cursor.execute("SELECT id, name, latitude, longitude, altitude_m FROM websdrs ORDER BY id")
+        return [Receiver(*row) for row in cursor.fetchall()]

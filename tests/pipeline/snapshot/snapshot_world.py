@@ -20,15 +20,22 @@ from heimdall.storage import connection as db
 from heimdall.storage import tables
 from heimdall.storage.objectstore import ObjectStore, object_key
 from heimdall.storage.tables import Measurement, Receiver, Source
+from tests import REPOSITORY
 from tests.conftest import Services
 
+QUERIES = REPOSITORY / "sql"
 RATE_HZ = 1000.0
 COUNT = 200
 SESSIONS = 8
 AS_OF = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 APPROVED = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 PARAMS = SnapshotParams(
-    as_of=AS_OF, max_quarantined_fraction=0.3, shard_sessions=3, max_duration_s=1.0, download_threads=4
+    as_of=AS_OF,
+    source="own",
+    max_quarantined_fraction=0.3,
+    shard_sessions=3,
+    max_duration_s=1.0,
+    download_threads=4,
 )
 RECEIVERS = [Receiver(number, f"receiver {number}", 45.0 + number / 10, 8.0, 100.0) for number in (1, 2, 3)]
 
@@ -72,7 +79,9 @@ class World:
     root: Path
 
     def take(self, **changes: Any) -> snapshot.Summary:  # noqa: ANN401
-        return snapshot.take(dataclasses.replace(PARAMS, **changes), self.services.endpoints, self.root)
+        return snapshot.take(
+            dataclasses.replace(PARAMS, **changes), self.services.endpoints, self.root, queries=QUERIES
+        )
 
     def add(self, *rows: Measurement) -> None:
         with closing(db.connect(self.services.endpoints)) as connection:
@@ -86,9 +95,9 @@ class World:
     def execute(self, statement: str, *values: object) -> None:
         with (
             closing(db.connect(self.services.endpoints)) as connection,
-            connection,
-            connection.cursor() as cursor,
+            db.transaction(connection) as cursor,
         ):
+            db.use_own_tables(cursor)
             cursor.execute(statement, values)
 
     def outputs(self) -> dict[str, bytes]:

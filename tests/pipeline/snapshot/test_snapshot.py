@@ -27,6 +27,7 @@ from tests.conftest import with_s3
 from tests.pipeline.snapshot.snapshot_world import (
     COUNT,
     PARAMS,
+    QUERIES,
     RATE_HZ,
     SESSIONS,
     World,
@@ -67,6 +68,11 @@ def test_snapshot_holds_what_database_and_bucket_hold(world: World) -> None:
         "recordings": 24,
         "transmitters": 1,
         "receivers": 3,
+        "source": {
+            "name": "own",
+            "sha256": artifacts.sha256_file(QUERIES / "own.sql"),
+            "receivers": "as the database had them",
+        },
         "quarantined": {},
         "quarantined_fraction": 0.0,
         "data_fingerprint": "",
@@ -176,7 +182,7 @@ def test_killed_at_any_rename_the_next_run_ends_with_the_same_bytes(world: World
 def test_wrong_credentials_name_the_endpoint_and_not_the_secret(world: World) -> None:
     wrong = with_s3(world.services.endpoints, keys=Keys("key", "wrong-secret"))
     with pytest.raises(HeimdallError, match="access denied") as caught:
-        snapshot.take(PARAMS, wrong, world.root)
+        snapshot.take(PARAMS, wrong, world.root, queries=QUERIES)
     assert wrong.s3_endpoint_url in str(caught.value)
     assert "wrong-secret" not in str(caught.value)
     assert world.outputs() == {}
@@ -186,6 +192,7 @@ def test_stage_prints_what_it_took_and_fails_in_one_line(world: World) -> None:
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     values["snapshot"] |= {"max_duration_s": 1.0, "as_of": "2026-03-01T00:00:00Z"}
     params = world.root / "params.yaml"
+    shutil.copytree(QUERIES, world.root / "sql")
     command = [sys.executable, str(REPOSITORY / "stages" / "snapshot.py")]
 
     def run() -> subprocess.CompletedProcess[str]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from heimdall.core import artifacts
+from heimdall.pipeline.snapshot.receivers import NUMBER
 from heimdall.recordings import archive
-from heimdall.storage import objectstore
-from heimdall.storage.objectstore import ObjectInfo
+from heimdall.storage.objectstore import OBJECT_PREFIX, ObjectInfo
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,13 @@ def with_objects(
     """The rows without a fault, in the order of their sessions' first approval, with their objects.
 
     Args:
-        rows: As `tables.read_approved` returns them.
+        rows: As the source gives them, with `object_key`.
         bad: Positions of the rows that have a fault.
         find: What the bucket lists of some keys, by key.
     """
     rank = rows.groupby("session_id")["approved_at"].transform("min")
     ordered = rows.assign(rank=rank).drop(index=sorted(bad)).sort_values(["rank", "session_id", "websdr_id"])
-    keys = [
-        objectstore.object_key(session_id, websdr_id)
-        for session_id, websdr_id in zip(ordered["session_id"], ordered["websdr_id"], strict=True)
-    ]
+    keys = ordered["object_key"].tolist()
     objects = find(keys)
     candidates = []
     for key, row, session_id, websdr_id, rate in zip(
@@ -72,6 +69,18 @@ def with_objects(
         etag, size = (found.etag, found.size) if found else (None, 0)
         candidates.append(Candidate(int(row), session_id, int(websdr_id), float(rate), key, etag, size))
     return candidates
+
+
+def with_keys(rows: pd.DataFrame, bucket: str) -> pd.DataFrame:
+    """Rows with the key of each object: as the row names it, else by session and receiver.
+
+    Args:
+        rows: As the source gives them, with `NUMBER`; `object_key` is a key, or s3://bucket/key.
+        bucket: The bucket of the recordings. What lies in another one keeps its address, which is no key.
+    """
+    usual = OBJECT_PREFIX + rows["session_id"] + "/websdr_" + rows[NUMBER].astype("str") + ".npy"
+    named = rows["object_key"].str.removeprefix(f"s3://{bucket}/")
+    return rows.assign(object_key=named.where(named.notna(), usual))
 
 
 def cut(candidates: Sequence[Candidate], shard_sessions: int) -> Iterator[list[Candidate]]:

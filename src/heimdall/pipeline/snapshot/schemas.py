@@ -14,6 +14,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 # Short codes of the quarantine, in the order in which a row with several faults is named.
+UNREADABLE = "unreadable"
 BAD_SESSION_ID = "bad_session_id"
 UNKNOWN_RECEIVER = "unknown_receiver"
 BAD_POSITION = "bad_position"
@@ -21,9 +22,13 @@ IMPOSSIBLE_TIME = "impossible_time"
 BAD_SAMPLE_RATE = "bad_sample_rate"
 BAD_FREQUENCY = "bad_frequency"
 BAD_TIMING = "bad_timing"
+BAD_SNR = "bad_snr"
+BAD_OBJECT_KEY = "bad_object_key"
+UNKNOWN_ORIGIN = "unknown_origin"
 DUPLICATE = "duplicate"
 INCONSISTENT_SESSION = "inconsistent_session"
 _ORDER = (
+    UNREADABLE,
     BAD_SESSION_ID,
     UNKNOWN_RECEIVER,
     BAD_POSITION,
@@ -31,12 +36,18 @@ _ORDER = (
     BAD_SAMPLE_RATE,
     BAD_FREQUENCY,
     BAD_TIMING,
+    BAD_SNR,
+    BAD_OBJECT_KEY,
+    UNKNOWN_ORIGIN,
     DUPLICATE,
     INCONSISTENT_SESSION,
 )
 
 MAX_SAMPLE_RATE_HZ = 10e6  # no WebSDR delivers more; beyond it the column holds another unit
 EARLIEST = pd.Timestamp("2000-01-01T00:00:00Z")  # clocks that were never set begin before it
+LATEST_GPS_NS = 4e18  # the year 2106, before 64 bits are full
+# No bucket, no folder above another, no control character: as a key of the bucket of recordings may be.
+_OBJECT_KEY = r"^(?!/)(?!(?:.*/)?\.\.?(?:/|$))(?![A-Za-z0-9]+://)[^\x00-\x1f\x7f]{1,1024}\Z"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _SESSION_AND_RECEIVER = ["session_id", "websdr_id"]
 _BAD_RECEIVER = "bad_receiver"
@@ -75,7 +86,7 @@ def _number(reason: str, *checks: pa.Check, nullable: bool = False) -> pa.Column
 
 
 def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
-    """Schema of measurement rows (columns of `tables.read_approved`), each check named by its reason.
+    """Schema of measurement rows, each check named by its reason.
 
     Args:
         receiver_ids: The receivers that exist.
@@ -87,10 +98,16 @@ def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
     return pa.DataFrameSchema(
         {
             "session_id": pa.Column(
-                str, pa.Check.str_matches(rf"^{_UUID}\Z", error=BAD_SESSION_ID), coerce=True
+                str,
+                pa.Check.str_matches(rf"^{_UUID}\Z", error=BAD_SESSION_ID),
+                coerce=True,
+                metadata={"reason": BAD_SESSION_ID},
             ),
             "websdr_id": pa.Column(
-                int, pa.Check.isin(sorted(receiver_ids), error=UNKNOWN_RECEIVER), coerce=True
+                "Int64",
+                pa.Check.isin(sorted(receiver_ids), error=UNKNOWN_RECEIVER),
+                coerce=True,
+                metadata={"reason": UNKNOWN_RECEIVER},
             ),
             "latitude_deg": _number(BAD_POSITION, within(-90, 90, BAD_POSITION)),
             "longitude_deg": _number(BAD_POSITION, within(-180, 180, BAD_POSITION)),
@@ -100,6 +117,21 @@ def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
             ),
             "frequency_mhz": _number(BAD_FREQUENCY, within(0, 1e6, BAD_FREQUENCY, above=True)),
             "timing_sigma_ns": _number(BAD_TIMING, within(0, 1e15, BAD_TIMING), nullable=True),
+            "snr_db": _number(BAD_SNR, within(-1000, 1000, BAD_SNR), nullable=True),
+            "start_gps_ns": pa.Column(
+                "Int64", within(0, LATEST_GPS_NS, BAD_TIMING), nullable=True, coerce=True, required=False
+            ),
+            "simulated": pa.Column(nullable=False, required=False, metadata={"reason": UNKNOWN_ORIGIN}),
+            "object_key": pa.Column(
+                str,
+                pa.Check.str_matches(_OBJECT_KEY, error=BAD_OBJECT_KEY),
+                nullable=True,
+                required=False,
+                coerce=True,
+            ),
+            UNREADABLE: pa.Column(
+                checks=pa.Check(lambda texts: texts.isna(), error=UNREADABLE), nullable=True, required=False
+            ),
         },
         checks=[
             pa.Check(_made_before_approval, error=IMPOSSIBLE_TIME),
@@ -111,6 +143,13 @@ def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
 SESSION_SCHEMA = pa.DataFrameSchema(checks=pa.Check(_one_transmission, error=INCONSISTENT_SESSION))
 RECEIVER_SCHEMA = pa.DataFrameSchema(
     {
+        "websdr_id": pa.Column(
+            "Int64",
+            pa.Check.in_range(0, 2**31 - 1, error=_BAD_RECEIVER),
+            coerce=True,
+            required=False,
+            metadata={"reason": _BAD_RECEIVER},
+        ),
         "latitude_deg": _number(_BAD_RECEIVER, pa.Check.in_range(-90, 90, error=_BAD_RECEIVER)),
         "longitude_deg": _number(_BAD_RECEIVER, pa.Check.in_range(-180, 180, error=_BAD_RECEIVER)),
         "altitude_m": _number(_BAD_RECEIVER, pa.Check.in_range(-500, 20_000, error=_BAD_RECEIVER)),
@@ -119,12 +158,20 @@ RECEIVER_SCHEMA = pa.DataFrameSchema(
 
 _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
     BAD_SESSION_ID: lambda row: f"session_id {str(row['session_id'])[:60]!r} is no lower-case UUID",
-    UNKNOWN_RECEIVER: lambda row: f"websdr_id {row['websdr_id']} is no receiver with a position on Earth",
+    UNREADABLE: lambda row: str(row[UNREADABLE]),
+    UNKNOWN_RECEIVER: lambda row: (
+        f"websdr_id {row.get('number', row['websdr_id'])} is no receiver with a position on Earth"
+    ),
     BAD_POSITION: lambda row: f"latitude {row['latitude_deg']}, longitude {row['longitude_deg']}",
     IMPOSSIBLE_TIME: lambda row: f"made at {row['timestamp']}, approved at {row['approved_at']}",
     BAD_SAMPLE_RATE: lambda row: f"sample rate {row['sample_rate_hz']} Hz",
     BAD_FREQUENCY: lambda row: f"frequency {row['frequency_mhz']} MHz",
-    BAD_TIMING: lambda row: f"timing sigma {row['timing_sigma_ns']} ns",
+    BAD_TIMING: lambda row: f"timing sigma {row['timing_sigma_ns']} ns, start {row.get('start_gps_ns')} ns",
+    BAD_SNR: lambda row: f"SNR {row['snr_db']} dB",
+    BAD_OBJECT_KEY: lambda row: (
+        f"object {str(row['object_key'])[:100]!r} is no key of the bucket of the recordings"
+    ),
+    UNKNOWN_ORIGIN: lambda _: "simulated is NULL: neither a recording nor a simulation",
     DUPLICATE: lambda row: f"more than one row for receiver {row['websdr_id']} in this session; none is used",
     INCONSISTENT_SESSION: lambda _: "the session's rows name more than one position or source",
 }
@@ -137,7 +184,7 @@ def measurement_faults(rows: pd.DataFrame, receiver_ids: Iterable[int]) -> list[
     position does not condemn its session.
 
     Args:
-        rows: As `tables.read_approved` returns them.
+        rows: As the source gives them, with the identifiers of their receivers.
         receiver_ids: The receivers that exist and have a position.
 
     Returns:
@@ -156,9 +203,15 @@ def valid_receivers(receivers: pd.DataFrame) -> pd.DataFrame:
     Args:
         receivers: Columns `websdr_id`, `name`, `latitude_deg`, `longitude_deg`, `altitude_m`.
     """
-    receivers = receivers.reset_index(drop=True)
-    bad = sorted({row for row, _ in _failures(RECEIVER_SCHEMA, receivers)})
-    return receivers.drop(index=bad).sort_values("websdr_id", ignore_index=True)
+    return receivers[on_earth(receivers)].sort_values("websdr_id", ignore_index=True)
+
+
+def on_earth(receivers: pd.DataFrame) -> pd.Series[bool]:
+    """Which receivers have a position on Earth, and an identifier that is not negative if they have one."""
+    places = receivers.reset_index(drop=True)
+    good = pd.Series(True, receivers.index)
+    good.iloc[sorted({row for row, _ in _failures(RECEIVER_SCHEMA, places)})] = False
+    return good
 
 
 def _faults(schema: pa.DataFrameSchema, rows: pd.DataFrame) -> list[Fault]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,24 +18,29 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
 from heimdall.core.provenance import provenance
-from heimdall.pipeline.snapshot import schemas
-from heimdall.pipeline.snapshot.candidates import Candidate, cut, with_objects
+from heimdall.pipeline.snapshot import receivers, schemas
+from heimdall.pipeline.snapshot.candidates import Candidate, cut, with_keys, with_objects
 from heimdall.pipeline.snapshot.collector import Collector
 from heimdall.pipeline.snapshot.former import METRICS, Verdict, read_former
 from heimdall.recordings import archive, iq
 from heimdall.recordings.shards import ShardStore
-from heimdall.storage import objectstore, tables
+from heimdall.storage import approved, objectstore, sources
 from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.sources import RowSource
 
 QUARANTINE = Path("data/quarantine.parquet")
 WORK = Path(".heimdall/work/snapshot")
+
+Say = Callable[[str], object]
+_NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -55,17 +60,19 @@ class Summary:
 
     Attributes:
         as_of: Moment of the snapshot, UTC.
+        source: The file that selected the rows, its hash, and where the receivers are from.
         data: "simulated", "recorded" or "mixed".
         sessions: Sessions with at least one good recording.
         recordings: Good recordings.
         transmitters: Known sources among them.
-        receivers: Receivers with a position.
+        receivers: Receivers that have good recordings.
         quarantined: Number of bad rows by reason.
         quarantined_fraction: Share of the approved rows.
         data_fingerprint: SHA-256 of rows, receivers and the objects' hashes; not of how they are stored.
     """
 
     as_of: str
+    source: dict[str, str]
     data: str
     sessions: int
     recordings: int
@@ -76,13 +83,22 @@ class Summary:
     data_fingerprint: str
 
 
-def take(params: SnapshotParams, endpoints: Endpoints, root: Path = Path()) -> Summary:
+def take(
+    params: SnapshotParams,
+    endpoints: Endpoints,
+    root: Path = Path(),
+    *,
+    queries: Path = sources.FOLDER,
+    say: Say = lambda line: None,
+) -> Summary:
     """Take the snapshot and write data/snapshot/, data/quarantine.parquet and metrics/snapshot.json.
 
     Args:
         params: What the snapshot holds.
         endpoints: Where PostgreSQL and S3 are.
         root: The repository's root.
+        queries: Folder of the file that `snapshot.source` names.
+        say: Is told in a line what a reader of the outputs would not see.
 
     Returns:
         What was written to metrics/snapshot.json.
@@ -91,15 +107,16 @@ def take(params: SnapshotParams, endpoints: Endpoints, root: Path = Path()) -> S
         HeimdallError: PostgreSQL or S3 fails, nothing is approved, or too much is bad. Then the former
             snapshot stays as it was, and what was downloaded is used by the next run.
     """
-    rows, receivers = _read_rows(params.as_of, endpoints)
-    faults = schemas.measurement_faults(rows, receivers["websdr_id"].tolist())
+    work = root / WORK
+    source = sources.load(params.source, queries)
+    rows, known = _read_rows(params, endpoints, source, work / "rows.parquet", say)
+    faults = schemas.measurement_faults(rows, known["websdr_id"].tolist())
     store = ObjectStore(endpoints, RAW_BUCKET)
     candidates = with_objects(rows, {fault.row for fault in faults}, store.head_many)
     known_bad = [fault.reason for fault in faults] + [iq.MISSING for item in candidates if item.etag is None]
     _refuse_too_many(known_bad, rows, params)  # before any download
 
     former = read_former(root)
-    work = root / WORK
     shards = ShardStore(
         root / archive.SNAPSHOT / archive.IQ_FOLDER, archive.SHARD_SUFFIX, work, former.shards
     )
@@ -119,27 +136,45 @@ def take(params: SnapshotParams, endpoints: Endpoints, root: Path = Path()) -> S
     faults += [schemas.Fault(row, v.reason, v.detail) for row, v in verdicts.items() if v.reason is not None]
     _refuse_too_many([fault.reason for fault in faults], rows, params)
     measurements = _measurements(rows, [item for item in candidates if item.row in names], verdicts, names)
+    used = receivers.used(known, measurements)
     quarantine = _quarantine(rows, faults)
-    summary = _summary(params.as_of, measurements, receivers, quarantine, len(rows))
-    _commit(
-        root, shards, measurements=measurements, receivers=receivers, quarantine=quarantine, summary=summary
+    summary = _summary(
+        params.as_of,
+        source,
+        measurements=measurements,
+        receivers=used,
+        quarantine=quarantine,
+        approved_rows=len(rows),
     )
+    _commit(root, shards, measurements=measurements, receivers=used, quarantine=quarantine, summary=summary)
     collector.forget_others()
     return summary
 
 
-def _read_rows(as_of: dt.datetime, endpoints: Endpoints) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Approved rows, and the receivers that have a position."""
-    receivers, rows = tables.read_snapshot_rows(endpoints, as_of)
-    if rows.empty:
-        cause = f"no measurement was approved at or before {_utc_text(as_of)}"
+def _read_rows(
+    params: SnapshotParams, endpoints: Endpoints, source: RowSource, spool: Path, say: Say
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Approved rows with identifiers of receivers and keys of objects, and the receivers."""
+    found = approved.read(endpoints, source, params.as_of, spool)
+    if found.undated:
+        say(f"{found.undated} approved rows are in no snapshot: they have no approved_at")
+    if not found.count:
+        cause = f"no measurement was approved at or before {_utc_text(params.as_of)} ({source.path})"
         raise HeimdallError(
             f"PostgreSQL {endpoints.database_name}",
             cause,
             "Approve measurements, or set snapshot.as_of in params.yaml",
         )
-    table = pd.DataFrame([asdict(receiver) for receiver in receivers], columns=archive.RECEIVERS_SCHEMA.names)
-    return rows, schemas.valid_receivers(table)
+    if source.pinned is not None:
+        known = receivers.pinned(source.pinned)
+    else:
+        known = receivers.selected(found.receivers, source.path)
+        if not source.is_own:
+            pinned = source.path.with_suffix(".receivers.csv")
+            say(f"receivers: as {source.path} gives them now; write {pinned} to pin which number is which")
+    table = pq.read_table(spool).to_pandas(types_mapper=_NULLABLE.get)
+    spool.unlink()
+    return with_keys(receivers.place(table, known), RAW_BUCKET), known
 
 
 def _refuse_too_many(reasons: Sequence[str], rows: pd.DataFrame, params: SnapshotParams) -> None:
@@ -179,38 +214,56 @@ def _measurements(
 def _quarantine(rows: pd.DataFrame, faults: Sequence[schemas.Fault]) -> pd.DataFrame:
     """data/quarantine.parquet, in the order of the approved rows."""
     faults = sorted(faults, key=lambda fault: fault.row)
-    chosen = rows.loc[[fault.row for fault in faults], ["measurement_id", "session_id", "websdr_id"]]
-    keys = [_key_or_none(row.session_id, row.websdr_id) for row in chosen.itertuples()]
+    chosen = rows.loc[[fault.row for fault in faults]]
+    keys = [_key_of(row) for row in chosen.to_dict("records")]
+    numbers = chosen[receivers.NUMBER]
     return chosen.assign(
+        websdr_id=numbers.where(numbers.between(-(2**31), 2**31 - 1)),  # as far as 32 bits have room
         object_key=pd.Series(keys, chosen.index, "object"),
         reason=[fault.reason for fault in faults],
         detail=[fault.detail for fault in faults],
     ).reset_index(drop=True)
 
 
-def _key_or_none(session_id: Any, websdr_id: Any) -> str | None:  # noqa: ANN401 - values of a bad row
+def _record(source: RowSource) -> dict[str, str]:
+    """What metrics/snapshot.json says of the source."""
+    written = {"name": source.name, "sha256": source.sha256, "receivers": "as the database had them"}
+    if source.pinned is None:
+        return written
+    pinned = {"receivers": source.pinned.name, "receivers_sha256": artifacts.sha256_file(source.pinned)}
+    return written | pinned
+
+
+def _key_of(row: Mapping[Any, Any]) -> str | None:
+    """The object of a bad row; None where session and receiver would make no key of the usual form."""
+    key, session_id, number = row["object_key"], row["session_id"], row[receivers.NUMBER]
+    if not pd.isna(key) and not str(key).startswith(objectstore.OBJECT_PREFIX):
+        return str(key)
     try:
-        return objectstore.object_key(str(session_id), int(websdr_id))
-    except HeimdallError:
+        return objectstore.object_key(str(session_id), int(number))
+    except (HeimdallError, TypeError, ValueError):
         return None
 
 
 def _summary(
     as_of: dt.datetime,
+    source: RowSource,
+    *,
     measurements: pd.DataFrame,
     receivers: pd.DataFrame,
     quarantine: pd.DataFrame,
-    approved: int,
+    approved_rows: int,
 ) -> Summary:
     return Summary(
         as_of=_utc_text(as_of),
+        source=_record(source),
         data=provenance(measurements["simulated"]),
         sessions=int(measurements["session_id"].nunique()),
         recordings=len(measurements),
         transmitters=int(measurements["source_id"].nunique()),
         receivers=len(receivers),
         quarantined=_counts(quarantine["reason"]),
-        quarantined_fraction=len(quarantine) / approved,
+        quarantined_fraction=len(quarantine) / approved_rows,
         data_fingerprint=archive.data_fingerprint(measurements, receivers),
     )
 

@@ -1,0 +1,72 @@
+"""`heimdall database`: what a snapshot reads in PostgreSQL, and Heimdall's own tables there."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import click
+
+from heimdall.commands import options, output
+
+
+@click.group()
+def database() -> None:
+    """Check what a snapshot needs of PostgreSQL, and make Heimdall's own tables.
+
+    Example: heimdall database check
+    """
+
+
+@database.command()
+@click.option(
+    "--source",
+    help="Name of a file in sql/, without .sql. By default that of snapshot.source in params.yaml.",
+)
+@options.as_json
+@click.pass_context
+def check(context: click.Context, source: str | None, as_json: bool) -> None:
+    """Say what the SELECT of a snapshot gives, column by column, and how many rows it takes.
+
+    The command changes nothing. It uses the same rights as a snapshot. The exit code is 1 if something is
+    missing that a snapshot needs.
+
+    Example: heimdall database check --source specification
+    """
+    from heimdall.core import params, table
+    from heimdall.storage import checking, connection, endpoints, sources
+
+    settings = params.load().snapshot
+    chosen = sources.load(source or settings.source)
+    where = endpoints.resolve()
+    with closing(connection.connect(where)) as opened:
+        found = checking.check(opened, chosen, settings.as_of)
+    if as_json:
+        document = {"database": where.database_name, "file": chosen.path, "findings": list(map(vars, found))}
+        output.as_json(document)
+    else:
+        click.echo(f"{chosen.path} in PostgreSQL {where.database_name}")
+        rows = [(one.verdict, one.subject, one.detail) for one in found]
+        output.lines(table.lines(("", "", ""), rows))
+    if any(one.verdict == checking.BAD for one in found):
+        context.exit(1)
+
+
+@database.command()
+def migrate() -> None:
+    """Make Heimdall's own tables, or complete them.
+
+    This is the only command that changes a schema. It changes only tables that Heimdall made, in the schema
+    `heimdall` (HEIMDALL_DATABASE_SCHEMA names another one). Tables that earlier versions made in the schema
+    `public` are moved there with all their rows. `heimdall services up` does the same, but for the embedded
+    server alone.
+
+    Example: heimdall database migrate
+    """
+    from heimdall.storage import connection, endpoints
+    from heimdall.storage import migrate as migration
+
+    where = endpoints.resolve()
+    with closing(connection.connect(where)) as opened:
+        done = migration.apply(opened)
+    for line in done or ["Nothing to do: all tables are there."]:
+        click.echo(f"PostgreSQL {where.database_name}: {line}")

@@ -1,0 +1,150 @@
+"""The receivers of a snapshot: as the source's SELECT gives them, or as a tracked file pins them.
+
+A number of the source may mean one receiver until some day and another one after it. Then the receivers get
+identifiers of their own here, which do not change when lines are added at the end of the file.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from heimdall.core.errors import HeimdallError
+from heimdall.pipeline.snapshot import schemas
+from heimdall.recordings import archive
+from heimdall.storage import columns
+
+NUMBER = "number"
+FIRST_OF_REUSED = 1001  # identifiers of receivers whose number another one had before
+_PLACES = ["name", "latitude_deg", "longitude_deg", "altitude_m"]
+_FILE_NAMES = {"websdr_id": NUMBER, "latitude": "latitude_deg", "longitude": "longitude_deg"}
+_FORM = "Write it as sql/specification.receivers.csv: number,name,latitude,longitude,altitude_m,from,until"
+
+
+def selected(table: pa.Table, path: Path) -> pd.DataFrame:
+    """Receivers as the database gives them.
+
+    Args:
+        table: As `approved.read` gives it.
+        path: The file with the SELECT, for the message.
+
+    Returns:
+        One row a receiver with a place on Earth: the columns of the snapshot's file, `NUMBER`, which is the
+        identifier, and `from` and `until`, which are NaT.
+
+    Raises:
+        HeimdallError: Two receivers have one identifier.
+    """
+    rows = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    rows = schemas.valid_receivers(rows[rows[columns.UNREADABLE].isna()])
+    twice = rows.loc[rows["websdr_id"].duplicated(), "websdr_id"].tolist()
+    if twice:
+        cause = f"its SELECT of receivers gives {twice[0]} more than once"
+        raise HeimdallError(str(path), cause, "Let it give each receiver once")
+    never = pd.Series(pd.NaT, rows.index, "datetime64[us, UTC]")
+    return rows.assign(**{NUMBER: rows["websdr_id"], "from": never, "until": never})
+
+
+def pinned(path: Path) -> pd.DataFrame:
+    """Receivers of a file with the columns number, name, latitude, longitude, altitude_m, from and until.
+
+    The last two are times with a zone, or empty: the number means this receiver from the one on, and before
+    the other. A name is one receiver, whatever its numbers.
+
+    Returns:
+        As `selected`; one row for each line of the file.
+
+    Raises:
+        HeimdallError: The file is no such table, a line has no place on Earth, one name has two places, or a
+            number means two receivers at one time.
+    """
+    rows = _read(path)
+    for _, group in rows.groupby("name"):
+        if len(group[_PLACES].drop_duplicates()) > 1:
+            cause = f"{group['name'].iloc[0]} has more than one place"
+            raise HeimdallError(str(path), cause, "Give a receiver that was moved another name")
+    for number, group in rows.groupby(NUMBER):
+        periods = sorted(zip(group["from"].fillna(_FIRST), group["until"].fillna(_LAST), strict=True))
+        if any(begin >= end for begin, end in periods) or any(
+            following[0] < period[1] for period, following in itertools.pairwise(periods)
+        ):
+            cause = f"the periods of number {number} overlap or end before they begin"
+            raise HeimdallError(str(path), cause, "Correct from and until: `until` is the first moment after")
+    return rows.assign(websdr_id=rows["name"].map(_identifiers(rows)).astype("Int64"))
+
+
+def place(rows: pd.DataFrame, receivers: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the identifiers of their receivers.
+
+    Args:
+        rows: As the source gives them.
+        receivers: As `selected` or `pinned` gives them.
+
+    Returns:
+        The rows with `NUMBER`, which is what the source says, and `websdr_id`, which is NA where that is no
+        receiver at the row's time.
+    """
+    found = pd.Series(pd.NA, rows.index, "Int64")
+    for receiver in receivers.to_dict("records"):
+        here = (rows["websdr_id"] == receiver[NUMBER]).fillna(False)
+        for name, inside in (("from", rows["timestamp"].ge), ("until", rows["timestamp"].lt)):
+            if not pd.isna(receiver[name]):
+                here &= inside(receiver[name])
+        found[here.to_numpy(dtype=bool)] = receiver["websdr_id"]
+    return rows.assign(**{NUMBER: rows["websdr_id"], "websdr_id": found})
+
+
+def used(receivers: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFrame:
+    """data/snapshot/receivers.parquet: those that have recordings in the snapshot, by identifier."""
+    chosen = receivers[receivers["websdr_id"].isin(measurements["websdr_id"])]
+    chosen = chosen.drop_duplicates("websdr_id").sort_values("websdr_id", ignore_index=True)
+    names: list[str] = archive.RECEIVERS_SCHEMA.names
+    return chosen[names].astype({"websdr_id": "int32"})
+
+
+_FIRST, _LAST = pd.Timestamp.min.tz_localize("UTC"), pd.Timestamp.max.tz_localize("UTC")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The lines of a file, checked one by one."""
+    try:
+        rows = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        problem = " ".join(str(error).split())[:120]
+        raise HeimdallError(str(path), f"no table of receivers ({problem})", _FORM) from None
+    rows = rows.rename(columns=_FILE_NAMES)
+    wanted = [NUMBER, *_PLACES]
+    missing = [name for name in wanted if name not in rows]
+    if missing:
+        raise HeimdallError(str(path), f"no column {', '.join(missing)}", _FORM)
+    for name in wanted[2:]:
+        rows[name] = pd.to_numeric(rows[name], errors="coerce").astype("float64")
+    numbers = pd.to_numeric(rows[NUMBER], errors="coerce")
+    whole = numbers.notna() & (numbers % 1 == 0) & numbers.between(0, 2**31 - 1)
+    rows[NUMBER] = numbers.where(whole).astype("Int64")
+    for name in ("from", "until"):
+        texts = rows[name] if name in rows else pd.Series(None, rows.index, "str")
+        times = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
+        zoned = texts.str.contains(r"(?:Z|[+-]\d\d:?\d\d)\s*$", na=True)
+        rows[name] = times.astype("datetime64[us, UTC]")
+        whole &= zoned & (texts.isna() == times.isna())
+    good = whole & rows["name"].notna() & schemas.on_earth(rows)
+    if not len(rows) or not good.all():
+        line = 2 + (int(good.to_numpy().argmin()) if len(rows) else 0)
+        cause = f"line {line} has no number, name and place on Earth, or a time without a zone"
+        raise HeimdallError(str(path), cause, _FORM)
+    return rows
+
+
+def _identifiers(rows: pd.DataFrame) -> dict[str, int]:
+    """Identifier by name: the first number of a receiver, unless an earlier one has it."""
+    found: dict[str, int] = {}
+    numbers = set(rows[NUMBER])
+    free = (number for number in itertools.count(FIRST_OF_REUSED) if number not in numbers)
+    for name, number in zip(rows["name"], rows[NUMBER], strict=True):
+        if name not in found:
+            found[name] = int(number) if number not in found.values() else next(free)
+    return found

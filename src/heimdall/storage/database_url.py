@@ -1,0 +1,155 @@
+"""The address of a PostgreSQL database, as libpq takes it: a URL or key=value words, one host or several.
+
+libpq itself reads it (through psycopg2), so several hosts, sockets, services, password files and TLS settings
+work as they do in psql. psycopg2 is imported when an address is read: `heimdall doctor` works without it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+
+from heimdall.core import variables
+from heimdall.core.errors import HeimdallError
+
+DEFAULT_POSTGRESQL_PORT = 5432
+WITH_TLS = ("require", "verify-ca", "verify-full")
+_FORM = (
+    f"Set {variables.DATABASE_URL.name} to postgresql://user:password@host:5432/database?sslmode=require, "
+    "with special characters as %XX"
+)
+
+
+@dataclass(frozen=True)
+class Address:
+    """What an address says, without what only libpq knows (a service's file, libpq's own variables).
+
+    Attributes:
+        parameters: libpq's parameters by their names; they hold the password.
+        hosts: Host (or folder of a socket) and port of each server, in order. Empty where a service names
+            them; one empty host where libpq's default socket is meant.
+    """
+
+    parameters: dict[str, str] = field(repr=False)
+    hosts: tuple[tuple[str, int], ...]
+
+    @property
+    def name(self) -> str:
+        """`host:port/database` for messages, several servers with commas; no user, no password."""
+        database = self.parameters.get("dbname") or os.environ.get("PGDATABASE", "")
+        if not self.hosts:
+            return f"service {self.parameters['service']}" + (f"/{database}" if database else "")
+        return ",".join(f"{host or 'socket'}:{port}" for host, port in self.hosts) + f"/{database}"
+
+    @property
+    def password(self) -> str:
+        """The password in it; empty where there is none."""
+        return self.parameters.get("password", "")
+
+    def with_database(self, name: str) -> str:
+        """The same address with another database, as libpq's key=value words."""
+        from psycopg2 import extensions  # noqa: PLC0415 - see the module's docstring
+
+        return str(extensions.make_dsn(**self.parameters | {"dbname": name}))
+
+
+def parse(text: str, subject: str = variables.DATABASE_URL.name) -> Address:
+    """Read an address.
+
+    Args:
+        text: A postgresql:// URL, or words such as `host=a,b dbname=radio`.
+        subject: What gave it, for the message.
+
+    Returns:
+        What it says.
+
+    Raises:
+        HeimdallError: libpq does not understand it, it names no database, or a part of an unescaped password
+            would be taken for host or database. The text is not repeated.
+    """
+    import psycopg2  # noqa: PLC0415 - see the module's docstring
+    from psycopg2 import extensions  # noqa: PLC0415
+
+    try:
+        parameters: dict[str, str] = extensions.parse_dsn(text)
+        hosts = _hosts(parameters)
+    except (psycopg2.Error, ValueError):
+        raise HeimdallError(subject, "not a PostgreSQL URL", _FORM) from None
+    database = parameters.get("dbname", "")
+    named = database or "service" in parameters or os.environ.get("PGDATABASE")
+    if not named or any(sign in database for sign in "/@") or any("@" in host for host, _ in hosts):
+        raise HeimdallError(subject, "not a PostgreSQL URL with a database's name", _FORM)
+    return Address(parameters, hosts)
+
+
+def configured() -> str:
+    """The address in the environment, checked.
+
+    Raises:
+        HeimdallError: As `parse`, or a server on another machine would be reached without TLS.
+    """
+    text = variables.DATABASE_URL.read()
+    require_tls(parse(text))
+    return text
+
+
+def require_tls(address: Address) -> None:
+    """Refuse an address whose password and rows would cross a network in the clear.
+
+    Raises:
+        HeimdallError: It names another machine, does not demand TLS, and is not allowed by name.
+    """
+    mode = address.parameters.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
+    if mode in WITH_TLS:
+        return
+    for host, _ in address.hosts:
+        refuse_without_tls(host, f"sslmode={mode} does not demand TLS")
+
+
+def refuse_without_tls(host: str, why: str) -> None:
+    """Refuse a host on another machine that is not in HEIMDALL_DATABASE_WITHOUT_TLS.
+
+    Args:
+        host: Name, address, or folder of a socket.
+        why: What is wrong with the connection.
+
+    Raises:
+        HeimdallError: It is on another machine, and not allowed.
+    """
+    allowed = {name.strip() for name in variables.DATABASE_WITHOUT_TLS.read().split(",")}
+    if is_local(host) or host in allowed:
+        return
+    raise HeimdallError(
+        f"PostgreSQL {host}",
+        f"it is on another machine, and {why}",
+        "Add sslmode=require (better verify-full) to the URL, or name the host in "
+        f"{variables.DATABASE_WITHOUT_TLS.name} if the network between is trusted",
+    )
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine: the loopback interface or a socket."""
+    if host in ("", "localhost") or host.startswith(("/", "@")):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _hosts(parameters: dict[str, str]) -> tuple[tuple[str, int], ...]:
+    """Host and port of each server; libpq's rule: as many ports as hosts, or one for all."""
+    given = parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST", "")
+    if not given and "service" in parameters:
+        return ()
+    hosts = given.split(",")
+    ports = (parameters.get("port") or os.environ.get("PGPORT", "")).split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    if len(ports) != len(hosts):
+        raise ValueError("not as many ports as hosts")
+    numbers = [int(port or DEFAULT_POSTGRESQL_PORT) for port in ports]
+    if any(not 0 < number < 65_536 for number in numbers):
+        raise ValueError("a port out of range")
+    return tuple(zip(hosts, numbers, strict=True))
