@@ -50,8 +50,8 @@ class Measurement:
         measurement_id: UUID.
         session_id: UUID.
         websdr_id: Receiver.
-        latitude_deg: Of the transmitter.
-        longitude_deg: Of the transmitter.
+        latitude_deg: Of the transmitter; None if its place is not known.
+        longitude_deg: As the latitude.
         frequency_mhz: Tuned frequency.
         snr_db: Operator's figure, if any.
         timestamp: Time of the recording.
@@ -68,8 +68,8 @@ class Measurement:
     measurement_id: str
     session_id: str
     websdr_id: int
-    latitude_deg: float
-    longitude_deg: float
+    latitude_deg: float | None
+    longitude_deg: float | None
     frequency_mhz: float
     snr_db: float | None
     timestamp: datetime
@@ -135,6 +135,17 @@ def insert(
     Raises:
         HeimdallError: The database refuses a row or is lost. Then nothing is inserted.
     """
+    with transaction(connection) as cursor:
+        insert_rows(cursor, receivers, sources, measurements)
+
+
+def insert_rows(
+    cursor: Cursor,
+    receivers: Sequence[Receiver],
+    sources: Sequence[Source],
+    measurements: Sequence[Measurement],
+) -> None:
+    """`insert` within a transaction."""
     tables: tuple[tuple[str, Sequence[Receiver | Source | Measurement]], ...] = (
         ("websdrs (id, name, latitude, longitude, altitude_m)", receivers),
         ("sources (id, name, modulation)", sources),
@@ -145,12 +156,11 @@ def insert(
             measurements,
         ),
     )
-    with transaction(connection) as cursor:
-        for table, rows in tables:
-            # The order of a dataclass' fields is that of the columns above.
-            values = [tuple(vars(row).values()) for row in rows]
-            statement = f"INSERT INTO {table} VALUES %s ON CONFLICT DO NOTHING"  # noqa: S608 - constants
-            execute_values(cursor, statement, values, page_size=500)
+    for table, rows in tables:
+        # The order of a dataclass' fields is that of the columns above.
+        values = [tuple(vars(row).values()) for row in rows]
+        statement = f"INSERT INTO {table} VALUES %s ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+        execute_values(cursor, statement, values, page_size=500)
 
 
 @dataclass(frozen=True)
@@ -158,44 +168,40 @@ class Present:
     """What a row of `measurements` that is there already says.
 
     Attributes:
-        latitude_deg: Of the transmitter.
-        longitude_deg: Of the transmitter.
+        latitude_deg: Of the transmitter, if known.
+        longitude_deg: Of the transmitter, if known.
         source_id: Known transmitter, if any.
         approved: Whether an operator approved it.
     """
 
-    latitude_deg: float
-    longitude_deg: float
+    latitude_deg: float | None
+    longitude_deg: float | None
     source_id: str | None
     approved: bool
 
 
-def present(connection: Connection, measurement_ids: Sequence[str]) -> dict[str, Present]:
+def present(cursor: Cursor, measurement_ids: Sequence[str]) -> dict[str, Present]:
     """Which measurements are there already.
 
     Args:
-        connection: To a migrated database.
+        cursor: Of a transaction in a migrated database.
         measurement_ids: UUIDs, lower case.
 
     Returns:
         Those of them that have a row, and what it says.
-
-    Raises:
-        HeimdallError: The table is missing, or the database is lost.
     """
-    with transaction(connection) as cursor:
-        cursor.execute(
-            "SELECT id::text, latitude, longitude, source_id, approved FROM measurements "
-            "WHERE id = ANY(%s::uuid[])",
-            (list(measurement_ids),),
-        )
-        return {row[0]: Present(*row[1:]) for row in cursor.fetchall()}
+    cursor.execute(
+        "SELECT id::text, latitude, longitude, source_id, approved FROM measurements "
+        "WHERE id = ANY(%s::uuid[])",
+        (list(measurement_ids),),
+    )
+    return {row[0]: Present(*row[1:]) for row in cursor.fetchall()}
 
 
 def read_receivers(connection: Connection) -> list[Receiver]:
     """All receivers, by id."""
     with transaction(connection) as cursor:
-        return _receivers(cursor)
+        return receivers(cursor)
 
 
 def read_approved(connection: Connection, as_of: datetime) -> pd.DataFrame:
@@ -235,7 +241,7 @@ def read_snapshot_rows(endpoints: Endpoints, as_of: datetime) -> tuple[list[Rece
     for left in reversed(range(READ_TRIES)):
         try:
             with closing(connect(endpoints)) as connection, snapshot(connection) as cursor:
-                return _receivers(cursor), _approved(cursor, as_of)
+                return receivers(cursor), _approved(cursor, as_of)
         except DatabaseLost:
             if not left:
                 raise
@@ -260,7 +266,8 @@ def snapshot(connection: Connection) -> Iterator[Cursor]:
         yield cursor
 
 
-def _receivers(cursor: Cursor) -> list[Receiver]:
+def receivers(cursor: Cursor) -> list[Receiver]:
+    """`read_receivers` within a transaction."""
     cursor.execute(_RECEIVERS)
     return [Receiver(*row) for row in cursor.fetchall()]
 
