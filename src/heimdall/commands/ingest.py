@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from heimdall.ingest.ingest import Ingested, Session
 
 
+FORMATS = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")  # keys of formats.plain.RAW_TYPES
+
+
 class _SiteType(click.ParamType[Any]):
     name = "NAME,LAT,LON,ALT"
 
@@ -80,6 +83,17 @@ Example: heimdall ingest 20171127T104156Z_77500_*_iq.wav --receivers receivers.c
     help="Name of a receiver, its latitude and longitude in degrees, and its altitude in metres. The name "
     "stands between separators in the name of its file. Give this option once for each receiver.",
 )
+@click.option(
+    "--sample-rate",
+    "sample_rate_hz",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Sample rate in Hz of raw and .npy files.  [default: as their name, or a .json beside them, says]",
+)
+@click.option(
+    "--sample-format",
+    type=click.Choice(FORMATS),
+    help="How a raw file stores samples.  [default: as its name ends]",
+)
 @click.option("--source", "source_id", help="Name of the transmitter, if it is known.")
 @click.option("--modulation", help="Modulation of the known transmitter.")
 @click.option(
@@ -104,6 +118,8 @@ def ingest(
     frequency_mhz: float | None,
     receivers_path: Path | None,
     sites: tuple[Site, ...],
+    sample_rate_hz: float | None,
+    sample_format: str | None,
     source_id: str | None,
     modulation: str | None,
     date: dt.datetime | None,
@@ -135,7 +151,7 @@ def ingest(
     listed = () if receivers_path is None else receivers_file.read(receivers_path)
     assigned = stations.assign(files[1:] if only_kiwi else files, sites, listed)
     services = endpoints.resolve()
-    hints = reader.Hints(near=date, start=start, only_kiwi=only_kiwi)
+    hints = reader.Hints(date, start, sample_rate_hz, sample_format, only_kiwi)
     recordings = _read(assigned, hints)
     frequency_mhz = frequency_mhz or _frequency_mhz(recordings)
     sessions = ingestion.cut_sessions(recordings, frequency_mhz)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
-from heimdall.formats import kiwi, riff, wav
+from heimdall.formats import kiwi, plain, riff, sigmf_files, wav
 from heimdall.formats.gps_time import SECOND_NS, utc_ns
 from heimdall.formats.recording import TimedRecording
+from heimdall.recordings import iq
 
+_HEAD_BYTES = iq.MAX_HEADER_BYTES + 12
 MIN_OVERLAP_NS = 1_000_000  # consecutive files may meet within the rounding of their starts
 
 
@@ -22,11 +24,15 @@ class Hints:
     Attributes:
         near: UTC within half a week of a KiwiSDR's recording, if its name has no time.
         start: UTC of the first sample.
+        sample_rate_hz: For raw and `.npy` files.
+        sample_format: How a raw file stores samples: a key of `plain.RAW_TYPES`.
         only_kiwi: Refuse whatever is no KiwiSDR's recording.
     """
 
     near: dt.datetime | None = None
     start: dt.datetime | None = None
+    sample_rate_hz: float | None = None
+    sample_format: str | None = None
     only_kiwi: bool = False
 
 
@@ -65,7 +71,7 @@ def overlap_s(recordings: Sequence[TimedRecording]) -> float:
 def _read(path: Path, hints: Hints) -> list[TimedRecording]:
     try:
         with path.open("rb") as file:
-            head = file.read(512)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise HeimdallError(
             str(path), f"cannot be read ({error.strerror})", "Check its name and its rights"
@@ -77,4 +83,17 @@ def _read(path: Path, hints: Hints) -> list[TimedRecording]:
         return wav.read(path, chunks)
     if hints.only_kiwi:
         raise HeimdallError(str(path), "not a WAV file", "Give a KiwiSDR's recording, or leave `kiwi` out")
-    raise HeimdallError(str(path), "no known format of a recording", "Give a WAV file")
+    if path.suffix in (sigmf_files.META, sigmf_files.DATA, sigmf_files.ARCHIVE):
+        return sigmf_files.read(path)
+    if head.startswith(iq.MAGIC) or path.suffix == ".npy":
+        return plain.read_npy(path, head, hints.sample_rate_hz)
+    kind = plain.raw_type(path, hints.sample_format)
+    if kind is None:
+        formats = "KiwiSDR, WAV, SigMF and .npy are recognised"
+        types = ", ".join(plain.RAW_TYPES)
+        raise HeimdallError(
+            str(path),
+            f"no known format of a recording ({formats})",
+            f"Give --sample-format of a raw file: {types}",
+        )
+    return plain.read_raw(path, kind, hints.sample_rate_hz)

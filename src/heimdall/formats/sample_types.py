@@ -96,7 +96,6 @@ def _components(file: BinaryIO, kind: SampleType, count: int) -> Components:
     if kind.dtype[1] == "f":
         with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite, and is refused as that
             return stored.astype(np.float32)
-    # 16 bits fit into the 24 of a float32 exactly.
-    wide = np.float32 if kind.dtype[2:] in "12" else np.float64
-    values: Components = (stored.astype(wide) - wide(kind.zero)) / wide(kind.full_scale)
-    return values
+    if kind.dtype[2:] in "12":  # 16 bits fit into the 24 of a float32 exactly
+        return (stored.astype(np.float32) - np.float32(kind.zero)) / np.float32(kind.full_scale)
+    return (stored.astype(np.float64) - kind.zero) / kind.full_scale

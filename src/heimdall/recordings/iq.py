@@ -100,7 +100,7 @@ def decode(content: bytes, sample_rate_hz: float, max_duration_s: float) -> Samp
         BadRecording: `content` is anything but a one-dimensional, finite, non-zero recording of
             `MIN_DURATION_S` to `max_duration_s`, below `MAX_LEVEL`.
     """
-    dtype, count, start = _read_header(content)
+    dtype, count, start = read_header(content)
     expected = start + count * _BYTES_A_SAMPLE[dtype]
     if len(content) < expected:
         raise BadRecording(TRUNCATED, f"{len(content)} bytes where the header declares {expected}")
@@ -140,10 +140,19 @@ def check_values(samples: Samples) -> None:
         raise BadRecording(ALL_ZERO, f"all {len(samples)} samples are zero")
 
 
-def _read_header(content: bytes) -> tuple[str, int, int]:
-    """Data type, number of samples and offset of the first one.
+def read_header(content: bytes) -> tuple[str, int, int]:
+    """What the header of a `.npy` file says.
 
-    The header is parsed here and not by NumPy, whose reader warns, and builds types from foreign text.
+    It is parsed here and not by NumPy, whose reader warns, and builds types from foreign text.
+
+    Args:
+        content: The file, or its first `MAX_HEADER_BYTES` and 12 more.
+
+    Returns:
+        Data type as NumPy names it, number of samples, and offset of the first one.
+
+    Raises:
+        BadRecording: It is not the header of a one-dimensional complex array.
     """
     if content[:1] == _PICKLE_START:
         raise BadRecording(PICKLED, "a Python pickle, which is never loaded")
