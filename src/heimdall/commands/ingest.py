@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from heimdall.commands import options
+from heimdall.commands import options, place
 from heimdall.core.errors import HeimdallError
 
 if TYPE_CHECKING:
-    from heimdall.ingest.ingest import Site
+    from heimdall.formats.reader import Hints
+    from heimdall.formats.receivers_file import Site
+    from heimdall.formats.recording import TimedRecording
+    from heimdall.ingest.ingest import Ingested, Session
 
-_TIME_IN_NAME = re.compile(r"(?<!\d)(\d{8}T\d{6})Z")
+
+FORMATS = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")  # keys of formats.plain.RAW_TYPES
 
 
 class _SiteType(click.ParamType[Any]):
@@ -34,7 +37,7 @@ class _SiteType(click.ParamType[Any]):
             -90 <= latitude <= 90 and -180 <= longitude <= 180 and -500 <= altitude <= 20_000
         ):
             self.fail(f"{value!r}: the latitude, longitude or altitude is out of range", param, ctx)
-        from heimdall.ingest.ingest import Site
+        from heimdall.formats.receivers_file import Site
 
         return Site(name, latitude, longitude, altitude)
 
@@ -51,54 +54,55 @@ class _MomentType(click.ParamType[Any]):
         return moment.replace(tzinfo=moment.tzinfo or dt.UTC).astimezone(dt.UTC)
 
 
-@click.group(epilog="Example: heimdall ingest kiwi --help")
-def ingest() -> None:
-    """Write real recordings to the database and the bucket."""
-
-
-@ingest.command(
-    "kiwi",
+@click.command(
     epilog="""\b
-Example: heimdall ingest kiwi 20171127T104156Z_77500_*_iq.wav \\
-           --latitude 50.0152 --longitude 9.0112 --frequency-mhz 0.0775 \\
-           --receiver DF0KL,53.665337,7.282766,5 \\
-           --receiver F1JEK,45.77929,0.614638,200 \\
-           --receiver HB9RYZ,47.1721,8.42683,450 \\
-           --source dcf77 --modulation am \\
+Example: heimdall ingest 20171127T104156Z_77500_*_iq.wav --receivers receivers.csv \\
+           --latitude 50.0152 --longitude 9.0112 --source dcf77 --modulation am \\
            --approve --approved-at 2026-02-01T00:00:00Z
-""",
+"""
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.wav...")
-@click.option(
-    "--latitude", required=True, type=click.FloatRange(-90, 90), help="Latitude of the transmitter, degrees."
-)
-@click.option(
-    "--longitude",
-    required=True,
-    type=click.FloatRange(-180, 180),
-    help="Longitude of the transmitter, degrees.",
-)
+@click.argument("files", nargs=-1, required=True, type=place.NamedFile(), metavar="[kiwi] [NAME=]FILE...")
+@click.option("--latitude", type=click.FloatRange(-90, 90), help="Latitude of the transmitter, degrees.")
+@click.option("--longitude", type=click.FloatRange(-180, 180), help="Longitude of the transmitter, degrees.")
 @click.option(
     "--frequency-mhz",
-    required=True,
     type=options.FrequencyMhz(),
-    help="Frequency to which the receivers were tuned, MHz.",
+    help="Frequency to which the receivers were tuned, MHz.  [default: as the files say]",
+)
+@click.option(
+    "--receivers",
+    "receivers_path",
+    type=click.Path(path_type=Path),
+    help="CSV file of receivers with the columns name, latitude, longitude and altitude_m, or GeoJSON.",
 )
 @click.option(
     "--receiver",
     "sites",
-    required=True,
     multiple=True,
     type=_SiteType(),
     help="Name of a receiver, its latitude and longitude in degrees, and its altitude in metres. The name "
-    "stands between underscores in the name of its file. Give this option once for each receiver.",
+    "stands between separators in the name of its file. Give this option once for each receiver.",
+)
+@click.option(
+    "--sample-rate",
+    "sample_rate_hz",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Sample rate in Hz of raw and .npy files.  [default: as their name, or a .json beside them, says]",
+)
+@click.option(
+    "--sample-format",
+    type=click.Choice(FORMATS),
+    help="How a raw file stores samples.  [default: as its name ends]",
 )
 @click.option("--source", "source_id", help="Name of the transmitter, if it is known.")
 @click.option("--modulation", help="Modulation of the known transmitter.")
 @click.option(
     "--date",
     type=_MomentType(),
-    help="Time in UTC, at most half a week from the recordings. It is needed if the file names have no time.",
+    help="Time in UTC, at most half a week from the recordings, for KiwiSDR files whose names have no time.",
+)
+@click.option(
+    "--start", type=_MomentType(), help="Time of the first sample in UTC, for files that do not say it."
 )
 @click.option(
     "--approve/--no-approve", default=False, show_default=True, help="Approve the recordings for training."
@@ -106,58 +110,125 @@ Example: heimdall ingest kiwi 20171127T104156Z_77500_*_iq.wav \\
 @click.option(
     "--approved-at", type=_MomentType(), help="Time of the approval, if --approve is given.  [default: now]"
 )
-def kiwi_files(
+def ingest(
     *,
-    files: tuple[Path, ...],
-    latitude: float,
-    longitude: float,
-    frequency_mhz: float,
+    files: tuple[str, ...],
+    latitude: float | None,
+    longitude: float | None,
+    frequency_mhz: float | None,
+    receivers_path: Path | None,
     sites: tuple[Site, ...],
+    sample_rate_hz: float | None,
+    sample_format: str | None,
     source_id: str | None,
     modulation: str | None,
     date: dt.datetime | None,
+    start: dt.datetime | None,
     approve: bool,
     approved_at: dt.datetime | None,
 ) -> None:
-    """Write recordings of KiwiSDR receivers.
+    """Write real recordings to the database and the bucket.
 
-    The files are WAV files of IQ samples with GPS time stamps. All of them are recordings of one
-    transmission, one file for each receiver. The command cuts them into sessions of one second, at the whole
-    GPS seconds that the files of at least two receivers cover. The sample rate and the start come from a
-    robust fit of the time stamps. A second run adds nothing. A snapshot includes the recordings if they are
-    approved and `snapshot.as_of` is not before the approval.
+    The format of each file is recognised. All files are recordings of one transmission by at least two
+    receivers; a receiver may have several files. The command cuts them into sessions of one second, at the
+    whole GPS seconds that at least two receivers cover. A second run adds nothing, and so does the same
+    command after it was killed. A snapshot includes the recordings if they are approved and `snapshot.as_of`
+    is not before the approval; without the place of the transmitter they cannot be approved.
+
+    The name of a receiver stands in the name of its file, or is given as NAME=FILE. With the word `kiwi`
+    before the files, all of them must be WAV files of KiwiSDR clients.
     """
+    _refuse_contradictions(
+        latitude, longitude, source_id, modulation, approve=approve, approved_at=approved_at
+    )
+    if len({site.name for site in sites}) != len(sites):
+        raise click.UsageError("two of the --receiver options have the same name")
+    from heimdall.formats import reader, receivers_file, stations
+    from heimdall.ingest import ingest as ingestion
+    from heimdall.storage import endpoints
+
+    only_kiwi = Path(files[0]).name == "kiwi" and len(files) > 1
+    listed = () if receivers_path is None else receivers_file.read(receivers_path)
+    assigned = stations.assign(files[1:] if only_kiwi else files, sites, listed)
+    services = endpoints.resolve()
+    hints = reader.Hints(date, start, sample_rate_hz, sample_format, only_kiwi)
+    recordings = _read(assigned, hints)
+    frequency_mhz = frequency_mhz or _frequency_mhz(recordings)
+    sessions = ingestion.cut_sessions(recordings, frequency_mhz)
+    if not sessions:
+        raise HeimdallError(
+            "sessions",
+            "no two receivers have a whole GPS second in common",
+            "Give recordings of the same time by at least two receivers",
+        )
+    transmission = ingestion.Transmission(latitude, longitude, frequency_mhz, source_id, modulation)
+    approval = ingestion.Approval(approved_at) if approve else None
+    report = ingestion.store(sessions, transmission, approval, services)
+    _say(sessions, report, placed=latitude is not None)
+
+
+def _refuse_contradictions(
+    latitude: float | None,
+    longitude: float | None,
+    source_id: str | None,
+    modulation: str | None,
+    *,
+    approve: bool,
+    approved_at: dt.datetime | None,
+) -> None:
+    if (latitude is None) != (longitude is None):
+        raise click.UsageError("the place of the transmitter needs both --latitude and --longitude")
     if modulation and not source_id:
         raise click.UsageError("--modulation describes a known transmitter: give --source, too")
     if approved_at and not approve:
         raise click.UsageError("--approved-at is the time of an approval: give --approve, too")
-    if approve and not approved_at:
-        # The one clock reading: an approval happens now. A row of the database, not an artifact.
-        approved_at = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    assigned = _assigned(files, sites)
-    dates = {file: date or _date_in_name(file) for file in assigned}
-    from heimdall.formats import kiwi
-    from heimdall.ingest import ingest as ingestion
-    from heimdall.storage import endpoints
+    if approve and latitude is None:
+        raise click.UsageError(
+            "--approve needs the place of the transmitter: give --latitude and --longitude, or leave it out"
+        )
 
-    services = endpoints.resolve()
-    recordings = {}
+
+def _read(assigned: Mapping[Path, Site], hints: Hints) -> dict[Site, list[TimedRecording]]:
+    """The stretches of each receiver, each with a line that says what it is."""
+    from heimdall.formats import reader
+
+    recordings: dict[Site, list[TimedRecording]] = {}
     for file, site in assigned.items():
-        recording = kiwi.read(file, dates[file])
-        recordings[site] = recording
-        click.echo(
-            f"{site.name}: {len(recording.samples) / recording.sample_rate_hz:.1f} s at "
-            f"{recording.sample_rate_hz:.4f} Hz from {kiwi.to_utc(recording.start_gps_ns).isoformat()}, "
-            f"time stamps scatter by {recording.timing_sigma_ns:.0f} ns "
-            f"({recording.stamps} used, {recording.rejected} rejected)"
-        )
-    sessions = ingestion.cut_sessions(recordings, frequency_mhz)
-    if not sessions:
-        raise HeimdallError(
-            "sessions", "no two files cover the same GPS second", "Give recordings of the same time"
-        )
-    transmission = ingestion.Transmission(latitude, longitude, frequency_mhz, source_id, modulation)
-    report = ingestion.store(sessions, transmission, approved_at, services)
+        for found in reader.read(file, hints):
+            sigma_ns = site.timing_sigma_ns
+            recording = found if sigma_ns is None else found.disciplined(sigma_ns)
+            if recording.start_utc is None:
+                raise HeimdallError(
+                    str(file), "nothing says when it began", "Give --start with a time in UTC"
+                )
+            recordings.setdefault(site, []).append(recording)
+            told = [*recording.remarks, *([] if recording.start_gps_ns is not None else ["no GPS time"])]
+            click.echo(
+                f"{site.name}: {recording.duration_s:.1f} s at {recording.sample_rate_hz:.4f} Hz "
+                f"from {recording.start_utc.isoformat()}, {', '.join(dict.fromkeys(told))}"
+            )
+    for site, stretches in recordings.items():
+        overlap_s = reader.overlap_s(stretches)
+        if overlap_s:
+            click.echo(
+                f"{site.name}: recordings overlap by {overlap_s:.1f} s; the one with the better time is used"
+            )
+    return recordings
+
+
+def _frequency_mhz(recordings: Mapping[Site, Sequence[TimedRecording]]) -> float:
+    """The one frequency that the files say."""
+    said = {one.frequency_hz for stretches in recordings.values() for one in stretches if one.frequency_hz}
+    if len(said) != 1:
+        cause = "the files do not say it"
+        if said:
+            cause = "the files say " + ", ".join(f"{one / 1e6:.12g}" for one in sorted(said)) + " MHz"
+        raise HeimdallError("frequency of the recordings", cause, "Give --frequency-mhz")
+    value: float = options.FrequencyMhz().convert(f"{said.pop() / 1e6:.12g}", None, None)
+    return value
+
+
+def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None:
     heard = Counter(len(session.parts) for session in sessions)
     click.echo(
         f"{len(sessions)} sessions of 1 s ("
@@ -165,42 +236,21 @@ def kiwi_files(
         + f"): {report.recordings} recordings, {report.new} new; receivers "
         + ", ".join(f"{name} {number}" for name, number in report.receivers.items())
     )
-    if report.new and approved_at:
-        moment = approved_at.isoformat().replace("+00:00", "Z")
-        click.echo(f"The recordings are approved at {moment}.")
-        click.echo(f'A snapshot includes them if snapshot.as_of in params.yaml is "{moment}" or later.')
-    elif report.new:
+    untimed = sum(part.start_gps_ns is None for session in sessions for part in session.parts)
+    if untimed:
+        click.echo(f"{untimed} of the recordings have no GPS time: only their levels help to locate.")
+    if report.new and report.approved_at:
+        # Rows of this run are stamped a moment before they can be seen: the next whole second is after both.
+        moment = report.approved_at
+        if moment.microsecond:
+            moment = moment.replace(microsecond=0) + dt.timedelta(seconds=1)
+        text = moment.isoformat().replace("+00:00", "Z")
+        click.echo(f"The recordings are approved at {text}.")
+        click.echo(f'A snapshot includes them if snapshot.as_of in params.yaml is "{text}" or later.')
+    elif report.new and placed:
         click.echo("The recordings are not approved. A snapshot includes them only after approval.")
-
-
-def _assigned(files: Sequence[Path], sites: Sequence[Site]) -> dict[Path, Site]:
-    """The receiver of each file, by the name in the file's name; each receiver at most once."""
-    by_name = {site.name: site for site in sites}
-    if len(by_name) != len(sites):
-        raise click.UsageError("two of the --receiver options have the same name")
-    assigned: dict[Path, Site] = {}
-    for file in files:
-        names = [name for name in file.stem.split("_") if name in by_name]
-        if len(names) != 1:
-            raise HeimdallError(
-                str(file),
-                "its name does not have the name of exactly one receiver between underscores",
-                "Rename the file, or give its receiver with --receiver",
-            )
-        if by_name[names[0]] in assigned.values():
-            raise HeimdallError(
-                str(file),
-                f"it is a second file of receiver {names[0]}",
-                "Give one file for each receiver at a time",
-            )
-        assigned[file] = by_name[names[0]]
-    return assigned
-
-
-def _date_in_name(file: Path) -> dt.datetime:
-    found = _TIME_IN_NAME.search(file.name)
-    try:
-        return dt.datetime.strptime(found[1] if found else "", "%Y%m%dT%H%M%S").replace(tzinfo=dt.UTC)
-    except ValueError:
-        cause = "its name does not say when it was recorded"
-        raise HeimdallError(str(file), cause, "Give --date, such as --date 2017-11-27") from None
+    elif report.new:
+        click.echo(
+            "The recordings are not approved, and cannot be until the place of the transmitter is known "
+            "(--latitude, --longitude). A snapshot does not include them."
+        )

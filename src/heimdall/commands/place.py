@@ -86,6 +86,20 @@ class ModelName(_FileName):
         return str(value)
 
 
+class NamedFile(_FileName):
+    """A file, with or without the name of what it belongs to before it: `NAME=FILE`."""
+
+    name = "[NAME=]FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The file's name from the folder where it was typed; a file whose name has `=` is one, too."""
+        text = as_typed(str(value))
+        before, equals, after = str(value).partition("=")
+        if equals and os.sep not in before and not Path(text).exists():
+            return f"{before}={as_typed(after)}"
+        return text
+
+
 class RecordingName(_FileName):
     """A recording's file, with or without its receiver before it: `ID=FILE`."""
 

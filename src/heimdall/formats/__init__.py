@@ -1,6 +1,21 @@
-"""Files of other programs (KiwiSDR WAV) as recordings; a new format is a module here.
+"""Files of other programs as recordings, and files that say where receivers are.
 
-Imports `core` and `recordings`.
+`reader.read` recognises any format; a new one is a module here, and a line there. Imports `core` and
+`recordings`.
 """
 
-__all__ = ["kiwi"]
+__all__ = [
+    "file_names",
+    "gps_time",
+    "kiwi",
+    "plain",
+    "reader",
+    "receivers_file",
+    "recording",
+    "riff",
+    "sample_types",
+    "sigmf_files",
+    "stamps",
+    "stations",
+    "wav",
+]

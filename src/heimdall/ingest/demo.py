@@ -73,7 +73,7 @@ BROKEN_OBJECTS: dict[str, Callable[[Samples], bytes]] = {
 }
 BROKEN_ROWS: dict[str, Callable[[Measurement], list[Measurement]]] = {
     "longer than 10 s": lambda row: [replace(row, sample_rate_hz=12_000.0)],  # 192,000 samples: 16 s
-    "latitude out of range": lambda row: [replace(row, latitude_deg=row.latitude_deg + 90.0)],
+    "latitude out of range": lambda row: [replace(row, latitude_deg=(row.latitude_deg or 0.0) + 90.0)],
     "longitude not a number": lambda row: [replace(row, longitude_deg=float("nan"))],
     "unknown receiver": lambda row: [replace(row, websdr_id=UNKNOWN_RECEIVER_ID)],
     "duplicate": lambda row: [row, replace(row, measurement_id=_next_uuid(row.measurement_id))],
@@ -233,7 +233,8 @@ def seed_world(
     rows = [row for session in stored for r in session.recordings for row in r.rows]
     # The former connection may have been closed by an idle time-out while the objects were written.
     with closing(connection.connect(endpoints)) as opened:
-        known = tables.present(opened, [row.measurement_id for row in rows])
+        with connection.transaction(opened) as cursor:
+            known = tables.present(cursor, [row.measurement_id for row in rows])
         fresh = [row for row in rows if row.measurement_id not in known]
         if fresh:
             tables.insert(opened, _receivers(world), _sources(world, stored), fresh)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import math
+import re
 import struct
 
 import numpy as np
@@ -18,8 +19,10 @@ MIN_DURATION_S = 0.1  # below it a recording holds less than the 32 frames of a 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 10_000  # NumPy's own limit; an array without field names needs 128
 _PICKLE_START = b"\x80"
-_BYTES_A_SAMPLE = {"<c8": 8, "<c16": 16}
-_LENGTH_FIELD = {(1, 0): "<H", (2, 0): "<I"}  # version 3 differs by UTF-8 field names, which no recording has
+_CHECKED_AT_ONCE = 1 << 22
+_BYTES_A_SAMPLE = {"<c8": 8, "<c16": 16, ">c8": 8, ">c16": 16}
+_LENGTH_FIELD = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}
+_PYTHON_2_LONG = re.compile(r"(?<=[0-9])L(?=[,)])")  # NumPy under Python 2 wrote a length as 192000L
 
 # Why a recording cannot be used. MISSING is found by whoever looks for the object, the others here.
 MISSING = "missing"
@@ -61,7 +64,7 @@ def encode(samples: npt.NDArray[np.complex64] | npt.NDArray[np.complex128]) -> b
     Raises:
         ValueError: `samples` is not one-dimensional or not complex.
     """
-    if samples.ndim != 1 or samples.dtype.str not in _BYTES_A_SAMPLE:
+    if samples.ndim != 1 or samples.dtype.str not in ("<c8", "<c16"):
         raise ValueError(
             f"a recording is one-dimensional complex64 or complex128, not {samples.dtype} {samples.shape}"
         )
@@ -97,7 +100,7 @@ def decode(content: bytes, sample_rate_hz: float, max_duration_s: float) -> Samp
         BadRecording: `content` is anything but a one-dimensional, finite, non-zero recording of
             `MIN_DURATION_S` to `max_duration_s`, below `MAX_LEVEL`.
     """
-    dtype, count, start = _read_header(content)
+    dtype, count, start = read_header(content)
     expected = start + count * _BYTES_A_SAMPLE[dtype]
     if len(content) < expected:
         raise BadRecording(TRUNCATED, f"{len(content)} bytes where the header declares {expected}")
@@ -111,21 +114,45 @@ def decode(content: bytes, sample_rate_hz: float, max_duration_s: float) -> Samp
         raise BadRecording(TOO_SHORT, f"{count} samples, fewer than the {shortest} of {MIN_DURATION_S:g} s")
     with np.errstate(over="ignore"):  # a complex128 beyond complex64 becomes infinite and is found below
         samples = np.frombuffer(content, dtype, offset=start).astype(np.complex64)
-    parts = samples.view(np.float32)  # (2n,)
-    if not np.isfinite(parts).all():
-        raise BadRecording(NOT_FINITE, f"{int((~np.isfinite(samples)).sum())} samples are NaN or infinite")
-    peak = float(np.abs(parts).max())
-    if peak > MAX_LEVEL:
-        raise BadRecording(TOO_LOUD, f"a sample of {peak:.3g}, where full scale is 1 or that of an integer")
-    if not parts.any():
-        raise BadRecording(ALL_ZERO, f"all {count} samples are zero")
+    check_values(samples)
     return samples
 
 
-def _read_header(content: bytes) -> tuple[str, int, int]:
-    """Data type, number of samples and offset of the first one.
+def check_values(samples: Samples) -> None:
+    """Refuse samples that no receiver delivers.
 
-    The header is parsed here and not by NumPy, whose reader warns, and builds types from foreign text.
+    Args:
+        samples: IQ samples, shape (n,), n at least 1.
+
+    Raises:
+        BadRecording: One of them is NaN, infinite or beyond `MAX_LEVEL`, or all are zero.
+    """
+    peak = 0.0
+    for first in range(0, len(samples), _CHECKED_AT_ONCE):  # no copy of a long recording is made
+        parts = samples[first : first + _CHECKED_AT_ONCE].view(np.float32)  # (2n,)
+        peak = max(peak, float(np.abs(parts).max()))
+        if not np.isfinite(parts).all():
+            bad = int((~np.isfinite(samples)).sum())
+            raise BadRecording(NOT_FINITE, f"{bad} samples are NaN or infinite")
+    if peak > MAX_LEVEL:
+        raise BadRecording(TOO_LOUD, f"a sample of {peak:.3g}, where full scale is 1 or that of an integer")
+    if peak == 0:
+        raise BadRecording(ALL_ZERO, f"all {len(samples)} samples are zero")
+
+
+def read_header(content: bytes) -> tuple[str, int, int]:
+    """What the header of a `.npy` file says.
+
+    It is parsed here and not by NumPy, whose reader warns, and builds types from foreign text.
+
+    Args:
+        content: The file, or its first `MAX_HEADER_BYTES` and 12 more.
+
+    Returns:
+        Data type as NumPy names it, number of samples, and offset of the first one.
+
+    Raises:
+        BadRecording: It is not the header of a one-dimensional complex array.
     """
     if content[:1] == _PICKLE_START:
         raise BadRecording(PICKLED, "a Python pickle, which is never loaded")
@@ -146,7 +173,8 @@ def _read_header(content: bytes) -> tuple[str, int, int]:
     if len(content) < start:
         raise BadRecording(TRUNCATED, f"{len(content)} bytes, less than its header of {length}")
     try:
-        header = ast.literal_eval(content[8 + field.size : start].decode("latin-1").strip())
+        text = content[8 + field.size : start].decode("latin-1").strip()
+        header = ast.literal_eval(_PYTHON_2_LONG.sub("", text))
         str(header)  # fails on an integer of thousands of digits, which no message could show
     except Exception:  # any way to fail on foreign text means the same: no header
         header = None
@@ -160,11 +188,12 @@ def _checked_dtype(descr: object) -> str:
         return descr
     if isinstance(descr, str) and "O" in descr:
         raise BadRecording(PICKLED, "an array of Python objects, which is never loaded")
-    raise BadRecording(WRONG_DTYPE, f"{str(descr)[:40]!r} instead of little-endian complex64 or complex128")
+    raise BadRecording(WRONG_DTYPE, f"{str(descr)[:40]!r} instead of complex64 or complex128")
 
 
 def _checked_count(shape: object, fortran_order: object) -> int:
-    if not isinstance(shape, tuple) or len(shape) != 1 or fortran_order is not False:
+    # The order of the axes says nothing about an array of one dimension.
+    if not isinstance(shape, tuple) or len(shape) != 1 or not isinstance(fortran_order, bool):
         raise BadRecording(WRONG_SHAPE, f"shape {str(shape)[:40]} instead of one dimension")
     (count,) = shape
     if type(count) is not int or not 0 <= count < 2**63:

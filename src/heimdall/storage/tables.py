@@ -43,8 +43,8 @@ class Measurement:
         measurement_id: UUID.
         session_id: UUID.
         websdr_id: Receiver.
-        latitude_deg: Of the transmitter.
-        longitude_deg: Of the transmitter.
+        latitude_deg: Of the transmitter; None if its place is not known.
+        longitude_deg: As the latitude.
         frequency_mhz: Tuned frequency.
         snr_db: Operator's figure, if any.
         timestamp: Time of the recording.
@@ -61,8 +61,8 @@ class Measurement:
     measurement_id: str
     session_id: str
     websdr_id: int
-    latitude_deg: float
-    longitude_deg: float
+    latitude_deg: float | None
+    longitude_deg: float | None
     frequency_mhz: float
     snr_db: float | None
     timestamp: datetime
@@ -76,17 +76,11 @@ class Measurement:
     simulated: bool
 
 
-# The values of a measurement in their order; the eleventh is `approved_at`.
-_STAMPED = "(" + "%s, " * 10 + "coalesce(%s, clock_timestamp()), " + "%s, " * 4 + "%s)"
-
-
 def insert(
     connection: Connection,
     receivers: Sequence[Receiver],
     sources: Sequence[Source],
     measurements: Sequence[Measurement],
-    *,
-    stamp: bool = False,
 ) -> None:
     """Insert rows in one transaction; rows whose key is there already are left as they are.
 
@@ -95,12 +89,21 @@ def insert(
         receivers: New rows of `websdrs`.
         sources: New rows of `sources`.
         measurements: New rows of `measurements`.
-        stamp: Whether rows without `approved_at` are approved by this statement, at the server's time. It is
-            the last one before the commit, so no snapshot of an earlier moment comes to lack the row.
 
     Raises:
         HeimdallError: The database refuses a row or is lost. Then nothing is inserted.
     """
+    with transaction(connection) as cursor:
+        insert_rows(cursor, receivers, sources, measurements)
+
+
+def insert_rows(
+    cursor: Cursor,
+    receivers: Sequence[Receiver],
+    sources: Sequence[Source],
+    measurements: Sequence[Measurement],
+) -> None:
+    """`insert` within a transaction."""
     tables: tuple[tuple[str, Sequence[Receiver | Source | Measurement]], ...] = (
         ("websdrs (id, name, latitude, longitude, altitude_m)", receivers),
         ("sources (id, name, modulation)", sources),
@@ -111,14 +114,12 @@ def insert(
             measurements,
         ),
     )
-    with transaction(connection) as cursor:
-        use_own_tables(cursor)
-        for table, rows in tables:
-            # The order of a dataclass' fields is that of the columns above.
-            values = [tuple(vars(row).values()) for row in rows]
-            statement = f"INSERT INTO {table} VALUES %s ON CONFLICT DO NOTHING"  # noqa: S608 - constants
-            template = _STAMPED if stamp and rows is measurements else None
-            execute_values(cursor, statement, values, template, page_size=500)
+    use_own_tables(cursor)
+    for table, rows in tables:
+        # The order of a dataclass' fields is that of the columns above.
+        values = [tuple(vars(row).values()) for row in rows]
+        statement = f"INSERT INTO {table} VALUES %s ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+        execute_values(cursor, statement, values, page_size=500)
 
 
 @dataclass(frozen=True)
@@ -126,44 +127,45 @@ class Present:
     """What a row of `measurements` that is there already says.
 
     Attributes:
-        latitude_deg: Of the transmitter.
-        longitude_deg: Of the transmitter.
+        latitude_deg: Of the transmitter, if known.
+        longitude_deg: Of the transmitter, if known.
         source_id: Known transmitter, if any.
         approved: Whether an operator approved it.
     """
 
-    latitude_deg: float
-    longitude_deg: float
+    latitude_deg: float | None
+    longitude_deg: float | None
     source_id: str | None
     approved: bool
 
 
-def present(connection: Connection, measurement_ids: Sequence[str]) -> dict[str, Present]:
+def present(cursor: Cursor, measurement_ids: Sequence[str]) -> dict[str, Present]:
     """Which measurements are there already.
 
     Args:
-        connection: To a migrated database.
+        cursor: Of a transaction in a migrated database.
         measurement_ids: UUIDs, lower case.
 
     Returns:
         Those of them that have a row, and what it says.
-
-    Raises:
-        HeimdallError: The table is missing, or the database is lost.
     """
-    with transaction(connection) as cursor:
-        use_own_tables(cursor)
-        cursor.execute(
-            "SELECT id::text, latitude, longitude, source_id, approved FROM measurements "
-            "WHERE id = ANY(%s::uuid[])",
-            (list(measurement_ids),),
-        )
-        return {row[0]: Present(*row[1:]) for row in cursor.fetchall()}
+    use_own_tables(cursor)
+    cursor.execute(
+        "SELECT id::text, latitude, longitude, source_id, approved FROM measurements "
+        "WHERE id = ANY(%s::uuid[])",
+        (list(measurement_ids),),
+    )
+    return {row[0]: Present(*row[1:]) for row in cursor.fetchall()}
 
 
 def read_receivers(connection: Connection) -> list[Receiver]:
     """All receivers, by id."""
     with transaction(connection) as cursor:
-        use_own_tables(cursor)
-        cursor.execute("SELECT id, name, latitude, longitude, altitude_m FROM websdrs ORDER BY id")
-        return [Receiver(*row) for row in cursor.fetchall()]
+        return receivers(cursor)
+
+
+def receivers(cursor: Cursor) -> list[Receiver]:
+    """`read_receivers` within a transaction."""
+    use_own_tables(cursor)
+    cursor.execute("SELECT id, name, latitude, longitude, altitude_m FROM websdrs ORDER BY id")
+    return [Receiver(*row) for row in cursor.fetchall()]

@@ -1,0 +1,63 @@
+"""GPS time and UTC: both as integer nanoseconds, and the leap seconds between them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from bisect import bisect_right
+
+from heimdall.core.errors import HeimdallError
+
+SECOND_NS = 1_000_000_000
+WEEK_NS = 7 * 86_400 * SECOND_NS
+GPS_EPOCH = dt.datetime(1980, 1, 6, tzinfo=dt.UTC)
+UNIX_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+# GPS time minus UTC, from the day on (IERS Bulletin C).
+_LEAPS = (
+    (dt.datetime(1999, 1, 1, tzinfo=dt.UTC), 13),
+    (dt.datetime(2006, 1, 1, tzinfo=dt.UTC), 14),
+    (dt.datetime(2009, 1, 1, tzinfo=dt.UTC), 15),
+    (dt.datetime(2012, 7, 1, tzinfo=dt.UTC), 16),
+    (dt.datetime(2015, 7, 1, tzinfo=dt.UTC), 17),
+    (dt.datetime(2017, 1, 1, tzinfo=dt.UTC), 18),
+)
+_EPOCHS_APART_NS = (GPS_EPOCH - UNIX_EPOCH) // dt.timedelta(seconds=1) * SECOND_NS
+
+
+def leap_seconds(moment: dt.datetime) -> int:
+    """GPS time minus UTC, seconds.
+
+    Raises:
+        HeimdallError: `moment` lies before 1999.
+    """
+    number = bisect_right([since for since, _ in _LEAPS], moment)
+    if number == 0:
+        raise HeimdallError(
+            str(moment), "no time of a recording: it is before 1999", "Correct the date of the recording"
+        )
+    return _LEAPS[number - 1][1]
+
+
+def to_utc(gps_ns: int) -> dt.datetime:
+    """UTC of a GPS time, to the microsecond below."""
+    gps = GPS_EPOCH + dt.timedelta(microseconds=gps_ns // 1000)
+    return gps - dt.timedelta(seconds=leap_seconds(gps))
+
+
+def utc_ns(moment: dt.datetime) -> int:
+    """A time with a zone as nanoseconds since 1970 in UTC, leap seconds not counted."""
+    return (moment - UNIX_EPOCH) // dt.timedelta(microseconds=1) * 1000
+
+
+def gps_ns_of_utc(since_1970_ns: int) -> int:
+    """GPS time, nanoseconds since 1980-01-06, of a time in UTC, nanoseconds since 1970.
+
+    Raises:
+        HeimdallError: The time lies before 1999, or after the year 9999.
+    """
+    try:
+        moment = UNIX_EPOCH + dt.timedelta(microseconds=since_1970_ns // 1000)
+    except OverflowError:
+        raise HeimdallError(
+            f"time {since_1970_ns} ns", "no time of a recording", "Correct the date of the recording"
+        ) from None
+    return since_1970_ns - _EPOCHS_APART_NS + leap_seconds(moment) * SECOND_NS

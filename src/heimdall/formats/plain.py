@@ -1,0 +1,178 @@
+"""Samples without a header that says much: raw files, and NumPy's `.npy`.
+
+What they do not say comes from the user, from a sidecar (`x.json` beside `x.npy`), or from the file's name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import file_names, recording, sample_types
+from heimdall.formats.gps_time import utc_ns
+from heimdall.formats.recording import TimedRecording, TimingSigma
+from heimdall.formats.sample_types import SampleType
+from heimdall.recordings import iq
+
+RAW_TYPES: dict[str, SampleType] = {
+    "cu8": sample_types.unsigned(8),
+    "cs8": sample_types.integers(8),
+    "cu16": sample_types.unsigned(16),
+    "cs16": sample_types.integers(16),
+    "cs32": sample_types.integers(32),
+    "cf32": sample_types.floats(32),
+    "cf64": sample_types.floats(64),
+}
+# What other programs call the same; gqrx and GNU Radio write complex floats.
+_SYNONYMS = {
+    "complex16u": "cu8",
+    "complex16s": "cs8",
+    "ci8": "cs8",
+    "ci16": "cs16",
+    "ci32": "cs32",
+    "fc32": "cf32",
+    "cfile": "cf32",
+    "sc16": "cs16",
+    "sc8": "cs8",
+}
+_MAX_SIDECAR_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Sidecar:
+    """What a file of JSON beside the samples says; each of it may be missing."""
+
+    sample_rate_hz: float | None = None
+    frequency_hz: float | None = None
+    start_gps_ns: int | None = None
+    timing_sigma_ns: float | None = None
+    receiver: str | None = None
+
+
+def raw_type(path: Path, sample_format: str | None) -> SampleType | None:
+    """How the components of a raw file are stored, by the user's word or the file's name; None if unknown."""
+    name = sample_format or path.suffix.lower().removeprefix(".")
+    if not sample_format and path.name.startswith("gqrx_") and path.stem.endswith("_fc"):
+        name = "cf32"
+    return RAW_TYPES.get(_SYNONYMS.get(name, name))
+
+
+def read_raw(path: Path, kind: SampleType, sample_rate_hz: float | None) -> list[TimedRecording]:
+    """Read a raw file as one stretch.
+
+    Raises:
+        HeimdallError: Its rate is not known, it has no whole number of samples, or holds no signal.
+    """
+    size = path.stat().st_size
+    if size % kind.sample_bytes:
+        cause = f"{size} bytes are no whole number of samples of {kind.sample_bytes} bytes"
+        raise HeimdallError(str(path), cause, "Give its type with --sample-format, or copy it again")
+    return [_recording(path, kind, 0, size // kind.sample_bytes, sample_rate_hz)]
+
+
+def read_npy(path: Path, head: bytes, sample_rate_hz: float | None) -> list[TimedRecording]:
+    """Read a `.npy` file of one dimension as one stretch.
+
+    Args:
+        path: The file.
+        head: Its beginning, at least `iq.MAX_HEADER_BYTES` and the 12 bytes before them if it has so many.
+        sample_rate_hz: By the user's word.
+
+    Raises:
+        HeimdallError: As `iq.decode` and `read_raw` refuse.
+    """
+    try:
+        dtype, count, start = iq.read_header(head)
+    except iq.BadRecording as error:
+        remedy = "Give a .npy file of one dimension, complex64 or complex128"
+        raise HeimdallError(str(path), error.detail, remedy) from None
+    kind = sample_types.floats(32 if dtype.endswith("c8") else 64, dtype[0])
+    expected, size = start + count * kind.sample_bytes, path.stat().st_size
+    if size != expected:
+        cause = f"{'truncated: ' if size < expected else ''}{size} bytes where its header declares {expected}"
+        raise HeimdallError(str(path), cause, "Copy it again from where it was recorded")
+    return [_recording(path, kind, start, count, sample_rate_hz)]
+
+
+def _recording(
+    path: Path, kind: SampleType, offset: int, count: int, sample_rate_hz: float | None
+) -> TimedRecording:
+    named, beside = file_names.parse(path), _sidecar(path)
+    rate_hz = sample_rate_hz or beside.sample_rate_hz or named.sample_rate_hz
+    if rate_hz is None:
+        raise HeimdallError(
+            str(path),
+            "nothing says its sample rate",
+            "Give --sample-rate, or sample_rate_hz in a .json beside it",
+        )
+    rate_hz = recording.checked_rate(str(path), rate_hz)
+    remarks = []
+    if count > recording.MAX_SAMPLES:
+        remarks.append(
+            f"only its first {recording.MAX_SAMPLES / rate_hz:.1f} s of {count / rate_hz:.1f} s are read"
+        )
+    samples = sample_types.read(path, kind, [(offset, min(count, recording.MAX_SAMPLES))])
+    recording.check_samples(str(path), samples, rate_hz)
+    if kind.zero and samples.min() == samples.max():
+        raise HeimdallError(str(path), f"all {len(samples)} samples are equal", "Give another recording")
+    gps_timed = beside.start_gps_ns is not None and beside.timing_sigma_ns is not None
+    return TimedRecording(
+        samples,
+        rate_hz,
+        start_gps_ns=beside.start_gps_ns if gps_timed else None,
+        timing_sigma=TimingSigma.constant(beside.timing_sigma_ns)
+        if gps_timed and beside.timing_sigma_ns
+        else None,
+        start_utc_ns=None if named.start is None else utc_ns(named.start),
+        start_step_ns=None if named.start is None else 1e9,
+        receiver=beside.receiver,
+        frequency_hz=beside.frequency_hz or named.frequency_hz,
+        remarks=tuple(remarks),
+    )
+
+
+def _sidecar(path: Path) -> _Sidecar:
+    beside = path.with_suffix(".json")
+    try:
+        with beside.open("rb") as file:
+            content = file.read(_MAX_SIDECAR_BYTES)
+    except FileNotFoundError:
+        return _Sidecar()
+    except OSError as error:
+        raise HeimdallError(str(beside), f"cannot be read ({error.strerror})", "Check its rights") from None
+    try:
+        document = json.loads(content)
+        if not isinstance(document, dict):
+            raise ValueError("no object")
+        return _Sidecar(
+            sample_rate_hz=_positive(document, "sample_rate_hz"),
+            frequency_hz=_positive(document, "frequency_hz"),
+            start_gps_ns=_whole(document, "start_gps_ns"),
+            timing_sigma_ns=_positive(document, "timing_sigma_ns"),
+            receiver=None if document.get("receiver") is None else str(document["receiver"]),
+        )
+    except (ValueError, RecursionError) as error:
+        cause = f"not understood ({' '.join(str(error).split())[:80]})"
+        remedy = "Correct it, or move it away and give --sample-rate"
+        raise HeimdallError(str(beside), cause, remedy) from None
+
+
+def _positive(document: dict[str, Any], name: str) -> float | None:
+    value = document.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e18:
+        raise ValueError(f"{name} is no positive number")
+    return float(value)
+
+
+def _whole(document: dict[str, Any], name: str) -> int | None:
+    value = document.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not 0 < value < 2**63:
+        raise ValueError(f"{name} is no whole number of nanoseconds")
+    return value

@@ -1,0 +1,99 @@
+"""Any file of a recording: its format is recognised by its content, then by its name."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import kiwi, plain, riff, sigmf_files, wav
+from heimdall.formats.gps_time import SECOND_NS, utc_ns
+from heimdall.formats.recording import TimedRecording
+from heimdall.recordings import iq
+
+_HEAD_BYTES = iq.MAX_HEADER_BYTES + 12
+MIN_OVERLAP_NS = 1_000_000  # consecutive files may meet within the rounding of their starts
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the user says of files that do not say it themselves.
+
+    Attributes:
+        near: UTC within half a week of a KiwiSDR's recording, if its name has no time.
+        start: UTC of the first sample.
+        sample_rate_hz: For raw and `.npy` files.
+        sample_format: How a raw file stores samples: a key of `plain.RAW_TYPES`.
+        only_kiwi: Refuse whatever is no KiwiSDR's recording.
+    """
+
+    near: dt.datetime | None = None
+    start: dt.datetime | None = None
+    sample_rate_hz: float | None = None
+    sample_format: str | None = None
+    only_kiwi: bool = False
+
+
+def read(path: Path, hints: Hints | None = None) -> list[TimedRecording]:
+    """Read a recording, whatever program wrote it.
+
+    Args:
+        path: The file.
+        hints: What the file may not say.
+
+    Returns:
+        Every stretch without a gap, in the file's order; at least one.
+
+    Raises:
+        HeimdallError: The file cannot be read, is of no known format, is damaged, or lacks what is needed.
+    """
+    hints = hints or Hints()
+    recordings = _read(path, hints)
+    if hints.start is None or any(one.nominal_start_ns is not None for one in recordings):
+        return recordings
+    first = recordings[0]  # later stretches of a file without any time have no known distance to it
+    return [replace(first, start_utc_ns=utc_ns(hints.start), start_step_ns=1e3), *recordings[1:]]
+
+
+def overlap_s(recordings: Sequence[TimedRecording]) -> float:
+    """For how long a receiver's stretches overlap in time, by their nominal starts."""
+    timed = [one for one in recordings if one.nominal_start_ns is not None]
+    ends = sorted((one.time_ns(0), one.time_ns(len(one.samples))) for one in timed)
+    overlap_ns, reached_ns = 0, 0
+    for begin_ns, end_ns in ends:
+        overlap_ns += max(0, min(reached_ns, end_ns) - begin_ns)
+        reached_ns = max(reached_ns, end_ns)
+    return overlap_ns / SECOND_NS if overlap_ns > MIN_OVERLAP_NS else 0.0
+
+
+def _read(path: Path, hints: Hints) -> list[TimedRecording]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise HeimdallError(
+            str(path), f"cannot be read ({error.strerror})", "Check its name and its rights"
+        ) from None
+    if riff.is_wav(head):
+        chunks = riff.chunks(path)
+        if hints.only_kiwi or kiwi.has_stamps(chunks):
+            return kiwi.read(path, chunks, hints.near)
+        return wav.read(path, chunks)
+    if hints.only_kiwi:
+        raise HeimdallError(str(path), "not a WAV file", "Give a KiwiSDR's recording, or leave `kiwi` out")
+    if path.suffix in (sigmf_files.META, sigmf_files.DATA, sigmf_files.ARCHIVE):
+        return sigmf_files.read(path)
+    if head.startswith(iq.MAGIC) or path.suffix == ".npy":
+        return plain.read_npy(path, head, hints.sample_rate_hz)
+    kind = plain.raw_type(path, hints.sample_format)
+    if kind is None:
+        formats = "KiwiSDR, WAV, SigMF and .npy are recognised"
+        types = ", ".join(plain.RAW_TYPES)
+        raise HeimdallError(
+            str(path),
+            f"no known format of a recording ({formats})",
+            f"Give --sample-format of a raw file: {types}",
+        )
+    return plain.read_raw(path, kind, hints.sample_rate_hz)

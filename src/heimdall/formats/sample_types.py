@@ -1,0 +1,101 @@
+"""Samples in a file as complex64: integers of 8 to 32 bits, floats of 32 and 64, of either byte order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.core.errors import HeimdallError
+from heimdall.recordings.iq import Samples
+
+Components = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+_CHUNK = 1 << 20  # samples converted at once: memory beside the result stays small
+
+
+@dataclass(frozen=True)
+class SampleType:
+    """How one component (I or Q) stands in a file.
+
+    Attributes:
+        dtype: NumPy's name with byte order. "<i3" is a signed integer of three bytes, which NumPy lacks.
+        zero: The number that means zero: between 127 and 128 for unsigned bytes.
+        full_scale: What becomes 1 once `zero` is subtracted.
+    """
+
+    dtype: str
+    zero: float = 0.0
+    full_scale: float = 1.0
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of I and Q together."""
+        return 2 * int(self.dtype[2:])
+
+
+def integers(bits: int, order: str = "<") -> SampleType:
+    """Signed integers of 8, 16, 24 or 32 bits."""
+    return SampleType(f"{order}i{bits // 8}", 0.0, float(2 ** (bits - 1)))
+
+
+def unsigned(bits: int, order: str = "<") -> SampleType:
+    """Unsigned integers of 8, 16 or 32 bits."""
+    return SampleType(f"{order}u{bits // 8}", (2**bits - 1) / 2, float(2 ** (bits - 1)))
+
+
+def floats(bits: int, order: str = "<") -> SampleType:
+    """Floats of 32 or 64 bits."""
+    return SampleType(f"{order}f{bits // 8}")
+
+
+def read(path: Path, kind: SampleType, pieces: Sequence[tuple[int, int]]) -> Samples:
+    """Read samples that stand in one or more pieces of a file.
+
+    Args:
+        path: The file.
+        kind: Of each component.
+        pieces: Offset in bytes and number of samples of each; they are known to be there.
+
+    Returns:
+        All of them, shape (n,), complex64.
+
+    Raises:
+        HeimdallError: The file cannot be read, or became shorter meanwhile.
+    """
+    samples = np.empty(sum(count for _, count in pieces), np.complex64)
+    parts = samples.view(np.float32)  # (2n,)
+    done = 0
+    try:
+        with path.open("rb") as file:
+            for offset, count in pieces:
+                file.seek(offset)
+                for first in range(0, count, _CHUNK):
+                    values = _components(file, kind, 2 * min(_CHUNK, count - first))
+                    parts[done : done + len(values)] = values
+                    done += len(values)
+    except OSError as error:
+        raise HeimdallError(str(path), f"cannot be read ({error.strerror})", "Check the file") from None
+    if done != len(parts):
+        raise HeimdallError(str(path), "it became shorter while it was read", "Give a file that is finished")
+    return samples
+
+
+def _components(file: BinaryIO, kind: SampleType, count: int) -> Components:
+    if kind.dtype[1:] == "i3":
+        content = file.read(3 * count)
+        padded = np.zeros((len(content) // 3, 4), np.uint8)
+        padded[:, 1:] = np.frombuffer(content, np.uint8, len(padded) * 3).reshape(-1, 3)
+        integers_32 = padded.view("<i4")[:, 0]  # the value times 256
+        return integers_32.astype(np.float64) / (256 * kind.full_scale)
+    stored: npt.NDArray[Any] = np.fromfile(file, kind.dtype, count)
+    if kind.dtype[1] == "f":
+        with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite, and is refused as that
+            return stored.astype(np.float32)
+    if kind.dtype[2:] in "12":  # 16 bits fit into the 24 of a float32 exactly
+        return (stored.astype(np.float32) - np.float32(kind.zero)) / np.float32(kind.full_scale)
+    return (stored.astype(np.float64) - kind.zero) / kind.full_scale

@@ -1,0 +1,254 @@
+"""SigMF: metadata in JSON (`.sigmf-meta`) beside the samples (`.sigmf-data`), or both in a tar (`.sigmf`).
+
+The library `sigmf` has the schema of each version of the format, against which the metadata are checked.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import tarfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import recording, sample_types
+from heimdall.formats.gps_time import SECOND_NS, utc_ns
+from heimdall.formats.recording import TimedRecording
+from heimdall.formats.sample_types import SampleType
+
+META, DATA, ARCHIVE = ".sigmf-meta", ".sigmf-data", ".sigmf"
+_MAX_META_BYTES = 1 << 24
+_DATATYPE = re.compile(r"c(?:(f)(32|64)|([iu])(8|16|32))(?:_([lb])e)?")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d+))?(?:Z|\+00:?00)?", re.IGNORECASE)
+_SAME_TIME_NS = 1_000_000  # a capture that begins where the former one ends, but for the rounding of its time
+_REMEDY = "Correct the SigMF metadata, or give the samples as a raw file with --sample-rate"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Metadata, and where in which file the samples are."""
+
+    path: Path
+    meta: dict[str, Any]
+    data: Path
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class _Capture:
+    """One element of `captures`: where its samples are, and when and at which frequency they were made."""
+
+    first: int
+    end: int
+    offset: int
+    index: int
+    frequency_hz: float | None
+    start_ns: int | None
+    step_ns: float | None
+
+
+def read(path: Path) -> list[TimedRecording]:
+    """Read every stretch: captures that follow one another without a gap, at one frequency, are one.
+
+    Args:
+        path: The metadata, the data beside them, or an archive.
+
+    Raises:
+        HeimdallError: Metadata or data are missing, contradict the schema or each other, are truncated, or
+            hold anything but one channel of complex samples.
+    """
+    source = _open(path)
+    whole = source.meta["global"]
+    kind = _kind(path, whole)
+    if "core:sample_rate" not in whole:
+        raise HeimdallError(str(path), "no core:sample_rate", _REMEDY)
+    rate_hz = recording.checked_rate(str(path), float(whole["core:sample_rate"]))
+    _check_hash(source)
+    found = [
+        _stretch(source, kind, rate_hz, captures) for captures in _joined(_captures(source, kind), rate_hz)
+    ]
+    if not found:
+        raise HeimdallError(str(path), "no samples", _REMEDY)
+    return found
+
+
+def _stretch(source: _Source, kind: SampleType, rate_hz: float, captures: list[_Capture]) -> TimedRecording:
+    first = captures[0]
+    pieces = [(one.offset, one.end - one.first) for one in captures]
+    count = sum(length for _, length in pieces)
+    if count > recording.MAX_SAMPLES:
+        cause = f"{count} samples, more than the {recording.MAX_SAMPLES} that are read at once"
+        raise HeimdallError(str(source.path), cause, "Give a part of the recording")
+    samples = sample_types.read(source.data, kind, pieces)
+    recording.check_samples(str(source.path), samples, rate_hz)
+    return TimedRecording(
+        samples,
+        rate_hz,
+        start_utc_ns=first.start_ns,
+        start_step_ns=first.step_ns,
+        frequency_hz=first.frequency_hz,
+    )
+
+
+def _open(path: Path) -> _Source:
+    try:
+        if path.suffix == ARCHIVE:
+            return _open_archive(path)
+        meta_path = path.with_suffix(META)
+        with meta_path.open("rb") as file:
+            meta = _metadata(meta_path, file.read(_MAX_META_BYTES + 1))
+        name = meta["global"].get("core:dataset", meta_path.with_suffix(DATA).name)
+        if Path(name).name != name:
+            raise HeimdallError(str(path), f"core:dataset is {name[:60]!r}, not a file beside it", _REMEDY)
+        data = meta_path.with_name(name)
+        return _Source(path, meta, data, 0, data.stat().st_size)
+    except (OSError, tarfile.TarError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        subject = str(getattr(error, "filename", None) or path)
+        remedy = f"Keep {META} and {DATA} of one recording together"
+        raise HeimdallError(subject, f"cannot be read ({' '.join(reason.split())[:80]})", remedy) from None
+
+
+def _open_archive(path: Path) -> _Source:
+    with tarfile.open(path, "r:") as archive:
+        members = [member for member in archive if member.isfile()]
+        metas = [member for member in members if member.name.endswith(META)]
+        datas = [member for member in members if member.name.endswith(DATA)]
+        if len(metas) != 1 or len(datas) != 1:
+            cause = f"{len(metas)} metadata and {len(datas)} data files instead of one recording"
+            raise HeimdallError(str(path), cause, "Unpack it with tar, and give its .sigmf-meta files")
+        file = archive.extractfile(metas[0])
+        meta = _metadata(path, b"" if file is None else file.read(_MAX_META_BYTES + 1))
+        data = datas[0]
+        if data.offset_data + data.size > path.stat().st_size:
+            raise HeimdallError(str(path), "truncated", "Copy it again from where it was recorded")
+        return _Source(path, meta, path, data.offset_data, data.size)
+
+
+def _metadata(path: Path, content: bytes) -> dict[str, Any]:
+    """Metadata that the schema of their version allows."""
+    # Slower to import than all else here, and needed for this format alone.
+    import jsonschema  # noqa: PLC0415
+    import sigmf.schema  # noqa: PLC0415
+    import sigmf.validate  # noqa: PLC0415
+
+    try:
+        meta = json.loads(content)
+        if isinstance(meta, dict):
+            meta.setdefault("annotations", [])  # often left out, and not needed
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of extensions that are used without being declared
+            sigmf.validate.validate(meta, sigmf.schema.get_schema())
+    except (ValueError, RecursionError, TypeError) as error:
+        cause = f"no SigMF metadata ({' '.join(str(error).split())[:100]})"
+        raise HeimdallError(str(path), cause, _REMEDY) from None
+    except jsonschema.ValidationError as error:
+        where = "/".join(map(str, error.absolute_path)) or "metadata"
+        cause = f"{where}: {' '.join(error.message.split())[:120]}"
+        raise HeimdallError(str(path), cause, _REMEDY) from None
+    checked: dict[str, Any] = meta
+    return checked
+
+
+def _kind(path: Path, whole: dict[str, Any]) -> SampleType:
+    datatype = str(whole["core:datatype"])
+    match = _DATATYPE.fullmatch(datatype)
+    if not match:
+        cause = f"core:datatype is {datatype[:20]}"
+        if datatype.startswith("r"):
+            cause += ", a real signal: its phase is lost, and so is the arrival time"
+        raise HeimdallError(str(path), cause, "Give complex samples, such as cf32_le or ci16_le")
+    if whole.get("core:num_channels", 1) != 1:
+        raise HeimdallError(str(path), f"{whole['core:num_channels']} channels", "Give one channel a file")
+    order = ">" if match[5] == "b" else "<"
+    if match[1]:
+        return sample_types.floats(int(match[2]), order)
+    return (sample_types.integers if match[3] == "i" else sample_types.unsigned)(int(match[4]), order)
+
+
+def _check_hash(source: _Source) -> None:
+    wanted = source.meta["global"].get("core:sha512")
+    if not isinstance(wanted, str):
+        return
+    from sigmf.hashing import calculate_sha512  # noqa: PLC0415 - as above
+
+    if calculate_sha512(filename=source.data, offset=source.offset, size=source.size) != wanted.lower():
+        cause = "its samples are not those of core:sha512: truncated or changed"
+        raise HeimdallError(str(source.path), cause, "Copy it again from where it was recorded")
+
+
+def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
+    """All captures, by their first sample; without any, the whole file is one."""
+    whole = source.meta["global"]
+    size = source.size - int(whole.get("core:trailing_bytes", 0))
+    listed = sorted(source.meta.get("captures") or [{}], key=lambda one: one.get("core:sample_start", 0))
+    starts = [int(one.get("core:sample_start", 0)) for one in listed]
+    header_bytes, captures = 0, []
+    for number, (one, first) in enumerate(zip(listed, starts, strict=True)):
+        header_bytes += int(one.get("core:header_bytes", 0))
+        end = (size - header_bytes) // kind.sample_bytes
+        end = starts[number + 1] if number + 1 < len(starts) else end
+        offset = header_bytes + first * kind.sample_bytes
+        if header_bytes + end * kind.sample_bytes > size or first > end:
+            cause = f"truncated: capture {number} begins at sample {first} and ends at {end}, beyond the data"
+            raise HeimdallError(str(source.path), cause, "Copy it again from where it was recorded")
+        moment = one.get("core:datetime")
+        start_ns, step_ns = (None, None) if moment is None else _time(source.path, str(moment))
+        frequency_hz = one.get("core:frequency")
+        captures.append(
+            _Capture(
+                first=first,
+                end=end,
+                offset=source.offset + offset,
+                index=int(one.get("core:global_index", first)),
+                frequency_hz=None if frequency_hz is None else float(frequency_hz),
+                start_ns=start_ns,
+                step_ns=step_ns,
+            )
+        )
+    return captures
+
+
+def _joined(captures: list[_Capture], rate_hz: float) -> list[list[_Capture]]:
+    """Captures in groups without a gap; a time that is not said follows from an earlier one's."""
+    groups: list[list[_Capture]] = []
+    timed: _Capture | None = None
+    for found in captures:
+        one = found
+        expected_ns = None
+        if timed is not None and timed.start_ns is not None:
+            expected_ns = timed.start_ns + round((one.index - timed.index) * SECOND_NS / rate_hz)
+        before = groups[-1][-1] if groups else None
+        gap = before is None or one.index - before.index != one.first - before.first
+        if one.start_ns is None and expected_ns is not None and timed is not None:
+            one = _Capture(**vars(one) | {"start_ns": expected_ns, "step_ns": timed.step_ns})
+        elif one.start_ns is not None and expected_ns is not None:
+            allowed_ns = max(_SAME_TIME_NS, one.step_ns or 0, (timed and timed.step_ns) or 0)
+            gap = gap or abs(one.start_ns - expected_ns) > allowed_ns
+        gap = gap or (before is not None and before.frequency_hz != one.frequency_hz)
+        if gap:
+            groups.append([])
+        groups[-1].append(one)
+        timed = one if one.start_ns is not None and (timed is None or gap) else timed
+    return [
+        [one for one in group if one.end > one.first] for group in groups if group[-1].end > group[0].first
+    ]
+
+
+def _time(path: Path, text: str) -> tuple[int, float]:
+    """Nanoseconds since 1970 of an RFC 3339 time, and its last digit in nanoseconds."""
+    match = _MOMENT.fullmatch(text.strip())
+    try:
+        if not match:
+            raise ValueError
+        whole = dt.datetime.fromisoformat(match[1]).replace(tzinfo=dt.UTC)
+    except ValueError:
+        cause = f"core:datetime is {text[:40]!r}"
+        raise HeimdallError(str(path), cause, "Write it as 2026-01-31T12:00:00.000000000Z") from None
+    digits = match[2] or ""
+    return utc_ns(whole) + int(digits.ljust(9, "0")[:9]), float(10 ** (9 - min(len(digits), 9)))

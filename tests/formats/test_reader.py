@@ -1,0 +1,399 @@
+"""One signal written in every format, read back; and files that must be refused in one line."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import struct
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import plain, reader, sample_types
+from heimdall.formats.gps_time import gps_ns_of_utc, to_utc, utc_ns
+from heimdall.formats.reader import Hints
+from heimdall.formats.recording import TimedRecording
+
+RATE_HZ = 48_000
+START = dt.datetime(2024, 5, 6, 7, 8, 9, 250_000, tzinfo=dt.UTC)
+RAW = Hints(sample_rate_hz=RATE_HZ)
+
+
+def signal(count: int = RATE_HZ // 4) -> npt.NDArray[np.complex64]:
+    random = np.random.default_rng(7)
+    return (0.1 * (random.normal(size=count) + 1j * random.normal(size=count))).astype(np.complex64)
+
+
+def stored(kind: str, samples: npt.NDArray[np.complex64]) -> bytes:
+    """The samples as bytes: `kind` is a component's type as `plain.RAW_TYPES` names it, or cs24."""
+    parts = samples.view(np.float32).astype(np.float64)
+    if kind == "cs24":
+        words = np.round(parts * 2**23).astype("<i4")
+        return words.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    known = plain.RAW_TYPES[kind]
+    scaled = parts * known.full_scale + known.zero
+    if kind.startswith("cf"):
+        return parts.astype(known.dtype).tobytes()
+    return np.round(scaled).astype(known.dtype).tobytes()
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack("<4sI", name, len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def fmt(code: int, bits: int, channels: int = 2, *, extensible: bool = False) -> bytes:
+    frame = channels * bits // 8
+    plain_fmt = struct.pack(
+        "<HHIIHH", 0xFFFE if extensible else code, channels, RATE_HZ, RATE_HZ * frame, frame, bits
+    )
+    guid = struct.pack("<H", code) + bytes.fromhex("000000001000800000aa00389b71")
+    return plain_fmt + struct.pack("<HHI", 22, bits, 3) + guid if extensible else plain_fmt
+
+
+def wav(form: bytes, data: bytes, *others: bytes) -> bytes:
+    body = b"WAVE" + chunk(b"fmt ", form) + b"".join(others) + chunk(b"data", data)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def rf64(form: bytes, data: bytes, magic: bytes = b"RF64") -> bytes:
+    sizes = chunk(b"ds64", struct.pack("<QQQI", 0, len(data), 0, 0))
+    head = magic + b"\xff\xff\xff\xffWAVE" + sizes + chunk(b"fmt ", form)
+    return head + b"data\xff\xff\xff\xff" + data + chunk(b"LIST", b"made by a test")
+
+
+AUXI = chunk(
+    b"auxi",
+    struct.pack("<8H8H9I", 2024, 5, 1, 6, 7, 8, 9, 250, *(2024, 5, 1, 6, 7, 8, 10, 0), 145_500_000, *[0] * 8),
+)
+XML = chunk(
+    b"auxi",
+    '<?xml version="1.0"?><SDR-XML-Root><Definition CurrentTimeUTC="06-05-2024 07:08:09" '
+    'RadioCenterFreq="145500000" SampleRate="48000"/></SDR-XML-Root>'.encode("utf-16-le"),
+)
+
+
+def npy(version: tuple[int, int] = (1, 0), **changes: Any) -> bytes:  # noqa: ANN401
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, changes.get("array", signal()), version=version)
+    return stream.getvalue()
+
+
+WAV_KINDS = {
+    ("cu8", 1, 8): 0.01,
+    ("cs16", 1, 16): 1e-4,
+    ("cs24", 1, 24): 1e-6,
+    ("cs32", 1, 32): 1e-6,
+    ("cf32", 3, 32): 0.0,
+    ("cf64", 3, 64): 0.0,
+}
+
+
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize(("kind", "code", "bits"), WAV_KINDS)
+def test_iq_in_a_wav_file_is_read_whatever_its_samples_are(
+    tmp_path: Path, kind: str, code: int, bits: int, extensible: bool
+) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav(fmt(code, bits, extensible=extensible), stored(kind, signal()), AUXI))
+    (read,) = reader.read(path)
+    np.testing.assert_allclose(read.samples, signal(), atol=max(WAV_KINDS[kind, code, bits], 1e-9))
+    assert (read.sample_rate_hz, read.frequency_hz, read.start_utc) == (RATE_HZ, 145.5e6, START)
+    assert read.missing == ("GPS time", "receiver")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        rf64(fmt(3, 32), stored("cf32", signal())),
+        rf64(fmt(3, 32), stored("cf32", signal()), b"BW64"),
+        wav(fmt(3, 32), stored("cf32", signal()), chunk(b"odd ", b"abc")),
+    ],
+)
+def test_long_and_odd_wav_files_are_read(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(content)
+    np.testing.assert_array_equal(reader.read(path)[0].samples, signal())
+
+
+@pytest.mark.parametrize("size", [b"\0\0\0\0", b"\xff\xff\xff\xff"])
+def test_wav_of_a_killed_recorder_is_read_to_its_end_and_said(tmp_path: Path, size: bytes) -> None:
+    data = stored("cf32", signal())
+    content = wav(fmt(3, 32), data)
+    path = tmp_path / "x.wav"
+    path.write_bytes(content[: -len(data) - 4] + size + data)
+    (read,) = reader.read(path)
+    np.testing.assert_array_equal(read.samples, signal())
+    assert "does not say how long it is" in read.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "frequency_hz", "start"),
+    [
+        ("x.wav", XML, 145.5e6, START.replace(microsecond=0)),
+        ("HDSDR_20240506_070809Z_7100kHz_RF.wav", b"", 7.1e6, START.replace(microsecond=0)),
+        ("SDRSharp_20240506_070809Z_145500000Hz_IQ.wav", b"", 145.5e6, START.replace(microsecond=0)),
+        ("20240506T070809Z_77500_DF0KL_iq.wav", b"", 77_500.0, START.replace(microsecond=0)),
+        ("x.wav", chunk(b"auxi", b"\xff" * 200), 4_294_967_295.0, None),
+    ],
+)
+def test_time_and_frequency_come_from_what_programs_add(
+    tmp_path: Path, name: str, extra: bytes, frequency_hz: float | None, start: dt.datetime | None
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(wav(fmt(3, 32), stored("cf32", signal()), extra))
+    (read,) = reader.read(path)
+    assert (read.frequency_hz, read.start_utc) == (frequency_hz, start)
+
+
+@pytest.mark.parametrize("kind", list(plain.RAW_TYPES))
+def test_raw_files_are_read_by_their_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(stored(kind, signal()))
+    (read,) = reader.read(path, RAW)
+    np.testing.assert_allclose(read.samples, signal(), atol=0.01 if "8" in kind else 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate_hz", "frequency_hz", "start"),
+    [
+        ("gqrx_20210101_120000_145500000_48000_fc.raw", 48_000, 145.5e6, dt.datetime(2021, 1, 1, 12)),
+        ("g001_433.92M_250k.cf32", 250_000, 433.92e6, None),
+        ("north_145.5MHz_48ksps.cf32", 48_000, 145.5e6, None),
+    ],
+)
+def test_names_of_raw_files_say_rate_and_frequency(
+    tmp_path: Path, name: str, rate_hz: float, frequency_hz: float, start: dt.datetime | None
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(stored("cf32", signal(30_000)))
+    (read,) = reader.read(path)
+    assert (read.sample_rate_hz, read.frequency_hz) == (rate_hz, frequency_hz)
+    assert read.start_utc == (start and start.replace(tzinfo=dt.UTC))
+
+
+@pytest.mark.parametrize("name", ["x.cf32", "x_145.5M.cf32", "north_1234_5678.cf32", "a_145.5M_144M.cf32"])
+def test_rate_that_the_name_does_not_say_clearly_is_asked_for(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(stored("cf32", signal()))
+    with pytest.raises(HeimdallError, match=r"nothing says its sample rate\. Give --sample-rate"):
+        reader.read(path)
+
+
+def test_npy_of_any_version_has_its_rate_and_gps_time_from_a_file_beside_it(tmp_path: Path) -> None:
+    beside = {
+        "sample_rate_hz": RATE_HZ,
+        "frequency_hz": 7e6,
+        "start_gps_ns": 1_400_000_000_000_000_001,
+        "timing_sigma_ns": 30,
+        "receiver": "NORTH",
+    }
+    (tmp_path / "x.json").write_text(json.dumps(beside))
+    for version in ((1, 0), (2, 0), (3, 0)):
+        (tmp_path / "x.npy").write_bytes(npy(version))
+        (read,) = reader.read(tmp_path / "x.npy")
+        np.testing.assert_array_equal(read.samples, signal())
+        assert (read.start_gps_ns, read.timing_sigma_ns(0, 9), read.missing) == (
+            1_400_000_000_000_000_001,
+            30.0,
+            (),
+        )
+
+
+def sigmf(folder: Path, captures: list[dict[str, Any]], count: int = RATE_HZ // 4, **changes: Any) -> Path:  # noqa: ANN401
+    whole = {"core:datatype": "cf32_le", "core:version": "1.0.0", "core:sample_rate": RATE_HZ} | changes
+    meta = {"global": whole, "captures": captures, "annotations": []}
+    (folder / "x.sigmf-meta").write_text(json.dumps(meta))
+    order = ">" if str(whole["core:datatype"]).endswith("_be") else "<"
+    kind = str(whole["core:datatype"]).split("_")[0].replace("ci", "cs")
+    data = np.frombuffer(stored(kind, signal(count)), plain.RAW_TYPES[kind].dtype)
+    (folder / "x.sigmf-data").write_bytes(data.astype(data.dtype.newbyteorder(order)).tobytes())
+    return folder / "x.sigmf-meta"
+
+
+def capture(first: int = 0, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"core:sample_start": first} | {f"core:{name}": value for name, value in more.items()}
+
+
+@pytest.mark.parametrize(
+    "datatype", ["cf32_le", "cf32_be", "cf64_le", "ci16_le", "ci16_be", "ci32_le", "ci8", "cu8", "cu16_le"]
+)
+def test_sigmf_of_any_complex_type_is_read(tmp_path: Path, datatype: str) -> None:
+    moment = "2024-05-06T07:08:09.123456789Z"
+    path = sigmf(tmp_path, [capture(frequency=7.1e6, datetime=moment)], **{"core:datatype": datatype})
+    for name in (path, path.with_suffix(".sigmf-data")):
+        (read,) = reader.read(name)
+        np.testing.assert_allclose(read.samples, signal(), atol=0.01 if "8" in datatype else 1e-4)
+        assert read.frequency_hz == 7.1e6
+        assert read.start_utc_ns == utc_ns(START.replace(microsecond=0)) + 123_456_789
+        assert read.start_gps_ns is None
+
+
+def test_sigmf_archive_is_read_like_its_files(tmp_path: Path) -> None:
+    path = sigmf(tmp_path, [capture(datetime="2024-05-06T07:08:09.25Z")])
+    with tarfile.open(tmp_path / "y.sigmf", "w") as archive:
+        for suffix in (".sigmf-meta", ".sigmf-data"):
+            archive.add(path.with_suffix(suffix), f"x/x{suffix}")
+    (read,) = reader.read(tmp_path / "y.sigmf")
+    np.testing.assert_array_equal(read.samples, signal())
+    assert read.start_utc == START
+
+
+@pytest.mark.parametrize(
+    ("captures", "lengths", "starts_s"),
+    [
+        ([capture(), capture(5000)], [12_000], [None]),
+        ([capture(datetime="2024-01-01T00:00:00Z"), capture(5000)], [12_000], [0]),
+        (
+            [capture(datetime="2024-01-01T00:00:00Z", global_index=0), capture(6000, global_index=54_000)],
+            [6000, 6000],
+            [0, 54_000 / RATE_HZ],
+        ),
+        (
+            [
+                capture(datetime="2024-01-01T00:00:00.000Z"),
+                capture(6000, datetime="2024-01-01T00:00:00.125Z"),
+            ],
+            [12_000],
+            [0],
+        ),
+        (
+            [
+                capture(datetime="2024-01-01T00:00:00.000Z"),
+                capture(6000, datetime="2024-01-01T00:00:02.000Z"),
+            ],
+            [6000, 6000],
+            [0, 2],
+        ),
+        ([capture(frequency=7e6), capture(6000, frequency=8e6)], [6000, 6000], [None, None]),
+    ],
+)
+def test_sigmf_captures_are_one_stretch_unless_there_is_a_gap(
+    tmp_path: Path, captures: list[dict[str, Any]], lengths: list[int], starts_s: list[float | None]
+) -> None:
+    read = reader.read(sigmf(tmp_path, captures))
+    assert [len(one.samples) for one in read] == lengths
+    begin = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    assert [one.start_utc and (one.start_utc - begin).total_seconds() for one in read] == starts_s
+
+
+def test_start_is_on_gps_time_only_by_its_owners_word_and_as_fine_as_it_is_written() -> None:
+    def sigma_ns(step_ns: float | None) -> float | None:
+        made = TimedRecording(signal(), RATE_HZ, start_utc_ns=utc_ns(START), start_step_ns=step_ns)
+        assert made.start_gps_ns is None
+        disciplined = made.disciplined(50.0)
+        assert disciplined.start_gps_ns == (gps_ns_of_utc(utc_ns(START)) if step_ns else None)
+        return disciplined.timing_sigma_ns(0, 10)
+
+    assert sigma_ns(1.0) == pytest.approx(50, rel=0.01)
+    assert sigma_ns(1e6) == pytest.approx(1e6 / 12**0.5, rel=0.01)
+    assert sigma_ns(None) is None
+    assert to_utc(gps_ns_of_utc(utc_ns(START))) == START
+
+
+def with_meta(**changes: Any) -> Callable[[Path], Path]:  # noqa: ANN401
+    return lambda folder: sigmf(folder, [capture()], **changes)
+
+
+def bad_file(name: str, content: bytes) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    return write
+
+
+FLOATS = stored("cf32", signal())
+NAN = stored("cf32", np.where(np.arange(12_000) == 7, np.complex64("nan"), signal()).astype(np.complex64))
+ZERO = bytes(len(FLOATS))
+
+
+@pytest.mark.parametrize(
+    ("write", "cause"),
+    [
+        (bad_file("x.wav", wav(fmt(3, 32, 1), FLOATS)), "one channel, a real signal"),
+        (bad_file("x.wav", wav(fmt(3, 32, 0), FLOATS)), "0 channels of 32 bits"),
+        (bad_file("x.wav", wav(fmt(3, 32, 4), FLOATS)), "4 channels of 32 bits"),
+        (bad_file("x.wav", wav(fmt(2, 4), FLOATS)), r"2 channels of 4 bits at 48000 Hz \(format 2\)"),
+        (bad_file("x.wav", wav(fmt(3, 32), FLOATS)[:-100]), "truncated: 95900 bytes"),
+        (bad_file("x.wav", wav(fmt(3, 32), NAN)), "1 samples are NaN"),
+        (bad_file("x.wav", wav(fmt(3, 32), ZERO)), "all 12000 samples are zero"),
+        (bad_file("x.wav", wav(fmt(3, 32), FLOATS[:800])), "100 samples, fewer than the 4800"),
+        (bad_file("x.wav", b"RIFF\0\0\0\0WAVE" + chunk(b"fmt ", fmt(3, 32))), "without samples"),
+        (
+            bad_file(
+                "x.wav", b"RF64\xff\xff\xff\xffWAVE" + chunk(b"fmt ", fmt(1, 16)) + b"data\xfe\xff\xff\xff"
+            ),
+            "truncated: 0 bytes of samples where the header declares 4294967294",
+        ),
+        (bad_file("x.cf32", NAN), "1 samples are NaN"),
+        (bad_file("x.cf32", ZERO), "all 12000 samples are zero"),
+        (bad_file("x.cu8", b"\x7f" * 24_000), "all 12000 samples are equal"),
+        (bad_file("x.cs16", FLOATS[:-1]), "95999 bytes are no whole number of samples"),
+        (bad_file("x.cf32", b""), "0 samples, fewer"),
+        (bad_file("x.dat", FLOATS), "no known format of a recording .* Give --sample-format"),
+        (bad_file("x.npy", npy()[:-8]), "truncated: 96120 bytes where its header declares 96128"),
+        (bad_file("x.npy", npy() + b"\0"), "96129 bytes where its header declares 96128"),
+        (bad_file("x.npy", npy(array=np.ones((2, 6000), np.complex64))), "instead of one dimension"),
+        (bad_file("x.npy", npy(array=np.ones(12_000))), "instead of complex64 or complex128"),
+        (bad_file("x.npy", b"\x80\x04abc"), "a Python pickle"),
+        (bad_file("x.sigmf", b"no tar"), "cannot be read"),
+        (bad_file("x.sigmf-meta", b"{"), "no SigMF metadata"),
+        (bad_file("x.sigmf-meta", b"[" * 5000), "no SigMF metadata"),
+        (
+            bad_file("x.sigmf-meta", b'{"global": {}, "captures": []}'),
+            "global: 'core:datatype' is a required",
+        ),
+        (with_meta(**{"core:sample_rate": 1e9}), "a sample rate of 1e[+]09 Hz"),
+        (with_meta(**{"core:sample_rate": 100}), "a sample rate of 100 Hz"),
+        (with_meta(**{"core:num_channels": 2}), "2 channels"),
+        (with_meta(**{"core:sha512": "0" * 128}), "not those of core:sha512"),
+        (with_meta(**{"core:dataset": "../x"}), "not a file beside it"),
+        (with_meta(**{"core:dataset": "other.bin"}), r"other\.bin: cannot be read \(No such file"),
+        (lambda folder: sigmf(folder, [capture(), capture(10**12)]), "beyond the data"),
+        (
+            lambda folder: sigmf(folder, [capture(datetime="2024-05-06T25:00:00Z")]),
+            "captures/0/core:datetime|core:datetime is",
+        ),
+    ],
+)
+def test_what_no_receiver_delivers_is_refused_in_one_line(
+    tmp_path: Path, write: Callable[[Path], Path], cause: str
+) -> None:
+    path = write(tmp_path)
+    with pytest.raises(HeimdallError, match=cause) as caught:
+        reader.read(path, RAW)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_real_signal_in_sigmf_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = sigmf(tmp_path, [capture()])
+    path.write_text(path.read_text().replace("cf32_le", "rf32_le"))
+    with pytest.raises(HeimdallError, match="core:datatype is rf32_le, a real signal"):
+        reader.read(path)
+
+
+def test_memory_of_reading_is_that_of_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts that are converted at once stay small, whatever the length of the file."""
+    largest = 0
+    convert = sample_types._components
+
+    def watched(*arguments: Any) -> Any:  # noqa: ANN401
+        nonlocal largest
+        found = convert(*arguments)
+        largest = max(largest, found.nbytes)
+        return found
+
+    monkeypatch.setattr(sample_types, "_components", watched)
+    path = tmp_path / "x.cs8"
+    np.random.default_rng(1).integers(-99, 99, 2 * 5_000_000, np.int8).tofile(path)
+    (read,) = reader.read(path, Hints(sample_rate_hz=1e6))
+    assert len(read.samples) == 5_000_000
+    assert largest <= 8 << 20

@@ -1,0 +1,128 @@
+"""Receivers from a file, as people and programs write it; and whose recording a file is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import receivers_file, stations
+from heimdall.formats.receivers_file import Site
+
+NORTH = Site("north_pier", 53.6, 7.25, 5.0)
+SOUTH = Site("S-1", -45.0, 0.5, 0.0)
+
+
+def point(name: object, *coordinates: object) -> dict[str, Any]:
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": list(coordinates)},
+        "properties": {"name": name},
+    }
+
+
+def geojson(*features: object) -> bytes:
+    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name,latitude,longitude,altitude_m\nnorth_pier,53.6,7.25,5\nS-1,-45,0.5,\n",
+        b"name,latitude_deg,longitude_deg,altitude_m\r\nnorth_pier,53.6,7.25,5\r\nS-1,-45,0.5,0\r\n",
+        b"\xef\xbb\xbfName;Lat;Lon;Alt (m)\nnorth_pier;53,6;7,25;5\nS-1;-45;0,5;0\n",
+        b"operator\tlng\tLATITUDE\tStation\televation\nx\t7.25\t53.6\tnorth_pier\t5\ny\t0.5\t-45\tS-1\t\n",
+        'name,lat,lon,alt,note\nnorth_pier,53.6,7.25,5,"a, b"\n\n# out of use\nS-1,-45,.5,0,\u00e9\n'.encode(
+            "latin-1"
+        ),
+        "name,lat,lon,alt\nnorth_pier,53.6,7.25,5\nS-1,-45,0.5,0\n".encode("utf-16"),
+        geojson(point("north_pier", 7.25, 53.6, 5), point("S-1", 0.5, -45)),
+    ],
+)
+def test_receivers_are_read_as_people_write_them(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "receivers").write_bytes(content)
+    assert receivers_file.read(tmp_path / "receivers") == (NORTH, SOUTH)
+
+
+def test_clock_of_a_receiver_may_be_said(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("name,lat,lon,timing_sigma_ns\na,1,2,50\nb,1,3,\n")
+    assert [site.timing_sigma_ns for site in receivers_file.read(tmp_path / "r.csv")] == [50.0, None]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name,lat\na,1\n", "line 1: 0 columns for longitude instead of one"),
+        (b"name,lat,latitude,lon\na,1,1,2\n", "line 1: 2 columns for latitude"),
+        (b"name,lat,lon\na,1,2\nb,91,2\n", r"line 3: latitude '91' is no number from -90 to 90"),
+        (b"name,lat,lon\na,1,nan\n", "line 2: longitude 'nan'"),
+        (b"name,lat,lon\na,1_0,2\n", "line 2: latitude '1_0'"),
+        (b"name,lat,lon\na,1,\n", "line 2: no longitude"),
+        (b"name,lat,lon\n,1,2\n", "line 2: a receiver without a name"),
+        (b"name,lat,lon\na,1\n", "line 2: 2 columns instead of 3"),
+        (b"name,lat,lon\na,1,2\na,1,2\n", "line 3: receiver a stands in .*line 2, too"),
+        (b"name,lat,lon\n", "no receiver in it"),
+        (b"", "line 1: 0 columns for name"),
+        (b'name,lat,lon\n"a,1,2\n' + b"x" * 200_000, "no CSV"),
+        (b"{", "no GeoJSON"),
+        (geojson(point("a", 1)), "feature 1: no Point"),
+        (geojson(point("a", 1, 2), 7), "feature 2: no Point"),
+        (geojson(point(None, 1, 2)), "feature 1: a receiver without a name"),
+        (geojson(point("a", 200, 2)), "feature 1: longitude '200' is no number from -180 to 180"),
+        (geojson(point("a", "x" * 99, True)), "feature 1: latitude 'True'"),
+        (b"\x81\x8d\x00\xff", "no text"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "r.csv").write_bytes(content)
+    with pytest.raises(HeimdallError, match=message) as caught:
+        receivers_file.read(tmp_path / "r.csv")
+    assert "\n" not in str(caught.value)
+    assert "r.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("20250324T104156Z_13500000_south_pier_iq.wav", "south_pier"),
+        ("20250324T104156Z_13500000_A-B.c_iq.wav", "A-B.c"),
+        ("20250324T104156Z_13500000_pier_iq.wav", "pier"),
+        ("south_pier-2025-03-24.cf32", "south_pier"),
+        ("recording of pier (2).wav", "pier"),
+        ("PIER.sigmf-meta", "pier"),
+        ("A-B.c=x.npy", "A-B.c"),
+    ],
+)
+def test_station_is_known_from_the_name_of_its_file(file: str, name: str) -> None:
+    sites = [Site(known, 1.0, 2.0, 3.0) for known in ("pier", "south_pier", "A-B.c", "B.c", "south")]
+    ((path, site),) = stations.assign([file], [], sites).items()
+    assert site.name == name
+    assert path.name in file
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            ["20250324T104156Z_13500000_south_pier_iq.wav"],
+            "it is of station south_pier, whose place is not given",
+        ),
+        (["piers.wav"], "does not have the name of exactly one receiver"),
+        (["pier_quay.wav"], "does not have the name of exactly one receiver"),
+        (["pier.wav", "pier=pier.wav"], "the file is given twice"),
+    ],
+)
+def test_station_is_never_guessed(files: list[str], message: str) -> None:
+    sites = [Site("pier", 1.0, 2.0, 3.0), Site("quay", 1.0, 2.0, 3.0)]
+    with pytest.raises(HeimdallError, match=message):
+        stations.assign(files, [], sites)
+
+
+def test_receiver_named_by_hand_wins_over_the_file() -> None:
+    moved = Site("pier", 9.0, 9.0, 9.0)
+    listed = [Site("pier", 1.0, 2.0, 3.0), Site("south_pier", 1.0, 2.0, 3.0)]
+    assert stations.assign(["x_pier.wav"], [moved], listed) == {Path("x_pier.wav"): moved}
+    assert stations.assign(["x_south_pier.wav"], [moved], listed) == {Path("x_south_pier.wav"): moved}
