@@ -60,7 +60,9 @@ def unreadable(path: Path | str, error: OSError, remedy: str = _NAME) -> Heimdal
     """
     number = error.errno or 0
     what_to_do = remedy if number == errno.ENOENT else (_OF_A_DISK | _OF_A_NAME).get(number, remedy)
-    return HeimdallError(str(path), f"it cannot be read ({error.strerror or error})", what_to_do)
+    return HeimdallError(
+        str(path), f"it cannot be read ({os.strerror(number) if number else error})", what_to_do
+    )
 
 
 def foreseen(error: BaseException) -> HeimdallError | None:

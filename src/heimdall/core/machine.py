@@ -85,6 +85,7 @@ def read(path: Path) -> Machine:
     Raises:
         HeimdallError: The file is missing or no fingerprint.
     """
+    artifacts.require(path, remedy="Record this machine: `heimdall machine --record`")
     values = artifacts.read_json(path)
     try:
         machine = Machine(**values | {"instruction_sets": tuple(values["instruction_sets"])})

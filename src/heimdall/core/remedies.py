@@ -8,8 +8,8 @@ from heimdall.core.errors import HeimdallError, unreadable
 
 # `services up` also tells DVC where its remote is, for configured servers, too.
 BRING = "Run `dvc repro` or `dvc pull`; in a new clone run `heimdall services up` before"
-# Without --force DVC refuses to replace what it does not know.
-RESTORE = "Restore it with `dvc pull --force`, or make it anew with `dvc repro`"
+# Without --force DVC refuses to replace what it does not know. Metrics and plots are in git.
+RESTORE = "Restore it with `dvc pull --force` or, if git holds it, `git checkout`; or run `dvc repro`"
 MODEL = "Name an .onnx file that this pipeline exported, such as models/localizer.onnx after `dvc repro`"
 # An approval later than snapshot.as_of is in no snapshot.
 APPROVE = "Approve more sessions, set snapshot.as_of in params.yaml to a later time, and run `dvc repro`"
