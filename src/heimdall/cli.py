@@ -5,7 +5,6 @@ Commands are imported when they are called, so that `heimdall --help` does not w
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import sys
@@ -15,11 +14,9 @@ from pathlib import Path
 import click
 
 from heimdall.commands import output, place
-from heimdall.core import determinism
+from heimdall.core import determinism, errors
 from heimdall.core.errors import HeimdallError
 
-# No bug of ours: a folder without permission, a read-only one, a full disk.
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 HELP = ("-h", "--help")
 
 
@@ -189,20 +186,17 @@ def main() -> None:
     try:
         _make_reproducible()
         code = heimdall.main(standalone_mode=False)
-    except HeimdallError as error:
-        logging.getLogger(__name__).debug("where this error comes from", exc_info=error)
-        click.echo(f"heimdall: {' '.join(str(error).split())}", err=True)
-        code = 1
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        remedy = "Free some space, or run the command where you may write"
-        click.echo(f"heimdall: {error.filename}: {error.strerror}. {remedy}", err=True)
-        code = 1
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
+    except Exception as error:
+        foreseen = errors.foreseen(error)
+        if foreseen is None:
+            raise
+        logging.getLogger(__name__).debug("where this error comes from", exc_info=error)
+        click.echo(f"heimdall: {' '.join(str(foreseen).split())}", err=True)
+        code = 1
     # Outside its standalone mode click returns an exit code, or what the command returned.
     sys.exit(code if isinstance(code, int) else 0)

@@ -50,7 +50,7 @@ def make(folder: Path, as_of: str | None, environment: Mapping[str, str]) -> Pat
         if said:
             raise HeimdallError(*json.loads(said[-1]))
         cause = f"the process that makes the features ended with {done.returncode}"
-        raise HeimdallError(str(folder), cause, "See what it said on stderr")
+        raise HeimdallError(str(folder), cause, "What it printed on stderr says why")
     return folder / paths.FEATURES
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from heimdall.commands import options, output
-from heimdall.core import artifacts
+from heimdall.core import artifacts, remedies
 
 
 @click.command(
@@ -30,7 +30,7 @@ def lineage(context: click.Context, model: Path, everything: bool, as_json: bool
     If the file comes from another revision than the workspace, it is compared with a clean checkout of that
     revision, with data from the remote. The exit code is 1 if anything has changed.
     """
-    artifacts.require(model, remedy="Run `dvc repro` or `dvc pull`, or name another file")
+    artifacts.require(model, remedy=f"{remedies.BRING}; or name another file")
     from heimdall.reproduce import lineage as tracing
     from heimdall.reproduce import lineage_text
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from heimdall.core import artifacts, paths
+from heimdall.core import artifacts, paths, remedies
 
 # From the lowest frequencies that are transmitted on to the highest at which terrestrial receivers listen.
 LOWEST_MHZ, HIGHEST_MHZ = 0.003, 3000.0
 
-REMEDY = "Run `dvc repro` or `dvc pull`, or name an .onnx file or a git revision that is there"
+REMEDY = f"{remedies.BRING}; or name an .onnx file or a git revision that is there"
 
 data_dir = click.option(
     "--data-dir",

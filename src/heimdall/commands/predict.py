@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from heimdall.commands import options, output, place
-from heimdall.core import artifacts, paths
+from heimdall.core import artifacts, paths, remedies
 
 if TYPE_CHECKING:
     from heimdall.inference.onnx_model import OnnxLocalizer
@@ -78,8 +78,7 @@ def predict(
 
     session_files.require(files)
     starts = {} if times is None else start_times.read(times)
-    remedy = "Run `dvc repro` or `dvc pull` in a clone, or name another file by --model"
-    artifacts.require(model, remedy=remedy)
+    artifacts.require(model, remedy=f"{remedies.BRING}; outside of a clone name a model with --model")
     from heimdall.inference.onnx_model import OnnxLocalizer
     from heimdall.inference.preprocessing import Preprocessing
     from heimdall.localize import prediction, prediction_text

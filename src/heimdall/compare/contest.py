@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from heimdall.compare import sample_size
 from heimdall.compare.sample_size import SHARES, CanaryStep, SampleSize
-from heimdall.core import artifacts
-from heimdall.core.errors import HeimdallError
+from heimdall.core import artifacts, remedies
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.core.params import EvaluateParams, Params, SplitParams
 from heimdall.core.provenance import Provenance, provenance
 from heimdall.geometry.geo import distance_m
@@ -169,8 +169,7 @@ def load(repository: Path, name: str) -> Model:
         try:
             return _model(Path(name).name, None, Path(name).read_bytes())
         except OSError as error:
-            cause = f"it cannot be read ({error.strerror})"
-            raise HeimdallError(name, cause, "Name an .onnx file or a git revision") from None
+            raise unreadable(name, error, "Name an .onnx file that is there, or a git revision") from None
     git.require_root(repository, name)
     commit = git.commit_of(repository, name)
     return _model(name, commit, Files(repository, commit).output(MODEL))
@@ -273,7 +272,7 @@ def localizer(file: OnnxLocalizer, subject: str, network: Network) -> Localizer:
     other = [name for name in {**here, **own} if own.get(name) != here.get(name)]
     if other:
         shown = ", ".join(f"{name} {own.get(name)}, here {here.get(name)}" for name in other)
-        remedy = "Compare it where data/features is made with its parameters"
+        remedy = "Give params.yaml its values and run `dvc repro featurize`, or name a model with these"
         raise HeimdallError(subject, f"it takes other features ({shown})", remedy)
     answer = _single(file, network) if file.kind == "single" else _fusion(file, subject, network)
 
@@ -282,7 +281,7 @@ def localizer(file: OnnxLocalizer, subject: str, network: Network) -> Localizer:
             return answer(session)
         except ValueError as error:
             cause = f"its answer to a session is no posterior ({error})"
-            raise HeimdallError(subject, cause, "Export it again with `dvc repro export`") from None
+            raise HeimdallError(subject, cause, remedies.MODEL) from None
 
     return locate
 
@@ -307,7 +306,9 @@ def _fusion(file: OnnxLocalizer, subject: str, network: Network) -> Localizer:
         strange = sorted(set(numbers) - set(known))
         if strange:
             cause = f"it does not know receiver {strange[0]}, which heard a test session"
-            raise HeimdallError(subject, cause, "Train it again with that receiver in the snapshot")
+            raise HeimdallError(
+                subject, cause, "Name a model whose training had that receiver in its snapshot"
+            )
         placed = dataclasses.replace(
             session.session, position_enu_m=np.array([known[number] for number in numbers])
         )
@@ -368,7 +369,7 @@ def _development(
             params = SplitParams(**own_split)
         except (TypeError, ValueError) as error:
             cause = f"its file names no split ({' '.join(str(error).split())[:200]})"
-            raise HeimdallError(model.name, cause, "Export it again with `dvc repro export`") from None
+            raise HeimdallError(model.name, cause, remedies.MODEL) from None
         rows = index.assign(split=split.assign(index, params)["split"])
     elif model.commit is not None:
         rows = pd.read_parquet(io.BytesIO(Files(repository, model.commit).output(INDEX)))

@@ -26,7 +26,7 @@ def baseline(repository: Path) -> str:
         HeimdallError: This is no clone's root, there is no main branch, or it shares no commit with HEAD.
     """
     git.require_root(repository, "review")
-    remedy = "Name the baseline: heimdall review REV (in a shallow clone first `git fetch --unshallow`)"
+    remedy = "Name the baseline, `heimdall review REV`; in a shallow clone run `git fetch --unshallow` before"
     for name in MAIN:
         if git.run(repository, "rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").returncode == 0:
             done = git.run(repository, "merge-base", "HEAD", name)
@@ -84,7 +84,11 @@ def _models(repository: Path, base: str, params: Params) -> str:
     elif own == dvc_lock.md5(repository / MODEL):
         name = str(repository / MODEL)
     else:
-        raise HeimdallError(MODEL, f"it is not the one that {LOCK_FILE} names", "Run `dvc repro`")
+        raise HeimdallError(
+            MODEL,
+            f"it is not the one that {LOCK_FILE} names",
+            "Run `dvc repro`, or `dvc checkout --force` for the one that it names",
+        )
 
     from heimdall.compare import contest, scorecard  # noqa: PLC0415 - torch, if there are models to compare
     from heimdall.network.dataset import DatasetConfig  # noqa: PLC0415 - as above
@@ -108,7 +112,11 @@ def _difference(repository: Path, kind: str, base: str) -> str:
     )
     if done.returncode != 0:
         cause = f"it failed ({' '.join(done.stderr.split())[:200]})"
-        raise HeimdallError(f"dvc {kind} diff {base[:12]}", cause, "Mend what it names")
+        raise HeimdallError(
+            f"dvc {kind} diff {base[:12]}",
+            cause,
+            f"Run `dvc {kind} diff {base[:12]}`, and correct the file that it names",
+        )
     return done.stdout.strip()
 
 

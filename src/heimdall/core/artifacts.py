@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from heimdall.core import remedies
 from heimdall.core.errors import HeimdallError
 
 
@@ -29,6 +30,10 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(partial)):  # who writes to an open file is not told its name
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -86,15 +91,11 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise HeimdallError(str(path), "the file is missing", "Run `dvc repro` or `dvc pull`") from None
-    except json.JSONDecodeError as error:
-        raise HeimdallError(
-            str(path), f"not JSON ({error})", "Restore it with `dvc checkout` or git"
-        ) from None
+    except (OSError, ValueError) as error:
+        raise remedies.of_output(path, error, "not JSON") from None
 
 
-def require(*files: Path, remedy: str = "Run `dvc repro` or `dvc pull`") -> None:
+def require(*files: Path, remedy: str = remedies.BRING) -> None:
     """Say early, before anything slow, that a file is not there.
 
     Args:

@@ -2,6 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_SPACE = "Free some space there (`df -h` shows how much each disk has), then run the same command again"
+_OWNER = "Run it as the owner, whom `ls -ld` shows, or have the owner give you the permission with `chmod`"
+_NAME = "Check the name"
+# What may be wrong with a disk, whoever uses it. None of these is a bug of ours.
+_OF_A_DISK = {
+    errno.EACCES: _OWNER,
+    errno.EPERM: _OWNER,
+    errno.EROFS: "Run it in a clone on a disk that may be written",
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: "Delete files of yours there (`quota` shows how much you may use), then run it again",
+    errno.EFBIG: "Raise the limit of a file's size with `ulimit -f unlimited`, then run it again",
+    errno.EMFILE: "Raise the limit of open files with `ulimit -n 4096`, then run it again",
+    errno.EIO: "The disk or its connection is failing (`dmesg` says more): use a clone on another disk",
+}
+_OF_A_NAME = {
+    errno.ENOENT: _NAME,
+    errno.ENOTDIR: _NAME,
+    errno.ENAMETOOLONG: _NAME,
+    errno.EISDIR: "It is a folder: name a file in it",
+}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class HeimdallError(Exception):
     """A failure that the user can mend.
@@ -21,3 +48,40 @@ class HeimdallError(Exception):
     def __reduce__(self) -> tuple[type[HeimdallError], tuple[str, str, str]]:
         """Cross the border between processes whole: an exception's own pickling knows the message alone."""
         return type(self), (self.subject, self.cause, self.remedy)
+
+
+def unreadable(path: Path | str, error: OSError, remedy: str = _NAME) -> HeimdallError:
+    """What to say of a file that a person named and that cannot be opened.
+
+    Args:
+        path: As it was named.
+        error: What the system said.
+        remedy: What to do where there is no such file.
+    """
+    number = error.errno or 0
+    what_to_do = remedy if number == errno.ENOENT else (_OF_A_DISK | _OF_A_NAME).get(number, remedy)
+    return HeimdallError(
+        str(path), f"it cannot be read ({os.strerror(number) if number else error})", what_to_do
+    )
+
+
+def foreseen(error: BaseException) -> HeimdallError | None:
+    """What to say of an exception: itself, or that a disk is at fault; None where it is a bug.
+
+    Args:
+        error: Of a full disk it may be a library's own, with the system's one in its context.
+    """
+    if isinstance(error, HeimdallError):
+        return error
+    for place, found in enumerate(_chain(error)):
+        number = (found.errno or 0) if isinstance(found, OSError) else 0
+        if isinstance(found, OSError) and number in (_OF_A_DISK if place == 0 else _FULL):
+            subject = str(found.filename) if isinstance(found.filename, str) else f"a file of {Path.cwd()}"
+            return HeimdallError(subject, os.strerror(number), _OF_A_DISK[number])
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, foreseen
 
 
 @contextmanager
@@ -65,5 +65,7 @@ def _acquire(lock: FileLock, mode: int = 0o666) -> None:
     except Timeout:  # an OSError, too
         raise
     except OSError as error:
+        remedy = "Use a clone on a local disk, whose files can be locked"
+        found = foreseen(error)
         cause = f"no lock can be made there ({error.strerror})"
-        raise HeimdallError(str(file), cause, "Give yourself write access to its folder") from None
+        raise HeimdallError(str(file), cause, found.remedy if found else remedy) from None

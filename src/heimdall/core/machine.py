@@ -85,15 +85,14 @@ def read(path: Path) -> Machine:
     Raises:
         HeimdallError: The file is missing or no fingerprint.
     """
+    artifacts.require(path, remedy="Record this machine: `heimdall machine --record`")
     values = artifacts.read_json(path)
     try:
         machine = Machine(**values | {"instruction_sets": tuple(values["instruction_sets"])})
         machine.rows()
     except (TypeError, ValueError, KeyError):
-        cause, remedy = (
-            "not the fingerprint of a machine",
-            "Restore it with git or `heimdall machine --record`",
-        )
+        cause = "not the fingerprint of a machine"
+        remedy = f"Restore it with `git checkout {path}`, or record this machine: `heimdall machine --record`"
         raise HeimdallError(str(path), cause, remedy) from None
     return machine
 

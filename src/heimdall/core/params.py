@@ -260,13 +260,15 @@ def load(path: Path = PARAMS_FILE) -> Params:
         HeimdallError: The file is missing or no YAML, a key is unknown or missing, or a value is of the
             wrong type or out of range. The message names each of them.
     """
+    restore = f"restore the file with `git checkout {path}`"
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise HeimdallError(str(path), "the file is missing", "Run from the repository's root") from None
-    except yaml.YAMLError as error:
+        remedy = f"Run from the repository's root, or {restore}"
+        raise HeimdallError(str(path), "the file is missing", remedy) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
-        raise HeimdallError(str(path), f"not YAML ({problem})", "Mend it or `git checkout` it") from None
+        raise HeimdallError(str(path), f"not YAML ({problem})", f"Correct it there, or {restore}") from None
     return check(loaded, str(path))
 
 

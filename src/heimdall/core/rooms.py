@@ -35,11 +35,17 @@ def of_stage(stage: str, pipeline: Path = PIPELINE) -> tuple[str, ...]:
         deps = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"][stage]["deps"]
     except FileNotFoundError:
         cause = "it declares which code a stage is made of, and the file is missing"
-        raise HeimdallError(str(pipeline), cause, "Run from a clone of the repository") from None
+        raise HeimdallError(
+            str(pipeline),
+            cause,
+            f"Restore it with `git checkout {pipeline.name}` in that folder, which must be a clone",
+        ) from None
     except (yaml.YAMLError, KeyError, TypeError) as error:
         problem = " ".join(repr(error).split())
         raise HeimdallError(
-            str(pipeline), f"no stage {stage} with deps ({problem})", "Restore it from git"
+            str(pipeline),
+            f"no stage {stage} with deps ({problem})",
+            f"Correct it, or restore it with `git checkout {pipeline.name}`",
         ) from None
     return tuple(dep.removeprefix(PREFIX) for dep in deps if dep.startswith(PREFIX))
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from heimdall.core import artifacts, determinism, paths
-from heimdall.core.errors import HeimdallError
+from heimdall.core import artifacts, determinism, errors, paths
 
 FAILURE = 1
 INTERRUPTED = 130
@@ -36,8 +35,8 @@ def run(main: Callable[[], None]) -> NoReturn:
     without params.yaml is left for the root of the script's clone.
 
     Args:
-        main: The stage. A `HeimdallError` of it is a message for the user; any other exception is a bug
-            and keeps its traceback.
+        main: The stage. A `HeimdallError` of it and a disk's failure are messages for the user; any other
+            exception is a bug and keeps its traceback.
     """
     root = Path() if determinism.PARAMS_FILE.exists() else paths.CLONE
     if not {"-h", "--help"} & set(sys.argv):
@@ -47,10 +46,13 @@ def run(main: Callable[[], None]) -> NoReturn:
     try:
         artifacts.remove_partial(*WRITTEN)
         main()
-    except HeimdallError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(FAILURE)
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        foreseen = errors.foreseen(error)
+        if foreseen is None:
+            raise
+        print(f"{name}: {' '.join(str(foreseen).split())}", file=sys.stderr)
+        sys.exit(FAILURE)
     sys.exit(0)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core import remedies
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.metrics.metrics import Estimates
 from heimdall.network.tokens import Tokens, collate
 
@@ -71,14 +72,12 @@ class OnnxLocalizer:
             self.metadata: dict[str, Any] = {key: json.loads(value) for key, value in stored.items()}
         except Exception as error:  # ONNX Runtime's own exceptions share no other base class
             cause = " ".join(str(error).split())[:200]
-            raise HeimdallError(
-                subject, f"no ONNX localizer ({cause})", "Export it with `dvc repro`"
-            ) from None
+            raise HeimdallError(subject, f"no ONNX localizer ({cause})", remedies.MODEL) from None
         taken = tuple(item.name for item in self._session.get_inputs())
         kinds: dict[tuple[str, ...], Kind] = {(RECORDING_INPUT,): "single", SESSION_INPUTS: "fusion"}
         if taken not in kinds:
             cause = f"no ONNX localizer (it takes {', '.join(taken)[:100]})"
-            raise HeimdallError(subject, cause, "Export it with `dvc repro`")
+            raise HeimdallError(subject, cause, remedies.MODEL)
         self.kind: Kind = kinds[taken]
 
     @classmethod
@@ -91,10 +90,7 @@ class OnnxLocalizer:
         try:
             content = path.read_bytes()
         except OSError as error:
-            cause = f"it cannot be read ({error.strerror})"
-            raise HeimdallError(
-                str(path), cause, "Run `dvc repro` or `dvc pull`, or name another file"
-            ) from None
+            raise unreadable(path, error, f"{remedies.BRING}; or name another file") from None
         return cls(content, str(path))
 
     def answer(self, batches: Iterable[Arrays]) -> Arrays:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from heimdall.core import remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import UNCALIBRATED, CalibrationParams, FeatureParams
 from heimdall.geometry.area import Area, Receivers
@@ -62,7 +63,7 @@ class Preprocessing:
             return cls(FeatureParams(**chosen["features"]), CalibrationParams(**calibration), tokenizer)
         except (KeyError, TypeError, ValueError) as error:
             cause = f"it does not say how its inputs are made ({error!r})"
-            raise HeimdallError(subject, cause, "Export it with `dvc repro export`") from None
+            raise HeimdallError(subject, cause, remedies.MODEL) from None
 
     def observation(self, recordings: Sequence[Recording], frequency_hz: float) -> Observation:
         """What a session's recordings say.

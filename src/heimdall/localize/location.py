@@ -11,6 +11,7 @@ import numpy as np
 
 from heimdall.baselines import baselines
 from heimdall.baselines.methods import Method
+from heimdall.core import remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.geometry import geo
 from heimdall.geometry.area import Receivers
@@ -80,7 +81,7 @@ def without_learning(
     training = known.of_split("train")
     if not training.observations:
         cause = "the training split has no sessions to tune the methods on"
-        raise HeimdallError(str(config.index_file), cause, "Approve more sessions")
+        raise HeimdallError(str(config.index_file), cause, remedies.APPROVE)
     fitted = baselines.fit(
         training.observations,
         training.truth_m(network.plane),
@@ -109,7 +110,7 @@ def fusion(model: Path, receivers: Receivers) -> Localizer:
     """
     network, _ = model_file.load(model, model.with_suffix(".json"))
     if not isinstance(network, FusionNet):
-        remedy = "Train one with model.name: fusion in params.yaml and `dvc repro train`"
+        remedy = "Set model.name to fusion in params.yaml and run `dvc repro train`, or give another --method"
         raise HeimdallError(str(model), "it is not a fusion model", remedy)
     return lambda observations: localize(network, observations, receivers)
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from heimdall.core import remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.geometry.geo import LocalFrame
 from heimdall.inference.onnx_model import Arrays, OnnxLocalizer, session_inputs
@@ -228,7 +229,7 @@ def mel_params(metadata: dict[str, Any], model: Path) -> dict[str, Any]:
         return {name: stored[name] for name in _MEL_PARAMS} | {"n_mfcc": stored.get("n_mfcc")}
     except (KeyError, TypeError):
         cause = "it does not say how its features are made"
-        raise HeimdallError(str(model), cause, "Export it with `dvc repro export`") from None
+        raise HeimdallError(str(model), cause, remedies.MODEL) from None
 
 
 def places(answer: Arrays) -> list[Place]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.recordings import iq
 from heimdall.signal.correlation import Recording
 
@@ -143,4 +143,4 @@ def _open(file: Path) -> BinaryIO:
     try:
         return file.open("rb")
     except OSError as error:
-        raise HeimdallError(str(file), f"it cannot be read ({error.strerror})", "Name a .npy file") from None
+        raise unreadable(file, error, "Name a .npy file that is there") from None

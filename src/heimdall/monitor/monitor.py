@@ -109,7 +109,7 @@ def watch(
     network = read_network(config)
     if model.file.metadata.get("data_fingerprint") != network.data_fingerprint:
         cause = "it was made of other data than the features here: its claims cannot be worked out"
-        remedy = "Check out its revision and run `dvc checkout`, or name the model of these features"
+        remedy = "Check out its revision and run `dvc pull`, or name the model of these features (--model)"
         raise HeimdallError(model.name, cause, remedy)
     work = root / WORK
     with locks.alone(work):

@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from heimdall.core import artifacts, paths
+from heimdall.core import artifacts, paths, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import FeatureParams
 from heimdall.geometry.area import Receivers
@@ -31,8 +31,6 @@ from heimdall.signal import sessions
 Features = npt.NDArray[np.float32]
 Transform = Callable[[Features], Features]
 Split = Literal["train", "val", "test", "all"]
-
-REBUILD = "Run `dvc repro featurize` or `dvc pull`"
 
 
 class FeatureSource(Protocol):
@@ -114,7 +112,7 @@ def read_network(config: DatasetConfig) -> Network:
         described = (dict(values[name]) for name in ("features", "split", "calibration"))
         return Network(frame, str(values["data_fingerprint"]), *described)
     except (KeyError, TypeError, ValueError) as error:
-        raise HeimdallError(str(config.network_file), f"no network ({error!r})", REBUILD) from None
+        raise HeimdallError(str(config.network_file), f"no network ({error!r})", remedies.RESTORE) from None
 
 
 def read_index(config: DatasetConfig) -> pd.DataFrame:
@@ -131,11 +129,8 @@ def read_index(config: DatasetConfig) -> pd.DataFrame:
     """
     try:
         return pd.read_parquet(config.index_file)
-    except FileNotFoundError:
-        raise HeimdallError(str(config.index_file), "the file is missing", REBUILD) from None
     except (ValueError, OSError) as error:
-        problem = " ".join(str(error).split())
-        raise HeimdallError(str(config.index_file), f"no parquet file ({problem})", REBUILD) from None
+        raise remedies.of_output(config.index_file, error, "no parquet file") from None
 
 
 def read_receivers(config: DatasetConfig) -> Receivers:
@@ -152,13 +147,8 @@ def read_receivers(config: DatasetConfig) -> Receivers:
     """
     try:
         table = pd.read_parquet(config.receivers_file, columns=["websdr_id", "east_m", "north_m", "up_m"])
-    except FileNotFoundError:
-        raise HeimdallError(str(config.receivers_file), "the file is missing", REBUILD) from None
     except (ValueError, OSError) as error:
-        problem = " ".join(str(error).split())
-        raise HeimdallError(
-            str(config.receivers_file), f"no table of receivers ({problem})", REBUILD
-        ) from None
+        raise remedies.of_output(config.receivers_file, error, "no table of receivers") from None
     position_m = table[["east_m", "north_m", "up_m"]].to_numpy(np.float64, copy=True)
     return Receivers(table["websdr_id"].to_numpy(np.int32, copy=True), position_m)
 
@@ -221,7 +211,7 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             raise HeimdallError(
                 str(self.config.index_file),
                 f'the split "{split}" has no members',
-                "Approve more sessions, or change validation_split or split.test_fraction in params.yaml",
+                f"{remedies.APPROVE}; or change validation_split or split.test_fraction there",
             )
         self.split = split
         self.transform = transform
@@ -243,14 +233,14 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             if shard not in stored:
                 stored[shard] = sessions.unpack(path)
                 if not artifacts.has_its_name(path):
-                    raise HeimdallError(str(path), "damaged (its hash is not its name)", REBUILD)
+                    raise HeimdallError(str(path), "damaged (its hash is not its name)", remedies.RESTORE)
             within = row - sum(len(session.websdr_id) for session in stored[shard][:session_row])
             session = stored[shard][session_row] if session_row < len(stored[shard]) else None
             if session is None or not (
                 0 <= within < len(session.websdr_id) and session.websdr_id[within] == websdr_id
             ):
                 cause = f"row {row} is not receiver {websdr_id} of session {session_id}"
-                raise HeimdallError(str(path), cause, REBUILD)
+                raise HeimdallError(str(path), cause, remedies.RESTORE)
             by_session[session_id] = session
             mel_db.append(session.mel[within])
         return by_session, mel_db
@@ -336,10 +326,7 @@ def observations(config: DatasetConfig, split: Split, validation_split: float) -
     try:
         features = FeatureParams(**network.features)
     except (TypeError, ValueError) as error:
-        problem = " ".join(str(error).split())
-        raise HeimdallError(
-            str(config.network_file), f"no parameters of features ({problem})", REBUILD
-        ) from None
+        raise remedies.of_output(config.network_file, error, "no parameters of features") from None
     by_session = dataset.index.groupby("session_id", sort=False)
     table = by_session[list(_OF_A_SESSION[1:])].first().reset_index()
     table["snr_db"] = by_session["snr_db"].max().to_numpy()

@@ -89,7 +89,9 @@ def _load_pretrained(backbone: nn.Module, backbone_size: str) -> None:
     content = path.read_bytes()
     if artifacts.sha256_bytes(content) != digest:
         raise HeimdallError(
-            str(path), "its SHA-256 is not the pinned one", f"Restore the file that {path}.sha256 names"
+            str(path),
+            "its SHA-256 is not the pinned one",
+            "Restore it with `dvc pull --force`; or do without: pretrained=False, model.pretrained: false",
         )
     wanted = backbone.state_dict()
     try:
@@ -98,7 +100,9 @@ def _load_pretrained(backbone: nn.Module, backbone_size: str) -> None:
         backbone.load_state_dict({name: stored[name].reshape(value.shape) for name, value in wanted.items()})
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
         raise HeimdallError(
-            str(path), f"not the weights of {BACKBONES[backbone_size]} ({error})", "Fetch the right file"
+            str(path),
+            f"not the weights of {BACKBONES[backbone_size]} ({error})",
+            f"Fetch model.safetensors of a timm {BACKBONES[backbone_size]} as this file, and pin its SHA-256",
         ) from None
 
 

@@ -9,7 +9,7 @@ import safetensors
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.network import fusion_net, localization_net
 from heimdall.network.fusion_net import FusionNet
@@ -59,22 +59,21 @@ def load(weights: Path, config: Path) -> tuple[Network, dict[str, Any]]:
     Raises:
         HeimdallError: A file is missing or damaged, or the two do not belong together.
     """
-    remedy = "Run `dvc repro train` or `dvc pull`"
     stored = artifacts.read_json(config)
     try:
         digest, described = stored.pop("weights_sha256"), stored.pop("network")
         network = from_config(described)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HeimdallError(str(config), f"no configuration of a network ({error!r})", remedy) from None
+        cause = f"no configuration of a network ({error!r})"
+        raise HeimdallError(str(config), cause, remedies.RESTORE) from None
     try:
         content = weights.read_bytes()
-    except FileNotFoundError:
-        raise HeimdallError(str(weights), "the file is missing", remedy) from None
+    except OSError as error:
+        raise remedies.of_output(weights, error, "the weights cannot be read") from None
     if artifacts.sha256_bytes(content) != digest:
-        raise HeimdallError(str(weights), f"not the weights that {config} belongs to", remedy)
+        raise HeimdallError(str(weights), f"not the weights that {config} belongs to", remedies.RESTORE)
     try:
         network.load_state_dict(load_tensors(content))
     except (safetensors.SafetensorError, RuntimeError) as error:
-        problem = " ".join(str(error).split())
-        raise HeimdallError(str(weights), f"not the weights of this network ({problem})", remedy) from None
+        raise remedies.of_output(weights, error, "not the weights of this network") from None
     return network.eval(), stored

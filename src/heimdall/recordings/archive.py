@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.recordings.iq import Samples
 
@@ -25,7 +25,6 @@ MEASUREMENTS_FILE = "measurements.parquet"
 RECEIVERS_FILE = "receivers.parquet"
 IQ_FOLDER = "iq"
 SHARD_SUFFIX = ".parquet"
-RESTORE = "Restore it with `dvc checkout` or `dvc pull`"
 
 _TIME = pa.timestamp("us", tz="UTC")
 MEASUREMENTS_SCHEMA = pa.schema(
@@ -156,7 +155,7 @@ def read_shard(path: Path) -> dict[RecordingKey, Samples]:
     """
     table = _read(path, SHARD_SCHEMA)
     if not artifacts.has_its_name(path):
-        raise HeimdallError(str(path), "damaged (its hash is not its name)", RESTORE)
+        raise HeimdallError(str(path), "damaged (its hash is not its name)", remedies.RESTORE)
     recordings: dict[RecordingKey, Samples] = {}
     for session_id, websdr_id, i, q in zip(
         table["session_id"].to_pylist(), table["websdr_id"].to_pylist(), table["i"], table["q"], strict=True
@@ -252,10 +251,8 @@ def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError:
-        raise HeimdallError(str(path), "the file is missing", "Run `dvc repro` or `dvc pull`") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise HeimdallError(str(path), f"damaged ({' '.join(str(error).split())[:120]})", RESTORE) from None
+        raise remedies.of_output(path, error, "damaged") from None
     if table.schema.names != schema.names:
         cause = f"columns {', '.join(table.schema.names)} instead of {', '.join(schema.names)}"
         raise HeimdallError(str(path), cause, "Run `dvc repro`")

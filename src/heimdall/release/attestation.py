@@ -27,7 +27,8 @@ from heimdall.reproduce import git
 ARTIFACT = "localizer"  # of dvc.yaml
 STAGE = f"{ARTIFACT}#champion"
 _REMEDY = (
-    "Look who made the tag: one made by hand, delete with `git tag --delete` and run this again; "
+    "Look who made the tag (`git show` it): delete one that was made by hand with `git tag --delete`, and at "
+    "the remote with `git push origin --delete`, and run this again; "
     "else keep bucket and tag as they are"
 )
 _LINE = re.compile(r"^(\S+/\S+) sha256 ([0-9a-f]{64})$", re.MULTILINE)
@@ -74,8 +75,8 @@ def read(root: Path) -> list[Tag]:
     form = "%(refname:strip=2)%00%(*objectname)%00%(contents)%00"
     done = git.run(root, "for-each-ref", "--sort=taggerdate", f"--format={form}", *patterns)
     if done.returncode != 0:
-        cause = f"git lists none ({' '.join(done.stderr.decode(errors='replace').split())})"
-        raise HeimdallError("the tags that attest the log", cause, "Run it in a clone of the repository")
+        subject, remedy = "the tags that attest the log", "Run it in a clone of the repository"
+        raise git.refused(subject, done, "git lists none", remedy)
     fields = [field.removeprefix("\n") for field in done.stdout.decode(errors="replace").split("\0")]
     rows = zip(fields[0::3], fields[1::3], fields[2::3], strict=False)  # a last newline is no row
     return [
@@ -177,7 +178,11 @@ def _make(root: Path, name: str, log: Sequence[Entry], release: Release) -> None
     )
     if done.returncode != 0 and name not in _there(root, log, release):  # another process may have made it
         problem = " ".join(done.stderr.decode(errors="replace").split())
-        raise HeimdallError(f"tag {name}", f"git makes none ({problem})", "Mend that and run it again")
+        raise HeimdallError(
+            f"tag {name}",
+            f"git makes none ({problem})",
+            "Correct what git names, and run the same command again, which completes it",
+        )
 
 
 def _attested(entry: Entry) -> dict[str, str]:

@@ -53,7 +53,7 @@ def move(store: ConditionalStore, change: Entry) -> None:
             return
         if store.put_if(LATEST, content(change), found[1] if found else None):
             return
-    raise HeimdallError(store.place(LATEST), "it changes all the time", "Run it again")
+    raise HeimdallError(store.place(LATEST), "others move it at this moment", "Run the same command again")
 
 
 def champion(store: ConditionalStore) -> str | None:

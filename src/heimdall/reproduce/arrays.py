@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.core import remedies
 from heimdall.core.errors import HeimdallError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def read(path: Path, suffix: str) -> dict[str, Array]:
         return _READERS.get(suffix, _read_bytes)(path)
     except Exception as error:  # each library has exceptions of its own; they share no other base class
         cause = f"no readable {suffix or 'file'} ({' '.join(str(error).split())[:200]})"
-        raise HeimdallError(str(path), cause, "Restore it with `dvc checkout` or `dvc pull`") from None
+        raise HeimdallError(str(path), cause, remedies.RESTORE) from None
 
 
 def objects(values: Iterable[object]) -> Array:

@@ -41,7 +41,11 @@ def make(repository: Path, commit: str, folder: Path) -> None:
         done = git.run(repository, *arguments)
         if done.returncode != 0:
             cause = f"git made no checkout of it ({git.said(done)})"
-            raise HeimdallError(commit[:12], cause, "Look at `git fsck` and at the free disk space")
+            raise HeimdallError(
+                commit[:12],
+                cause,
+                "Free some disk space (`df -h`); if there is enough, `git fsck` says what the clone lacks",
+            )
     dvc_remote.copy(repository, folder)
 
 
@@ -59,7 +63,10 @@ def pull(tree: Path, lock: Lock, paths: Sequence[str]) -> None:
     wanted = [path for path in paths if not is_in_git(tree, path)]
     if wanted and dvc(tree, "pull", "--quiet", *wanted, env=environment()) != 0:
         cause = "the remote did not give it as dvc.lock names it"
-        remedy = "See DVC's message above; `dvc push` from the clone that made it, or mend dvc.lock"
+        remedy = (
+            "DVC's message above says why: in a new clone run `heimdall services up`; where the remote lacks "
+            "it, run `dvc push` in the clone that made it"
+        )
         raise HeimdallError(", ".join(f"{path} ({outputs(lock)[path]})" for path in wanted), cause, remedy)
     for path in paths:
         recorded, found = outputs(lock)[path], md5(tree / path)
@@ -67,7 +74,10 @@ def pull(tree: Path, lock: Lock, paths: Sequence[str]) -> None:
             stage = source_of(path, lock)
             subject = f"{stage.name if stage else 'git'}: {path}"
             where = "git holds" if path not in wanted else "the remote holds"
-            remedy = "dvc.lock and the stored bytes do not belong together: restore either"
+            remedy = (
+                "One of the two was changed: commit the former dvc.lock, or delete the object in the remote "
+                "and run `dvc push` in the clone that made it"
+            )
             raise HeimdallError(subject, f"{where} {found}, dvc.lock says {recorded}", remedy)
 
 

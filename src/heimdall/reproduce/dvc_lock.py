@@ -54,7 +54,8 @@ def read(repository: Path, commit: str) -> Lock:
     content = git.blob(repository, commit, LOCK_FILE)
     if content is None:
         cause = f"commit {commit[:12]} has none"
-        raise HeimdallError(LOCK_FILE, cause, "Run `dvc repro` there and commit dvc.lock")
+        remedy = "Name a revision that has one: `git log --oneline dvc.lock` lists some"
+        raise HeimdallError(LOCK_FILE, cause, remedy)
     return parse(content.decode("utf-8", errors="replace"), f"{LOCK_FILE} of {commit[:12]}")
 
 
@@ -90,7 +91,8 @@ def parse(text: str, subject: str) -> Lock:
         return {name: stages[name] for name in graphlib.TopologicalSorter(before).static_order()}
     except (YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         problem = " ".join(str(error).split())
-        raise HeimdallError(subject, f"not a dvc.lock ({problem})", "Restore it from git") from None
+        remedy = "Restore it with `git checkout dvc.lock`, or delete it and run `dvc repro`"
+        raise HeimdallError(subject, f"not a dvc.lock ({problem})", remedy) from None
 
 
 def source_of(path: str, lock: Lock) -> StageLock | None:

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from heimdall.core import remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import dvc_lock, git
 from heimdall.reproduce.dvc_lock import Lock
 from heimdall.reproduce.paths import LOCK_FILE
+
+_NOT_OF_THE_PIPELINE = "Name a revision whose pipeline makes it (`git log --oneline dvc.lock` lists some)"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Files:
             return dvc_lock.read(self.root, self.commit)
         content = self.source(LOCK_FILE)
         if content is None:
-            raise HeimdallError(LOCK_FILE, "there is none here", "Run `dvc repro` or restore it from git")
+            raise HeimdallError(
+                LOCK_FILE, "there is none here", f"Run `git checkout {LOCK_FILE}` or `dvc repro`"
+            )
         return dvc_lock.parse(content.decode(errors="replace"), LOCK_FILE)
 
     def source(self, path: str) -> bytes | None:
@@ -58,7 +63,7 @@ class Files:
         """As `read`, of an output that dvc.lock must name, or of a file in one."""
         if dvc_lock.source_of(path, self.lock) is None:
             cause = f"no stage in its {LOCK_FILE} makes it"
-            raise HeimdallError(self._subject(path), cause, "Run `dvc repro` there, or name another revision")
+            raise HeimdallError(self._subject(path), cause, _NOT_OF_THE_PIPELINE)
         return self.read(path)
 
     def read(self, path: str) -> bytes:
@@ -79,11 +84,12 @@ class Files:
         if content is None and self.commit is not None:
             return self._from_dvc(path)
         if content is None:
-            raise HeimdallError(path, "it is missing", "Run `dvc pull`, or `dvc repro`")
+            raise HeimdallError(path, "it is missing", remedies.BRING)
         found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if recorded not in (None, found):
             cause = f"{found}, and {LOCK_FILE} says {recorded}"
-            raise HeimdallError(self._subject(path), cause, "Run `dvc pull`, or `dvc repro` and commit")
+            remedy = f"{remedies.RESTORE} and commit {LOCK_FILE}"
+            raise HeimdallError(self._subject(path), cause, remedy)
         return content
 
     def _subject(self, path: str) -> str:
@@ -97,7 +103,7 @@ class Files:
         subject = self._subject(path)
         if dvc_lock.source_of(path, self.lock) is None:
             cause = f"neither git has it, nor does a stage in its {LOCK_FILE} make it"
-            raise HeimdallError(subject, cause, "Run `dvc repro` there, or name another revision")
+            raise HeimdallError(subject, cause, _NOT_OF_THE_PIPELINE)
         try:
             files = DVCFileSystem(str(self.root), rev=self.commit)
             recorded = files.info(f"/{path}")["md5"]
@@ -105,12 +111,17 @@ class Files:
         except Exception as error:  # those of DVC, of the remote's client and of the network share no base
             problem = " ".join(str(error).split())[:200]
             cause = f"neither the cache nor the remote gave it ({problem})"
-            raise HeimdallError(
-                subject, cause, "Look at the remote's credentials, or `dvc push` from the clone that made it"
-            ) from None
+            remedy = (
+                "In a new clone run `heimdall services up`; where the remote lacks it, run `dvc push` in the "
+                "clone that made it"
+            )
+            raise HeimdallError(subject, cause, remedy) from None
         found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if found != recorded:
             cause = f"{found} is stored under the name {recorded}"
-            remedy = "Remove it from the cache (`dvc cache dir`) or mend the remote"
+            remedy = (
+                "Delete the file of that name in the folder that `dvc cache dir` names and run this again; "
+                "if the remote holds the same, delete it there and run `dvc push` in the clone that made it"
+            )
             raise HeimdallError(subject, cause, remedy)
         return content

@@ -38,7 +38,9 @@ def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
 def require_root(repository: Path, subject: str) -> None:
     """Raise a `HeimdallError` about `subject` unless a folder is the root of a clone."""
     if not (repository / ".git").exists():
-        raise HeimdallError(subject, "this folder is no clone's root", "Run from the repository's root")
+        raise HeimdallError(
+            subject, "this folder is no clone's root", "Run from the root of a clone that `git clone` made"
+        )
 
 
 def commit_of(repository: Path, revision: str) -> str:
@@ -49,9 +51,8 @@ def commit_of(repository: Path, revision: str) -> str:
     """
     done = run(repository, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{revision}^{{commit}}")
     if done.returncode != 0:
-        cause = said(done) or "git knows no such revision here"
         remedy = "Name a commit, branch or tag of this repository (git log --oneline)"
-        raise HeimdallError(repr(revision), cause, remedy)
+        raise refused(repr(revision), done, "git knows no such revision here", remedy)
     return done.stdout.decode().strip()
 
 
@@ -59,6 +60,22 @@ def blob(repository: Path, commit: str, path: str) -> bytes | None:
     """The content of a file in a commit; None where the commit has no such file."""
     done = run(repository, "cat-file", "blob", f"{commit}:{path}")
     return done.stdout if done.returncode == 0 else None
+
+
+def refused(subject: str, done: subprocess.CompletedProcess[bytes], cause: str, remedy: str) -> HeimdallError:
+    """What to say of a command that failed; of a clone of another user, which git reads only if it is told.
+
+    Args:
+        subject: What was asked of git.
+        done: The command.
+        cause: Why, where git does not say.
+        remedy: What to do, where the clone is one's own.
+    """
+    if b"dubious ownership" in done.stderr:
+        cause = "the clone belongs to another user, and git does not read it"
+        remedy = f"Run `git config --global --add safe.directory {Path.cwd()}`, or run as its owner"
+        return HeimdallError(subject, cause, remedy)
+    return HeimdallError(subject, said(done) or cause, remedy)
 
 
 def said(done: subprocess.CompletedProcess[bytes]) -> str:

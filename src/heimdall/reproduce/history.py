@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
 
 
@@ -93,8 +92,7 @@ def _lines(repository: Path, *arguments: str, accepted: Sequence[int] = (0,)) ->
     """What git prints."""
     done = git.run(repository, *arguments)
     if done.returncode not in accepted:
-        problem = " ".join(done.stderr.decode(errors="replace").split())
-        remedy = "Run from the root of a clone with its history"
-        raise HeimdallError("git", problem or f"`git {arguments[0]}` failed", remedy)
+        remedy = "Run from the root of a clone with its history (in a shallow one `git fetch --unshallow`)"
+        raise git.refused("git", done, f"`git {arguments[0]}` failed", remedy)
     # Not splitlines(): a commit's subject may hold other separators.
     return [line for line in done.stdout.decode(errors="replace").split("\n") if line]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, errors, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import dvc_lock
 
@@ -69,12 +69,13 @@ def read(file: Path) -> Model:
     try:
         sha256, md5 = artifacts.sha256_file(file), dvc_lock.md5(file)
     except OSError as error:
-        cause = f"it cannot be read ({error.strerror})"
-        raise HeimdallError(str(file), cause, "Run `dvc pull`, or name another file") from None
+        raise errors.unreadable(file, error, f"{remedies.BRING}; or name another file") from None
     beside = file.with_suffix(".json")
     if file.suffix == WEIGHTS_SUFFIX and not beside.is_file():
         cause = f"what {file.name} was made of stands in it, and it is missing"
-        raise HeimdallError(str(beside), cause, f"Put {beside.name} beside the weights (`dvc pull`)")
+        raise HeimdallError(
+            str(beside), cause, f"Put {beside.name} beside the weights; that of models/ comes by `dvc pull`"
+        )
     try:
         record = _onnx_record(file) if file.suffix == ONNX_SUFFIX else artifacts.read_json(beside)
         says, damage = statement(record), ""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from heimdall.core import remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import checkout, dvc_lock, history
 from heimdall.reproduce.dvc_lock import Lock, StageLock
@@ -69,7 +70,7 @@ def require_outputs(origin: Origin) -> None:
     missing = [path for path in absent if not checkout.is_in_git(origin.tree, path)]
     if missing:
         cause = "not in the workspace, so that nothing can be compared with it"
-        raise HeimdallError(", ".join(missing), cause, "Run `dvc pull`")
+        raise HeimdallError(", ".join(missing), cause, remedies.BRING)
 
 
 def output_of(lock: Lock, md5: str) -> str | None:

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from heimdall.core import artifacts, paths
+from heimdall.core import paths, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.recordings import archive
 
 INDEX_FILE = "index.parquet"
-REBUILD = "Run `dvc repro` or `dvc pull`"
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,10 @@ def read_index(features: Path = paths.FEATURES) -> pd.DataFrame:
         HeimdallError: The file is missing or damaged.
     """
     file = features / INDEX_FILE
-    artifacts.require(file, remedy=REBUILD)
     try:
         return pd.read_parquet(file)
     except (ValueError, OSError) as error:
-        raise HeimdallError(str(file), f"no parquet file ({' '.join(str(error).split())})", REBUILD) from None
+        raise remedies.of_output(file, error, "no parquet file") from None
 
 
 def sessions(features: Path, validation_split: float) -> list[Session]:
@@ -77,7 +75,7 @@ def sessions(features: Path, validation_split: float) -> list[Session]:
     firsts["time"] = times.reindex(firsts.index)
     if firsts["time"].isna().any():
         cause = f"session {firsts.index[firsts['time'].isna()][0]} is not in {archive.SNAPSHOT}"
-        raise HeimdallError(str(features / INDEX_FILE), cause, REBUILD)
+        raise HeimdallError(str(features / INDEX_FILE), cause, remedies.RESTORE)
     validates = firsts["validation_rank"] < validation_split
     firsts["split"] = np.where(firsts["split"] == "test", "test", np.where(validates, "val", "train"))
     return [

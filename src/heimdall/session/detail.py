@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from heimdall.core import artifacts, paths
-from heimdall.core.errors import HeimdallError
+from heimdall.core import artifacts, paths, remedies
 from heimdall.core.params import FeatureParams
 from heimdall.geometry import geo
 from heimdall.position.arrival import Observation, arrivals
 from heimdall.recordings import archive
-from heimdall.session.catalogue import REBUILD, Session, read_index
+from heimdall.session.catalogue import Session, read_index
 from heimdall.signal import sessions
 
 
@@ -141,5 +140,4 @@ def _params(file: Path) -> FeatureParams:
     try:
         return FeatureParams(**artifacts.read_json(file)["features"])
     except (KeyError, TypeError, ValueError) as error:
-        cause = f"no parameters of features ({' '.join(str(error).split())})"
-        raise HeimdallError(str(file), cause, REBUILD) from None
+        raise remedies.of_output(file, error, "no parameters of features") from None

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.recordings import archive, iq
 from heimdall.session import start_times
-from heimdall.session.catalogue import REBUILD, Session
+from heimdall.session.catalogue import Session
 
 TIMES_FILE = "times.csv"
 USUAL_RATE_HZ = 192_000.0  # of the network, and what `predict` takes unless told otherwise
@@ -92,7 +92,7 @@ def samples_of(measurements: pd.DataFrame) -> dict[int, iq.Samples]:
     for session_id, websdr_id in keys:
         if (session_id, websdr_id) not in stored:
             cause = f"no recording of receiver {websdr_id} in session {session_id}"
-            raise HeimdallError(str(archive.SNAPSHOT), cause, REBUILD)
+            raise HeimdallError(str(archive.SNAPSHOT), cause, remedies.RESTORE)
     return {websdr_id: stored[session_id, websdr_id] for session_id, websdr_id in keys}
 
 

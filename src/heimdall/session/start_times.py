@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 
 COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
 
@@ -59,7 +59,7 @@ def read(path: Path) -> dict[int, tuple[int, float]]:
                     raise HeimdallError(subject, f"receiver {websdr_id} stands there twice", remedy)
                 found[websdr_id] = start_ns, sigma_ns
     except OSError as error:
-        raise HeimdallError(str(path), f"it cannot be read ({error.strerror})", remedy) from None
+        raise unreadable(path, error) from None
     except UnicodeDecodeError:
         raise HeimdallError(str(path), "it is no text", remedy) from None
     return found

@@ -69,13 +69,21 @@ def feature_statistics(features: Iterable[npt.NDArray[np.floating]]) -> tuple[Fl
         squares.append((rows * rows).sum(axis=1).tolist())
         count += rows.shape[1]
     if not count:
-        raise HeimdallError("features", "no recording to take statistics of", "Check the split's members")
+        raise HeimdallError(
+            "features",
+            "no recording to take statistics of",
+            "Give at least one recording; of a split, choose one that has members",
+        )
     mean = np.array([math.fsum(column) / count for column in zip(*sums, strict=True)])
     mean_square = np.array([math.fsum(column) / count for column in zip(*squares, strict=True)])
     variance = mean_square - mean * mean
     # What is left of two equal numbers after rounding is no variation.
     if (variance <= 1e-12 * mean_square).any():
-        raise HeimdallError("features", "a channel has the same value everywhere", "Check the recordings")
+        raise HeimdallError(
+            "features",
+            "a channel has the same value everywhere",
+            "Leave out recordings that hold nothing, such as zeros",
+        )
     return mean, np.sqrt(variance)
 
 

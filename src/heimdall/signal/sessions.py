@@ -15,7 +15,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core import remedies
 
 _PER_RECORDING: dict[str, type[np.generic]] = {
     "mel": np.float16,
@@ -117,11 +117,8 @@ def unpack(path: Path) -> list[SessionFeatures]:
     try:
         tensors = safetensors.numpy.load(path.read_bytes())
         _check(tensors)
-    except FileNotFoundError:
-        raise HeimdallError(str(path), "the file is missing", "Run `dvc repro` or `dvc pull`") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        cause = f"no file of session features ({' '.join(str(error).split())})"
-        raise HeimdallError(str(path), cause, "Restore it with `dvc checkout` or `dvc repro`") from None
+    except (safetensors.SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
+        raise remedies.of_output(path, error, "no file of session features") from None
     xcorr = tensors["xcorr"].view(np.complex64)[..., 0]
     rows, pairs = tensors["session_start"].tolist(), tensors["pair_start"].tolist()
     return [

@@ -164,7 +164,11 @@ def train_metrics(root: Path, commit: str) -> dict[str, Any]:
     content = git.blob(root, commit, TRAIN_METRICS)
     if content is None:
         cause = f"experiment {commit[:12]} has none"
-        raise HeimdallError(TRAIN_METRICS, cause, "Look at the experiment's log and at dvc.yaml")
+        raise HeimdallError(
+            TRAIN_METRICS,
+            cause,
+            f"Run `git show --stat {commit[:12]}`; a commit of `dvc exp run` has it if dvc.yaml names it",
+        )
     metrics: dict[str, Any] = json.loads(content)
     return metrics
 

@@ -135,4 +135,4 @@ def require_answer(store: Store) -> None:
         socket.create_connection(place, CONNECT_TIMEOUT_S).close()
     except OSError as error:
         cause = f"it does not answer ({error.strerror or error})"
-        raise HeimdallError(store.name, cause, "Start it, or correct MLFLOW_TRACKING_URI") from None
+        raise HeimdallError(store.name, cause, "Start that server, or correct MLFLOW_TRACKING_URI") from None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heimdall.core import artifacts, locks
+from heimdall.core import artifacts, locks, remedies
 from heimdall.track import finished, mlflow_store, spool
 from heimdall.track.mlflow_store import Store, without_secrets
 from heimdall.track.spool import SPOOL
@@ -91,7 +91,7 @@ def catch_up(root: Path, store: Store, say: Callable[[str], object]) -> list[str
     sent = send(root, store, lambda record, run: say(f"training {record[:8]}: sent as run {run}"))
     problems = list(sent.problems)
     if not found:
-        say("There is no finished pipeline here. Run `dvc repro` or `dvc pull`.")
+        say(f"There is no finished pipeline here. {remedies.BRING}.")
         return problems
     try:
         tracker = MLflowTracker(store)

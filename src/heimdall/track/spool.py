@@ -49,5 +49,7 @@ def read(path: Path) -> Run:
             raise ValueError("its id is no id")
     except (HeimdallError, ValueError, TypeError, AttributeError) as error:
         cause = f"not a record of a training ({getattr(error, 'cause', error)})"
-        raise HeimdallError(str(path), cause, "Delete it") from None
+        raise HeimdallError(
+            str(path), cause, f"Delete it (`rm {path}`): the other records are then sent"
+        ) from None
     return replace(run, files=files)

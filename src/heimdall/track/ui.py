@@ -40,7 +40,9 @@ def serve(root: Path, port: int, ready: Callable[[str, str], object]) -> None:
     """
     store = resolve(root)
     if store.is_server:
-        raise HeimdallError(store.name, "this store is an MLflow server itself", "Open it in a browser")
+        raise HeimdallError(
+            store.name, "this store is an MLflow server itself", f"Open {store.name} in a browser"
+        )
     if process.listens(port):
         cause = "the port is taken by another program"
         raise HeimdallError(f"127.0.0.1:{port}", cause, f"Choose another: heimdall ui --port {port + 1}")

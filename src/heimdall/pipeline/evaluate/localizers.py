@@ -99,7 +99,11 @@ def _product(model: LocalizationNet, sessions: Sequence[Observation], plane: Tan
         for first in range(0, len(mel), INFERENCE_BATCH)
     )
     if model.frame is None:
-        raise HeimdallError("the model", "it has no local frame: its answers are no degrees", "Train it anew")
+        raise HeimdallError(
+            "the model",
+            "it has no local frame: its answers are no degrees",
+            "Make it anew: `dvc repro --force train`",
+        )
     combined = combine(_estimates(model, batches), member, model.frame)
     position_m = np.stack(plane.to_local(combined.latitude_deg, combined.longitude_deg), axis=-1)
     sigma_m = np.stack([combined.sigma_east_m, combined.sigma_north_m], axis=-1)

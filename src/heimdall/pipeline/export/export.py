@@ -140,7 +140,10 @@ def _gated(float32: bytes, reference: Reference, params: ExportParams, *, portab
             f"{params.parity_tolerance_sigma:.0%} of sigma on {parity.share:.2%} of {parity.n} cases, "
             f"not above {params.parity_min_share:.0%} (largest distance {parity.max_distance_m:.3g} m)"
         )
-        remedy = "Nothing was written; raise export.parity_tolerance_m only if that accuracy is enough"
+        remedy = (
+            "Nothing was written; raise export.parity_tolerance_m or export.parity_tolerance_sigma in "
+            "params.yaml only if that accuracy is enough"
+        )
         raise HeimdallError(FLOAT32_FILE, cause, remedy)
     return parity
 

@@ -20,7 +20,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from heimdall.core import artifacts
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 
 State = dict[str, Any]
 
@@ -76,6 +76,8 @@ def read(path: Path) -> State:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise HeimdallError(str(path), "the file is missing", remedy) from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise unreadable(path, error) from None
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile):
         raise HeimdallError(str(path), "the checkpoint cannot be read", remedy) from None
     if damaged is not None:
@@ -144,7 +146,7 @@ def bring(state: Mapping[str, Any], path: Path, work: Path) -> None:
         found[best] = path
     if best not in found:
         cause = f"the best epoch so far is {best}, and {file_of(best)} of this training is not beside it"
-        remedy = "Keep a training's checkpoints together, or train anew without --resume_training"
+        remedy = f"Put {file_of(best)} of that training beside it, or train anew without --resume_training"
         raise HeimdallError(str(path), cause, remedy)
     for epoch, file in found.items():
         artifacts.copy(file, work / file_of(epoch))

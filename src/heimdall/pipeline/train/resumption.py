@@ -67,12 +67,14 @@ def start_from(path: Path, work: Path, inputs: Mapping[str, Any], given: Params)
     name = "fusion" if is_of_fusion(network) else "single"
     if name != given.model.name:
         raise HeimdallError(
-            str(path), f"its model is {name}, not {given.model.name}", "Set model.name to the checkpoint's"
+            str(path),
+            f"its model is {name}, not {given.model.name}",
+            f"Set model.name to {name} in params.yaml",
         )
     backbone = network.get("encoder", network)["backbone_size"]
     if backbone != given.backbone:
         cause = f"its backbone is {backbone}, not {given.backbone}"
-        raise HeimdallError(str(path), cause, "Set backbone to the checkpoint's")
+        raise HeimdallError(str(path), cause, f"Set backbone to {backbone} in params.yaml")
     if done >= given.epochs:
         cause = f"it has {done} epochs already"
         raise HeimdallError(str(path), cause, f"Ask for more: --epochs {done + 1}")

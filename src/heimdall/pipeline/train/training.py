@@ -318,17 +318,21 @@ def choose_device(parameters: Params) -> str:
         raise HeimdallError(
             "accelerator=gpu",
             "torch sees no CUDA device here",
-            "Use accelerator=auto (`--accelerator auto`), which takes what is there, or cpu",
+            "Set accelerator to auto, which takes what is there, or to cpu (`--accelerator auto`)",
         )
     if parameters.devices != 1:
         raise HeimdallError(
             f"devices={parameters.devices}",
             "training runs on one device, whose sums have one order",
-            "Use devices=1",
+            "Set devices to 1 (`--devices 1`)",
         )
     device = "cuda" if available and parameters.accelerator != "cpu" else "cpu"
     if parameters.precision == "16-mixed" and device == "cpu":
-        raise HeimdallError("precision=16-mixed", "it needs a CUDA device", "Use 32-true or bf16-mixed")
+        raise HeimdallError(
+            "precision=16-mixed",
+            "it needs a CUDA device",
+            "Set precision to 32-true or bf16-mixed in params.yaml",
+        )
     return device
 
 

@@ -1,0 +1,481 @@
+"""Troubles of files, disks, parameters and what is typed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from heimdall.core import locks
+from heimdall.core.errors import HeimdallError
+from heimdall.localize import session_files
+from heimdall.release import candidate, release
+from heimdall.reproduce import git
+from tests import single_training
+from tests.remedies.troubles import BIN, SECRET, Arise, Trouble, World, nothing
+from tests.tiny_snapshot import session_id
+
+ID = session_id(3)
+LIST = "heimdall session list"
+SHOW = f"heimdall session show {ID}"
+FETCH = f"heimdall session fetch {ID} --output {{root}}/out"
+INDEX = "data/features/index.parquet"
+BRING = "Run `dvc repro` or `dvc pull`; in a new clone run `heimdall services up` before"
+RESTORE = "Restore it with `dvc pull --force`"
+OWNER = "Run it as the owner, whom `ls -ld` shows, or have the owner give you the permission with `chmod`"
+
+
+def outside(world: World) -> None:
+    world.cwd = world.root.parent
+
+
+def back(world: World) -> None:
+    world.cwd = world.root
+
+
+def remove(*names: str) -> Arise:
+    """A trouble: these are not there."""
+
+    def arise(world: World) -> None:
+        for name in names:
+            path = world.root / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return arise
+
+
+def pull(world: World) -> None:
+    world.do("dvc", "pull")
+
+
+def pull_forced(world: World) -> None:
+    world.do("dvc", "pull", "--force")
+
+
+def damage(pattern: str) -> Arise:
+    """A trouble: one bit of each of these files is another one."""
+
+    def arise(world: World) -> None:
+        for file in world.root.glob(pattern):
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 1
+            file.write_bytes(content)
+
+    return arise
+
+
+def mode(name: str, bits: int) -> Arise:
+    """A trouble or a remedy: the permissions of a file or folder."""
+
+    def arise(world: World) -> None:
+        (world.root / name).mkdir(exist_ok=True) if name == "out" else None
+        (world.root / name).chmod(bits)
+
+    return arise
+
+
+def params(old: str, new: str) -> Arise:
+    return lambda world: world.replace("params.yaml", old, new)
+
+
+def restored(*names: str) -> Arise:
+    return lambda world: world.do("git", "checkout", "--", *names)
+
+
+def on_disk_of(size: str) -> Arise:
+    return lambda world: world.mount("out", size)
+
+
+def held(world: World) -> None:
+    """Another process works in the folder."""
+    script = (
+        "import sys; from pathlib import Path; from heimdall.core import locks\n"
+        "with locks.alone(Path('work')): print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [BIN / "python", "-c", script], cwd=world.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"held\n"
+    world.close.append(other.communicate)
+
+
+def ended(world: World) -> None:
+    world.close.pop()()
+
+
+def take_lock(_: World) -> None:
+    with locks.alone(Path("work")):
+        pass
+
+
+def of_another_user(world: World) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a clone to another user")
+    for path in (world.root, world.root / ".git"):
+        os.chown(path, 54_321, 54_321)
+
+
+def trusted(world: World) -> None:
+    world.do("git", "config", "--global", "--add", "safe.directory", str(world.root))
+
+
+def onnx_of_something_else(world: World) -> None:
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "other", value[:1], value[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    recording(world)
+    onnx.save(model, world.root / "odd.onnx")
+
+
+def recording(world: World) -> None:
+    np.save(world.root / "websdr_1.npy", np.zeros(4000, np.complex64))
+
+
+def write(name: str, content: str | bytes) -> Arise:
+    return lambda world: world.write(name, content)
+
+
+def array(name: str, values: npt.NDArray[np.generic]) -> Arise:
+    return lambda world: np.save(world.root / name, values)
+
+
+def read_recording(_: World) -> None:
+    session_files.read(Path("a.npy"), 16_000.0)
+
+
+def times(text: str) -> Arise:
+    def arise(world: World) -> None:
+        recording(world)
+        world.write("times.csv", text)
+
+    return arise
+
+
+def of_nobody(world: World) -> None:
+    """Git knows no name, and may not guess one."""
+    world.do("git", "config", "--global", "user.useConfigOnly", "true")
+    for name in [name for name in world.env if name.startswith(("GIT_AUTHOR", "GIT_COMMITTER"))]:
+        del world.env[name]
+
+
+def named(world: World) -> None:
+    world.do("git", "config", "user.name", "A Person")
+    world.do("git", "config", "user.email", "person@localhost")
+
+
+def changed(world: World) -> None:
+    world.write("notes.txt", "not committed")
+
+
+def committed(world: World) -> None:
+    world.do("git", "add", "--all")
+    world.do("git", "commit", "--quiet", "--message", "Notes")
+
+
+def of_head(world: World) -> None:
+    """What `heimdall release` looks at first; the tree of the test has no pipeline to go on with."""
+    try:
+        candidate.of_head(world.root, "v1.0.0")
+    except HeimdallError as error:
+        if error.subject == "the working tree":
+            raise
+
+
+def device(**given: object) -> Arise:
+    def call(_: World) -> None:
+        from heimdall.pipeline.train import training
+
+        training.choose_device(single_training.settings(**given))
+
+    return call
+
+
+def checkpoint(_: World) -> None:
+    from heimdall.pipeline.train import checkpoints
+
+    checkpoints.read(Path("last.ckpt"))
+
+
+def split(_: World) -> None:
+    from heimdall.network.dataset import HeimdallDataset
+
+    HeimdallDataset("data/features", "val", validation_split=1e-9)
+
+
+def load_model(_: World) -> None:
+    from heimdall.network import model_file
+
+    model_file.load(Path("models/localizer.safetensors"), Path("models/localizer.json"))
+
+
+def saved_model(world: World) -> None:
+    from heimdall.network import localization_net, model_file
+
+    network = localization_net.LocalizationNet(False, backbone_size="atto")
+    weights = world.root / "models/localizer.safetensors"
+    model_file.save(network, weights, weights.with_suffix(".json"), {})
+
+
+def damaged_model(world: World) -> None:
+    saved_model(world)
+    damage("models/*.safetensors")(world)
+
+
+def port_taken(world: World) -> None:
+    taken = socket.create_server(("127.0.0.1", 47_611))
+    world.close.append(taken.close)
+
+
+def variables(**values: str) -> Arise:
+    return lambda world: world.env.update(values)
+
+
+FILES = [
+    Trouble(
+        "not in a clone", outside, LIST,
+        "{cwd}", "not inside a clone", "Change to the folder of a clone", back,
+    ),
+    Trouble(
+        "a new clone without outputs", remove("data/features"), LIST,
+        "data/features/network.json", "the file is missing", BRING, pull,
+    ),
+    Trouble(
+        "an index that is no parquet", write(INDEX, "odd"), LIST,
+        INDEX, "no parquet file", RESTORE, pull_forced,
+    ),
+    Trouble(
+        "a flipped bit in a shard", damage("data/snapshot/iq/*.parquet"), FETCH,
+        "data/snapshot/iq/", "damaged (", RESTORE, pull_forced,
+    ),
+    Trouble(
+        "features without their parameters", write("data/features/network.json", "odd"),
+        SHOW, "data/features/network.json", "not JSON", RESTORE, pull_forced,
+    ),
+    Trouble(
+        "a file that may not be read", mode(INDEX, 0), LIST,
+        INDEX, "it cannot be read (Permission denied)", OWNER, mode(INDEX, 0o600),
+    ),
+    Trouble(
+        "a folder that may not be written", mode("out", 0o500), FETCH,
+        "{root}/out/", "Permission denied", OWNER, mode("out", 0o700),
+    ),
+    Trouble(
+        "a full disk", on_disk_of("16k"), FETCH,
+        "{root}/out/", "No space left on device", "Free some space there (`df -h`", on_disk_of("1m"),
+    ),
+    Trouble(
+        "a folder that another process works in", held, take_lock,
+        "work", "another process is doing the same work", "Wait for its end, or stop it", ended,
+    ),
+    Trouble(
+        "a lock in a folder that may not be written", lambda world: (world.root / "work").write_text(""),
+        take_lock, "work/lock", "no lock can be made there (", "",
+    ),
+    Trouble(
+        "a clone of another user", of_another_user, lambda world: git.commit_of(world.root, "HEAD"),
+        "'HEAD'", "the clone belongs to another user", "git config --global --add safe.directory {root}",
+        trusted,
+    ),
+]  # fmt: skip
+
+GIT = [
+    Trouble(
+        "git does not know one's name", of_nobody, lambda world: release.identity(world.root),
+        "git", "it does not know who you are", "Run `git config user.name NAME`", named,
+    ),
+    Trouble(
+        "a changed tree at a release", changed, of_head,
+        "the working tree", "it is not as committed (?? notes.txt)", "commit or `git stash` changes",
+        committed,
+    ),
+    Trouble(
+        "no main branch", lambda world: world.do("git", "branch", "--move", "other"), "heimdall review",
+        "review", "there is neither", "Name the baseline, `heimdall review REV`",
+    ),
+]  # fmt: skip
+
+TRAINING = [
+    Trouble(
+        "a GPU is asked for", nothing, device(accelerator="gpu"),
+        "accelerator=gpu", "torch sees no CUDA device here", "Set accelerator to auto",
+    ),
+    Trouble(
+        "several devices are asked for", nothing, device(devices=2),
+        "devices=2", "training runs on one device", "Set devices to 1",
+    ),
+    Trouble(
+        "no such checkpoint", nothing, checkpoint,
+        "last.ckpt", "the file is missing", "Name a .ckpt file that a training kept",
+    ),
+    Trouble(
+        "no checkpoint", write("last.ckpt", "odd"), checkpoint,
+        "last.ckpt", "the checkpoint cannot be read", "Name a .ckpt file that a training kept",
+    ),
+    Trouble(
+        "a split without members", nothing, split,
+        INDEX, 'the split "val" has no members', "Approve more sessions, set snapshot.as_of",
+    ),
+    Trouble(
+        "no model", nothing, load_model,
+        "models/localizer.json", "the file is missing", BRING, saved_model,
+    ),
+    Trouble(
+        "a damaged model", damaged_model, load_model,
+        "models/localizer.safetensors", "not the weights that models/localizer.json belongs to", RESTORE,
+        saved_model,
+    ),
+    Trouble(
+        "an impossible name of a study", nothing, "heimdall sweep --study A_b --trials 3",
+        "--study A_b", "it is not a valid name of a study", "Use at most 40 small letters",
+    ),
+    Trouble(
+        "an unknown parameter of a study", nothing, "heimdall sweep --trials 3 --space rate=1,2",
+        "--space rate=1,2", "params.yaml has no 'rate'", "Name one of its parameters",
+    ),
+    Trouble(
+        "MLflow's database is down", variables(MLFLOW_TRACKING_URI=f"postgresql://me:{SECRET}@127.0.0.1:1/runs"),
+        "heimdall ui --no-browser",
+        "postgresql+psycopg2://127.0.0.1:1/runs", "it does not answer (Connection refused)",
+        "Start that server, or correct MLFLOW_TRACKING_URI",
+    ),
+    Trouble(
+        "the port of MLflow's pages is taken", port_taken, "heimdall ui --no-browser --port 47611",
+        "127.0.0.1:47611", "the port is taken by another program", "Choose another: heimdall ui --port 47612",
+    ),
+]  # fmt: skip
+
+PARAMETERS = [
+    Trouble(
+        "no params.yaml", remove("params.yaml"), LIST,
+        "{root}", "not inside a clone", "Change to the folder of a clone", restored("params.yaml"),
+    ),
+    Trouble(
+        "a misspelt parameter", params("epochs:", "epoch:"), LIST,
+        "params.yaml", "epoch: Unexpected keyword argument (did you mean epochs?)",
+        "Correct the named parameters", params("epoch:", "epochs:"),
+    ),
+    Trouble(
+        "a parameter out of range", params("validation_split: 0.2", "validation_split: 2"), LIST,
+        "params.yaml", "validation_split: Input should be less than 1", "Correct the named parameters",
+        params("validation_split: 2", "validation_split: 0.2"),
+    ),
+    Trouble(
+        "a text in place of a number", params("validation_split: 0.2", "validation_split: one fifth"), LIST,
+        "params.yaml", "validation_split: Input should be a valid number", "Correct the named parameters",
+        params("one fifth", "2e-1"),
+    ),
+    Trouble(
+        "no YAML", params("validation_split: 0.2", "validation_split: [0.2"), LIST,
+        "params.yaml", "not YAML (", "restore the file with `git checkout params.yaml`",
+        restored("params.yaml"),
+    ),
+    Trouble(
+        "no text", write("params.yaml", b"seed: 42 # \xff"), LIST,
+        "params.yaml", "not YAML ('utf-8' codec can't decode", "`git checkout params.yaml`",
+        restored("params.yaml"),
+    ),
+]  # fmt: skip
+
+TYPED = [
+    Trouble(
+        "a misspelt command", nothing, "heimdall relaese v1.0.0",
+        "No such command 'relaese'", "Did you mean", "'release'", code=2,
+    ),
+    Trouble(
+        "a misspelt option", nothing, "heimdall predict a.npy --frequency 145.5",
+        "No such option '--frequency'", "Did you mean", "'--frequency-mhz'", code=2,
+    ),
+    Trouble(
+        "a frequency in Hz", nothing, "heimdall predict a.npy --frequency-mhz 145500000",
+        "Invalid value for '--frequency-mhz'", "It looks like a frequency in Hz", "did you mean 145.5?",
+        code=2,
+    ),
+    Trouble(
+        "a checkpoint without a task", nothing, "stages/train.py --checkpoint a.ckpt",
+        "error", "--checkpoint goes with --resume_training or --export_only", "give both, or neither", code=2,
+    ),
+    Trouble(
+        "an unknown session", nothing, "heimdall session show 99999999",
+        "data/features", "there is no session 99999999", "`heimdall session list` shows all",
+    ),
+    Trouble(
+        "no identifier of a session", nothing, "heimdall session show first",
+        "'first'", "no session's identifier", "Take one that `heimdall session list` shows",
+    ),
+    Trouble(
+        "the beginning of several identifiers", nothing, "heimdall session show 0",
+        "data/features", "6 sessions begin with 0", "Type more of it, such as 00000000-",
+    ),
+    Trouble(
+        "no version", nothing, "heimdall release 1.0",
+        "'1.0'", "no semantic version", "Write it as v1.2.3",
+    ),
+    Trouble(
+        "an unknown revision", nothing, "heimdall compare HEAD mian",
+        "'mian'", "git knows no such revision here", "Name a commit, branch or tag of this repository",
+    ),
+]  # fmt: skip
+
+COLUMNS = "websdr_id,start_gps_ns,timing_sigma_ns"
+TIMED = "heimdall predict websdr_1.npy --times times.csv"
+RECORDINGS = [
+    Trouble(
+        "no .npy file", write("a.npy", "RIFF"), read_recording,
+        "a.npy", "npy", "Give a complex64 or complex128 .npy file",
+        array("a.npy", np.ones(4000, np.complex64)),
+    ),
+    Trouble(
+        "samples that are not complex", array("a.npy", np.ones(4000)), read_recording,
+        "a.npy", "instead of little-endian complex64", "Give a complex64 or complex128 .npy file",
+        array("a.npy", np.ones(4000, np.complex128)),
+    ),
+    Trouble(
+        "a recording that is too long", array("a.npy", np.ones(2_000_000, np.complex64)), read_recording,
+        "a.npy", "it is longer than", "Give at most", array("a.npy", np.ones(4000, np.complex64)),
+    ),
+    Trouble(
+        "no file of times", recording, TIMED,
+        "times.csv", "it cannot be read (No such file or directory)", "Check the name",
+    ),
+    Trouble(
+        "times without a column", times("websdr_id,start_gps_ns\n1,5\n"), TIMED,
+        "times.csv", "no column 'timing_sigma_ns'", "Give a CSV with the columns websdr_id,",
+    ),
+    Trouble(
+        "a time that is none", times(f"{COLUMNS}\n1,noon,50\n"), TIMED,
+        "times.csv, line 2", "no start time (", "Give a CSV with the columns",
+    ),
+    Trouble(
+        "no such recording", nothing, "heimdall predict 1=none.npy",
+        "none.npy", "it cannot be read (No such file or directory)", "Name a .npy file that is there",
+    ),
+    Trouble(
+        "a folder in place of a recording", nothing, "heimdall predict 1=data",
+        "data", "it cannot be read (Is a directory)", "It is a folder: name a file in it",
+    ),
+    Trouble(
+        "no model", recording, "heimdall predict websdr_1.npy",
+        "models/localizer.onnx", "the file is missing", "Run `dvc repro` or `dvc pull`",
+    ),
+    Trouble(
+        "a damaged model", lambda world: (recording(world), world.write("odd.onnx", "odd")),
+        "heimdall predict websdr_1.npy --model odd.onnx",
+        "odd.onnx", "no ONNX localizer (", "Name an .onnx file that this pipeline exported",
+    ),
+    Trouble(
+        "an ONNX file of something else", onnx_of_something_else,
+        "heimdall predict websdr_1.npy --model odd.onnx",
+        "odd.onnx", "no ONNX localizer (it takes x)", "Name an .onnx file that this pipeline exported",
+    ),
+]  # fmt: skip
+
+ROWS = [*FILES, *GIT, *TRAINING, *PARAMETERS, *TYPED, *RECORDINGS]

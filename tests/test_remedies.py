@@ -1,0 +1,67 @@
+"""Every message names a remedy, and who follows it is out of the trouble.
+
+The tables in tests/remedies make each cause for real: files and disks, git repositories, servers. In the rows
+with `follow` the test does what the remedy says, and the command then succeeds. In the others the remedy is a
+person's decision or takes long, so they are read only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from heimdall.core import artifacts
+from heimdall.pipeline.featurize import featurize
+from tests import tiny_snapshot
+from tests.conftest import as_clone, clean_environment
+from tests.remedies import local
+from tests.remedies.troubles import BIN, Trouble, World, check
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with one commit, a snapshot and features, which DVC tracks and has in a remote."""
+    root = as_clone(tmp_path_factory.mktemp("template") / "clone")
+    tiny_snapshot.write_snapshot(root)
+    artifacts.write_bytes(root / "requirements/runtime.txt", b"")
+    featurize.run(tiny_snapshot.PARAMS, tiny_snapshot.SPLIT, root)
+    made = World(root, environment(root), root)
+    made.do("git", "init", "--quiet", "--initial-branch", "main")
+    made.do("dvc", "init", "--quiet")
+    made.do("dvc", "remote", "add", "--quiet", "--default", "files", str(root.parent / "remote"))
+    made.do("dvc", "add", "--quiet", "data/features", "data/snapshot")
+    made.do("dvc", "push", "--quiet")
+    made.do("git", "add", "--all")
+    made.do("git", "commit", "--quiet", "--message", "One")
+    return root
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Of commands: no servers, and git as nobody has set it up but the test."""
+    identity = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return clean_environment() | {
+        "GIT_CONFIG_GLOBAL": str(root.parent / "gitconfig"),
+        "HEIMDALL_TRACKING": "off",
+        "DVC_SITE_CACHE_DIR": str(root.parent / "site"),
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        **identity,
+    }
+
+
+@pytest.fixture
+def world(template: Path, tmp_path: Path) -> Iterator[World]:
+    root = tmp_path / "clone"
+    shutil.copytree(template, root, symlinks=True)
+    made = World(root, environment(root), root)
+    yield made
+    for close in made.close:
+        close()
+
+
+@pytest.mark.parametrize("row", local.ROWS, ids=lambda row: row.name)
+def test_a_message_names_the_place_and_the_cause_and_its_remedy_helps(row: Trouble, world: World) -> None:
+    check(row, world)
