@@ -12,7 +12,7 @@ from datetime import datetime
 
 from psycopg2.extras import execute_values
 
-from heimdall.storage.connection import Connection, transaction, use_own_tables
+from heimdall.storage.connection import Connection, Cursor, transaction, use_own_tables
 
 
 @dataclass(frozen=True)
