@@ -297,6 +297,13 @@ def test_start_is_on_gps_time_only_by_its_owners_word_and_as_fine_as_it_is_writt
     assert to_utc(gps_ns_of_utc(utc_ns(START))) == START
 
 
+@pytest.mark.parametrize("moment", ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"])
+def test_start_of_a_clock_that_was_never_set_is_left_out_and_said(tmp_path: Path, moment: str) -> None:
+    (read,) = reader.read(sigmf(tmp_path, [capture(datetime=moment)]))
+    assert (read.start_utc, read.disciplined(50.0) is read) == (None, True)
+    assert "is no time of a recording" in read.remarks[0]
+
+
 def with_meta(**changes: Any) -> Callable[[Path], Path]:  # noqa: ANN401
     return lambda folder: sigmf(folder, [capture()], **changes)
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +29,7 @@ from heimdall.recordings import archive, iq
 from heimdall.storage import connection
 from heimdall.storage.objectstore import object_key
 from heimdall.storage.tables import Receiver
-from tests.conftest import Buckets, Services, heimdall
+from tests.conftest import Buckets, Services, as_clone, heimdall
 from tests.database_rows import QUERIES, read_approved
 from tests.formats.test_kiwi import BLOCK, WEEK_START_NS, true_ns, wav
 
@@ -34,6 +39,7 @@ NORTH, SOUTH, WEST = (
     Site("WEST", 47.1, 8.4, 450.0),
 )
 START_NS = WEEK_START_NS + 124_934 * SECOND_NS
+START_UTC_NS = gps_time.utc_ns(gps_time.to_utc(START_NS + 2_900_000_000))
 TRANSMISSION = Transmission(50.0152, 9.0112, 0.0775, "dcf77", "am")
 APPROVED = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 
@@ -173,6 +179,129 @@ def test_recordings_of_different_years_are_no_session_and_take_no_time() -> None
     assert ingest.cut_sessions({NORTH: [recording(START_NS, 2.2, 1)], SOUTH: [late]}, 0.0775) == []
 
 
+def together(services: Services, *jobs: tuple[list[ingest.Session], Transmission]) -> list[str]:
+    """Store all of these at once; how each came out."""
+
+    def run(job: tuple[list[ingest.Session], Transmission]) -> str:
+        try:
+            return f"{ingest.store(*job, Approval(), services.endpoints).new} new"
+        except HeimdallError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(run, jobs))
+
+
+def test_of_two_at_once_none_has_its_receiver_under_the_position_of_the_other(
+    database: Services, buckets: Buckets
+) -> None:
+    moved = dataclasses.replace(NORTH, latitude_deg=40.0)
+    here = ingest.cut_sessions(three(), 0.0775)
+    there = ingest.cut_sessions({moved: three()[NORTH], SOUTH: three()[SOUTH]}, 0.06)
+    for _ in range(3):
+        first, second = sorted(together(database, (here, TRANSMISSION), (there, TRANSMISSION)))
+        assert first in {"0 new", "4 new", "6 new"}
+        assert "receiver NORTH: the database has it at" in second
+    with closing(connection.connect(database.endpoints)) as opened:
+        (north,) = [one for one in tables.read_receivers(opened) if one.name == "NORTH"]
+    assert stored_rows(database) == (6 if north.latitude_deg == NORTH.latitude_deg else 4)
+
+
+def test_the_same_twice_at_once_is_stored_once(database: Services, buckets: Buckets) -> None:
+    job = (ingest.cut_sessions(three(), 0.0775), TRANSMISSION)
+    assert sorted(together(database, job, job, job)) == ["0 new", "0 new", "6 new"]
+    assert (stored_rows(database), len(buckets.raw.head_all(""))) == (6, 6)
+
+
+def test_receivers_whose_first_number_is_the_same_get_two(
+    database: Services, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One number only to begin with, so that every name meets every other."""
+    monkeypatch.setattr(ingest, "RECEIVER_IDS", 1)
+    parts = three()
+    east, far = Site("EAST", 1.0, 2.0, 3.0), Site("FAR", 4.0, 5.0, 6.0)
+    jobs = [
+        (ingest.cut_sessions({NORTH: parts[NORTH], SOUTH: parts[SOUTH]}, 0.0775), TRANSMISSION),
+        (ingest.cut_sessions({east: parts[NORTH], far: parts[SOUTH]}, 0.0775), TRANSMISSION),
+    ]
+    assert together(database, *jobs) == ["4 new", "4 new"]
+    with closing(connection.connect(database.endpoints)) as opened:
+        known = {one.name: one for one in tables.read_receivers(opened)}
+        rows = tables.read_approved(opened, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+    assert {one.websdr_id for one in known.values()} == {1000, 1001, 1002, 1003}
+    assert known["FAR"].latitude_deg == 4.0
+    objects = buckets.raw.head_all("")
+    assert {object_key(row.session_id, row.websdr_id) for row in rows.itertuples()} <= objects.keys()
+
+
+def test_modulation_of_a_known_source_is_added_once_and_never_changed(
+    database: Services, buckets: Buckets
+) -> None:
+    sessions = ingest.cut_sessions(three(), 0.0775)
+    unknown = dataclasses.replace(TRANSMISSION, modulation=None)
+    for transmission, stored in ((unknown, None), (TRANSMISSION, "am"), (unknown, "am")):
+        ingest.store(sessions, transmission, Approval(), database.endpoints)
+        with closing(connection.connect(database.endpoints)) as opened:
+            rows = tables.read_approved(opened, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+        assert set(rows["modulation"]) == {stored}
+    other = dataclasses.replace(TRANSMISSION, modulation="fm")
+    with pytest.raises(HeimdallError, match="source dcf77: its modulation is am in the database, not fm"):
+        ingest.store(sessions, other, Approval(), database.endpoints)
+
+
+def test_approval_is_stamped_by_the_database_when_the_rows_are_written(
+    database: Services, buckets: Buckets
+) -> None:
+    sessions = ingest.cut_sessions(three(), 0.0775)
+    before = dt.datetime.now(dt.UTC)
+    report = ingest.store(sessions, TRANSMISSION, Approval(), database.endpoints)
+    assert report.approved_at is not None
+    assert before <= report.approved_at <= dt.datetime.now(dt.UTC)
+
+
+def test_recordings_of_an_unknown_place_are_stored_but_not_approved(
+    database: Services, buckets: Buckets
+) -> None:
+    sessions = ingest.cut_sessions(three(), 0.0775)
+    nowhere = dataclasses.replace(TRANSMISSION, latitude_deg=None, longitude_deg=None)
+    with pytest.raises(HeimdallError, match="the place of the transmitter is not known"):
+        ingest.store(sessions, nowhere, Approval(), database.endpoints)
+    assert buckets.raw.head_all("") == {}
+    assert ingest.store(sessions, nowhere, None, database.endpoints).new == 6
+    assert ingest.store(sessions, nowhere, None, database.endpoints).new == 0
+    assert stored_rows(database) == 0
+
+
+def test_second_without_gps_time_has_none_in_the_database(database: Services, buckets: Buckets) -> None:
+    """SOUTH loses its fix within its first second, and WEST knows its start only by its own clock."""
+    recordings = three()
+    (south,), (west,) = recordings[SOUTH], recordings[WEST]
+    lost = TimingSigma(np.array([0, 13_000]), np.array([20.0, np.inf]))
+    recordings[SOUTH] = [dataclasses.replace(south, timing_sigma=lost)]
+    recordings[WEST] = [
+        dataclasses.replace(west, start_gps_ns=None, timing_sigma=None, start_utc_ns=START_UTC_NS)
+    ]
+    sessions = ingest.cut_sessions(recordings, 0.0775)
+    known = [[(part.site.name, part.timing_sigma_ns) for part in session.parts] for session in sessions]
+    assert known[0] == [("NORTH", 20.0), ("SOUTH", 20.0)]
+    assert known[1] == [("NORTH", 20.0), ("SOUTH", None)]
+    assert known[2] == [("NORTH", 20.0), ("WEST", None)]
+    ingest.store(sessions, TRANSMISSION, Approval(), database.endpoints)
+    with closing(connection.connect(database.endpoints)) as opened:
+        rows = tables.read_approved(opened, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+    assert rows["start_gps_ns"].isna().sum() == rows["timing_sigma_ns"].isna().sum() == 2
+
+
+def test_of_two_stretches_for_a_second_the_one_with_the_better_time_is_taken() -> None:
+    good, other = three()[NORTH][0], recording(START_NS, 4.0, 8)
+    poor = dataclasses.replace(other, timing_sigma=TimingSigma.constant(900.0))
+    for stretches in ([good, poor], [poor, good]):
+        sessions = ingest.cut_sessions({NORTH: stretches, SOUTH: three()[SOUTH]}, 0.0775)
+        assert {part.timing_sigma_ns for session in sessions for part in session.parts} == {20.0}
+    silent = dataclasses.replace(good, samples=np.zeros_like(good.samples))
+    assert ingest.cut_sessions({NORTH: [silent], SOUTH: three()[SOUTH]}, 0.0775) == []
+
+
 def wav_files(folder: Path) -> list[str]:
     """Two files of 3.4 s on the same GPS time, named as KiwiSDR clients name them."""
     names = []
@@ -214,6 +343,78 @@ def test_without_approval_nothing_is_approved(
     assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (0, 4)
 
 
+def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
+    database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A KiwiSDR, a SigMF recording of a disciplined clock, and two raw files of one receiver."""
+    for name, value in database.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    kiwi_file = wav_files(tmp_path)[0]
+    first, second = recording(0, 4.0, 5).samples, recording(0, 2.0, 6).samples
+    begin = gps_time.to_utc(START_NS)
+    moment = begin.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+    whole = {"core:datatype": "cf32_le", "core:version": "1.0.0", "core:sample_rate": 12_000}
+    capture = {"core:sample_start": 0, "core:datetime": moment, "core:frequency": 77_500}
+    meta = {"global": whole, "captures": [capture], "annotations": []}
+    Path("x-south_pier.sigmf-meta").write_text(json.dumps(meta))
+    first.tofile("x-south_pier.sigmf-data")
+    for part, seconds in ((first, 0), (second, 2)):
+        clock = (begin + dt.timedelta(seconds=seconds)).strftime("%Y%m%d_%H%M%S")
+        part.tofile(f"gqrx_{clock}_77500_12000_fc.raw")
+    Path("receivers.csv").write_text(
+        "name,lat,lon,alt,timing_sigma_ns\nNORTH,53.6,7.2,5,\nsouth_pier,45.7,0.6,200,30\nWEST,47,8,4,\n"
+    )
+    files = [
+        kiwi_file,
+        "x-south_pier.sigmf-meta",
+        *(f"WEST={file}" for file in sorted(map(str, Path().glob("gqrx*")))),
+    ]
+    done = CliRunner().invoke(ingest_command, [*files, "--receivers", "receivers.csv"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "WEST: recordings overlap by 2.0 s" in done.output
+    assert "WEST: 4.0 s at 12000.0000 Hz from 2017-11-27T10:41:56+00:00, no GPS time" in done.output
+    assert "cannot be until the place of the transmitter is known" in done.output
+    assert "of the recordings have no GPS time: only their levels help to locate" in done.output
+    with closing(connection.connect(database.endpoints)) as opened, opened.cursor() as cursor:
+        cursor.execute(
+            "SELECT w.name, count(*), count(start_gps_ns), min(m.latitude), min(frequency_mhz), "
+            "max(timing_sigma_ns) FROM measurements m JOIN websdrs w ON w.id = m.websdr_id "
+            "GROUP BY 1 ORDER BY 1"
+        )
+        rows = cursor.fetchall()
+    assert [row[:5] for row in rows] == [
+        ("NORTH", 3, 3, None, 0.0775),
+        ("WEST", 4, 0, None, 0.0775),
+        ("south_pier", 4, 4, None, 0.0775),
+    ]
+    assert rows[2][5] == pytest.approx(30, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "delay_s", [1.2, *(pytest.param(0.6 + 0.1 * step, marks=pytest.mark.series) for step in range(15))]
+)
+def test_killed_at_any_moment_the_same_command_finishes_it(
+    database: Services, buckets: Buckets, tmp_path: Path, delay_s: float
+) -> None:
+    command = [*wav_files(tmp_path), *PLACE, *RECEIVERS, *APPROVAL]
+    killed(tmp_path, ["ingest", *command], database.env, delay_s)
+    rows = stored_rows(database)
+    assert rows in {0, 4}
+    done = heimdall(tmp_path, "ingest", *command, env=database.env)
+    assert done.returncode == 0, done.stderr
+    assert f"4 recordings, {4 - rows} new" in done.stdout
+    assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (4, 4)
+
+
+def killed(root: Path, arguments: list[str], env: dict[str, str], delay_s: float) -> None:
+    as_clone(root)
+    program = str(Path(sys.executable).parent / "heimdall")
+    with subprocess.Popen([program, *arguments], cwd=root, env=env, stdout=subprocess.DEVNULL) as running:
+        time.sleep(delay_s)
+        running.kill()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -221,6 +422,9 @@ def test_without_approval_nothing_is_approved(
         ([*PLACE, "--receiver", "NORTH,153.6,7.2,5"], "the latitude, longitude or altitude is out of range"),
         ([*PLACE, *RECEIVERS, *RECEIVERS], "the same name"),
         ([*PLACE, *RECEIVERS, "--modulation", "am"], "give --source"),
+        ([*RECEIVERS, "--approve"], "--approve needs the place of the transmitter"),
+        ([*PLACE[2:], *RECEIVERS], "needs both --latitude and --longitude"),
+        ([*PLACE, "--receivers", "none.csv"], "none.csv: cannot be read"),
         (
             [*PLACE, *RECEIVERS, "--approved-at", "2026-02-01"],
             "--approved-at is the time of an approval: give --approve, too",

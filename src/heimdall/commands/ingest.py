@@ -131,9 +131,11 @@ def ingest(
 
     The format of each file is recognised. All files are recordings of one transmission by at least two
     receivers; a receiver may have several files. The command cuts them into sessions of one second, at the
-    whole GPS seconds that at least two receivers cover. A second run adds nothing, and so does the same
-    command after it was killed. A snapshot includes the recordings if they are approved and `snapshot.as_of`
-    is not before the approval; without the place of the transmitter they cannot be approved.
+    whole GPS seconds that at least two receivers cover. A second run adds nothing. If the command was
+    killed, run it again: it finishes its work.
+
+    A snapshot includes the recordings if they are approved and `snapshot.as_of` is not before the approval.
+    Without the place of the transmitter they cannot be approved.
 
     The name of a receiver stands in the name of its file, or is given as NAME=FILE. With the word `kiwi`
     before the files, all of them must be WAV files of KiwiSDR clients.

@@ -1,4 +1,4 @@
-"""Files of other programs as recordings, and files that say where receivers are.
+"""Files of other programs (KiwiSDR, WAV, SigMF, raw) as recordings, and of receivers' places.
 
 `reader.read` recognises any format; a new one is a module here, and a line there. Imports `core` and
 `recordings`.

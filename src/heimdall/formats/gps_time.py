@@ -20,7 +20,7 @@ _LEAPS = (
     (dt.datetime(2015, 7, 1, tzinfo=dt.UTC), 17),
     (dt.datetime(2017, 1, 1, tzinfo=dt.UTC), 18),
 )
-_EPOCHS_APART_NS = (GPS_EPOCH - UNIX_EPOCH) // dt.timedelta(seconds=1) * SECOND_NS
+EPOCHS_APART_NS = (GPS_EPOCH - UNIX_EPOCH) // dt.timedelta(seconds=1) * SECOND_NS
 
 
 def leap_seconds(moment: dt.datetime) -> int:
@@ -52,12 +52,7 @@ def gps_ns_of_utc(since_1970_ns: int) -> int:
     """GPS time, nanoseconds since 1980-01-06, of a time in UTC, nanoseconds since 1970.
 
     Raises:
-        HeimdallError: The time lies before 1999, or after the year 9999.
+        HeimdallError: The time lies before 1999.
     """
-    try:
-        moment = UNIX_EPOCH + dt.timedelta(microseconds=since_1970_ns // 1000)
-    except OverflowError:
-        raise HeimdallError(
-            f"time {since_1970_ns} ns", "no time of a recording", "Correct the date of the recording"
-        ) from None
-    return since_1970_ns - _EPOCHS_APART_NS + leap_seconds(moment) * SECOND_NS
+    moment = UNIX_EPOCH + dt.timedelta(microseconds=since_1970_ns // 1000)
+    return since_1970_ns - EPOCHS_APART_NS + leap_seconds(moment) * SECOND_NS

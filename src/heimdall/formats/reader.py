@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
-from heimdall.formats import kiwi, plain, riff, sigmf_files, wav
+from heimdall.formats import gps_time, kiwi, plain, riff, sigmf_files, wav
 from heimdall.formats.gps_time import SECOND_NS, utc_ns
 from heimdall.formats.recording import TimedRecording
 from heimdall.recordings import iq
 
 _HEAD_BYTES = iq.MAX_HEADER_BYTES + 12
+EARLIEST_NS = utc_ns(dt.datetime(1999, 1, 1, tzinfo=dt.UTC))
+LATEST_NS = utc_ns(dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
 MIN_OVERLAP_NS = 1_000_000  # consecutive files may meet within the rounding of their starts
 
 
@@ -50,11 +52,23 @@ def read(path: Path, hints: Hints | None = None) -> list[TimedRecording]:
         HeimdallError: The file cannot be read, is of no known format, is damaged, or lacks what is needed.
     """
     hints = hints or Hints()
-    recordings = _read(path, hints)
+    recordings = [_plausible(one) for one in _read(path, hints)]
     if hints.start is None or any(one.nominal_start_ns is not None for one in recordings):
         return recordings
     first = recordings[0]  # later stretches of a file without any time have no known distance to it
     return [replace(first, start_utc_ns=utc_ns(hints.start), start_step_ns=1e3), *recordings[1:]]
+
+
+def _plausible(recording: TimedRecording) -> TimedRecording:
+    """The same without a start by a clock that was never set."""
+    start_ns, gps_ns = recording.start_utc_ns, recording.start_gps_ns
+    if start_ns is None and gps_ns is not None:
+        start_ns = gps_ns + gps_time.EPOCHS_APART_NS
+    if start_ns is None or EARLIEST_NS <= start_ns < LATEST_NS:
+        return recording
+    remark = "its start is no time of a recording, and is left out"
+    without = {"start_utc_ns": None, "start_step_ns": None, "start_gps_ns": None, "timing_sigma": None}
+    return TimedRecording(**vars(recording) | without | {"remarks": (*recording.remarks, remark)})
 
 
 def overlap_s(recordings: Sequence[TimedRecording]) -> float:
