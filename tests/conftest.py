@@ -34,7 +34,7 @@ from heimdall.storage.endpoints import (
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
 
-pytest_plugins = ["tests.projects"]  # the built project, for all rooms
+pytest_plugins = ["tests.projects", "tests.s3_servers"]  # the built project, S3 servers: for all rooms
 
 SERVICE_VARIABLES = (
     "HEIMDALL_DATABASE_URL",

@@ -55,6 +55,9 @@ class Answer:
     framing: str = "length"
     sent_bytes: int | None = None
 
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
+
     def with_header(self, name: str, value: str | None) -> Answer:
         """The same with another header, or without it."""
         kept = {key: old for key, old in self.headers.items() if key.lower() != name.lower()}
@@ -91,11 +94,6 @@ class Gateway:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-            def handle_expect_100(self) -> bool:
-                self.send_response_only(100)
-                self.end_headers()
-                return True
-
             def do(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = Request(self.command, self.path, self.headers, body)
@@ -103,7 +101,7 @@ class Gateway:
                 with suppress(OSError):
                     _send(self, change(request, lambda asked: _forward(netloc, asked)))
 
-            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do  # noqa: N815 - http.server's names
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         scheme = "http"

@@ -8,20 +8,22 @@ from pathlib import Path
 import pytest
 
 from heimdall.release.bucket import ConditionalStore
-from heimdall.storage.endpoints import MODELS_BUCKET
-from tests.conftest import Buckets, Services
+from heimdall.storage.endpoints import MODELS_BUCKET, Endpoints
 from tests.release.releases import run_git
+from tests.s3_servers import empty
 
 
-@pytest.fixture(scope="module")
-def client(services: Services) -> ConditionalStore:
-    return ConditionalStore(services.endpoints, MODELS_BUCKET)
+@pytest.fixture(scope="session")
+def client(s3: Endpoints) -> ConditionalStore:
+    made = ConditionalStore(s3, MODELS_BUCKET)
+    made.ensure_bucket()
+    return made
 
 
 @pytest.fixture
-def store(client: ConditionalStore, buckets: Buckets) -> ConditionalStore:
-    """The empty bucket of models."""
-    assert buckets.models.head_all("") == {}
+def store(client: ConditionalStore) -> ConditionalStore:
+    """The empty bucket of models, on either server."""
+    empty(client)
     return client
 
 

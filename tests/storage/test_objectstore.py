@@ -15,8 +15,9 @@ import pytest
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import objectstore, s3_access
+from heimdall.storage.endpoints import Endpoints
 from heimdall.storage.objectstore import ObjectInfo, ObjectMissing, ObjectStore, object_key
-from tests.conftest import Buckets, Services, with_s3
+from tests.conftest import Services, with_s3
 
 SESSION = "0b8f3a52-8f0c-4d6e-9a55-1c2d3e4f5a6b"
 
@@ -39,65 +40,65 @@ def test_a_negative_receiver_is_refused() -> None:
         object_key(SESSION, -1)
 
 
-def test_content_comes_back(buckets: Buckets) -> None:
+def test_content_comes_back(raw: ObjectStore) -> None:
     content = bytes(range(256)) * 5000
-    buckets.raw.put("a/b", content)
-    assert buckets.raw.get("a/b", len(content)) == content
-    listed = buckets.raw.head_all("a/")
+    raw.put("a/b", content)
+    assert raw.get("a/b", len(content)) == content
+    listed = raw.head_all("a/")
     etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
     assert listed == {"a/b": ObjectInfo(etag=etag, size=len(content))}
 
 
-def test_an_empty_object_and_an_overwritten_one(buckets: Buckets) -> None:
-    buckets.raw.put("a", b"first")
-    buckets.raw.put("a", b"")
-    assert buckets.raw.get("a", 10) == b""
+def test_an_empty_object_and_an_overwritten_one(raw: ObjectStore) -> None:
+    raw.put("a", b"first")
+    raw.put("a", b"")
+    assert raw.get("a", 10) == b""
 
 
 @pytest.mark.parametrize("size", [6, 20_000_000])  # the larger one is stored in pieces
-def test_content_of_another_entity_tag_is_refused(buckets: Buckets, size: int) -> None:
-    buckets.raw.put("a", b"b" * size)
-    listed = buckets.raw.head_all("a")["a"]
-    assert buckets.raw.get("a", size, listed) == b"b" * size
-    buckets.raw.put("a", b"c" * size)
+def test_content_of_another_entity_tag_is_refused(raw: ObjectStore, size: int) -> None:
+    raw.put("a", b"b" * size)
+    listed = raw.head_all("a")["a"]
+    assert raw.get("a", size, listed) == b"b" * size
+    raw.put("a", b"c" * size)
     with pytest.raises(objectstore.ObjectChanged, match="heimdall-raw-iq/a: the object has been replaced"):
-        buckets.raw.get("a", size, listed)
+        raw.get("a", size, listed)
 
 
-def test_no_more_than_one_byte_too_many_is_read(buckets: Buckets) -> None:
-    buckets.raw.put("large", b"x" * 100_000)
-    assert buckets.raw.get("large", 1000) == b"x" * 1001
-    assert buckets.raw.get("large", 99_999) == b"x" * 100_000
+def test_no_more_than_one_byte_too_many_is_read(raw: ObjectStore) -> None:
+    raw.put("large", b"x" * 100_000)
+    assert raw.get("large", 1000) == b"x" * 1001
+    assert raw.get("large", 99_999) == b"x" * 100_000
 
 
-def test_a_listing_is_complete_sorted_and_keeps_to_its_prefix(buckets: Buckets) -> None:
+def test_a_listing_is_complete_sorted_and_keeps_to_its_prefix(raw: ObjectStore) -> None:
     keys = [f"sessions/{name}" for name in ("b/1", "a/2", "a/10", "B/1", "a-b/1", "a b/ü+1")]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda key: buckets.raw.put(key, b"1"), [*keys, "other/1"]))
-    assert list(buckets.raw.head_all("sessions/")) == sorted(keys)
-    assert buckets.raw.head_all("nothing/") == {}
+        list(pool.map(lambda key: raw.put(key, b"1"), [*keys, "other/1"]))
+    assert list(raw.head_all("sessions/")) == sorted(keys)
+    assert raw.head_all("nothing/") == {}
 
 
-def test_sixteen_threads_share_one_store(buckets: Buckets) -> None:
+def test_sixteen_threads_share_one_store(raw: ObjectStore) -> None:
     def copy(number: int) -> bool:
-        buckets.raw.put(f"thread/{number}", b"%d" % number)
-        return buckets.raw.get(f"thread/{number}", 10) == b"%d" % number
+        raw.put(f"thread/{number}", b"%d" % number)
+        return raw.get(f"thread/{number}", 10) == b"%d" % number
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(copy, range(48)))
-    assert len(buckets.raw.head_all("thread/")) == 48
+    assert len(raw.head_all("thread/")) == 48
 
 
-def test_delete_and_missing(buckets: Buckets) -> None:
-    buckets.raw.put("a", b"1")
-    buckets.raw.delete("a")
-    buckets.raw.delete("a")
+def test_delete_and_missing(raw: ObjectStore) -> None:
+    raw.put("a", b"1")
+    raw.delete("a")
+    raw.delete("a")
     with pytest.raises(ObjectMissing, match="heimdall-raw-iq/a: the object is missing"):
-        buckets.raw.get("a", 10)
+        raw.get("a", 10)
 
 
-def test_a_missing_bucket_says_what_to_do(services: Services) -> None:
-    store = ObjectStore(services.endpoints, f"none-{uuid.uuid4().hex}")
+def test_a_missing_bucket_says_what_to_do(s3: Endpoints) -> None:
+    store = ObjectStore(s3, f"none-{uuid.uuid4().hex}")
     for attempt in (lambda: store.head_all(""), lambda: store.put("a", b"1"), lambda: store.get("a", 1)):
         with pytest.raises(HeimdallError, match="Run `heimdall services up`") as caught:
             attempt()
@@ -105,8 +106,8 @@ def test_a_missing_bucket_says_what_to_do(services: Services) -> None:
     store.ping()
 
 
-def test_a_bucket_is_made_once(services: Services) -> None:
-    store = ObjectStore(services.endpoints, f"new-{uuid.uuid4().hex}")
+def test_a_bucket_is_made_once(s3: Endpoints) -> None:
+    store = ObjectStore(s3, f"new-{uuid.uuid4().hex}")
     store.ensure_bucket()
     store.put("a", b"1")
     store.ensure_bucket()
@@ -176,10 +177,10 @@ def test_content_that_always_breaks_off_is_an_error(
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
-    services: Services, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+    s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    buckets.raw.put("a", b"1")
+    raw.put("a", b"1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    assert ObjectStore(services.endpoints, "heimdall-raw-iq").get("a", 1) == b"1"
+    assert ObjectStore(s3, "heimdall-raw-iq").get("a", 1) == b"1"

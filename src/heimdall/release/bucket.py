@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage.objectstore import ObjectMissing, ObjectStore, md5
-from heimdall.storage.s3_errors import Place
+from heimdall.storage.s3_errors import Place, code_of
 
 MAX_TEXT_BYTES = 10_000_000
 
@@ -59,8 +59,8 @@ class ConditionalStore(ObjectStore):
         if ignored:
             cause = f"it ignores {' and '.join(ignored)}, so one release could overwrite another"
             remedy = (
-                "Set HEIMDALL_S3_ENDPOINT_URL to a server with conditional writes, such as Amazon's, MinIO or "
-                "SeaweedFS, without a gateway that removes these headers"
+                "Set HEIMDALL_S3_ENDPOINT_URL to a server with conditional writes, such as Amazon's, MinIO "
+                "or SeaweedFS, without a gateway that removes these headers"
             )
             raise HeimdallError(str(Place(self._access, self.bucket)), cause, remedy)
         self._honours_conditions = True
@@ -115,8 +115,10 @@ class ConditionalStore(ObjectStore):
                 else:
                     put(ContentMD5=md5(content), IfMatch=f'"{etag}"')
             except ClientError as error:
-                # 409: Amazon's answer while another conditional put of this key is under way.
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                # Amazon answers 409 while another conditional put of this key is under way, and NoSuchKey
+                # where If-Match meets no object.
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if status in (409, 412) or code_of(error) == "NoSuchKey":
                     return False
                 raise
         return True

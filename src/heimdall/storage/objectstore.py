@@ -8,7 +8,7 @@ import io
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -193,8 +193,7 @@ class ObjectStore:
         """
         wanted = sorted(set(keys))
         found: dict[str, ObjectInfo] = {}
-        length = _beginning({_folder(key) for key in wanted})
-        levels = (lambda key: _folder(key)[:length], _folder, lambda key: key)
+        levels = _levels(wanted)
         with ThreadPoolExecutor(MAX_THREADS) as pool:
             for level, finer in zip_longest(levels, levels[1:]):
                 groups = _grouped(wanted, level)
@@ -341,11 +340,12 @@ def _grouped(keys: Iterable[str], prefix_of: Callable[[str], str]) -> dict[str, 
     return groups
 
 
-def _beginning(folders: Set[str]) -> int:
-    """How many letters of the folders' names leave no more than `MANY_FOLDERS` different ones."""
-    longest = max(map(len, folders), default=0)
-    return next(
-        length
-        for length in range(longest, -1, -1)
-        if len({name[:length] for name in folders}) <= MANY_FOLDERS
-    )
+def _levels(keys: Iterable[str]) -> list[Callable[[str], str]]:
+    """What listings are begun with, by key: many folders' common beginnings, the folder, the key itself."""
+    folders = {_folder(key) for key in keys}
+    levels: list[Callable[[str], str]] = [_folder, str]
+    if len(folders) > MANY_FOLDERS:
+        lengths = range(max(map(len, folders)), -1, -1)
+        length = next(n for n in lengths if len({name[:n] for name in folders}) <= MANY_FOLDERS)
+        levels.insert(0, lambda key: _folder(key)[:length])
+    return levels

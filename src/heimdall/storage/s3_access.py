@@ -12,7 +12,8 @@ import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from heimdall.core import variables
@@ -76,7 +77,7 @@ class S3Access:
         if self.keys is not None:
             found.set_credentials(self.keys.access_key, self.keys.secret_key, self.keys.session_token)
         # A session of its own: boto3's shared one is not safe to use from threads.
-        return boto3.session.Session(botocore_session=found).client(
+        made = boto3.session.Session(botocore_session=found).client(
             "s3",
             endpoint_url=self.endpoint_url,
             region_name=self.region or found.get_config_variable("region") or FALLBACK_REGION,
@@ -95,6 +96,8 @@ class S3Access:
                 proxies={} if is_loopback(urlsplit(self.endpoint_url).hostname or "") else None,
             ),
         )
+        made.meta.events.register_first("needs-retry.s3", _refuse_redirection)
+        return made
 
     def as_environment(self) -> dict[str, str]:
         """The variables by which another process finds the same S3. They may hold the credentials."""
@@ -151,6 +154,10 @@ def configured() -> S3Access:
             f"Use https://, or allow it in a network that you trust: {variables.S3_WITHOUT_TLS.name}="
             f"{parts.hostname}",
         )
+    bundle = variables.AWS_CA_BUNDLE.read()
+    if bundle and not Path(bundle).is_file():
+        remedy = "Correct it, or unset it and have the certificates of boto3"
+        raise HeimdallError(f"{variables.AWS_CA_BUNDLE.name}={bundle}", "there is no such file", remedy)
     return S3Access(url, _configured_keys(), _configured_region(parts.hostname), embedded=False)
 
 
@@ -169,6 +176,14 @@ def split(url: str) -> SplitResult:
         return parts if parts.port != 0 else urlsplit("")
     except ValueError:
         return urlsplit("")
+
+
+def _refuse_redirection(response: Any, operation: Any, **_: object) -> None:  # noqa: ANN401 - botocore's
+    """Let a redirection be an error: botocore itself would ask the same server for the region without end."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - as above
+
+    if response is not None and 300 < response[0].status_code < 400:
+        raise ClientError(response[1], operation.name)
 
 
 def _configured_keys() -> Keys | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,7 +28,9 @@ ELSEWHERE = (
     "PermanentRedirect",
     "TemporaryRedirect",
     "301",
+    "302",
     "307",
+    "308",
     "IllegalLocationConstraintException",
     "InvalidLocationConstraint",
     "InvalidRegion",
@@ -96,6 +99,7 @@ REFUSALS = {
         "the content was changed on its way",
         f"Run it again; if it stays, set {ENDPOINT} to the server itself, without the gateway between",
     ),
+    "502": ("a gateway answers, and no server behind it", "Start that server, or wait until it is up"),
     "NotImplemented": (
         "the server lacks an operation of S3 that is needed",
         f"Set {ENDPOINT} to a server that has it",
@@ -169,6 +173,7 @@ SAME = {
     "InvalidDigest": "BadDigest",
     "501": "NotImplemented",
     "405": "MethodNotAllowed",
+    "504": "502",
     "XMinioAdminBucketQuotaExceeded": "QuotaExceeded",
 }
 
@@ -224,6 +229,8 @@ def _refused(place: Place, error: ClientError) -> HeimdallError:
         return ObjectMissing(str(place), "the object is missing", "Upload it again")
     if code in ELSEWHERE or (code == "400" and _region_asked(error)):
         return _elsewhere(place, error)
+    if code in ("200", "500", "unknown") and _header(error, "content-type").startswith("text/html"):
+        code = "MethodNotAllowed"  # a page for people
     cause, remedy = REFUSALS.get(SAME.get(code, code), ("", ""))
     subject = place.of_bucket if code in OF_BUCKET else str(place)
     if operation in FOR_CREDENTIALS and not cause:
@@ -244,7 +251,10 @@ def _refused(place: Place, error: ClientError) -> HeimdallError:
 def _elsewhere(place: Place, error: ClientError) -> HeimdallError:
     """The bucket is at another address or in another region than was asked."""
     code, address = code_of(error), error.response.get("Error", {}).get("Endpoint")
-    region = _region_asked(error)
+    region, other = _region_asked(error), urlsplit(_header(error, "location"))
+    if other.netloc and not region:
+        cause = f"it sends requests on to {other.scheme}://{other.netloc} ({code})"
+        return HeimdallError(place.of_bucket, cause, f"Set {ENDPOINT}={other.scheme}://{other.netloc}")
     if region:
         cause, remedy = f"the server asks for the region {region} ({code})", f"Set AWS_REGION={region}"
     else:
@@ -258,13 +268,18 @@ def _elsewhere(place: Place, error: ClientError) -> HeimdallError:
 
 def _region_asked(error: ClientError) -> str:
     """The region that an answer names; empty if none."""
-    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return str(error.response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region") or "")
+    return str(error.response.get("Error", {}).get("Region") or _header(error, "x-amz-bucket-region"))
+
+
+def _header(error: ClientError, name: str) -> str:
+    """A header of an answer; empty where it has none."""
+    return str(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(name, ""))
 
 
 def _failed(place: Place, error: Failure) -> HeimdallError:
     """No answer that could be understood: credentials, TLS, names, connections."""
-    text = " ".join(str(error).split())
+    inner = getattr(error, "kwargs", {}).get("error", "")
+    text = " ".join(f"{error} {inner}".split())
     if isinstance(error, exceptions.SSLError):
         return _without_trust(place.of_bucket, text)
     for kinds, cause, remedy in FAILURES:
@@ -284,7 +299,7 @@ def _without_trust(where: str, text: str) -> HeimdallError:
     """TLS does not come about."""
     if "CERTIFICATE_VERIFY_FAILED" in text and "expired" in text:
         return HeimdallError(where, "its certificate has expired", "Renew the server's certificate")
-    if "CERTIFICATE_VERIFY_FAILED" in text and ("mismatch" in text or "not valid for" in text):
+    if any(words in text for words in ("doesn't match", "mismatch", "not valid for")):
         remedy = f"Set {ENDPOINT} to the name in the certificate"
         return HeimdallError(where, "its certificate is for another name", remedy)
     if "CERTIFICATE_VERIFY_FAILED" in text:
