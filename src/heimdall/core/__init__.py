@@ -15,6 +15,7 @@ __all__ = [
     "provenance",
     "pytest_recipe",
     "randomness",
+    "remedies",
     "rooms",
     "stage",
     "table",

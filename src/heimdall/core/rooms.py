@@ -38,7 +38,7 @@ def of_stage(stage: str, pipeline: Path = PIPELINE) -> tuple[str, ...]:
         raise HeimdallError(
             str(pipeline),
             cause,
-            f"Restore it with `git checkout {pipeline.name}` in that folder, which must be a clone",
+            f"Restore it with `git checkout {pipeline.name}` in that folder, a clone of the repository",
         ) from None
     except (yaml.YAMLError, KeyError, TypeError) as error:
         problem = " ".join(repr(error).split())
