@@ -26,7 +26,7 @@ from heimdall.ingest import ingest
 from heimdall.ingest.ingest import Approval, Site, Transmission
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive, iq
-from heimdall.storage import connection
+from heimdall.storage import connection, tables
 from heimdall.storage.objectstore import object_key
 from heimdall.storage.tables import Receiver
 from tests.conftest import Buckets, Services, as_clone, heimdall
@@ -227,7 +227,7 @@ def test_receivers_whose_first_number_is_the_same_get_two(
     assert together(database, *jobs) == ["4 new", "4 new"]
     with closing(connection.connect(database.endpoints)) as opened:
         known = {one.name: one for one in tables.read_receivers(opened)}
-        rows = tables.read_approved(opened, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+        rows = read_approved(opened)
     assert {one.websdr_id for one in known.values()} == {1000, 1001, 1002, 1003}
     assert known["FAR"].latitude_deg == 4.0
     objects = buckets.raw.head_all("")
@@ -242,7 +242,7 @@ def test_modulation_of_a_known_source_is_added_once_and_never_changed(
     for transmission, stored in ((unknown, None), (TRANSMISSION, "am"), (unknown, "am")):
         ingest.store(sessions, transmission, Approval(), database.endpoints)
         with closing(connection.connect(database.endpoints)) as opened:
-            rows = tables.read_approved(opened, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+            rows = read_approved(opened)
         assert set(rows["modulation"]) == {stored}
     other = dataclasses.replace(TRANSMISSION, modulation="fm")
     with pytest.raises(HeimdallError, match="source dcf77: its modulation is am in the database, not fm"):
@@ -288,7 +288,7 @@ def test_second_without_gps_time_has_none_in_the_database(database: Services, bu
     assert known[2] == [("NORTH", 20.0), ("WEST", None)]
     ingest.store(sessions, TRANSMISSION, Approval(), database.endpoints)
     with closing(connection.connect(database.endpoints)) as opened:
-        rows = tables.read_approved(opened, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+        rows = read_approved(opened)
     assert rows["start_gps_ns"].isna().sum() == rows["timing_sigma_ns"].isna().sum() == 2
 
 
