@@ -1,0 +1,111 @@
+"""docs/your-data.md: what it says to paste is pasted, and ends with a snapshot."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from heimdall.formats.gps_time import SECOND_NS, gps_ns_of_utc
+from heimdall.storage.connection import connect
+from heimdall.storage.objectstore import ObjectStore
+from tests import REPOSITORY
+from tests.conftest import Services
+from tests.projects import Project
+
+PAGE = (REPOSITORY / "docs/your-data.md").read_text(encoding="utf-8")
+RATE_HZ = 48_000
+SECONDS = 3
+START_GPS_NS = gps_ns_of_utc(1_768_000_000 * SECOND_NS)  # 2026-01-09
+
+
+def recipe(number: int, language: str = "bash") -> list[str]:
+    """The blocks of one recipe in this language, in order."""
+    (section,) = re.findall(rf"^## {number}\. .*?(?=^## )", PAGE, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
+
+
+def write_recordings(folder: Path) -> None:
+    """Two receivers' noise as .npy, with the GPS time of its first sample beside it."""
+    for seed, name in enumerate(("torino", "montanaro")):
+        random = np.random.default_rng(seed)
+        samples = random.normal(size=(SECONDS * RATE_HZ, 2)) @ [1, 1j]
+        np.save(folder / f"{name}.npy", samples.astype(np.complex64))
+        known = {
+            "sample_rate_hz": RATE_HZ,
+            "frequency_hz": 145_500_000,
+            "start_gps_ns": START_GPS_NS,
+            "timing_sigma_ns": 50.0,
+        }
+        (folder / f"{name}.json").write_text(json.dumps(known), encoding="utf-8")
+
+
+def write_receivers(path: Path) -> None:
+    """The file of receivers as the page shows it."""
+    (shown,) = recipe(3, "text")
+    path.write_text("".join(line.strip() + "\n" for line in shown.splitlines()), encoding="utf-8")
+
+
+def snapshot_rows(project: Project) -> dict[str, int]:
+    """How many recordings of each receiver the snapshot has."""
+    names = {
+        row["websdr_id"]: row["name"]
+        for row in pq.read_table(project.root / "data/snapshot/receivers.parquet").to_pylist()
+    }
+    table = pq.read_table(project.root / "data/snapshot/measurements.parquet").to_pylist()
+    found = [names[row["websdr_id"]] for row in table]
+    return {name: found.count(name) for name in names.values()}
+
+
+def test_a_bucket_with_files_and_a_folder_with_files(
+    make_project: Callable[[], Project], shared_services: Services, tmp_path: Path
+) -> None:
+    """The second recipe copies the files, and the third one goes on with them."""
+    project = make_project()
+    write_recordings(tmp_path)
+    archive = ObjectStore(shared_services.endpoints, f"archive-{uuid.uuid4().hex[:12]}")
+    archive.ensure_bucket()
+    for path in sorted(tmp_path.iterdir()):
+        archive.put(f"turin-beacon/{path.name}", path.read_bytes())
+    write_receivers(project.root / "receivers.csv")
+    for block in recipe(2) + recipe(3):
+        said = project.run("bash", "-euc", block.replace("radio-archive", archive.bucket)).stdout
+        assert "Traceback" not in said
+    assert snapshot_rows(project) == {"torino": SECONDS, "montanaro": SECONDS}
+
+
+def test_a_database_and_its_bucket(make_project: Callable[[], Project], shared_services: Services) -> None:
+    """The specification's table, of which the tables that Heimdall makes know nothing."""
+    project = make_project()
+    found = replace(shared_services.endpoints, database_url=project.env["HEIMDALL_DATABASE_URL"])
+    bucket = ObjectStore(found, project.env["HEIMDALL_RAW_BUCKET"])
+    with closing(connect(found)) as opened, opened, opened.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE public.measurements (id serial PRIMARY KEY, session_id uuid, websdr_id integer, "
+            "latitude float NOT NULL, longitude float NOT NULL, frequency_mhz float, snr_db float, "
+            '"timestamp" timestamptz, created_at timestamptz DEFAULT now(), approved boolean)'
+        )
+        for session in range(3):
+            identifier = str(uuid.UUID(int=session + 1))
+            for receiver in (1, 2):
+                samples = np.random.default_rng(session).normal(size=(192_000, 2)) @ [1, 1j]
+                buffer = io.BytesIO()
+                np.save(buffer, samples.astype(np.complex64))
+                bucket.put(f"sessions/{identifier}/websdr_{receiver}.npy", buffer.getvalue())
+                cursor.execute(
+                    "INSERT INTO public.measurements (session_id, websdr_id, latitude, longitude, frequency_mhz, "
+                    '"timestamp", created_at, approved) VALUES (%s, %s, 45.1, 7.6, 145.5, %s, %s, %s)',
+                    (identifier, receiver, "2026-01-09Z", "2026-01-10Z", session > 0),
+                )
+    for block in recipe(1):
+        said = project.run("bash", "-euc", block).stdout
+        assert "Traceback" not in said
+    assert snapshot_rows(project) == {"Aquila di Giaveno": 2, "Montanaro": 2}
