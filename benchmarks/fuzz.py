@@ -1,15 +1,16 @@
 """Mutated input for every reader of foreign data: each is accepted or refused in one line.
 
-Each input is good input with one to three changes: bits, a part cut off or put in, two files spliced, a number of
-a header, a cell or a field made extreme. It is made again from the seed, the reader and its number:
+Each input is good input with one to three changes: bits, a part cut off or put in, two files spliced, a
+number of a header, a cell or a field made extreme. It is made again from the seed, the reader and its number:
 
     python benchmarks/fuzz.py
     python benchmarks/fuzz.py --reader wav --only 217
 
-Columns: "accepted" is checked (finite, in the ranges of the documents, no more samples than the file holds, equal
-to NumPy's own reading); "refused" is one line; "traceback" is any other exception, more than 10 s or 1 GiB;
-"wrong" is an accepted value that is impossible, or a refusal of several lines; "lost" is input that the reader
-changed, or rows that are neither kept nor in quarantine. The last three must be 0, else the exit code is 1.
+Columns: "accepted" is checked (finite, in the ranges of the documents, no more samples than the file holds,
+equal to NumPy's own reading); "refused" is one line; "traceback" is any other exception, more than 10 s or
+1 GiB; "wrong" is an accepted value that is impossible, or a refusal of several lines; "lost" is input that
+the reader changed, or rows that are neither kept nor in quarantine. If one of the last three is not 0, the exit
+code is 1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every reader of foreign files: good seeds, what may be changed in them, and what must hold of what it gives."""
+"""Every reader of foreign files: good seeds, changes of them, and what must hold of what it gives."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import math
 import pickle
 import struct
 import tarfile
+import warnings
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,9 @@ def check_recordings(found: list[TimedRecording], bytes_read: int) -> None:
         require(np.abs(one.samples.view(np.float32)).max() <= iq.MAX_LEVEL, "samples that are too loud")
         require(recording.MIN_RATE_HZ <= one.sample_rate_hz <= recording.MAX_RATE_HZ, "a rate out of range")
         require(one.duration_s >= iq.MIN_DURATION_S * 0.999, "too short")
-        require((one.start_gps_ns is None) == (one.timing_sigma is None), "GPS time without sigma, or sigma alone")
+        require(
+            (one.start_gps_ns is None) == (one.timing_sigma is None), "GPS time without sigma, or sigma alone"
+        )
         if one.timing_sigma is not None:
             steps, sigmas = one.timing_sigma.from_sample, one.timing_sigma.sigma_ns
             require(steps[0] == 0 and (np.diff(steps) > 0).all(), "steps of sigma that do not ascend")
@@ -75,13 +77,17 @@ def check_recordings(found: list[TimedRecording], bytes_read: int) -> None:
                 require(len(session.parts) >= ingest.MIN_RECEIVERS, "a session of one receiver")
             for part in cut(timed):
                 iq.decode(part.content, part.sample_rate_hz, 1.01)
-                require(part.timing_sigma_ns is None or 0 < part.timing_sigma_ns < math.inf, "a sigma of a second")
+                require(
+                    part.timing_sigma_ns is None or 0 < part.timing_sigma_ns < math.inf, "a sigma of a second"
+                )
 
 
 def cut(one: TimedRecording) -> list[ingest.Part]:
     """The whole seconds of a stretch, as `heimdall ingest` stores them."""
     other = receivers_file.Site("SOUTH", 45.7, 0.6, 200.0)
-    return [part for session in ingest.cut_sessions({SITE: [one], other: [one]}, 7.1) for part in session.parts]
+    return [
+        part for session in ingest.cut_sessions({SITE: [one], other: [one]}, 7.1) for part in session.parts
+    ]
 
 
 def read_recording(path: Path, random: Random) -> None:
@@ -122,11 +128,18 @@ def read_receivers(path: Path, random: Random) -> None:
     require(sites, "no receiver")
     require(len({site.name for site in sites}) == len(sites), "a name twice")
     for site in sites:
-        require(site.name.strip() == site.name and site.name.isprintable(), f"a receiver called {site.name[:60]!r}")
+        require(
+            site.name.strip() == site.name and site.name.isprintable(),
+            f"a receiver called {site.name[:60]!r}",
+        )
         require(len(site.name) <= 200, f"a name of {len(site.name)} characters")
-        require(abs(site.latitude_deg) <= 90 and abs(site.longitude_deg) <= 180, "a place that is not on Earth")
+        require(
+            abs(site.latitude_deg) <= 90 and abs(site.longitude_deg) <= 180, "a place that is not on Earth"
+        )
         require(-500 <= site.altitude_m <= 20_000, f"an altitude of {site.altitude_m}")
-        require(site.timing_sigma_ns is None or 1 <= site.timing_sigma_ns <= 1e9, f"sigma {site.timing_sigma_ns}")
+        require(
+            site.timing_sigma_ns is None or 1 <= site.timing_sigma_ns <= 1e9, f"sigma {site.timing_sigma_ns}"
+        )
 
 
 def read_pinned(path: Path, random: Random) -> None:
@@ -135,7 +148,9 @@ def read_pinned(path: Path, random: Random) -> None:
     require(len(rows), "no receiver")
     require(schemas.on_earth(rows).all(), "a place that is not on Earth")
     require(rows[["latitude_deg", "longitude_deg", "altitude_m"]].notna().all(axis=None), "a place with NaN")
-    require(rows["name"].str.len().between(1, 200).all() and rows["name"].map(str.isprintable).all(), "a name")
+    require(
+        rows["name"].str.len().between(1, 200).all() and rows["name"].map(str.isprintable).all(), "a name"
+    )
     require(rows["websdr_id"].between(0, 2**31 - 1).all(), "an identifier out of range")
     require(rows.groupby("websdr_id")["name"].nunique().eq(1).all(), "one identifier for two receivers")
     require((rows["from"].isna() | rows["until"].isna() | (rows["from"] < rows["until"])).all(), "a period")
@@ -160,11 +175,17 @@ def read_parameters(path: Path, random: Random) -> None:
     """params.yaml, as every command reads it."""
     found = params.load(path)
     _check_values(asdict(found))
-    require(found.lr > 0 and found.batch_size >= 1 and 0 < found.validation_split < 1, "a number out of range")
-    require(found.snapshot.as_of.tzinfo is not None and 0 <= found.seed < 2**32, "a time without a zone, a seed")
+    require(
+        found.lr > 0 and found.batch_size >= 1 and 0 < found.validation_split < 1, "a number out of range"
+    )
+    require(
+        found.snapshot.as_of.tzinfo is not None and 0 <= found.seed < 2**32, "a time without a zone, a seed"
+    )
     require(found.model.uncertainty_min_m < found.model.uncertainty_max_m, "sigma's bounds")
     require(0 <= found.augment.dropout_rate < 1 and 17 <= found.export.opset <= 23, "a number out of range")
-    require(found.snapshot.source.replace("-", "_").isidentifier() or found.snapshot.source.isascii(), "a source")
+    require(
+        found.snapshot.source.replace("-", "_").isidentifier() or found.snapshot.source.isascii(), "a source"
+    )
 
 
 def _check_values(found: object) -> None:
@@ -183,9 +204,16 @@ def npy_seeds() -> list[Files]:
     """Arrays of each version, type and order, and what Python 2 wrote."""
     double = SAMPLES.astype(np.complex128)
     big = SAMPLES.astype(">c8")
-    arrays = [npy(version, array=one) for version in ((1, 0), (2, 0), (3, 0)) for one in (SAMPLES, double, big)]
+    arrays = [
+        npy(version, array=one) for version in ((1, 0), (2, 0), (3, 0)) for one in (SAMPLES, double, big)
+    ]
     old = npy(array=SAMPLES).replace(b"(4800,), }", b"(4800L,),}")
-    odd = [np.array([{"a": 1}, None], object), SAMPLES.reshape(2, -1), np.zeros(0, np.complex64), np.arange(9)]
+    odd = [
+        np.array([{"a": 1}, None], object),
+        SAMPLES.reshape(2, -1),
+        np.zeros(0, np.complex64),
+        np.arange(9),
+    ]
     pickled = io.BytesIO()
     np.save(pickled, odd[0], allow_pickle=True)
     others = [npy(array=one) for one in odd[1:]]
@@ -195,10 +223,16 @@ def npy_seeds() -> list[Files]:
 def npy_header(random: Random, content: bytes) -> bytes:
     """Another type, order or shape in the header, of any length; the samples stay."""
     start = 10 + int.from_bytes(content[8:10], "little")
-    count = random.choice((4800, 0, 1, -1, 2**31, 2**40, 2**62, 2**63, 2**64, 10**400, "4800L", "True", "1e3", "None"))
-    shape = random.choice((f"({count},)", f"({count})", f"({count}, 1)", f"[{count}]", "()", "(" * 3000, f"({count},1,)"))
+    count = random.choice(
+        (4800, 0, 1, -1, 2**31, 2**40, 2**62, 2**63, 2**64, 10**400, "4800L", "True", "1e3", "None")
+    )
+    shape = random.choice(
+        (f"({count},)", f"({count})", f"({count}, 1)", f"[{count}]", "()", "(" * 3000, f"({count},1,)")
+    )
     types = ("<c8", "<c16", ">c8", ">c16", "|O", "<f8", "<c32", "c8", "|V8", "O", "<M8[ns]", "", "x" * 9000)
-    descr = random.choice((repr(random.choice(types)), "[('a','<c8')]", "None", "8", "'\\x00'", "b'<c8'", "{}"))
+    descr = random.choice(
+        (repr(random.choice(types)), "[('a','<c8')]", "None", "8", "'\\x00'", "b'<c8'", "{}")
+    )
     order = random.choice(("False", "True", "0", "None", "'x'", "__import__('os')", "[0]*10**9", "9**9**9"))
     fields = [f"'descr': {descr}", f"'fortran_order': {order}", f"'shape': {shape}"]
     if random.random() < 0.5:  # one alone is odd
@@ -207,11 +241,23 @@ def npy_header(random: Random, content: bytes) -> bytes:
         fields = [one if place == kept else good[place] for place, one in enumerate(fields)]
     if random.random() < 0.1:
         fields.insert(random.randrange(4), random.choice(("'more': 1", "'descr': '<c8'", "**{}", "")))
-    text = "{" + ", ".join(fields) + random.choice((", }", "}", "", "}}", "} \x00")) + " " * random.randrange(60) + "\n"
+    text = (
+        "{"
+        + ", ".join(fields)
+        + random.choice((", }", "}", "", "}}", "} \x00"))
+        + " " * random.randrange(60)
+        + "\n"
+    )
     version = random.choice((b"\1\0", b"\2\0", b"\3\0", b"\4\0", b"\0\0"))
     length = len(text) + random.choice((0, 0, 0, 0, -1, 1, 60_000))
     size = struct.pack("<H" if version == b"\1\0" else "<I", max(0, length) % 65_536)
     return b"\x93NUMPY" + version + size + text.encode("latin-1") + content[start:]
+
+
+def npy_samples(random: Random, content: bytes) -> bytes:
+    """Bits of the samples, not of the header."""
+    start = min(len(content), 128)
+    return content[:start] + mutations.flip(random, content[start:])
 
 
 def wav_seeds() -> list[Files]:
@@ -240,7 +286,10 @@ def sigmf_seeds() -> list[Files]:
     """Metadata and data of some types, with captures, with a time of each form."""
     found: list[Files] = []
     for datatype, captures in (
-        ("cf32_le", [{"core:sample_start": 0, "core:frequency": 7.1e6, "core:datetime": "2024-05-06T07:08:09.25Z"}]),
+        (
+            "cf32_le",
+            [{"core:sample_start": 0, "core:frequency": 7.1e6, "core:datetime": "2024-05-06T07:08:09.25Z"}],
+        ),
         (
             "ci16_be",
             [
@@ -286,8 +335,12 @@ def archive_member(random: Random, content: bytes) -> bytes:
         return mutations.flip(random, content)
     start = random.choice(members).offset
     header = bytearray(content[start : start + 512])
-    place, length = random.choice(((0, 100), (100, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8), (345, 155)))
-    odd = random.choice((b"\xff" * length, b"7" * length, b"../x", b"x.sigmf-meta", b"\x80" + b"\0" * 11, b"2", b"L", b"x"))
+    place, length = random.choice(
+        ((0, 100), (100, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8), (345, 155))
+    )
+    odd = random.choice(
+        (b"\xff" * length, b"7" * length, b"../x", b"x.sigmf-meta", b"\x80" + b"\0" * 11, b"2", b"L", b"x")
+    )
     header[place : place + min(length, len(odd))] = odd[:length]
     if random.random() < 0.8:  # with a sum that is right, so that the rest is believed
         header[148:156] = b" " * 8
@@ -315,7 +368,9 @@ def archive_json(random: Random, content: bytes) -> bytes:
 def raw_seeds() -> list[Files]:
     """Raw files of every type, one with what a file of JSON says of it."""
     kinds = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")
-    found: list[Files] = [{f"x_20260101_120000_7100kHz_48kSps.{kind}": stored(kind, SAMPLES)} for kind in kinds]
+    found: list[Files] = [
+        {f"x_20260101_120000_7100kHz_48kSps.{kind}": stored(kind, SAMPLES)} for kind in kinds
+    ]
     found.append({"gqrx_20260101_120000_7100000_48000_fc.raw": stored("cf32", SAMPLES)})
     beside = {
         "sample_rate_hz": 48_000,
@@ -367,10 +422,43 @@ def yaml_value(random: Random, content: bytes) -> bytes:
     """The value of a line, a line with another indent, a key twice, an anchor, a bomb."""
     lines = content.decode("utf-8", "replace").split("\n")
     at = random.randrange(len(lines))
-    key, colon, rest = lines[at].partition(":")
-    more = ("&a [*a]", "!!python/object:os.system x", "!!binary |", "!!set {a, b}", "*a", "&a 1", "|", ">-", "? ", "!x 1")
-    more += ("[" * 3000, "{" * 3000, "[[[]]]", "{a: 1}", "{a: 1, a: 2}", "- 1", "!!int x", "!!float ''", "!!timestamp x")
-    more += ("!!int 0b", "!!null x", "!!omap [a]", "!!pairs [[]]", "1:99:99", "0b102", "0x", ".", "1e-05", "=", "<<: 1")
+    key, colon, _ = lines[at].partition(":")
+    more = (
+        "&a [*a]",
+        "!!python/object:os.system x",
+        "!!binary |",
+        "!!set {a, b}",
+        "*a",
+        "&a 1",
+        "|",
+        ">-",
+        "? ",
+        "!x 1",
+    )
+    more += (
+        "[" * 3000,
+        "{" * 3000,
+        "[[[]]]",
+        "{a: 1}",
+        "{a: 1, a: 2}",
+        "- 1",
+        "!!int x",
+        "!!float ''",
+        "!!timestamp x",
+    )
+    more += (
+        "!!int 0b",
+        "!!null x",
+        "!!omap [a]",
+        "!!pairs [[]]",
+        "1:99:99",
+        "0b102",
+        "0x",
+        ".",
+        "1e-05",
+        "=",
+        "<<: 1",
+    )
     kind = random.random()
     if kind < 0.7:
         odd = random.choice(TEXTS if random.random() < 0.6 else more)
@@ -386,7 +474,9 @@ def yaml_value(random: Random, content: bytes) -> bytes:
 
 def _bomb(step: str, levels: int) -> str:
     """Each level names the former one nine times."""
-    names = [f"b{level}: &b{level} {step.format(', '.join([f'*b{level - 1}'] * 9))}" for level in range(1, levels)]
+    names = [
+        f"b{level}: &b{level} {step.format(', '.join([f'*b{level - 1}'] * 9))}" for level in range(1, levels)
+    ]
     return "\n".join(["b0: &b0 {x: 1}", *names])
 
 
@@ -413,13 +503,20 @@ def parameters_seeds() -> list[Files]:
 
 
 READERS = (
-    Reader("npy", npy_seeds, (npy_header,), read_object),
+    Reader("npy", npy_seeds, (npy_header, npy_samples), read_object),
     Reader("kiwi", kiwi_seeds, (mutations.chunk,), read_recording, renamed=True),
-    Reader("wav", wav_seeds, (mutations.chunk, mutations.chunk, mutations.set_word), read_recording, renamed=True),
+    Reader(
+        "wav", wav_seeds, (mutations.chunk, mutations.chunk, mutations.set_word), read_recording, renamed=True
+    ),
     Reader("sigmf", sigmf_seeds, (mutations.value, mutations.value, mutations.number), read_recording),
     Reader("sigmf-archive", archive_seeds, (archive_member, archive_json, archive_json), read_recording),
     Reader("raw", raw_seeds, (mutations.value, mutations.set_word), read_recording, renamed=True),
-    Reader("receivers", receiver_seeds, (mutations.cell, mutations.cell, mutations.value, *OF_TEXT), read_receivers),
+    Reader(
+        "receivers",
+        receiver_seeds,
+        (mutations.cell, mutations.cell, mutations.value, *OF_TEXT),
+        read_receivers,
+    ),
     Reader("pinned", pinned_seeds, (mutations.cell, mutations.cell, *OF_TEXT), read_pinned),
     Reader("times", times_seeds, (mutations.cell, mutations.cell, *OF_TEXT), read_times),
     Reader("parameters", parameters_seeds, (yaml_value, yaml_value, *OF_TEXT), read_parameters),
