@@ -9,8 +9,8 @@ number of a header, a cell or a field made extreme. It is made again from the se
 Columns: "accepted" is checked (finite, in the ranges of the documents, no more samples than the file holds,
 equal to NumPy's own reading); "refused" is one line; "traceback" is any other exception, more than 10 s or
 1 GiB; "wrong" is an accepted value that is impossible, or a refusal of several lines; "lost" is input that
-the reader changed, or rows that are neither kept nor in quarantine. If one of the last three is not 0, the exit
-code is 1.
+the reader changed, or rows that are neither kept nor in quarantine. If one of these three is not 0, the
+exit code is 1.
 """
 
 from __future__ import annotations
