@@ -4,8 +4,8 @@
 
     pytest tests/pipeline/test_kills_of_commands.py --kills 50 -s
 
-A process that has imported everything forks each victim, so the moments are uniform in its work. They are drawn
-from a seed, within the duration of an undisturbed run just before.
+A process that has imported everything forks each victim, so the moments are uniform in its work. They are
+drawn from a seed, within the duration of an undisturbed run just before.
 """
 
 from __future__ import annotations
@@ -172,7 +172,8 @@ def series(name: str, victims: Victims, kills: int, ready: Callable[[int], Case]
     mean_s = sum(durations_s.values()) / len(durations_s)
     print(
         f"\n{name}: {kills} kills within {mean_s:.2f} s: {before} before anything was visible, "
-        f"{between} between steps, {after} when all was done; {missed} draws came too late; all finished with the same bytes"
+        f"{between} between steps, {after} when all was done; {missed} draws came too late; all "
+        "finished with the same bytes"
     )
 
 
