@@ -56,6 +56,7 @@ from tests.pipeline.test_release import bucket, clone, store  # noqa: F401 - fix
 from tests.projects import Project
 
 SEED = 21
+PATHS = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src")))
 DRAWS = 10  # a run may end before its moment, as a machine is not always equally fast
 Content = dict[str, Any]
 
@@ -86,7 +87,7 @@ class Victims:
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("victims.py"))],
             cwd=REPOSITORY,
-            env=os.environ | env | {"HEIMDALL_RECIPE": "off", "PYTHONPATH": str(REPOSITORY)},
+            env=os.environ | env | {"HEIMDALL_RECIPE": "off", "PYTHONPATH": PATHS},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -171,7 +172,7 @@ def series(name: str, victims: Victims, kills: int, ready: Callable[[int], Case]
         assert case.visible() == wanted[kind], f"{about}: other bytes"
     mean_s = sum(durations_s.values()) / len(durations_s)
     print(
-        f"\n{name}: {kills} kills within {mean_s:.2f} s: {before} before anything was visible, "
+        f"\n{name}: {kills} kills within {mean_s:.2f} s: {before} before anything was written, "
         f"{between} between steps, {after} when all was done; {missed} draws came too late; all "
         "finished with the same bytes"
     )
@@ -226,7 +227,7 @@ def test_ingest(
                 iq.decode(raw.get(key, 10**6), 12_001.13, 1.1)
             others = {table: rows_of(fresh, table) for table in ("websdrs", "sources")}
             assert all(bool(found) == bool(rows) for found in others.values())
-            return {"rows": rows, **others, **({"objects": objects} if rows else {})}
+            return {"rows": rows, **others, "objects": objects}
 
         return Case(words, tmp_path, fresh.env, visible)
 
@@ -351,7 +352,10 @@ def test_release(kills: int, clone: Project, store: ConditionalStore) -> None:  
 
         def visible() -> Content:
             seen = registry.overview(store, lambda _: None)
-            assert seen.damages == [], seen.damages
+            # Between release.json and its entry in the log the version is whole, and this is said.
+            begun = (version, "not in the log: run `heimdall release` again from its commit")
+            damages = [(one.subject, one.cause) for one in seen.damages]
+            assert set(damages) <= {begun}, damages
             released = {made.version for made in seen.releases}
             if version not in released:
                 return {}

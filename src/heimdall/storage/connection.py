@@ -59,7 +59,8 @@ def _codec(name: str) -> codecs.CodecInfo | None:
 
 
 codecs.register(_codec)
-extensions.encodings["SQL_ASCII"] = _BYTES  # psycopg2's table of codecs; its own says ascii
+# psycopg2's table of codecs; its own says ascii. It is asked for the name without the underscore.
+extensions.encodings |= {"SQL_ASCII": _BYTES, "SQLASCII": _BYTES}
 
 
 def connect(endpoints: Endpoints) -> Connection:
