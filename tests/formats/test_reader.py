@@ -31,14 +31,17 @@ def signal(count: int = RATE_HZ // 4) -> npt.NDArray[np.complex64]:
     return (0.1 * (random.normal(size=count) + 1j * random.normal(size=count))).astype(np.complex64)
 
 
-def stored(kind: str, samples: npt.NDArray[np.complex64]) -> bytes:
-    """The samples as bytes: `kind` is a component's type as `plain.RAW_TYPES` names it, or cs24."""
+def stored(kind: str, samples: npt.NDArray[np.complex64], zero: float | None = None) -> bytes:
+    """The samples as bytes: `kind` is a component's type as `plain.RAW_TYPES` names it, or cs24.
+
+    Zero of unsigned bytes is 127.5 in a raw file, and 128 in WAV and SigMF.
+    """
     parts = samples.view(np.float32).astype(np.float64)
     if kind == "cs24":
         words = np.round(parts * 2**23).astype("<i4")
         return words.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
     known = plain.RAW_TYPES[kind]
-    scaled = parts * known.full_scale + known.zero
+    scaled = parts * known.full_scale + (known.zero if zero is None else zero)
     if kind.startswith("cf"):
         return parts.astype(known.dtype).tobytes()
     return np.round(scaled).astype(known.dtype).tobytes()
@@ -101,7 +104,9 @@ def test_iq_in_a_wav_file_is_read_whatever_its_samples_are(
     tmp_path: Path, kind: str, code: int, bits: int, extensible: bool
 ) -> None:
     path = tmp_path / "x.wav"
-    path.write_bytes(wav(fmt(code, bits, extensible=extensible), stored(kind, signal()), AUXI))
+    path.write_bytes(
+        wav(fmt(code, bits, extensible=extensible), stored(kind, signal(), 128.0 * (bits == 8)), AUXI)
+    )
     (read,) = reader.read(path)
     np.testing.assert_allclose(read.samples, signal(), atol=max(WAV_KINDS[kind, code, bits], 1e-9))
     assert (read.sample_rate_hz, read.frequency_hz, read.start_utc) == (RATE_HZ, 145.5e6, START)
@@ -212,7 +217,9 @@ def sigmf(folder: Path, captures: list[dict[str, Any]], count: int = RATE_HZ // 
     (folder / "x.sigmf-meta").write_text(json.dumps(meta))
     order = ">" if str(whole["core:datatype"]).endswith("_be") else "<"
     kind = str(whole["core:datatype"]).split("_")[0].replace("ci", "cs")
-    data = np.frombuffer(stored(kind, signal(count)), plain.RAW_TYPES[kind].dtype)
+    data = np.frombuffer(
+        stored(kind, signal(count), {"cu8": 128.0, "cu16": 32_768.0}.get(kind)), plain.RAW_TYPES[kind].dtype
+    )
     (folder / "x.sigmf-data").write_bytes(data.astype(data.dtype.newbyteorder(order)).tobytes())
     return folder / "x.sigmf-meta"
 
@@ -292,7 +299,7 @@ def test_start_is_on_gps_time_only_by_its_owners_word_and_as_fine_as_it_is_writt
         return disciplined.timing_sigma_ns(0, 10)
 
     assert sigma_ns(1.0) == pytest.approx(50, rel=0.01)
-    assert sigma_ns(1e6) == pytest.approx(1e6 / 12**0.5, rel=0.01)
+    assert sigma_ns(1e6) == pytest.approx(1e6 / 3**0.5, rel=0.01)
     assert sigma_ns(None) is None
     assert to_utc(gps_ns_of_utc(utc_ns(START))) == START
 

@@ -18,9 +18,9 @@ from heimdall.formats.sample_types import SampleType
 from heimdall.recordings import iq
 
 RAW_TYPES: dict[str, SampleType] = {
-    "cu8": sample_types.unsigned(8),
+    "cu8": sample_types.unsigned(8, symmetric=True),
     "cs8": sample_types.integers(8),
-    "cu16": sample_types.unsigned(16),
+    "cu16": sample_types.unsigned(16, symmetric=True),
     "cs16": sample_types.integers(16),
     "cs32": sample_types.integers(32),
     "cf32": sample_types.floats(32),
@@ -109,15 +109,9 @@ def _recording(
             "Give --sample-rate, or sample_rate_hz in a .json beside it",
         )
     rate_hz = recording.checked_rate(str(path), rate_hz)
-    remarks = []
-    if count > recording.MAX_SAMPLES:
-        remarks.append(
-            f"only its first {recording.MAX_SAMPLES / rate_hz:.1f} s of {count / rate_hz:.1f} s are read"
-        )
-    samples = sample_types.read(path, kind, [(offset, min(count, recording.MAX_SAMPLES))])
+    pieces, remarks = recording.limited([(offset, count)], rate_hz)
+    samples = sample_types.read(path, kind, pieces)
     recording.check_samples(str(path), samples, rate_hz)
-    if kind.zero and samples.min() == samples.max():
-        raise HeimdallError(str(path), f"all {len(samples)} samples are equal", "Give another recording")
     gps_timed = beside.start_gps_ns is not None and beside.timing_sigma_ns is not None
     return TimedRecording(
         samples,
@@ -130,7 +124,7 @@ def _recording(
         start_step_ns=None if named.start is None else 1e9,
         receiver=beside.receiver,
         frequency_hz=beside.frequency_hz or named.frequency_hz,
-        remarks=tuple(remarks),
+        remarks=remarks,
     )
 
 
