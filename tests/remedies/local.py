@@ -435,7 +435,7 @@ RECORDINGS = [
     ),
     Trouble(
         "samples that are not complex", array("a.npy", np.ones(4000)), read_recording,
-        "a.npy", "instead of little-endian complex64", "Give a complex64 or complex128 .npy file",
+        "a.npy", "instead of complex64 or complex128", "Give a complex64 or complex128 .npy file",
         array("a.npy", np.ones(4000, np.complex128)),
     ),
     Trouble(

@@ -27,6 +27,7 @@ _OF_A_NAME = {
     errno.ENAMETOOLONG: _NAME,
     errno.EISDIR: "It is a folder: name a file in it",
 }
+_LONGEST = 1500  # characters of a cause: enough to name every parameter that is wrong
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -40,7 +41,7 @@ class HeimdallError(Exception):
     """
 
     def __init__(self, subject: str, cause: str, remedy: str) -> None:
-        super().__init__(f"{subject}: {cause}. {remedy}")
+        super().__init__(_one_line(f"{subject}: {_shortened(cause)}. {remedy}"))
         self.subject = subject
         self.cause = cause
         self.remedy = remedy
@@ -48,6 +49,24 @@ class HeimdallError(Exception):
     def __reduce__(self) -> tuple[type[HeimdallError], tuple[str, str, str]]:
         """Cross the border between processes whole: an exception's own pickling knows the message alone."""
         return type(self), (self.subject, self.cause, self.remedy)
+
+
+def _one_line(text: str) -> str:
+    """The same in one line that every terminal shows: foreign text may hold anything."""
+    return "".join(
+        one
+        if one.isprintable()
+        else " "
+        if one in "\t\n\r\v\f"
+        else one.encode("unicode_escape").decode("ascii")
+        for one in text
+    )
+
+
+def _shortened(text: str) -> str:
+    """Its beginning and its end, where a foreign value in it is long."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def unreadable(path: Path | str, error: OSError, remedy: str = _NAME) -> HeimdallError:

@@ -143,7 +143,7 @@ def _sidecar(path: Path) -> _Sidecar:
             raise ValueError("no object")
         return _Sidecar(
             sample_rate_hz=_positive(document, "sample_rate_hz"),
-            frequency_hz=_positive(document, "frequency_hz"),
+            frequency_hz=_positive(document, "frequency_hz", file_names.MAX_FREQUENCY_HZ),
             start_gps_ns=_whole(document, "start_gps_ns"),
             timing_sigma_ns=_positive(document, "timing_sigma_ns"),
             receiver=None if document.get("receiver") is None else str(document["receiver"]),
@@ -154,11 +154,11 @@ def _sidecar(path: Path) -> _Sidecar:
         raise HeimdallError(str(beside), cause, remedy) from None
 
 
-def _positive(document: dict[str, Any], name: str) -> float | None:
+def _positive(document: dict[str, Any], name: str, below: float = 1e18) -> float | None:
     value = document.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e18:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < below:
         raise ValueError(f"{name} is no positive number")
     return float(value)
 

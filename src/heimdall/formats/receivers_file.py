@@ -37,6 +37,7 @@ _RANGES = {
     "altitude_m": (-500.0, 20_000.0),
     "timing_sigma_ns": (1.0, 1e9),
 }
+_MAX_NAME = 200  # characters
 _MAX_BYTES = 1 << 24  # a receiver needs a hundred bytes
 _REMEDY = "Correct the line; the columns are name, latitude, longitude and, if known, altitude_m"
 
@@ -164,10 +165,14 @@ def _geojson(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _site(place: str, row: Mapping[str, Any]) -> Site:
     name = row.get("name")
-    if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
+    if not isinstance(name, str | int) or isinstance(name, bool) or not str(name)[:99].strip():
         raise HeimdallError(place, "a receiver without a name", _REMEDY)
+    text = " ".join(str(name).split())
+    if not text.isprintable() or len(text) > _MAX_NAME:
+        cause = f"the name {text[:40]!r} has characters that are none of a text, or more than {_MAX_NAME}"
+        raise HeimdallError(place, cause, _REMEDY)
     return Site(
-        name=str(name).strip(),
+        name=text,
         latitude_deg=_number(place, row, "latitude_deg", needed=True) or 0.0,
         longitude_deg=_number(place, row, "longitude_deg", needed=True) or 0.0,
         altitude_m=_number(place, row, "altitude_m") or 0.0,

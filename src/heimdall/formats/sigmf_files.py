@@ -199,14 +199,14 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
             raise HeimdallError(str(source.path), cause, "Copy it again from where it was recorded")
         moment = one.get("core:datetime")
         start_ns, step_ns = (None, None) if moment is None else _time(source.path, str(moment))
-        frequency_hz = one.get("core:frequency")
+        frequency_hz = float(one.get("core:frequency") or 0)
         captures.append(
             _Capture(
                 first=first,
                 end=end,
                 offset=source.offset + offset,
                 index=int(one.get("core:global_index", first)),
-                frequency_hz=None if frequency_hz is None else float(frequency_hz),
+                frequency_hz=frequency_hz if frequency_hz > 0 else None,
                 start_ns=start_ns,
                 step_ns=step_ns,
             )

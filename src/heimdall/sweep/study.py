@@ -21,7 +21,7 @@ from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
 from heimdall.services import process
-from heimdall.storage import connection
+from heimdall.storage import connection, database_errors, database_url
 from heimdall.storage.endpoints import Endpoints
 from heimdall.sweep import heartbeat
 from heimdall.sweep.space import Space
@@ -195,6 +195,13 @@ def messages(found: Endpoints) -> Iterator[None]:
     try:
         yield
     except (psycopg2.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = " ".join(str(getattr(error, "orig", None) or error.__cause__ or error).split())
-        remedy = "Check it with `heimdall services status`; the same command goes on with the study"
-        raise HeimdallError(f"PostgreSQL {found.database_name}", cause, remedy) from None
+        name, address = found.database_name, database_url.parse(found.database_url)
+        inner = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__ or error
+        inner = getattr(inner, "orig", None) or inner
+        if isinstance(inner, psycopg2.Error):
+            user, embedded = address.parameters.get("user", ""), found.embedded_database
+            raise database_errors.explained(
+                name, inner, user=user, password=address.password, embedded=embedded
+            ) from None
+        remedy = "Run the same command again, which goes on with the study"
+        raise HeimdallError(f"PostgreSQL {name}", " ".join(str(inner).split()), remedy) from None
