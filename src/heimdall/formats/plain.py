@@ -12,7 +12,7 @@ from typing import Any
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import file_names, recording, sample_types
-from heimdall.formats.gps_time import utc_ns
+from heimdall.formats.gps_time import to_utc, utc_ns
 from heimdall.formats.recording import TimedRecording, TimingSigma
 from heimdall.formats.sample_types import SampleType
 from heimdall.recordings import iq
@@ -50,6 +50,12 @@ class _Sidecar:
     start_gps_ns: int | None = None
     timing_sigma_ns: float | None = None
     receiver: str | None = None
+
+
+def named_receiver(path: Path) -> str | None:
+    """The receiver that the sidecar of a raw or `.npy` file names, if there is one."""
+    plainly = path.suffix.lower() == ".npy" or raw_type(path, None) is not None
+    return _sidecar(path).receiver if plainly else None
 
 
 def raw_type(path: Path, sample_format: str | None) -> SampleType | None:
@@ -113,6 +119,9 @@ def _recording(
     samples = sample_types.read(path, kind, pieces)
     recording.check_samples(str(path), samples, rate_hz)
     gps_timed = beside.start_gps_ns is not None and beside.timing_sigma_ns is not None
+    start_ns, step_ns = (None, None) if named.start is None else (utc_ns(named.start), 1e9)
+    if beside.start_gps_ns is not None and not gps_timed:  # a start, and nobody knows how good
+        start_ns, step_ns = utc_ns(to_utc(beside.start_gps_ns)) + beside.start_gps_ns % 1000, None
     return TimedRecording(
         samples,
         rate_hz,
@@ -120,8 +129,8 @@ def _recording(
         timing_sigma=TimingSigma.constant(beside.timing_sigma_ns)
         if gps_timed and beside.timing_sigma_ns
         else None,
-        start_utc_ns=None if named.start is None else utc_ns(named.start),
-        start_step_ns=None if named.start is None else 1e9,
+        start_utc_ns=start_ns,
+        start_step_ns=step_ns,
         receiver=beside.receiver,
         frequency_hz=beside.frequency_hz or named.frequency_hz,
         remarks=remarks,
