@@ -41,11 +41,13 @@ class Approved:
     Attributes:
         count: Rows in the file.
         undated: Rows of the source that no snapshot can hold, because they have no moment of approval.
+        remarks: What the SELECT itself says of its rows.
         receivers: `columns.schema(RECEIVERS)`, one row each; None where they are pinned by a file.
     """
 
     count: int
     undated: int
+    remarks: list[str]
     receivers: pa.Table | None
 
 
@@ -92,7 +94,8 @@ def read_from(connection: Connection, source: RowSource, as_of: datetime, target
             found = _readable(cursor, source, source.receivers, RECEIVERS)
             cursor.execute(_columns_of(source.receivers, found))
             receivers = columns.table(found, cursor.fetchall())
-        return Approved(count, undated(cursor, source.measurements), receivers)
+        said = remarks(cursor, source.measurements, as_of)
+        return Approved(count, undated(cursor, source.measurements), said, receivers)
 
 
 def selection(select: str, given: list[Given], as_of: datetime) -> sql.Composable:
@@ -115,6 +118,18 @@ def undated(cursor: Cursor, select: str) -> int:
     cursor.execute(sql.SQL(statement).format(sql.SQL(select)))
     ((count,),) = cursor.fetchall()
     return int(count)
+
+
+def remarks(cursor: Cursor, select: str, as_of: datetime) -> list[str]:
+    """What a SELECT says in its column `remark`, if it has one, and of how many rows approved by then."""
+    if columns.given_by(cursor, select, (columns.REMARK,))[0].type is None:
+        return []
+    statement = (
+        "SELECT given.remark::text, count(*) FROM ({}\n) AS given WHERE given.approved_at <= {} "
+        "AND given.remark::text <> '' GROUP BY 1 ORDER BY 1"
+    )
+    cursor.execute(sql.SQL(statement).format(sql.SQL(select), sql.Literal(as_of)))
+    return [f"{remark} ({count} rows)" for remark, count in cursor.fetchall()]
 
 
 def _columns_of(select: str, given: list[Given]) -> sql.Composable:

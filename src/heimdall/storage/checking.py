@@ -87,6 +87,7 @@ def _rows(connection: Connection, source: RowSource, as_of: datetime) -> list[Fi
         undated = approved.undated(cursor, source.measurements)
         if undated:
             found.append(Finding("rows without approved_at", NULL, f"{undated}, which are in no snapshot"))
+        found += [Finding("rows", OK, said) for said in approved.remarks(cursor, source.measurements, as_of)]
     with _reading(connection, source, "snapshot.as_of", found) as cursor:
         approved.refuse_future(cursor, as_of)
         found.append(Finding("snapshot.as_of", OK, "over, by the database's clock"))

@@ -39,6 +39,7 @@ _LIMITS = (
 # SQLSTATEs after which the same reading may succeed: the connection or server is lost, or a standby cancelled
 # the query because the primary removed rows that it needs.
 _LOST = ("08", "57P", "40001")
+OWN_RECORD = "heimdall_migrations"  # the table that says which of `migrations/` were applied in its schema
 _BYTES = "heimdall_bytes"  # a codec for databases that do not say how their text is encoded
 
 
@@ -160,9 +161,21 @@ def transaction(connection: Connection, *, read_only: bool = False) -> Iterator[
 
 
 def use_own_tables(cursor: Cursor) -> None:
-    """Let names of this transaction mean Heimdall's own tables; in older databases they are in public."""
-    schema = sql.Identifier(variables.DATABASE_SCHEMA.read())
-    cursor.execute(sql.SQL("SET LOCAL search_path TO {}, public").format(schema))
+    """Let names of this transaction mean Heimdall's own tables, and no table of anybody else.
+
+    Raises:
+        HeimdallError: The schema has no record of Heimdall's migrations, so that its tables are not ours.
+    """
+    schema = variables.DATABASE_SCHEMA.read()
+    cursor.execute("SELECT to_regclass(format('%%I.%%I', %s, %s)) IS NULL", (schema, OWN_RECORD))
+    if cursor.fetchone() == (True,):
+        raise HeimdallError(
+            f"PostgreSQL {_name(cursor.connection)}",
+            f"no tables of Heimdall in schema {schema}",
+            "Run `heimdall database migrate`, which makes them there, or moves those of an earlier version; "
+            "to read tables of others, set snapshot.source in params.yaml",
+        )
+    cursor.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
 
 
 def _name(connection: Connection) -> str:

@@ -106,7 +106,7 @@ def used(receivers: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFrame:
     return chosen[names].astype({"websdr_id": "int32"})
 
 
-_FIRST, _LAST = pd.Timestamp.min.tz_localize("UTC"), pd.Timestamp.max.tz_localize("UTC")
+_FIRST, _LAST = (pd.Timestamp(f"{year}-01-01T00:00:00Z").as_unit("us") for year in ("0001", "9999"))
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -158,6 +158,8 @@ def _read_rows(
     found = approved.read(endpoints, source, params.as_of, spool)
     if found.undated:
         say(f"{found.undated} approved rows are in no snapshot: they have no approved_at")
+    for remark in found.remarks:
+        say(f"{source.path}: {remark}")
     if not found.count:
         cause = f"no measurement was approved at or before {_utc_text(params.as_of)} ({source.path})"
         raise HeimdallError(
