@@ -6,8 +6,8 @@ number of a header, a cell or a field made extreme. It is made again from the se
     python benchmarks/fuzz.py
     python benchmarks/fuzz.py --reader wav --only 217
 
-The reader `rows` needs a PostgreSQL in which databases may be created, and an S3: those of `heimdall services up`,
-or configured ones. It makes two databases and a bucket, heimdall-fuzz, and removes what it put there.
+The reader `rows` needs a PostgreSQL in which databases may be created, and an S3: those of `heimdall services
+up`, or configured ones. It makes two databases and a bucket, heimdall-fuzz, and removes what it put there.
 
 Columns: "accepted" is checked (finite, in the ranges of the documents, no more samples than the file holds,
 equal to NumPy's own reading); "refused" is one line; "traceback" is any other exception, more than 10 s or
