@@ -5,7 +5,7 @@
     pytest tests/pipeline/test_kills_of_commands.py --kills 50 -s
 
 A process that has imported everything forks each victim, so the moments are uniform in its work. They are
-drawn from a seed, within the duration of an undisturbed run just before.
+drawn from a seed, within the duration of the latest run that nothing disturbed.
 """
 
 from __future__ import annotations
@@ -155,9 +155,10 @@ def series(name: str, victims: Victims, kills: int, ready: Callable[[int], Case]
             case = ready(number if number % 2 == kind else next(numbers))
             empty = case.visible()
             moment_s = random.uniform(0, durations_s[kind])
-            if victims.run(case, moment_s)["code"] < 0:
+            done = victims.run(case, moment_s)
+            if done["code"] < 0:
                 break
-            missed += 1
+            missed, durations_s[kind] = missed + 1, done["took_s"]  # the machine is faster now
         else:
             raise AssertionError(f"{name} ended before each of {DRAWS} moments")
         about = f"kill {kill} of {name}, seed {SEED}, after {moment_s:.3f} of {durations_s[kind]:.3f} s"
@@ -209,7 +210,16 @@ def test_ingest(
     """Rows without objects are not there; either all rows are there, or none."""
     as_clone(tmp_path)
     raw = buckets.raw
-    words = ["heimdall", "ingest", *wav_files(tmp_path), *PLACE, *RECEIVERS, "--source", "dcf77", *APPROVAL]
+    words = [
+        "heimdall",
+        "ingest",
+        *wav_files(tmp_path, 20 * 24),
+        *PLACE,
+        *RECEIVERS,
+        "--source",
+        "dcf77",
+        *APPROVAL,
+    ]
 
     def ready(number: int) -> Case:
         fresh = new_database(*migrated)
@@ -218,7 +228,7 @@ def test_ingest(
 
         def visible() -> Content:
             rows = rows_of(fresh, "measurements")
-            assert len(rows) in {0, 4}
+            assert len(rows) in {0, 38}
             objects = {key: hashlib.sha256(raw.get(key, 10**6)).hexdigest() for key in raw.head_all("")}
             for row in rows:
                 key = object_key(row[1], int(row[2]))

@@ -25,7 +25,7 @@ def test_bytes_that_are_no_text_are_shown_by_their_numbers(
             cursor.execute(f"CREATE DATABASE {name} {options}")
     with closing(db.connect(services.with_database(name).endpoints)) as opened:
         with opened, opened.cursor() as cursor:
-            cursor.execute(f"CREATE TABLE one AS SELECT {stored}::text AS word")  # noqa: S608 - of this test
+            cursor.execute(f"CREATE TABLE one AS SELECT {stored}::text AS word")
         with opened, opened.cursor(name="of_the_server") as cursor:
             cursor.execute("SELECT word FROM one")
             assert cursor.fetchmany(5) == [(read,)]
