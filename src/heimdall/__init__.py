@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from heimdall.network.localization_net import LocalizationNet
     from heimdall.network.loss import GaussianNLLLoss
     from heimdall.pipeline.train.lightning_module import LocalizationLightningModule
+    from heimdall.recordings import iq
     from heimdall.signal.features import augment_features, compute_mfcc, normalize_features
     from heimdall.signal.log_mel import iq_to_mel_spectrogram, recording_features
     from heimdall.track.tracker import MLflowTracker
 
+_MODULES = {"iq": "recordings.iq"}  # the checks of a `.npy` recording
 _ROOMS = {
     "GaussianNLLLoss": "network.loss",
     "HeimdallDataset": "network.dataset",
@@ -50,6 +52,7 @@ __all__ = [
     "TrainingPipeline",
     "augment_features",
     "compute_mfcc",
+    "iq",
     "iq_to_mel_spectrogram",
     "normalize_features",
     "recording_features",
@@ -58,6 +61,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """A name of the public API, from its room."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
