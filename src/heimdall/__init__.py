@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from heimdall.network.localization_net import LocalizationNet
     from heimdall.network.loss import GaussianNLLLoss
     from heimdall.pipeline.train.lightning_module import LocalizationLightningModule
-    from heimdall.recordings import iq
     from heimdall.signal.features import augment_features, compute_mfcc, normalize_features
     from heimdall.signal.log_mel import iq_to_mel_spectrogram, recording_features
     from heimdall.track.tracker import MLflowTracker
 
-_MODULES = {"iq": "recordings.iq"}  # the checks of a `.npy` recording
+_MODULES = {"iq": "recordings.iq"}  # former scripts import it from here; its home is the room
 _ROOMS = {
     "GaussianNLLLoss": "network.loss",
     "HeimdallDataset": "network.dataset",
@@ -52,7 +51,6 @@ __all__ = [
     "TrainingPipeline",
     "augment_features",
     "compute_mfcc",
-    "iq",
     "iq_to_mel_spectrogram",
     "normalize_features",
     "recording_features",
