@@ -16,7 +16,7 @@ from random import Random
 import numpy as np
 import pandas as pd
 
-from heimdall.core import params
+from heimdall.core import determinism, params
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import reader, receivers_file, recording
 from heimdall.formats.reader import Hints
@@ -173,6 +173,7 @@ def read_times(path: Path, random: Random) -> None:
 
 def read_parameters(path: Path, random: Random) -> None:
     """params.yaml, as every command reads it."""
+    require(determinism.read_threads(path) is not None, "no threads")
     found = params.load(path)
     _check_values(asdict(found))
     require(

@@ -39,7 +39,7 @@ def test_bad_start_times_are_named(text: str | None, said: str, tmp_path: Path) 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     times = tmp_path / "times.csv"
-    rows = [(1, 1_400_000_000_000_000_123, 50.0), (7, 2**62 + 1, 0.1)]
+    rows = [(1, 1_400_000_000_000_000_123, 50.0), (7, 3 * 10**18 + 1, 0.1)]
     times.write_text(start_times.text(rows), encoding="utf-8")
     assert start_times.read(times) == {websdr_id: (start, sigma) for websdr_id, start, sigma in rows}
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-import yaml
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -24,6 +23,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
+from heimdall.core import strict_yaml
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 
@@ -252,22 +252,6 @@ class Params:
     verify: VerifyParams
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads it: no key twice; nor merged mappings, which can be made to fill any memory."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As the SafeLoader; a key that stands twice or merges is refused."""
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, "<< is not supported", key.start_mark)
-            if names.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{str(key.value)[:60]} stands twice", key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check every parameter, before any work.
 
@@ -283,17 +267,12 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """
     restore = f"restore the file with `git checkout {path}`"
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    except RecursionError:
-        raise HeimdallError(str(path), "not YAML (brackets too deep)", f"Correct it, or {restore}") from None
+        loaded = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         remedy = f"Run from the repository's root, or {restore}"
         raise HeimdallError(str(path), "the file is missing", remedy) from None
-    except OSError:
-        raise
-    except Exception as error:  # PyYAML fails on a foreign number, date or tag in many ways
-        problem = " ".join(str(error).split())
-        raise HeimdallError(str(path), f"not YAML ({problem})", f"Correct it there, or {restore}") from None
+    except ValueError as error:  # of bytes that are no UTF-8, too
+        raise HeimdallError(str(path), f"not YAML ({error})", f"Correct it there, or {restore}") from None
     return check(loaded, str(path))
 
 
