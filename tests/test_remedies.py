@@ -16,9 +16,9 @@ import pytest
 
 from heimdall.core import artifacts
 from heimdall.pipeline.featurize import featurize
-from tests import tiny_snapshot
-from tests.conftest import as_clone, clean_environment
-from tests.remedies import local
+from tests import REPOSITORY, tiny_snapshot
+from tests.conftest import Services, as_clone, clean_environment
+from tests.remedies import buckets, databases, local
 from tests.remedies.troubles import BIN, Trouble, World, check
 
 
@@ -60,6 +60,29 @@ def world(template: Path, tmp_path: Path) -> Iterator[World]:
     yield made
     for close in made.close:
         close()
+
+
+@pytest.fixture
+def served(database: Services, tmp_path: Path) -> Iterator[World]:
+    """A clone with nothing but parameters and SELECTs, and servers with a database of its own."""
+    root = as_clone(tmp_path / "clone")
+    shutil.copytree(REPOSITORY / "sql", root / "sql")
+    made = World(root, dict(database.env), root, services=database)
+    yield made
+    for close in made.close:
+        close()
+
+
+@pytest.mark.parametrize("row", [*databases.ROWS, *buckets.ROWS], ids=lambda row: row.name)
+def test_servers_that_refuse_are_messages_whose_remedy_helps(row: Trouble, served: World) -> None:
+    check(row, served)
+
+
+def test_the_table_has_many_causes() -> None:
+    rows = [*local.ROWS, *databases.ROWS, *buckets.ROWS]
+    assert len({row.name for row in rows}) == len(rows)
+    assert len({(row.cause, row.remedy) for row in rows}) >= 80
+    assert sum(row.follow is not None for row in rows) >= 60
 
 
 @pytest.mark.parametrize("row", local.ROWS, ids=lambda row: row.name)

@@ -460,14 +460,14 @@ RECORDINGS = [
     ),
     Trouble(
         "a folder in place of a recording", nothing, "heimdall predict 1=data",
-        "data", "it cannot be read (Is a directory)", "It is a folder: name a file in it",
+        "data", "it cannot be read (Is a directory)", "It is a folder: name a file",
     ),
     Trouble(
-        "no model", recording, "heimdall predict websdr_1.npy",
+        "no model for a recording", recording, "heimdall predict websdr_1.npy",
         "models/localizer.onnx", "the file is missing", "Run `dvc repro` or `dvc pull`",
     ),
     Trouble(
-        "a damaged model", lambda world: (recording(world), world.write("odd.onnx", "odd")),
+        "a damaged ONNX file", lambda world: (recording(world), world.write("odd.onnx", "odd")),
         "heimdall predict websdr_1.npy --model odd.onnx",
         "odd.onnx", "no ONNX localizer (", "Name an .onnx file that this pipeline exported",
     ),

@@ -80,19 +80,31 @@ def read(path: Path) -> list[TimedRecording]:
 def _stretch(source: _Source, kind: SampleType, rate_hz: float, captures: list[_Capture]) -> TimedRecording:
     first = captures[0]
     pieces = [(one.offset, one.end - one.first) for one in captures]
-    count = sum(length for _, length in pieces)
-    if count > recording.MAX_SAMPLES:
-        cause = f"{count} samples, more than the {recording.MAX_SAMPLES} that are read at once"
-        raise HeimdallError(str(source.path), cause, "Give a part of the recording")
+    pieces, remarks = recording.limited(pieces, rate_hz)
     samples = sample_types.read(source.data, kind, pieces)
     recording.check_samples(str(source.path), samples, rate_hz)
+    start_ns, step_ns = _start(captures, rate_hz)
     return TimedRecording(
         samples,
         rate_hz,
-        start_utc_ns=first.start_ns,
-        start_step_ns=first.step_ns,
+        start_utc_ns=start_ns,
+        start_step_ns=step_ns,
         frequency_hz=first.frequency_hz,
+        remarks=remarks,
     )
+
+
+def _start(captures: list[_Capture], rate_hz: float) -> tuple[int | None, float | None]:
+    """Start of a stretch by the first of its times, and the largest of their steps and disagreements."""
+    timed = [
+        (one.start_ns - round((one.first - captures[0].first) * SECOND_NS / rate_hz), one.step_ns or 0.0)
+        for one in captures
+        if one.start_ns is not None
+    ]
+    if not timed:
+        return None, None
+    start_ns = timed[0][0]
+    return start_ns, max(step_ns + abs(at_ns - start_ns) * (at_ns != start_ns) for at_ns, step_ns in timed)
 
 
 def _open(path: Path) -> _Source:
@@ -188,6 +200,10 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
     size = source.size - int(whole.get("core:trailing_bytes", 0))
     listed = sorted(source.meta.get("captures") or [{}], key=lambda one: one.get("core:sample_start", 0))
     starts = [int(one.get("core:sample_start", 0)) for one in listed]
+    # Of a recording that was split over several files, numbers of samples count from the first file's begin.
+    begin = int(whole.get("core:offset", 0))
+    if begin and min(starts) >= begin:
+        starts = [first - begin for first in starts]
     header_bytes, captures = 0, []
     for number, (one, first) in enumerate(zip(listed, starts, strict=True)):
         header_bytes += int(one.get("core:header_bytes", 0))

@@ -6,13 +6,20 @@ Imports `core`. The only stage that uses it is the snapshot.
 """
 
 __all__ = [
+    "approved",
+    "checking",
+    "columns",
     "connection",
+    "database_errors",
+    "database_url",
     "embedded",
     "endpoints",
+    "ingestion",
     "migrate",
     "objectstore",
     "retries",
     "s3_access",
     "s3_errors",
+    "sources",
     "tables",
 ]

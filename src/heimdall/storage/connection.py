@@ -151,7 +151,9 @@ def transaction(connection: Connection, *, read_only: bool = False) -> Iterator[
             cursor.execute(_LIMITS)
             yield cursor
     except psycopg2.Error as error:
-        told = database_errors.explained(name, error, user=user)
+        table = database_errors.denied(error)
+        schemas = _schemas_with(connection, table) if table else ()
+        told = database_errors.explained(name, error, user=user, schemas=schemas)
         broken = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not error.pgcode
         if broken or (error.pgcode or "").startswith(_LOST):
             raise DatabaseLost(told.subject, told.cause, told.remedy) from None
@@ -179,6 +181,18 @@ def use_own_tables(cursor: Cursor) -> None:
 def _name(connection: Connection) -> str:
     """`host:port/database`, without secrets, also of a connection that is lost."""
     return database_url.parse(connection.dsn).name
+
+
+def _schemas_with(connection: Connection, table: str) -> tuple[str, ...]:
+    """The schemas with a table or view of a name; Heimdall's own one comes first."""
+    own = variables.DATABASE_SCHEMA.read()
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nspname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "WHERE relname = %s AND nspname NOT LIKE 'pg\\_%%' ORDER BY nspname <> %s, nspname",
+            (table, own),
+        )
+        return tuple(schema for (schema,) in cursor.fetchall())
 
 
 def _user(connection: Connection) -> str:

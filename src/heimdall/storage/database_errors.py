@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import psycopg2
 
@@ -57,13 +58,16 @@ CONNECTING: tuple[tuple[str, bool, str], ...] = (
     ("timeout expired", True, f"Correct host and port in {URL}, or let the network between pass"),
 )
 _DOWN = ("Connection refused", "No such file")
-_DENIED, _NO_COLUMN = "42501", "42703"
+DENIED, _NO_COLUMN = "42501", "42703"
 # By SQLSTATE, or the first two characters of it.
 REFUSALS = {
     "25006": "Use a server and a user that may write (no standby), or only commands that read",
     "40001": "Run it again; on a standby raise max_standby_streaming_delay, or set hot_standby_feedback",
     "42": f"Correct {SELECT}; `heimdall database check` tries it",
-    "42P01": f"Correct the name in {SELECT}; `heimdall database migrate` makes Heimdall's own tables",
+    "42P01": (
+        f"Correct the name in {SELECT}; `heimdall database migrate` makes Heimdall's own tables, which one "
+        "sees after GRANT USAGE ON SCHEMA heimdall"
+    ),
     _NO_COLUMN: f"Correct the name in {SELECT}: `\\d TABLE` in psql lists the columns that are there",
     "3F000": f"Correct the name in {SELECT}; `heimdall database migrate` makes Heimdall's own schema",
     "22": f"Correct that value in the table, or let {SELECT} leave it out",
@@ -75,11 +79,18 @@ REFUSALS = {
     "57P": "Run it again when the server is up; `heimdall services status` tries it",
 }
 _WHAT_IS_DENIED = re.compile(r"permission denied for (\w+(?: \w+)?) (\S+)$")
+_NO_TABLES = ("schema", "database", "sequence")
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 def explained(
-    name: str, error: psycopg2.Error, *, user: str = "", password: str = "", embedded: bool = False
+    name: str,
+    error: psycopg2.Error,
+    *,
+    user: str = "",
+    password: str = "",
+    embedded: bool = False,
+    schemas: Sequence[str] = (),
 ) -> HeimdallError:
     """The error that a person reads.
 
@@ -89,6 +100,7 @@ def explained(
         user: As whom a statement was run.
         password: It is not repeated, were it a part of a malformed address that libpq repeats.
         embedded: Whether it is the embedded server.
+        schemas: Those with a table of the name of `denied`.
     """
     cause, code = cause_of(error), error.pgcode or ""
     remedy = REFUSALS.get(code) or REFUSALS.get(code[:3]) or REFUSALS.get(code[:2])
@@ -96,8 +108,8 @@ def explained(
         remedy = next((remedy for said, _, remedy in CONNECTING if said in cause), None)
         if embedded and any(said in cause for said in _DOWN):
             remedy = "Run `heimdall services up`, which starts it"
-    elif code == _DENIED:
-        remedy = _grant(cause, str(error.cursor.query if error.cursor else ""), user)
+    elif code == DENIED:
+        remedy = _grant(cause, str(error.cursor.query if error.cursor else ""), user, schemas)
     hint = (error.diag.message_hint or "").strip().rstrip(".")
     if hint and code == _NO_COLUMN:
         cause = f"{cause} ({hint})"
@@ -105,6 +117,12 @@ def explained(
         cause = cause.replace(password, "***")
     remedy = remedy or "Run it again; `heimdall services status` tries the server"
     return HeimdallError(f"PostgreSQL {name}", cause, remedy)
+
+
+def denied(error: psycopg2.Error) -> str | None:
+    """The table that may not be used; None where it is something else that was refused."""
+    found = _WHAT_IS_DENIED.search(cause_of(error)) if error.pgcode == DENIED else None
+    return found[2] if found and found[1] not in _NO_TABLES else None
 
 
 def is_hopeless(error: psycopg2.Error) -> bool:
@@ -120,19 +138,20 @@ def cause_of(error: psycopg2.Error) -> str:
     return said.removeprefix("FATAL:").strip()
 
 
-def _grant(cause: str, query: str, user: str) -> str:
+def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
     """The statement that gives the right which a statement lacked."""
-    denied = _WHAT_IS_DENIED.search(cause)
-    if denied is None:
+    found = _WHAT_IS_DENIED.search(cause)
+    if found is None:
         return "Run it as the owner, or as a user to whom the owner gives that right"
-    kind, thing = denied[1].upper(), denied[2]
+    kind, thing = found[1].upper(), found[2]
     words = query.removeprefix("b").strip("\"'").split()
     statement = words[0].upper() if words else ""
     if statement == "CREATE":
         right = "CREATE"
-    elif kind in ("SCHEMA", "SEQUENCE"):
-        right = "USAGE"
+    elif found[1] in _NO_TABLES:
+        right = "CONNECT" if kind == "DATABASE" else "USAGE"
     else:
-        right = statement if statement in _RIGHTS else "SELECT"
-        kind = "DATABASE" if kind == "DATABASE" else "TABLE"  # of views and others, too
+        right, kind = statement if statement in _RIGHTS else "SELECT", "TABLE"  # or a view
+        named = [schema for schema in schemas if f"{schema}.{thing}" in query]
+        thing = f"{(named or list(schemas))[0]}.{thing}" if schemas else thing
     return f'Let the owner run: GRANT {right} ON {kind} {thing} TO "{user}"'
