@@ -185,7 +185,12 @@ def receiver_ids(sites: Iterable[Site], known: Sequence[Receiver]) -> dict[str, 
                 number += 1
             taken.add(number)
             found[site.name] = number
-        elif site == Site(receiver.name, receiver.latitude_deg, receiver.longitude_deg, receiver.altitude_m):
+        elif site == Site(
+            receiver.name,
+            receiver.latitude_deg,
+            receiver.longitude_deg,
+            receiver.altitude_m if site.altitude_known else site.altitude_m,
+        ):
             found[site.name] = receiver.websdr_id
         else:
             place = f"{receiver.latitude_deg},{receiver.longitude_deg},{receiver.altitude_m}"
