@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +29,7 @@ from heimdall.recordings import archive, iq
 from heimdall.storage import connection, tables
 from heimdall.storage.objectstore import object_key
 from heimdall.storage.tables import Receiver
-from tests.conftest import Buckets, Services, as_clone, heimdall
+from tests.conftest import Buckets, Services, heimdall
 from tests.database_rows import QUERIES, read_approved
 from tests.formats.test_kiwi import BLOCK, WEEK_START_NS, true_ns, wav
 
@@ -406,30 +405,6 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
     assert "Stretches at another frequency than 0.0775 MHz are left out: 2" in capsys.readouterr().out
     alike = {site: [dataclasses.replace(one, frequency_hz=1.0) for one in parts[site]] for site in parts}
     assert ingest_command_module._tuned(alike, 0.0775) == alike
-
-
-@pytest.mark.parametrize(
-    "delay_s", [1.2, *(pytest.param(0.6 + 0.1 * step, marks=pytest.mark.series) for step in range(15))]
-)
-def test_killed_at_any_moment_the_same_command_finishes_it(
-    database: Services, buckets: Buckets, tmp_path: Path, delay_s: float
-) -> None:
-    command = [*wav_files(tmp_path), *PLACE, *RECEIVERS, *APPROVAL]
-    killed(tmp_path, ["ingest", *command], database.env, delay_s)
-    rows = stored_rows(database)
-    assert rows in {0, 4}
-    done = heimdall(tmp_path, "ingest", *command, env=database.env)
-    assert done.returncode == 0, done.stderr
-    assert f"4 recordings, {4 - rows} new" in done.stdout
-    assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (4, 4)
-
-
-def killed(root: Path, arguments: list[str], env: dict[str, str], delay_s: float) -> None:
-    as_clone(root)
-    program = str(Path(sys.executable).parent / "heimdall")
-    with subprocess.Popen([program, *arguments], cwd=root, env=env, stdout=subprocess.DEVNULL) as running:
-        time.sleep(delay_s)
-        running.kill()
 
 
 @pytest.mark.parametrize(
