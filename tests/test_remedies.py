@@ -7,8 +7,10 @@ person's decision or takes long, so they are read only.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 
 from heimdall.core import artifacts
 from heimdall.pipeline.featurize import featurize
+from heimdall.sweep import experiments
 from tests import REPOSITORY, tiny_snapshot
 from tests.conftest import Services, as_clone, clean_environment
 from tests.remedies import buckets, databases, local
@@ -88,3 +91,23 @@ def test_the_table_has_many_causes() -> None:
 @pytest.mark.parametrize("row", local.ROWS, ids=lambda row: row.name)
 def test_a_message_names_the_place_and_the_cause_and_its_remedy_helps(row: Trouble, world: World) -> None:
     check(row, world)
+
+
+@pytest.mark.parametrize(
+    ("printed", "problem"),
+    [
+        (
+            "ERROR: failed to reproduce 'train'\ntrain.py: train: no GPU. Set it\n",
+            "train.py: train: no GPU. Set it",
+        ),
+        ("busy\nERROR: Unable to acquire lock\nbye\n", "ERROR: Unable to acquire lock"),
+        ("one\ntwo\n", "two"),
+        ("", "it printed nothing"),
+    ],
+)
+def test_a_failed_trial_says_what_its_stage_said(printed: str, problem: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(printed, encoding="utf-8")
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert experiments.Experiment("trial", log, process, io.StringIO()).problem() == problem
