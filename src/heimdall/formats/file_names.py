@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,13 +67,14 @@ def station_of(path: Path, names: Collection[str]) -> str | None:
     Returns:
         None if none of them stands there, or two of the same length do.
     """
+    stem = composed(path.stem)
     found = [
         name
         for name in names
-        if re.search(rf"(?:^|{_SEPARATOR}){re.escape(name)}(?:$|{_SEPARATOR})", path.stem, re.IGNORECASE)
+        if re.search(rf"(?:^|{_SEPARATOR}){re.escape(composed(name))}(?:$|{_SEPARATOR})", stem, re.IGNORECASE)
     ]
     longest = [name for name in found if len(name) == max(map(len, found))]
-    exact = [name for name in longest if name in path.stem]
+    exact = [name for name in longest if composed(name) in stem]
     longest = exact or longest
     return longest[0] if len(longest) == 1 else None
 
@@ -81,16 +83,20 @@ def _frequency(hertz: float) -> float | None:
     return hertz if 0 < hertz <= MAX_FREQUENCY_HZ else None
 
 
+def composed(name: str) -> str:
+    """The same letters as single characters: macOS writes an accent as one of its own into a file's name."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _time(stem: str) -> dt.datetime | None:
-    found = _TIME.search(stem)
-    if not found:
-        return None
-    *whole, fraction = found.groups()
-    microsecond = int((fraction or "0").ljust(6, "0")[:6])
-    try:
-        return dt.datetime(*map(int, whole), microsecond, tzinfo=dt.UTC)  # type: ignore[misc, arg-type]
-    except ValueError:
-        return None
+    for found in _TIME.finditer(stem):
+        *whole, fraction = found.groups()
+        microsecond = int((fraction or "0").ljust(6, "0")[:6])
+        try:
+            return dt.datetime(*map(int, whole), microsecond, tzinfo=dt.UTC)  # type: ignore[misc, arg-type]
+        except ValueError:  # other numbers, such as a frequency and a rate
+            continue
+    return None
 
 
 def _quantities(stem: str) -> tuple[list[float], list[float], list[float]]:

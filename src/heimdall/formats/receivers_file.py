@@ -50,9 +50,10 @@ class Site:
         name: Unique name.
         latitude_deg: Latitude, degrees.
         longitude_deg: Longitude, degrees.
-        altitude_m: Altitude, metres.
+        altitude_m: Altitude, metres; 0 if it is not known.
         timing_sigma_ns: How well its clock is disciplined by GPS, where the files themselves do not say it;
             None if it is not.
+        altitude_known: Whether anybody said the altitude.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Site:
     longitude_deg: float
     altitude_m: float
     timing_sigma_ns: float | None = field(default=None, compare=False)
+    altitude_known: bool = field(default=True, compare=False)
 
 
 def read(path: Path) -> tuple[Site, ...]:
@@ -171,12 +173,14 @@ def _site(place: str, row: Mapping[str, Any]) -> Site:
     if not text.isprintable() or len(text) > _MAX_NAME:
         cause = f"the name {text[:40]!r} has characters that are none of a text, or more than {_MAX_NAME}"
         raise HeimdallError(place, cause, _REMEDY)
+    altitude_m = _number(place, row, "altitude_m")
     return Site(
         name=text,
         latitude_deg=_number(place, row, "latitude_deg", needed=True) or 0.0,
         longitude_deg=_number(place, row, "longitude_deg", needed=True) or 0.0,
-        altitude_m=_number(place, row, "altitude_m") or 0.0,
+        altitude_m=altitude_m or 0.0,
         timing_sigma_ns=_number(place, row, "timing_sigma_ns"),
+        altitude_known=altitude_m is not None,
     )
 
 

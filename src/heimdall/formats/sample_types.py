@@ -24,7 +24,7 @@ class SampleType:
 
     Attributes:
         dtype: NumPy's name with byte order. "<i3" is a signed integer of three bytes, which NumPy lacks.
-        zero: The number that means zero: between 127 and 128 for unsigned bytes.
+        zero: The number that means zero.
         full_scale: What becomes 1 once `zero` is subtracted.
     """
 
@@ -43,9 +43,16 @@ def integers(bits: int, order: str = "<") -> SampleType:
     return SampleType(f"{order}i{bits // 8}", 0.0, float(2 ** (bits - 1)))
 
 
-def unsigned(bits: int, order: str = "<") -> SampleType:
-    """Unsigned integers of 8, 16 or 32 bits."""
-    return SampleType(f"{order}u{bits // 8}", (2**bits - 1) / 2, float(2 ** (bits - 1)))
+def unsigned(bits: int, order: str = "<", *, symmetric: bool = False) -> SampleType:
+    """Unsigned integers of 8, 16 or 32 bits.
+
+    Args:
+        bits: Of one component.
+        order: Of its bytes.
+        symmetric: Zero is the middle of the range, 127.5, as an RTL-SDR has it; else 128, as WAV and SigMF.
+    """
+    full_scale = float(2 ** (bits - 1))
+    return SampleType(f"{order}u{bits // 8}", full_scale - 0.5 if symmetric else full_scale, full_scale)
 
 
 def floats(bits: int, order: str = "<") -> SampleType:

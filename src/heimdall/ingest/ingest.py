@@ -185,7 +185,12 @@ def receiver_ids(sites: Iterable[Site], known: Sequence[Receiver]) -> dict[str, 
                 number += 1
             taken.add(number)
             found[site.name] = number
-        elif site == Site(receiver.name, receiver.latitude_deg, receiver.longitude_deg, receiver.altitude_m):
+        elif site == Site(
+            receiver.name,
+            receiver.latitude_deg,
+            receiver.longitude_deg,
+            receiver.altitude_m if site.altitude_known else site.altitude_m,
+        ):
             found[site.name] = receiver.websdr_id
         else:
             place = f"{receiver.latitude_deg},{receiver.longitude_deg},{receiver.altitude_m}"
@@ -240,6 +245,8 @@ def store(
                 rows, stored = _checked_rows(cursor, sessions, transmission, approval, numbers)
                 tables.insert_rows(cursor, _receivers(sites, numbers), _sources(transmission), rows)
                 ingestion.complete(cursor, _sources(transmission))
+                if approval and approval.at is None:
+                    ingestion.refuse_late(cursor, max(row.approved_at for row in rows if row.approved_at))
                 break
     approved_at = max((row.approved_at for row in rows if row.approved_at), default=None)
     return Ingested(numbers, len(rows), len(rows) - stored, approved_at)
