@@ -11,10 +11,11 @@ import io
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from heimdall.core import artifacts
 from heimdall.pipeline.featurize import featurize
@@ -23,6 +24,11 @@ from tests import REPOSITORY, tiny_snapshot
 from tests.conftest import Services, as_clone, clean_environment
 from tests.remedies import buckets, databases, local
 from tests.remedies.troubles import BIN, Trouble, World, check
+
+
+def in_turn(rows: Sequence[Trouble]) -> list[ParameterSet]:
+    """The rows as parameters of a test, those of the long series marked."""
+    return [pytest.param(row, id=row.name, marks=[pytest.mark.series] * row.series) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +82,7 @@ def served(database: Services, tmp_path: Path) -> Iterator[World]:
         close()
 
 
-@pytest.mark.parametrize("row", [*databases.ROWS, *buckets.ROWS], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", in_turn([*databases.ROWS, *buckets.ROWS]))
 def test_servers_that_refuse_are_messages_whose_remedy_helps(row: Trouble, served: World) -> None:
     check(row, served)
 
@@ -88,7 +94,7 @@ def test_the_table_has_many_causes() -> None:
     assert sum(row.follow is not None for row in rows) >= 60
 
 
-@pytest.mark.parametrize("row", local.ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", in_turn(local.ROWS))
 def test_a_message_names_the_place_and_the_cause_and_its_remedy_helps(row: Trouble, world: World) -> None:
     check(row, world)
 

@@ -358,7 +358,7 @@ CONTENT = [
         "a misspelt table", select("snr_db", ("FROM heimdall.measurements", "FROM heimdall.measurement")),
         read,
         SERVER, 'relation "heimdall.measurement" does not exist', "Correct the name in the SELECT",
-        RIGHT_SELECT,
+        RIGHT_SELECT, series=True,
     ),
     Trouble(
         "a misspelt column", select("snr_bd"), read,
@@ -367,12 +367,13 @@ CONTENT = [
     ),
     Trouble(
         "a SELECT that lacks a column", select("snr_db", ("sample_rate_hz, ", "")), read,
-        "sql/odd.sql", "sample_rate_hz: missing", "Let the SELECT give it", RIGHT_SELECT,
+        "sql/odd.sql", "sample_rate_hz: missing", "Let the SELECT give it", RIGHT_SELECT, series=True,
     ),
     Trouble(
         "a time without its zone",
         select("snr_db", ("approved_at", "approved_at::timestamp AS approved_at")), read,
-        "sql/odd.sql", "timestamp without time zone has no time zone", "Let the SELECT give it", RIGHT_SELECT,
+        "sql/odd.sql", "timestamp without time zone has no time zone", "Let the SELECT give it",
+        RIGHT_SELECT, series=True,
     ),
     Trouble(
         "a SELECT that is none", select("snr_db FROM", ("AS snr_db", "")), read,

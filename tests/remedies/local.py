@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from heimdall.core import locks
+from heimdall.core import params as core_params
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import reader, receivers_file, stations
 from heimdall.localize import session_files
@@ -252,6 +254,13 @@ def limited(what: str) -> Arise:
     return arise
 
 
+def all_files_are_open(world: World) -> None:
+    """This process may open no further file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    world.close.append(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+
+
 def without_git(world: World) -> None:
     (world.root / "empty").mkdir()
     world.env["PATH"] = str(world.root / "empty")
@@ -311,25 +320,25 @@ def quota(_: World) -> None:
 
 FILES = [
     Trouble(
-        "too many open files", limited("-n 8"), LIST,
-        "", "Too many open files", "Raise the limit of open files with `ulimit -n 4096`", limited("-n 1024"),
+        "too many open files", all_files_are_open, lambda _: core_params.load(Path("params.yaml")),
+        "params.yaml", "Too many open files", "Raise the limit of open files with `ulimit -n 4096`", ended,
     ),
     Trouble(
         "a limit of the size of files", limited("-f 8"), FETCH,
         "{root}/out/", "File too large", "Raise the limit of a file's size with `ulimit -f unlimited`",
-        limited("-f unlimited"),
+        limited("-f unlimited"), series=True,
     ),
     Trouble(
         "a quota that is used up", nothing, quota,
-        "data/snapshot/iq/a.parquet", "isk quota exceeded", "Delete files of yours there (`quota` shows how much you may use)",
+        "data/snapshot/iq/a.parquet", "isk quota exceeded", "Delete files of yours there (`quota` shows",
     ),
     Trouble(
         "a name that is too long", nothing, f"heimdall session fetch {ID} --output {'x' * 300}",
-        "{root}/xxx", "File name too long", "Check the name",
+        "xxx", "File name too long", "Check the name",
     ),
     Trouble(
         "a file in place of a folder", nothing, f"heimdall session fetch {ID} --output params.yaml/out",
-        "{root}/params.yaml", "Not a directory", "Check the name",
+        "params.yaml/out", "Not a directory", "Check the name", series=True,
     ),
     Trouble(
         "not in a clone", outside, LIST,
@@ -337,11 +346,11 @@ FILES = [
     ),
     Trouble(
         "a new clone without outputs", remove("data/features"), LIST,
-        "data/features/network.json", "the file is missing", BRING, pull,
+        "data/features/network.json", "the file is missing", BRING, pull, series=True,
     ),
     Trouble(
         "an index that is no parquet", write(INDEX, "odd"), LIST,
-        INDEX, "no parquet file", RESTORE, pull_forced,
+        INDEX, "no parquet file", RESTORE, pull_forced, series=True,
     ),
     Trouble(
         "a flipped bit in a shard", damage("data/snapshot/iq/*.parquet"), FETCH,
@@ -349,11 +358,11 @@ FILES = [
     ),
     Trouble(
         "features without their parameters", write("data/features/network.json", "odd"),
-        SHOW, "data/features/network.json", "not JSON", RESTORE, pull_forced,
+        SHOW, "data/features/network.json", "not JSON", RESTORE, pull_forced, series=True,
     ),
     Trouble(
         "a file that may not be read", mode(INDEX, 0), LIST,
-        INDEX, "it cannot be read (Permission denied)", OWNER, mode(INDEX, 0o600),
+        INDEX, "it cannot be read (Permission denied)", OWNER, mode(INDEX, 0o600), series=True,
     ),
     Trouble(
         "a folder that may not be written", mode("out", 0o500), FETCH,
@@ -380,20 +389,23 @@ FILES = [
 
 GIT = [
     Trouble(
-        "no git", without_git, "heimdall release v1.0.0",
+        "no git", without_git, lambda _: git.commit_of(Path(), "HEAD"),
         "git", "no such program in PATH", "Install it (on Debian and Ubuntu `apt-get install git`)",
+        git_is_back,
     ),
     Trouble(
         "a shallow clone", shallow, former_commit,
         "'HEAD~1'", "git knows no such revision here", "run `git fetch --unshallow --tags`", whole_again,
     ),
     Trouble(
-        "a merge's marks in params.yaml", merged("params.yaml", "split: 0.2", "split: 0.3", "split: 0.1"), LIST,
+        "a merge's marks in params.yaml", merged("params.yaml", "split: 0.2", "split: 0.3", "split: 0.1"),
+        lambda _: core_params.load(Path("params.yaml")),
         "params.yaml, line", "a merge left two versions in it", "`git checkout --ours params.yaml`",
         ours_is_kept("params.yaml"),
     ),
     Trouble(
-        "a merge's marks in dvc.lock", merged("dvc.lock", "stages: {}\n", "stages: {} # 1\n", "stages: {} # 2\n"),
+        "a merge's marks in dvc.lock",
+        merged("dvc.lock", "stages: {}\n", "stages: {} # 1\n", "stages: {} # 2\n"),
         read_lock,
         "dvc.lock, line", "a merge left two versions in it", "`git checkout --ours dvc.lock`",
         ours_is_kept("dvc.lock"),
@@ -416,11 +428,11 @@ GIT = [
 TRAINING = [
     Trouble(
         "a GPU is asked for", nothing, device(accelerator="gpu"),
-        "accelerator=gpu", "torch sees no CUDA device here", "Set accelerator to auto",
+        "accelerator=gpu", "torch sees no CUDA device here", "Set accelerator to auto", series=True,
     ),
     Trouble(
         "several devices are asked for", nothing, device(devices=2),
-        "devices=2", "training runs on one device", "Set devices to 1",
+        "devices=2", "training runs on one device", "Set devices to 1", series=True,
     ),
     Trouble(
         "no such checkpoint", nothing, checkpoint,
@@ -449,7 +461,7 @@ TRAINING = [
     ),
     Trouble(
         "an unknown parameter of a study", nothing, "heimdall sweep --trials 3 --space rate=1,2",
-        "--space rate=1,2", "params.yaml has no 'rate'", "Name one of its parameters",
+        "--space rate=1,2", "params.yaml has no 'rate'", "Name one of its parameters", series=True,
     ),
     Trouble(
         "MLflow's database is down",
@@ -468,6 +480,7 @@ PARAMETERS = [
     Trouble(
         "no params.yaml", remove("params.yaml"), LIST,
         "{root}", "not inside a clone", "Change to the folder of a clone", restored("params.yaml"),
+        series=True,
     ),
     Trouble(
         "a misspelt parameter", params("epochs:", "epoch:"), LIST,
@@ -477,22 +490,22 @@ PARAMETERS = [
     Trouble(
         "a parameter out of range", params("validation_split: 0.2", "validation_split: 2"), LIST,
         "params.yaml", "validation_split: Input should be less than 1", "Correct the named parameters",
-        params("validation_split: 2", "validation_split: 0.2"),
+        params("validation_split: 2", "validation_split: 0.2"), series=True,
     ),
     Trouble(
         "a text in place of a number", params("validation_split: 0.2", "validation_split: one fifth"), LIST,
         "params.yaml", "validation_split: Input should be a valid number", "Correct the named parameters",
-        params("one fifth", "2e-1"),
+        params("one fifth", "2e-1"), series=True,
     ),
     Trouble(
         "no YAML", params("validation_split: 0.2", "validation_split: [0.2"), LIST,
         "params.yaml", "not YAML (", "restore the file with `git checkout params.yaml`",
-        restored("params.yaml"),
+        restored("params.yaml"), series=True,
     ),
     Trouble(
         "no text", write("params.yaml", b"seed: 42 # \xff"), LIST,
         "params.yaml", "not YAML ('utf-8' codec can't decode", "`git checkout params.yaml`",
-        restored("params.yaml"),
+        restored("params.yaml"), series=True,
     ),
 ]  # fmt: skip
 
@@ -604,11 +617,11 @@ RECORDINGS = [
     ),
     Trouble(
         "times without a column", times("websdr_id,start_gps_ns\n1,5\n"), TIMED,
-        "times.csv", "no column 'timing_sigma_ns'", "Give a CSV with the columns websdr_id,",
+        "times.csv", "no column 'timing_sigma_ns'", "Give a CSV with the columns websdr_id,", series=True,
     ),
     Trouble(
         "a time that is none", times(f"{COLUMNS}\n1,noon,50\n"), TIMED,
-        "times.csv, line 2", "no start time (", "Give a CSV with the columns",
+        "times.csv, line 2", "no start time (", "Give a CSV with the columns", series=True,
     ),
     Trouble(
         "no such recording", nothing, "heimdall predict 1=none.npy",
@@ -625,12 +638,13 @@ RECORDINGS = [
     Trouble(
         "a damaged ONNX file", lambda world: (recording(world), world.write("odd.onnx", "odd")),
         "heimdall predict websdr_1.npy --model odd.onnx",
-        "odd.onnx", "no ONNX localizer (", "Name an .onnx file that this pipeline exported",
+        "odd.onnx", "no ONNX localizer (", "Name an .onnx file that this pipeline exported", series=True,
     ),
     Trouble(
         "an ONNX file of something else", onnx_of_something_else,
         "heimdall predict websdr_1.npy --model odd.onnx",
         "odd.onnx", "no ONNX localizer (it takes x)", "Name an .onnx file that this pipeline exported",
+        series=True,
     ),
 ]  # fmt: skip
 
