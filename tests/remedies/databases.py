@@ -276,9 +276,8 @@ ADDRESS = [
         SERVER, "server does not support SSL", "leave sslmode out", right_address,
     ),
     Trouble(
-        "another machine without TLS", address(host="db.example", query="hostaddr=127.0.0.1"), read,
-        "PostgreSQL db.example", "sslmode=prefer does not demand TLS", "HEIMDALL_DATABASE_WITHOUT_TLS",
-        variables(HEIMDALL_DATABASE_WITHOUT_TLS="db.example"),
+        "another machine without TLS", address(host="192.0.2.1"), read,
+        "PostgreSQL 192.0.2.1", "sslmode=prefer does not demand TLS", "HEIMDALL_DATABASE_WITHOUT_TLS",
     ),
     Trouble(
         "too many connections", only_connection_is_taken, lambda world: connect_once(),
