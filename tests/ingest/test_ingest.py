@@ -303,11 +303,10 @@ def test_of_two_stretches_for_a_second_the_one_with_the_better_time_is_taken() -
     assert ingest.cut_sessions({NORTH: [silent], SOUTH: three()[SOUTH]}, 0.0775) == []
 
 
-def wav_files(folder: Path) -> list[str]:
+def wav_files(folder: Path, blocks: int = 80) -> list[str]:
     """Two files of 3.4 s on the same GPS time, named as KiwiSDR clients name them."""
     names = []
     for number, site in enumerate((NORTH, SOUTH)):
-        blocks = 80
         noise = np.random.default_rng(number).integers(-999, 999, (blocks * BLOCK, 2)).astype(np.int16)
         times = true_ns(blocks, START_NS - WEEK_START_NS + number * 300_000_000)
         names.append(f"20171127T104156Z_77500_{site.name}_iq.wav")
