@@ -5,8 +5,8 @@
     pytest tests/pipeline/test_kills_of_commands.py --kills 50 -s
 
 A process that has imported everything forks each victim, so the moments are in its work: half of them uniform
-in all of it, half in its last fifth, where most is written. They are drawn from a seed, within the duration of
-the latest run that nothing disturbed.
+in all of it, half in its last fifth, where most is written. They are drawn from a seed, within the duration
+of the latest run that nothing disturbed.
 """
 
 from __future__ import annotations
