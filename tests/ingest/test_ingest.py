@@ -414,7 +414,7 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
         ([*PLACE, *RECEIVERS, "--modulation", "am"], "give --source"),
         ([*RECEIVERS, "--approve"], "--approve needs the place of the transmitter"),
         ([*PLACE[2:], *RECEIVERS], "needs both --latitude and --longitude"),
-        ([*PLACE, "--receivers", "none.csv"], "none.csv: cannot be read"),
+        ([*PLACE, "--receivers", "none.csv"], "none.csv: it cannot be read"),
         (
             [*PLACE, *RECEIVERS, "--approved-at", "2026-02-01"],
             "--approved-at is the time of an approval: give --approve, too",
