@@ -169,6 +169,7 @@ def test_sigmf_file_says_where_its_receiver_is_if_nobody_else_does(tmp_path: Pat
     found = list(stations.assign([north, f"S-1={south}"], [], []).values())
     assert found == [Site("north", 53.6, 7.25, 5.0), SOUTH]
     assert [site.altitude_known for site in found] == [True, False]
+    assert list(stations.assign([north.replace("meta", "data"), north], [], [])) == [Path(north)]
     listed = Site("north", 1.0, 2.0, 3.0)
     assert list(stations.assign([north], [], [listed]).values()) == [listed]
     again = written("north-2", [7.25, 53.6, 5.0])

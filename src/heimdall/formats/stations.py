@@ -33,6 +33,8 @@ def assign(files: Sequence[str], named: Sequence[Site], listed: Sequence[Site]) 
     """
     known = {site.name: site for site in (*listed, *named)}
     assigned: dict[Path, Site] = {}
+    whole = set(files)  # the metadata of a SigMF recording and its data are one
+    files = [text for text in files if text.removesuffix("data") + "meta" not in whole - {text}]
     own: dict[tuple[float, float, float], Site] = {}
     for text in files:
         name, separator, rest = text.partition("=")
