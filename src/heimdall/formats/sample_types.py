@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.recordings.iq import Samples
 
 Components = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -88,7 +88,7 @@ def read(path: Path, kind: SampleType, pieces: Sequence[tuple[int, int]]) -> Sam
                     done += len(values)
                     bar.update(len(values) // 2)
     except OSError as error:
-        raise HeimdallError(str(path), f"cannot be read ({error.strerror})", "Check the file") from None
+        raise unreadable(path, error) from None
     if done != len(parts):
         raise HeimdallError(str(path), "it became shorter while it was read", "Give a file that is finished")
     return samples
