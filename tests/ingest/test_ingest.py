@@ -459,7 +459,7 @@ def killed(root: Path, arguments: list[str], env: dict[str, str], delay_s: float
         ([*PLACE, *RECEIVERS, "--modulation", "am"], "give --source"),
         ([*RECEIVERS, "--approve"], "--approve needs the place of the transmitter"),
         ([*PLACE[2:], *RECEIVERS], "needs both --latitude and --longitude"),
-        ([*PLACE, "--receivers", "none.csv"], "none.csv: cannot be read"),
+        ([*PLACE, "--receivers", "none.csv"], "none.csv: it cannot be read"),
         (
             [*PLACE, *RECEIVERS, "--approved-at", "2026-02-01"],
             "--approved-at is the time of an approval: give --approve, too",
