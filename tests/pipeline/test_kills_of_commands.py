@@ -5,8 +5,8 @@
     pytest tests/pipeline/test_kills_of_commands.py --kills 50 -s
 
 A process that has imported everything forks each victim, so the moments are in its work: half of them uniform
-in all of it, half in its last fifth, where most is written. They are drawn from a seed, within the duration
-of the latest run that nothing disturbed.
+in all of it, half in its last fifth or, for the snapshot, in the moments after the first change of its results.
+They are drawn from a seed, within the duration of the latest run that nothing disturbed.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ from tests.projects import Project
 SEED = 21
 PATHS = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src")))
 LATE = 0.8  # of the run: half of the moments come when the most is written
+WRITING_S = 0.03  # a snapshot writes its files so fast
 DRAWS = 40  # a run may end before its moment, as a machine is not always equally fast
 Content = dict[str, Any]
 
@@ -73,6 +74,7 @@ class Case:
         env: Its environment.
         visible: What others see now; AssertionError where that is half of something.
         finished: The codes with which it ends once it is typed again.
+        watch: The folder of its results, if they are written within moments.
     """
 
     words: list[str]
@@ -80,6 +82,7 @@ class Case:
     env: dict[str, str]
     visible: Callable[[], Content]
     finished: tuple[int, ...] = (0,)
+    watch: Path | None = None
 
 
 class Victims:
@@ -96,8 +99,8 @@ class Victims:
         )
         self._answer()
 
-    def run(self, case: Case, kill_after_s: float | None = None) -> dict[str, Any]:
-        """Run a command to its end, or to its kill."""
+    def run(self, case: Case, kill_after_s: float | None = None, watch: Path | None = None) -> dict[str, Any]:
+        """Run a command to its end, or to its kill so long after it began, or after a folder changed."""
         assert self._process.stdin is not None
         env = case.env | {"HEIMDALL_RECIPE": "off"}
         wanted = {
@@ -105,6 +108,7 @@ class Victims:
             "folder": str(case.folder),
             "env": env,
             "kill_after_s": kill_after_s,
+            "watch": watch and str(watch),
         }
         self._process.stdin.write(json.dumps(wanted) + "\n")
         self._process.stdin.flush()
@@ -157,10 +161,14 @@ def series(name: str, victims: Victims, kills: int, ready: Callable[[int], Case]
             case = ready(number if number % 2 == kind else next(numbers))
             empty = case.visible()
             moment_s = random.uniform(LATE if kill % 4 > 1 else 0, 1) * durations_s[kind]
-            done = victims.run(case, moment_s)
+            watch = case.watch if kill % 4 > 1 else None
+            if watch:
+                moment_s = random.uniform(0, WRITING_S)
+            done = victims.run(case, moment_s, watch)
             if done["code"] < 0:
                 break
-            missed, durations_s[kind] = missed + 1, done["took_s"]  # the machine is faster now
+            missed += 1
+            durations_s[kind] = done["took_s"] if watch is None else durations_s[kind]  # it is faster now
         else:
             raise AssertionError(f"{name} ended before each of {DRAWS} moments")
         about = f"kill {kill} of {name}, seed {SEED}, after {moment_s:.3f} of {durations_s[kind]:.3f} s"
@@ -351,7 +359,7 @@ def test_snapshot(victims: Victims, kills: int, database: Services, buckets: Buc
                     artifacts.require(path, remedy="")
             return found
 
-        return Case(script, place, database.env, visible)
+        return Case(script, place, database.env, visible, watch=place / "data")
 
     series("stages/snapshot.py", victims, kills, ready)
 

@@ -4,7 +4,8 @@
 
 Reads a line of JSON for each command: its words (`heimdall ...`, or a script and its arguments), folder,
 environment, and the seconds after which its whole process group is killed with SIGKILL; null lets it end.
-Prints a line of JSON: exit code, negative if it was killed, seconds, and what it wrote.
+They count from the first change in the folder `watch`, if it is not null. Prints a line of JSON: exit code,
+negative if it was killed, seconds, and what it wrote.
 """
 
 from __future__ import annotations
@@ -35,18 +36,21 @@ from heimdall.storage import migrate, objectstore  # noqa: F401
 
 
 def attempt(
-    words: Sequence[str], folder: str, env: dict[str, str], kill_after_s: float | None
+    words: Sequence[str], folder: str, env: dict[str, str], kill_after_s: float | None, watch: str | None
 ) -> dict[str, Any]:
     """Run a command in a fork of its own process group."""
     with tempfile.TemporaryFile("w+") as output:
-        begin = time.monotonic()
+        begin = since = time.monotonic()
+        untouched = _files(watch)
         pid = os.fork()
         if pid == 0:
             _become(words, folder, env, output.fileno())
         with suppress(ProcessLookupError):  # here and in the fork: who is first must not matter
             os.setpgid(pid, pid)
         ended = 0
-        while not ended and (kill_after_s is None or time.monotonic() - begin < kill_after_s):
+        while not ended and (kill_after_s is None or time.monotonic() - since < kill_after_s):
+            if watch and untouched == _files(watch):
+                since = time.monotonic()
             ended, status = os.waitpid(pid, os.WNOHANG)
             time.sleep(0 if ended else 0.0005)
         if not ended:
@@ -55,6 +59,14 @@ def attempt(
         took_s = time.monotonic() - begin
         output.seek(0)
         return {"code": os.waitstatus_to_exitcode(status), "took_s": took_s, "output": output.read()[-3000:]}
+
+
+def _files(folder: str | None) -> set[tuple[str, int]]:
+    """Names and times of change below a folder."""
+    paths = Path(folder).rglob("*") if folder else ()
+    with suppress(FileNotFoundError):  # it is renamed while it is looked at: a change
+        return {(str(path), path.stat().st_mtime_ns) for path in paths}
+    return set()
 
 
 def _become(words: Sequence[str], folder: str, env: dict[str, str], output: int) -> None:
@@ -88,7 +100,9 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         wanted = json.loads(line)
-        found = attempt(wanted["words"], wanted["folder"], wanted["env"], wanted["kill_after_s"])
+        found = attempt(
+            wanted["words"], wanted["folder"], wanted["env"], wanted["kill_after_s"], wanted["watch"]
+        )
         print(json.dumps(found), flush=True)
 
 
