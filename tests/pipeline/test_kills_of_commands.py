@@ -5,7 +5,7 @@
     pytest tests/pipeline/test_kills_of_commands.py --kills 50 -s
 
 A process that has imported everything forks each victim, so the moments are in its work: half of them uniform
-in all of it, half in its last fifth or, for the snapshot, in the moments after the first change of its results.
+in all of it, half in its last fifth or, for the snapshot, in the moments after its results begin to change.
 They are drawn from a seed, within the duration of the latest run that nothing disturbed.
 """
 
@@ -372,11 +372,14 @@ def test_release(kills: int, clone: Project, store: ConditionalStore) -> None:  
         version = f"v0.1.{number}"
 
         def visible() -> Content:
+            keys = sorted(key.removeprefix(version) for key in store.head_all(f"{version}/"))
             made = registry.read_release(store, version)
             if made is None:
-                return {}
+                return {"keys": keys}
             registry.require_whole(store, made[0])
-            content = dataclasses.asdict(replace(made[0], version="", released_at="", files={}))
+            content = {"keys": keys} | dataclasses.asdict(
+                replace(made[0], version="", released_at="", files={})
+            )
             for file in registry.FILES:
                 body = store.get(f"{version}/{file}", 10**8)
                 assert artifacts.sha256_bytes(body) == made[0].files[file]
