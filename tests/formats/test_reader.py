@@ -327,6 +327,14 @@ def test_rf64_of_a_killed_recorder_and_24_bits_in_32_are_read(tmp_path: Path) ->
     np.testing.assert_allclose(reader.read(path)[0].samples, signal(), atol=1e-6)
 
 
+def test_samples_after_a_size_that_is_too_small_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav(fmt(3, 32), FLOATS) + stored("cf32", signal(100)))
+    (read,) = reader.read(path)
+    assert len(read.samples) == 12_000
+    assert "800 bytes after its samples are no chunk of a WAV file, and are not read" in read.remarks
+
+
 def test_other_numbers_in_a_name_do_not_hide_its_time(tmp_path: Path) -> None:
     path = tmp_path / "145500000_48000_20240506_070809.cf32"
     path.write_bytes(stored("cf32", signal()))

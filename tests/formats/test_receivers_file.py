@@ -153,6 +153,35 @@ def test_sidecar_says_whose_recording_it_is(tmp_path: Path) -> None:
     assert site.name == "quay"
 
 
+def test_sigmf_file_says_where_its_receiver_is_if_nobody_else_does(tmp_path: Path) -> None:
+    def written(name: str, *captured: list[float]) -> str:
+        whole = {"core:datatype": "cf32_le", "core:version": "1.0.0", "core:sample_rate": 48_000}
+        points = [{"type": "Point", "coordinates": one} for one in captured]
+        captures = [
+            {"core:sample_start": number, "core:geolocation": point} for number, point in enumerate(points)
+        ]
+        path = tmp_path / f"{name}.sigmf-meta"
+        path.write_text(json.dumps({"global": whole, "captures": captures, "annotations": []}))
+        path.with_suffix(".sigmf-data").write_bytes(bytes(80))
+        return str(path)
+
+    north, south = written("north", [7.25, 53.6, 5.0], [7.25, 53.6, 5.0]), written("south", [0.5, -45.0])
+    found = list(stations.assign([north, f"S-1={south}"], [], []).values())
+    assert found == [Site("north", 53.6, 7.25, 5.0), SOUTH]
+    assert [site.altitude_known for site in found] == [True, False]
+    assert list(stations.assign([north.replace("meta", "data"), north], [], [])) == [Path(north)]
+    listed = Site("north", 1.0, 2.0, 3.0)
+    assert list(stations.assign([north], [], [listed]).values()) == [listed]
+    again = written("north-2", [7.25, 53.6, 5.0])
+    with pytest.raises(HeimdallError, match="its receiver north-2 stands where north stands"):
+        stations.assign([north, again], [], [])
+    assert len(stations.assign([north, f"north={again}"], [], [])) == 2
+    with pytest.raises(HeimdallError, match="and others"):
+        stations.assign([written("car", [7.0, 53.0], [7.1, 53.0])], [], [])
+    with pytest.raises(HeimdallError, match="does not have the name of exactly one receiver"):
+        stations.assign([written("nowhere")], [], [])
+
+
 def test_altitude_that_nobody_said_is_known_as_that(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("name,lat,lon,alt\na,1,2,0\nb,1,3,\n")
     assert [site.altitude_known for site in receivers_file.read(tmp_path / "r.csv")] == [True, False]

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from heimdall.commands import ingest as ingest_command_module
 from heimdall.commands.ingest import ingest as ingest_command
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
@@ -363,7 +364,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
         clock = (begin + dt.timedelta(seconds=seconds)).strftime("%Y%m%d_%H%M%S")
         part.tofile(f"gqrx_{clock}_77500_12000_fc.raw")
     Path("receivers.csv").write_text(
-        "name,lat,lon,alt,timing_sigma_ns\nNORTH,53.6,7.2,5,\nsouth_pier,45.7,0.6,200,30\nWEST,47,8,4,\n"
+        "name,lat,lon,alt,timing_sigma_ns\nNORTH,53.6,7.2,5,\nsouth_pier,45.7,0.6,200,30\nWEST,47,8,,\n"
     )
     files = [
         kiwi_file,
@@ -373,6 +374,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     done = CliRunner().invoke(ingest_command, [*files, "--receivers", "receivers.csv"])
     assert done.exit_code == 0, (done.output, done.exception)
     assert "WEST: recordings overlap by 2.0 s" in done.output
+    assert "The altitude of WEST is not given, and counts as 0 m." in done.output
     assert "WEST: 4.0 s at 12000.0000 Hz from 2017-11-27T10:41:56+00:00, no GPS time" in done.output
     assert "cannot be until the place of the transmitter is known" in done.output
     assert "of the recordings have no GPS time: only their levels help to locate" in done.output
@@ -389,6 +391,22 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
         ("south_pier", 4, 4, None, 0.0775),
     ]
     assert rows[2][5] == pytest.approx(30, rel=0.01)
+
+
+def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = three()
+    tuned = {
+        site: [dataclasses.replace(one, frequency_hz=hz) for one in parts[site] for hz in frequencies]
+        for site, frequencies in ((NORTH, (77_500.0, 198_000.0)), (SOUTH, (77_501.0,)), (WEST, (198_000.0,)))
+    }
+    kept = ingest_command_module._tuned(tuned, 0.0775)
+    assert {site.name: [one.frequency_hz for one in found] for site, found in kept.items()} == {
+        "NORTH": [77_500.0],
+        "SOUTH": [77_501.0],
+    }
+    assert "Stretches at another frequency than 0.0775 MHz are left out: 2" in capsys.readouterr().out
+    alike = {site: [dataclasses.replace(one, frequency_hz=1.0) for one in parts[site]] for site in parts}
+    assert ingest_command_module._tuned(alike, 0.0775) == alike
 
 
 @pytest.mark.parametrize(

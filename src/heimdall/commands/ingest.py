@@ -267,6 +267,8 @@ def _frequency_mhz(recordings: Mapping[Site, Sequence[TimedRecording]]) -> float
 
 
 def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None:
+    from heimdall.storage import approved
+
     heard = Counter(len(session.parts) for session in sessions)
     click.echo(
         f"{len(sessions)} sessions of 1 s ("
@@ -285,6 +287,9 @@ def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None
         text = moment.isoformat().replace("+00:00", "Z")
         click.echo(f"The recordings are approved at {text}.")
         click.echo(f'A snapshot includes them if snapshot.as_of in params.yaml is "{text}" or later.')
+        wait_s = (moment + approved.MARGIN - dt.datetime.now(dt.UTC)).total_seconds()
+        if wait_s > 0:
+            click.echo(f"Such a snapshot can be taken in {wait_s:.0f} s: others may still commit until then.")
     elif report.new and placed:
         click.echo("The recordings are not approved. A snapshot includes them only after approval.")
     elif report.new:

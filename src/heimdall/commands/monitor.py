@@ -34,7 +34,7 @@ Example: heimdall monitor --since 2026-11-01 --plot monitor.png
     "--until",
     type=click.DateTime(DATES),
     metavar="TIME",
-    help="Compare sessions that were approved until this time.  [default: a minute ago, because approvals\n may still be on their way]",
+    help="Compare sessions that were approved until this time.  [default: one minute ago]",
 )
 @click.option(
     "--model",

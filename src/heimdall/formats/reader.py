@@ -97,7 +97,7 @@ def _read(path: Path, hints: Hints) -> list[TimedRecording]:
         return wav.read(path, chunks)
     if hints.only_kiwi:
         raise HeimdallError(str(path), "not a WAV file", "Give a KiwiSDR's recording, or leave `kiwi` out")
-    if path.suffix in (sigmf_files.META, sigmf_files.DATA, sigmf_files.ARCHIVE):
+    if sigmf_files.is_sigmf(path):
         return sigmf_files.read(path)
     if head.startswith(iq.MAGIC) or path.suffix == ".npy":
         return plain.read_npy(path, head, hints.sample_rate_hz)

@@ -65,8 +65,6 @@ class TimedRecording:
             if that is more; None if the clock is not to be trusted, such as after a lost GPS fix.
         receiver: Name of the receiver, if the file or its name says it.
         frequency_hz: Frequency at the centre of the spectrum, if the file or its name says it.
-        place: Latitude and longitude in degrees and altitude in metres of the receiver, if the file says it;
-            the altitude may be missing.
         remarks: What a person should know of this stretch: sentences without a full stop.
     """
 
@@ -78,7 +76,6 @@ class TimedRecording:
     start_step_ns: float | None = None
     receiver: str | None = None
     frequency_hz: float | None = None
-    place: tuple[float, float, float | None] | None = None
     remarks: tuple[str, ...] = ()
 
     @property

@@ -77,6 +77,36 @@ def read(path: Path) -> list[TimedRecording]:
     return found
 
 
+def place(path: Path) -> tuple[float, float, float | None] | None:
+    """Latitude and longitude in degrees and altitude in metres of the receiver, if the metadata say it.
+
+    Args:
+        path: As for `read`.
+
+    Returns:
+        The `core:geolocation` of the captures, or else of the whole; the altitude may be missing.
+
+    Raises:
+        HeimdallError: As of `read`; or the receiver moved, or the place is none.
+    """
+    meta = _open(path).meta
+    said = [one["core:geolocation"] for one in meta.get("captures") or [] if "core:geolocation" in one]
+    said = said or [one for one in (meta["global"].get("core:geolocation"),) if one]
+    points = {tuple(one["coordinates"]) for one in said}
+    if not points:
+        return None
+    longitude_deg, latitude_deg, *altitude_m = point = points.pop()
+    if points or not (abs(latitude_deg) <= 90 and abs(longitude_deg) <= 180):
+        cause = f"core:geolocation is {point} and others" if points else f"core:geolocation is {point}"
+        raise HeimdallError(str(path), cause, "Give the receiver's place with --receivers or --receiver")
+    return float(latitude_deg), float(longitude_deg), float(altitude_m[0]) if altitude_m else None
+
+
+def is_sigmf(path: Path) -> bool:
+    """Whether a file is one of SigMF, by its name."""
+    return path.suffix in (META, DATA, ARCHIVE)
+
+
 def _stretch(source: _Source, kind: SampleType, rate_hz: float, captures: list[_Capture]) -> TimedRecording:
     first = captures[0]
     pieces = [(one.offset, one.end - one.first) for one in captures]

@@ -31,6 +31,13 @@ from heimdall.storage.sources import RowSource
 BATCH_ROWS = 10_000
 # Approvals are stamped when they commit, within moments; a reader must not be earlier than the last of them.
 MARGIN = timedelta(seconds=60)
+# The moment up to which the server knows every commit. Of a standby that lags or has lost its primary it is
+# that of the last commit which reached it.
+_KNOWN_UNTIL = (
+    "SELECT extract(epoch FROM CASE WHEN NOT pg_is_in_recovery() OR (pg_last_wal_receive_lsn() = "
+    "pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver)) THEN now() "
+    "ELSE coalesce(pg_last_xact_replay_timestamp(), to_timestamp(0)) END)::float8"
+)
 _ORDER = ("session_id", "websdr_id", "id")
 
 
@@ -169,14 +176,19 @@ def refuse_future(cursor: Cursor, as_of: datetime) -> None:
             f"{as_of.astimezone(UTC).isoformat()} is later than the database's clock less "
             f"{MARGIN.total_seconds():.0f} s, so rows could still be approved before it"
         )
-        remedy = f'Set it to "{last.strftime("%Y-%m-%dT%H:%M:%SZ")}" or earlier'
+        wait = as_of.astimezone(UTC) + MARGIN
+        remedy = f'Set it to "{_text(last)}" or earlier, or run this again after {_text(wait)}'
         raise HeimdallError("snapshot.as_of", cause, remedy)
 
 
 def _latest(cursor: Cursor) -> datetime:
-    cursor.execute("SELECT extract(epoch FROM now())::float8")
+    cursor.execute(_KNOWN_UNTIL)
     ((now_s,),) = cursor.fetchall()
     return datetime.fromtimestamp(int(now_s), UTC) - MARGIN
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _spool(connection: Connection, statement: sql.Composable, given: list[Given], target: Path) -> int:

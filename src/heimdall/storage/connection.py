@@ -59,7 +59,7 @@ def _codec(name: str) -> codecs.CodecInfo | None:
 
 
 codecs.register(_codec)
-extensions.encodings["SQL_ASCII"] = _BYTES  # psycopg2's table of codecs; its own says ascii
+extensions.encodings["SQLASCII"] = _BYTES  # psycopg2's table of codecs, by letters alone; its own says ascii
 
 
 def connect(endpoints: Endpoints) -> Connection:
@@ -95,7 +95,11 @@ def connect(endpoints: Endpoints) -> Connection:
             time.sleep(pause_s)
         else:
             if not address.hosts and not connection.info.ssl_in_use:
-                database_url.refuse_without_tls(connection.info.host, "the service does not demand TLS")
+                try:
+                    database_url.refuse_without_tls(connection.info.host, "the service does not demand TLS")
+                except HeimdallError:
+                    connection.close()
+                    raise
             return connection
     raise AssertionError("the last try returns or raises")
 
@@ -148,6 +152,7 @@ def transaction(connection: Connection, *, read_only: bool = False) -> Iterator[
         with connection, connection.cursor() as cursor:
             if read_only:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                cursor.execute("SET LOCAL cursor_tuple_fraction = 1")  # every row is wanted, not a tenth
             cursor.execute(_LIMITS)
             yield cursor
     except psycopg2.Error as error:

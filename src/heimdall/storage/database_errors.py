@@ -133,8 +133,11 @@ def is_hopeless(error: psycopg2.Error) -> bool:
 
 def cause_of(error: psycopg2.Error) -> str:
     """The server's or libpq's message in one line, without what the subject says already."""
-    message = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    said = message.split(" failed: ", 1)[-1] if message.startswith("connection to server") else message
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    tries = [line for line in lines if line.startswith("connection to server")]
+    if len(tries) > 1:  # several hosts: what each of them said
+        return "; ".join(tries)
+    said = lines[0].split(" failed: ", 1)[-1] if tries else lines[0]
     return said.removeprefix("FATAL:").strip()
 
 

@@ -39,7 +39,7 @@ class Address:
         """`host:port/database` for messages, several servers with commas; no user, no password."""
         database = self.parameters.get("dbname") or os.environ.get("PGDATABASE", "")
         if not self.hosts:
-            return f"service {self.parameters['service']}" + (f"/{database}" if database else "")
+            return f"service {_service(self.parameters)}" + (f"/{database}" if database else "")
         return ",".join(f"{host or 'socket'}:{port}" for host, port in self.hosts) + f"/{database}"
 
     @property
@@ -77,7 +77,7 @@ def parse(text: str, subject: str = variables.DATABASE_URL.name) -> Address:
     except (psycopg2.Error, ValueError):
         raise HeimdallError(subject, "not a PostgreSQL URL", _FORM) from None
     database = parameters.get("dbname", "")
-    named = database or "service" in parameters or os.environ.get("PGDATABASE")
+    named = database or _service(parameters) or os.environ.get("PGDATABASE")
     if not named or any(sign in database for sign in "/@") or any("@" in host for host, _ in hosts):
         raise HeimdallError(subject, "not a PostgreSQL URL with a database's name", _FORM)
     return Address(parameters, hosts)
@@ -103,7 +103,10 @@ def require_tls(address: Address) -> None:
     mode = address.parameters.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
     if mode in WITH_TLS:
         return
-    for host, _ in address.hosts:
+    hosts = [host for host, _ in address.hosts]
+    # Where both are given libpq connects to this one, and takes the other for a name alone.
+    numeric = address.parameters.get("hostaddr") or os.environ.get("PGHOSTADDR", "")
+    for host in numeric.split(",") if numeric else hosts:
         refuse_without_tls(host, f"sslmode={mode} does not demand TLS")
 
 
@@ -138,10 +141,15 @@ def is_local(host: str) -> bool:
         return False
 
 
+def _service(parameters: dict[str, str]) -> str:
+    """The section of libpq's file of services that is meant; empty where none is."""
+    return parameters.get("service") or os.environ.get("PGSERVICE", "")
+
+
 def _hosts(parameters: dict[str, str]) -> tuple[tuple[str, int], ...]:
     """Host and port of each server; libpq's rule: as many ports as hosts, or one for all."""
     given = parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST", "")
-    if not given and "service" in parameters:
+    if not given and _service(parameters):
         return ()
     hosts = given.split(",")
     ports = (parameters.get("port") or os.environ.get("PGPORT", "")).split(",")

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import cast
 
 from heimdall.core.errors import HeimdallError
+from heimdall.storage.approved import MARGIN
 from heimdall.storage.connection import Cursor
 from heimdall.storage.tables import Source
 
@@ -24,6 +25,22 @@ def now(cursor: Cursor) -> datetime:
     row = cursor.fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     return cast("datetime", row[0])
+
+
+def refuse_late(cursor: Cursor, approved_at: datetime) -> None:
+    """Refuse to commit rows so long after their stamp that a reader may have passed it.
+
+    Args:
+        cursor: Of the transaction, after its last row.
+        approved_at: The stamp that `now` gave.
+
+    Raises:
+        HeimdallError: More than half of the readers' margin went by; the other half is for the commit.
+    """
+    took = now(cursor) - approved_at
+    if took > MARGIN / 2:
+        cause = f"its rows took {took.total_seconds():.0f} s, and a snapshot may have passed their approval"
+        raise HeimdallError("ingest", cause, "Ingest fewer files at once; nothing of this was stored")
 
 
 def refuse_other_modulation(cursor: Cursor, source: Source) -> None:

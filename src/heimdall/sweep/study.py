@@ -176,12 +176,13 @@ def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBSt
             cursor.execute(f"CREATE SCHEMA {SCHEMA}")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are one since 2.8
-    url = sqlalchemy.make_url(found.database_url).set(drivername="postgresql+psycopg2")
+    given = database_url.parse(found.database_url).parameters
+    options = f"{given.get('options', '')} -csearch_path={SCHEMA}".strip()
     return optuna.storages.RDBStorage(
-        url.render_as_string(hide_password=False),
+        "postgresql+psycopg2://",  # without parts: SQLAlchemy's URLs know neither services nor several ports
         engine_kwargs={
             "pool_pre_ping": True,
-            "connect_args": connection.OPTIONS | {"options": f"-csearch_path={SCHEMA}"},
+            "connect_args": given | connection.OPTIONS | {"options": options},
         },
         heartbeat_interval=heartbeat_s,
         grace_period=None if heartbeat_s is None else heartbeat.GRACE * heartbeat_s,
