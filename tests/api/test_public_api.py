@@ -134,7 +134,7 @@ def test_train_can_be_typed_in_any_folder(tmp_path: Path) -> None:
 
 
 def test_scripts_find_the_modules_where_they_used_to_be() -> None:
-    from heimdall import endpoints, iq  # noqa: PLC0415
+    from heimdall import endpoints, iq
 
     assert callable(endpoints.resolve)
     assert callable(iq.decode)
