@@ -12,24 +12,26 @@ import pytest
 from heimdall.core import params
 from heimdall.core.errors import HeimdallError
 from tests import REPOSITORY
-from tests.fuzzing import mutations, readers, running
+from tests.conftest import Services
+from tests.fuzzing import mutations, readers, rows, running
 from tests.fuzzing.running import LOST, TRACEBACK, WRONG, Reader
 
 
-def test_of_mutated_input_each_is_accepted_or_refused_in_one_line() -> None:
+def test_of_mutated_input_each_is_accepted_or_refused_in_one_line(services: Services) -> None:
     """A process of its own, whose memory is limited; `benchmarks/fuzz.py` runs 20,000."""
     done = subprocess.run(
-        [sys.executable, "benchmarks/fuzz.py", "--inputs", "800", "--seed", "7"],
+        [sys.executable, "benchmarks/fuzz.py", "--inputs", "880", "--seed", "7"],
         cwd=REPOSITORY,
+        env=services.env,
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
-    assert [row[0] for row in rows[2:-1]] == [one.name for one in readers.READERS]
-    assert all(int(row[2]) and int(row[3]) for row in rows[2:])  # some accepted, some refused
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    assert [row[0] for row in lines[2:-1]] == [*(one.name for one in readers.READERS), rows.NAME]
+    assert all(int(row[2]) and int(row[3]) for row in lines[2:])  # some accepted, some refused
 
 
 def changes(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from heimdall.ingest.ingest import Approval, Site, Transmission
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive, iq
 from heimdall.storage import connection, tables
+from heimdall.storage.approved import MARGIN
 from heimdall.storage.objectstore import object_key
 from heimdall.storage.tables import Receiver
 from tests.conftest import Buckets, Services, as_clone, heimdall
@@ -303,11 +305,10 @@ def test_of_two_stretches_for_a_second_the_one_with_the_better_time_is_taken() -
     assert ingest.cut_sessions({NORTH: [silent], SOUTH: three()[SOUTH]}, 0.0775) == []
 
 
-def wav_files(folder: Path) -> list[str]:
+def wav_files(folder: Path, blocks: int = 80) -> list[str]:
     """Two files of 3.4 s on the same GPS time, named as KiwiSDR clients name them."""
     names = []
     for number, site in enumerate((NORTH, SOUTH)):
-        blocks = 80
         noise = np.random.default_rng(number).integers(-999, 999, (blocks * BLOCK, 2)).astype(np.int16)
         times = true_ns(blocks, START_NS - WEEK_START_NS + number * 300_000_000)
         names.append(f"20171127T104156Z_77500_{site.name}_iq.wav")
@@ -342,6 +343,22 @@ def test_without_approval_nothing_is_approved(
     assert done.exit_code == 0, done.output
     assert "The recordings are not approved. A snapshot includes them only after approval." in done.output
     assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (0, 4)
+
+
+def test_an_approval_of_this_moment_says_from_when_a_snapshot_can_have_it(
+    database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in database.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(ingest_command, ["kiwi", *wav_files(tmp_path), *PLACE, *RECEIVERS, "--approve"])
+    assert done.exit_code == 0, done.output
+    said = re.search(r'as_of in params\.yaml is "(\S+)" or later\.\nSuch .* taken from (\S+) on', done.output)
+    assert said is not None, done.output
+    first, taken = map(dt.datetime.fromisoformat, said.groups())
+    assert taken - first == MARGIN
+    with closing(connection.connect(database.endpoints)) as opened:
+        assert set(read_approved(opened)["approved_at"] <= first) == {True}
 
 
 def test_files_of_any_format_become_sessions_of_receivers_from_a_file(

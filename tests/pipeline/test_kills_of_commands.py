@@ -5,7 +5,7 @@
     pytest tests/pipeline/test_kills_of_commands.py --kills 50 -s
 
 A process that has imported everything forks each victim, so the moments are uniform in its work. They are
-drawn from a seed, within the duration of an undisturbed run just before.
+drawn from a seed, within the duration of the latest run that nothing disturbed.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ from tests.pipeline.test_release import bucket, clone, store  # noqa: F401 - fix
 from tests.projects import Project
 
 SEED = 21
+PATHS = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src")))
 DRAWS = 10  # a run may end before its moment, as a machine is not always equally fast
 Content = dict[str, Any]
 
@@ -86,7 +87,7 @@ class Victims:
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("victims.py"))],
             cwd=REPOSITORY,
-            env=os.environ | env | {"HEIMDALL_RECIPE": "off", "PYTHONPATH": str(REPOSITORY)},
+            env=os.environ | env | {"HEIMDALL_RECIPE": "off", "PYTHONPATH": PATHS},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -154,9 +155,10 @@ def series(name: str, victims: Victims, kills: int, ready: Callable[[int], Case]
             case = ready(number if number % 2 == kind else next(numbers))
             empty = case.visible()
             moment_s = random.uniform(0, durations_s[kind])
-            if victims.run(case, moment_s)["code"] < 0:
+            done = victims.run(case, moment_s)
+            if done["code"] < 0:
                 break
-            missed += 1
+            missed, durations_s[kind] = missed + 1, done["took_s"]  # the machine is faster now
         else:
             raise AssertionError(f"{name} ended before each of {DRAWS} moments")
         about = f"kill {kill} of {name}, seed {SEED}, after {moment_s:.3f} of {durations_s[kind]:.3f} s"
@@ -171,7 +173,7 @@ def series(name: str, victims: Victims, kills: int, ready: Callable[[int], Case]
         assert case.visible() == wanted[kind], f"{about}: other bytes"
     mean_s = sum(durations_s.values()) / len(durations_s)
     print(
-        f"\n{name}: {kills} kills within {mean_s:.2f} s: {before} before anything was visible, "
+        f"\n{name}: {kills} kills within {mean_s:.2f} s: {before} before anything was written, "
         f"{between} between steps, {after} when all was done; {missed} draws came too late; all "
         "finished with the same bytes"
     )
@@ -208,7 +210,16 @@ def test_ingest(
     """Rows without objects are not there; either all rows are there, or none."""
     as_clone(tmp_path)
     raw = buckets.raw
-    words = ["heimdall", "ingest", *wav_files(tmp_path), *PLACE, *RECEIVERS, "--source", "dcf77", *APPROVAL]
+    words = [
+        "heimdall",
+        "ingest",
+        *wav_files(tmp_path, 20 * 24),
+        *PLACE,
+        *RECEIVERS,
+        "--source",
+        "dcf77",
+        *APPROVAL,
+    ]
 
     def ready(number: int) -> Case:
         fresh = new_database(*migrated)
@@ -217,7 +228,7 @@ def test_ingest(
 
         def visible() -> Content:
             rows = rows_of(fresh, "measurements")
-            assert len(rows) in {0, 4}
+            assert len(rows) in {0, 38}
             objects = {key: hashlib.sha256(raw.get(key, 10**6)).hexdigest() for key in raw.head_all("")}
             for row in rows:
                 key = object_key(row[1], int(row[2]))
@@ -226,7 +237,7 @@ def test_ingest(
                 iq.decode(raw.get(key, 10**6), 12_001.13, 1.1)
             others = {table: rows_of(fresh, table) for table in ("websdrs", "sources")}
             assert all(bool(found) == bool(rows) for found in others.values())
-            return {"rows": rows, **others, **({"objects": objects} if rows else {})}
+            return {"rows": rows, **others, "objects": objects}
 
         return Case(words, tmp_path, fresh.env, visible)
 
@@ -351,7 +362,10 @@ def test_release(kills: int, clone: Project, store: ConditionalStore) -> None:  
 
         def visible() -> Content:
             seen = registry.overview(store, lambda _: None)
-            assert seen.damages == [], seen.damages
+            # Between release.json and its entry in the log the version is whole, and this is said.
+            begun = (version, "not in the log: run `heimdall release` again from its commit")
+            damages = [(one.subject, one.cause) for one in seen.damages]
+            assert set(damages) <= {begun}, damages
             released = {made.version for made in seen.releases}
             if version not in released:
                 return {}

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def attempt(
         pid = os.fork()
         if pid == 0:
             _become(words, folder, env, output.fileno())
+        with suppress(ProcessLookupError):  # here and in the fork: who is first must not matter
+            os.setpgid(pid, pid)
         ended = 0
         while not ended and (kill_after_s is None or time.monotonic() - begin < kill_after_s):
             ended, status = os.waitpid(pid, os.WNOHANG)

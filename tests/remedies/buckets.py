@@ -185,13 +185,13 @@ ROWS = [
     Trouble(
         "a session token that has expired",
         behind(refuses("ExpiredToken", 400, is_old), AWS_SESSION_TOKEN=SECRET), of(find),
-        SERVER, "the session token has expired", "Renew the credentials", right_again,
+        SERVER, "the session token has expired", "Renew the credentials", right_again, series=True,
     ),
     Trouble(
         "a bucket of another region",
         behind(refuses("AuthorizationHeaderMalformed", 400, is_of_another_region)), of(find),
         SERVER, "the bucket is in another region than requests are signed for",
-        "Set AWS_REGION to the region of the bucket", variables(AWS_REGION="eu-south-1"),
+        "Set AWS_REGION to the region of the bucket", variables(AWS_REGION="eu-south-1"), series=True,
     ),
     Trouble(
         "no such bucket", lambda _: None, of(find, "radio-remedies"),
@@ -205,7 +205,7 @@ ROWS = [
     Trouble(
         "credentials that may not read",
         behind(refuses("AccessDenied", 403, is_of_a_stranger), AWS_SESSION_TOKEN=SECRET), of(get),
-        SERVER, "the credentials may not read the object", "the right s3:GetObject", right_again,
+        SERVER, "the credentials may not read the object", "the right s3:GetObject", right_again, series=True,
     ),
     Trouble(
         "credentials that may not write", reader, of(put),
@@ -244,6 +244,7 @@ ROWS = [
     Trouble(
         "one key without the other", without("AWS_SECRET_ACCESS_KEY"), of(find),
         "AWS_SECRET_ACCESS_KEY", "not set, though the other of the two keys is", "Set both", right_again,
+        series=True,
     ),
     Trouble(
         "no credentials", without(*KEYS, **AMAZON_ALONE), of(find),
@@ -252,6 +253,6 @@ ROWS = [
     Trouble(
         "no such profile", without(*KEYS, AWS_PROFILE="nobody"), of(find),
         SERVER, "there is no profile of the name in AWS_PROFILE", "`aws configure list-profiles`",
-        right_again,
+        right_again, series=True,
     ),
 ]  # fmt: skip

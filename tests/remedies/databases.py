@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import uuid
 from contextlib import closing, suppress
 from pathlib import Path
 from unittest import mock
 from urllib.parse import urlsplit, urlunsplit
 
+import numpy as np
+
 from heimdall.core import params as parameters
 from heimdall.core.errors import HeimdallError
+from heimdall.pipeline.snapshot import snapshot
+from heimdall.recordings import iq
 from heimdall.storage import approved, connection, endpoints, migrate, sources, tables
+from heimdall.storage.objectstore import ObjectStore, object_key
 from tests.conftest import Services
 from tests.remedies.local import params, variables, write
 from tests.remedies.troubles import SECRET, Arise, Trouble, World
-from tests.storage.example_rows import RECEIVERS
+from tests.storage.example_rows import RECEIVERS, SOURCES, measurement
 
 URL = "HEIMDALL_DATABASE_URL"
 OWNER = "heimdall"
@@ -58,6 +64,37 @@ def make_tables(world: World) -> None:
 def tables_are_made(world: World) -> None:
     with world.entered():
         make_tables(world)
+
+
+def take(world: World) -> None:
+    """The stage snapshot."""
+    with mock.patch.object(connection, "CONNECTION_PAUSES_S", ()):
+        snapshot.take(parameters.load(Path("params.yaml")).snapshot, endpoints.resolve())
+
+
+def approved_without_objects(world: World) -> None:
+    """One measurement, and no recording of it in the bucket."""
+    row = measurement(
+        1,
+        session_id=str(uuid.uuid5(uuid.NAMESPACE_URL, database(world))),
+        start_gps_ns=None,
+        timing_sigma_ns=None,
+    )
+    with closing(connection.connect(server(world).endpoints)) as opened:
+        tables.insert(opened, RECEIVERS, SOURCES, [row])
+
+
+def recorded(world: World) -> None:
+    """The recording of that measurement."""
+    samples = np.random.default_rng(1).normal(size=2 * 192_000).astype(np.float32).view(np.complex64)
+    session = str(uuid.uuid5(uuid.NAMESPACE_URL, database(world)))
+    store = ObjectStore(server(world).endpoints, endpoints.RAW_BUCKET)
+    store.put(object_key(session, 1), iq.encode(samples))
+
+
+def approved_and_recorded(world: World) -> None:
+    approved_without_objects(world)
+    recorded(world)
 
 
 def server(world: World) -> Services:
@@ -239,9 +276,8 @@ ADDRESS = [
         SERVER, "server does not support SSL", "leave sslmode out", right_address,
     ),
     Trouble(
-        "another machine without TLS", address(host="db.example", query="hostaddr=127.0.0.1"), read,
-        "PostgreSQL db.example", "sslmode=prefer does not demand TLS", "HEIMDALL_DATABASE_WITHOUT_TLS",
-        variables(HEIMDALL_DATABASE_WITHOUT_TLS="db.example"),
+        "another machine without TLS", address(host="192.0.2.1"), read,
+        "PostgreSQL 192.0.2.1", "sslmode=prefer does not demand TLS", "HEIMDALL_DATABASE_WITHOUT_TLS",
     ),
     Trouble(
         "too many connections", only_connection_is_taken, lambda world: connect_once(),
@@ -301,15 +337,27 @@ def use_schema() -> None:
 
 CONTENT = [
     Trouble(
+        "nothing is approved", lambda world: None, take,
+        SERVER, "no measurement was approved at or before",
+        "set snapshot.as_of in params.yaml to a later time",
+        approved_and_recorded,
+    ),
+    Trouble(
+        "too many bad recordings", approved_without_objects, take,
+        "snapshot", "1 of 1 approved recordings are bad (missing 1)",
+        "Mend them, withdraw their approval, or",
+        recorded,
+    ),
+    Trouble(
         "no tables of Heimdall's", owner_does("DROP SCHEMA heimdall CASCADE"), read,
-        SERVER, "does not exist", "`heimdall database migrate` makes Heimdall's own tables",
+        SERVER, "no tables of Heimdall in schema heimdall", "Run `heimdall database migrate`",
         tables_are_made,
     ),
     Trouble(
         "a misspelt table", select("snr_db", ("FROM heimdall.measurements", "FROM heimdall.measurement")),
         read,
         SERVER, 'relation "heimdall.measurement" does not exist', "Correct the name in the SELECT",
-        RIGHT_SELECT,
+        RIGHT_SELECT, series=True,
     ),
     Trouble(
         "a misspelt column", select("snr_bd"), read,
@@ -318,12 +366,13 @@ CONTENT = [
     ),
     Trouble(
         "a SELECT that lacks a column", select("snr_db", ("sample_rate_hz, ", "")), read,
-        "sql/odd.sql", "sample_rate_hz: missing", "Let the SELECT give it", RIGHT_SELECT,
+        "sql/odd.sql", "sample_rate_hz: missing", "Let the SELECT give it", RIGHT_SELECT, series=True,
     ),
     Trouble(
         "a time without its zone",
         select("snr_db", ("approved_at", "approved_at::timestamp AS approved_at")), read,
-        "sql/odd.sql", "timestamp without time zone has no time zone", "Let the SELECT give it", RIGHT_SELECT,
+        "sql/odd.sql", "timestamp without time zone has no time zone", "Let the SELECT give it",
+        RIGHT_SELECT, series=True,
     ),
     Trouble(
         "a SELECT that is none", select("snr_db FROM", ("AS snr_db", "")), read,

@@ -126,6 +126,7 @@ class Trouble:
         remedy: What it says at the end.
         follow: Does what the remedy says. Then the command succeeds.
         code: The exit code before that.
+        series: Whether another row is like it, so that it is tried in the long series alone.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Trouble:
     remedy: str
     follow: Arise | None = None
     code: int = 1
+    series: bool = False
 
 
 def check(row: Trouble, world: World) -> None:

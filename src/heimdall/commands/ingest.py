@@ -284,12 +284,12 @@ def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None
         moment = report.approved_at
         if moment.microsecond:
             moment = moment.replace(microsecond=0) + dt.timedelta(seconds=1)
-        text = moment.isoformat().replace("+00:00", "Z")
+        text = _utc_text(moment)
         click.echo(f"The recordings are approved at {text}.")
         click.echo(f'A snapshot includes them if snapshot.as_of in params.yaml is "{text}" or later.')
-        wait_s = (moment + approved.MARGIN - dt.datetime.now(dt.UTC)).total_seconds()
-        if wait_s > 0:
-            click.echo(f"Such a snapshot can be taken in {wait_s:.0f} s: others may still commit until then.")
+        taken = moment + approved.MARGIN
+        if taken > dt.datetime.now(dt.UTC):
+            click.echo(f"Such a snapshot can be taken from {_utc_text(taken)} on, by the database's clock.")
     elif report.new and placed:
         click.echo("The recordings are not approved. A snapshot includes them only after approval.")
     elif report.new:
@@ -297,3 +297,7 @@ def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None
             "The recordings are not approved, and cannot be until the place of the transmitter is known "
             "(--latitude, --longitude). A snapshot does not include them."
         )
+
+
+def _utc_text(moment: dt.datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
-from heimdall.core import strict_yaml
+from heimdall.core import remedies, strict_yaml
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 
@@ -267,7 +267,9 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """
     restore = f"restore the file with `git checkout {path}`"
     try:
-        loaded = strict_yaml.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        remedies.refuse_conflict(text, str(path))
+        loaded = strict_yaml.parse(text)
     except FileNotFoundError:
         remedy = f"Run from the repository's root, or {restore}"
         raise HeimdallError(str(path), "the file is missing", remedy) from None

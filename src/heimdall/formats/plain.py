@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import file_names, recording, sample_types
 from heimdall.formats.gps_time import to_utc, utc_ns
 from heimdall.formats.recording import TimedRecording, TimingSigma
@@ -145,7 +145,7 @@ def _sidecar(path: Path) -> _Sidecar:
     except FileNotFoundError:
         return _Sidecar()
     except OSError as error:
-        raise HeimdallError(str(beside), f"cannot be read ({error.strerror})", "Check its rights") from None
+        raise unreadable(beside, error) from None
     try:
         document = json.loads(content)
         if not isinstance(document, dict):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import gps_time, kiwi, plain, riff, sigmf_files, wav
 from heimdall.formats.gps_time import SECOND_NS, utc_ns
 from heimdall.formats.recording import TimedRecording
@@ -87,9 +87,7 @@ def _read(path: Path, hints: Hints) -> list[TimedRecording]:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
-        raise HeimdallError(
-            str(path), f"cannot be read ({error.strerror})", "Check its name and its rights"
-        ) from None
+        raise unreadable(path, error) from None
     if riff.is_wav(head):
         chunks = riff.chunks(path)
         if hints.only_kiwi or kiwi.has_stamps(chunks):

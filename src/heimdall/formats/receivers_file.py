@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 
 _COLUMNS = {
     "name": ("name", "receiver", "station", "receivername", "stationname", "id", "websdrid"),
@@ -93,7 +93,7 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise HeimdallError(str(path), f"cannot be read ({error.strerror})", "Check its name") from None
+        raise unreadable(path, error) from None
     if len(content) > _MAX_BYTES:
         raise HeimdallError(str(path), "larger than 16 MiB", "Give a CSV or GeoJSON file of receivers")
     for encoding in ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import sample_types
 from heimdall.formats.sample_types import SampleType
 
@@ -74,9 +74,7 @@ def chunks(path: Path) -> list[Chunk]:
                 raise HeimdallError(str(path), "not a WAV file", REMEDY)
             return list(_walk(file, path.stat().st_size))
     except OSError as error:
-        raise HeimdallError(
-            str(path), f"cannot be read ({error.strerror})", "Check its name and its rights"
-        ) from None
+        raise unreadable(path, error) from None
 
 
 def read_format(path: Path, body: bytes) -> Format:

@@ -152,7 +152,9 @@ def cut_sessions(recordings: Mapping[Site, Sequence[TimedRecording]], frequency_
         for second, part in parts.items():
             found.setdefault(second, []).append(part)
     sessions = []
-    for second, heard in sorted(found.items()):
+    for second, heard in tqdm(
+        sorted(found.items()), desc="sessions", unit="session", delay=2.0, leave=False, disable=None
+    ):
         if len(heard) >= MIN_RECEIVERS:
             content = [(part.site.name, artifacts.sha256_bytes(part.content)) for part in heard]
             session_id = str(uuid.uuid5(_NAMESPACE, json.dumps([second, frequency_mhz, content])))

@@ -134,7 +134,7 @@ def _read(path: Path) -> pd.DataFrame:
         whole &= zoned & (texts.isna() == times.isna())
     rows["name"] = rows["name"].map(lambda name: " ".join(str(name).split()), na_action="ignore")
     named = rows["name"].map(lambda name: str(name).isprintable() and 0 < len(str(name)) <= _MAX_NAME)
-    good = whole & rows["name"].notna() & named & schemas.on_earth(rows)
+    good = whole & rows["name"].notna() & named.astype(bool) & schemas.on_earth(rows)
     if not len(rows) or not good.all():
         line = 2 + (int(good.to_numpy().argmin()) if len(rows) else 0)
         cause = f"line {line} has no number, name and place on Earth, or a time without a zone"

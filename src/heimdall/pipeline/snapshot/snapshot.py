@@ -165,7 +165,7 @@ def _read_rows(
         raise HeimdallError(
             f"PostgreSQL {endpoints.database_name}",
             cause,
-            "Approve measurements, or set snapshot.as_of in params.yaml",
+            "Approve measurements, or set snapshot.as_of in params.yaml to a later time",
         )
     if source.pinned is not None:
         known = receivers.pinned(source.pinned)
