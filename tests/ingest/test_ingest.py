@@ -6,9 +6,6 @@ import dataclasses
 import datetime as dt
 import json
 import re
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -32,7 +29,7 @@ from heimdall.storage import connection, tables
 from heimdall.storage.approved import MARGIN
 from heimdall.storage.objectstore import object_key
 from heimdall.storage.tables import Receiver
-from tests.conftest import Buckets, Services, as_clone, heimdall
+from tests.conftest import Buckets, Services, heimdall
 from tests.database_rows import QUERIES, read_approved
 from tests.formats.test_kiwi import BLOCK, WEEK_START_NS, true_ns, wav
 
@@ -427,30 +424,6 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    "delay_s", [1.2, *(pytest.param(0.6 + 0.1 * step, marks=pytest.mark.series) for step in range(15))]
-)
-def test_killed_at_any_moment_the_same_command_finishes_it(
-    database: Services, buckets: Buckets, tmp_path: Path, delay_s: float
-) -> None:
-    command = [*wav_files(tmp_path), *PLACE, *RECEIVERS, *APPROVAL]
-    killed(tmp_path, ["ingest", *command], database.env, delay_s)
-    rows = stored_rows(database)
-    assert rows in {0, 4}
-    done = heimdall(tmp_path, "ingest", *command, env=database.env)
-    assert done.returncode == 0, done.stderr
-    assert f"4 recordings, {4 - rows} new" in done.stdout
-    assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (4, 4)
-
-
-def killed(root: Path, arguments: list[str], env: dict[str, str], delay_s: float) -> None:
-    as_clone(root)
-    program = str(Path(sys.executable).parent / "heimdall")
-    with subprocess.Popen([program, *arguments], cwd=root, env=env, stdout=subprocess.DEVNULL) as running:
-        time.sleep(delay_s)
-        running.kill()
-
-
-@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([*PLACE, "--receiver", "NORTH,53.6,7.2"], "is not NAME,LATITUDE,LONGITUDE,ALTITUDE"),
@@ -459,7 +432,7 @@ def killed(root: Path, arguments: list[str], env: dict[str, str], delay_s: float
         ([*PLACE, *RECEIVERS, "--modulation", "am"], "give --source"),
         ([*RECEIVERS, "--approve"], "--approve needs the place of the transmitter"),
         ([*PLACE[2:], *RECEIVERS], "needs both --latitude and --longitude"),
-        ([*PLACE, "--receivers", "none.csv"], "none.csv: cannot be read"),
+        ([*PLACE, "--receivers", "none.csv"], "none.csv: it cannot be read"),
         (
             [*PLACE, *RECEIVERS, "--approved-at", "2026-02-01"],
             "--approved-at is the time of an approval: give --approve, too",

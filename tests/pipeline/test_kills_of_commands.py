@@ -4,8 +4,9 @@
 
     pytest tests/pipeline/test_kills_of_commands.py --kills 50 -s
 
-A process that has imported everything forks each victim, so the moments are uniform in its work. They are
-drawn from a seed, within the duration of the latest run that nothing disturbed.
+A process that has imported everything forks each victim, so the moments are in its work: half of them uniform
+in all of it, half in its last fifth, where most is written. They are drawn from a seed, within the duration
+of the latest run that nothing disturbed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ from tests.projects import Project
 
 SEED = 21
 PATHS = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src")))
-DRAWS = 10  # a run may end before its moment, as a machine is not always equally fast
+LATE = 0.8  # of the run: half of the moments come when the most is written
+DRAWS = 40  # a run may end before its moment, as a machine is not always equally fast
 Content = dict[str, Any]
 
 
@@ -154,7 +156,7 @@ def series(name: str, victims: Victims, kills: int, ready: Callable[[int], Case]
             number = next(numbers)
             case = ready(number if number % 2 == kind else next(numbers))
             empty = case.visible()
-            moment_s = random.uniform(0, durations_s[kind])
+            moment_s = random.uniform(LATE if kill % 4 > 1 else 0, 1) * durations_s[kind]
             done = victims.run(case, moment_s)
             if done["code"] < 0:
                 break
@@ -354,6 +356,7 @@ def test_snapshot(victims: Victims, kills: int, database: Services, buckets: Buc
     series("stages/snapshot.py", victims, kills, ready)
 
 
+@pytest.mark.timeout(3000)
 def test_release(kills: int, clone: Project, store: ConditionalStore) -> None:  # noqa: F811
     """A version is released whole or not at all; what others read of it never changes."""
 
@@ -361,16 +364,9 @@ def test_release(kills: int, clone: Project, store: ConditionalStore) -> None:  
         version = f"v0.1.{number}"
 
         def visible() -> Content:
-            seen = registry.overview(store, lambda _: None)
-            # Between release.json and its entry in the log the version is whole, and this is said.
-            begun = (version, "not in the log: run `heimdall release` again from its commit")
-            damages = [(one.subject, one.cause) for one in seen.damages]
-            assert set(damages) <= {begun}, damages
-            released = {made.version for made in seen.releases}
-            if version not in released:
-                return {}
             made = registry.read_release(store, version)
-            assert made is not None
+            if made is None:
+                return {}
             registry.require_whole(store, made[0])
             content = dataclasses.asdict(replace(made[0], version="", released_at="", files={}))
             for file in registry.FILES:
@@ -389,3 +385,5 @@ def test_release(kills: int, clone: Project, store: ConditionalStore) -> None:  
     victims = Victims(**clone.env)
     series("heimdall release", victims, kills, ready)
     victims.end()
+    seen = registry.overview(store, lambda _: None)
+    assert (seen.damages, seen.unfinished) == ([], [])

@@ -345,7 +345,7 @@ CONTENT = [
     Trouble(
         "too many bad recordings", approved_without_objects, take,
         "snapshot", "1 of 1 approved recordings are bad (missing 1)",
-        "Mend them, withdraw their approval, or",
+        "Mend them (such as measurement 00000000-0000-0000-0000-000000000001)",
         recorded,
     ),
     Trouble(

@@ -33,7 +33,7 @@ def _nothing_of_libpqs_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ("postgres:///radio?host=/var/run/postgresql", "/var/run/postgresql:5432/radio"),
         ("postgresql://%2Fvar%2Frun/radio", "/var/run:5432/radio"),
         ("postgresql:///radio", "socket:5432/radio"),
-        ("postgresql://[::1]:5433/radio", "::1:5433/radio"),
+        ("postgresql://[::1]:5433/radio", "[::1]:5433/radio"),
         ("postgresql://u:%2F%40%3A@a/r%C3%A4dio", "a:5432/rädio"),
         ("host=a,b port=1 dbname=radio password='it''s'", None),
         ("host=a,b port=1 dbname=radio password='it\\'s'", "a:1,b:1/radio"),

@@ -34,7 +34,7 @@ MARGIN = timedelta(seconds=60)
 # The moment up to which the server knows every commit. Of a standby that lags or has lost its primary it is
 # that of the last commit which reached it.
 _KNOWN_UNTIL = (
-    "SELECT extract(epoch FROM CASE WHEN NOT pg_is_in_recovery() OR (pg_last_wal_receive_lsn() = "
+    "SELECT extract(epoch FROM CASE WHEN NOT pg_is_in_recovery() OR (pg_last_wal_receive_lsn() <= "
     "pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver)) THEN now() "
     "ELSE coalesce(pg_last_xact_replay_timestamp(), to_timestamp(0)) END)::float8"
 )

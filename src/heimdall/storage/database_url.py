@@ -38,7 +38,9 @@ class Address:
         database = self.parameters.get("dbname") or variables.PGDATABASE.read()
         if not self.hosts:
             return f"service {_service(self.parameters)}" + (f"/{database}" if database else "")
-        return ",".join(f"{host or 'socket'}:{port}" for host, port in self.hosts) + f"/{database}"
+        named = [f"[{host}]" if ":" in host else host or "socket" for host, _ in self.hosts]
+        servers = [f"{host}:{port}" for host, (_, port) in zip(named, self.hosts, strict=True)]
+        return f"{','.join(servers)}/{database}"
 
     @property
     def password(self) -> str:

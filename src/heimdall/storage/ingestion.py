@@ -16,6 +16,8 @@ _LOCK = 0x4845494D44414C4C  # "HEIMDALL"; held until the transaction ends, which
 
 def lock(cursor: Cursor) -> None:
     """Let no other ingest decide on receivers, sources and rows until this transaction ends."""
+    # Longer than the usual 10 s: another one may write for 30 s, and no reader waits for an ingest.
+    cursor.execute("SET LOCAL lock_timeout = '60s'")
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
