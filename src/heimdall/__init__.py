@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from heimdall.signal.log_mel import iq_to_mel_spectrogram, recording_features
     from heimdall.track.tracker import MLflowTracker
 
-_MODULES = {"iq": "recordings.iq"}  # former scripts import it from here; its home is the room
+# Former scripts import these modules from here; their homes are the rooms.
+_MODULES = {"endpoints": "storage.endpoints", "iq": "recordings.iq"}
 _ROOMS = {
     "GaussianNLLLoss": "network.loss",
     "HeimdallDataset": "network.dataset",

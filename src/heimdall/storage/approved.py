@@ -154,23 +154,37 @@ def _readable(cursor: Cursor, source: RowSource, select: str, wanted: tuple[Colu
     return given
 
 
+def latest(endpoints: Endpoints) -> datetime:
+    """The latest moment that a snapshot may have, by the database's clock.
+
+    Raises:
+        HeimdallError: The database cannot be reached.
+    """
+    with closing(connect(endpoints)) as connection, transaction(connection, read_only=True) as cursor:
+        return _latest(cursor)
+
+
 def refuse_future(cursor: Cursor, as_of: datetime) -> None:
     """Refuse a moment before which rows could still be approved.
 
     Raises:
         HeimdallError: It is later than the database's clock less `MARGIN`.
     """
-    cursor.execute(_KNOWN_UNTIL)
-    ((now_s,),) = cursor.fetchall()
-    latest = datetime.fromtimestamp(int(now_s), UTC) - MARGIN
-    if as_of > latest:
+    last = _latest(cursor)
+    if as_of > last:
         cause = (
             f"{as_of.astimezone(UTC).isoformat()} is later than the database's clock less "
             f"{MARGIN.total_seconds():.0f} s, so rows could still be approved before it"
         )
         wait = as_of.astimezone(UTC) + MARGIN
-        remedy = f'Set it to "{_text(latest)}" or earlier, or run this again after {_text(wait)}'
+        remedy = f'Set it to "{_text(last)}" or earlier, or run this again after {_text(wait)}'
         raise HeimdallError("snapshot.as_of", cause, remedy)
+
+
+def _latest(cursor: Cursor) -> datetime:
+    cursor.execute(_KNOWN_UNTIL)
+    ((now_s,),) = cursor.fetchall()
+    return datetime.fromtimestamp(int(now_s), UTC) - MARGIN
 
 
 def _text(moment: datetime) -> str:
