@@ -185,3 +185,20 @@ def test_sigmf_file_says_where_its_receiver_is_if_nobody_else_does(tmp_path: Pat
 def test_altitude_that_nobody_said_is_known_as_that(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("name,lat,lon,alt\na,1,2,0\nb,1,3,\n")
     assert [site.altitude_known for site in receivers_file.read(tmp_path / "r.csv")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 201, "NORTH\x00", "\x1b[31mNORTH", "NO\u202eRTH"], ids=["long", "NUL", "colour", "turned"]
+)
+def test_name_that_is_no_text_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "receivers.csv"
+    path.write_text(f"name,lat,lon\n{name},45,7\n", encoding="utf-8")
+    with pytest.raises(HeimdallError, match="line 2: the name") as caught:
+        receivers_file.read(path)
+    assert str(caught.value).isprintable()
+
+
+def test_spaces_in_a_name_count_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "receivers.csv"
+    path.write_text('name,lat,lon\n"SOUTH\u00a0 pier ",45,7\n', encoding="utf-8")
+    assert [site.name for site in receivers_file.read(path)] == ["SOUTH pier"]

@@ -34,7 +34,7 @@ from tests import REPOSITORY
 from tests.fuzzing import running
 from tests.fuzzing.mutations import TEXTS
 from tests.fuzzing.readers import require
-from tests.fuzzing.running import ACCEPTED, REFUSED, Counts, Lost
+from tests.fuzzing.running import ACCEPTED, REFUSED, Counts, Failure, Lost
 
 NAME = "rows"
 BATCH = 100
@@ -174,33 +174,19 @@ def run(seed: int, numbers: range, progress: Callable[[], object] = lambda: None
     """Take snapshots of tables with these rows."""
     counts = Counts(NAME)
     with serving() as server:
-        for first in range(numbers.start, numbers.stop, BATCH):
-            chosen = range(first, min(first + BATCH, numbers.stop))
+        for first in range(numbers.start - numbers.start % BATCH, numbers.stop, BATCH):
+            chosen = range(max(first, numbers.start), min(first + BATCH, numbers.stop))
             begin = time.perf_counter()
             kind, text, kept = _judged(server, seed, first // BATCH, chosen)
             took_s = (time.perf_counter() - begin) / len(chosen)
-            if kind in running.FAILURES and len(chosen) > 1:  # which of them?
-                found = [_judged(server, seed, first // BATCH, range(one, one + 1)) for one in chosen]
-                bad = [
-                    (number, *one)
-                    for number, one in zip(chosen, found, strict=True)
-                    if one[0] in running.FAILURES
-                ]
-                for number, *one in bad or [(chosen[0], kind, text, 0)]:
-                    counts.add(number, one[0], one[1], took_s)
-                kept = len(chosen) - (len(bad) or 1)
-                kind = REFUSED
-            elif kind in running.FAILURES:
-                counts.add(first, kind, text, took_s)
-                kept, kind = 0, ACCEPTED
-                chosen = range(0)
-            rest = len(chosen) - (sum(one.number in chosen for one in counts.failures))
-            for number in range(rest):
-                counts.add(
-                    first + number, ACCEPTED if number < kept and kind == ACCEPTED else REFUSED, "", took_s
-                )
-            for _ in range(len(chosen) or 1):
+            for number in chosen:
+                one = (ACCEPTED if number - chosen.start < kept else REFUSED, "")
+                if kind in running.FAILURES:  # which of them?
+                    one = _judged(server, seed, first // BATCH, range(number, number + 1))[:2]
+                counts.add(number, *one, took_s)
                 progress()
+            if kind in running.FAILURES and not any(one.number in chosen for one in counts.failures):
+                counts.failures.append(Failure(NAME, first, kind, f"only as a whole table: {text}"))
     return counts
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from heimdall.core import params
 from heimdall.core.errors import HeimdallError
+from heimdall.formats import file_names, gps_time
 from tests import REPOSITORY
 from tests.conftest import Services
 from tests.fuzzing import mutations, readers, rows, running
@@ -90,3 +91,12 @@ def test_parameters_that_yaml_cannot_mean_are_refused_in_one_line(
     path.write_text((REPOSITORY / "params.yaml").read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
     with pytest.raises(HeimdallError, match=cause):
         params.load(path)
+
+
+def test_a_frequency_or_a_moment_that_cannot_be_is_not_believed() -> None:
+    assert file_names.parse(Path("20171127T104156Z_99999999999999_N_iq.wav")).frequency_hz is None
+    assert file_names.parse(Path("x_99999999GHz.cf32")).frequency_hz is None
+    with pytest.raises(HeimdallError, match="no time of a recording"):
+        gps_time.to_utc(10**21)
+    with pytest.raises(HeimdallError, match="no time of a recording"):
+        gps_time.gps_ns_of_utc(-(10**21))

@@ -25,6 +25,11 @@ HEAD = "websdr_id,start_gps_ns,timing_sigma_ns\n"
         (f"{HEAD}1,1400000000123456768.0,5", "which loses nanoseconds"),
         (f"{HEAD}1,2,inf", "line 2: no standard deviation: inf"),
         (f"{HEAD}1,2,5\n1.0,2,5", "line 3: receiver 1 stands there twice"),
+        (f"{HEAD}-1,2,5", "line 2: no receiver has the number -1"),
+        (f"{HEAD}{'9' * 5000},2,5", "line 2: no start time"),
+        (f"{HEAD}1,1e999999999,5", "line 2: no start time"),
+        (f"{HEAD}1,{2**63},5", "line 2: no start time: 9.22337e+18 ns"),
+        (f"{HEAD}1,2,5,{'y' * 150_000}", "no CSV (field larger than field limit"),
         (None, "cannot be read"),
     ],
 )
