@@ -273,5 +273,5 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, cau
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HeimdallError, match=r"none\.wav: cannot be read"):
+    with pytest.raises(HeimdallError, match=r"none\.wav: it cannot be read"):
         read_all(tmp_path / "none.wav")
