@@ -10,15 +10,15 @@
 -- after `snapshot.as_of` takes the session out of that snapshot.
 
 -- receivers
-SELECT row_number() OVER (ORDER BY name) AS id, name, latitude, longitude,
+SELECT row_number() OVER (ORDER BY name, id) AS id, name, latitude, longitude,
     coalesce(altitude_asl, 0) AS altitude_m
 FROM heimdall.websdr_stations
 WHERE is_active
 
 -- measurements
 SELECT m.id, m.task_id AS session_id, m.websdr_id, k.latitude, k.longitude, m.frequency_mhz, m.snr_db,
-    m.timestamp_utc AS "timestamp", r.updated_at AS approved_at, m.sample_rate_khz * 1000.0 AS sample_rate_hz,
-    r.known_source_id AS source_id, false AS simulated, m.s3_path AS object_key
+    m.timestamp_utc AS "timestamp", r.updated_at AS approved_at, m.sample_rate_khz::float8 * 1000 AS sample_rate_hz,
+    r.known_source_id AS source_id, false AS simulated, nullif(m.s3_path, '') AS object_key
 FROM public.measurements m
 JOIN heimdall.recording_sessions r ON r.celery_task_id = m.task_id
 LEFT JOIN heimdall.known_sources k ON k.id = r.known_source_id

@@ -1,4 +1,5 @@
--- Heimdall's own tables, which `heimdall database migrate` makes (schema heimdall; public in older databases).
+-- Heimdall's own tables, which `heimdall database migrate` makes (schema heimdall, or the one that HEIMDALL_DATABASE_SCHEMA
+-- names).
 
 -- receivers
 SELECT id, name, latitude, longitude, altitude_m

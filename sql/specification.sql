@@ -4,16 +4,32 @@
 -- missing too. A row that is approved later than `snapshot.as_of`, but was created before, comes into a snapshot
 -- that was taken without it: for data that must stay the same for ever, approve before you choose `as_of`.
 --
--- The outer `approved` counts only where the table has no such column: then every row is taken as approved.
+-- `otherwise` has what counts where the table has no column of that name. Without a column `approved` every row
+-- counts as approved. `remark` is said by the snapshot, with the number of rows that it concerns.
 
 -- measurements
 SELECT found.*
-FROM (SELECT true AS approved) AS otherwise
+FROM (
+    SELECT true AS approved, NULL::timestamptz AS approved_at, NULL::timestamptz AS created_at, 192000.0 AS sample_rate_hz,
+        NULL::float8 AS snr_db, NULL::text AS source_id, NULL::text AS modulation, false AS simulated,
+        NULL::bigint AS start_gps_ns, NULL::float8 AS timing_sigma_ns,
+        NOT EXISTS (
+            SELECT FROM pg_attribute
+            WHERE attrelid = to_regclass('public.measurements') AND attname = 'approved' AND NOT attisdropped
+        ) AS all_count
+) AS otherwise
 CROSS JOIN LATERAL (
-    SELECT m.id, m.session_id, m.websdr_id, m.latitude, m.longitude, m.frequency_mhz, m.snr_db, m."timestamp",
-        coalesce(m.created_at, m."timestamp") AS approved_at,
-        192000.0 AS sample_rate_hz,
-        false AS simulated
+    SELECT m.id, m.session_id, m.websdr_id, m.latitude, m.longitude, m.frequency_mhz, snr_db, m."timestamp",
+        coalesce(approved_at, created_at, m."timestamp") AS approved_at,
+        sample_rate_hz, source_id, modulation, simulated, start_gps_ns, timing_sigma_ns,
+        concat_ws(
+            '; ',
+            CASE WHEN all_count THEN 'the table has no column approved, so every row counts as approved' END,
+            CASE
+                WHEN approved_at IS NULL AND created_at IS NULL THEN 'no moment of approval: timestamp counts'
+                WHEN approved_at IS NULL THEN 'no moment of approval: created_at counts'
+            END
+        ) AS remark
     FROM public.measurements m
     WHERE approved
 ) AS found

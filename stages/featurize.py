@@ -23,7 +23,9 @@ def main() -> None:
     from heimdall.pipeline.featurize import featurize
 
     with locks.alone(featurize.WORK):
-        summary = featurize.run(parameters.features, parameters.split, calibration=parameters.calibration)
+        summary = featurize.run(
+            parameters.features, parameters.split, calibration=parameters.calibration, say=print
+        )
     print(
         f"featurize: {summary['recordings']} recordings ({summary['recordings_detected']} detected) of "
         f"{summary['sessions']} sessions, {summary['data']}"

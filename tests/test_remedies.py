@@ -7,19 +7,28 @@ person's decision or takes long, so they are read only.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from heimdall.core import artifacts
 from heimdall.pipeline.featurize import featurize
-from tests import tiny_snapshot
-from tests.conftest import as_clone, clean_environment
-from tests.remedies import local
+from heimdall.sweep import experiments
+from tests import REPOSITORY, tiny_snapshot
+from tests.conftest import Services, as_clone, clean_environment
+from tests.remedies import buckets, databases, local
 from tests.remedies.troubles import BIN, Trouble, World, check
+
+
+def in_turn(rows: Sequence[Trouble]) -> list[ParameterSet]:
+    """The rows as parameters of a test, those of the long series marked."""
+    return [pytest.param(row, id=row.name, marks=[pytest.mark.series] * row.series) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +71,49 @@ def world(template: Path, tmp_path: Path) -> Iterator[World]:
         close()
 
 
-@pytest.mark.parametrize("row", local.ROWS, ids=lambda row: row.name)
+@pytest.fixture
+def served(database: Services, tmp_path: Path) -> Iterator[World]:
+    """A clone with nothing but parameters and SELECTs, and servers with a database of its own."""
+    root = as_clone(tmp_path / "clone")
+    shutil.copytree(REPOSITORY / "sql", root / "sql")
+    made = World(root, dict(database.env), root, services=database)
+    yield made
+    for close in made.close:
+        close()
+
+
+@pytest.mark.parametrize("row", in_turn([*databases.ROWS, *buckets.ROWS]))
+def test_servers_that_refuse_are_messages_whose_remedy_helps(row: Trouble, served: World) -> None:
+    check(row, served)
+
+
+def test_the_table_has_many_causes() -> None:
+    rows = [*local.ROWS, *databases.ROWS, *buckets.ROWS]
+    assert len({row.name for row in rows}) == len(rows)
+    assert len({(row.cause, row.remedy) for row in rows}) >= 80
+    assert sum(row.follow is not None for row in rows) >= 60
+
+
+@pytest.mark.parametrize("row", in_turn(local.ROWS))
 def test_a_message_names_the_place_and_the_cause_and_its_remedy_helps(row: Trouble, world: World) -> None:
     check(row, world)
+
+
+@pytest.mark.parametrize(
+    ("printed", "problem"),
+    [
+        (
+            "ERROR: failed to reproduce 'train'\ntrain.py: train: no GPU. Set it\n",
+            "train.py: train: no GPU. Set it",
+        ),
+        ("busy\nERROR: Unable to acquire lock\nbye\n", "ERROR: Unable to acquire lock"),
+        ("one\ntwo\n", "two"),
+        ("", "it printed nothing"),
+    ],
+)
+def test_a_failed_trial_says_what_its_stage_said(printed: str, problem: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(printed, encoding="utf-8")
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert experiments.Experiment("trial", log, process, io.StringIO()).problem() == problem

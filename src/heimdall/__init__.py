@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from heimdall.signal.log_mel import iq_to_mel_spectrogram, recording_features
     from heimdall.track.tracker import MLflowTracker
 
+# Former scripts import these modules from here; their homes are the rooms.
+_MODULES = {"endpoints": "storage.endpoints", "iq": "recordings.iq"}
 _ROOMS = {
     "GaussianNLLLoss": "network.loss",
     "HeimdallDataset": "network.dataset",
@@ -58,6 +60,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """A name of the public API, from its room."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

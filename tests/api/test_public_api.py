@@ -131,3 +131,10 @@ def test_train_can_be_typed_in_any_folder(tmp_path: Path) -> None:
             f"train.py: {tmp_path}/none.ckpt: the file is missing. Name a checkpoint that a training kept\n"
         )
         assert done.stderr.endswith(said)
+
+
+def test_scripts_find_the_modules_where_they_used_to_be() -> None:
+    from heimdall import endpoints, iq
+
+    assert callable(endpoints.resolve)
+    assert callable(iq.decode)

@@ -110,18 +110,18 @@ def test_rejected_stamps_never_have_the_sigma_of_the_good_ones(tmp_path: Path) -
     read = read_one(written(tmp_path, stamps, 240))
     found = sigmas(read)
     assert found[0] is not None
-    assert found[0] < 5
+    assert found[0] < 10
     assert found[2] is None  # the block itself tells of lost samples: nobody knows
     assert found[5] is not None
     assert found[5] > 10_000
     assert found[8] is not None
-    assert found[8] < 5
+    assert found[8] < 10
 
 
 def test_sigma_grows_while_the_fix_is_lost_and_ends_after_half_a_minute(tmp_path: Path) -> None:
     stamps = [(time, 0 if block < 100 else 255) for block, time in enumerate(true_ns(1000, 0))]
     found = sigmas(read_one(written(tmp_path, stamps, 1000)))
-    assert found[:4] == [1.0] * 4
+    assert found[:4] == [pytest.approx(16, rel=0.01)] * 4  # five fixes
     grown = [sigma for sigma in found[5:30] if sigma is not None]
     assert len(grown) == 25
     assert grown == sorted(grown)
@@ -133,9 +133,59 @@ def test_old_fixes_make_every_second_less_certain(tmp_path: Path) -> None:
     def sigma_ns(age_s: int) -> float | None:
         return sigmas(read_one(written(tmp_path, [(time, age_s) for time in true_ns(100, 0)], 100)))[1]
 
-    assert sigma_ns(5) == 1.0
+    assert sigma_ns(5) == pytest.approx(16, rel=0.01)
     assert sigma_ns(25) == pytest.approx(800, rel=0.01)
     assert sigma_ns(40) is None
+
+
+@pytest.mark.parametrize(("blocks", "age_s", "fixes"), [(28, 0, 2), (93, 0, 4), (93, 3, 1)])
+def test_stamps_of_few_fixes_agree_and_may_be_wrong_together(
+    tmp_path: Path, blocks: int, age_s: int, fixes: int
+) -> None:
+    """Ages that grow with time come from one fix; the age 0 in every second, from one fix a second."""
+    times = true_ns(blocks, 0)
+    stamps = [(time, age_s and age_s + time // SECOND_NS) for time in times]
+    assert sigmas(read_one(written(tmp_path, stamps, blocks)))[0] == pytest.approx(80 / fixes, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("times", "remark"),
+    [
+        ([0] * 60, "time stamps give 0.0 Hz"),
+        ([time * 2 for time in true_ns(60, 0)], "time stamps give 6000.6 Hz"),
+        ([time + (k % 5) * 10**8 for k, time in enumerate(true_ns(60, 0))], "no GPS time"),
+        (true_ns(9, 0), "only 9 of 9 time stamps have a fresh GPS fix"),
+    ],
+)
+def test_file_whose_stamps_are_all_rejected_is_read_without_gps_time(
+    tmp_path: Path, times: list[int], remark: str
+) -> None:
+    """A KiwiSDR without GPS writes zeros: its samples are good, and its name says the start."""
+    path = tmp_path / "20171127T104156Z_77500_A_iq.wav"
+    path.write_bytes(wav([(time, 1) for time in times], ramp(len(times))))
+    read = read_one(path)
+    assert len(read.samples) == len(times) * BLOCK
+    assert (read.start_gps_ns, read.timing_sigma_ns(0, 100), read.sample_rate_hz) == (None, None, 12001)
+    assert read.start_utc == dt.datetime(2017, 11, 27, 10, 41, 56, tzinfo=dt.UTC)
+    assert remark in read.remarks[0]
+    assert "GPS time" in read.missing
+
+
+def test_clock_that_gps_never_set_does_not_move_a_recording_by_days(tmp_path: Path) -> None:
+    path = tmp_path / "20171127T104156Z_77500_A_iq.wav"
+    path.write_bytes(wav([(time, 255) for time in true_ns(60, 7 * SECOND_NS)], ramp(60)))
+    assert read_one(path).start_utc == dt.datetime(2017, 11, 27, 10, 41, 56, tzinfo=dt.UTC)
+
+
+def test_stretch_of_a_receiver_that_was_switched_off_is_left_out_and_said(tmp_path: Path) -> None:
+    times = [time + (10**9 if block >= 30 else 0) for block, time in enumerate(true_ns(100, 0))]
+    samples = ramp(100)
+    samples[: 30 * BLOCK] = 0
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav([(time, 1) for time in times], samples))
+    read = read_one(path)
+    assert len(read.samples) == 70 * BLOCK
+    assert "a stretch of it is left out: all 15360 samples are zero" in read.remarks
 
 
 @pytest.mark.parametrize(("jump_ns", "first", "second"), [(42_662_649, 30, 70), (3_000, 30, 70)])
@@ -212,12 +262,6 @@ PLAIN = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 2, 12001, 48004, 4, 16)) + chun
         (b"RIFF\0\0\0\0WAVE" + PLAIN, "without a GPS time stamp"),
         (b"RIFF\0\0\0\0WAVE" + chunk(b"fmt ", b"\1\0"), "damaged WAV header"),
         (wav([(0, 1)], ramp(1), struct.pack("<HHIIHH", 1, 1, 12001, 24002, 2, 16)), "one channel"),
-        (wav([(time, 1) for time in true_ns(9, 0)], ramp(9)), "only 9 of 9 time stamps have a fresh GPS fix"),
-        (wav([(time * 2, 1) for time in true_ns(50, 0)], ramp(50)), "time stamps give 6000.6 Hz"),
-        (
-            wav([(time + (k % 5) * 10**8, 1) for k, time in enumerate(true_ns(40, 0))], ramp(40)),
-            "lie on one line",
-        ),
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, cause: str) -> None:
@@ -229,5 +273,5 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, cau
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HeimdallError, match=r"none\.wav: cannot be read"):
+    with pytest.raises(HeimdallError, match=r"none\.wav: it cannot be read"):
         read_all(tmp_path / "none.wav")

@@ -31,14 +31,17 @@ def signal(count: int = RATE_HZ // 4) -> npt.NDArray[np.complex64]:
     return (0.1 * (random.normal(size=count) + 1j * random.normal(size=count))).astype(np.complex64)
 
 
-def stored(kind: str, samples: npt.NDArray[np.complex64]) -> bytes:
-    """The samples as bytes: `kind` is a component's type as `plain.RAW_TYPES` names it, or cs24."""
+def stored(kind: str, samples: npt.NDArray[np.complex64], zero: float | None = None) -> bytes:
+    """The samples as bytes: `kind` is a component's type as `plain.RAW_TYPES` names it, or cs24.
+
+    Zero of unsigned bytes is 127.5 in a raw file, and 128 in WAV and SigMF.
+    """
     parts = samples.view(np.float32).astype(np.float64)
     if kind == "cs24":
         words = np.round(parts * 2**23).astype("<i4")
         return words.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
     known = plain.RAW_TYPES[kind]
-    scaled = parts * known.full_scale + known.zero
+    scaled = parts * known.full_scale + (known.zero if zero is None else zero)
     if kind.startswith("cf"):
         return parts.astype(known.dtype).tobytes()
     return np.round(scaled).astype(known.dtype).tobytes()
@@ -101,7 +104,9 @@ def test_iq_in_a_wav_file_is_read_whatever_its_samples_are(
     tmp_path: Path, kind: str, code: int, bits: int, extensible: bool
 ) -> None:
     path = tmp_path / "x.wav"
-    path.write_bytes(wav(fmt(code, bits, extensible=extensible), stored(kind, signal()), AUXI))
+    path.write_bytes(
+        wav(fmt(code, bits, extensible=extensible), stored(kind, signal(), 128.0 * (bits == 8)), AUXI)
+    )
     (read,) = reader.read(path)
     np.testing.assert_allclose(read.samples, signal(), atol=max(WAV_KINDS[kind, code, bits], 1e-9))
     assert (read.sample_rate_hz, read.frequency_hz, read.start_utc) == (RATE_HZ, 145.5e6, START)
@@ -212,7 +217,9 @@ def sigmf(folder: Path, captures: list[dict[str, Any]], count: int = RATE_HZ // 
     (folder / "x.sigmf-meta").write_text(json.dumps(meta))
     order = ">" if str(whole["core:datatype"]).endswith("_be") else "<"
     kind = str(whole["core:datatype"]).split("_")[0].replace("ci", "cs")
-    data = np.frombuffer(stored(kind, signal(count)), plain.RAW_TYPES[kind].dtype)
+    data = np.frombuffer(
+        stored(kind, signal(count), {"cu8": 128.0, "cu16": 32_768.0}.get(kind)), plain.RAW_TYPES[kind].dtype
+    )
     (folder / "x.sigmf-data").write_bytes(data.astype(data.dtype.newbyteorder(order)).tobytes())
     return folder / "x.sigmf-meta"
 
@@ -272,6 +279,7 @@ def test_sigmf_archive_is_read_like_its_files(tmp_path: Path) -> None:
             [0, 2],
         ),
         ([capture(frequency=7e6), capture(6000, frequency=8e6)], [6000, 6000], [None, None]),
+        ([capture(), capture(6000, datetime="2024-01-01T00:00:01Z")], [12_000], [1 - 6000 / RATE_HZ]),
     ],
 )
 def test_sigmf_captures_are_one_stretch_unless_there_is_a_gap(
@@ -283,6 +291,56 @@ def test_sigmf_captures_are_one_stretch_unless_there_is_a_gap(
     assert [one.start_utc and (one.start_utc - begin).total_seconds() for one in read] == starts_s
 
 
+def test_times_of_one_sigmf_stretch_that_disagree_make_it_less_certain(tmp_path: Path) -> None:
+    times = ["2024-01-01T00:00:00.000000000Z", "2024-01-01T00:00:00.125900000Z"]
+    captures = [capture(datetime=times[0]), capture(6000, datetime=times[1])]
+    (read,) = reader.read(sigmf(tmp_path, captures))
+    sigma_ns = read.disciplined(50.0).timing_sigma_ns(0, 100)
+    assert sigma_ns == pytest.approx(900_000 / 3**0.5, rel=0.01)
+
+
+def test_sigmf_recording_that_was_split_counts_its_samples_from_the_first_file(tmp_path: Path) -> None:
+    captures = [
+        capture(1000, datetime="2024-01-01T00:00:00Z"),
+        capture(7000, datetime="2024-01-01T00:01:00Z"),
+    ]
+    read = reader.read(sigmf(tmp_path, captures, **{"core:offset": 1000}))
+    np.testing.assert_array_equal(np.concatenate([one.samples for one in read]), signal())
+    assert [len(one.samples) for one in read] == [6000, 6000]
+
+
+def test_start_of_unknown_accuracy_beside_a_file_is_a_start_without_gps_time(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(npy())
+    (tmp_path / "x.json").write_text(json.dumps({"start_gps_ns": gps_ns_of_utc(utc_ns(START))}))
+    (read,) = reader.read(tmp_path / "x.npy", RAW)
+    assert (read.start_gps_ns, read.start_utc) == (None, START)
+    assert read.disciplined(50.0) is read
+
+
+def test_rf64_of_a_killed_recorder_and_24_bits_in_32_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    content = rf64(fmt(3, 32), stored("cf32", signal()))
+    path.write_bytes(content[:28] + bytes(8) + content[36:-22])
+    np.testing.assert_array_equal(reader.read(path)[0].samples, signal())
+    form = struct.pack("<HHIIHH", 1, 2, RATE_HZ, RATE_HZ * 8, 8, 24)
+    path.write_bytes(wav(form, stored("cs32", signal())))
+    np.testing.assert_allclose(reader.read(path)[0].samples, signal(), atol=1e-6)
+
+
+def test_samples_after_a_size_that_is_too_small_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav(fmt(3, 32), FLOATS) + stored("cf32", signal(100)))
+    (read,) = reader.read(path)
+    assert len(read.samples) == 12_000
+    assert "800 bytes after its samples are no chunk of a WAV file, and are not read" in read.remarks
+
+
+def test_other_numbers_in_a_name_do_not_hide_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "145500000_48000_20240506_070809.cf32"
+    path.write_bytes(stored("cf32", signal()))
+    assert reader.read(path, RAW)[0].start_utc == START.replace(microsecond=0)
+
+
 def test_start_is_on_gps_time_only_by_its_owners_word_and_as_fine_as_it_is_written() -> None:
     def sigma_ns(step_ns: float | None) -> float | None:
         made = TimedRecording(signal(), RATE_HZ, start_utc_ns=utc_ns(START), start_step_ns=step_ns)
@@ -292,7 +350,7 @@ def test_start_is_on_gps_time_only_by_its_owners_word_and_as_fine_as_it_is_writt
         return disciplined.timing_sigma_ns(0, 10)
 
     assert sigma_ns(1.0) == pytest.approx(50, rel=0.01)
-    assert sigma_ns(1e6) == pytest.approx(1e6 / 12**0.5, rel=0.01)
+    assert sigma_ns(1e6) == pytest.approx(1e6 / 3**0.5, rel=0.01)
     assert sigma_ns(None) is None
     assert to_utc(gps_ns_of_utc(utc_ns(START))) == START
 

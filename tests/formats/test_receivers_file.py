@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -125,4 +126,79 @@ def test_receiver_named_by_hand_wins_over_the_file() -> None:
     moved = Site("pier", 9.0, 9.0, 9.0)
     listed = [Site("pier", 1.0, 2.0, 3.0), Site("south_pier", 1.0, 2.0, 3.0)]
     assert stations.assign(["x_pier.wav"], [moved], listed) == {Path("x_pier.wav"): moved}
-    assert stations.assign(["x_south_pier.wav"], [moved], listed) == {Path("x_south_pier.wav"): moved}
+    # ... but not over a receiver whose name only contains its own.
+    assert stations.assign(["x_south_pier.wav"], [moved], listed) == {Path("x_south_pier.wav"): listed[1]}
+    kiwi_file = "20250324T104156Z_13500000_south_pier_iq.wav"
+    assert stations.assign([kiwi_file], [moved], listed) == {Path(kiwi_file): listed[1]}
+    with pytest.raises(HeimdallError, match="it is of station south_pier, whose place is not given"):
+        stations.assign([kiwi_file], [moved], [])
+
+
+@pytest.mark.parametrize(
+    "name", ["A.B-C_D", "\u00c5land 2", "4X1", "123", "pier (old)", "iq", "a+b", "S\u00e3o_Jos\u00e9"]
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_station_of_any_name_is_found_in_the_files_of_recorders(name: str, form: str) -> None:
+    sites = [Site(known, 1.0, 2.0, 3.0) for known in (name, "A.B", "pier", "2", "4X", "12", "land", "a")]
+    for file in (f"20250324T104156Z_13500000_{name}_iq.wav", f"{name}.sigmf-meta", f"x-{name}-2025.cf32"):
+        written = unicodedata.normalize(form, file)
+        ((_, site),) = stations.assign([written], [], sites).items()
+        assert site.name == name
+
+
+def test_sidecar_says_whose_recording_it_is(tmp_path: Path) -> None:
+    sites = [Site("pier", 1.0, 2.0, 3.0), Site("quay", 1.0, 2.0, 3.0)]
+    (tmp_path / "pier.json").write_text('{"receiver": "quay"}')
+    ((_, site),) = stations.assign([str(tmp_path / "pier.npy")], [], sites).items()
+    assert site.name == "quay"
+
+
+def test_sigmf_file_says_where_its_receiver_is_if_nobody_else_does(tmp_path: Path) -> None:
+    def written(name: str, *captured: list[float]) -> str:
+        whole = {"core:datatype": "cf32_le", "core:version": "1.0.0", "core:sample_rate": 48_000}
+        points = [{"type": "Point", "coordinates": one} for one in captured]
+        captures = [
+            {"core:sample_start": number, "core:geolocation": point} for number, point in enumerate(points)
+        ]
+        path = tmp_path / f"{name}.sigmf-meta"
+        path.write_text(json.dumps({"global": whole, "captures": captures, "annotations": []}))
+        path.with_suffix(".sigmf-data").write_bytes(bytes(80))
+        return str(path)
+
+    north, south = written("north", [7.25, 53.6, 5.0], [7.25, 53.6, 5.0]), written("south", [0.5, -45.0])
+    found = list(stations.assign([north, f"S-1={south}"], [], []).values())
+    assert found == [Site("north", 53.6, 7.25, 5.0), SOUTH]
+    assert [site.altitude_known for site in found] == [True, False]
+    assert list(stations.assign([north.replace("meta", "data"), north], [], [])) == [Path(north)]
+    listed = Site("north", 1.0, 2.0, 3.0)
+    assert list(stations.assign([north], [], [listed]).values()) == [listed]
+    again = written("north-2", [7.25, 53.6, 5.0])
+    with pytest.raises(HeimdallError, match="its receiver north-2 stands where north stands"):
+        stations.assign([north, again], [], [])
+    assert len(stations.assign([north, f"north={again}"], [], [])) == 2
+    with pytest.raises(HeimdallError, match="and others"):
+        stations.assign([written("car", [7.0, 53.0], [7.1, 53.0])], [], [])
+    with pytest.raises(HeimdallError, match="does not have the name of exactly one receiver"):
+        stations.assign([written("nowhere")], [], [])
+
+
+def test_altitude_that_nobody_said_is_known_as_that(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("name,lat,lon,alt\na,1,2,0\nb,1,3,\n")
+    assert [site.altitude_known for site in receivers_file.read(tmp_path / "r.csv")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 201, "NORTH\x00", "\x1b[31mNORTH", "NO\u202eRTH"], ids=["long", "NUL", "colour", "turned"]
+)
+def test_name_that_is_no_text_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "receivers.csv"
+    path.write_text(f"name,lat,lon\n{name},45,7\n", encoding="utf-8")
+    with pytest.raises(HeimdallError, match="line 2: the name") as caught:
+        receivers_file.read(path)
+    assert str(caught.value).isprintable()
+
+
+def test_spaces_in_a_name_count_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "receivers.csv"
+    path.write_text('name,lat,lon\n"SOUTH\u00a0 pier ",45,7\n', encoding="utf-8")
+    assert [site.name for site in receivers_file.read(path)] == ["SOUTH pier"]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-import subprocess
-import sys
-import time
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from heimdall.commands import ingest as ingest_command_module
 from heimdall.commands.ingest import ingest as ingest_command
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
@@ -27,9 +26,10 @@ from heimdall.ingest.ingest import Approval, Site, Transmission
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive, iq
 from heimdall.storage import connection, tables
+from heimdall.storage.approved import MARGIN
 from heimdall.storage.objectstore import object_key
 from heimdall.storage.tables import Receiver
-from tests.conftest import Buckets, Services, as_clone, heimdall
+from tests.conftest import Buckets, Services, heimdall
 from tests.database_rows import QUERIES, read_approved
 from tests.formats.test_kiwi import BLOCK, WEEK_START_NS, true_ns, wav
 
@@ -302,11 +302,10 @@ def test_of_two_stretches_for_a_second_the_one_with_the_better_time_is_taken() -
     assert ingest.cut_sessions({NORTH: [silent], SOUTH: three()[SOUTH]}, 0.0775) == []
 
 
-def wav_files(folder: Path) -> list[str]:
+def wav_files(folder: Path, blocks: int = 80) -> list[str]:
     """Two files of 3.4 s on the same GPS time, named as KiwiSDR clients name them."""
     names = []
     for number, site in enumerate((NORTH, SOUTH)):
-        blocks = 80
         noise = np.random.default_rng(number).integers(-999, 999, (blocks * BLOCK, 2)).astype(np.int16)
         times = true_ns(blocks, START_NS - WEEK_START_NS + number * 300_000_000)
         names.append(f"20171127T104156Z_77500_{site.name}_iq.wav")
@@ -343,6 +342,22 @@ def test_without_approval_nothing_is_approved(
     assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (0, 4)
 
 
+def test_an_approval_of_this_moment_says_from_when_a_snapshot_can_have_it(
+    database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in database.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(ingest_command, ["kiwi", *wav_files(tmp_path), *PLACE, *RECEIVERS, "--approve"])
+    assert done.exit_code == 0, done.output
+    said = re.search(r'as_of in params\.yaml is "(\S+)" or later\.\nSuch .* taken from (\S+) on', done.output)
+    assert said is not None, done.output
+    first, taken = map(dt.datetime.fromisoformat, said.groups())
+    assert taken - first == MARGIN
+    with closing(connection.connect(database.endpoints)) as opened:
+        assert set(read_approved(opened)["approved_at"] <= first) == {True}
+
+
 def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,7 +378,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
         clock = (begin + dt.timedelta(seconds=seconds)).strftime("%Y%m%d_%H%M%S")
         part.tofile(f"gqrx_{clock}_77500_12000_fc.raw")
     Path("receivers.csv").write_text(
-        "name,lat,lon,alt,timing_sigma_ns\nNORTH,53.6,7.2,5,\nsouth_pier,45.7,0.6,200,30\nWEST,47,8,4,\n"
+        "name,lat,lon,alt,timing_sigma_ns\nNORTH,53.6,7.2,5,\nsouth_pier,45.7,0.6,200,30\nWEST,47,8,,\n"
     )
     files = [
         kiwi_file,
@@ -373,6 +388,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     done = CliRunner().invoke(ingest_command, [*files, "--receivers", "receivers.csv"])
     assert done.exit_code == 0, (done.output, done.exception)
     assert "WEST: recordings overlap by 2.0 s" in done.output
+    assert "The altitude of WEST is not given, and counts as 0 m." in done.output
     assert "WEST: 4.0 s at 12000.0000 Hz from 2017-11-27T10:41:56+00:00, no GPS time" in done.output
     assert "cannot be until the place of the transmitter is known" in done.output
     assert "of the recordings have no GPS time: only their levels help to locate" in done.output
@@ -391,28 +407,20 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     assert rows[2][5] == pytest.approx(30, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    "delay_s", [1.2, *(pytest.param(0.6 + 0.1 * step, marks=pytest.mark.series) for step in range(15))]
-)
-def test_killed_at_any_moment_the_same_command_finishes_it(
-    database: Services, buckets: Buckets, tmp_path: Path, delay_s: float
-) -> None:
-    command = [*wav_files(tmp_path), *PLACE, *RECEIVERS, *APPROVAL]
-    killed(tmp_path, ["ingest", *command], database.env, delay_s)
-    rows = stored_rows(database)
-    assert rows in {0, 4}
-    done = heimdall(tmp_path, "ingest", *command, env=database.env)
-    assert done.returncode == 0, done.stderr
-    assert f"4 recordings, {4 - rows} new" in done.stdout
-    assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (4, 4)
-
-
-def killed(root: Path, arguments: list[str], env: dict[str, str], delay_s: float) -> None:
-    as_clone(root)
-    program = str(Path(sys.executable).parent / "heimdall")
-    with subprocess.Popen([program, *arguments], cwd=root, env=env, stdout=subprocess.DEVNULL) as running:
-        time.sleep(delay_s)
-        running.kill()
+def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = three()
+    tuned = {
+        site: [dataclasses.replace(one, frequency_hz=hz) for one in parts[site] for hz in frequencies]
+        for site, frequencies in ((NORTH, (77_500.0, 198_000.0)), (SOUTH, (77_501.0,)), (WEST, (198_000.0,)))
+    }
+    kept = ingest_command_module._tuned(tuned, 0.0775)
+    assert {site.name: [one.frequency_hz for one in found] for site, found in kept.items()} == {
+        "NORTH": [77_500.0],
+        "SOUTH": [77_501.0],
+    }
+    assert "Stretches at another frequency than 0.0775 MHz are left out: 2" in capsys.readouterr().out
+    alike = {site: [dataclasses.replace(one, frequency_hz=1.0) for one in parts[site]] for site in parts}
+    assert ingest_command_module._tuned(alike, 0.0775) == alike
 
 
 @pytest.mark.parametrize(
@@ -424,7 +432,7 @@ def killed(root: Path, arguments: list[str], env: dict[str, str], delay_s: float
         ([*PLACE, *RECEIVERS, "--modulation", "am"], "give --source"),
         ([*RECEIVERS, "--approve"], "--approve needs the place of the transmitter"),
         ([*PLACE[2:], *RECEIVERS], "needs both --latitude and --longitude"),
-        ([*PLACE, "--receivers", "none.csv"], "none.csv: cannot be read"),
+        ([*PLACE, "--receivers", "none.csv"], "none.csv: it cannot be read"),
         (
             [*PLACE, *RECEIVERS, "--approved-at", "2026-02-01"],
             "--approved-at is the time of an approval: give --approve, too",

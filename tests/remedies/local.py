@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -15,10 +17,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from heimdall.core import locks
+from heimdall.core import params as core_params
 from heimdall.core.errors import HeimdallError
+from heimdall.formats import reader, receivers_file, stations
 from heimdall.localize import session_files
 from heimdall.release import candidate, release
 from heimdall.reproduce import git
+from heimdall.reproduce.files import Files
 from tests import single_training
 from tests.remedies.troubles import BIN, SECRET, Arise, Trouble, World, nothing
 from tests.tiny_snapshot import session_id
@@ -239,18 +244,113 @@ def variables(**values: str) -> Arise:
     return lambda world: world.env.update(values)
 
 
+def limited(what: str) -> Arise:
+    """A trouble or a remedy: the shell's limits for the commands."""
+
+    def arise(world: World) -> None:
+        world.before = ("sh", "-c", f'ulimit {what} && exec "$0" "$@"')
+        world.env["PYTHONDONTWRITEBYTECODE"] = "1"  # Python would keep what it could only write in part
+
+    return arise
+
+
+def all_files_are_open(world: World) -> None:
+    """This process may open no further file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    world.close.append(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+
+
+def without_git(world: World) -> None:
+    (world.root / "empty").mkdir()
+    world.env["PATH"] = str(world.root / "empty")
+
+
+def git_is_back(world: World) -> None:
+    world.env["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+
+
+def shallow(world: World) -> None:
+    """A clone with its last commit alone, of two."""
+    changed(world)
+    committed(world)
+    world.do("git", "clone", "--quiet", "--depth", "1", f"file://{world.root}", "shallow")
+    back(world)
+    world.cwd = world.root / "shallow"
+
+
+def whole_again(world: World) -> None:
+    world.do("git", "-C", "shallow", "fetch", "--quiet", "--unshallow", "--tags")
+
+
+def former_commit(_: World) -> None:
+    git.commit_of(Path(), "HEAD~1")
+
+
+def merged(file: str, former: str, ours: str, theirs: str) -> Arise:
+    """Two branches change a line of a file, and one is merged into the other."""
+
+    def arise(world: World) -> None:
+        if not (world.root / file).exists():
+            write(file, former)(world)
+            committed(world)
+        text = (world.root / file).read_text(encoding="utf-8")
+        world.do("git", "switch", "--quiet", "--create", "other")
+        write(file, text.replace(former, theirs))(world)
+        committed(world)
+        world.do("git", "switch", "--quiet", "main")
+        write(file, text.replace(former, ours))(world)
+        committed(world)
+        world.do("sh", "-c", "! git merge --quiet other")
+
+    return arise
+
+
+def ours_is_kept(file: str) -> Arise:
+    return lambda world: world.do("git", "checkout", "--ours", file)
+
+
+def read_lock(_: World) -> None:
+    _ = Files(Path()).lock
+
+
+def quota(_: World) -> None:
+    raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "data/snapshot/iq/a.parquet")
+
+
 FILES = [
+    Trouble(
+        "too many open files", all_files_are_open, lambda _: core_params.load(Path("params.yaml")),
+        "params.yaml", "Too many open files", "Raise the limit of open files with `ulimit -n 4096`", ended,
+    ),
+    Trouble(
+        "a limit of the size of files", limited("-f 8"), FETCH,
+        "{root}/out/", "File too large", "Raise the limit of a file's size with `ulimit -f unlimited`",
+        limited("-f unlimited"), series=True,
+    ),
+    Trouble(
+        "a quota that is used up", nothing, quota,
+        "data/snapshot/iq/a.parquet", "isk quota exceeded", "Delete files of yours there (`quota` shows",
+    ),
+    Trouble(
+        "a name that is too long", nothing, f"heimdall session fetch {ID} --output {'x' * 300}",
+        "xxx", "File name too long", "Check the name",
+    ),
+    Trouble(
+        "a file in place of a folder", nothing, f"heimdall session fetch {ID} --output params.yaml/out",
+        "params.yaml/out", "Not a directory", "Check the name", series=True,
+    ),
     Trouble(
         "not in a clone", outside, LIST,
         "{cwd}", "not inside a clone", "Change to the folder of a clone", back,
     ),
     Trouble(
         "a new clone without outputs", remove("data/features"), LIST,
-        "data/features/network.json", "the file is missing", BRING, pull,
+        "data/features/network.json", "the file is missing", BRING, pull, series=True,
     ),
     Trouble(
         "an index that is no parquet", write(INDEX, "odd"), LIST,
-        INDEX, "no parquet file", RESTORE, pull_forced,
+        INDEX, "no parquet file", RESTORE, pull_forced, series=True,
     ),
     Trouble(
         "a flipped bit in a shard", damage("data/snapshot/iq/*.parquet"), FETCH,
@@ -258,11 +358,11 @@ FILES = [
     ),
     Trouble(
         "features without their parameters", write("data/features/network.json", "odd"),
-        SHOW, "data/features/network.json", "not JSON", RESTORE, pull_forced,
+        SHOW, "data/features/network.json", "not JSON", RESTORE, pull_forced, series=True,
     ),
     Trouble(
         "a file that may not be read", mode(INDEX, 0), LIST,
-        INDEX, "it cannot be read (Permission denied)", OWNER, mode(INDEX, 0o600),
+        INDEX, "it cannot be read (Permission denied)", OWNER, mode(INDEX, 0o600), series=True,
     ),
     Trouble(
         "a folder that may not be written", mode("out", 0o500), FETCH,
@@ -289,6 +389,28 @@ FILES = [
 
 GIT = [
     Trouble(
+        "no git", without_git, lambda _: git.commit_of(Path(), "HEAD"),
+        "git", "no such program in PATH", "Install it (on Debian and Ubuntu `apt-get install git`)",
+        git_is_back,
+    ),
+    Trouble(
+        "a shallow clone", shallow, former_commit,
+        "'HEAD~1'", "git knows no such revision here", "run `git fetch --unshallow --tags`", whole_again,
+    ),
+    Trouble(
+        "a merge's marks in params.yaml", merged("params.yaml", "split: 0.2", "split: 0.3", "split: 0.1"),
+        lambda _: core_params.load(Path("params.yaml")),
+        "params.yaml, line", "a merge left two versions in it", "`git checkout --ours params.yaml`",
+        ours_is_kept("params.yaml"),
+    ),
+    Trouble(
+        "a merge's marks in dvc.lock",
+        merged("dvc.lock", "stages: {}\n", "stages: {} # 1\n", "stages: {} # 2\n"),
+        read_lock,
+        "dvc.lock, line", "a merge left two versions in it", "`git checkout --ours dvc.lock`",
+        ours_is_kept("dvc.lock"),
+    ),
+    Trouble(
         "git does not know one's name", of_nobody, lambda world: release.identity(world.root),
         "git", "it does not know who you are", "Run `git config user.name NAME`", named,
     ),
@@ -306,11 +428,11 @@ GIT = [
 TRAINING = [
     Trouble(
         "a GPU is asked for", nothing, device(accelerator="gpu"),
-        "accelerator=gpu", "torch sees no CUDA device here", "Set accelerator to auto",
+        "accelerator=gpu", "torch sees no CUDA device here", "Set accelerator to auto", series=True,
     ),
     Trouble(
         "several devices are asked for", nothing, device(devices=2),
-        "devices=2", "training runs on one device", "Set devices to 1",
+        "devices=2", "training runs on one device", "Set devices to 1", series=True,
     ),
     Trouble(
         "no such checkpoint", nothing, checkpoint,
@@ -339,10 +461,11 @@ TRAINING = [
     ),
     Trouble(
         "an unknown parameter of a study", nothing, "heimdall sweep --trials 3 --space rate=1,2",
-        "--space rate=1,2", "params.yaml has no 'rate'", "Name one of its parameters",
+        "--space rate=1,2", "params.yaml has no 'rate'", "Name one of its parameters", series=True,
     ),
     Trouble(
-        "MLflow's database is down", variables(MLFLOW_TRACKING_URI=f"postgresql://me:{SECRET}@127.0.0.1:1/runs"),
+        "MLflow's database is down",
+        variables(MLFLOW_TRACKING_URI=f"postgresql://me:{SECRET}@127.0.0.1:1/runs"),
         "heimdall ui --no-browser",
         "postgresql+psycopg2://127.0.0.1:1/runs", "it does not answer (Connection refused)",
         "Start that server, or correct MLFLOW_TRACKING_URI",
@@ -357,6 +480,7 @@ PARAMETERS = [
     Trouble(
         "no params.yaml", remove("params.yaml"), LIST,
         "{root}", "not inside a clone", "Change to the folder of a clone", restored("params.yaml"),
+        series=True,
     ),
     Trouble(
         "a misspelt parameter", params("epochs:", "epoch:"), LIST,
@@ -366,22 +490,22 @@ PARAMETERS = [
     Trouble(
         "a parameter out of range", params("validation_split: 0.2", "validation_split: 2"), LIST,
         "params.yaml", "validation_split: Input should be less than 1", "Correct the named parameters",
-        params("validation_split: 2", "validation_split: 0.2"),
+        params("validation_split: 2", "validation_split: 0.2"), series=True,
     ),
     Trouble(
         "a text in place of a number", params("validation_split: 0.2", "validation_split: one fifth"), LIST,
         "params.yaml", "validation_split: Input should be a valid number", "Correct the named parameters",
-        params("one fifth", "2e-1"),
+        params("one fifth", "2e-1"), series=True,
     ),
     Trouble(
         "no YAML", params("validation_split: 0.2", "validation_split: [0.2"), LIST,
         "params.yaml", "not YAML (", "restore the file with `git checkout params.yaml`",
-        restored("params.yaml"),
+        restored("params.yaml"), series=True,
     ),
     Trouble(
         "no text", write("params.yaml", b"seed: 42 # \xff"), LIST,
         "params.yaml", "not YAML ('utf-8' codec can't decode", "`git checkout params.yaml`",
-        restored("params.yaml"),
+        restored("params.yaml"), series=True,
     ),
 ]  # fmt: skip
 
@@ -427,7 +551,52 @@ TYPED = [
 
 COLUMNS = "websdr_id,start_gps_ns,timing_sigma_ns"
 TIMED = "heimdall predict websdr_1.npy --times times.csv"
+PLACES = "name,latitude,longitude\nNORTH,53.6,7.2\nSOUTH,45.7,0.6\n"
+SOME = reader.Hints(sample_rate_hz=8000.0, sample_format="cs16")
+
+
+def read_any(name: str, hints: reader.Hints | None = None) -> Arise:
+    return lambda world: reader.read(Path(name), hints)
+
+
+def read_places(_: World) -> None:
+    receivers_file.read(Path("receivers.csv"))
+
+
+def who_recorded(name: str) -> Arise:
+    return lambda world: stations.assign([name], [], receivers_file.read(Path("receivers.csv")))
+
+
 RECORDINGS = [
+    Trouble(
+        "a format that nobody knows", write("a.dat", b"\1\2\3\4" * 4000), read_any("a.dat"),
+        "a.dat", "no known format of a recording", "Give --sample-format of a raw file",
+    ),
+    Trouble(
+        "raw samples without their rate", write("a.cs16", os.urandom(64_000)), read_any("a.cs16"),
+        "a.cs16", "nothing says its sample rate",
+        "Give --sample-rate, or sample_rate_hz in a .json beside it",
+        write("a.json", '{"sample_rate_hz": 8000}'),
+    ),
+    Trouble(
+        "a folder in place of any recording", nothing, read_any("data", SOME),
+        "data", "it cannot be read (Is a directory)", "It is a folder: name a file",
+    ),
+    Trouble(
+        "no file of receivers", nothing, read_places,
+        "receivers.csv", "it cannot be read (No such file or directory)", "Check the name",
+        write("receivers.csv", PLACES),
+    ),
+    Trouble(
+        "a receiver without its place", write("receivers.csv", "name,latitude,longitude\nNORTH,53.6,\n"),
+        read_places, "receivers.csv, line 2", "no longitude", "Correct the line; the columns are",
+        write("receivers.csv", PLACES),
+    ),
+    Trouble(
+        "a recording of nobody", write("receivers.csv", PLACES), who_recorded("20260101T120000_EAST_iq.wav"),
+        "20260101T120000_EAST_iq.wav", "its name does not have the name of exactly one receiver", "",
+        write("receivers.csv", PLACES + "EAST,50,9\n"),
+    ),
     Trouble(
         "no .npy file", write("a.npy", "RIFF"), read_recording,
         "a.npy", "npy", "Give a complex64 or complex128 .npy file",
@@ -435,7 +604,7 @@ RECORDINGS = [
     ),
     Trouble(
         "samples that are not complex", array("a.npy", np.ones(4000)), read_recording,
-        "a.npy", "instead of little-endian complex64", "Give a complex64 or complex128 .npy file",
+        "a.npy", "instead of complex64 or complex128", "Give a complex64 or complex128 .npy file",
         array("a.npy", np.ones(4000, np.complex128)),
     ),
     Trouble(
@@ -448,11 +617,11 @@ RECORDINGS = [
     ),
     Trouble(
         "times without a column", times("websdr_id,start_gps_ns\n1,5\n"), TIMED,
-        "times.csv", "no column 'timing_sigma_ns'", "Give a CSV with the columns websdr_id,",
+        "times.csv", "no column 'timing_sigma_ns'", "Give a CSV with the columns websdr_id,", series=True,
     ),
     Trouble(
         "a time that is none", times(f"{COLUMNS}\n1,noon,50\n"), TIMED,
-        "times.csv, line 2", "no start time (", "Give a CSV with the columns",
+        "times.csv, line 2", "no start time (", "Give a CSV with the columns", series=True,
     ),
     Trouble(
         "no such recording", nothing, "heimdall predict 1=none.npy",
@@ -460,21 +629,22 @@ RECORDINGS = [
     ),
     Trouble(
         "a folder in place of a recording", nothing, "heimdall predict 1=data",
-        "data", "it cannot be read (Is a directory)", "It is a folder: name a file in it",
+        "data", "it cannot be read (Is a directory)", "It is a folder: name a file",
     ),
     Trouble(
-        "no model", recording, "heimdall predict websdr_1.npy",
+        "no model for a recording", recording, "heimdall predict websdr_1.npy",
         "models/localizer.onnx", "the file is missing", "Run `dvc repro` or `dvc pull`",
     ),
     Trouble(
-        "a damaged model", lambda world: (recording(world), world.write("odd.onnx", "odd")),
+        "a damaged ONNX file", lambda world: (recording(world), world.write("odd.onnx", "odd")),
         "heimdall predict websdr_1.npy --model odd.onnx",
-        "odd.onnx", "no ONNX localizer (", "Name an .onnx file that this pipeline exported",
+        "odd.onnx", "no ONNX localizer (", "Name an .onnx file that this pipeline exported", series=True,
     ),
     Trouble(
         "an ONNX file of something else", onnx_of_something_else,
         "heimdall predict websdr_1.npy --model odd.onnx",
         "odd.onnx", "no ONNX localizer (it takes x)", "Name an .onnx file that this pipeline exported",
+        series=True,
     ),
 ]  # fmt: skip
 

@@ -6,14 +6,17 @@ import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from heimdall.core import errors
 from tests import REPOSITORY
+from tests.conftest import SERVICE_VARIABLES, Services
 
 BIN = Path(sys.executable).parent
 SECRET = "never-to-be-seen"  # noqa: S105 - of no server
@@ -30,6 +33,7 @@ class World:
         cwd: Where they are typed.
         before: Words before every command.
         close: What to end, last.
+        services: The servers that the environment names at first; None where there are none.
     """
 
     root: Path
@@ -37,6 +41,31 @@ class World:
     cwd: Path
     before: Sequence[str] = ()
     close: list[Callable[[], object]] = field(default_factory=list)
+    services: Services | None = None
+
+    @property
+    def secrets(self) -> set[str]:
+        """What no message may repeat."""
+        names = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        every = [self.env] + ([self.services.env] if self.services else [])
+        keys = {env[name] for env in every for name in names if env.get(name)}
+        urls = {env["HEIMDALL_DATABASE_URL"] for env in every if "HEIMDALL_DATABASE_URL" in env}
+        return {SECRET} | keys | {word for url in urls if (word := urlsplit(url).password)}
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """This process has the folder and the environment of commands."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.cwd)
+            for name in set(os.environ) - set(self.env):
+                patch.delenv(name)
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            yield
+
+    def forget_servers(self) -> None:
+        """Let the environment name no servers."""
+        self.env = {name: value for name, value in self.env.items() if name not in SERVICE_VARIABLES}
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command as an ordinary user of the system would: root's rights over files are given up."""
@@ -97,6 +126,7 @@ class Trouble:
         remedy: What it says at the end.
         follow: Does what the remedy says. Then the command succeeds.
         code: The exit code before that.
+        series: Whether another row is like it, so that it is tried in the long series alone.
     """
 
     name: str
@@ -107,6 +137,7 @@ class Trouble:
     remedy: str
     follow: Arise | None = None
     code: int = 1
+    series: bool = False
 
 
 def check(row: Trouble, world: World) -> None:
@@ -115,7 +146,7 @@ def check(row: Trouble, world: World) -> None:
     code, said = _try(row, world)
     assert code == row.code, said
     assert "Traceback" not in said
-    assert SECRET not in said
+    assert not [secret for secret in world.secrets if secret in said], "a secret in a message"
     message = said.splitlines()[-1] if row.code == 2 else said.removesuffix("\n")
     assert "\n" not in message
     after_program = message.partition(": ")[2]
@@ -138,12 +169,7 @@ def _try(row: Trouble, world: World) -> tuple[int, str]:
         program = {"stages": [sys.executable, str(REPOSITORY / words[0])], "heimdall": [str(BIN / words[0])]}
         done = world.run(*program[words[0].split("/")[0]], *words[1:])
         return done.returncode, done.stderr
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(world.cwd)
-        for name in set(os.environ) - set(world.env):
-            patch.delenv(name)
-        for name, value in world.env.items():
-            patch.setenv(name, value)
+    with world.entered():
         try:
             row.command(world)
         except Exception as error:

@@ -25,6 +25,11 @@ HEAD = "websdr_id,start_gps_ns,timing_sigma_ns\n"
         (f"{HEAD}1,1400000000123456768.0,5", "which loses nanoseconds"),
         (f"{HEAD}1,2,inf", "line 2: no standard deviation: inf"),
         (f"{HEAD}1,2,5\n1.0,2,5", "line 3: receiver 1 stands there twice"),
+        (f"{HEAD}-1,2,5", "line 2: no receiver has the number -1"),
+        (f"{HEAD}{'9' * 5000},2,5", "line 2: no start time"),
+        (f"{HEAD}1,1e999999999,5", "line 2: no start time"),
+        (f"{HEAD}1,{2**63},5", "line 2: no start time: 9.22337e+18 ns"),
+        (f"{HEAD}1,2,5,{'y' * 150_000}", "no CSV (field larger than field limit"),
         (None, "cannot be read"),
     ],
 )
@@ -39,7 +44,7 @@ def test_bad_start_times_are_named(text: str | None, said: str, tmp_path: Path) 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     times = tmp_path / "times.csv"
-    rows = [(1, 1_400_000_000_000_000_123, 50.0), (7, 2**62 + 1, 0.1)]
+    rows = [(1, 1_400_000_000_000_000_123, 50.0), (7, 3 * 10**18 + 1, 0.1)]
     times.write_text(start_times.text(rows), encoding="utf-8")
     assert start_times.read(times) == {websdr_id: (start, sigma) for websdr_id, start, sigma in rows}
 

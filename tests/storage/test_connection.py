@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 
 from heimdall.core.errors import HeimdallError
+from heimdall.storage import database_errors
 from heimdall.storage.connection import Connection, connect, create_if_missing, transaction
 from tests.conftest import Services
 from tests.database_rows import read_approved
@@ -30,7 +31,8 @@ def test_missing_tables_say_what_to_do(services: Services) -> None:
     empty = services.with_database(f"test_{uuid.uuid4().hex}").endpoints
     create_if_missing(empty)
     opened = connect(empty)
-    with pytest.raises(HeimdallError, match=r'"\w+" does not exist.*heimdall database migrate'):
+    said = r"no tables of Heimdall in schema heimdall\. Run `heimdall database migrate`"
+    with pytest.raises(HeimdallError, match=said):
         read_approved(opened, NOON)
     opened.close()
 
@@ -64,3 +66,35 @@ def test_the_driver_is_psycopg2s(connection: Connection) -> None:
     with transaction(connection) as cursor:
         cursor.execute("SHOW timezone")
         assert cursor.fetchone() == ("UTC",)
+
+
+@pytest.mark.parametrize(
+    ("said", "hopeless", "remedy"),
+    [
+        ("FATAL:  sorry, too many clients already", False, "Close other connections"),
+        ("FATAL:  the database system is starting up", False, "Run it again when the server is up"),
+        ("FATAL:  the database system is not yet accepting connections", False, "Run it again when"),
+        (
+            'FATAL:  no pg_hba.conf entry for host "10.0.0.9", user "a", database "b", no encryption',
+            True,
+            "TLS",
+        ),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.9", user "a", SSL encryption', True, "administrator"),
+        ('FATAL:  role "a" does not exist', True, "Create that user"),
+        ('FATAL:  role "a" is not permitted to log in', True, "LOGIN"),
+        ("SSL error: certificate verify failed", True, "sslrootcert=FILE"),
+        ('root certificate file "/none.pem" does not exist', True, "sslrootcert=FILE"),
+        ('server certificate for "a" does not match host name "b"', True, "a name that the certificate has"),
+        ("server closed the connection unexpectedly", False, "its log says why"),
+        ("timeout expired", False, "Correct host and port"),
+        ("something that nobody foresaw", False, "heimdall services status"),
+    ],
+)
+def test_what_libpq_says_of_servers_that_are_not_here_has_its_remedy(
+    said: str, hopeless: bool, remedy: str
+) -> None:
+    error = psycopg2.OperationalError(f'connection to server at "a", port 5432 failed: {said}\nDETAIL: more')
+    found = database_errors.explained("a:5432/b", error)
+    assert found.cause == said.removeprefix("FATAL:  ")
+    assert remedy in found.remedy
+    assert database_errors.is_hopeless(error) == hopeless

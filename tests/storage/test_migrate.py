@@ -95,10 +95,16 @@ def test_a_migration_changed_later_is_refused(connection: Connection) -> None:
         assert cursor.fetchone() == (0,)
 
 
-def test_tables_of_earlier_revisions_keep_working_and_are_moved_with_their_rows(opened: Connection) -> None:
+def test_tables_of_earlier_revisions_are_moved_with_their_rows(
+    opened: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     as_earlier_revisions(opened)
-    tables.insert(opened, RECEIVERS, SOURCES, [measurement(1)])
-    before = read_approved(opened, NOON)
+    with pytest.raises(HeimdallError, match=r"database migrate`.* moves those of an earlier version"):
+        read_approved(opened, NOON)
+    with monkeypatch.context() as patch:
+        patch.setenv("HEIMDALL_DATABASE_SCHEMA", "public")  # where they may stay, too
+        tables.insert(opened, RECEIVERS, SOURCES, [measurement(1)])
+        before = read_approved(opened, NOON)
     assert len(before) == 1
     assert migrate.apply(opened)[0] == "moved websdrs, sources, measurements from schema public to heimdall"
     assert relations(opened) == [f"heimdall.{name}" for name in sorted((*migrate.TABLES, migrate.RECORD))]
@@ -125,6 +131,21 @@ def test_tables_of_others_stay_as_they_are(opened: Connection, theirs: str) -> N
         assert cursor.fetchall() == columns
         cursor.execute("SELECT count(*) FROM public.measurements")
         assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("theirs", [SPECIFIED, OTHER])
+def test_without_our_tables_nobody_elses_are_read_or_written(opened: Connection, theirs: str) -> None:
+    execute(opened, theirs, "CREATE TABLE public.sources (id text PRIMARY KEY, name text, modulation text)")
+    for use in (
+        lambda: tables.insert(opened, [], SOURCES, [measurement(1)]),
+        lambda: tables.read_receivers(opened),
+        lambda: read_approved(opened, NOON),
+    ):
+        with pytest.raises(HeimdallError, match="no tables of Heimdall in schema heimdall"):
+            use()
+    with transaction(opened) as cursor:
+        cursor.execute("SELECT (SELECT count(*) FROM public.sources), (SELECT count(*) FROM measurements)")
+        assert cursor.fetchone() == (0, 0)
 
 
 def test_what_an_earlier_revision_half_made_beside_a_foreign_table_is_left_there(opened: Connection) -> None:

@@ -6,6 +6,7 @@ May import every room, and does so when a command has its arguments, so that `--
 __all__ = [
     "compare",
     "completion",
+    "database",
     "demo",
     "doctor",
     "ingest",

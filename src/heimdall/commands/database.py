@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from heimdall.commands import options, output
+
+if TYPE_CHECKING:
+    from heimdall.storage.checking import Finding
 
 
 @click.group()
@@ -27,8 +32,9 @@ def database() -> None:
 def check(context: click.Context, source: str | None, as_json: bool) -> None:
     """Say what the SELECT of a snapshot gives, column by column, and how many rows it takes.
 
-    The command changes nothing. It uses the same rights as a snapshot. The exit code is 1 if something is
-    missing that a snapshot needs.
+    The command changes nothing. It uses the same rights as a snapshot, and names those that are missing. A
+    line begins with `ok`, with `null` for something that a snapshot can do without, or with `bad`. The exit
+    code is 1 if a line begins with `bad`.
 
     Example: heimdall database check --source specification
     """
@@ -40,6 +46,8 @@ def check(context: click.Context, source: str | None, as_json: bool) -> None:
     where = endpoints.resolve()
     with closing(connection.connect(where)) as opened:
         found = checking.check(opened, chosen, settings.as_of)
+    if chosen.pinned is not None:
+        found.append(_pinned(chosen.pinned))
     if as_json:
         document = {"database": where.database_name, "file": chosen.path, "findings": list(map(vars, found))}
         output.as_json(document)
@@ -49,6 +57,19 @@ def check(context: click.Context, source: str | None, as_json: bool) -> None:
         output.lines(table.lines(("", "", ""), rows))
     if any(one.verdict == checking.BAD for one in found):
         context.exit(1)
+
+
+def _pinned(path: Path) -> Finding:
+    """Whether the file that pins receivers can be read."""
+    from heimdall.core.errors import HeimdallError
+    from heimdall.pipeline.snapshot import receivers
+    from heimdall.storage.checking import BAD, OK, Finding
+
+    try:
+        lines = receivers.pinned(path)
+    except HeimdallError as error:
+        return Finding(error.subject, BAD, f"{error.cause}. {error.remedy}")
+    return Finding(str(path), OK, f"{lines['name'].nunique()} receivers")
 
 
 @database.command()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from heimdall.ingest.ingest import Ingested, Session
 
 
+MAX_DETUNING_HZ = 1000.0  # by so much programs round a frequency
 FORMATS = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")  # keys of formats.plain.RAW_TYPES
 
 
@@ -59,6 +60,13 @@ class _MomentType(click.ParamType[Any]):
 Example: heimdall ingest 20171127T104156Z_77500_*_iq.wav --receivers receivers.csv \\
            --latitude 50.0152 --longitude 9.0112 --source dcf77 --modulation am \\
            --approve --approved-at 2026-02-01T00:00:00Z
+Example: heimdall ingest north.sigmf-meta south.sigmf --receivers receivers.geojson
+Example: heimdall ingest north_7100kHz.wav south_7100kHz.wav --receivers receivers.csv \\
+           --start 2026-02-01T12:00:00Z
+Example: heimdall ingest north.npy south.npy --receivers receivers.csv \\
+           --sample-rate 192000 --frequency-mhz 145.5 --start 2026-02-01T12:00:00Z
+Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
+           --sample-format cu8 --sample-rate 250000 --frequency-mhz 433.92 --start 2026-02-01T12:00:00Z
 """
 )
 @click.argument("files", nargs=-1, required=True, type=place.NamedFile(), metavar="[kiwi] [NAME=]FILE...")
@@ -155,7 +163,10 @@ def ingest(
     services = endpoints.resolve()
     hints = reader.Hints(date, start, sample_rate_hz, sample_format, only_kiwi)
     recordings = _read(assigned, hints)
-    frequency_mhz = frequency_mhz or _frequency_mhz(recordings)
+    if frequency_mhz is None:
+        frequency_mhz = _frequency_mhz(recordings)
+    else:
+        recordings = _tuned(recordings, frequency_mhz)
     sessions = ingestion.cut_sessions(recordings, frequency_mhz)
     if not sessions:
         raise HeimdallError(
@@ -209,6 +220,9 @@ def _read(assigned: Mapping[Path, Site], hints: Hints) -> dict[Site, list[TimedR
                 f"{site.name}: {recording.duration_s:.1f} s at {recording.sample_rate_hz:.4f} Hz "
                 f"from {recording.start_utc.isoformat()}, {', '.join(dict.fromkeys(told))}"
             )
+    unknown = [site.name for site in recordings if not site.altitude_known]
+    if unknown:
+        click.echo(f"The altitude of {', '.join(unknown)} is not given, and counts as 0 m.")
     for site, stretches in recordings.items():
         overlap_s = reader.overlap_s(stretches)
         if overlap_s:
@@ -216,6 +230,28 @@ def _read(assigned: Mapping[Path, Site], hints: Hints) -> dict[Site, list[TimedR
                 f"{site.name}: recordings overlap by {overlap_s:.1f} s; the one with the better time is used"
             )
     return recordings
+
+
+def _tuned(
+    recordings: Mapping[Site, list[TimedRecording]], frequency_mhz: float
+) -> dict[Site, list[TimedRecording]]:
+    """The stretches at this frequency, of files that say several; else all, for the user knows better."""
+    said = {one.frequency_hz for stretches in recordings.values() for one in stretches if one.frequency_hz}
+    if len(said) < 2:
+        return dict(recordings)
+    wanted_hz = frequency_mhz * 1e6
+    kept = {
+        site: [
+            one
+            for one in stretches
+            if one.frequency_hz is None or abs(one.frequency_hz - wanted_hz) <= MAX_DETUNING_HZ
+        ]
+        for site, stretches in recordings.items()
+    }
+    left = sum(map(len, recordings.values())) - sum(map(len, kept.values()))
+    if left:
+        click.echo(f"Stretches at another frequency than {frequency_mhz:g} MHz are left out: {left}")
+    return {site: stretches for site, stretches in kept.items() if stretches}
 
 
 def _frequency_mhz(recordings: Mapping[Site, Sequence[TimedRecording]]) -> float:
@@ -231,6 +267,8 @@ def _frequency_mhz(recordings: Mapping[Site, Sequence[TimedRecording]]) -> float
 
 
 def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None:
+    from heimdall.storage import approved
+
     heard = Counter(len(session.parts) for session in sessions)
     click.echo(
         f"{len(sessions)} sessions of 1 s ("
@@ -246,9 +284,12 @@ def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None
         moment = report.approved_at
         if moment.microsecond:
             moment = moment.replace(microsecond=0) + dt.timedelta(seconds=1)
-        text = moment.isoformat().replace("+00:00", "Z")
+        text = _utc_text(moment)
         click.echo(f"The recordings are approved at {text}.")
         click.echo(f'A snapshot includes them if snapshot.as_of in params.yaml is "{text}" or later.')
+        taken = moment + approved.MARGIN
+        if taken > dt.datetime.now(dt.UTC):
+            click.echo(f"Such a snapshot can be taken from {_utc_text(taken)} on, by the database's clock.")
     elif report.new and placed:
         click.echo("The recordings are not approved. A snapshot includes them only after approval.")
     elif report.new:
@@ -256,3 +297,7 @@ def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None
             "The recordings are not approved, and cannot be until the place of the transmitter is known "
             "(--latitude, --longitude). A snapshot does not include them."
         )
+
+
+def _utc_text(moment: dt.datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

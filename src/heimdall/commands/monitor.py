@@ -34,7 +34,7 @@ Example: heimdall monitor --since 2026-11-01 --plot monitor.png
     "--until",
     type=click.DateTime(DATES),
     metavar="TIME",
-    help="Compare sessions that were approved until this time.  [default: now]",
+    help="Compare sessions that were approved until this time.  [default: one minute ago]",
 )
 @click.option(
     "--model",
@@ -74,7 +74,7 @@ def monitor(
     """
     root, settings = Path(), params.load()
     options.require_models(model)
-    from heimdall.storage import endpoints
+    from heimdall.storage import approved, endpoints
 
     services = endpoints.resolve(root)
     from heimdall.compare import contest
@@ -88,7 +88,7 @@ def monitor(
         chosen,
         settings,
         since=_utc(since),
-        until=_utc(until) if until else datetime.now(UTC),
+        until=_utc(until) if until else approved.latest(services),
     )
     count, transmitters = (len(found.new.clusters), len(set(found.new.clusters))) if found.new else (0, 0)
     alarms = alerts.alarms(found.figures) if found.figures else []

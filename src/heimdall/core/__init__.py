@@ -18,6 +18,7 @@ __all__ = [
     "remedies",
     "rooms",
     "stage",
+    "strict_yaml",
     "table",
     "variables",
 ]

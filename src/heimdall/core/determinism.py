@@ -114,11 +114,11 @@ def differing(environment: Mapping[str, str], threads: int) -> list[Setting]:
 
 def read_threads(params_file: Path = PARAMS_FILE) -> int:
     """`threads` of params.yaml; 2 where file or key is missing or damaged, which its readers report."""
-    import yaml  # noqa: PLC0415 - before the installation this module runs without it
+    from heimdall.core import strict_yaml  # noqa: PLC0415 - before the installation there is no YAML
 
     try:
-        loaded = yaml.safe_load(params_file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        loaded = strict_yaml.parse(params_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return DEFAULT_THREADS
     threads = loaded.get("threads") if isinstance(loaded, dict) else None
     return threads if isinstance(threads, int) else DEFAULT_THREADS

@@ -25,8 +25,11 @@ _OF_A_NAME = {
     errno.ENOENT: _NAME,
     errno.ENOTDIR: _NAME,
     errno.ENAMETOOLONG: _NAME,
-    errno.EISDIR: "It is a folder: name a file in it",
+    errno.EISDIR: "It is a folder: name a file",
 }
+_LONGEST = 1500  # characters of a cause: enough to name every parameter that is wrong
+# What only a name can be to blame for, also where something was to be written.
+_OF_WRITING = {number: _OF_A_NAME[number] for number in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR)}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -40,7 +43,7 @@ class HeimdallError(Exception):
     """
 
     def __init__(self, subject: str, cause: str, remedy: str) -> None:
-        super().__init__(f"{subject}: {cause}. {remedy}")
+        super().__init__(_one_line(f"{subject}: {_shortened(cause)}. {remedy}"))
         self.subject = subject
         self.cause = cause
         self.remedy = remedy
@@ -48,6 +51,24 @@ class HeimdallError(Exception):
     def __reduce__(self) -> tuple[type[HeimdallError], tuple[str, str, str]]:
         """Cross the border between processes whole: an exception's own pickling knows the message alone."""
         return type(self), (self.subject, self.cause, self.remedy)
+
+
+def _one_line(text: str) -> str:
+    """The same in one line that every terminal shows: foreign text may hold anything."""
+    return "".join(
+        one
+        if one.isprintable()
+        else " "
+        if one in "\t\n\r\v\f"
+        else one.encode("unicode_escape").decode("ascii")
+        for one in text
+    )
+
+
+def _shortened(text: str) -> str:
+    """Its beginning and its end, where a foreign value in it is long."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def unreadable(path: Path | str, error: OSError, remedy: str = _NAME) -> HeimdallError:
@@ -75,9 +96,11 @@ def foreseen(error: BaseException) -> HeimdallError | None:
         return error
     for place, found in enumerate(_chain(error)):
         number = (found.errno or 0) if isinstance(found, OSError) else 0
-        if isinstance(found, OSError) and number in (_OF_A_DISK if place == 0 else _FULL):
-            subject = str(found.filename) if isinstance(found.filename, str) else f"a file of {Path.cwd()}"
-            return HeimdallError(subject, os.strerror(number), _OF_A_DISK[number])
+        known = _OF_A_DISK | _OF_WRITING if place == 0 else {full: _OF_A_DISK[full] for full in _FULL}
+        if isinstance(found, OSError) and number in known:
+            named = isinstance(found.filename, str | Path)
+            subject = str(found.filename) if named else f"a file of {Path.cwd()}"
+            return HeimdallError(subject, os.strerror(number), known[number])
     return None
 
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-import yaml
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -24,6 +23,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
+from heimdall.core import remedies, strict_yaml
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 
@@ -48,7 +48,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER]
 Fraction = Annotated[float, Field(gt=0, lt=1), _NUMBER]
 Share = Annotated[float, Field(ge=0, lt=1), _NUMBER]
-Count = Annotated[int, Field(ge=1), _NUMBER]
+_LARGEST = 2**31 - 1  # of what is counted: a computer counts no further in every library
+Count = Annotated[int, Field(ge=1, le=_LARGEST), _NUMBER]
+Number = Annotated[int, Field(ge=0, le=_LARGEST), _NUMBER]
 Seed = Annotated[int, Field(ge=0, lt=2**32), _NUMBER]
 
 
@@ -101,7 +103,10 @@ class FeatureParams:
 class CalibrationParams:
     """What is known of single receivers, by names such as websdr_5; `heimdall receivers` measures it."""
 
-    delay_ns: dict[Annotated[str, Field(pattern=r"^websdr_(0|[1-9]\d*)$")], Annotated[int, _NUMBER]]
+    delay_ns: dict[
+        Annotated[str, Field(pattern=r"^websdr_(0|[1-9]\d*)$")],
+        Annotated[int, Field(ge=-(10**9), le=10**9), _NUMBER],
+    ]
 
     def start_gps_ns(self, websdr_id: int, stamped_ns: int) -> int:
         """When a recording of a receiver began, by its own stamp of that."""
@@ -125,7 +130,7 @@ class PretrainParams:
     """The simulated sessions of other worlds, and the training on them that fusion starts from."""
 
     sessions: Count
-    sessions_per_world: Annotated[int, Field(ge=2)]
+    sessions_per_world: Annotated[Count, Field(ge=2)]
     multipath: Literal["none", "light", "strong"]
     seed: Seed
     validation_split: Fraction
@@ -137,7 +142,7 @@ class PretrainParams:
     batch_size: Count
     weight_decay: NotNegative
     dropout_rate: Share
-    warmup_epochs: Annotated[int, Field(ge=0)]
+    warmup_epochs: Number
     early_stop_patience: Count
 
     @model_validator(mode="after")
@@ -178,7 +183,7 @@ class AugmentParams:
     """How each epoch varies the recordings that train, see `heimdall.augment_features`."""
 
     dropout_rate: Share
-    shift_max: Annotated[int, Field(ge=0), _NUMBER]
+    shift_max: Number
     scale_min: Positive
     scale_max: Positive
     level_max_db: NotNegative
@@ -227,8 +232,8 @@ class Params:
     dropout_rate: Share
     early_stop_patience: Count
     lr_scheduler: Literal["cosine", "constant"]
-    warmup_epochs: Annotated[int, Field(ge=0)]
-    num_workers: Annotated[int, Field(ge=0)]
+    warmup_epochs: Number
+    num_workers: Number
     validation_split: Fraction
     backbone: Backbone
     accelerator: Accelerator
@@ -262,13 +267,14 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """
     restore = f"restore the file with `git checkout {path}`"
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        remedies.refuse_conflict(text, str(path))
+        loaded = strict_yaml.parse(text)
     except FileNotFoundError:
         remedy = f"Run from the repository's root, or {restore}"
         raise HeimdallError(str(path), "the file is missing", remedy) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise HeimdallError(str(path), f"not YAML ({problem})", f"Correct it there, or {restore}") from None
+    except ValueError as error:  # of bytes that are no UTF-8, too
+        raise HeimdallError(str(path), f"not YAML ({error})", f"Correct it there, or {restore}") from None
     return check(loaded, str(path))
 
 

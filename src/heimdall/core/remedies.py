@@ -28,3 +28,21 @@ def of_output(path: Path, error: Exception, what: str) -> HeimdallError:
     if isinstance(error, OSError) and error.errno is not None:
         return unreadable(path, error)
     return HeimdallError(str(path), f"{what} ({' '.join(str(error).split())[:200]})", RESTORE)
+
+
+def refuse_conflict(text: str, path: str) -> None:
+    """Refuse a file in which git has left the marks of a merge.
+
+    Args:
+        text: Its content.
+        path: From the root of the clone.
+
+    Raises:
+        HeimdallError: It has such marks. A plain `git checkout` refuses to restore it.
+    """
+    line = next(
+        (number for number, line in enumerate(text.splitlines(), 1) if line.startswith("<<<<<<< ")), 0
+    )
+    if line:
+        remedy = f"Keep one (`git checkout --ours {path}` while merging), run `dvc repro`, and commit"
+        raise HeimdallError(f"{path}, line {line}", "a merge left two versions in it", remedy)

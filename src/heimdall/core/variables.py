@@ -44,8 +44,7 @@ class Variable:
 
 DATABASE_URL = Variable(
     "HEIMDALL_DATABASE_URL",
-    "your PostgreSQL, as libpq takes it (several hosts, sockets, services); special characters of the "
-    "password as %XX",
+    "your PostgreSQL, as libpq takes it: several hosts, sockets, services ([postgresql.md](postgresql.md))",
     otherwise="the embedded server",
     example="postgresql://user:password@host:5432/heimdall?sslmode=require",
     secret=True,
@@ -200,6 +199,14 @@ PYTHONPATH = Variable(
     "`dvc.yaml` sets it to `src`, so that a worktree runs its own code",
     otherwise="the installed code",
 )
+PGHOST = Variable("PGHOST", "libpq's host, where the address of PostgreSQL has none", otherwise="a socket")
+PGHOSTADDR = Variable(
+    "PGHOSTADDR", "libpq's numeric address of that host", otherwise="the host's name is looked up"
+)
+PGPORT = Variable("PGPORT", "libpq's port, where the address has none", default="5432")
+PGDATABASE = Variable("PGDATABASE", "libpq's database, where the address has none", otherwise="an error")
+PGSERVICE = Variable("PGSERVICE", "libpq's section of `pg_service.conf`", otherwise="no section")
+PGSSLMODE = Variable("PGSSLMODE", "libpq's `sslmode`, where the address has none", default="prefer")
 DISPLAY = Variable("DISPLAY", "where it is set, `heimdall ui` opens a browser", otherwise="no desktop")
 WAYLAND_DISPLAY = Variable(
     "WAYLAND_DISPLAY",
@@ -260,6 +267,12 @@ FROM_OTHERS = (
     NO_PROXY,
     NO_PROXY_LOWER,
     PYTHONPATH,
+    PGHOST,
+    PGHOSTADDR,
+    PGPORT,
+    PGDATABASE,
+    PGSERVICE,
+    PGSSLMODE,
     DISPLAY,
     WAYLAND_DISPLAY,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ _KIWI = re.compile(r"\d{8}T\d{6}Z_(\d+)(?:_(?P<station>.+?))?_iq")
 _GQRX = re.compile(r"gqrx_\d{8}_\d{6}_(?P<frequency>\d+)_(?P<rate>\d+)_fc")
 _QUANTITY = re.compile(r"(?<![^_ ,@-])(\d+(?:\.\d+)?)(Hz|kHz|MHz|GHz|[kKMG])?(sps|Sps|SPS|S/s)?(?![^_ ,@-])")
 _FACTORS = {"": 1.0, "h": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+MAX_FREQUENCY_HZ = 1e12  # as in a snapshot
 _SEPARATOR = r"[_\-.,@ ()\[\]]"
 
 
@@ -41,16 +43,16 @@ def parse(path: Path) -> Named:
     stem = path.stem
     start = _time(stem)
     if match := _KIWI.fullmatch(stem):
-        return Named(start, float(match[1]), None, match["station"])
+        return Named(start, _frequency(float(match[1])), None, match["station"])
     if match := _GQRX.fullmatch(stem):
-        return Named(start, float(match["frequency"]), float(match["rate"]))
+        return Named(start, _frequency(float(match["frequency"])), float(match["rate"]))
     frequencies, rates, either = _quantities(_TIME.sub("", stem))
     # Two numbers with the same unit: the frequency comes first by custom, and is far above the rate.
     if not frequencies and not rates and len(either) == 2 and either[0] > 10 * either[1]:
         frequencies, rates = [either[0]], [either[1]]
     return Named(
         start,
-        frequencies[0] if len(frequencies) == 1 else None,
+        _frequency(frequencies[0]) if len(frequencies) == 1 else None,
         rates[0] if len(rates) == 1 else None,
     )
 
@@ -65,27 +67,36 @@ def station_of(path: Path, names: Collection[str]) -> str | None:
     Returns:
         None if none of them stands there, or two of the same length do.
     """
+    stem = composed(path.stem)
     found = [
         name
         for name in names
-        if re.search(rf"(?:^|{_SEPARATOR}){re.escape(name)}(?:$|{_SEPARATOR})", path.stem, re.IGNORECASE)
+        if re.search(rf"(?:^|{_SEPARATOR}){re.escape(composed(name))}(?:$|{_SEPARATOR})", stem, re.IGNORECASE)
     ]
     longest = [name for name in found if len(name) == max(map(len, found))]
-    exact = [name for name in longest if name in path.stem]
+    exact = [name for name in longest if composed(name) in stem]
     longest = exact or longest
     return longest[0] if len(longest) == 1 else None
 
 
+def _frequency(hertz: float) -> float | None:
+    return hertz if 0 < hertz <= MAX_FREQUENCY_HZ else None
+
+
+def composed(name: str) -> str:
+    """The same letters as single characters: macOS writes an accent as one of its own into a file's name."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _time(stem: str) -> dt.datetime | None:
-    found = _TIME.search(stem)
-    if not found:
-        return None
-    *whole, fraction = found.groups()
-    microsecond = int((fraction or "0").ljust(6, "0")[:6])
-    try:
-        return dt.datetime(*map(int, whole), microsecond, tzinfo=dt.UTC)  # type: ignore[misc, arg-type]
-    except ValueError:
-        return None
+    for found in _TIME.finditer(stem):
+        *whole, fraction = found.groups()
+        microsecond = int((fraction or "0").ljust(6, "0")[:6])
+        try:
+            return dt.datetime(*map(int, whole), microsecond, tzinfo=dt.UTC)  # type: ignore[misc, arg-type]
+        except ValueError:  # other numbers, such as a frequency and a rate
+            continue
+    return None
 
 
 def _quantities(stem: str) -> tuple[list[float], list[float], list[float]]:

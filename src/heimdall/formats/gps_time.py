@@ -38,8 +38,12 @@ def leap_seconds(moment: dt.datetime) -> int:
 
 
 def to_utc(gps_ns: int) -> dt.datetime:
-    """UTC of a GPS time, to the microsecond below."""
-    gps = GPS_EPOCH + dt.timedelta(microseconds=gps_ns // 1000)
+    """UTC of a GPS time, to the microsecond below.
+
+    Raises:
+        HeimdallError: The time lies before 1999, or after the year 9999.
+    """
+    gps = _since(GPS_EPOCH, gps_ns)
     return gps - dt.timedelta(seconds=leap_seconds(gps))
 
 
@@ -54,5 +58,14 @@ def gps_ns_of_utc(since_1970_ns: int) -> int:
     Raises:
         HeimdallError: The time lies before 1999.
     """
-    moment = UNIX_EPOCH + dt.timedelta(microseconds=since_1970_ns // 1000)
+    moment = _since(UNIX_EPOCH, since_1970_ns)
     return since_1970_ns - EPOCHS_APART_NS + leap_seconds(moment) * SECOND_NS
+
+
+def _since(epoch: dt.datetime, later_ns: int) -> dt.datetime:
+    try:
+        return epoch + dt.timedelta(microseconds=later_ns // 1000)
+    except OverflowError:
+        raise HeimdallError(
+            f"{later_ns} ns since {epoch.year}", "no time of a recording", "Correct the date of the recording"
+        ) from None

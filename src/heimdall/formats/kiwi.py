@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,14 @@ import numpy.typing as npt
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import file_names, recording, riff, sample_types, stamps
+from heimdall.formats.file_names import Named
 from heimdall.formats.gps_time import GPS_EPOCH, SECOND_NS, WEEK_NS, leap_seconds, to_utc, utc_ns
 from heimdall.formats.recording import TimedRecording
 from heimdall.formats.stamps import Line, Stamped
+from heimdall.recordings.iq import Samples
 
 MAX_RATE_ERROR = 0.01  # of the rate in the WAV header, which is rounded to whole hertz
+MAX_CLOCK_ERROR_NS = 60 * SECOND_NS  # of a clock without GPS, against the time in the file's name
 _STAMP = struct.Struct("<BBII")
 _REMEDY = "Give an IQ recording with GPS time stamps, as KiwiSDR clients write it"
 
@@ -40,6 +43,16 @@ class Blocks:
     stamped: Stamped
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file's blocks, and when it was recorded: within half a week, and by its name."""
+
+    path: Path
+    blocks: Blocks
+    near: dt.datetime
+    named: Named
+
+
 def has_stamps(chunks: list[riff.Chunk]) -> bool:
     """Whether a WAV file is a KiwiSDR's."""
     return any(chunk.name == b"kiwi" for chunk in chunks)
@@ -49,7 +62,9 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
     """Read every stretch without a gap, and put it on GPS time.
 
     A stretch of fewer than `stamps.MIN_STAMPS` blocks is left out: a KiwiSDR often begins with a block that
-    was in its buffer for minutes. A stretch whose stamps all lack a fresh fix has no GPS time.
+    was in its buffer for minutes. A stretch whose stamps all lack a fresh fix has no GPS time. Where no
+    stamps lie on a line, as without a GPS antenna, the file is read as any other WAV file: one stretch at
+    the rate of the header, that begins when the file's name says.
 
     Args:
         path: The WAV file.
@@ -61,7 +76,7 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
         The stretches in the file's order, at least one.
 
     Raises:
-        HeimdallError: It is no such file, its date is unknown, or too few of its stamps agree.
+        HeimdallError: It is no such file, its date is unknown, or no stretch holds a signal.
     """
     named = file_names.parse(path)
     near = near or named.start
@@ -69,33 +84,35 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
         cause = "its name does not say when it was recorded"
         raise HeimdallError(str(path), cause, "Give --date, such as --date 2017-11-27")
     blocks = read_blocks(path, chunks)
-    found, refused = [], []
+    file = _File(path, blocks, near, named)
+    found, refused, lost = [], [], 0
     ranges = stamps.stretches(blocks.stamped) if len(blocks.pieces) > 1 else [(0, 1)]
-    for first, end in sorted(ranges, key=lambda ends: ends[0] - ends[1]):  # why the longest one is refused
+    lines = []
+    for first, end in ranges:
         try:
-            found.append((first, _stretch(path, blocks, first, end, near)))
+            lines.append((first, end, _line(blocks, first, end)))
         except ValueError as error:
-            refused.append((end - first, str(error)))
+            lost += end - first
+            refused.append((first - end, str(error)))
+    if not lines:  # why the longest stretch has no line
+        return [replace(_untimed(file, min(refused)[1]), receiver=named.station)]
+    remarks: tuple[str, ...] = ()
+    for first, end, line in lines:
+        try:
+            found.append(_stretch(file, first, end, line))
+        except HeimdallError as error:  # such as a receiver that was switched off
+            if len(lines) == 1:
+                raise
+            last, remarks = error, (*remarks, f"a stretch of it is left out: {error.cause}")
     if not found:
-        longest, cause = refused[0]
-        if len(ranges) > 1 and longest < stamps.MIN_STAMPS:
-            cause = f"only {longest} of {len(blocks.pieces)} time stamps lie on one line"
-        raise HeimdallError(str(path), cause, _REMEDY)
-    lost = sum(count for count, _ in refused)
-    remarks = (
-        (f"{lost} of {len(blocks.pieces)} blocks are in no stretch with a time of its own",) if lost else ()
-    )
-    return [
-        TimedRecording(
-            **vars(stretch)
-            | {
-                "receiver": named.station,
-                "frequency_hz": named.frequency_hz,
-                "remarks": stretch.remarks + (remarks if number == 0 else ()),
-            }
+        raise last
+    if lost:
+        remarks = (
+            f"{lost} of {len(blocks.pieces)} blocks are in no stretch with a time of its own",
+            *remarks,
         )
-        for number, (_, stretch) in enumerate(sorted(found, key=lambda pair: pair[0]))
-    ]
+    found[0] = replace(found[0], remarks=found[0].remarks + remarks)
+    return [replace(one, receiver=named.station, frequency_hz=named.frequency_hz) for one in found]
 
 
 def read_blocks(path: Path, chunks: list[riff.Chunk]) -> Blocks:
@@ -133,26 +150,61 @@ def read_blocks(path: Path, chunks: list[riff.Chunk]) -> Blocks:
     )
 
 
-def _stretch(path: Path, blocks: Blocks, first: int, end: int, near: dt.datetime) -> TimedRecording:
-    """Samples and times of some blocks; ValueError if their stamps give none."""
+def _line(blocks: Blocks, first: int, end: int) -> tuple[Line, bool]:
+    """The line through the stamps of some blocks, and whether it is GPS time; ValueError if there is none."""
     part = blocks.stamped.part(first, end)
     timed = bool(part.fresh.sum() >= stamps.MIN_STAMPS)
     line = stamps.fit(part, stale=not timed and len(part.fresh) >= stamps.MIN_STAMPS)
     sample_rate_hz = SECOND_NS / line.period_ns if line.period_ns > 0 else 0.0
     if abs(sample_rate_hz / blocks.form.rate_hz - 1) > MAX_RATE_ERROR:
         raise ValueError(f"time stamps give {sample_rate_hz:.1f} Hz, the header {blocks.form.rate_hz} Hz")
-    samples = sample_types.read(path, blocks.form.kind, blocks.pieces[first:end])
-    recording.check_samples(str(path), samples, recording.checked_rate(str(path), sample_rate_hz))
+    return line, timed
+
+
+def _stretch(file: _File, first: int, end: int, fitted: tuple[Line, bool]) -> TimedRecording:
+    """Samples and times of some blocks."""
+    (line, timed), part = fitted, file.blocks.stamped.part(first, end)
+    samples, rate_hz, remarks = _samples(file, first, end, SECOND_NS / line.period_ns)
     start_week_ns = round(line.origin_ns + int(part.first_sample[0]) * line.period_ns)
-    start_ns = start_week_ns + _week_start_ns(start_week_ns, near)
+    start_ns = start_week_ns + _week_start_ns(start_week_ns, file.near)
+    start_utc_ns = utc_ns(to_utc(start_ns)) + start_ns % 1000
+    if not timed and file.named.start is not None:
+        # A clock that GPS never set may say anything. It counts on, so that stretches keep their distance.
+        begun_ns = utc_ns(file.named.start)
+        if abs(start_utc_ns - begun_ns) > MAX_CLOCK_ERROR_NS:
+            passed_ns = int(part.time_ns[0] - file.blocks.stamped.time_ns[0])
+            start_utc_ns = begun_ns + (passed_ns if 0 <= passed_ns < SECOND_NS * 3600 else 0)
     return TimedRecording(
         samples=samples,
-        sample_rate_hz=sample_rate_hz,
+        sample_rate_hz=rate_hz,
         start_gps_ns=start_ns if timed else None,
         timing_sigma=stamps.timing_sigma(part, line) if timed else None,
-        start_utc_ns=utc_ns(to_utc(start_ns)) + start_ns % 1000,
-        remarks=(_about(line, timed=timed),),
+        start_utc_ns=start_utc_ns,
+        remarks=(_about(line, timed=timed), *remarks),
     )
+
+
+def _untimed(file: _File, cause: str) -> TimedRecording:
+    """All blocks as one stretch, for their stamps say nothing."""
+    blocks, start = file.blocks, file.named.start
+    samples, rate_hz, remarks = _samples(file, 0, len(blocks.pieces), float(blocks.form.rate_hz))
+    return TimedRecording(
+        samples,
+        rate_hz,
+        start_utc_ns=None if start is None else utc_ns(start),
+        start_step_ns=None if start is None else float(SECOND_NS),
+        frequency_hz=file.named.frequency_hz,
+        remarks=(f"no GPS time: {cause}", *remarks),
+    )
+
+
+def _samples(file: _File, first: int, end: int, rate_hz: float) -> tuple[Samples, float, tuple[str, ...]]:
+    """Samples of some blocks, their rate, and what to say of them."""
+    rate_hz = recording.checked_rate(str(file.path), rate_hz)
+    pieces, remarks = recording.limited(file.blocks.pieces[first:end], rate_hz)
+    samples = sample_types.read(file.path, file.blocks.form.kind, pieces)
+    recording.check_samples(str(file.path), samples, rate_hz)
+    return samples, rate_hz, remarks
 
 
 def _about(line: Line, *, timed: bool) -> str:

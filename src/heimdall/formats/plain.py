@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import file_names, recording, sample_types
-from heimdall.formats.gps_time import utc_ns
+from heimdall.formats.gps_time import to_utc, utc_ns
 from heimdall.formats.recording import TimedRecording, TimingSigma
 from heimdall.formats.sample_types import SampleType
 from heimdall.recordings import iq
 
 RAW_TYPES: dict[str, SampleType] = {
-    "cu8": sample_types.unsigned(8),
+    "cu8": sample_types.unsigned(8, symmetric=True),
     "cs8": sample_types.integers(8),
-    "cu16": sample_types.unsigned(16),
+    "cu16": sample_types.unsigned(16, symmetric=True),
     "cs16": sample_types.integers(16),
     "cs32": sample_types.integers(32),
     "cf32": sample_types.floats(32),
@@ -50,6 +50,12 @@ class _Sidecar:
     start_gps_ns: int | None = None
     timing_sigma_ns: float | None = None
     receiver: str | None = None
+
+
+def named_receiver(path: Path) -> str | None:
+    """The receiver that the sidecar of a raw or `.npy` file names, if there is one."""
+    plainly = path.suffix.lower() == ".npy" or raw_type(path, None) is not None
+    return _sidecar(path).receiver if plainly else None
 
 
 def raw_type(path: Path, sample_format: str | None) -> SampleType | None:
@@ -109,16 +115,13 @@ def _recording(
             "Give --sample-rate, or sample_rate_hz in a .json beside it",
         )
     rate_hz = recording.checked_rate(str(path), rate_hz)
-    remarks = []
-    if count > recording.MAX_SAMPLES:
-        remarks.append(
-            f"only its first {recording.MAX_SAMPLES / rate_hz:.1f} s of {count / rate_hz:.1f} s are read"
-        )
-    samples = sample_types.read(path, kind, [(offset, min(count, recording.MAX_SAMPLES))])
+    pieces, remarks = recording.limited([(offset, count)], rate_hz)
+    samples = sample_types.read(path, kind, pieces)
     recording.check_samples(str(path), samples, rate_hz)
-    if kind.zero and samples.min() == samples.max():
-        raise HeimdallError(str(path), f"all {len(samples)} samples are equal", "Give another recording")
     gps_timed = beside.start_gps_ns is not None and beside.timing_sigma_ns is not None
+    start_ns, step_ns = (None, None) if named.start is None else (utc_ns(named.start), 1e9)
+    if beside.start_gps_ns is not None and not gps_timed:  # a start, and nobody knows how good
+        start_ns, step_ns = utc_ns(to_utc(beside.start_gps_ns)) + beside.start_gps_ns % 1000, None
     return TimedRecording(
         samples,
         rate_hz,
@@ -126,11 +129,11 @@ def _recording(
         timing_sigma=TimingSigma.constant(beside.timing_sigma_ns)
         if gps_timed and beside.timing_sigma_ns
         else None,
-        start_utc_ns=None if named.start is None else utc_ns(named.start),
-        start_step_ns=None if named.start is None else 1e9,
+        start_utc_ns=start_ns,
+        start_step_ns=step_ns,
         receiver=beside.receiver,
         frequency_hz=beside.frequency_hz or named.frequency_hz,
-        remarks=tuple(remarks),
+        remarks=remarks,
     )
 
 
@@ -142,14 +145,14 @@ def _sidecar(path: Path) -> _Sidecar:
     except FileNotFoundError:
         return _Sidecar()
     except OSError as error:
-        raise HeimdallError(str(beside), f"cannot be read ({error.strerror})", "Check its rights") from None
+        raise unreadable(beside, error) from None
     try:
         document = json.loads(content)
         if not isinstance(document, dict):
             raise ValueError("no object")
         return _Sidecar(
             sample_rate_hz=_positive(document, "sample_rate_hz"),
-            frequency_hz=_positive(document, "frequency_hz"),
+            frequency_hz=_positive(document, "frequency_hz", file_names.MAX_FREQUENCY_HZ),
             start_gps_ns=_whole(document, "start_gps_ns"),
             timing_sigma_ns=_positive(document, "timing_sigma_ns"),
             receiver=None if document.get("receiver") is None else str(document["receiver"]),
@@ -160,11 +163,11 @@ def _sidecar(path: Path) -> _Sidecar:
         raise HeimdallError(str(beside), cause, remedy) from None
 
 
-def _positive(document: dict[str, Any], name: str) -> float | None:
+def _positive(document: dict[str, Any], name: str, below: float = 1e18) -> float | None:
     value = document.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e18:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < below:
         raise ValueError(f"{name} is no positive number")
     return float(value)
 

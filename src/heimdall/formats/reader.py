@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import gps_time, kiwi, plain, riff, sigmf_files, wav
 from heimdall.formats.gps_time import SECOND_NS, utc_ns
 from heimdall.formats.recording import TimedRecording
@@ -87,9 +87,7 @@ def _read(path: Path, hints: Hints) -> list[TimedRecording]:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
-        raise HeimdallError(
-            str(path), f"cannot be read ({error.strerror})", "Check its name and its rights"
-        ) from None
+        raise unreadable(path, error) from None
     if riff.is_wav(head):
         chunks = riff.chunks(path)
         if hints.only_kiwi or kiwi.has_stamps(chunks):
@@ -97,7 +95,7 @@ def _read(path: Path, hints: Hints) -> list[TimedRecording]:
         return wav.read(path, chunks)
     if hints.only_kiwi:
         raise HeimdallError(str(path), "not a WAV file", "Give a KiwiSDR's recording, or leave `kiwi` out")
-    if path.suffix in (sigmf_files.META, sigmf_files.DATA, sigmf_files.ARCHIVE):
+    if sigmf_files.is_sigmf(path):
         return sigmf_files.read(path)
     if head.startswith(iq.MAGIC) or path.suffix == ".npy":
         return plain.read_npy(path, head, hints.sample_rate_hz)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 
 _COLUMNS = {
     "name": ("name", "receiver", "station", "receivername", "stationname", "id", "websdrid"),
@@ -37,6 +37,7 @@ _RANGES = {
     "altitude_m": (-500.0, 20_000.0),
     "timing_sigma_ns": (1.0, 1e9),
 }
+_MAX_NAME = 200  # characters
 _MAX_BYTES = 1 << 24  # a receiver needs a hundred bytes
 _REMEDY = "Correct the line; the columns are name, latitude, longitude and, if known, altitude_m"
 
@@ -49,9 +50,10 @@ class Site:
         name: Unique name.
         latitude_deg: Latitude, degrees.
         longitude_deg: Longitude, degrees.
-        altitude_m: Altitude, metres.
+        altitude_m: Altitude, metres; 0 if it is not known.
         timing_sigma_ns: How well its clock is disciplined by GPS, where the files themselves do not say it;
             None if it is not.
+        altitude_known: Whether anybody said the altitude.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Site:
     longitude_deg: float
     altitude_m: float
     timing_sigma_ns: float | None = field(default=None, compare=False)
+    altitude_known: bool = field(default=True, compare=False)
 
 
 def read(path: Path) -> tuple[Site, ...]:
@@ -90,7 +93,7 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise HeimdallError(str(path), f"cannot be read ({error.strerror})", "Check its name") from None
+        raise unreadable(path, error) from None
     if len(content) > _MAX_BYTES:
         raise HeimdallError(str(path), "larger than 16 MiB", "Give a CSV or GeoJSON file of receivers")
     for encoding in ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252"):
@@ -164,14 +167,20 @@ def _geojson(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _site(place: str, row: Mapping[str, Any]) -> Site:
     name = row.get("name")
-    if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
+    if not isinstance(name, str | int) or isinstance(name, bool) or not str(name)[:99].strip():
         raise HeimdallError(place, "a receiver without a name", _REMEDY)
+    text = " ".join(str(name).split())
+    if not text.isprintable() or len(text) > _MAX_NAME:
+        cause = f"the name {text[:40]!r} has characters that are none of a text, or more than {_MAX_NAME}"
+        raise HeimdallError(place, cause, _REMEDY)
+    altitude_m = _number(place, row, "altitude_m")
     return Site(
-        name=str(name).strip(),
+        name=text,
         latitude_deg=_number(place, row, "latitude_deg", needed=True) or 0.0,
         longitude_deg=_number(place, row, "longitude_deg", needed=True) or 0.0,
-        altitude_m=_number(place, row, "altitude_m") or 0.0,
+        altitude_m=altitude_m or 0.0,
         timing_sigma_ns=_number(place, row, "timing_sigma_ns"),
+        altitude_known=altitude_m is not None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,8 +61,8 @@ class TimedRecording:
         timing_sigma: Standard deviation of the GPS time of each sample; None as `start_gps_ns`.
         start_utc_ns: UTC of the first sample by the recorder's own clock, nanoseconds since 1970; None if
             the file does not say it. With `start_gps_ns`, the same moment.
-        start_step_ns: Last digit to which the file writes that UTC; None if the clock is not to be trusted,
-            such as after a lost GPS fix.
+        start_step_ns: Last digit to which the file writes that UTC, or by how much its own times disagree
+            if that is more; None if the clock is not to be trusted, such as after a lost GPS fix.
         receiver: Name of the receiver, if the file or its name says it.
         frequency_hz: Frequency at the centre of the spectrum, if the file or its name says it.
         remarks: What a person should know of this stretch: sentences without a full stop.
@@ -109,6 +110,8 @@ class TimedRecording:
     def disciplined(self, sigma_ns: float) -> TimedRecording:
         """The same on GPS time, if its owner knows that GPS disciplines the clock that wrote its start.
 
+        The same clock must drive the samples: the time of a later sample is as good as that of the first.
+
         Args:
             sigma_ns: Standard deviation of that clock.
 
@@ -117,7 +120,8 @@ class TimedRecording:
         """
         if self.start_gps_ns is not None or self.start_utc_ns is None or self.start_step_ns is None:
             return self
-        rounding_ns = self.start_step_ns / math.sqrt(12)
+        # Programs cut the digits that they do not write, or round: the error is within one whole step.
+        rounding_ns = self.start_step_ns / math.sqrt(3)
         sigma = TimingSigma.constant(math.hypot(sigma_ns, rounding_ns))
         return replace(self, start_gps_ns=gps_ns_of_utc(self.start_utc_ns), timing_sigma=sigma)
 
@@ -167,11 +171,36 @@ def checked_rate(subject: str, sample_rate_hz: float) -> float:
     return sample_rate_hz
 
 
+def limited(
+    pieces: Sequence[tuple[int, int]], rate_hz: float
+) -> tuple[list[tuple[int, int]], tuple[str, ...]]:
+    """As much of a stretch as is read at once.
+
+    Args:
+        pieces: Offset and number of samples of each piece of a file.
+        rate_hz: Sample rate.
+
+    Returns:
+        The pieces up to `MAX_SAMPLES` samples together, and a remark if there are more.
+    """
+    kept: list[tuple[int, int]] = []
+    left = MAX_SAMPLES
+    for offset, count in pieces:
+        if left > 0 or not kept:
+            kept.append((offset, min(count, left)))
+        left -= count
+    if left >= 0:
+        return kept, ()
+    whole = (MAX_SAMPLES - left) / rate_hz
+    return kept, (f"only its first {MAX_SAMPLES / rate_hz:.1f} s of {whole:.1f} s are read",)
+
+
 def check_samples(subject: str, samples: Samples, sample_rate_hz: float) -> None:
     """Refuse a recording that is too short or that no receiver delivers.
 
     Raises:
-        HeimdallError: It is shorter than `iq.MIN_DURATION_S`, or as `iq.check_values` says.
+        HeimdallError: It is shorter than `iq.MIN_DURATION_S`, all of its samples are equal, or as
+            `iq.check_values` says.
     """
     remedy = "Give another recording"
     shortest = math.ceil(sample_rate_hz * iq.MIN_DURATION_S)
@@ -182,3 +211,6 @@ def check_samples(subject: str, samples: Samples, sample_rate_hz: float) -> None
         iq.check_values(samples)
     except iq.BadRecording as error:
         raise HeimdallError(subject, error.detail, remedy) from None
+    # A receiver that is switched off, in a format whose zero is not exact.
+    if samples[0] == samples[-1] and (samples == samples[0]).all():
+        raise HeimdallError(subject, f"all {len(samples)} samples are equal", remedy)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import sample_types
 from heimdall.formats.sample_types import SampleType
 
@@ -74,9 +74,7 @@ def chunks(path: Path) -> list[Chunk]:
                 raise HeimdallError(str(path), "not a WAV file", REMEDY)
             return list(_walk(file, path.stat().st_size))
     except OSError as error:
-        raise HeimdallError(
-            str(path), f"cannot be read ({error.strerror})", "Check its name and its rights"
-        ) from None
+        raise unreadable(path, error) from None
 
 
 def read_format(path: Path, body: bytes) -> Format:
@@ -87,12 +85,14 @@ def read_format(path: Path, body: bytes) -> Format:
     """
     if len(body) < _FORMAT.size:
         raise HeimdallError(str(path), "a damaged WAV header", REMEDY)
-    code, channels, rate_hz, _, _, bits = _FORMAT.unpack_from(body)
+    code, channels, rate_hz, _, frame_bytes, bits = _FORMAT.unpack_from(body)
     if code == EXTENSIBLE and len(body) >= _SUBFORMAT.stop:
         code = int.from_bytes(body[_SUBFORMAT], "little")
     if channels == 1:
         cause = "one channel, a real signal such as sound: its phase is lost, and so is the arrival time"
         raise HeimdallError(str(path), cause, REMEDY)
+    if channels and frame_bytes > channels * bits // 8 and frame_bytes % channels == 0:
+        bits = 8 * frame_bytes // channels  # 24 bits in 32, say: the upper ones
     kinds = {
         (PCM, 8): sample_types.unsigned(8),
         **{(PCM, width): sample_types.integers(width) for width in (16, 24, 32)},
@@ -116,7 +116,7 @@ def _walk(file: BinaryIO, file_bytes: int) -> Iterator[Chunk]:
         start = position + _CHUNK.size
         declared: int | None = size
         if name == b"data" and size == _UNKNOWN_SIZE:
-            declared = long_sizes.get(name)
+            declared = long_sizes.get(name) or None  # 0: the recorder was killed before it wrote the size
         elif name == b"data" and size == 0 and start < file_bytes:
             file.seek(start)
             # A recorder that was killed did not write the size; after an empty chunk there is another.

@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.recordings.iq import Samples
 
 Components = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -24,7 +25,7 @@ class SampleType:
 
     Attributes:
         dtype: NumPy's name with byte order. "<i3" is a signed integer of three bytes, which NumPy lacks.
-        zero: The number that means zero: between 127 and 128 for unsigned bytes.
+        zero: The number that means zero.
         full_scale: What becomes 1 once `zero` is subtracted.
     """
 
@@ -43,9 +44,16 @@ def integers(bits: int, order: str = "<") -> SampleType:
     return SampleType(f"{order}i{bits // 8}", 0.0, float(2 ** (bits - 1)))
 
 
-def unsigned(bits: int, order: str = "<") -> SampleType:
-    """Unsigned integers of 8, 16 or 32 bits."""
-    return SampleType(f"{order}u{bits // 8}", (2**bits - 1) / 2, float(2 ** (bits - 1)))
+def unsigned(bits: int, order: str = "<", *, symmetric: bool = False) -> SampleType:
+    """Unsigned integers of 8, 16 or 32 bits.
+
+    Args:
+        bits: Of one component.
+        order: Of its bytes.
+        symmetric: Zero is the middle of the range, 127.5, as an RTL-SDR has it; else 128, as WAV and SigMF.
+    """
+    full_scale = float(2 ** (bits - 1))
+    return SampleType(f"{order}u{bits // 8}", full_scale - 0.5 if symmetric else full_scale, full_scale)
 
 
 def floats(bits: int, order: str = "<") -> SampleType:
@@ -71,18 +79,32 @@ def read(path: Path, kind: SampleType, pieces: Sequence[tuple[int, int]]) -> Sam
     parts = samples.view(np.float32)  # (2n,)
     done = 0
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, _progress(path, len(samples)) as bar:
             for offset, count in pieces:
                 file.seek(offset)
                 for first in range(0, count, _CHUNK):
                     values = _components(file, kind, 2 * min(_CHUNK, count - first))
                     parts[done : done + len(values)] = values
                     done += len(values)
+                    bar.update(len(values) // 2)
     except OSError as error:
-        raise HeimdallError(str(path), f"cannot be read ({error.strerror})", "Check the file") from None
+        raise unreadable(path, error) from None
     if done != len(parts):
         raise HeimdallError(str(path), "it became shorter while it was read", "Give a file that is finished")
     return samples
+
+
+def _progress(path: Path, count: int) -> tqdm[Any]:
+    """A bar for what takes more than 2 s."""
+    return tqdm(
+        total=count,
+        desc=path.name,
+        unit="sample",
+        unit_scale=True,
+        delay=2.0,
+        leave=False,
+        disable=None,
+    )
 
 
 def _components(file: BinaryIO, kind: SampleType, count: int) -> Components:

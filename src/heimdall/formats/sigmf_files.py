@@ -77,22 +77,64 @@ def read(path: Path) -> list[TimedRecording]:
     return found
 
 
+def place(path: Path) -> tuple[float, float, float | None] | None:
+    """Latitude and longitude in degrees and altitude in metres of the receiver, if the metadata say it.
+
+    Args:
+        path: As for `read`.
+
+    Returns:
+        The `core:geolocation` of the captures, or else of the whole; the altitude may be missing.
+
+    Raises:
+        HeimdallError: As of `read`; or the receiver moved, or the place is none.
+    """
+    meta = _open(path).meta
+    said = [one["core:geolocation"] for one in meta.get("captures") or [] if "core:geolocation" in one]
+    said = said or [one for one in (meta["global"].get("core:geolocation"),) if one]
+    points = {tuple(one["coordinates"]) for one in said}
+    if not points:
+        return None
+    longitude_deg, latitude_deg, *altitude_m = point = points.pop()
+    if points or not (abs(latitude_deg) <= 90 and abs(longitude_deg) <= 180):
+        cause = f"core:geolocation is {point} and others" if points else f"core:geolocation is {point}"
+        raise HeimdallError(str(path), cause, "Give the receiver's place with --receivers or --receiver")
+    return float(latitude_deg), float(longitude_deg), float(altitude_m[0]) if altitude_m else None
+
+
+def is_sigmf(path: Path) -> bool:
+    """Whether a file is one of SigMF, by its name."""
+    return path.suffix in (META, DATA, ARCHIVE)
+
+
 def _stretch(source: _Source, kind: SampleType, rate_hz: float, captures: list[_Capture]) -> TimedRecording:
     first = captures[0]
     pieces = [(one.offset, one.end - one.first) for one in captures]
-    count = sum(length for _, length in pieces)
-    if count > recording.MAX_SAMPLES:
-        cause = f"{count} samples, more than the {recording.MAX_SAMPLES} that are read at once"
-        raise HeimdallError(str(source.path), cause, "Give a part of the recording")
+    pieces, remarks = recording.limited(pieces, rate_hz)
     samples = sample_types.read(source.data, kind, pieces)
     recording.check_samples(str(source.path), samples, rate_hz)
+    start_ns, step_ns = _start(captures, rate_hz)
     return TimedRecording(
         samples,
         rate_hz,
-        start_utc_ns=first.start_ns,
-        start_step_ns=first.step_ns,
+        start_utc_ns=start_ns,
+        start_step_ns=step_ns,
         frequency_hz=first.frequency_hz,
+        remarks=remarks,
     )
+
+
+def _start(captures: list[_Capture], rate_hz: float) -> tuple[int | None, float | None]:
+    """Start of a stretch by the first of its times, and the largest of their steps and disagreements."""
+    timed = [
+        (one.start_ns - round((one.first - captures[0].first) * SECOND_NS / rate_hz), one.step_ns or 0.0)
+        for one in captures
+        if one.start_ns is not None
+    ]
+    if not timed:
+        return None, None
+    start_ns = timed[0][0]
+    return start_ns, max(step_ns + abs(at_ns - start_ns) * (at_ns != start_ns) for at_ns, step_ns in timed)
 
 
 def _open(path: Path) -> _Source:
@@ -188,6 +230,10 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
     size = source.size - int(whole.get("core:trailing_bytes", 0))
     listed = sorted(source.meta.get("captures") or [{}], key=lambda one: one.get("core:sample_start", 0))
     starts = [int(one.get("core:sample_start", 0)) for one in listed]
+    # Of a recording that was split over several files, numbers of samples count from the first file's begin.
+    begin = int(whole.get("core:offset", 0))
+    if begin and min(starts) >= begin:
+        starts = [first - begin for first in starts]
     header_bytes, captures = 0, []
     for number, (one, first) in enumerate(zip(listed, starts, strict=True)):
         header_bytes += int(one.get("core:header_bytes", 0))
@@ -199,14 +245,14 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
             raise HeimdallError(str(source.path), cause, "Copy it again from where it was recorded")
         moment = one.get("core:datetime")
         start_ns, step_ns = (None, None) if moment is None else _time(source.path, str(moment))
-        frequency_hz = one.get("core:frequency")
+        frequency_hz = float(one.get("core:frequency") or 0)
         captures.append(
             _Capture(
                 first=first,
                 end=end,
                 offset=source.offset + offset,
                 index=int(one.get("core:global_index", first)),
-                frequency_hz=None if frequency_hz is None else float(frequency_hz),
+                frequency_hz=frequency_hz if frequency_hz > 0 else None,
                 start_ns=start_ns,
                 step_ns=step_ns,
             )

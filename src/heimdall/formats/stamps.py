@@ -25,6 +25,9 @@ MAX_FIX_AGE_S = 30.0  # an older fix, or a good stamp further away, says nothing
 # off by 2 to 9 ns for each second on two of them, and by 33 to 43 ns on the third.
 DRIFT_NS_PER_S = 40.0
 FIX_INTERVAL_S = 5.0  # in the same files stamps scatter no more at the age of 5 s than at 0 s
+# Stamps that follow from one fix share its error, and cannot show it. In the same files a line through the
+# stamps of one or two fixes was off by 85 to 95 ns on one receiver, and by 20 to 24 ns on the others.
+FIX_SIGMA_NS = 80.0
 NEIGHBOURS_S = (0.5, 5.0)  # a second by itself, and the fixes around it, whose errors last for seconds
 SAME_STRETCH_NS = 1e6  # far above any jitter, far below the 25 ms of a lost block of 512 samples at 20 kHz
 JUMP_NS = 1000.0  # a step of fresh stamps beyond it, and beyond 8 deviations of the steps, is no correction
@@ -161,7 +164,8 @@ def fit(blocks: Stamped, *, stale: bool = False) -> Line:
 def timing_sigma(blocks: Stamped, line: Line) -> TimingSigma:
     """How well the line gives the time of each block, by the stamps in and around it.
 
-    It is the scatter of the good stamps within `NEIGHBOURS_S` seconds, the largest one, and beside it what
+    It is the scatter of the good stamps within `NEIGHBOURS_S` seconds, the largest one, what few fixes may be
+    wrong by together (`FIX_SIGMA_NS` over their number: the scatter shows the errors of many), and what
     the clock may have drifted since the nearest good stamp and its fix. The drift is `DRIFT_NS_PER_S` and
     what the line's slope may be wrong by: sigma over the length, times the root of 12, as of one point in
     twelve independent ones; the errors of a fix last for seconds. A block whose own stamp was rejected may be
@@ -192,9 +196,22 @@ def timing_sigma(blocks: Stamped, line: Line) -> TimingSigma:
     drift_ns = math.hypot(DRIFT_NS_PER_S, slope_ns_per_s) * since_s
     worst_ns = np.maximum.reduce([scatter_ns(reach_s) for reach_s in NEIGHBOURS_S])
     own_ns = np.where(line.used, 0.0, np.abs(line.residual_ns))
-    sigma_ns = np.sqrt(worst_ns**2 + drift_ns**2 + own_ns**2)
+    fixes_ns = FIX_SIGMA_NS / _fixes(good_s - blocks.fix_age_s[line.used])
+    sigma_ns = np.sqrt(worst_ns**2 + fixes_ns**2 + drift_ns**2 + own_ns**2)
     sigma_ns[(since_s > MAX_FIX_AGE_S) | (own_ns >= SAME_STRETCH_NS)] = np.inf
     return TimingSigma(blocks.first_sample - blocks.first_sample[0], sigma_ns)
+
+
+def _fixes(fixed_s: Floats) -> int:
+    """How many GPS fixes are behind stamps, at least, by the times of their fixes as the stamps say them.
+
+    An age is cut to whole seconds: stamps of one fix say times that lie within a second.
+    """
+    ordered = np.sort(fixed_s)
+    count, first = 0, 0
+    while first < len(ordered):
+        count, first = count + 1, int(np.searchsorted(ordered, ordered[first] + 1.0))
+    return count
 
 
 def _since_fix(time_s: Floats, late_s: Floats) -> Floats:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
-from heimdall.formats import file_names
+from heimdall.formats import file_names, plain, sigmf_files
 from heimdall.formats.receivers_file import Site
 
 _REMEDY = "Rename the file, write NAME=FILE, or give the place of its receiver: --receiver NAME,LAT,LON,ALT"
@@ -16,7 +16,9 @@ def assign(files: Sequence[str], named: Sequence[Site], listed: Sequence[Site]) 
     """The receiver of each file.
 
     It is the one of `NAME=FILE`; else the station that a KiwiSDR client wrote between the frequency and
-    `_iq`; else the longest name that stands between separators in the file's name, first among `named`.
+    `_iq`; else the longest name that stands between separators in the file's name. The station that the file
+    names is never taken for another one, though its name may contain that one's. A SigMF file that is none of
+    a known receiver, and says a place, is of the receiver NAME, or else of its own name, at that place.
 
     Args:
         files: Paths, or `NAME=FILE`.
@@ -29,28 +31,50 @@ def assign(files: Sequence[str], named: Sequence[Site], listed: Sequence[Site]) 
     Raises:
         HeimdallError: A file has none, or is given twice.
     """
-    chosen = {site.name: site for site in named}
-    known = {site.name: site for site in listed} | chosen
+    known = {site.name: site for site in (*listed, *named)}
     assigned: dict[Path, Site] = {}
+    whole = set(files)  # the metadata of a SigMF recording and its data are one
+    files = [text for text in files if text.removesuffix("data") + "meta" not in whole - {text}]
+    own: dict[tuple[float, float, float], Site] = {}
     for text in files:
         name, separator, rest = text.partition("=")
         path, site = (Path(rest), known[name]) if separator and name in known else (Path(text), None)
-        site = site or _by_name(path, chosen, known)
+        if site is None and separator and sigmf_files.is_sigmf(path) and not path.exists():
+            path, site = Path(rest), _own_place(Path(rest), name)
+        site = site or _by_name(path, known)
         if path in assigned:
             raise HeimdallError(str(path), "the file is given twice", "Name each file once")
+        other = own.setdefault((site.latitude_deg, site.longitude_deg, site.altitude_m), site)
+        if other.name != site.name and site.name not in known:
+            cause = f"its receiver {site.name} stands where {other.name} stands"
+            raise HeimdallError(str(path), cause, f"Write {other.name}={path} if they are one receiver")
         assigned[path] = site
     return assigned
 
 
-def _by_name(path: Path, chosen: dict[str, Site], known: dict[str, Site]) -> Site:
-    station = file_names.parse(path).station
-    if station in known:
-        return known[station]
-    names = (chosen,) if station else (chosen, known)  # another station than the one named is not guessed
-    for sites in names:
-        name = file_names.station_of(path, sites)
-        if name:
-            return sites[name]
+def _own_place(path: Path, name: str) -> Site | None:
+    """A receiver of this name at the place that a SigMF file itself says; None if it says none."""
+    place = sigmf_files.place(path) if sigmf_files.is_sigmf(path) else None
+    if place is None:
+        return None
+    latitude_deg, longitude_deg, altitude_m = place
+    return Site(name, latitude_deg, longitude_deg, altitude_m or 0.0, altitude_known=altitude_m is not None)
+
+
+def _by_name(path: Path, known: dict[str, Site]) -> Site:
+    station = plain.named_receiver(path) or file_names.parse(path).station
+    if station:
+        wanted = file_names.composed(station)
+        same = [name for name in known if file_names.composed(name) == wanted]
+        alike = [name for name in known if file_names.composed(name).casefold() == wanted.casefold()]
+        name = next((found[0] for found in (same, alike) if len(found) == 1), None)
+    else:
+        name = file_names.station_of(path, known)
+    if name:
+        return known[name]
+    site = _own_place(path, path.stem)
+    if site:
+        return site
     cause = "its name does not have the name of exactly one receiver between separators"
     if station:
         cause = f"it is of station {station}, whose place is not given"

@@ -41,11 +41,11 @@ def read(path: Path, chunks: list[riff.Chunk]) -> list[TimedRecording]:
     remarks = (
         [] if data.declared is not None else ["its header does not say how long it is: all of it is read"]
     )
-    count = data.size // form.kind.sample_bytes
-    if count > recording.MAX_SAMPLES:
-        count, left = recording.MAX_SAMPLES, count
-        remarks.append(f"only its first {count / rate_hz:.1f} s of {left / rate_hz:.1f} s are read")
-    samples = sample_types.read(path, form.kind, [(data.offset, count)])
+    left = path.stat().st_size - chunks[-1].offset - chunks[-1].size
+    if chunks[-1] == data and left > 8:  # the size of a longer recording than 4 GiB, or an old one, say
+        remarks.append(f"{left} bytes after its samples are no chunk of a WAV file, and are not read")
+    pieces, cut = recording.limited([(data.offset, data.size // form.kind.sample_bytes)], rate_hz)
+    samples = sample_types.read(path, form.kind, pieces)
     recording.check_samples(str(path), samples, rate_hz)
     named = file_names.parse(path)
     start, frequency_hz = _auxi(by_name[b"auxi"].body) if b"auxi" in by_name else (None, None)
@@ -59,7 +59,7 @@ def read(path: Path, chunks: list[riff.Chunk]) -> list[TimedRecording]:
             start_step_ns=None if start is None else step_ns,
             receiver=named.station,
             frequency_hz=frequency_hz or named.frequency_hz,
-            remarks=tuple(remarks),
+            remarks=(*remarks, *cut),
         )
     ]
 

@@ -152,7 +152,9 @@ def cut_sessions(recordings: Mapping[Site, Sequence[TimedRecording]], frequency_
         for second, part in parts.items():
             found.setdefault(second, []).append(part)
     sessions = []
-    for second, heard in sorted(found.items()):
+    for second, heard in tqdm(
+        sorted(found.items()), desc="sessions", unit="session", delay=2.0, leave=False, disable=None
+    ):
         if len(heard) >= MIN_RECEIVERS:
             content = [(part.site.name, artifacts.sha256_bytes(part.content)) for part in heard]
             session_id = str(uuid.uuid5(_NAMESPACE, json.dumps([second, frequency_mhz, content])))
@@ -185,7 +187,12 @@ def receiver_ids(sites: Iterable[Site], known: Sequence[Receiver]) -> dict[str, 
                 number += 1
             taken.add(number)
             found[site.name] = number
-        elif site == Site(receiver.name, receiver.latitude_deg, receiver.longitude_deg, receiver.altitude_m):
+        elif site == Site(
+            receiver.name,
+            receiver.latitude_deg,
+            receiver.longitude_deg,
+            receiver.altitude_m if site.altitude_known else site.altitude_m,
+        ):
             found[site.name] = receiver.websdr_id
         else:
             place = f"{receiver.latitude_deg},{receiver.longitude_deg},{receiver.altitude_m}"
@@ -240,6 +247,8 @@ def store(
                 rows, stored = _checked_rows(cursor, sessions, transmission, approval, numbers)
                 tables.insert_rows(cursor, _receivers(sites, numbers), _sources(transmission), rows)
                 ingestion.complete(cursor, _sources(transmission))
+                if approval and approval.at is None:
+                    ingestion.refuse_late(cursor, max(row.approved_at for row in rows if row.approved_at))
                 break
     approved_at = max((row.approved_at for row in rows if row.approved_at), default=None)
     return Ingested(numbers, len(rows), len(rows) - stored, approved_at)

@@ -147,9 +147,8 @@ def require_pushed(root: Path, lock: Lock) -> None:
             missing = sorted(set(wanted) - set(remote.oids_exist(list(wanted))))
     except (DvcException, BotoCoreError, ClientError, OSError, ValueError) as error:
         problem = " ".join(str(error).split())
-        raise HeimdallError(
-            "DVC's remote", f"it does not answer ({problem})", "Try `dvc status -c`"
-        ) from None
+        remedy = "Run `heimdall services up`, which tells DVC where it is; then `dvc status -c` must work"
+        raise HeimdallError("DVC's remote", f"it does not answer ({problem})", remedy) from None
     if missing:
         cause = f"not in DVC's remote ({missing[0]}), and {len(missing) - 1} more objects"
         remedy = "Run `dvc push`; an object that was lost there is pushed from a clone that has it"

@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
 from heimdall.reproduce.paths import LOCK_FILE
@@ -69,6 +69,7 @@ def parse(text: str, subject: str) -> Lock:
     Raises:
         HeimdallError: It is no dvc.lock, or an output lies outside the repository: it would be overwritten.
     """
+    remedies.refuse_conflict(text, LOCK_FILE)
     try:
         stages = {
             name: StageLock(

@@ -30,9 +30,18 @@ def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
     """Run git on the repository of a folder, whatever repository a hook's environment names.
 
     `more` are environment variables.
+
+    Raises:
+        HeimdallError: There is no git.
     """
     env = environment() | more
-    return subprocess.run(["git", *arguments], cwd=folder, env=env, capture_output=True, check=False)
+    try:
+        return subprocess.run(["git", *arguments], cwd=folder, env=env, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        if error.filename != "git":
+            raise
+        remedy = "Install it (on Debian and Ubuntu `apt-get install git`)"
+        raise HeimdallError("git", "no such program in PATH", remedy) from None
 
 
 def require_root(repository: Path, subject: str) -> None:
@@ -52,6 +61,8 @@ def commit_of(repository: Path, revision: str) -> str:
     done = run(repository, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{revision}^{{commit}}")
     if done.returncode != 0:
         remedy = "Name a commit, branch or tag of this repository (git log --oneline)"
+        if run(repository, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
+            remedy = "This clone is shallow: run `git fetch --unshallow --tags`, or name a commit that it has"
         raise refused(repr(revision), done, "git knows no such revision here", remedy)
     return done.stdout.decode().strip()
 

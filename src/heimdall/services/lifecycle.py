@@ -164,7 +164,8 @@ def _wait_for_s3(root: Path, home: Path, settings: embedded.State) -> None:
 
     if not process.wait_until(answers, S3_READY_TIMEOUT_S):
         log = seaweedfs.log_file(home)
-        raise HeimdallError("S3", f"it did not start ({process.last_lines(log)})", f"See {log}")
+        remedy = f"See {log}; `heimdall doctor` looks at disk, memory, rights and ports"
+        raise HeimdallError("S3", f"it did not start ({process.last_lines(log)})", remedy)
 
 
 def _wait_for_data(root: Path, where: Endpoints) -> None:
@@ -180,7 +181,8 @@ def _wait_for_data(root: Path, where: Endpoints) -> None:
 
     if not process.wait_until(kept, S3_READY_TIMEOUT_S):
         log = seaweedfs.log_file(embedded.home(root))
-        raise HeimdallError("S3", f"it keeps no objects ({process.last_lines(log)})", f"See {log}")
+        remedy = f"See {log}; often the disk is full (`df -h`)"
+        raise HeimdallError("S3", f"it keeps no objects ({process.last_lines(log)})", remedy)
     store.delete(PROBE_KEY)
 
 
@@ -217,7 +219,7 @@ def _database_status(where: Endpoints) -> Status:
     try:
         connection.connect(where).close()
     except HeimdallError as error:
-        return Status("PostgreSQL", False, where.database_name, f"{detail}: {error.cause}")
+        return Status("PostgreSQL", False, where.database_name, f"{detail}: {error.cause}. {error.remedy}")
     return Status("PostgreSQL", True, where.database_name, detail)
 
 
@@ -226,7 +228,7 @@ def _s3_status(where: Endpoints) -> Status:
     try:
         ObjectStore(where, endpoints.RAW_BUCKET).ping()
     except HeimdallError as error:
-        return Status("S3", False, where.s3_endpoint_url, f"{detail}: {error.cause}")
+        return Status("S3", False, where.s3_endpoint_url, f"{detail}: {error.cause}. {error.remedy}")
     return Status("S3", True, where.s3_endpoint_url, detail)
 
 

@@ -71,7 +71,8 @@ def start(home: Path, settings: embedded.State) -> None:
         "start",
     ]
     if _run(programs / "pg_ctl", arguments, folder).returncode != 0:
-        raise HeimdallError("PostgreSQL", f"it did not start ({process.last_lines(log)})", f"See {log}")
+        remedy = f"See {log}; `heimdall doctor` looks at disk, memory, rights and ports"
+        raise HeimdallError("PostgreSQL", f"it did not start ({process.last_lines(log)})", remedy)
 
 
 def stop(home: Path, discard: bool) -> None:
@@ -172,7 +173,8 @@ def _initialise(programs: Path, home: Path, password: str) -> None:
     finally:
         password_file.unlink()
     if done.returncode != 0:
-        raise HeimdallError("PostgreSQL", f"initdb failed ({_one_line(done.stderr)})", f"Look at {folder}")
+        remedy = f"`heimdall doctor` looks at disk and rights; then run it again, or look at {folder}"
+        raise HeimdallError("PostgreSQL", f"initdb failed ({_one_line(done.stderr)})", remedy)
     partial.rename(data(home))
 
 

@@ -60,7 +60,9 @@ def stop(folder: Path, program: str, timeout_s: float) -> None:
                 os.kill(pid, number)
         if wait_until(lambda: not working_in(folder, program), patience_s):
             return
-    raise HeimdallError(program, f"its process in {folder} cannot be stopped", "Look at it with `ps`")
+    pids = " ".join(map(str, working_in(folder, program)))
+    cause = f"its process in {folder} cannot be stopped ({pids})"
+    raise HeimdallError(program, cause, f"Stop it as its owner: `sudo kill -KILL {pids}`")
 
 
 def listens(port: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import sys
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
@@ -12,6 +11,10 @@ from pathlib import Path
 
 from heimdall.core.errors import HeimdallError, unreadable
 
+MAX_RECEIVER = 2**31 - 1
+MAX_START_NS = 4 * 10**18  # the year 2106, as in a snapshot
+MAX_SIGMA_NS = 1e15
+MAX_DIGITS = 30
 COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
 
 
@@ -52,7 +55,11 @@ def read(path: Path) -> dict[int, tuple[int, float]]:
                     raise HeimdallError(str(path), f"no column {error}", remedy) from None
                 except (TypeError, ValueError) as error:
                     raise HeimdallError(subject, f"no start time ({error})", remedy) from None
-                if not (math.isfinite(sigma_ns) and sigma_ns >= 0):
+                if not 0 <= websdr_id <= MAX_RECEIVER:
+                    raise HeimdallError(subject, f"no receiver has the number {websdr_id:.6g}", remedy)
+                if not 0 <= start_ns <= MAX_START_NS:
+                    raise HeimdallError(subject, f"no start time: {start_ns:.6g} ns", remedy)
+                if not 0 <= sigma_ns <= MAX_SIGMA_NS:
                     cause = f"no standard deviation: {sigma_ns}"
                     raise HeimdallError(subject, cause, "Leave receivers without GPS time out")
                 if websdr_id in found:
@@ -60,6 +67,8 @@ def read(path: Path) -> dict[int, tuple[int, float]]:
                 found[websdr_id] = start_ns, sigma_ns
     except OSError as error:
         raise unreadable(path, error) from None
+    except csv.Error as error:
+        raise HeimdallError(str(path), f"no CSV ({error})", remedy) from None
     except UnicodeDecodeError:
         raise HeimdallError(str(path), "it is no text", remedy) from None
     return found
@@ -77,11 +86,11 @@ def whole_number(text: str | None) -> int:
     try:
         value = Decimal(str(text).strip())
     except InvalidOperation:
-        raise ValueError(f"{text!r} is no number") from None
-    if not value.is_finite() or value != value.to_integral_value():
-        raise ValueError(f"{text!r} is no whole number")
+        raise ValueError(f"{str(text)[:40]!r} is no number") from None
+    if not value.is_finite() or value.adjusted() > MAX_DIGITS or value != value.to_integral_value():
+        raise ValueError(f"{str(text)[:40]!r} is no whole number")
     is_float = not str(text).strip().lstrip("+-").isdecimal()
     if is_float and abs(value) > 2**sys.float_info.mant_dig:
         remedy = 'write whole numbers, in pandas table.astype({"start_gps_ns": "int64"})'
-        raise ValueError(f"{text} is a float, which loses nanoseconds: {remedy}")
+        raise ValueError(f"{str(text)[:40]} is a float, which loses nanoseconds: {remedy}")
     return int(value)

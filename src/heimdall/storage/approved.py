@@ -31,6 +31,13 @@ from heimdall.storage.sources import RowSource
 BATCH_ROWS = 10_000
 # Approvals are stamped when they commit, within moments; a reader must not be earlier than the last of them.
 MARGIN = timedelta(seconds=60)
+# The moment up to which the server knows every commit. Of a standby that lags or has lost its primary it is
+# that of the last commit which reached it.
+_KNOWN_UNTIL = (
+    "SELECT extract(epoch FROM CASE WHEN NOT pg_is_in_recovery() OR (pg_last_wal_receive_lsn() <= "
+    "pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver)) THEN now() "
+    "ELSE coalesce(pg_last_xact_replay_timestamp(), to_timestamp(0)) END)::float8"
+)
 _ORDER = ("session_id", "websdr_id", "id")
 
 
@@ -41,11 +48,13 @@ class Approved:
     Attributes:
         count: Rows in the file.
         undated: Rows of the source that no snapshot can hold, because they have no moment of approval.
+        remarks: What the SELECT itself says of its rows.
         receivers: `columns.schema(RECEIVERS)`, one row each; None where they are pinned by a file.
     """
 
     count: int
     undated: int
+    remarks: list[str]
     receivers: pa.Table | None
 
 
@@ -92,7 +101,8 @@ def read_from(connection: Connection, source: RowSource, as_of: datetime, target
             found = _readable(cursor, source, source.receivers, RECEIVERS)
             cursor.execute(_columns_of(source.receivers, found))
             receivers = columns.table(found, cursor.fetchall())
-        return Approved(count, undated(cursor, source.measurements), receivers)
+        said = remarks(cursor, source.measurements, as_of)
+        return Approved(count, undated(cursor, source.measurements), said, receivers)
 
 
 def selection(select: str, given: list[Given], as_of: datetime) -> sql.Composable:
@@ -117,6 +127,18 @@ def undated(cursor: Cursor, select: str) -> int:
     return int(count)
 
 
+def remarks(cursor: Cursor, select: str, as_of: datetime) -> list[str]:
+    """What a SELECT says in its column `remark`, if it has one, and of how many rows approved by then."""
+    if columns.given_by(cursor, select, (columns.REMARK,))[0].type is None:
+        return []
+    statement = (
+        "SELECT given.remark::text, count(*) FROM ({}\n) AS given WHERE given.approved_at <= {} "
+        "AND given.remark::text <> '' GROUP BY 1 ORDER BY 1"
+    )
+    cursor.execute(sql.SQL(statement).format(sql.SQL(select), sql.Literal(as_of)))
+    return [f"{remark} ({count} rows)" for remark, count in cursor.fetchall()]
+
+
 def _columns_of(select: str, given: list[Given]) -> sql.Composable:
     expressions = sql.SQL(", ").join(item.expression() for item in given)
     return sql.SQL("SELECT {} FROM ({}\n) AS given").format(expressions, sql.SQL(select))
@@ -132,22 +154,41 @@ def _readable(cursor: Cursor, source: RowSource, select: str, wanted: tuple[Colu
     return given
 
 
+def latest(endpoints: Endpoints) -> datetime:
+    """The latest moment that a snapshot may have, by the database's clock.
+
+    Raises:
+        HeimdallError: The database cannot be reached.
+    """
+    with closing(connect(endpoints)) as connection, transaction(connection, read_only=True) as cursor:
+        return _latest(cursor)
+
+
 def refuse_future(cursor: Cursor, as_of: datetime) -> None:
     """Refuse a moment before which rows could still be approved.
 
     Raises:
         HeimdallError: It is later than the database's clock less `MARGIN`.
     """
-    cursor.execute("SELECT extract(epoch FROM now())::float8")
-    ((now_s,),) = cursor.fetchall()
-    latest = datetime.fromtimestamp(int(now_s), UTC) - MARGIN
-    if as_of > latest:
+    last = _latest(cursor)
+    if as_of > last:
         cause = (
             f"{as_of.astimezone(UTC).isoformat()} is later than the database's clock less "
             f"{MARGIN.total_seconds():.0f} s, so rows could still be approved before it"
         )
-        remedy = f'Set it to "{latest.strftime("%Y-%m-%dT%H:%M:%SZ")}" or earlier'
+        wait = as_of.astimezone(UTC) + MARGIN
+        remedy = f'Set it to "{_text(last)}" or earlier, or run this again after {_text(wait)}'
         raise HeimdallError("snapshot.as_of", cause, remedy)
+
+
+def _latest(cursor: Cursor) -> datetime:
+    cursor.execute(_KNOWN_UNTIL)
+    ((now_s,),) = cursor.fetchall()
+    return datetime.fromtimestamp(int(now_s), UTC) - MARGIN
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _spool(connection: Connection, statement: sql.Composable, given: list[Given], target: Path) -> int:

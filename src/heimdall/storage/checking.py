@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg2 import sql
 
+from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import approved, columns
 from heimdall.storage.columns import MEASUREMENTS, RECEIVERS, Column
 from heimdall.storage.connection import Connection, Cursor, transaction, use_own_tables
 from heimdall.storage.sources import RowSource
 
-OK, NULL, BAD = "ok", "null", "missing"
+OK, NULL, BAD = "ok", "null", "bad"
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_NAME = r'(?:"[^"]+"|\w+)'
+_RELATION = re.compile(rf"\b(?:FROM|JOIN)\s+(?:ONLY\s+)?(?:({_NAME})\s*\.\s*)?({_NAME})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Finding:
 
     Attributes:
         subject: Such as "measurements.snr_db" or "rows".
-        verdict: `OK`; `NULL` for a column that is not there and need not be; or `BAD`.
+        verdict: `OK`; `NULL` for what is not there and need not be; or `BAD`.
         detail: The type of a column, a number of rows, or what is wrong and what to do.
     """
 
@@ -45,61 +49,110 @@ def check(connection: Connection, source: RowSource, as_of: datetime) -> list[Fi
         Findings: the columns of each SELECT, the rows that would be taken, the moment. A part that fails is a
         finding, too.
     """
-    found = _columns(connection, source, "measurements", source.measurements, MEASUREMENTS)
+    found = _part(connection, source, "measurements", source.measurements, MEASUREMENTS)
     if source.pinned is not None:
         found.append(Finding("receivers", OK, f"pinned by {source.pinned}"))
     elif source.receivers is not None:
-        found += _columns(connection, source, "receivers", source.receivers, RECEIVERS)
+        found += _part(connection, source, "receivers", source.receivers, RECEIVERS)
+        if not source.is_own:
+            pinned = source.path.with_suffix(".receivers.csv")
+            said = f"as the SELECT gives them now; {pinned} would pin which number was which, and when"
+            found.append(Finding("receivers", NULL, said))
     if all(finding.verdict != BAD for finding in found):
-        found += _rows(connection, source, as_of)
+        found += _look(connection, source, "rows", lambda cursor: _rows(cursor, source, as_of))
+        found += _look(connection, source, "snapshot.as_of", lambda cursor: _moment(cursor, as_of))
     return found
 
 
-def _columns(
+def _part(
     connection: Connection, source: RowSource, part: str, select: str, wanted: Sequence[Column]
 ) -> list[Finding]:
-    """A finding for each column of a SELECT; one alone where it fails as a whole."""
-    found: list[Finding] = []
-    with _reading(connection, source, part, found) as cursor:
-        for item in columns.given_by(cursor, select, wanted):
-            subject = f"{part}.{item.column.name}"
-            if item.problem:
-                found.append(Finding(subject, BAD, item.problem))
-            elif item.type is None:
-                found.append(Finding(subject, NULL, "not given, so it is NULL"))
-            else:
-                as_text = item.column.kind != "text" and not item.native
-                detail = f"{item.type}, read as text and understood row by row" if as_text else item.type
-                found.append(Finding(subject, OK, detail))
+    """The rights that a SELECT needs and, where they are there, its columns."""
+    found = _look(connection, source, part, lambda cursor: _rights(cursor, source, select))
+    if all(finding.verdict != BAD for finding in found):
+        found += _look(connection, source, part, lambda cursor: _columns(cursor, part, select, wanted))
     return found
 
 
-def _rows(connection: Connection, source: RowSource, as_of: datetime) -> list[Finding]:
-    """How many rows a snapshot would take, and whether its moment is over."""
-    found: list[Finding] = []
-    with _reading(connection, source, "rows", found) as cursor:
-        statement = "SELECT count(*) FROM ({}\n) AS given WHERE given.approved_at <= {}"
-        cursor.execute(sql.SQL(statement).format(sql.SQL(source.measurements), sql.Literal(as_of)))
-        ((count,),) = cursor.fetchall()
-        moment = as_of.isoformat()
-        verdict = OK if count else BAD
-        found.append(Finding("rows", verdict, f"{count} approved at or before {moment} (snapshot.as_of)"))
-        undated = approved.undated(cursor, source.measurements)
-        if undated:
-            found.append(Finding("rows without approved_at", NULL, f"{undated}, which are in no snapshot"))
-    with _reading(connection, source, "snapshot.as_of", found) as cursor:
-        approved.refuse_future(cursor, as_of)
-        found.append(Finding("snapshot.as_of", OK, "over, by the database's clock"))
+def _rights(cursor: Cursor, source: RowSource, select: str) -> list[Finding]:
+    """Whether each table that a SELECT names may be read; what is not there is found out by its columns."""
+    usual = variables.DATABASE_SCHEMA.read() if source.is_own else "public"
+    named = {
+        (_folded(schema) if schema else usual, _folded(name))
+        for schema, name in _RELATION.findall(_COMMENT.sub(" ", select))
+    }
+    cursor.execute(
+        "SELECT nspname::text, relname::text, current_user::text, "
+        "has_schema_privilege(pg_namespace.oid, 'USAGE'), has_table_privilege(pg_class.oid, 'SELECT') "
+        "FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE relkind = ANY('{r,v,m,f,p}') AND (nspname::text, relname::text) IN %s ORDER BY 1, 2",
+        (tuple(named) or (("", ""),),),
+    )
+    found = []
+    for schema, name, user, may_enter, may_read in cursor.fetchall():
+        lacking = [
+            sql.SQL(grant).format(sql.Identifier(*what), sql.Identifier(user)).as_string(cursor)
+            for there, grant, what in (
+                (may_enter, "GRANT USAGE ON SCHEMA {} TO {}", (schema,)),
+                (may_read, "GRANT SELECT ON TABLE {} TO {}", (schema, name)),
+            )
+            if not there
+        ]
+        verdict, detail = (BAD, f"Let its owner run: {'; '.join(lacking)}") if lacking else (OK, "granted")
+        found.append(Finding(f"right to read {schema}.{name}", verdict, detail))
     return found
 
 
-@contextmanager
-def _reading(connection: Connection, source: RowSource, part: str, found: list[Finding]) -> Iterator[Cursor]:
-    """A transaction that changes nothing; what it refuses is a finding."""
+def _folded(name: str) -> str:
+    """A name as PostgreSQL stores it."""
+    return name[1:-1] if name.startswith('"') else name.lower()
+
+
+def _columns(cursor: Cursor, part: str, select: str, wanted: Sequence[Column]) -> list[Finding]:
+    """A finding for each column of a SELECT."""
+    found = []
+    for item in columns.given_by(cursor, select, wanted):
+        subject = f"{part}.{item.column.name}"
+        if item.problem:
+            found.append(Finding(subject, BAD, item.problem))
+        elif item.type is None:
+            found.append(Finding(subject, NULL, "not given, so it is NULL"))
+        else:
+            as_text = item.column.kind != "text" and not item.native
+            detail = f"{item.type}, read as text and understood row by row" if as_text else item.type
+            found.append(Finding(subject, OK, detail))
+    return found
+
+
+def _rows(cursor: Cursor, source: RowSource, as_of: datetime) -> list[Finding]:
+    """How many rows a snapshot would take, and what is to be said of them."""
+    statement = "SELECT count(*) FROM ({}\n) AS given WHERE given.approved_at <= {}"
+    cursor.execute(sql.SQL(statement).format(sql.SQL(source.measurements), sql.Literal(as_of)))
+    ((count,),) = cursor.fetchall()
+    taken = f"{count} approved at or before {as_of.isoformat()} (snapshot.as_of)"
+    found = [Finding("rows", OK if count else BAD, taken)]
+    undated = approved.undated(cursor, source.measurements)
+    if undated:
+        found.append(Finding("rows without approved_at", NULL, f"{undated}, which are in no snapshot"))
+    return found + [
+        Finding("rows", OK, said) for said in approved.remarks(cursor, source.measurements, as_of)
+    ]
+
+
+def _moment(cursor: Cursor, as_of: datetime) -> list[Finding]:
+    """Whether the moment of the snapshot is over."""
+    approved.refuse_future(cursor, as_of)
+    return [Finding("snapshot.as_of", OK, "over, by the database's clock")]
+
+
+def _look(
+    connection: Connection, source: RowSource, part: str, look: Callable[[Cursor], list[Finding]]
+) -> list[Finding]:
+    """What is found in a transaction that changes nothing; what it refuses is a finding."""
     try:
         with transaction(connection, read_only=True) as cursor:
             if source.is_own:
                 use_own_tables(cursor)
-            yield cursor
+            return look(cursor)
     except HeimdallError as error:
-        found.append(Finding(part, BAD, f"{error.cause}. {error.remedy}"))
+        return [Finding(part, BAD, f"{error.cause}. {error.remedy}")]

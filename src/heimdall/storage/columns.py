@@ -61,6 +61,7 @@ RECEIVERS = (
     Column("longitude", "longitude_deg", "number"),
     Column("altitude_m", "altitude_m", "number"),
 )
+REMARK = Column("remark", "remark", "text", required=False)  # told to whoever takes a snapshot, and not kept
 UNREADABLE = "unreadable"  # the column that says which value of a row could not be understood; else NULL
 _NATIVE = {
     "number": {"smallint", "integer", "bigint", "real", "double precision"},
@@ -119,6 +120,8 @@ class Given:
         place = sql.SQL("given.{}").format(sql.Identifier(self.column.name))
         if self.column.kind == "time":
             return sql.SQL(_TIME).format(place)
+        if self.column.kind == "text" and not self.column.required:
+            return sql.SQL("nullif({}::text, '')").format(place)  # nothing said, in other words
         return sql.SQL(_CASTS[self.column.kind if self.native else "text"]).format(place)
 
 
@@ -179,8 +182,14 @@ def _understood(given: Given, texts: list[str | None], unreadable: list[str | No
     return values
 
 
+def _number(text: str) -> float:
+    if "_" in text:  # Python's own digits
+        raise ValueError(text)
+    return float(text)
+
+
 def _integer(text: str) -> int:
-    value = float(text)
+    value = _number(text)
     if not math.isfinite(value) or not value.is_integer():
         raise ValueError(text)
     exact = int(text) if text.strip().lstrip("+-").isdecimal() else int(value)
@@ -196,4 +205,4 @@ def _truth(text: str) -> bool:
     return word in ("t", "true", "1")
 
 
-_READERS: Mapping[str, Callable[[str], Any]] = {"number": float, "integer": _integer, "truth": _truth}
+_READERS: Mapping[str, Callable[[str], Any]] = {"number": _number, "integer": _integer, "truth": _truth}

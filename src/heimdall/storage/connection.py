@@ -13,15 +13,13 @@ from psycopg2 import extensions, sql
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
-from heimdall.storage import database_url
+from heimdall.storage import database_errors, database_url
 from heimdall.storage.endpoints import Endpoints
 from heimdall.storage.retries import CONNECTION_PAUSES_S
 
 Connection: TypeAlias = extensions.connection
 Cursor: TypeAlias = extensions.cursor
 
-# What another try cannot mend.
-_HOPELESS = ("authentication failed", "does not exist", "permission denied")
 OPTIONS: dict[str, Any] = {
     "application_name": "heimdall",
     "connect_timeout": 5,
@@ -41,6 +39,7 @@ _LIMITS = (
 # SQLSTATEs after which the same reading may succeed: the connection or server is lost, or a standby cancelled
 # the query because the primary removed rows that it needs.
 _LOST = ("08", "57P", "40001")
+OWN_RECORD = "heimdall_migrations"  # the table that says which of `migrations/` were applied in its schema
 _BYTES = "heimdall_bytes"  # a codec for databases that do not say how their text is encoded
 
 
@@ -60,7 +59,7 @@ def _codec(name: str) -> codecs.CodecInfo | None:
 
 
 codecs.register(_codec)
-extensions.encodings["SQL_ASCII"] = _BYTES  # psycopg2's table of codecs; its own says ascii
+extensions.encodings["SQLASCII"] = _BYTES  # psycopg2's table of codecs, by letters alone; its own says ascii
 
 
 def connect(endpoints: Endpoints) -> Connection:
@@ -86,16 +85,21 @@ def connect(endpoints: Endpoints) -> Connection:
                 connection.set_client_encoding("SQL_ASCII")  # the server would refuse what is no UTF-8
                 connection.commit()
         except psycopg2.Error as error:
-            cause = _cause(error)
-            if pause_s is None or any(reason in cause for reason in _HOPELESS):
-                # libpq does not print passwords; a malformed URL could still make it print a part of one.
-                if address.password:
-                    cause = cause.replace(address.password, "***")
-                raise _error(address.name, cause) from None
+            if pause_s is None or database_errors.is_hopeless(error):
+                raise database_errors.explained(
+                    address.name,
+                    error,
+                    password=address.password,
+                    embedded=endpoints.embedded_database,
+                ) from None
             time.sleep(pause_s)
         else:
             if not address.hosts and not connection.info.ssl_in_use:
-                database_url.refuse_without_tls(connection.info.host, "the service does not demand TLS")
+                try:
+                    database_url.refuse_without_tls(connection.info.host, "the service does not demand TLS")
+                except HeimdallError:
+                    connection.close()
+                    raise
             return connection
     raise AssertionError("the last try returns or raises")
 
@@ -121,7 +125,7 @@ def create_if_missing(endpoints: Endpoints) -> None:
             if cursor.rowcount == 0:
                 cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except psycopg2.Error as error:
-        raise _error(endpoints.database_name, _cause(error)) from None
+        raise database_errors.explained(endpoints.database_name, error, user=_user(connection)) from None
     finally:
         connection.close()
 
@@ -143,15 +147,18 @@ def transaction(connection: Connection, *, read_only: bool = False) -> Iterator[
         DatabaseLost: The connection breaks, or a standby cancels the transaction.
         HeimdallError: PostgreSQL refuses a statement. All of them are then undone.
     """
-    name = _name(connection)
+    name, user = _name(connection), _user(connection)
     try:
         with connection, connection.cursor() as cursor:
             if read_only:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                cursor.execute("SET LOCAL cursor_tuple_fraction = 1")  # every row is wanted, not a tenth
             cursor.execute(_LIMITS)
             yield cursor
     except psycopg2.Error as error:
-        told = _error(name, _cause(error), error.pgcode or "")
+        table = database_errors.denied(error)
+        schemas = _schemas_with(connection, table) if table else ()
+        told = database_errors.explained(name, error, user=user, schemas=schemas)
         broken = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not error.pgcode
         if broken or (error.pgcode or "").startswith(_LOST):
             raise DatabaseLost(told.subject, told.cause, told.remedy) from None
@@ -159,9 +166,21 @@ def transaction(connection: Connection, *, read_only: bool = False) -> Iterator[
 
 
 def use_own_tables(cursor: Cursor) -> None:
-    """Let names of this transaction mean Heimdall's own tables; in older databases they are in public."""
-    schema = sql.Identifier(variables.DATABASE_SCHEMA.read())
-    cursor.execute(sql.SQL("SET LOCAL search_path TO {}, public").format(schema))
+    """Let names of this transaction mean Heimdall's own tables, and no table of anybody else.
+
+    Raises:
+        HeimdallError: The schema has no record of Heimdall's migrations, so that its tables are not ours.
+    """
+    schema = variables.DATABASE_SCHEMA.read()
+    cursor.execute("SELECT to_regclass(format('%%I.%%I', %s, %s)) IS NULL", (schema, OWN_RECORD))
+    if cursor.fetchone() == (True,):
+        raise HeimdallError(
+            f"PostgreSQL {_name(cursor.connection)}",
+            f"no tables of Heimdall in schema {schema}",
+            "Run `heimdall database migrate`, which makes them there, or moves those of an earlier version; "
+            "to read tables of others, set snapshot.source in params.yaml",
+        )
+    cursor.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
 
 
 def _name(connection: Connection) -> str:
@@ -169,26 +188,18 @@ def _name(connection: Connection) -> str:
     return database_url.parse(connection.dsn).name
 
 
-def _cause(error: psycopg2.Error) -> str:
-    """The server's or libpq's message in one line, without what the subject says already."""
-    message = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return message.split(" failed: ", 1)[-1] if message.startswith("connection to server") else message
+def _schemas_with(connection: Connection, table: str) -> tuple[str, ...]:
+    """The schemas with a table or view of a name; Heimdall's own one comes first."""
+    own = variables.DATABASE_SCHEMA.read()
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nspname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "WHERE relname = %s AND nspname NOT LIKE 'pg\\_%%' ORDER BY nspname <> %s, nspname",
+            (table, own),
+        )
+        return tuple(schema for (schema,) in cursor.fetchall())
 
 
-# Remedies by SQLSTATE, or by what libpq says where there is none yet.
-_REMEDIES = {
-    "57014": "Run it again when the server is less busy",
-    "55P03": "Run it again when the other program that holds the table is done (see pg_stat_activity)",
-    "42P01": "Run `heimdall database check`; `heimdall database migrate` makes Heimdall's own tables",
-    "42703": "Run `heimdall database check`, which names what the SELECT of snapshot.source lacks",
-    "42501": "Let the owner of the tables grant the right: `heimdall database check` says what is needed",
-    "25006": "Use a role and a server that may write (not a standby), or only commands that read",
-    "authentication failed": "Correct user and password in HEIMDALL_DATABASE_URL",
-    "does not exist": "Create the database, or correct its name in HEIMDALL_DATABASE_URL",
-}
-
-
-def _error(name: str, cause: str, code: str = "") -> HeimdallError:
-    matching = [remedy for key, remedy in _REMEDIES.items() if key == code or (not code and key in cause)]
-    remedy = matching[0] if matching else "Check it with `heimdall services status`"
-    return HeimdallError(f"PostgreSQL {name}", cause, remedy)
+def _user(connection: Connection) -> str:
+    """As whom statements are run, also of a connection that is lost."""
+    return str(connection.info.user or "")

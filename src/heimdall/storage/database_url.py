@@ -7,13 +7,11 @@ work as they do in psql. psycopg2 is imported when an address is read: `heimdall
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass, field
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 
-DEFAULT_POSTGRESQL_PORT = 5432
 WITH_TLS = ("require", "verify-ca", "verify-full")
 _FORM = (
     f"Set {variables.DATABASE_URL.name} to postgresql://user:password@host:5432/database?sslmode=require, "
@@ -37,10 +35,12 @@ class Address:
     @property
     def name(self) -> str:
         """`host:port/database` for messages, several servers with commas; no user, no password."""
-        database = self.parameters.get("dbname") or os.environ.get("PGDATABASE", "")
+        database = self.parameters.get("dbname") or variables.PGDATABASE.read()
         if not self.hosts:
-            return f"service {self.parameters['service']}" + (f"/{database}" if database else "")
-        return ",".join(f"{host or 'socket'}:{port}" for host, port in self.hosts) + f"/{database}"
+            return f"service {_service(self.parameters)}" + (f"/{database}" if database else "")
+        named = [f"[{host}]" if ":" in host else host or "socket" for host, _ in self.hosts]
+        servers = [f"{host}:{port}" for host, (_, port) in zip(named, self.hosts, strict=True)]
+        return f"{','.join(servers)}/{database}"
 
     @property
     def password(self) -> str:
@@ -77,7 +77,7 @@ def parse(text: str, subject: str = variables.DATABASE_URL.name) -> Address:
     except (psycopg2.Error, ValueError):
         raise HeimdallError(subject, "not a PostgreSQL URL", _FORM) from None
     database = parameters.get("dbname", "")
-    named = database or "service" in parameters or os.environ.get("PGDATABASE")
+    named = database or _service(parameters) or variables.PGDATABASE.read()
     if not named or any(sign in database for sign in "/@") or any("@" in host for host, _ in hosts):
         raise HeimdallError(subject, "not a PostgreSQL URL with a database's name", _FORM)
     return Address(parameters, hosts)
@@ -100,10 +100,13 @@ def require_tls(address: Address) -> None:
     Raises:
         HeimdallError: It names another machine, does not demand TLS, and is not allowed by name.
     """
-    mode = address.parameters.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
+    mode = address.parameters.get("sslmode") or variables.PGSSLMODE.read()
     if mode in WITH_TLS:
         return
-    for host, _ in address.hosts:
+    hosts = [host for host, _ in address.hosts]
+    # Where both are given libpq connects to this one, and takes the other for a name alone.
+    numeric = address.parameters.get("hostaddr") or variables.PGHOSTADDR.read()
+    for host in numeric.split(",") if numeric else hosts:
         refuse_without_tls(host, f"sslmode={mode} does not demand TLS")
 
 
@@ -138,18 +141,23 @@ def is_local(host: str) -> bool:
         return False
 
 
+def _service(parameters: dict[str, str]) -> str:
+    """The section of libpq's file of services that is meant; empty where none is."""
+    return parameters.get("service") or variables.PGSERVICE.read()
+
+
 def _hosts(parameters: dict[str, str]) -> tuple[tuple[str, int], ...]:
     """Host and port of each server; libpq's rule: as many ports as hosts, or one for all."""
-    given = parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST", "")
-    if not given and "service" in parameters:
+    given = parameters.get("host") or parameters.get("hostaddr") or variables.PGHOST.read()
+    if not given and _service(parameters):
         return ()
     hosts = given.split(",")
-    ports = (parameters.get("port") or os.environ.get("PGPORT", "")).split(",")
+    ports = (parameters.get("port") or variables.PGPORT.read()).split(",")
     if len(ports) == 1:
         ports *= len(hosts)
     if len(ports) != len(hosts):
         raise ValueError("not as many ports as hosts")
-    numbers = [int(port or DEFAULT_POSTGRESQL_PORT) for port in ports]
+    numbers = [int(port or variables.PGPORT.default) for port in ports]
     if any(not 0 < number < 65_536 for number in numbers):
         raise ValueError("a port out of range")
     return tuple(zip(hosts, numbers, strict=True))

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import cast
 
 from heimdall.core.errors import HeimdallError
+from heimdall.storage.approved import MARGIN
 from heimdall.storage.connection import Cursor
 from heimdall.storage.tables import Source
 
@@ -15,6 +16,8 @@ _LOCK = 0x4845494D44414C4C  # "HEIMDALL"; held until the transaction ends, which
 
 def lock(cursor: Cursor) -> None:
     """Let no other ingest decide on receivers, sources and rows until this transaction ends."""
+    # Longer than the usual 10 s: another one may write for 30 s, and no reader waits for an ingest.
+    cursor.execute("SET LOCAL lock_timeout = '60s'")
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
@@ -24,6 +27,22 @@ def now(cursor: Cursor) -> datetime:
     row = cursor.fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     return cast("datetime", row[0])
+
+
+def refuse_late(cursor: Cursor, approved_at: datetime) -> None:
+    """Refuse to commit rows so long after their stamp that a reader may have passed it.
+
+    Args:
+        cursor: Of the transaction, after its last row.
+        approved_at: The stamp that `now` gave.
+
+    Raises:
+        HeimdallError: More than half of the readers' margin went by; the other half is for the commit.
+    """
+    took = now(cursor) - approved_at
+    if took > MARGIN / 2:
+        cause = f"its rows took {took.total_seconds():.0f} s, and a snapshot may have passed their approval"
+        raise HeimdallError("ingest", cause, "Ingest fewer files at once; nothing of this was stored")
 
 
 def refuse_other_modulation(cursor: Cursor, source: Source) -> None:

@@ -15,13 +15,13 @@ from psycopg2 import sql
 
 from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
+from heimdall.storage.connection import OWN_RECORD as RECORD
 from heimdall.storage.connection import Connection, Cursor, transaction
 
 # Any constant that no other program on the server uses.
 MIGRATION_LOCK = 4_172_031_177
 LOCK_TIMEOUT = "10s"  # while it waits for a table, everybody else who wants the table waits, too
 TABLES = ("websdrs", "sources", "measurements")
-RECORD = "heimdall_migrations"
 FORMER_SCHEMA = "public"
 _SCRATCH = "heimdall_scratch_of_a_migration"  # made and undone within the transaction
 # 003 as it was until it left the rows of existing tables where they are.

@@ -16,7 +16,7 @@ from heimdall.core.errors import HeimdallError
 FOLDER = Path("sql")
 OWN = "own"
 _PARTS = ("measurements", "receivers")
-_HEADING = re.compile(rf"^--[ \t]*({'|'.join(_PARTS)})[ \t]*$", re.MULTILINE)
+_HEADING = re.compile(rf"^--[ \t]*({'|'.join(_PARTS)})[ \t\r]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def load(name: str, folder: Path = FOLDER) -> RowSource:
     path, pinned = folder / f"{name}.sql", folder / f"{name}.receivers.csv"
     try:
         content = path.read_bytes()
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         others = ", ".join(sorted(file.stem for file in folder.glob("*.sql"))) or "no file"
         remedy = f"Set snapshot.source in params.yaml to one that is there ({others}), or write {path}"

@@ -38,6 +38,7 @@ KILLED_S = 2.0  # until the kernel has removed what was killed
 _STAGE = re.compile(r"Running stage '([^']+)'")
 _EPOCH = re.compile(r"epoch (\d+)/\d+: train loss \S+, validation loss (\S+),")
 _DIVERGED = re.compile(r"train: the loss is \S+ in epoch \d+")
+_OF_A_STAGE = re.compile(r"\w+\.py: ")  # as heimdall.core.stage begins it
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,11 @@ class Experiment:
         return found
 
     def problem(self) -> str:
-        """The last line of the log that says what went wrong."""
+        """What went wrong: what a stage said, else what DVC said, else the last line of the log."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        said = [line for line in lines if line.startswith(("heimdall: ", "ERROR: "))]
-        return (said or lines or ["it printed nothing"])[0]
+        stages = [line for line in lines if _OF_A_STAGE.match(line)]
+        of_dvc = [line for line in lines if line.startswith("ERROR: ")]
+        return [*(stages or of_dvc)[:1], *lines[-1:], "it printed nothing"][0]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
 from heimdall.services import process
-from heimdall.storage import connection
+from heimdall.storage import connection, database_errors, database_url
 from heimdall.storage.endpoints import Endpoints
 from heimdall.sweep import heartbeat
 from heimdall.sweep.space import Space
@@ -176,12 +176,13 @@ def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBSt
             cursor.execute(f"CREATE SCHEMA {SCHEMA}")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are one since 2.8
-    url = sqlalchemy.make_url(found.database_url).set(drivername="postgresql+psycopg2")
+    given = database_url.parse(found.database_url).parameters
+    options = f"{given.get('options', '')} -csearch_path={SCHEMA}".strip()
     return optuna.storages.RDBStorage(
-        url.render_as_string(hide_password=False),
+        "postgresql+psycopg2://",  # without parts: SQLAlchemy's URLs know neither services nor several ports
         engine_kwargs={
             "pool_pre_ping": True,
-            "connect_args": connection.OPTIONS | {"options": f"-csearch_path={SCHEMA}"},
+            "connect_args": given | connection.OPTIONS | {"options": options},
         },
         heartbeat_interval=heartbeat_s,
         grace_period=None if heartbeat_s is None else heartbeat.GRACE * heartbeat_s,
@@ -195,6 +196,13 @@ def messages(found: Endpoints) -> Iterator[None]:
     try:
         yield
     except (psycopg2.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = " ".join(str(getattr(error, "orig", None) or error.__cause__ or error).split())
-        remedy = "Check it with `heimdall services status`; the same command goes on with the study"
-        raise HeimdallError(f"PostgreSQL {found.database_name}", cause, remedy) from None
+        name, address = found.database_name, database_url.parse(found.database_url)
+        inner = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__ or error
+        inner = getattr(inner, "orig", None) or inner
+        if isinstance(inner, psycopg2.Error):
+            user, embedded = address.parameters.get("user", ""), found.embedded_database
+            raise database_errors.explained(
+                name, inner, user=user, password=address.password, embedded=embedded
+            ) from None
+        remedy = "Run the same command again, which goes on with the study"
+        raise HeimdallError(f"PostgreSQL {name}", " ".join(str(inner).split()), remedy) from None

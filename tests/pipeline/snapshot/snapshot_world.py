@@ -78,10 +78,9 @@ class World:
     bucket: ObjectStore
     root: Path
 
-    def take(self, **changes: Any) -> snapshot.Summary:  # noqa: ANN401
-        return snapshot.take(
-            dataclasses.replace(PARAMS, **changes), self.services.endpoints, self.root, queries=QUERIES
-        )
+    def take(self, *, queries: Path = QUERIES, **changes: Any) -> snapshot.Summary:  # noqa: ANN401
+        settings = dataclasses.replace(PARAMS, **changes)
+        return snapshot.take(settings, self.services.endpoints, self.root, queries=queries)
 
     def add(self, *rows: Measurement) -> None:
         with closing(db.connect(self.services.endpoints)) as connection:

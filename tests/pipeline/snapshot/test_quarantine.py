@@ -105,3 +105,16 @@ def test_receiver_without_a_place_on_earth_is_unknown(world: World) -> None:
     summary = world.take(max_quarantined_fraction=0.5)
     assert summary.quarantined == {schemas.UNKNOWN_RECEIVER: 8}
     assert archive.read_receivers(world.root)["websdr_id"].tolist() == [1, 2]
+
+
+def test_a_receiver_without_a_good_recording_changes_nothing(world: World) -> None:
+    world.take()
+    before = world.outputs()
+    world.execute("INSERT INTO websdrs VALUES (900, 'far away', -33.0, 151.0, 10)")
+    world.add(dataclasses.replace(measurement(1, 3), measurement_id=str(uuid.UUID(int=9)), approved=False))
+    world.take()
+    assert world.outputs() == before
+    # One that only bad rows use is not in it, either.
+    world.execute("UPDATE measurements SET websdr_id = 900, latitude = 95 WHERE websdr_id = 3")
+    world.take(max_quarantined_fraction=0.9)
+    assert archive.read_receivers(world.root)["websdr_id"].tolist() == [1, 2]

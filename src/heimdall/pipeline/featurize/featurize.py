@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from heimdall.core import artifacts, paths
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import UNCALIBRATED, CalibrationParams, FeatureParams, SplitParams
 from heimdall.core.provenance import provenance
-from heimdall.pipeline.featurize import split, tables
+from heimdall.pipeline.featurize import places, split, tables
 from heimdall.recordings import archive, shards
 from heimdall.recordings.shards import ShardStore
 from heimdall.signal import correlation, extraction, sessions
@@ -59,6 +59,7 @@ def run(
     root: Path = Path(),
     *,
     calibration: CalibrationParams = UNCALIBRATED,
+    say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Make data/features/ and metrics/features.json from data/snapshot/.
 
@@ -70,6 +71,7 @@ def run(
         split_params: How test and validation are held out.
         root: The repository's root.
         calibration: What receivers add of their own, which is taken off.
+        say: Is told in a line what contradicts the places of the receivers.
 
     Returns:
         What metrics/features.json holds.
@@ -88,6 +90,8 @@ def run(
     shard_of = {task.source.name: name for (task, _), name in zip(tasks, made, strict=True)}
     names = [shard_of[name] for name in measurements["shard"].unique()]
     index = tables.measured(measurements, network, store, shard_of)
+    for doubt in places.doubts(index, network):
+        say(doubt)
     index[["split", "validation_rank"]] = split.assign(index, split_params)
 
     store.commit(names)

@@ -21,6 +21,7 @@ NUMBER = "number"
 FIRST_OF_REUSED = 1001  # identifiers of receivers whose number another one had before
 _PLACES = ["name", "latitude_deg", "longitude_deg", "altitude_m"]
 _FILE_NAMES = {"websdr_id": NUMBER, "latitude": "latitude_deg", "longitude": "longitude_deg"}
+_MAX_NAME = 200  # characters
 _FORM = "Write it as sql/specification.receivers.csv: number,name,latitude,longitude,altitude_m,from,until"
 
 
@@ -105,7 +106,7 @@ def used(receivers: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFrame:
     return chosen[names].astype({"websdr_id": "int32"})
 
 
-_FIRST, _LAST = pd.Timestamp.min.tz_localize("UTC"), pd.Timestamp.max.tz_localize("UTC")
+_FIRST, _LAST = (pd.Timestamp(f"{year}-01-01T00:00:00Z").as_unit("us") for year in ("0001", "9999"))
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -117,9 +118,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise HeimdallError(str(path), f"no table of receivers ({problem})", _FORM) from None
     rows = rows.rename(columns=_FILE_NAMES)
     wanted = [NUMBER, *_PLACES]
-    missing = [name for name in wanted if name not in rows]
+    missing = [name for name in wanted if list(rows.columns).count(name) != 1]
     if missing:
-        raise HeimdallError(str(path), f"no column {', '.join(missing)}", _FORM)
+        raise HeimdallError(str(path), f"not one column {', '.join(missing)}", _FORM)
     for name in wanted[2:]:
         rows[name] = pd.to_numeric(rows[name], errors="coerce").astype("float64")
     numbers = pd.to_numeric(rows[NUMBER], errors="coerce")
@@ -131,7 +132,9 @@ def _read(path: Path) -> pd.DataFrame:
         zoned = texts.str.contains(r"(?:Z|[+-]\d\d:?\d\d)\s*$", na=True)
         rows[name] = times.astype("datetime64[us, UTC]")
         whole &= zoned & (texts.isna() == times.isna())
-    good = whole & rows["name"].notna() & schemas.on_earth(rows)
+    rows["name"] = rows["name"].map(lambda name: " ".join(str(name).split()), na_action="ignore")
+    named = rows["name"].map(lambda name: str(name).isprintable() and 0 < len(str(name)) <= _MAX_NAME)
+    good = whole & rows["name"].notna() & named.astype(bool) & schemas.on_earth(rows)
     if not len(rows) or not good.all():
         line = 2 + (int(good.to_numpy().argmin()) if len(rows) else 0)
         cause = f"line {line} has no number, name and place on Earth, or a time without a zone"

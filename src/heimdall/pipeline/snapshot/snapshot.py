@@ -113,8 +113,8 @@ def take(
     faults = schemas.measurement_faults(rows, known["websdr_id"].tolist())
     store = ObjectStore(endpoints, RAW_BUCKET)
     candidates = with_objects(rows, {fault.row for fault in faults}, store.head_many)
-    known_bad = [fault.reason for fault in faults] + [iq.MISSING for item in candidates if item.etag is None]
-    _refuse_too_many(known_bad, rows, params)  # before any download
+    missing = [schemas.Fault(item.row, iq.MISSING, "") for item in candidates if item.etag is None]
+    _refuse_too_many(faults + missing, rows, params)  # before any download
 
     former = read_former(root)
     shards = ShardStore(
@@ -134,7 +134,7 @@ def take(
             bar.update(len(group))
 
     faults += [schemas.Fault(row, v.reason, v.detail) for row, v in verdicts.items() if v.reason is not None]
-    _refuse_too_many([fault.reason for fault in faults], rows, params)
+    _refuse_too_many(faults, rows, params)
     measurements = _measurements(rows, [item for item in candidates if item.row in names], verdicts, names)
     used = receivers.used(known, measurements)
     quarantine = _quarantine(rows, faults)
@@ -158,12 +158,14 @@ def _read_rows(
     found = approved.read(endpoints, source, params.as_of, spool)
     if found.undated:
         say(f"{found.undated} approved rows are in no snapshot: they have no approved_at")
+    for remark in found.remarks:
+        say(f"{source.path}: {remark}")
     if not found.count:
         cause = f"no measurement was approved at or before {_utc_text(params.as_of)} ({source.path})"
         raise HeimdallError(
             f"PostgreSQL {endpoints.database_name}",
             cause,
-            "Approve measurements, or set snapshot.as_of in params.yaml",
+            "Approve measurements, or set snapshot.as_of in params.yaml to a later time",
         )
     if source.pinned is not None:
         known = receivers.pinned(source.pinned)
@@ -177,15 +179,19 @@ def _read_rows(
     return with_keys(receivers.place(table, known), RAW_BUCKET), known
 
 
-def _refuse_too_many(reasons: Sequence[str], rows: pd.DataFrame, params: SnapshotParams) -> None:
-    if len(reasons) <= params.max_quarantined_fraction * len(rows):
+def _refuse_too_many(faults: Sequence[schemas.Fault], rows: pd.DataFrame, params: SnapshotParams) -> None:
+    if len(faults) <= params.max_quarantined_fraction * len(rows):
         return
-    worst = ", ".join(f"{reason} {count}" for reason, count in _counts(reasons).items())
+    counts = _counts(fault.reason for fault in faults)
+    worst = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+    row = min(fault.row for fault in faults if fault.reason == next(iter(counts)))
+    first = str(rows.at[row, "measurement_id"])
     raise HeimdallError(
         "snapshot",
-        f"{len(reasons)} of {len(rows)} approved recordings are bad ({worst}), more than "
+        f"{len(faults)} of {len(rows)} approved recordings are bad ({worst}), more than "
         f"{params.max_quarantined_fraction:.0%}; the former snapshot stays",
-        "Mend them, withdraw their approval, or raise snapshot.max_quarantined_fraction",
+        f"Mend them (such as measurement {first}), withdraw their approval, or raise "
+        "snapshot.max_quarantined_fraction",
     )
 
 

@@ -1,0 +1,160 @@
+"""What PostgreSQL or libpq refuses, as one line: the cause, and what ends the trouble. No secret is in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import psycopg2
+
+from heimdall.core import variables
+from heimdall.core.errors import HeimdallError
+
+URL = variables.DATABASE_URL.name
+SELECT = "the SELECT in sql/ that snapshot.source names"
+# Of a refused connection, where psycopg2 has no SQLSTATE: what is said, whether another try may mend it, and
+# the remedy. The first that fits counts.
+CONNECTING: tuple[tuple[str, bool, str], ...] = (
+    ("authentication failed", False, f"Correct user and password in {URL}"),
+    ("no password supplied", False, f"Put the password into {URL}, or into ~/.pgpass"),
+    ("not permitted to log in", False, f"Name another user in {URL}, or have this one given LOGIN"),
+    ("root certificate file", False, f"Name the file in {URL}: sslrootcert=FILE, or sslrootcert=system"),
+    ("certificate verify failed", False, f"Add sslrootcert=FILE, with who signed it, to {URL}"),
+    ("server certificate for", False, f"Set the host in {URL} to a name that the certificate has"),
+    (
+        "server does not support SSL",
+        False,
+        "Switch `ssl` on in that server; in a network that you trust leave sslmode out, and name the host in "
+        f"{variables.DATABASE_WITHOUT_TLS.name}",
+    ),
+    ("no encryption", False, f"Add sslmode=require to {URL}: the server wants TLS"),
+    ("no pg_hba.conf entry", False, "Let the server's administrator admit this machine, user and database"),
+    ("response to SSL negotiation", False, f"Correct host and port in {URL}: no PostgreSQL answers there"),
+    ("expected authentication request", False, f"Correct host and port in {URL}: no PostgreSQL answers"),
+    ("could not translate host name", False, f"Correct the host in {URL}, or this machine's name server"),
+    ("definition of service", False, "Correct that name, or add the service to ~/.pg_service.conf"),
+    ("permission denied for database", False, "Let its owner run GRANT CONNECT ON DATABASE for that user"),
+    (
+        "too many c",  # clients, connections for a role or a database
+        True,
+        "Close other connections (pg_stat_activity shows them), or have the limit raised; then run it again",
+    ),
+    (
+        "connection slots are reserved",
+        True,
+        "Close other connections (pg_stat_activity shows them), or have max_connections raised; then run it "
+        "again",
+    ),
+    ("the database system is", True, "Run it again when the server is up"),
+    ('role "', False, f"Create that user, or correct its name in {URL}"),
+    ("does not exist", False, f"Create the database, or correct its name in {URL}"),
+    (
+        "server closed the connection",
+        True,
+        "Run it again when the server is up; its log says why it closed it",
+    ),
+    ("Connection refused", True, f"Start that server, or correct host and port in {URL}"),
+    ("No such file", True, f"Start that server, or correct the folder of its socket in {URL}"),
+    ("timeout expired", True, f"Correct host and port in {URL}, or let the network between pass"),
+)
+_DOWN = ("Connection refused", "No such file")
+DENIED, _NO_COLUMN = "42501", "42703"
+# By SQLSTATE, or the first two characters of it.
+REFUSALS = {
+    "25006": "Use a server and a user that may write (no standby), or only commands that read",
+    "40001": "Run it again; on a standby raise max_standby_streaming_delay, or set hot_standby_feedback",
+    "42": f"Correct {SELECT}; `heimdall database check` tries it",
+    "42P01": (
+        f"Correct the name in {SELECT}; `heimdall database migrate` makes Heimdall's own tables, which one "
+        "sees after GRANT USAGE ON SCHEMA heimdall"
+    ),
+    _NO_COLUMN: f"Correct the name in {SELECT}: `\\d TABLE` in psql lists the columns that are there",
+    "3F000": f"Correct the name in {SELECT}; `heimdall database migrate` makes Heimdall's own schema",
+    "22": f"Correct that value in the table, or let {SELECT} leave it out",
+    "53100": "Free space on the server's disk, then run it again",
+    "53200": "Give the server more memory, or lower its work_mem; then run it again",
+    "53300": "Close other connections (pg_stat_activity shows them), then run it again",
+    "55P03": "Run it again when the other program that holds the table is done (see pg_stat_activity)",
+    "57014": f"Run it again when the server is less busy, or make {SELECT} faster by an index",
+    "57P": "Run it again when the server is up; `heimdall services status` tries it",
+}
+_WHAT_IS_DENIED = re.compile(r"permission denied for (\w+(?: \w+)?) (\S+)$")
+_NO_TABLES = ("schema", "database", "sequence")
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+def explained(
+    name: str,
+    error: psycopg2.Error,
+    *,
+    user: str = "",
+    password: str = "",
+    embedded: bool = False,
+    schemas: Sequence[str] = (),
+) -> HeimdallError:
+    """The error that a person reads.
+
+    Args:
+        name: `host:port/database`.
+        error: The server's, or libpq's where no connection comes about.
+        user: As whom a statement was run.
+        password: It is not repeated, were it a part of a malformed address that libpq repeats.
+        embedded: Whether it is the embedded server.
+        schemas: Those with a table of the name of `denied`.
+    """
+    cause, code = cause_of(error), error.pgcode or ""
+    remedy = REFUSALS.get(code) or REFUSALS.get(code[:3]) or REFUSALS.get(code[:2])
+    if not code:
+        remedy = next((remedy for said, _, remedy in CONNECTING if said in cause), None)
+        if embedded and any(said in cause for said in _DOWN):
+            remedy = "Run `heimdall services up`, which starts it"
+    elif code == DENIED:
+        remedy = _grant(cause, str(error.cursor.query if error.cursor else ""), user, schemas)
+    hint = (error.diag.message_hint or "").strip().rstrip(".")
+    if hint and code == _NO_COLUMN:
+        cause = f"{cause} ({hint})"
+    if password:
+        cause = cause.replace(password, "***")
+    remedy = remedy or "Run it again; `heimdall services status` tries the server"
+    return HeimdallError(f"PostgreSQL {name}", cause, remedy)
+
+
+def denied(error: psycopg2.Error) -> str | None:
+    """The table that may not be used; None where it is something else that was refused."""
+    found = _WHAT_IS_DENIED.search(cause_of(error)) if error.pgcode == DENIED else None
+    return found[2] if found and found[1] not in _NO_TABLES else None
+
+
+def is_hopeless(error: psycopg2.Error) -> bool:
+    """Whether another try to connect cannot end otherwise."""
+    cause = cause_of(error)
+    return any(said in cause and not again for said, again, _ in CONNECTING)
+
+
+def cause_of(error: psycopg2.Error) -> str:
+    """The server's or libpq's message in one line, without what the subject says already."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    tries = [line for line in lines if line.startswith("connection to server")]
+    if len(tries) > 1:  # several hosts: what each of them said
+        return "; ".join(tries)
+    said = lines[0].split(" failed: ", 1)[-1] if tries else lines[0]
+    return said.removeprefix("FATAL:").strip()
+
+
+def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
+    """The statement that gives the right which a statement lacked."""
+    found = _WHAT_IS_DENIED.search(cause)
+    if found is None:
+        return "Run it as the owner, or as a user to whom the owner gives that right"
+    kind, thing = found[1].upper(), found[2]
+    words = query.removeprefix("b").strip("\"'").split()
+    statement = words[0].upper() if words else ""
+    if statement == "CREATE":
+        right = "CREATE"
+    elif found[1] in _NO_TABLES:
+        right = "CONNECT" if kind == "DATABASE" else "USAGE"
+    else:
+        right, kind = statement if statement in _RIGHTS else "SELECT", "TABLE"  # or a view
+        named = [schema for schema in schemas if f"{schema}.{thing}" in query]
+        thing = f"{(named or list(schemas))[0]}.{thing}" if schemas else thing
+    return f'Let the owner run: GRANT {right} ON {kind} {thing} TO "{user}"'

@@ -1,0 +1,1 @@
+"""Mutated input for every reader of foreign data: `python benchmarks/fuzz.py`."""
