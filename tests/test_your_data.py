@@ -101,8 +101,9 @@ def test_a_database_and_its_bucket(make_project: Callable[[], Project], shared_s
                 np.save(buffer, samples.astype(np.complex64))
                 bucket.put(f"sessions/{identifier}/websdr_{receiver}.npy", buffer.getvalue())
                 cursor.execute(
-                    "INSERT INTO public.measurements (session_id, websdr_id, latitude, longitude, frequency_mhz, "
-                    '"timestamp", created_at, approved) VALUES (%s, %s, 45.1, 7.6, 145.5, %s, %s, %s)',
+                    "INSERT INTO public.measurements (session_id, websdr_id, latitude, longitude, "
+                    'frequency_mhz, "timestamp", created_at, approved) '
+                    "VALUES (%s, %s, 45.1, 7.6, 145.5, %s, %s, %s)",
                     (identifier, receiver, "2026-01-09Z", "2026-01-10Z", session > 0),
                 )
     for block in recipe(1):

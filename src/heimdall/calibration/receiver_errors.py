@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse.csgraph import connected_components
 
+from heimdall.geometry import transmitters
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.metrics import metrics
@@ -82,8 +83,8 @@ def differences(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:
         plane: Of their positions.
 
     Returns:
-        One row for two receivers that know the time of one session: `cluster` (transmitter, or session of an
-        unknown one), `session_id`, `first` and `second` (websdr_id), `delay_s` (how much later the first is)
+        One row for two receivers that know the time of one session: `cluster` (transmitter, by name and
+        by place), `session_id`, `first` and `second` (websdr_id), `delay_s` (how much later the first is)
         and `edge_db`, nan in sessions with two arrival times.
     """
     table = sessions.table
@@ -91,7 +92,7 @@ def differences(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:
     for observation, truth_m, cluster, session_id in zip(
         sessions.observations,
         sessions.truth_m(plane),
-        metrics.clusters(table),
+        transmitters.by_place(table),
         table["session_id"],
         strict=True,
     ):

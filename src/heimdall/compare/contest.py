@@ -26,6 +26,7 @@ from heimdall.core import artifacts, remedies
 from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.core.params import EvaluateParams, Params, SplitParams
 from heimdall.core.provenance import Provenance, provenance
+from heimdall.geometry import transmitters
 from heimdall.geometry.geo import distance_m
 from heimdall.inference.onnx_model import OnnxLocalizer, session_inputs
 from heimdall.inference.preprocessing import Preprocessing
@@ -382,14 +383,17 @@ def seen(test: pd.DataFrame, development: pd.DataFrame | None) -> Seen | None:
     """How many test sessions a model knew.
 
     Args:
-        test: One row a session: `session_id`, `source_id` (null where the transmitter is unknown).
+        test: One row a session: `session_id`, `source_id` (null where the transmitter is unknown),
+            `latitude_deg`, `longitude_deg`.
         development: The same of what the model was made of; None where that is unknown.
     """
     if development is None:
         return None
     itself = test["session_id"].isin(development["session_id"])
-    source = test["source_id"].notna() & test["source_id"].isin(development["source_id"].dropna())
-    return Seen(int(itself.sum()), int((itself | source).sum()))
+    needed = ["session_id", "source_id", "latitude_deg", "longitude_deg"]
+    transmitter = transmitters.by_place(pd.concat([test[needed], development[needed]], ignore_index=True))
+    same = transmitter[: len(test)].isin(transmitter[len(test) :])
+    return Seen(int(itself.sum()), int(same.sum()))
 
 
 def _rows(errors: Errors, rows: npt.NDArray[np.intp]) -> Errors:

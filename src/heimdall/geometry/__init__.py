@@ -1,6 +1,6 @@
-"""Where things are on the earth: distances, local frames, rays to the receivers, the searched area.
+"""Where things are on the earth: distances, local frames, one place or two, rays to receivers, areas.
 
 WGS84. Imports `core`.
 """
 
-__all__ = ["area", "geo", "propagation"]
+__all__ = ["area", "geo", "propagation", "transmitters"]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from heimdall.core.randomness import generator
 from heimdall.geometry.geo import TangentPlane, distance_m
@@ -143,15 +142,6 @@ def coverage(error: Errors, probability: float) -> float:
 def chi_square_2(probability: float) -> float:
     """The chi-square quantile with two degrees of freedom, in closed form: -2 log(1 - probability)."""
     return -2 * math.log1p(-probability)
-
-
-def clusters(table: pd.DataFrame) -> list[str]:
-    """The transmitter of each session; one of an unknown transmitter stands for itself alone.
-
-    Args:
-        table: A row a session, with `source_id`, which may be missing, and `session_id`.
-    """
-    return [str(name) for name in table["source_id"].fillna(table["session_id"])]
 
 
 def cluster_weights(clusters: Sequence[str], resamples: int, seed: int) -> Counts:

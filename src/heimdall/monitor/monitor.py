@@ -25,9 +25,10 @@ from heimdall.core import artifacts, determinism, locks
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import CalibrationParams, FeatureParams, Params
 from heimdall.core.provenance import Provenance, provenance
+from heimdall.geometry import transmitters
 from heimdall.inference.onnx_model import OnnxLocalizer
 from heimdall.metrics import metrics
-from heimdall.metrics.metrics import Errors, clusters
+from heimdall.metrics.metrics import Errors
 from heimdall.monitor import alerts
 from heimdall.monitor.alerts import Figures
 from heimdall.network.dataset import DatasetConfig, Sessions, observations, read_index, read_network
@@ -52,7 +53,7 @@ class Answers:
 
     Attributes:
         sessions: One row a session, as of `Sessions.table`.
-        clusters: Transmitter of each; a session of an unknown one stands for itself.
+        clusters: Transmitter of each, by name and by place.
         errors: Of the answers.
         latency_ms: Of each answer, from features in memory to the posterior, shape (n,).
         statistics: What is compared for drift, one column each.
@@ -134,7 +135,7 @@ def watch(
             new,
             claimed,
             pd.concat([statistics(part) for part in trained], ignore_index=True),
-            [name for part in trained for name in clusters(part.table)],
+            list(transmitters.by_place(pd.concat([part.table for part in trained], ignore_index=True))),
         )
     return Finding(
         model=model,
@@ -192,7 +193,7 @@ def _answers(model: Model, config: DatasetConfig, sessions: Sessions) -> Answers
     latitude_deg, longitude_deg = sessions.table[["latitude_deg", "longitude_deg"]].to_numpy(np.float64).T
     return Answers(
         sessions=sessions.table,
-        clusters=clusters(sessions.table),
+        clusters=list(transmitters.by_place(sessions.table)),
         errors=metrics.errors(Posterior.concatenate(posteriors), latitude_deg, longitude_deg, network.plane),
         latency_ms=np.array(latency_ms),
         statistics=statistics(sessions),

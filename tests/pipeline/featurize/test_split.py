@@ -8,6 +8,7 @@ import pytest
 
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SplitParams
+from heimdall.geometry import geo
 from heimdall.pipeline.featurize import split
 
 BY_TRANSMITTER = SplitParams(by="transmitter", test_fraction=0.2, seed=42)
@@ -20,6 +21,8 @@ def world(transmitters: int = 60, sessions: int = 3, receivers: int = 4) -> pd.D
             "session_id": f"{t:03d}-{s}",
             "source_id": f"sim-{t:03d}",
             "region": ["Genova", "Torino", "Milano"][t % 3],
+            "latitude_deg": 44.0 + t / 100,
+            "longitude_deg": 8.0 + s / 100_000,
         }
         for t in range(transmitters)
         for s in range(sessions)
@@ -66,15 +69,41 @@ def test_the_seed_decides_and_the_order_of_rows_does_not() -> None:
     assert (first["split"] != other["split"]).any()
 
 
-def test_a_session_without_transmitter_is_a_unit_of_its_own() -> None:
+def test_a_session_without_a_name_goes_where_others_at_its_place_go() -> None:
     recordings = world()
-    recordings.loc[
-        recordings["source_id"].isin(["sim-001", "sim-002", "sim-003", "sim-004", "sim-005"]), "source_id"
-    ] = None
+    nameless = recordings["session_id"].str.endswith("-1") | (recordings["source_id"] < "sim-006")
     assigned = pd.concat([recordings, split.assign(recordings, BY_TRANSMITTER)], axis=1)
-    unknown = assigned[assigned["source_id"].isna()]
-    assert (unknown.groupby("session_id")["split"].nunique() == 1).all()
-    assert unknown["validation_rank"].nunique() > 5
+    recordings.loc[nameless, "source_id"] = None
+    without = pd.concat([recordings, split.assign(recordings, BY_TRANSMITTER)], axis=1)
+    for table in (assigned, without):
+        assert (table.groupby("latitude_deg")[["split", "validation_rank"]].nunique() == 1).all().all()
+    alone = recordings.assign(latitude_deg=44.0 + recordings["session_id"].str[-1].astype(int))
+    other = pd.concat([alone, split.assign(alone, BY_TRANSMITTER)], axis=1)
+    assert (other.groupby("source_id")["split"].nunique() == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_test_session_stands_within_100_m_of_a_development_one(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count = 150
+    places = random.integers(0, 40, size=count)
+    scatter = random.normal(scale=0.0003, size=(2, count))  # about 30 m
+    recordings = pd.DataFrame(
+        {
+            "session_id": [f"{number:03d}" for number in range(count)],
+            "source_id": [f"t{place}" if random.random() < 0.5 else None for place in places],
+            "region": random.choice(["Genova", "Torino"], size=count),
+            "latitude_deg": 44.5 + (places % 8) * 0.1 + scatter[0],
+            "longitude_deg": 8.0 + (places // 8) * 0.1 + scatter[1],
+        }
+    )
+    held = split.assign(recordings, BY_TRANSMITTER)["split"] == "test"
+    for _, one in recordings[held].iterrows():
+        others = recordings[~held]
+        distances = geo.distance_m(
+            others["latitude_deg"], others["longitude_deg"], one["latitude_deg"], one["longitude_deg"]
+        )
+        assert distances.min() > 100
 
 
 def test_a_split_without_members_is_an_error() -> None:

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from heimdall.baselines.cramer_rao import cramer_rao_m2
+from heimdall.geometry import transmitters
 from heimdall.geometry.geo import TangentPlane
-from heimdall.metrics.metrics import Errors, clusters, errors
+from heimdall.metrics.metrics import Errors, errors
 from heimdall.network.dataset import Sessions
 from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
@@ -32,7 +33,7 @@ def described(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "session_id": table["session_id"],
-            "cluster": clusters(table),
+            "cluster": list(transmitters.by_place(table)),
             "latitude_deg": table["latitude_deg"],
             "longitude_deg": table["longitude_deg"],
             "receivers_heard": table["receivers_heard"].map(_receivers_label),

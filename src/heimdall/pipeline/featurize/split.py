@@ -9,7 +9,7 @@ import pandas as pd
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SplitParams
 from heimdall.core.randomness import generator
-from heimdall.geometry import geo
+from heimdall.geometry import geo, transmitters
 
 GOLDEN_RATIO_FRACTION = (5**0.5 - 1) / 2
 
@@ -47,8 +47,9 @@ def assign(recordings: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     any lower part of the rest is a validation set.
 
     Args:
-        recordings: Columns `session_id`, `source_id` (may be null: then the session is a unit of its
-            own), `region`; the region of a unit is that of its first recording.
+        recordings: Columns `session_id`, `source_id` (may be null), `latitude_deg`, `longitude_deg` and
+            `region`. `transmitters.by_place` says which sessions are of one transmitter. The region of a
+            unit is that of its session with the smallest `session_id`.
         params: By what to split, test fraction and seed.
 
     Returns:
@@ -59,13 +60,12 @@ def assign(recordings: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
         HeimdallError: One of the two has no members.
     """
     session = recordings["session_id"].astype(str)
-    if params.by == "transmitter":
-        unit = (
-            recordings["source_id"].where(recordings["source_id"].notna(), "session " + session).astype(str)
-        )
-    else:
-        unit = session
-    first = pd.DataFrame({"unit": unit, "region": recordings["region"]}).drop_duplicates("unit")
+    unit = transmitters.by_place(recordings) if params.by == "transmitter" else session
+    first = (
+        pd.DataFrame({"unit": unit, "session": session, "region": recordings["region"]})
+        .sort_values(["unit", "session"])
+        .drop_duplicates("unit")
+    )
     row: list[str] = []
     for region, members in first.sort_values(["region", "unit"]).groupby("region", sort=True):
         order = generator(params.seed, f"split {region}").permutation(len(members))
