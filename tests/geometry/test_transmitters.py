@@ -1,4 +1,4 @@
-"""One name or one place within 100 m is one transmitter, in any order of the rows and anywhere on the earth."""
+"""One name or one place within 100 m is one transmitter, in any order of rows, anywhere on the earth."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def by_place(table: pd.DataFrame) -> pd.Series[str]:
     place = pd.MultiIndex.from_frame(places).get_indexer(
         pd.MultiIndex.from_frame(table[["latitude_deg", "longitude_deg"]])
     )
-    # Nodes are rows, places, sessions and names. Edges join a row with its own, and two places that are close.
+    # Nodes: rows, places, sessions and names. Edges join a row with its own, and two places that are close.
     rows, nodes = np.arange(len(table)), len(table)
     edges = [_close(places) + nodes]
     for value in (place, pd.factorize(session)[0], pd.factorize(name)[0]):
