@@ -121,8 +121,10 @@ def test_a_pair_is_steadier_than_two_strangers() -> None:
 
 def test_what_a_model_knew_is_counted_and_said(held: Contest) -> None:
     test = pd.DataFrame({"session_id": ["1", "2", "3", "4"], "source_id": ["x", "y", None, "z"]})
-    development = pd.DataFrame({"session_id": ["2", "9"], "source_id": ["y", "x"]})
-    assert contest.seen(test, development) == Seen(sessions=1, known_transmitter=2)
+    test = test.assign(latitude_deg=[44.0, 44.1, 44.2, 44.3], longitude_deg=8.0)
+    development = pd.DataFrame({"session_id": ["2", "9", "8"], "source_id": ["y", "x", None]})
+    development = development.assign(latitude_deg=[44.1, 44.0, 44.2005], longitude_deg=8.0)  # 56 m from "3"
+    assert contest.seen(test, development) == Seen(sessions=1, known_transmitter=3)
     assert contest.seen(test, development.iloc[:0]) == Seen(0, 0)
     assert contest.seen(test, None) is None
     assert held.a.seen == Seen(0, 0)
