@@ -19,6 +19,8 @@ from heimdall.core.errors import HeimdallError
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` if the block ends without an error.
 
+    The content is on the disk before the name is, so that no power cut leaves the name with half a file.
+
     Args:
         path: The final name. Its folder is created.
 
@@ -29,13 +31,24 @@ def atomic(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
+        _sync(partial)
         partial.replace(path)
+        _sync(path.parent)
     except OSError as error:
         if error.filename in (None, str(partial)):  # who writes to an open file is not told its name
             error.filename = str(path)
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk take a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_partial(*folders: Path) -> None:
