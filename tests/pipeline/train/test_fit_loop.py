@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from heimdall.network import model_file
 from heimdall.pipeline.train import lightning_module
@@ -54,6 +56,26 @@ def test_interrupted_training_ends_with_the_same_bytes(
         pipeline.run(tmp_path / "out")
     assert digests(tmp_path / "out") == digests(undisturbed[0])
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_job_of_a_cluster_leaves_a_training_as_it_is(
+    data_dir: Path,
+    undisturbed: tuple[Path, TrainingResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = dict.fromkeys(("SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID", "SLURM_JOB_ID"), "0")
+    job |= {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "radio", "SLURM_NODELIST": "node[1-2]"}
+    job |= dict.fromkeys(("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"), "1")
+    job |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "node1.invalid", "MASTER_PORT": "1"}
+    job |= {"TORCHELASTIC_RUN_ID": "radio"}
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)  # as when Lightning is imported there
+    Training(settings(), data_dir, tmp_path / "work").run(tmp_path / "out")
+    assert digests(tmp_path / "out") == digests(undisturbed[0])
+    assert rank_zero_only.rank == 0
+    assert {name: os.environ.get(name) for name in job} == job
 
 
 def cut_off(path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
@@ -51,6 +52,31 @@ class EpochSampler(Sampler[tuple[int, int]]):
         epoch = self.epoch
         order = randomness.generator(self.seed, "order", epoch).permutation(self.size)
         return ((epoch, position) for position in order.tolist())
+
+
+class OneProcess(LightningEnvironment):
+    """A training is one process, also where a cluster's job set SLURM_*, RANK or LOCAL_RANK for another.
+
+    Lightning would take those for its own: refuse them, wait for others, or leave out what rank 0 does.
+    """
+
+    creates_processes_externally = False
+    main_address = "127.0.0.1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_global_rank(0)  # Lightning took the environment's when it was imported
+
+    def local_rank(self) -> int:
+        """Always the first."""
+        return 0
+
+    def node_rank(self) -> int:
+        """Always the first."""
+        return 0
+
+    def teardown(self) -> None:
+        """The environment stays as it was."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +192,7 @@ def _trainer(settings: Params, device: str, work: Path, callbacks: Sequence[Call
         max_epochs=settings.epochs,
         deterministic=True,
         callbacks=list(callbacks),
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), OneProcess()],
         logger=DummyLogger(),
         default_root_dir=work,
         num_sanity_val_steps=0,
