@@ -81,7 +81,7 @@ sigma on {round(parity["share"] * parity["n"])} of the {parity["n"]} test {text.
 
 {test["localizer"]["n"]} sessions of {test["localizer"]["clusters"]} transmitters, held out by \
 {evaluation["split_by"]}. In brackets: 95 % bootstrap interval over whole
-transmitters; sessions of an unknown one stand for themselves.
+transmitters; what stands within 100 m of each other is one.
 
 {_table(test)}
 
