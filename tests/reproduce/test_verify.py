@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from heimdall.commands import output
 from heimdall.core import machine
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce import verify, verify_text
+from heimdall.reproduce import checkout, dvc_lock, verify, verify_text
 from heimdall.reproduce.differences import Difference
 from heimdall.reproduce.dvc_lock import Lock
 
@@ -34,6 +35,31 @@ def test_what_is_rebuilt_and_from_which_inputs(lock: Lock) -> None:
 def test_a_lock_without_outputs_proves_nothing(lock: Lock) -> None:
     with pytest.raises(HeimdallError, match="names no output"):
         verify.chosen({"snapshot": lock["snapshot"]}, None, False)
+
+
+def test_no_stage_but_the_snapshot_is_told_of_the_services(
+    lock: Lock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = {
+        "HEIMDALL_DATABASE_URL": "postgresql://radio:hunter2@db.example/heimdall",
+        "PGPASSWORD": "hunter2",
+        "PGHOST": "db.example",
+        "AWS_ACCESS_KEY_ID": "radio",
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+        "AWS_SESSION_TOKEN": "hunter2",
+        "MLFLOW_TRACKING_URI": "https://radio:hunter2@mlflow.example",
+    }
+    env = {"PATH": "/bin", "HEIMDALL_TRACKING": "off"}
+    told: dict[str, Mapping[str, str]] = {}
+
+    def dvc(tree: Path, *arguments: str, env: Mapping[str, str]) -> int:
+        told[arguments[-1]] = env
+        return 0
+
+    monkeypatch.setattr(checkout, "dvc", dvc)
+    monkeypatch.setattr(dvc_lock, "md5", lambda path: "")
+    verify._rebuild(tmp_path, verify.chosen(lock, None, True), env | secrets, lambda line: None)
+    assert told == {"snapshot": env | secrets, "featurize": env, "train": env}
 
 
 def test_as_json_it_is_whole_whatever_differs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from heimdall.track import ui as ui_of_mlflow
+from heimdall.track.mlflow_store import Store
 from tests.conftest import as_clone, clean_environment
 from tests.track.runs import served
 
@@ -67,6 +69,53 @@ def test_ui_opens_on_the_runs_and_answers_on_loopback_alone(ui: tuple[subprocess
     assert process.wait(60) == 130
     with pytest.raises(ProcessLookupError):
         os.killpg(group, 0)
+
+
+def group_of(leader: int) -> list[int]:
+    """All processes in a process's group."""
+    listed = subprocess.check_output(["ps", "-e", "-o", "pid=,pgid="], text=True).splitlines()
+    return [int(pid) for pid, group in map(str.split, listed) if int(group) == leader]
+
+
+def test_the_server_is_not_told_how_to_reach_our_database(embedded: tuple[Path, str]) -> None:
+    secrets = {
+        "HEIMDALL_DATABASE_URL": "postgresql://radio:hunter2@127.0.0.1:1/heimdall",
+        "PGPASSWORD": "hunter2",
+        "SOME_TOKEN": "hunter2",
+    }
+    bucket = {
+        "HEIMDALL_S3_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "radio",
+        "AWS_SECRET_ACCESS_KEY": "of-the-bucket",
+    }
+    with served(as_clone(embedded[0]), clean_environment() | secrets | bucket) as (process, _):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "shows the runs in" in line, (line, process.communicate())
+        leader = int(subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(process.pid)], text=True))
+        members = group_of(leader)
+        assert len(members) > 1
+        for member in members:
+            told = (Path("/proc") / str(member) / "environ").read_bytes()
+            command = (Path("/proc") / str(member) / "cmdline").read_bytes()
+            assert b"hunter2" not in told + command
+            assert b"HEIMDALL_DATABASE_URL" not in told
+            assert b"of-the-bucket" not in command
+            assert b"MLFLOW_S3_ENDPOINT_URL=http://127.0.0.1:1" in told
+            assert b"AWS_SECRET_ACCESS_KEY=of-the-bucket" in told
+
+
+def test_a_store_in_postgresql_keeps_what_libpq_reads() -> None:
+    inherited = {"PGPASSWORD": "hunter2", "PATH": "/bin", "https_proxy": "http://proxy:1", "DISPLAY": ":0"}
+
+    def told(uri: str) -> set[str]:
+        store = Store(uri, None, Path(), None, {"HEIMDALL_DATABASE_URL": "postgresql://", "AWS_REGION": "eu"})
+        return set(ui_of_mlflow.server_environment(store, inherited))
+
+    always = {"PATH", "https_proxy", "AWS_REGION"}
+    always |= {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"}
+    assert told("sqlite:///mlflow.db") == always
+    assert told("postgresql+psycopg2://mlflow.example/mlflow") == always | {"PGPASSWORD"}
 
 
 def test_ui_says_what_is_in_its_way(tmp_path: Path) -> None:

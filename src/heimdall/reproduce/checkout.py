@@ -103,6 +103,12 @@ def environment() -> dict[str, str]:
     return inherited | {"PATH": path, variables.TRACKING.name: "off"}
 
 
+def without_services(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what reaches PostgreSQL, S3 and MLflow, for code that reads files alone."""
+    secrets = {variable.name for variable in variables.ALL if variable.secret}
+    return {name: env[name] for name in env if name not in secrets and not name.startswith("PG")}
+
+
 def dvc(tree: Path, *arguments: str, env: Mapping[str, str]) -> int:
     """Run DVC in a checkout; what it says goes to stderr. Returns its exit code."""
     command = [sys.executable, "-m", "dvc", *arguments]

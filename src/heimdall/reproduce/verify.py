@@ -216,7 +216,8 @@ def _rebuild(
         begin_s = time.monotonic()
         # --single-item: what is in the workspace is what it reads; --no-commit: nothing is cached.
         options = ("--single-item", "--force", "--no-run-cache", "--no-commit", "--quiet")
-        if checkout.dvc(tree, "repro", *options, stage.name, env=env) != 0:
+        told = env if stage.name == SNAPSHOT else checkout.without_services(env)
+        if checkout.dvc(tree, "repro", *options, stage.name, env=told) != 0:
             cause = "the stage failed; its message is above"
             remedy = "A revision is rebuilt with its own libraries: `make setup` in a checkout of it"
             raise HeimdallError(stage.name, cause, remedy)

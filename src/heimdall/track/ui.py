@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError
@@ -19,12 +19,25 @@ from heimdall.core.errors import HeimdallError
 from heimdall.services import process
 from heimdall.storage import embedded
 from heimdall.track import view
-from heimdall.track.mlflow_store import require_answer, resolve, without_secrets
+from heimdall.track.mlflow_store import Store, require_answer, resolve, without_secrets
 
 READY_TIMEOUT_S = 120.0
 
 
 STOP_TIMEOUT_S = 10.0
+
+
+# What any program needs, and no secret of ours.
+_NEEDED = frozenset(
+    (
+        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP"),
+        *("LD_LIBRARY_PATH", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    )
+)
+
+
+_NEEDED_KINDS = ("LC_", "PYTHON", "AWS_", "MLFLOW_")
 
 
 def serve(root: Path, port: int, ready: Callable[[str, str], object]) -> None:
@@ -51,10 +64,7 @@ def serve(root: Path, port: int, ready: Callable[[str, str], object]) -> None:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--allowed-hosts", hosts, "--no-serve-artifacts"]
     command += ["--default-artifact-root", str(store.artifacts)]
-    environment = os.environ | store.environment
-    # By the environment: the address may hold a password, and everybody can read a command line.
-    jobs = variables.MLFLOW_SERVER_ENABLE_JOB_EXECUTION
-    environment |= {variables.MLFLOW_BACKEND_STORE_URI.name: store.uri, jobs.name: jobs.default}
+    environment = server_environment(store, os.environ)
     log = store.folder / "mlflow-ui.log"
     embedded.write_secret(log, "")
     with _terminable(), log.open("a", encoding="utf-8") as stream:
@@ -72,6 +82,24 @@ def serve(root: Path, port: int, ready: Callable[[str, str], object]) -> None:
             raise HeimdallError("MLflow's server", cause, f"See {log}")
         finally:
             _end(server)
+
+
+def server_environment(store: Store, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What MLflow's server needs for its store, and nothing of Heimdall's own database.
+
+    Args:
+        store: A database.
+        inherited: This process's environment. Of libpq's variables a store in PostgreSQL needs those it has.
+    """
+    kinds = (*_NEEDED_KINDS, "PG") if store.uri.startswith("postgresql") else _NEEDED_KINDS
+    needed = {
+        name: value
+        for name, value in {**inherited, **store.environment}.items()
+        if name.upper() in _NEEDED or name.startswith(kinds)
+    }
+    # By the environment: the address may hold a password, and everybody can read a command line.
+    jobs = variables.MLFLOW_SERVER_ENABLE_JOB_EXECUTION
+    return needed | {variables.MLFLOW_BACKEND_STORE_URI.name: store.uri, jobs.name: jobs.default}
 
 
 def has_desktop() -> bool:
