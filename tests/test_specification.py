@@ -466,7 +466,8 @@ def server(shared_services: Services) -> dict[str, str]:
     """
     statements = (
         "CREATE ROLE heimdall_user LOGIN PASSWORD 'password'",
-        "GRANT SELECT ON measurements TO heimdall_user",
+        "GRANT USAGE ON SCHEMA heimdall TO heimdall_user",
+        "GRANT SELECT ON heimdall.measurements TO heimdall_user",
         "CREATE DATABASE mlflow_db OWNER heimdall_user",
     )
     for bucket in (RAW_BUCKET, MODELS_BUCKET, "heimdall-mlflow"):
@@ -519,6 +520,10 @@ def test_a_run_goes_to_postgresql_and_its_files_to_the_bucket(tracked: str) -> N
     assert re.match(r"s3://heimdall-mlflow/\S+ lr: 0.001$", tracked)
 
 
+# Our tables have a schema of their own, so that nothing of ours lies among a team's.
+OWN_SCHEMA = {"PGOPTIONS": "-c search_path=heimdall,public"}
+
+
 @pytest.mark.parametrize("line", CHECKS)
 @pytest.mark.usefixtures("tracked")  # a run is in MLflow's table
 def test_a_check_of_the_servers(line: str, server: dict[str, str]) -> None:
@@ -527,7 +532,12 @@ def test_a_check_of_the_servers(line: str, server: dict[str, str]) -> None:
         pytest.skip(f"{program} is not part of this repository, and this machine has none")
     there = {"http://localhost:9000": server["HEIMDALL_S3_ENDPOINT_URL"]}
     done = subprocess.run(
-        shlex.split(at(there, line)), env=server, capture_output=True, text=True, check=False, timeout=60
+        shlex.split(at(there, line)),
+        env=server | OWN_SCHEMA,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     if "FROM metrics" in line:
@@ -538,7 +548,7 @@ def test_a_check_of_the_servers(line: str, server: dict[str, str]) -> None:
 
 def test_the_table_takes_what_the_pipeline_reads(database: Services) -> None:
     (block,) = TABLE
-    theirs, ours = "theirs", "public"
+    theirs, ours = "theirs", "heimdall"
     columns = "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
     with contextlib.closing(connection.connect(database.endpoints)) as opened, opened.cursor() as cursor:
         cursor.execute(f"CREATE SCHEMA {theirs}; SET search_path = {theirs}")

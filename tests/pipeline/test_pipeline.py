@@ -202,7 +202,7 @@ def test_more_sessions_cost_only_their_own_shards(make_project: Callable[[], Pro
         for path in (project.root / "data" / folder).iterdir()
     }
     sessions = json.loads((project.root / "metrics/snapshot.json").read_text())["sessions"]
-    project.set_params(snapshot={"as_of": "2026-12-01T00:00:00Z"})
+    project.set_params(snapshot={"as_of": "2026-11-01T00:00:00Z"})
     project.run("dvc", "repro", "featurize")
     after = {
         path.name

@@ -124,7 +124,7 @@ def test_loss_that_is_no_number_overwrites_nothing(data_dir: Path, tmp_path: Pat
     ("changes", "message"),
     [
         ({"accelerator": "cuda"}, "torch sees no CUDA device"),
-        ({"devices": 2}, "Use devices=1"),
+        ({"devices": 2}, "Set devices to 1"),
         ({"precision": "16-mixed"}, "it needs a CUDA device"),
     ],
 )
