@@ -104,7 +104,7 @@ def test_what_cannot_be_is_refused_before_any_work(data_dir: Path, tmp_path: Pat
         pipeline(learning_rate=0.0).run(data_dir, output_dir=tmp_path)
     with pytest.raises(HeimdallError, match="devices=2"):
         pipeline(devices=2).run(data_dir, output_dir=tmp_path)
-    with pytest.raises(HeimdallError, match=r"accelerator=gpu: torch sees no CUDA.*accelerator=auto"):
+    with pytest.raises(HeimdallError, match=r"accelerator=gpu: torch sees no CUDA.*--accelerator auto"):
         pipeline(accelerator="cuda").run(data_dir, output_dir=tmp_path)
     with pytest.raises(HeimdallError, match=r"none\.ckpt: the file is missing"):
         pipeline().run(data_dir, export_only=True, checkpoint=tmp_path / "none.ckpt")
