@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -78,7 +79,8 @@ def test_every_example_is_one_line_that_a_shell_takes_and_the_command_knows(
         joined = text.replace("\\\n", " ")
         for example in re.findall(r"^  Example: (.*)$", joined, re.MULTILINE):
             words = re.split(r" [>|] ", example)[0].split(" # ")[0]
-            typed = [word for word in shlex.split(words) if not re.fullmatch(r"[A-Z_]+=.*", word)]
+            variable = re.compile(r"[A-Z_]+=").match
+            typed = list(itertools.dropwhile(variable, shlex.split(words)))
             assert typed[0] == "heimdall", example
             command, arguments = cli.heimdall, typed[1:]
             context = click.Context(command, info_name="heimdall")

@@ -66,7 +66,8 @@ Example: heimdall ingest north_7100kHz.wav south_7100kHz.wav --receivers receive
 Example: heimdall ingest north.npy south.npy --receivers receivers.csv \\
            --sample-rate 192000 --frequency-mhz 145.5 --start 2026-02-01T12:00:00Z
 Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
-           --sample-format cu8 --sample-rate 250000 --frequency-mhz 433.92 --start 2026-02-01T12:00:00Z
+           --sample-format cu8 --sample-rate 250000 --frequency-mhz 433.92 \\
+           --start 2026-02-01T12:00:00Z
 """
 )
 @click.argument("files", nargs=-1, required=True, type=place.NamedFile(), metavar="[kiwi] [NAME=]FILE...")
