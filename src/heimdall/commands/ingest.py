@@ -61,8 +61,8 @@ Example: heimdall ingest 20171127T104156Z_77500_*_iq.wav --receivers receivers.c
            --latitude 50.0152 --longitude 9.0112 --source dcf77 --modulation am \\
            --approve --approved-at 2026-02-01T00:00:00Z
 Example: heimdall ingest north.sigmf-meta south.sigmf --receivers receivers.geojson
-Example: heimdall ingest north_7100kHz.wav south_7100kHz.wav --receivers receivers.csv \\
-           --start 2026-02-01T12:00:00Z
+Example: heimdall ingest north_7100kHz.wav south_7100kHz.wav \\
+           --receivers receivers.csv --start 2026-02-01T12:00:00Z
 Example: heimdall ingest north.npy south.npy --receivers receivers.csv \\
            --sample-rate 192000 --frequency-mhz 145.5 --start 2026-02-01T12:00:00Z
 Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
