@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from heimdall.core.errors import HeimdallError
+from heimdall.release.bucket import ConditionalStore
 from heimdall.storage import objectstore, s3_access
 from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
 from heimdall.storage.objectstore import ObjectChanged, ObjectStore, object_key
@@ -115,6 +116,83 @@ def test_content_that_is_cut_is_read_again_and_never_believed(
         else:
             with pytest.raises(HeimdallError, match="broke off"):
                 store.get("a", 20_000, listed)
+
+
+READERS: dict[str, Callable[[ConditionalStore], bytes | None]] = {
+    "get": lambda store: store.get("a", 20_000),
+    "read": lambda store: store.read("a"),
+    "read_tagged": lambda store: (store.read_tagged("a") or (None, ""))[0],
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+@pytest.mark.parametrize("cut_answers", [0, 1, 3])
+def test_content_of_an_object_that_was_not_listed_is_whole_or_an_error(  # noqa: PLR0917 - a table
+    reader: str,
+    framing: str,
+    cut_answers: int,
+    s3: Endpoints,
+    raw: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
+    raw.put("a", CONTENT)
+    cuts = iter([500] * cut_answers)
+    change = of_objects(
+        lambda answer: replace(
+            answer.with_header("ETag", None) if framing == "close" else answer,
+            framing=framing,
+            sent_bytes=next(cuts, None),
+        )
+    )
+    with Gateway(s3.s3_endpoint_url, change) as gateway:
+        store = ConditionalStore(with_s3(s3, endpoint_url=gateway.url), RAW_BUCKET)
+        if cut_answers < 3:
+            assert READERS[reader](store) == CONTENT
+            assert store.get("a", 100) == CONTENT[:101]
+        else:
+            with pytest.raises(HeimdallError, match="broke off"):
+                READERS[reader](store)
+    assert framing == "close" or not any(request.is_listing for request in gateway.requests)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_object_that_is_replaced_while_its_length_is_looked_up(
+    times: int, s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
+    raw.put("a", CONTENT)
+    others = iter([CONTENT[:500], CONTENT[1:], CONTENT[::-1]][:times])
+
+    def change(request: Request, forward: Forward) -> Answer:
+        if request.is_listing and (other := next(others, None)) is not None:
+            raw.put("a", other)
+        return of_objects(lambda answer: replace(answer, framing="close"))(request, forward)
+
+    with Gateway(s3.s3_endpoint_url, change) as gateway:
+        if times == 1:
+            assert through(s3, gateway).get("a", 20_000) == CONTENT[:500]
+        else:
+            with pytest.raises(ObjectChanged, match="replaced"):
+                through(s3, gateway).get("a", 20_000)
+
+
+def test_content_whose_length_nobody_tells_is_refused(
+    s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
+    raw.put("a", CONTENT)
+
+    def change(request: Request, forward: Forward) -> Answer:
+        answer = of_objects(lambda answer: replace(answer, framing="close"))(request, forward)
+        if not request.is_listing:
+            return answer
+        before, _, rest = answer.body.partition(b"<Contents>")
+        return replace(answer, body=before + rest.partition(b"</Contents>")[2])
+
+    with Gateway(s3.s3_endpoint_url, change) as gateway, pytest.raises(HeimdallError, match="broke off"):
+        through(s3, gateway).get("a", 20_000)
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])

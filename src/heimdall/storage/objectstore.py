@@ -145,7 +145,8 @@ class ObjectStore:
             key: Key.
             max_bytes: The most that the caller wants; one byte more is read, to show an excess.
             listed: What it must be, if that is known. Of an answer that names neither its entity tag nor its
-                length, the content's MD5 and length are compared.
+                length, the content's MD5 and length are compared. Where it is not known, and nothing in an
+                answer tells where the content ends, the object is listed.
 
         Returns:
             The content, or its first `max_bytes + 1` bytes.
@@ -230,15 +231,26 @@ class ObjectStore:
             for pause_s in (*CONTENT_PAUSES_S, None):
                 answer = self._client.get_object(Bucket=self.bucket, Key=key)
                 try:
-                    return _content(answer, max_bytes, listed), _bare(answer.get("ETag", ""))
+                    with answer["Body"]:
+                        known = listed if listed or _tells_its_end(answer) else self._listed(key)
+                        return _content(answer, max_bytes, known), _bare(answer.get("ETag", ""))
                 except _Other:
-                    raise ObjectChanged(str(place), "the object has been replaced", "Run it again") from None
+                    if listed is not None or pause_s is None:
+                        cause = "the object has been replaced"
+                        raise ObjectChanged(str(place), cause, "Run it again") from None
                 except (BotoCoreError, HTTPError):
                     # boto3 repeats requests, but not what breaks while the content is on its way.
                     if pause_s is None:
                         raise
-                    time.sleep(pause_s)
+                time.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
+
+    def _listed(self, key: str) -> ObjectInfo:
+        """What the listing says of an object that has just been read."""
+        listed = self.head_many([key]).get(key)
+        if listed is None:
+            raise HTTPError("neither the answer nor the listing tells the length of the content")
+        return listed
 
     def _pages(self, prefix: str) -> Iterator[dict[str, ObjectInfo]]:
         """The pages of a listing."""
@@ -296,10 +308,9 @@ def _identity(etag: str | None, modified: datetime | None) -> str:
 
 def _content(answer: GetObjectOutputTypeDef, max_bytes: int, listed: ObjectInfo | None) -> bytes:
     """The content of an answer, which must have the length that it says, or that was listed."""
-    with answer["Body"] as body:
-        if listed is not None and _names_other(answer, listed):
-            raise _Other
-        content = body.read(max_bytes + 1)
+    if listed is not None and _names_other(answer, listed):
+        raise _Other
+    content = answer["Body"].read(max_bytes + 1)
     length = answer.get("ContentLength", listed.size if listed else len(content))
     wanted = min(length, max_bytes + 1)
     if len(content) < wanted:
@@ -307,6 +318,12 @@ def _content(answer: GetObjectOutputTypeDef, max_bytes: int, listed: ObjectInfo 
     if listed is not None and not answer.get("ETag") and _holds_other(content, listed):
         raise _Other
     return content
+
+
+def _tells_its_end(answer: GetObjectOutputTypeDef) -> bool:
+    """Whether a content that is cut can be told from a whole one: by its length, or by its last chunk."""
+    coding = answer["ResponseMetadata"]["HTTPHeaders"].get("transfer-encoding", "")
+    return "ContentLength" in answer or "chunked" in coding.lower()
 
 
 def _names_other(answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
