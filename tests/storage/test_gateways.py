@@ -227,14 +227,23 @@ def test_a_large_object_goes_in_parts_whose_hash_the_server_checks(
     assert raw.get("large", len(content), raw.head_many(["large"])["large"]) == content
 
 
+def unjoined(s3: Endpoints) -> list[str]:
+    """The keys of the bucket's uploads that were begun and neither completed nor given up."""
+    found = s3.s3.client().list_multipart_uploads(Bucket=RAW_BUCKET)
+    return [upload["Key"] for upload in found.get("Uploads", [])]
+
+
 def test_an_object_whose_parts_are_never_joined_is_an_error(
     s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objectstore, "MULTIPART_BYTES", 5 * 2**20)
     monkeypatch.setattr(s3_access, "REQUEST_TRIES", 1)
+    before: list[list[str]] = []
 
     def never(request: Request, forward: Forward) -> Answer:
         completes = request.method == "POST" and "uploadId" in request.query
+        if completes:
+            before.append(unjoined(s3))
         return error(200, "InternalError") if completes else forward(request)
 
     with Gateway(s3.s3_endpoint_url, never) as gateway:
@@ -242,6 +251,8 @@ def test_an_object_whose_parts_are_never_joined_is_an_error(
             through(s3, gateway).put("large", bytes(6 * 2**20))
         assert gateway.requests[-1].method == "DELETE"  # nothing half is kept
     assert raw.head_all("") == {}
+    assert before == [["large"]]
+    assert unjoined(s3) == []
 
 
 def small_pages(count: int) -> Change:
