@@ -141,6 +141,21 @@ def heimdall(root: Path, *arguments: str, env: dict[str, str]) -> subprocess.Com
     )
 
 
+def benchmark(name: str, *options: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a script of benchmarks/ whole, with servers of `env`; it must keep its promises."""
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{name}.py", *options],
+        cwd=REPOSITORY,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
 @dataclass(frozen=True)
 class Services:
     """The servers of a test session.
@@ -179,6 +194,7 @@ class Buckets:
 def start_services(root: Path) -> Services:
     """Start the embedded servers of a folder by the real command, on free ports."""
     with FileLock(Path(tempfile.gettempdir()) / "heimdall-tests-ports.lock"):  # from the look to the start
+        stop_services(root)  # of a killed run, whose folder had the same name
         env = clean_environment() | {PORT_BASE_VARIABLE: str(free_port_base())}
         started = heimdall(root, "services", "up", env=env)
     if started.returncode != 0:

@@ -490,7 +490,9 @@ def server(shared_services: Services) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def tracked(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+def tracked(
+    server: dict[str, str], shared_services: Services, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """What a script prints that begins with the tracking configuration, with the servers of the tests."""
     (block,) = TRACKING
     addresses = {
@@ -509,9 +511,16 @@ with mlflow.start_run(experiment_id=tracker.experiment_id):
 """
     script = tmp_path_factory.mktemp("tracking") / "script.py"
     script.write_text(f"import os, mlflow\n{at(addresses, block)}\n{work}", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script)], env=server, capture_output=True, text=True, check=False, timeout=200
-    )
+    # MLflow makes its tables when it first sees the database, and two at once fail; see `server`.
+    with FileLock(shared_services.root / "specification.lock"):
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            env=server,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

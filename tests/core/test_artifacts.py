@@ -50,13 +50,17 @@ def test_hashes(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path: Path) -> None:
-    dead = subprocess.Popen(["true"])
+    dead, killed = subprocess.Popen(["true"]), subprocess.Popen(["sleep", "60"])
     dead.wait()
-    names = [f".partial-{dead.pid}-model.bin", f".partial-{os.getpid()}-model.bin", "model.bin"]
-    for name in names:
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it stays in the table of processes
+    left = [f".partial-{process.pid}-model.bin" for process in (dead, killed)]
+    kept = [f".partial-{os.getpid()}-model.bin", "model.bin"]
+    for name in left + kept:
         (tmp_path / name).write_bytes(b"x")
     artifacts.remove_partial(tmp_path, tmp_path / "absent")
-    assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    killed.wait()
 
 
 def test_a_changed_byte_is_not_what_the_name_says(tmp_path: Path) -> None:

@@ -15,17 +15,20 @@ import pytest
 from heimdall.core import locks
 from heimdall.core.errors import HeimdallError
 
-# Holds the lock named by kind and path, and says so; a forked worker outlives it by some seconds.
+# Holds the lock named by kind and path, and says so once its forked worker, which outlives it, runs.
 HOLD = """
 import os, sys, time
 from pathlib import Path
 from heimdall.core import locks
 with getattr(locks, sys.argv[1])(Path(sys.argv[2])):
+    runs, says_so = os.pipe()
     worker = os.fork()
     if worker == 0:
         os.close(0), os.close(1)
+        os.write(says_so, b".")
         time.sleep(60)
         os._exit(0)
+    os.read(runs, 1)
     print(worker, flush=True)
     sys.stdin.read()
 """

@@ -23,7 +23,7 @@ from heimdall.formats.reader import Hints
 from heimdall.formats.recording import TimedRecording
 from heimdall.ingest import ingest
 from heimdall.pipeline.snapshot import receivers, schemas
-from heimdall.recordings import iq
+from heimdall.recordings import iq, limits
 from heimdall.session import start_times
 from tests import REPOSITORY
 from tests.formats import test_kiwi, test_reader
@@ -167,7 +167,7 @@ def read_times(path: Path, random: Random) -> None:
     """times.csv, as `predict` and `locate` take it."""
     for websdr_id, (start_ns, sigma_ns) in start_times.read(path).items():
         require(0 <= websdr_id < 2**31, f"receiver {str(websdr_id)[:40]}")
-        require(0 <= start_ns <= schemas.LATEST_GPS_NS, f"a start at {str(start_ns)[:40]}")
+        require(0 <= start_ns <= limits.LATEST_GPS_NS, f"a start at {str(start_ns)[:40]}")
         require(0 <= sigma_ns <= 1e15, f"a sigma of {sigma_ns}")
 
 

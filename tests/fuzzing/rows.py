@@ -25,7 +25,7 @@ from psycopg2 import sql
 
 from heimdall.core.params import SnapshotParams
 from heimdall.pipeline.snapshot import schemas, snapshot
-from heimdall.recordings import archive, iq
+from heimdall.recordings import archive, iq, limits
 from heimdall.storage import connection, database_url, endpoints
 from heimdall.storage.columns import MEASUREMENTS
 from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
@@ -257,7 +257,7 @@ def _snapshot(server: Server, seed: int, batch: int, numbers: range) -> int:
         ("snr_db", -1000, 1000),
         ("sample_rate_hz", 1, 1e7),
         ("timing_sigma_ns", 0, 1e15),
-        ("start_gps_ns", 0, schemas.LATEST_GPS_NS),
+        ("start_gps_ns", 0, limits.LATEST_GPS_NS),
     ):
         values = kept[name].dropna() if name in ("snr_db", "timing_sigma_ns", "start_gps_ns") else kept[name]
         require(values.between(low, high).all(), f"{name} of {values.min()} to {values.max()}")

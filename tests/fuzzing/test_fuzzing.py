@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,23 +11,14 @@ from heimdall.core import params
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import file_names, gps_time
 from tests import REPOSITORY
-from tests.conftest import Services
+from tests.conftest import Services, benchmark
 from tests.fuzzing import mutations, readers, rows, running
 from tests.fuzzing.running import LOST, TRACEBACK, WRONG, Reader
 
 
 def test_of_mutated_input_each_is_accepted_or_refused_in_one_line(services: Services) -> None:
     """A process of its own, whose memory is limited; `benchmarks/fuzz.py` runs 20,000."""
-    done = subprocess.run(
-        [sys.executable, "benchmarks/fuzz.py", "--inputs", "880", "--seed", "7"],
-        cwd=REPOSITORY,
-        env=services.env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = benchmark("fuzz", "--inputs", "880", "--seed", "7", env=services.env)
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
     assert [row[0] for row in lines[2:-1]] == [*(one.name for one in readers.READERS), rows.NAME]
     assert all(int(row[2]) and int(row[3]) for row in lines[2:])  # some accepted, some refused

@@ -330,12 +330,17 @@ def test_command_ingests_files_and_says_what_to_do_next(
     assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (4, 4)
 
 
+def be_in(folder: Path, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands of this process work in a folder, with these servers."""
+    for name, value in services.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(folder)
+
+
 def test_without_approval_nothing_is_approved(
     database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in database.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
+    be_in(tmp_path, database, monkeypatch)
     done = CliRunner().invoke(ingest_command, ["kiwi", *wav_files(tmp_path), *PLACE, *RECEIVERS])
     assert done.exit_code == 0, done.output
     assert "The recordings are not approved. A snapshot includes them only after approval." in done.output
@@ -345,9 +350,7 @@ def test_without_approval_nothing_is_approved(
 def test_an_approval_of_this_moment_says_from_when_a_snapshot_can_have_it(
     database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in database.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
+    be_in(tmp_path, database, monkeypatch)
     done = CliRunner().invoke(ingest_command, ["kiwi", *wav_files(tmp_path), *PLACE, *RECEIVERS, "--approve"])
     assert done.exit_code == 0, done.output
     said = re.search(r'as_of in params\.yaml is "(\S+)" or later\.\nSuch .* taken from (\S+) on', done.output)
@@ -362,9 +365,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A KiwiSDR, a SigMF recording of a disciplined clock, and two raw files of one receiver."""
-    for name, value in database.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
+    be_in(tmp_path, database, monkeypatch)
     kiwi_file = wav_files(tmp_path)[0]
     first, second = recording(0, 4.0, 5).samples, recording(0, 2.0, 6).samples
     begin = gps_time.to_utc(START_NS)
@@ -455,9 +456,7 @@ def test_wrong_arguments_are_refused_before_any_work(
 def test_date_is_asked_for_where_the_name_does_not_say(
     database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in database.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
+    be_in(tmp_path, database, monkeypatch)
     renamed = []
     for name in wav_files(tmp_path):
         renamed.append(name.removeprefix("20171127T104156Z_"))

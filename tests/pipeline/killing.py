@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import dvc.repo  # noqa: F401 - imported before the forks
+import forks
 import mlflow
 
 from heimdall import cli
@@ -65,25 +66,19 @@ def ensure_here(root: Path, wanted: mlflow_registry.Wanted) -> bool:
     return mlflow_registry.apply(store.uri, wanted)
 
 
+def _command(arguments: list[str], step: int | None) -> None:
+    if step is not None:
+        arm(step, lambda line: os.write(2, f"{line}\n".encode()))
+    sys.argv = ["heimdall", *arguments]
+    cli.main()
+
+
 def attempt(arguments: list[str], step: int | None) -> tuple[int, list[str]]:
     """Run a command in a fork. Returns its exit code, negative if killed, and the lines that it wrote."""
     with tempfile.TemporaryFile("w+") as output:
         pid = os.fork()
         if pid == 0:
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
-            if step is not None:
-                arm(step, lambda line: os.write(2, f"{line}\n".encode()))
-            sys.argv = ["heimdall", *arguments]
-            code = 1
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
+            forks.become(output.fileno(), lambda: _command(arguments, step))
         _, status = os.waitpid(pid, 0)
         output.seek(0)
         return os.waitstatus_to_exitcode(status), output.read().splitlines()

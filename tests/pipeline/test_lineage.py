@@ -286,4 +286,6 @@ def test_without_the_data_it_says_how_to_get_them(traced: Project, trace: Trace,
         (tmp_path / "features").rename(folder)
     assert isinstance(failed, HeimdallError)
     assert failed.subject == "data/features"
-    assert failed.remedy == "Run `dvc pull`"
+    assert failed.remedy == (
+        "Run `dvc repro` or `dvc pull`; in a new clone run `heimdall services up` before"
+    )

@@ -24,6 +24,7 @@ from typing import Any
 
 import boto3
 import dvc.repo
+import forks
 import pandas  # noqa: F401 - imported before the forks
 
 from heimdall import cli
@@ -44,7 +45,7 @@ def attempt(
         untouched = _files(watch)
         pid = os.fork()
         if pid == 0:
-            _become(words, folder, env, output.fileno())
+            forks.become(output.fileno(), lambda: _command(words, folder, env))
         with suppress(ProcessLookupError):  # here and in the fork: who is first must not matter
             os.setpgid(pid, pid)
         ended = 0
@@ -69,27 +70,17 @@ def _files(folder: str | None) -> set[tuple[str, int]]:
     return set()
 
 
-def _become(words: Sequence[str], folder: str, env: dict[str, str], output: int) -> None:
-    """Be the command, and end with it."""
-    code = 1
-    try:
-        os.setpgid(0, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.environ.clear()
-        os.environ.update(env)
-        os.chdir(folder)
-        sys.argv = list(words)
-        if words[0] == "heimdall":
-            cli.main()
-        else:
-            runpy.run_path(words[0], run_name="__main__")
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+def _command(words: Sequence[str], folder: str, env: dict[str, str]) -> None:
+    """What its user would have typed, in a process group of its own."""
+    os.setpgid(0, 0)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    sys.argv = list(words)
+    if words[0] == "heimdall":
+        cli.main()
+    else:
+        runpy.run_path(words[0], run_name="__main__")
 
 
 def main() -> None:

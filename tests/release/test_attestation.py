@@ -96,7 +96,8 @@ def test_a_release_tag_that_does_not_attest_its_own_entry_is_found(
     # Nor does a release that is completed take it for its own.
     with pytest.raises(HeimdallError, match=f"tag {name}: {cause}") as caught:
         attestation.attest(clone, audit_log.read(store), made)
-    assert "`git tag --delete`" in caught.value.remedy
+    assert "delete one that was made by hand with `git tag --delete`" in caught.value.remedy
+    assert "and run this again" in caught.value.remedy
     run_git(clone, "tag", "--delete", name)
     assert attestation.attest(clone, audit_log.read(store), made)
     assert contradictions(store, clone) == {}

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from contextlib import closing
 
 from heimdall.storage.connection import connect, transaction
-from tests import REPOSITORY
-from tests.conftest import Services
+from tests.conftest import Services, benchmark
 
 
 def test_a_small_run_measures_each_way_and_drops_its_database(services: Services) -> None:
-    done = subprocess.run(
-        [sys.executable, "benchmarks/rows.py", "--rows", "300"],
-        cwd=REPOSITORY,
-        env=services.env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    done = benchmark("rows", "--rows", "300", env=services.env)
     ways = [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith(" 300")]
     assert ways == [
         ["snapshot", "read"],

@@ -61,13 +61,13 @@ def remove_partial(*folders: Path) -> None:
 
 
 def _is_running(process_id: int) -> bool:
+    """Whether it can still write: one that was killed is there until its parent has waited for it."""
+    import psutil  # noqa: PLC0415 - needed only where something was left
+
     try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        return True
-    return True
 
 
 def write_bytes(path: Path, content: bytes) -> None:

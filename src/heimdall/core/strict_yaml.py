@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import yaml
@@ -12,11 +13,11 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """As the SafeLoader; a key that stands twice or merges is refused."""
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(None, None, "<< is not supported", key.start_mark)
-            if names.count(key.value) > 1:
+            if isinstance(key, yaml.ScalarNode) and names[key.value] > 1:
                 said = f"{str(key.value)[:60]} stands twice"
                 raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
         return super().construct_mapping(node, deep)

@@ -9,6 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from heimdall.recordings import limits
+
 # 20171127T104156Z (KiwiSDR), 20210101_120000 (gqrx, SDR#, HDSDR, SDRuno), 2021-01-01T12-00-00 and the like.
 _TIME = re.compile(
     r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -]?(\d\d)[-_:.]?(\d\d)[-_:.]?(\d\d)(?:[.,](\d{1,9}))?Z?(?!\d)"
@@ -17,7 +19,6 @@ _KIWI = re.compile(r"\d{8}T\d{6}Z_(\d+)(?:_(?P<station>.+?))?_iq")
 _GQRX = re.compile(r"gqrx_\d{8}_\d{6}_(?P<frequency>\d+)_(?P<rate>\d+)_fc")
 _QUANTITY = re.compile(r"(?<![^_ ,@-])(\d+(?:\.\d+)?)(Hz|kHz|MHz|GHz|[kKMG])?(sps|Sps|SPS|S/s)?(?![^_ ,@-])")
 _FACTORS = {"": 1.0, "h": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-MAX_FREQUENCY_HZ = 1e12  # as in a snapshot
 _SEPARATOR = r"[_\-.,@ ()\[\]]"
 
 
@@ -80,7 +81,7 @@ def station_of(path: Path, names: Collection[str]) -> str | None:
 
 
 def _frequency(hertz: float) -> float | None:
-    return hertz if 0 < hertz <= MAX_FREQUENCY_HZ else None
+    return hertz if 0 < hertz <= limits.MAX_FREQUENCY_HZ else None
 
 
 def composed(name: str) -> str:

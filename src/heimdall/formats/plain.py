@@ -15,7 +15,7 @@ from heimdall.formats import file_names, recording, sample_types
 from heimdall.formats.gps_time import to_utc, utc_ns
 from heimdall.formats.recording import TimedRecording, TimingSigma
 from heimdall.formats.sample_types import SampleType
-from heimdall.recordings import iq
+from heimdall.recordings import iq, limits
 
 RAW_TYPES: dict[str, SampleType] = {
     "cu8": sample_types.unsigned(8, symmetric=True),
@@ -152,7 +152,7 @@ def _sidecar(path: Path) -> _Sidecar:
             raise ValueError("no object")
         return _Sidecar(
             sample_rate_hz=_positive(document, "sample_rate_hz"),
-            frequency_hz=_positive(document, "frequency_hz", file_names.MAX_FREQUENCY_HZ),
+            frequency_hz=_positive(document, "frequency_hz", limits.MAX_FREQUENCY_HZ),
             start_gps_ns=_whole(document, "start_gps_ns"),
             timing_sigma_ns=_positive(document, "timing_sigma_ns"),
             receiver=None if document.get("receiver") is None else str(document["receiver"]),

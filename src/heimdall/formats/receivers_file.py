@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from heimdall.core.errors import HeimdallError, unreadable
+from heimdall.recordings import limits
 
 _COLUMNS = {
     "name": ("name", "receiver", "station", "receivername", "stationname", "id", "websdrid"),
@@ -37,7 +38,6 @@ _RANGES = {
     "altitude_m": (-500.0, 20_000.0),
     "timing_sigma_ns": (1.0, 1e9),
 }
-_MAX_NAME = 200  # characters
 _MAX_BYTES = 1 << 24  # a receiver needs a hundred bytes
 _REMEDY = "Correct the line; the columns are name, latitude, longitude and, if known, altitude_m"
 
@@ -169,9 +169,10 @@ def _site(place: str, row: Mapping[str, Any]) -> Site:
     name = row.get("name")
     if not isinstance(name, str | int) or isinstance(name, bool) or not str(name)[:99].strip():
         raise HeimdallError(place, "a receiver without a name", _REMEDY)
-    text = " ".join(str(name).split())
-    if not text.isprintable() or len(text) > _MAX_NAME:
-        cause = f"the name {text[:40]!r} has characters that are none of a text, or more than {_MAX_NAME}"
+    text = limits.receiver_name(str(name))
+    if text is None:
+        said = " ".join(str(name).split())[:40]
+        cause = f"the name {said!r} has characters that are none of a text, or more than {limits.MAX_NAME}"
         raise HeimdallError(place, cause, _REMEDY)
     altitude_m = _number(place, row, "altitude_m")
     return Site(

@@ -54,8 +54,7 @@ def _close(places: pd.DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.int6
     points = np.stack(
         [geo.ecef_m(latitude, longitude, 0.0) for latitude, longitude in places.to_numpy(np.float64)]
     )
-    pairs = cKDTree(points).query_pairs(
-        SAME_PLACE_M, output_type="ndarray"
-    )  # a chord is shorter than its arc
+    # A chord is no longer than its arc, so none is missed.
+    pairs = cKDTree(points).query_pairs(SAME_PLACE_M, output_type="ndarray")
     (lat_a, lon_a), (lat_b, lon_b) = (places.to_numpy(np.float64)[side].T for side in pairs.T)
     return pairs[geo.distance_m(lat_a, lon_a, lat_b, lon_b) <= SAME_PLACE_M].astype(np.int64)

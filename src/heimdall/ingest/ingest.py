@@ -247,10 +247,10 @@ def store(
                 rows, stored = _checked_rows(cursor, sessions, transmission, approval, numbers)
                 tables.insert_rows(cursor, _receivers(sites, numbers), _sources(transmission), rows)
                 ingestion.complete(cursor, _sources(transmission))
-                if approval and approval.at is None:
-                    ingestion.refuse_late(cursor, max(row.approved_at for row in rows if row.approved_at))
+                approved_at = max((row.approved_at for row in rows if row.approved_at), default=None)
+                if approved_at and approval and approval.at is None:
+                    ingestion.refuse_late(cursor, approved_at)
                 break
-    approved_at = max((row.approved_at for row in rows if row.approved_at), default=None)
     return Ingested(numbers, len(rows), len(rows) - stored, approved_at)
 
 

@@ -10,10 +10,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError, unreadable
+from heimdall.recordings import limits
 
-MAX_RECEIVER = 2**31 - 1
-MAX_START_NS = 4 * 10**18  # the year 2106, as in a snapshot
-MAX_SIGMA_NS = 1e15
 MAX_DIGITS = 30
 COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
 
@@ -55,11 +53,11 @@ def read(path: Path) -> dict[int, tuple[int, float]]:
                     raise HeimdallError(str(path), f"no column {error}", remedy) from None
                 except (TypeError, ValueError) as error:
                     raise HeimdallError(subject, f"no start time ({error})", remedy) from None
-                if not 0 <= websdr_id <= MAX_RECEIVER:
+                if not 0 <= websdr_id <= limits.MAX_WEBSDR_ID:
                     raise HeimdallError(subject, f"no receiver has the number {websdr_id:.6g}", remedy)
-                if not 0 <= start_ns <= MAX_START_NS:
+                if not 0 <= start_ns <= limits.LATEST_GPS_NS:
                     raise HeimdallError(subject, f"no start time: {start_ns:.6g} ns", remedy)
-                if not 0 <= sigma_ns <= MAX_SIGMA_NS:
+                if not 0 <= sigma_ns <= limits.MAX_TIMING_SIGMA_NS:
                     cause = f"no standard deviation: {sigma_ns}"
                     raise HeimdallError(subject, cause, "Leave receivers without GPS time out")
                 if websdr_id in found:

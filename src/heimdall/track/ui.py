@@ -26,7 +26,6 @@ READY_TIMEOUT_S = 120.0
 
 STOP_TIMEOUT_S = 10.0
 
-
 # What any program needs, and no secret of ours.
 _NEEDED = frozenset(
     (
@@ -35,8 +34,6 @@ _NEEDED = frozenset(
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     )
 )
-
-
 _NEEDED_KINDS = ("LC_", "PYTHON", "AWS_", "MLFLOW_")
 
 

@@ -14,14 +14,13 @@ import pyarrow as pa
 
 from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.snapshot import schemas
-from heimdall.recordings import archive
+from heimdall.recordings import archive, limits
 from heimdall.storage import columns
 
 NUMBER = "number"
 FIRST_OF_REUSED = 1001  # identifiers of receivers whose number another one had before
 _PLACES = ["name", "latitude_deg", "longitude_deg", "altitude_m"]
 _FILE_NAMES = {"websdr_id": NUMBER, "latitude": "latitude_deg", "longitude": "longitude_deg"}
-_MAX_NAME = 200  # characters
 _FORM = "Write it as sql/specification.receivers.csv: number,name,latitude,longitude,altitude_m,from,until"
 
 
@@ -124,7 +123,7 @@ def _read(path: Path) -> pd.DataFrame:
     for name in wanted[2:]:
         rows[name] = pd.to_numeric(rows[name], errors="coerce").astype("float64")
     numbers = pd.to_numeric(rows[NUMBER], errors="coerce")
-    whole = numbers.notna() & (numbers % 1 == 0) & numbers.between(0, 2**31 - 1)
+    whole = numbers.notna() & (numbers % 1 == 0) & numbers.between(0, limits.MAX_WEBSDR_ID)
     rows[NUMBER] = numbers.where(whole).astype("Int64")
     for name in ("from", "until"):
         texts = rows[name] if name in rows else pd.Series(None, rows.index, "str")
@@ -132,9 +131,8 @@ def _read(path: Path) -> pd.DataFrame:
         zoned = texts.str.contains(r"(?:Z|[+-]\d\d:?\d\d)\s*$", na=True)
         rows[name] = times.astype("datetime64[us, UTC]")
         whole &= zoned & (texts.isna() == times.isna())
-    rows["name"] = rows["name"].map(lambda name: " ".join(str(name).split()), na_action="ignore")
-    named = rows["name"].map(lambda name: str(name).isprintable() and 0 < len(str(name)) <= _MAX_NAME)
-    good = whole & rows["name"].notna() & named.astype(bool) & schemas.on_earth(rows)
+    rows["name"] = rows["name"].map(limits.receiver_name, na_action="ignore")
+    good = whole & rows["name"].notna() & schemas.on_earth(rows)
     if not len(rows) or not good.all():
         line = 2 + (int(good.to_numpy().argmin()) if len(rows) else 0)
         cause = f"line {line} has no number, name and place on Earth, or a time without a zone"

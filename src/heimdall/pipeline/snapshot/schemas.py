@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
+from heimdall.recordings import limits
+
 # Short codes of the quarantine, in the order in which a row with several faults is named.
 UNREADABLE = "unreadable"
 BAD_SESSION_ID = "bad_session_id"
@@ -45,7 +47,6 @@ _ORDER = (
 
 MAX_SAMPLE_RATE_HZ = 10e6  # no WebSDR delivers more; beyond it the column holds another unit
 EARLIEST = pd.Timestamp("2000-01-01T00:00:00Z")  # clocks that were never set begin before it
-LATEST_GPS_NS = 4e18  # the year 2106, before 64 bits are full
 # No bucket, no folder above another, no control character: as a key of the bucket of recordings may be.
 _OBJECT_KEY = r"^(?!/)(?!(?:.*/)?\.\.?(?:/|$))(?![A-Za-z0-9]+://)[^\x00-\x1f\x7f]{1,1024}\Z"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -115,11 +116,19 @@ def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
             "sample_rate_hz": _number(
                 BAD_SAMPLE_RATE, within(0, MAX_SAMPLE_RATE_HZ, BAD_SAMPLE_RATE, above=True)
             ),
-            "frequency_mhz": _number(BAD_FREQUENCY, within(0, 1e6, BAD_FREQUENCY, above=True)),
-            "timing_sigma_ns": _number(BAD_TIMING, within(0, 1e15, BAD_TIMING), nullable=True),
+            "frequency_mhz": _number(
+                BAD_FREQUENCY, within(0, limits.MAX_FREQUENCY_HZ / 1e6, BAD_FREQUENCY, above=True)
+            ),
+            "timing_sigma_ns": _number(
+                BAD_TIMING, within(0, limits.MAX_TIMING_SIGMA_NS, BAD_TIMING), nullable=True
+            ),
             "snr_db": _number(BAD_SNR, within(-1000, 1000, BAD_SNR), nullable=True),
             "start_gps_ns": pa.Column(
-                "Int64", within(0, LATEST_GPS_NS, BAD_TIMING), nullable=True, coerce=True, required=False
+                "Int64",
+                within(0, limits.LATEST_GPS_NS, BAD_TIMING),
+                nullable=True,
+                coerce=True,
+                required=False,
             ),
             "simulated": pa.Column(nullable=False, required=False, metadata={"reason": UNKNOWN_ORIGIN}),
             "object_key": pa.Column(
@@ -145,7 +154,7 @@ RECEIVER_SCHEMA = pa.DataFrameSchema(
     {
         "websdr_id": pa.Column(
             "Int64",
-            pa.Check.in_range(0, 2**31 - 1, error=_BAD_RECEIVER),
+            pa.Check.in_range(0, limits.MAX_WEBSDR_ID, error=_BAD_RECEIVER),
             coerce=True,
             required=False,
             metadata={"reason": _BAD_RECEIVER},

@@ -1,0 +1,15 @@
+"""What the numbers and names of a recording can be: a snapshot keeps no others, and files are read alike."""
+
+from __future__ import annotations
+
+MAX_WEBSDR_ID = 2**31 - 1
+MAX_FREQUENCY_HZ = 1e12
+LATEST_GPS_NS = 4 * 10**18  # the year 2106, before 64 bits are full
+MAX_TIMING_SIGMA_NS = 1e15
+MAX_NAME = 200  # characters of a receiver's name
+
+
+def receiver_name(text: str) -> str | None:
+    """The name with single spaces; None if it is empty, too long, or has characters that no one can read."""
+    name = " ".join(text.split())
+    return name if name.isprintable() and 0 < len(name) <= MAX_NAME else None
