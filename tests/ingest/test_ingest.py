@@ -104,7 +104,7 @@ def test_receiver_keeps_its_number_and_a_taken_one_moves_on() -> None:
 
 
 def stored_rows(services: Services) -> int:
-    with closing(connection.connect(services.endpoints)) as opened:
+    with closing(connection.connect(services.endpoints.database)) as opened:
         return len(read_approved(opened))
 
 
@@ -202,7 +202,7 @@ def test_of_two_at_once_none_has_its_receiver_under_the_position_of_the_other(
         first, second = sorted(together(database, (here, TRANSMISSION), (there, TRANSMISSION)))
         assert first in {"0 new", "4 new", "6 new"}
         assert "receiver NORTH: the database has it at" in second
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         (north,) = [one for one in tables.read_receivers(opened) if one.name == "NORTH"]
     assert stored_rows(database) == (6 if north.latitude_deg == NORTH.latitude_deg else 4)
 
@@ -225,7 +225,7 @@ def test_receivers_whose_first_number_is_the_same_get_two(
         (ingest.cut_sessions({east: parts[NORTH], far: parts[SOUTH]}, 0.0775), TRANSMISSION),
     ]
     assert together(database, *jobs) == ["4 new", "4 new"]
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         known = {one.name: one for one in tables.read_receivers(opened)}
         rows = read_approved(opened)
     assert {one.websdr_id for one in known.values()} == {1000, 1001, 1002, 1003}
@@ -241,7 +241,7 @@ def test_modulation_of_a_known_source_is_added_once_and_never_changed(
     unknown = dataclasses.replace(TRANSMISSION, modulation=None)
     for transmission, stored in ((unknown, []), (TRANSMISSION, ["am"]), (unknown, ["am"])):
         ingest.store(sessions, transmission, Approval(), database.endpoints)
-        with closing(connection.connect(database.endpoints)) as opened:
+        with closing(connection.connect(database.endpoints.database)) as opened:
             rows = read_approved(opened)
         assert rows["modulation"].dropna().unique().tolist() == stored
     other = dataclasses.replace(TRANSMISSION, modulation="fm")
@@ -287,7 +287,7 @@ def test_second_without_gps_time_has_none_in_the_database(database: Services, bu
     assert known[1] == [("NORTH", 20.0), ("SOUTH", None)]
     assert known[2] == [("NORTH", 20.0), ("WEST", None)]
     ingest.store(sessions, TRANSMISSION, Approval(), database.endpoints)
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         rows = read_approved(opened)
     assert rows["start_gps_ns"].isna().sum() == rows["timing_sigma_ns"].isna().sum() == 2
 
@@ -357,7 +357,7 @@ def test_an_approval_of_this_moment_says_from_when_a_snapshot_can_have_it(
     assert said is not None, done.output
     first, taken = map(dt.datetime.fromisoformat, said.groups())
     assert taken - first == MARGIN
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         assert set(read_approved(opened)["approved_at"] <= first) == {True}
 
 
@@ -393,7 +393,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     assert "WEST: 4.0 s at 12000.0000 Hz from 2017-11-27T10:41:56+00:00, no GPS time" in done.output
     assert "cannot be until the place of the transmitter is known" in done.output
     assert "of the recordings have no GPS time: only their levels help to locate" in done.output
-    with closing(connection.connect(database.endpoints)) as opened, opened.cursor() as cursor:
+    with closing(connection.connect(database.endpoints.database)) as opened, opened.cursor() as cursor:
         cursor.execute(
             "SELECT w.name, count(*), count(start_gps_ns), min(m.latitude), min(frequency_mhz), "
             "max(timing_sigma_ns) FROM measurements m JOIN websdrs w ON w.id = m.websdr_id "

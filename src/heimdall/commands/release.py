@@ -34,7 +34,7 @@ def release(version: str, accept: bool, skip_verify: bool) -> None:
     from heimdall.storage import endpoints
 
     versions.check(version)
-    store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
+    store = bucket.ConditionalStore(endpoints.s3(), endpoints.MODELS_BUCKET)
     store.ping()
     made = releasing.release(
         Path(),
