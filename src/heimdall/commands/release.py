@@ -54,8 +54,8 @@ def release(version: str, accept: bool, skip_verify: bool, give_up: bool) -> Non
         say=output.progress("release"),
     )
     click.echo(
-        f"{version}: commit {made.commit[:12]}, mean test error in m {releases_text.error(made)} "
-        f"({made.data}), in {store.place(version)}"
+        f"{version}: commit {made.commit[:12]}, mean test error {made.mae_m:.0f} m "
+        f"{releases_text.interval(made)} ({made.data}), in {store.place(version)}"
     )
     click.echo(
         f"Next: {attestation.push(attestation.release_tags(version))}, then heimdall promote {version}"

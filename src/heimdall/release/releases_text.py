@@ -21,7 +21,7 @@ def lines(found: Overview) -> list[str]:
         (
             made.version,
             "champion" if made.version == found.champion else "",
-            error(made),
+            f"{made.mae_m:.0f} {interval(made)}",
             made.data,
             made.released_at[:10],
             made.commit[:12],
@@ -40,11 +40,11 @@ def lines(found: Overview) -> list[str]:
     ]
 
 
-def error(made: Release) -> str:
-    """The mean test error with its interval, m; without one where one transmitter gives none."""
+def interval(made: Release) -> str:
+    """The interval of the mean test error, m; one transmitter gives none."""
     if made.mae_m_low is None or made.mae_m_high is None:
-        return f"{made.mae_m:.0f} [one transmitter]"
-    return f"{made.mae_m:.0f} [{made.mae_m_low:.0f}, {made.mae_m_high:.0f}]"
+        return "[one transmitter]"
+    return f"[{made.mae_m_low:.0f}, {made.mae_m_high:.0f}]"
 
 
 def as_dict(found: Overview, damages: Sequence[Damage], tags: Sequence[Tag]) -> dict[str, Any]:
