@@ -57,6 +57,7 @@ from tests.ingest.test_ingest import (
 )
 from tests.pipeline.test_release import bucket, clone, store  # noqa: F401 - fixtures
 from tests.projects import Project
+from tests.recorded import cut_sessions
 
 SEED = 21
 PATHS = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src")))
@@ -340,7 +341,7 @@ def test_snapshot(victims: Victims, kills: int, database: Services, buckets: Buc
     """Odd cases have a former snapshot, which stays whole until the new one is there."""
     seconds = {NORTH: 1, SOUTH: 2, WEST: 3}
     recordings = {site: [recording(START_NS, 12.2, seed)] for site, seed in seconds.items()}
-    sessions = ingest.cut_sessions(recordings, 0.0775)
+    sessions = cut_sessions(recordings, 0.0775)
     early, late = sessions[:8], sessions[8:]
     ingest.store(early, TRANSMISSION, Approval(APPROVED), database.endpoints)
     ingest.store(late, TRANSMISSION, Approval(APPROVED.replace(day=3)), database.endpoints)
