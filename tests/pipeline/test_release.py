@@ -225,7 +225,7 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
     ]
     for number, row in enumerate(promoted, 1):
         entry = 11 + number
-        assert [line for line in row["lines"] if line.startswith(("champion", "Next"))] == [
+        assert [line for line in row["lines"] if line.startswith(("The champion", "Next"))] == [
             f"The champion is v0.1.{number} already, since log entry {entry}.",
             f"Next: git push origin 'localizer#champion#{entry}'",
         ]
