@@ -205,9 +205,9 @@ def read_stretches(recorded: Recorded) -> list[Stretch]:
     stretches = []
     for number, recording in enumerate(recorded.read()):
         if recording.nominal_start_ns is None:
-            raise HeimdallError(
-                recorded.name, "nothing says when it began", "Give --start with a time in UTC"
-            )
+            told = f" ({'; '.join(recording.remarks)})" if recording.remarks else ""
+            cause = f"nothing says when it began{told}"
+            raise HeimdallError(recorded.name, cause, "Give --start with a time in UTC")
         zeros = np.broadcast_to(np.complex64(0), len(recording.samples))
         first = recording.time_ns(0) // SECOND_NS
         end = recording.time_ns(len(recording.samples)) // SECOND_NS + 1
