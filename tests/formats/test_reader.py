@@ -71,10 +71,14 @@ def rf64(form: bytes, data: bytes, magic: bytes = b"RF64") -> bytes:
     return head + b"data\xff\xff\xff\xff" + data + chunk(b"LIST", b"made by a test")
 
 
-AUXI = chunk(
-    b"auxi",
-    struct.pack("<8H8H9I", 2024, 5, 1, 6, 7, 8, 9, 250, *(2024, 5, 1, 6, 7, 8, 10, 0), 145_500_000, *[0] * 8),
-)
+def auxi(second: int = 9, stop: int = 0, frequency_hz: int = 145_500_000, **changes: int) -> bytes:
+    """A header that says that it began then, or at another hour or year; it stopped so many seconds later."""
+    began = (changes.get("year", 2024), 5, 1, 6, changes.get("hour", 7), 8, second, 250)
+    ended = (2024, 5, 1, 6, 7, 8 + stop // 60, second + stop % 60, 500) if stop else (0,) * 8
+    return chunk(b"auxi", struct.pack("<8H8H9I", *began, *ended, frequency_hz, *[0] * 8))
+
+
+AUXI = auxi()
 XML = chunk(
     b"auxi",
     '<?xml version="1.0"?><SDR-XML-Root><Definition CurrentTimeUTC="06-05-2024 07:08:09" '
@@ -145,7 +149,11 @@ def test_wav_of_a_killed_recorder_is_read_to_its_end_and_said(tmp_path: Path, si
         ("HDSDR_20240506_070809Z_7100kHz_RF.wav", b"", 7.1e6, START.replace(microsecond=0)),
         ("SDRSharp_20240506_070809Z_145500000Hz_IQ.wav", b"", 145.5e6, START.replace(microsecond=0)),
         ("20240506T070809Z_77500_DF0KL_iq.wav", b"", 77_500.0, START.replace(microsecond=0)),
-        ("x.wav", chunk(b"auxi", b"\xff" * 200), 4_294_967_295.0, None),
+        ("x.wav", chunk(b"auxi", b"\xff" * 200), None, None),
+        ("x_20240506_070810Z_145500000Hz.wav", AUXI, 145.5e6, START),
+        ("x_20240506_070809Z_145510kHz.wav", auxi(year=1970), 145.5e6, START.replace(microsecond=0)),
+        ("x_20240506_070809Z_7100kHz.wav", AUXI, None, START),
+        ("x_20240506_070809Z_7100kHz.wav", auxi(frequency_hz=0), 7.1e6, START),
     ],
 )
 def test_time_and_frequency_come_from_what_programs_add(
@@ -155,6 +163,42 @@ def test_time_and_frequency_come_from_what_programs_add(
     path.write_bytes(wav(fmt(3, 32), stored("cf32", signal()), extra))
     (read,) = reader.read(path)
     assert (read.frequency_hz, read.start_utc) == (frequency_hz, start)
+
+
+def test_header_and_name_of_a_wav_file_that_say_two_times_are_not_believed(tmp_path: Path) -> None:
+    """As of a recorder that writes local time: which of the two counts, only its owner knows."""
+    path = tmp_path / "x_20240506_070809Z.wav"
+    path.write_bytes(wav(fmt(3, 32), stored("cf32", signal()), auxi(hour=9)))
+    with pytest.raises(
+        HeimdallError, match=r"began at 2024-05-06T09:08:09.*name at 2024-05-06T07.*or give --st"
+    ):
+        reader.read(path)
+    begun = START.replace(hour=5)
+    (read,) = reader.read(path, Hints(start=begun))
+    assert read.start_utc == begun
+    assert "its name at 2024-05-06T07:08:09" in read.remarks[0]
+    (read,) = reader.read(path.rename(tmp_path / "x.wav"))
+    assert read.start_utc == START.replace(hour=9)
+
+
+def test_header_of_a_wav_file_that_lost_samples_makes_its_time_less_certain(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    for stop, remarks, step_ns in ((1, 0, 1e6), (30, 1, 30e9)):
+        path.write_bytes(wav(fmt(3, 32), stored("cf32", signal()), auxi(stop=stop)))
+        (read,) = reader.read(path)
+        assert (len(read.remarks), read.start_utc) == (remarks, START)
+        assert read.start_step_ns == pytest.approx(step_ns, rel=0.01)
+    assert read.remarks == ("its header says that it lasted +30.0 s longer than its samples",)
+
+
+def test_zero_of_unsigned_bytes_is_127_5_of_a_raw_file_and_128_of_wav_and_sigmf(tmp_path: Path) -> None:
+    data = bytes([127, 128, 0, 255]) * 6000
+    meta = sigmf(tmp_path, [capture()], **{"core:datatype": "cu8"})
+    for name, zero in (("x.cu8", 127.5), ("x.wav", 128.0), ("x.sigmf-data", 128.0)):
+        (tmp_path / name).write_bytes(wav(fmt(1, 8), data) if name == "x.wav" else data)
+        (read,) = reader.read(meta if name == "x.sigmf-data" else tmp_path / name, RAW)
+        wanted = (np.array([127, 128, 0, 255]) - zero) / 128
+        assert read.samples[:2].view(np.float32).tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("kind", list(plain.RAW_TYPES))
@@ -209,6 +253,34 @@ def test_npy_of_any_version_has_its_rate_and_gps_time_from_a_file_beside_it(tmp_
             30.0,
             (),
         )
+
+
+def test_sigma_beside_a_file_grows_if_it_says_that_the_clock_drifts(tmp_path: Path) -> None:
+    (tmp_path / "x.cf32").write_bytes(stored("cf32", signal(5 * RATE_HZ // 2)))
+    beside = {"sample_rate_hz": RATE_HZ, "start_gps_ns": 1_400_000_000_000_000_000, "timing_sigma_ns": 30}
+    for drift, wanted in ((None, [30.0, 30.0, 30.0]), (40.0, [50.0, 30 * 73**0.5 / 3, 30 * 17**0.5])):
+        (tmp_path / "x.json").write_text(json.dumps(beside | {"timing_drift_ns_per_s": drift}))
+        (read,) = reader.read(tmp_path / "x.cf32")
+        ends = (RATE_HZ, 2 * RATE_HZ, len(read.samples))
+        assert [read.timing_sigma_ns(end - 1000, end) for end in ends] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("start_gps_ns", "remark"),
+    [
+        (utc_ns(START), "start_gps_ns, which counts from 1980-01-06, is none of a recording"),
+        (1, "start_gps_ns, which counts from 1980-01-06, is none of a recording"),
+        (gps_ns_of_utc(utc_ns(START)), None),
+    ],
+)
+def test_gps_time_of_another_epoch_is_left_out_and_said(
+    tmp_path: Path, start_gps_ns: int, remark: str | None
+) -> None:
+    """Nanoseconds since 1970 would be a recording of the year 2034."""
+    (tmp_path / "x.npy").write_bytes(npy())
+    (tmp_path / "x.json").write_text(json.dumps({"start_gps_ns": start_gps_ns, "timing_sigma_ns": 9.0}))
+    (read,) = reader.read(tmp_path / "x.npy", RAW)
+    assert (read.start_gps_ns is None, read.remarks) == (remark is not None, (remark,) if remark else ())
 
 
 def sigmf(folder: Path, captures: list[dict[str, Any]], count: int = RATE_HZ // 4, **changes: Any) -> Path:  # noqa: ANN401
@@ -280,6 +352,19 @@ def test_sigmf_archive_is_read_like_its_files(tmp_path: Path) -> None:
         ),
         ([capture(frequency=7e6), capture(6000, frequency=8e6)], [6000, 6000], [None, None]),
         ([capture(), capture(6000, datetime="2024-01-01T00:00:01Z")], [12_000], [1 - 6000 / RATE_HZ]),
+        (
+            [capture(), capture(6000, global_index=54_000, datetime="2024-01-01T00:00:02Z")],
+            [6000, 6000],
+            [2 - 54_000 / RATE_HZ, 2],
+        ),
+        (
+            [
+                capture(frequency=7e6, datetime="1970-01-01T00:00:00Z"),
+                capture(6000, frequency=8e6, datetime="2024-01-01T00:00:01Z"),
+            ],
+            [6000, 6000],
+            [1 - 6000 / RATE_HZ, 1],
+        ),
     ],
 )
 def test_sigmf_captures_are_one_stretch_unless_there_is_a_gap(
@@ -289,6 +374,42 @@ def test_sigmf_captures_are_one_stretch_unless_there_is_a_gap(
     assert [len(one.samples) for one in read] == lengths
     begin = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
     assert [one.start_utc and (one.start_utc - begin).total_seconds() for one in read] == starts_s
+
+
+def test_start_of_a_sigmf_file_without_times_is_that_of_every_stretch(tmp_path: Path) -> None:
+    captures = [
+        capture(),
+        capture(6000, global_index=54_000),
+        capture(12_000, global_index=60_000, frequency=7e6),
+        capture(18_000, frequency=8e6),
+    ]
+    path = sigmf(tmp_path, captures, 18_100)
+    assert [one.start_utc for one in reader.read(path)] == [None] * 3
+    read = reader.read(path, Hints(start=START))
+    assert [(one.start_utc - START).total_seconds() * RATE_HZ for one in read if one.start_utc] == [
+        0,
+        54_000,
+        60_000,
+    ]
+    assert read[0].remarks == ("a stretch of it is left out: 100 samples, fewer than the 4800 of 0.1 s",)
+    captures[1]["core:datetime"] = "2024-01-01T00:00:00Z"
+    read = reader.read(sigmf(tmp_path, captures, 18_100), Hints(start=START))
+    assert "it says itself when it began, and --start does not count" in read[0].remarks
+    assert all(one.start_utc and one.start_utc.year in {2023, 2024} for one in read)
+    assert read[1].start_utc == dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("moment", "leap_s"), [("2015-06-30T23:59:59.5Z", 16), ("2024-05-06T07:08:09.5Z", 18)]
+)
+def test_datetime_of_sigmf_is_utc_and_gps_time_is_ahead_by_the_leap_seconds(
+    tmp_path: Path, moment: str, leap_s: int
+) -> None:
+    (read,) = reader.read(sigmf(tmp_path, [capture(datetime=moment)]))
+    begun = dt.datetime.fromisoformat(moment)
+    gps_ns = read.disciplined(50.0).start_gps_ns
+    assert gps_ns == utc_ns(begun) - 315_964_800 * 10**9 + leap_s * 10**9
+    assert read.start_utc == begun
 
 
 def test_times_of_one_sigmf_stretch_that_disagree_make_it_less_certain(tmp_path: Path) -> None:
@@ -415,6 +536,11 @@ ZERO = bytes(len(FLOATS))
             bad_file("x.sigmf-meta", b'{"global": {}, "captures": []}'),
             "global: 'core:datatype' is a required",
         ),
+        (
+            bad_file("x.cf32", np.repeat(signal().real, 2).tobytes()),
+            "I and Q are equal, or one of them is zero",
+        ),
+        (bad_file("x.cf32", signal().real.astype("c8").tobytes()), "as of a real signal: its phase is lost"),
         (with_meta(**{"core:sample_rate": 1e9}), "a sample rate of 1e[+]09 Hz"),
         (with_meta(**{"core:sample_rate": 100}), "a sample rate of 100 Hz"),
         (with_meta(**{"core:num_channels": 2}), "2 channels"),

@@ -32,6 +32,7 @@ from tests.formats.test_reader import AUXI, RATE_HZ, START, WAV_KINDS, XML, fmt,
 from tests.fuzzing import mutations
 from tests.fuzzing.mutations import OF_TEXT, TEXTS, Files
 from tests.fuzzing.running import Reader, Wrong
+from tests.recorded import stretches
 
 COUNT = 4_800  # 0.1 s at 48 kHz: the shortest that is taken
 SAMPLES = signal(COUNT)
@@ -73,21 +74,13 @@ def check_recordings(found: list[TimedRecording], bytes_read: int) -> None:
         require(all(text.isprintable() for text in one.remarks), f"remarks {one.remarks}")
         timed = one.disciplined(50.0)
         if timed.nominal_start_ns is not None:
-            for session in ingest.cut_sessions({SITE: [timed]}, 7.1):
-                require(len(session.parts) >= ingest.MIN_RECEIVERS, "a session of one receiver")
-            for part in cut(timed):
-                iq.decode(part.content, part.sample_rate_hz, 1.01)
+            (stretch,) = stretches({SITE: [timed]})
+            require(ingest.cut_sessions([stretch], 7.1) == [], "a session of one receiver")
+            for part in stretch.parts.values():
+                iq.decode(part.content([timed]), part.sample_rate_hz, 1.01)
                 require(
                     part.timing_sigma_ns is None or 0 < part.timing_sigma_ns < math.inf, "a sigma of a second"
                 )
-
-
-def cut(one: TimedRecording) -> list[ingest.Part]:
-    """The whole seconds of a stretch, as `heimdall ingest` stores them."""
-    other = receivers_file.Site("SOUTH", 45.7, 0.6, 200.0)
-    return [
-        part for session in ingest.cut_sessions({SITE: [one], other: [one]}, 7.1) for part in session.parts
-    ]
 
 
 def read_recording(path: Path, random: Random) -> None:

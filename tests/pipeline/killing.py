@@ -100,6 +100,7 @@ def kills(command: str) -> list[dict[str, object]]:
 def main() -> None:
     """See the module."""
     mlflow_registry.ensure = ensure_here  # type: ignore[assignment]
+    mlflow_registry.require_free = lambda root, version: None  # type: ignore[misc] # another 5 s each
     print(json.dumps([kills(command) for command in sys.argv[1:]]))
 
 

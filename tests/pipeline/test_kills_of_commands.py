@@ -6,7 +6,9 @@
 
 A process that has imported everything forks each victim, so the moments are in its work: half of them uniform
 in all of it, half in its last fifth or, for the snapshot, in the moments after its results begin to change.
-They are drawn from a seed, within the duration of the latest run that nothing disturbed.
+They are drawn from a seed, within the duration of the latest run that nothing disturbed. A commit takes no
+time that such a draw would hit: what writes rows is killed once more after its last commit, and, in the whole
+series, after so many of its statements, between two files of a migration, say.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ from tests.ingest.test_ingest import (
 )
 from tests.pipeline.test_release import bucket, clone, store  # noqa: F401 - fixtures
 from tests.projects import Project
+from tests.recorded import cut_sessions
 
 SEED = 21
 PATHS = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src")))
@@ -73,16 +76,16 @@ class Case:
         folder: Where it is typed.
         env: Its environment.
         visible: What others see now; AssertionError where that is half of something.
-        finished: The codes with which it ends once it is typed again.
         watch: The folder of its results, if they are written within moments.
+        statements: Whether it is killed between its statements in PostgreSQL, too.
     """
 
     words: list[str]
     folder: Path
     env: dict[str, str]
     visible: Callable[[], Content]
-    finished: tuple[int, ...] = (0,)
     watch: Path | None = None
+    statements: bool = False
 
 
 class Victims:
@@ -99,8 +102,14 @@ class Victims:
         )
         self._answer()
 
-    def run(self, case: Case, kill_after_s: float | None = None, watch: Path | None = None) -> dict[str, Any]:
-        """Run a command to its end, or to its kill so long after it began, or after a folder changed."""
+    def run(
+        self,
+        case: Case,
+        kill_after_s: float | None = None,
+        watch: Path | None = None,
+        kill_after_step: int | None = None,
+    ) -> dict[str, Any]:
+        """Run a command to its end, or to its kill: after seconds, a change in a folder, or a step."""
         assert self._process.stdin is not None
         env = case.env | {"HEIMDALL_RECIPE": "off"}
         wanted = {
@@ -109,6 +118,8 @@ class Victims:
             "env": env,
             "kill_after_s": kill_after_s,
             "watch": watch and str(watch),
+            "statements": case.statements,
+            "kill_after_step": kill_after_step,
         }
         self._process.stdin.write(json.dumps(wanted) + "\n")
         self._process.stdin.flush()
@@ -145,12 +156,12 @@ def series(name: str, victims: Victims, kills: int, ready: Callable[[int], Case]
         kills: How many.
         ready: Makes case number n; cases of the same `n % 2` end with the same content.
     """
-    wanted, durations_s = {}, {}
+    wanted, durations_s, steps = {}, {}, {}
     for kind in range(min(2, kills)):  # the undisturbed ones
         case = ready(kind)
         done = victims.run(case)
         assert done["code"] == 0, done["output"]
-        wanted[kind], durations_s[kind] = case.visible(), done["took_s"]
+        wanted[kind], durations_s[kind], steps[kind] = case.visible(), done["took_s"], done["steps"]
     random = Random(f"{SEED} {name}")  # noqa: S311 - to be repeatable, not secret
     before, between, after, missed = 0, 0, 0, 0
     numbers = itertools.count(2)
@@ -172,21 +183,38 @@ def series(name: str, victims: Victims, kills: int, ready: Callable[[int], Case]
         else:
             raise AssertionError(f"{name} ended before each of {DRAWS} moments")
         about = f"kill {kill} of {name}, seed {SEED}, after {moment_s:.3f} of {durations_s[kind]:.3f} s"
-        try:
-            seen = case.visible()
-        except AssertionError as error:
-            raise AssertionError(f"{about}: half visible: {error}") from None
-        before, after = before + (seen == empty), after + (seen == wanted[kind])
-        between += seen not in (empty, wanted[kind])
-        again = victims.run(case)
-        assert again["code"] in case.finished, f"{about}: {again}"
-        assert case.visible() == wanted[kind], f"{about}: other bytes"
+        found = finished(about, victims, case, empty, wanted[kind])
+        before, between, after = (sum(pair) for pair in zip((before, between, after), found, strict=True))
+    for kind, last in steps.items():
+        for step in sorted({*(random.sample(range(1, last), min(kills, last) // 2)), last} - {0}):
+            number = next(numbers)
+            case = ready(number if number % 2 == kind else next(numbers))
+            empty = case.visible()
+            assert victims.run(case, kill_after_step=step)["code"] < 0
+            about = f"{name} killed after step {step} of {last}"
+            found = finished(about, victims, case, empty, wanted[kind])
+            assert step < last or found == (0, 0, 1), f"{about}, the last commit: not all was done"
+            before, between, after = (sum(pair) for pair in zip((before, between, after), found, strict=True))
     mean_s = sum(durations_s.values()) / len(durations_s)
     print(
-        f"\n{name}: {kills} kills within {mean_s:.2f} s: {before} before anything was written, "
-        f"{between} between steps, {after} when all was done; {missed} draws came too late; all "
+        f"\n{name}: {before + between + after} kills within {mean_s:.2f} s: {before} before anything was "
+        f"written, {between} between steps, {after} when all was done; {missed} draws came too late; all "
         "finished with the same bytes"
     )
+
+
+def finished(
+    about: str, victims: Victims, case: Case, empty: Content, wanted: Content
+) -> tuple[bool, bool, bool]:
+    """Look at what a killed command left, and finish it. Whether that was nothing, something, or all."""
+    try:
+        seen = case.visible()
+    except AssertionError as error:
+        raise AssertionError(f"{about}: half visible: {error}") from None
+    again = victims.run(case)
+    assert again["code"] == 0, f"{about}: {again}"
+    assert case.visible() == wanted, f"{about}: other bytes"
+    return seen == empty, seen not in (empty, wanted), seen == wanted
 
 
 def new_database(services: Services, template: str) -> Services:
@@ -249,7 +277,7 @@ def test_ingest(
             assert all(bool(found) == bool(rows) for found in others.values())
             return {"rows": rows, **others, "objects": objects}
 
-        return Case(words, tmp_path, fresh.env, visible)
+        return Case(words, tmp_path, fresh.env, visible, statements=True)
 
     series("heimdall ingest", victims, kills, ready)
 
@@ -308,7 +336,7 @@ def test_migrate(
                     assert len(found["rows"]) == 500 * (number % 2)
                 return found
 
-        return Case(["heimdall", "database", "migrate"], tmp_path, fresh.env, visible)
+        return Case(["heimdall", "database", "migrate"], tmp_path, fresh.env, visible, statements=True)
 
     series("heimdall database migrate", victims, kills, ready)
 
@@ -317,7 +345,7 @@ def test_snapshot(victims: Victims, kills: int, database: Services, buckets: Buc
     """Odd cases have a former snapshot, which stays whole until the new one is there."""
     seconds = {NORTH: 1, SOUTH: 2, WEST: 3}
     recordings = {site: [recording(START_NS, 12.2, seed)] for site, seed in seconds.items()}
-    sessions = ingest.cut_sessions(recordings, 0.0775)
+    sessions = cut_sessions(recordings, 0.0775)
     early, late = sessions[:8], sessions[8:]
     ingest.store(early, TRANSMISSION, Approval(APPROVED), database.endpoints)
     ingest.store(late, TRANSMISSION, Approval(APPROVED.replace(day=3)), database.endpoints)
@@ -395,7 +423,7 @@ def test_release(kills: int, clone: Project, store: ConditionalStore) -> None:  
             return content
 
         words = ["heimdall", "release", version, "--skip-verify"]
-        return Case(words, clone.root, clone.env, visible, finished=(0, 1))
+        return Case(words, clone.root, clone.env, visible)
 
     victims = Victims(**clone.env)
     series("heimdall release", victims, kills, ready)

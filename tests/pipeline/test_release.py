@@ -111,12 +111,48 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     assert set(released) == {"eval", "export", "features", "pretrain", "snapshot", "train"}
     assert "not verified, accepted as worse than v0.0.1" in clone.run("heimdall", "releases").stdout
 
-    # A version that exists: of this commit, and of another, with its tags and without them.
-    assert "and nothing is missing. Choose the next version" in refused(clone, "v0.1.0", SKIP)
+    check_that_a_version_exists_once(clone, store, made)
+    check_a_model_of_one_test_transmitter(clone, store)
+
+
+def check_that_a_version_exists_once(clone: Project, store: ConditionalStore, made: registry.Release) -> None:
+    """Of this commit it is done; of another, with its tags and without them, it is refused."""
+    before = store.head_all("")
+    done = clone.run("heimdall", "release", "v0.1.0", SKIP).stdout
+    assert f"v0.1.0 was released from this commit at {made.released_at}: nothing is missing" in done
+    assert store.head_all("") == before
     clone.commit("Another commit")
-    assert f"v0.1.0: it exists: released from {commit[:12]}" in refused(clone, "v0.1.0", SKIP, "--accept")
+    assert f"v0.1.0: it exists: released from {made.commit[:12]}" in refused(
+        clone, "v0.1.0", SKIP, "--accept"
+    )
     clone.run("git", "tag", "--delete", *attestation.release_tags("v0.1.0"))
-    assert f"v0.1.0: it exists: released from {commit[:12]}" in refused(clone, "v0.1.0", SKIP, "--accept")
+    assert f"v0.1.0: it exists: released from {made.commit[:12]}" in refused(
+        clone, "v0.1.0", SKIP, "--accept"
+    )
+
+
+def check_a_model_of_one_test_transmitter(clone: Project, store: ConditionalStore) -> None:
+    path = clone.root / "metrics/eval_full.json"
+    figures = artifacts.read_json(path)
+    figures["test"]["localizer"] |= {"mae_m_low": None, "mae_m_high": None}
+    artifacts.write_json(path, figures)
+    clone.run("dvc", "commit", "--force")
+    clone.commit("A test split of one transmitter has no intervals")
+    # Without an interval a model is released, too, and no other is measured by the interval that it lacks.
+    assert (
+        "m [one transmitter] (simulated)"
+        in clone.run("heimdall", "release", "v0.2.0", "--accept", SKIP).stdout
+    )
+    made, _ = registry.require_release(store, audit_log.read(store), "v0.2.0")
+    assert (made.mae_m_low, made.mae_m_high) == (None, None)
+    # What no record can hold is refused before anything is there.
+    del figures["test"]["localizer"]["mae_m_low"]
+    artifacts.write_json(path, figures)
+    clone.run("dvc", "commit", "--force")
+    clone.commit("A figure is missing")
+    line = refused(clone, "v0.3.0", SKIP, "--accept")
+    assert "metrics/eval_full.json: it lacks a figure of the test split ('mae_m_low')" in line
+    assert store.head_all("v0.3.0/") == {}
 
 
 @pytest.mark.series
@@ -178,8 +214,9 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
         "create_registered_model",
         "create_model_version",
     ]
-    assert [row["again"] for row in released] == [0] * 9 + [1]
-    assert "and nothing is missing" in released[-1]["lines"][-1]  # it was complete when it was killed
+    assert [row["again"] for row in released] == [0] * 10
+    # The last was complete when it was killed.
+    assert any(line.endswith(": nothing is missing") for line in released[-1]["lines"])
     steps = ["create_registered_model", "set_registered_model_alias", "put_if latest"]
     assert [row["step"] for row in promoted] == [
         "put_if audit/00000012.json",
@@ -188,7 +225,7 @@ def test_killed_at_every_step_and_typed_again(clone: Project, store: Conditional
     ]
     for number, row in enumerate(promoted, 1):
         entry = 11 + number
-        assert [line for line in row["lines"] if line.startswith(("champion", "Next"))] == [
+        assert [line for line in row["lines"] if line.startswith(("The champion", "Next"))] == [
             f"The champion is v0.1.{number} already, since log entry {entry}.",
             f"Next: git push origin 'localizer#champion#{entry}'",
         ]
@@ -239,12 +276,13 @@ def test_a_day_of_releases(
     origin = tmp_path / "origin.git"
     clone.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(origin))
     clone.run("git", "remote", "add", "origin", str(origin))
-    # MLflow is down: the release says so, and the same command completes it.
+    # MLflow is down: the release says so before anything is there.
     down = {"HEIMDALL_TRACKING": "", "MLFLOW_TRACKING_URI": "postgresql://user:s3cret@127.0.0.1:1/mlflow"}
     line = refused(clone, "v0.1.0", **down)
     assert line.startswith("heimdall: MLflow postgresql://127.0.0.1:1/mlflow: it does not answer")
     assert "run the same command again" in line
     assert "s3cret" not in line
+    assert store.head_all("") == {}
     push_tags(clone, clone.run("heimdall", "release", "v0.1.0", HEIMDALL_TRACKING="").stdout)
     push_tags(clone, clone.run("heimdall", "promote", "v0.1.0").stdout)
     assert registry.require_release(store, audit_log.read(store), "v0.1.0")[0].verified

@@ -8,6 +8,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from heimdall.core.errors import HeimdallError
 from heimdall.release import mlflow_registry
 from heimdall.release.mlflow_registry import ALIAS, NAME, VERSION_TAG, Wanted
 
@@ -33,5 +34,12 @@ def test_two_that_register_the_same_release_at_once_leave_one_version(
 
     assert not mlflow_registry.apply(uri, wanted)
     other = Wanted("v1.0.0", "s3://models/v1.0.0", {"release_sha256": "1" * 64}, champion=True)
-    with pytest.raises(ValueError, match=r"version 1 of heimdall-localizer is not this v1\.0\.0"):
+    with pytest.raises(ValueError, match=r"version 1 of heimdall-localizer is another"):
         mlflow_registry.apply(uri, other)
+
+    # Before a release: MLflow must not hold a model of its name.
+    monkeypatch.setenv("HEIMDALL_TRACKING", "on")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow_registry.require_free(tmp_path, "v1.0.1")
+    with pytest.raises(HeimdallError, match=r"version 1 of .* is another model.*Delete that version there"):
+        mlflow_registry.require_free(tmp_path, "v1.0.0")

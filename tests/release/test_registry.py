@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from heimdall.core.errors import HeimdallError
-from heimdall.release import audit_log, bucket, promotion, registry
+from heimdall.release import audit_log, bucket, promotion, registry, release
 from heimdall.release.audit_log import Entry
 from heimdall.release.bucket import ConditionalStore
-from heimdall.release.releases_text import as_dict, verdict
+from heimdall.release.releases_text import as_dict, lines, verdict
 from tests.release.releases import (
+    BY,
     by_another,
     contradictions,
     found_damages,
@@ -116,6 +117,30 @@ def test_a_release_json_that_is_damaged_or_gone(store: ConditionalStore, clone: 
     assert found["v0.2.0"] == "in the log, and its release.json is missing"
     with pytest.raises(HeimdallError, match="damaged"):
         promotion.promote(clone, store, "v0.1.0")
+
+
+def test_a_release_that_was_begun_is_given_up(store: ConditionalStore, clone: Path) -> None:
+    """Whoever would complete it is refused then, and nothing that is released is given up."""
+    put_release(store, clone, "v0.1.0")
+    assert store.put_if("v0.2.0/config.yaml", b"of a commit that is lost", None)
+    seen = registry.overview(store, nothing)
+    assert (seen.unfinished, seen.given_up, seen.damages) == (["v0.2.0"], [], [])
+    assert lines(seen)[-1].endswith("Run `heimdall release v0.2.0` from its commit, or with --give-up")
+    for version, cause in (("v0.1.0", "it is released"), ("v0.3.0", "was not begun")):
+        with pytest.raises(HeimdallError, match=cause):
+            release.give_up(clone, store, version)
+    assert release.give_up(clone, store, "v0.2.0").given_up_by == BY
+    before = store.head_all("")
+    assert release.give_up(clone, store, "v0.2.0").given_up_by == BY
+    assert store.head_all("") == before
+    assert not store.put_if("v0.2.0/release.json", b"of who completes it", None)
+    with pytest.raises(HeimdallError, match=r"v0\.2\.0: Test <test@localhost> gave it up at .* the next"):
+        promotion.promote(clone, store, "v0.2.0")
+    seen = registry.overview(store, nothing)
+    assert (seen.unfinished, [made.version for made in seen.given_up]) == ([], ["v0.2.0"])
+    assert (len(seen.releases), seen.damages) == (1, [])
+    assert "v0.2.0: Test <test@localhost> gave it up at" in lines(seen)[-1]
+    assert as_dict(seen, [], [])["given_up"][0]["version"] == "v0.2.0"
 
 
 def without_the_second_promotion(log: list[Entry]) -> list[Entry]:

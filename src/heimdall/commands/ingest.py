@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from heimdall.formats.reader import Hints
     from heimdall.formats.receivers_file import Site
     from heimdall.formats.recording import TimedRecording
-    from heimdall.ingest.ingest import Ingested, Session
+    from heimdall.ingest.ingest import Ingested, Session, Stretch
 
 
 MAX_DETUNING_HZ = 1000.0  # by so much programs round a frequency
@@ -144,14 +145,18 @@ def ingest(
     killed, run it again: it finishes its work.
 
     A snapshot includes the recordings if they are approved and `snapshot.as_of` is not before the approval.
-    Without the place of the transmitter they cannot be approved.
+    Without the place of the transmitter they cannot be approved. To approve recordings that are stored, or to
+    give or correct their place before, run the same command with the options. What is approved never changes.
 
     The name of a receiver stands in the name of its file, or is given as NAME=FILE. With the word `kiwi`
     before the files, all of them must be WAV files of KiwiSDR clients.
     """
-    _refuse_contradictions(
-        latitude, longitude, source_id, modulation, approve=approve, approved_at=approved_at
-    )
+    if (latitude is None) != (longitude is None):
+        raise click.UsageError("the place of the transmitter needs both --latitude and --longitude")
+    if modulation and not source_id:
+        raise click.UsageError("--modulation describes a known transmitter: give --source, too")
+    if approved_at and not approve:
+        raise click.UsageError("--approved-at is the time of an approval: give --approve, too")
     if len({site.name for site in sites}) != len(sites):
         raise click.UsageError("two of the --receiver options have the same name")
     from heimdall.formats import reader, receivers_file, stations
@@ -163,12 +168,12 @@ def ingest(
     assigned = stations.assign(files[1:] if only_kiwi else files, sites, listed)
     services = endpoints.resolve()
     hints = reader.Hints(date, start, sample_rate_hz, sample_format, only_kiwi)
-    recordings = _read(assigned, hints)
+    stretches = _read(assigned, hints)
     if frequency_mhz is None:
-        frequency_mhz = _frequency_mhz(recordings)
+        frequency_mhz = _frequency_mhz(stretches)
     else:
-        recordings = _tuned(recordings, frequency_mhz)
-    sessions = ingestion.cut_sessions(recordings, frequency_mhz)
+        stretches = _tuned(stretches, frequency_mhz)
+    sessions = ingestion.cut_sessions(stretches, frequency_mhz)
     if not sessions:
         raise HeimdallError(
             "sessions",
@@ -178,86 +183,66 @@ def ingest(
     transmission = ingestion.Transmission(latitude, longitude, frequency_mhz, source_id, modulation)
     approval = ingestion.Approval(approved_at) if approve else None
     report = ingestion.store(sessions, transmission, approval, services)
-    _say(sessions, report, placed=latitude is not None)
+    _say(sessions, report)
 
 
-def _refuse_contradictions(
-    latitude: float | None,
-    longitude: float | None,
-    source_id: str | None,
-    modulation: str | None,
-    *,
-    approve: bool,
-    approved_at: dt.datetime | None,
-) -> None:
-    if (latitude is None) != (longitude is None):
-        raise click.UsageError("the place of the transmitter needs both --latitude and --longitude")
-    if modulation and not source_id:
-        raise click.UsageError("--modulation describes a known transmitter: give --source, too")
-    if approved_at and not approve:
-        raise click.UsageError("--approved-at is the time of an approval: give --approve, too")
-    if approve and latitude is None:
-        raise click.UsageError(
-            "--approve needs the place of the transmitter: give --latitude and --longitude, or leave it out"
-        )
-
-
-def _read(assigned: Mapping[Path, Site], hints: Hints) -> dict[Site, list[TimedRecording]]:
-    """The stretches of each receiver, each with a line that says what it is."""
+def _read(assigned: Mapping[Path, Site], hints: Hints) -> list[Stretch]:
+    """The stretches of all files, each with a line that says what it is."""
     from heimdall.formats import reader
+    from heimdall.ingest import ingest as ingestion
 
-    recordings: dict[Site, list[TimedRecording]] = {}
+    found: dict[Site, list[Stretch]] = {}
     for file, site in assigned.items():
-        for found in reader.read(file, hints):
-            sigma_ns = site.timing_sigma_ns
-            recording = found if sigma_ns is None else found.disciplined(sigma_ns)
-            if recording.start_utc is None:
-                raise HeimdallError(
-                    str(file), "nothing says when it began", "Give --start with a time in UTC"
-                )
-            recordings.setdefault(site, []).append(recording)
-            told = [*recording.remarks, *([] if recording.start_gps_ns is not None else ["no GPS time"])]
+        recorded = ingestion.Recorded(str(file), site, partial(_on_its_time, file, site, hints))
+        for stretch in ingestion.read_stretches(recorded):
+            found.setdefault(site, []).append(stretch)
+            one = stretch.about
+            told = [*one.remarks, *([] if one.start_gps_ns is not None else ["no GPS time"])]
             click.echo(
-                f"{site.name}: {recording.duration_s:.1f} s at {recording.sample_rate_hz:.4f} Hz "
-                f"from {recording.start_utc.isoformat()}, {', '.join(dict.fromkeys(told))}"
+                f"{site.name}: {one.duration_s:.1f} s at {one.sample_rate_hz:.4f} Hz "
+                f"from {one.start_utc.isoformat() if one.start_utc else ''}, "
+                f"{', '.join(dict.fromkeys(told))}"
             )
-    unknown = [site.name for site in recordings if not site.altitude_known]
+    unknown = [site.name for site in found if not site.altitude_known]
     if unknown:
         click.echo(f"The altitude of {', '.join(unknown)} is not given, and counts as 0 m.")
-    for site, stretches in recordings.items():
-        overlap_s = reader.overlap_s(stretches)
+    for site, stretches in found.items():
+        overlap_s = reader.overlap_s([stretch.about for stretch in stretches])
         if overlap_s:
             click.echo(
                 f"{site.name}: recordings overlap by {overlap_s:.1f} s; the one with the better time is used"
             )
-    return recordings
+    return [stretch for stretches in found.values() for stretch in stretches]
 
 
-def _tuned(
-    recordings: Mapping[Site, list[TimedRecording]], frequency_mhz: float
-) -> dict[Site, list[TimedRecording]]:
+def _on_its_time(file: Path, site: Site, hints: Hints) -> list[TimedRecording]:
+    """A file as it is read, on GPS time if its owner says that GPS disciplines the receiver's clock."""
+    from heimdall.formats import reader
+
+    sigma_ns = site.timing_sigma_ns
+    found = reader.read(file, hints)
+    return found if sigma_ns is None else [one.disciplined(sigma_ns) for one in found]
+
+
+def _tuned(stretches: Sequence[Stretch], frequency_mhz: float) -> list[Stretch]:
     """The stretches at this frequency, of files that say several; else all, for the user knows better."""
-    said = {one.frequency_hz for stretches in recordings.values() for one in stretches if one.frequency_hz}
-    if len(said) < 2:
-        return dict(recordings)
+    if len(_said_hz(stretches)) < 2:
+        return list(stretches)
     wanted_hz = frequency_mhz * 1e6
-    kept = {
-        site: [
-            one
-            for one in stretches
-            if one.frequency_hz is None or abs(one.frequency_hz - wanted_hz) <= MAX_DETUNING_HZ
-        ]
-        for site, stretches in recordings.items()
-    }
-    left = sum(map(len, recordings.values())) - sum(map(len, kept.values()))
-    if left:
+    kept = [
+        one
+        for one in stretches
+        if one.about.frequency_hz is None or abs(one.about.frequency_hz - wanted_hz) <= MAX_DETUNING_HZ
+    ]
+    if len(kept) < len(stretches):
+        left = len(stretches) - len(kept)
         click.echo(f"Stretches at another frequency than {frequency_mhz:g} MHz are left out: {left}")
-    return {site: stretches for site, stretches in kept.items() if stretches}
+    return kept
 
 
-def _frequency_mhz(recordings: Mapping[Site, Sequence[TimedRecording]]) -> float:
+def _frequency_mhz(stretches: Sequence[Stretch]) -> float:
     """The one frequency that the files say."""
-    said = {one.frequency_hz for stretches in recordings.values() for one in stretches if one.frequency_hz}
+    said = _said_hz(stretches)
     if len(said) != 1:
         cause = "the files do not say it"
         if said:
@@ -267,20 +252,26 @@ def _frequency_mhz(recordings: Mapping[Site, Sequence[TimedRecording]]) -> float
     return value
 
 
-def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None:
+def _said_hz(stretches: Sequence[Stretch]) -> set[float]:
+    return {one.about.frequency_hz for one in stretches if one.about.frequency_hz}
+
+
+def _say(sessions: Sequence[Session], report: Ingested) -> None:
     from heimdall.storage import approved
 
     heard = Counter(len(session.parts) for session in sessions)
     click.echo(
         f"{len(sessions)} sessions of 1 s ("
         + ", ".join(f"{count} with {receivers} receivers" for receivers, count in sorted(heard.items()))
-        + f"): {report.recordings} recordings, {report.new} new; receivers "
+        + f"): {report.recordings} recordings, {report.new} new"
+        + (f", {report.changed} changed" if report.changed else "")
+        + "; receivers "
         + ", ".join(f"{name} {number}" for name, number in report.receivers.items())
     )
     untimed = sum(part.start_gps_ns is None for session in sessions for part in session.parts)
     if untimed:
         click.echo(f"{untimed} of the recordings have no GPS time: only their levels help to locate.")
-    if report.new and report.approved_at:
+    if report.approved_at:
         # Rows of this run are stamped a moment before they can be seen: the next whole second is after both.
         moment = report.approved_at
         if moment.microsecond:
@@ -291,12 +282,15 @@ def _say(sessions: Sequence[Session], report: Ingested, *, placed: bool) -> None
         taken = moment + approved.MARGIN
         if taken > dt.datetime.now(dt.UTC):
             click.echo(f"Such a snapshot can be taken from {_utc_text(taken)} on, by the database's clock.")
-    elif report.new and placed:
-        click.echo("The recordings are not approved. A snapshot includes them only after approval.")
-    elif report.new:
+    elif (report.new or report.changed) and report.placed:
         click.echo(
-            "The recordings are not approved, and cannot be until the place of the transmitter is known "
-            "(--latitude, --longitude). A snapshot does not include them."
+            "The recordings are not approved. A snapshot includes them only after approval: run the same "
+            "command with --approve."
+        )
+    elif report.new or report.changed:
+        click.echo(
+            "The recordings are not approved, and cannot be until the place of the transmitter is known. "
+            "When it is, run the same command with --latitude, --longitude and --approve."
         )
 
 

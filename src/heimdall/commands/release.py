@@ -19,7 +19,12 @@ from heimdall.commands import output
 @click.option(
     "--skip-verify", is_flag=True, help="Do not rebuild the commit before its release. This is recorded."
 )
-def release(version: str, accept: bool, skip_verify: bool) -> None:
+@click.option(
+    "--give-up",
+    is_flag=True,
+    help="End a release that was begun and cannot be completed. Its version stays used.",
+)
+def release(version: str, accept: bool, skip_verify: bool, give_up: bool) -> None:
     """Release the commit that is checked out, or complete its interrupted release.
 
     First the commit is rebuilt, as by `heimdall verify`. Then its model, parameters, metrics and card are
@@ -27,15 +32,19 @@ def release(version: str, accept: bool, skip_verify: bool) -> None:
     MLflow. `latest` stays as it is until `heimdall promote`.
 
     The release is refused if there are changes that are not committed or outputs that are not pushed, if the
-    version exists already, or if the mean test error is above the champion's interval.
+    version exists already from another commit, or if the mean test error is above the champion's interval.
     """
-    from heimdall.release import attestation, bucket, versions
+    from heimdall.release import attestation, bucket, releases_text, versions
     from heimdall.release import release as releasing
     from heimdall.storage import endpoints
 
     versions.check(version)
     store = bucket.ConditionalStore(endpoints.s3(), endpoints.MODELS_BUCKET)
     store.ping()
+    if give_up:
+        ended = releasing.give_up(Path(), store, version)
+        click.echo(f"{version}: {ended.given_up_by} gave it up at {ended.given_up_at}. Use the next version.")
+        return
     made = releasing.release(
         Path(),
         store,
@@ -46,7 +55,7 @@ def release(version: str, accept: bool, skip_verify: bool) -> None:
     )
     click.echo(
         f"{version}: commit {made.commit[:12]}, mean test error {made.mae_m:.0f} m "
-        f"[{made.mae_m_low:.0f}, {made.mae_m_high:.0f}] ({made.data}), in {store.place(version)}"
+        f"{releases_text.interval(made)} ({made.data}), in {store.place(version)}"
     )
     click.echo(
         f"Next: {attestation.push(attestation.release_tags(version))}, then heimdall promote {version}"

@@ -44,7 +44,14 @@ def to_utc(gps_ns: int) -> dt.datetime:
         HeimdallError: The time lies before 1999, or after the year 9999.
     """
     gps = _since(GPS_EPOCH, gps_ns)
-    return gps - dt.timedelta(seconds=leap_seconds(gps))
+    nearly = gps - dt.timedelta(seconds=leap_seconds(gps))  # in its last seconds before a leap, one early
+    return gps - dt.timedelta(seconds=leap_seconds(nearly))
+
+
+def is_plausible(since_1970_ns: int) -> bool:
+    """Whether a recording can have begun at this time in UTC: GPS was there, and it is not in the future."""
+    latest = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)  # clocks differ, and may follow a time zone
+    return utc_ns(_LEAPS[0][0]) <= since_1970_ns < utc_ns(latest)
 
 
 def utc_ns(moment: dt.datetime) -> int:

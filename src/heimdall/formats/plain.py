@@ -6,9 +6,12 @@ What they do not say comes from the user, from a sidecar (`x.json` beside `x.npy
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import file_names, recording, sample_types
@@ -49,6 +52,7 @@ class _Sidecar:
     frequency_hz: float | None = None
     start_gps_ns: int | None = None
     timing_sigma_ns: float | None = None
+    timing_drift_ns_per_s: float | None = None
     receiver: str | None = None
 
 
@@ -126,14 +130,23 @@ def _recording(
         samples,
         rate_hz,
         start_gps_ns=beside.start_gps_ns if gps_timed else None,
-        timing_sigma=TimingSigma.constant(beside.timing_sigma_ns)
-        if gps_timed and beside.timing_sigma_ns
-        else None,
+        timing_sigma=_sigma(beside, len(samples), rate_hz) if gps_timed else None,
         start_utc_ns=start_ns,
         start_step_ns=step_ns,
         receiver=beside.receiver,
         frequency_hz=beside.frequency_hz or named.frequency_hz,
         remarks=remarks,
+    )
+
+
+def _sigma(beside: _Sidecar, count: int, rate_hz: float) -> TimingSigma:
+    """That of the start; it grows by the drift of the clock that drives the samples, if the file says one."""
+    sigma_ns = beside.timing_sigma_ns or 0.0
+    if beside.timing_drift_ns_per_s is None:
+        return TimingSigma.constant(sigma_ns)
+    second = np.arange(math.ceil(count / rate_hz))
+    return TimingSigma(
+        (second * rate_hz).astype(np.int64), np.hypot(sigma_ns, beside.timing_drift_ns_per_s * (second + 1))
     )
 
 
@@ -155,6 +168,7 @@ def _sidecar(path: Path) -> _Sidecar:
             frequency_hz=_positive(document, "frequency_hz", limits.MAX_FREQUENCY_HZ),
             start_gps_ns=_whole(document, "start_gps_ns"),
             timing_sigma_ns=_positive(document, "timing_sigma_ns"),
+            timing_drift_ns_per_s=_positive(document, "timing_drift_ns_per_s"),
             receiver=None if document.get("receiver") is None else str(document["receiver"]),
         )
     except (ValueError, RecursionError) as error:

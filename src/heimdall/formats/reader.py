@@ -14,8 +14,7 @@ from heimdall.formats.recording import TimedRecording
 from heimdall.recordings import iq
 
 _HEAD_BYTES = iq.MAX_HEADER_BYTES + 12
-EARLIEST_NS = utc_ns(dt.datetime(1999, 1, 1, tzinfo=dt.UTC))
-LATEST_NS = utc_ns(dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+SAME_START_NS = 1_000_000_000
 MIN_OVERLAP_NS = 1_000_000  # consecutive files may meet within the rounding of their starts
 
 
@@ -25,7 +24,7 @@ class Hints:
 
     Attributes:
         near: UTC within half a week of a KiwiSDR's recording, if its name has no time.
-        start: UTC of the first sample.
+        start: UTC of the first sample, if the file does not say it.
         sample_rate_hz: For raw and `.npy` files.
         sample_format: How a raw file stores samples: a key of `plain.RAW_TYPES`.
         only_kiwi: Refuse whatever is no KiwiSDR's recording.
@@ -53,22 +52,35 @@ def read(path: Path, hints: Hints | None = None) -> list[TimedRecording]:
     """
     hints = hints or Hints()
     recordings = [_plausible(one) for one in _read(path, hints)]
-    if hints.start is None or any(one.nominal_start_ns is not None for one in recordings):
+    if hints.start is None:
         return recordings
-    first = recordings[0]  # later stretches of a file without any time have no known distance to it
-    return [replace(first, start_utc_ns=utc_ns(hints.start), start_step_ns=1e3), *recordings[1:]]
+    first, start_ns = recordings[0], utc_ns(hints.start)
+    if first.start_utc is None:
+        return [replace(first, start_utc_ns=start_ns, start_step_ns=1e3), *recordings[1:]]
+    if abs(utc_ns(first.start_utc) - start_ns) > SAME_START_NS:
+        remark = "it says itself when it began, and --start does not count"
+        return [replace(first, remarks=(*first.remarks, remark)), *recordings[1:]]
+    return recordings
 
 
 def _plausible(recording: TimedRecording) -> TimedRecording:
-    """The same without a start by a clock that was never set."""
+    """The same without a start by a clock that was never set, or that counts from another year."""
     start_ns, gps_ns = recording.start_utc_ns, recording.start_gps_ns
     if start_ns is None and gps_ns is not None:
         start_ns = gps_ns + gps_time.EPOCHS_APART_NS
-    if start_ns is None or EARLIEST_NS <= start_ns < LATEST_NS:
+    if start_ns is None or gps_time.is_plausible(start_ns):
         return recording
     remark = "its start is no time of a recording, and is left out"
-    without = {"start_utc_ns": None, "start_step_ns": None, "start_gps_ns": None, "timing_sigma": None}
-    return TimedRecording(**vars(recording) | without | {"remarks": (*recording.remarks, remark)})
+    if gps_ns is not None:
+        remark = f"start_gps_ns, which counts from {gps_time.GPS_EPOCH:%Y-%m-%d}, is none of a recording"
+    return replace(
+        recording,
+        start_utc_ns=None,
+        start_step_ns=None,
+        start_gps_ns=None,
+        timing_sigma=None,
+        remarks=(*recording.remarks, remark),
+    )
 
 
 def overlap_s(recordings: Sequence[TimedRecording]) -> float:
@@ -92,11 +104,11 @@ def _read(path: Path, hints: Hints) -> list[TimedRecording]:
         chunks = riff.chunks(path)
         if hints.only_kiwi or kiwi.has_stamps(chunks):
             return kiwi.read(path, chunks, hints.near)
-        return wav.read(path, chunks)
+        return wav.read(path, chunks, hints.start)
     if hints.only_kiwi:
         raise HeimdallError(str(path), "not a WAV file", "Give a KiwiSDR's recording, or leave `kiwi` out")
     if sigmf_files.is_sigmf(path):
-        return sigmf_files.read(path)
+        return sigmf_files.read(path, hints.start)
     if head.startswith(iq.MAGIC) or path.suffix == ".npy":
         return plain.read_npy(path, head, hints.sample_rate_hz)
     kind = plain.raw_type(path, hints.sample_format)

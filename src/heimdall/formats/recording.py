@@ -199,8 +199,8 @@ def check_samples(subject: str, samples: Samples, sample_rate_hz: float) -> None
     """Refuse a recording that is too short or that no receiver delivers.
 
     Raises:
-        HeimdallError: It is shorter than `iq.MIN_DURATION_S`, all of its samples are equal, or as
-            `iq.check_values` says.
+        HeimdallError: It is shorter than `iq.MIN_DURATION_S`, all of its samples are equal, it is a real
+            signal as stereo sound or with zeros for Q, or as `iq.check_values` says.
     """
     remedy = "Give another recording"
     shortest = math.ceil(sample_rate_hz * iq.MIN_DURATION_S)
@@ -214,3 +214,8 @@ def check_samples(subject: str, samples: Samples, sample_rate_hz: float) -> None
     # A receiver that is switched off, in a format whose zero is not exact.
     if samples[0] == samples[-1] and (samples == samples[0]).all():
         raise HeimdallError(subject, f"all {len(samples)} samples are equal", remedy)
+    few = samples[:shortest]  # tells nearly always, without memory for all
+    same = bool((few.real == few.imag).all() and (samples.real == samples.imag).all())
+    if same or not samples.imag.any() or not samples.real.any():
+        cause = "I and Q are equal, or one of them is zero, as of a real signal: its phase is lost"
+        raise HeimdallError(subject, f"{cause}, and so is the arrival time", remedy)

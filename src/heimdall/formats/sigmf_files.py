@@ -10,13 +10,13 @@ import json
 import re
 import tarfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import recording, sample_types
-from heimdall.formats.gps_time import SECOND_NS, utc_ns
+from heimdall.formats.gps_time import SECOND_NS, is_plausible, utc_ns
 from heimdall.formats.recording import TimedRecording
 from heimdall.formats.sample_types import SampleType
 
@@ -41,7 +41,10 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Capture:
-    """One element of `captures`: where its samples are, and when and at which frequency they were made."""
+    """One element of `captures`: where its samples are, and when and at which frequency they were made.
+
+    `index` counts the receiver's samples, lost ones included.
+    """
 
     first: int
     end: int
@@ -50,13 +53,15 @@ class _Capture:
     frequency_hz: float | None
     start_ns: int | None
     step_ns: float | None
+    remarks: tuple[str, ...] = ()
 
 
-def read(path: Path) -> list[TimedRecording]:
+def read(path: Path, start: dt.datetime | None = None) -> list[TimedRecording]:
     """Read every stretch: captures that follow one another without a gap, at one frequency, are one.
 
     Args:
         path: The metadata, the data beside them, or an archive.
+        start: UTC of the first sample by the user's word, if no capture has a time. All stretches follow it.
 
     Raises:
         HeimdallError: Metadata or data are missing, contradict the schema or each other, are truncated, or
@@ -69,12 +74,18 @@ def read(path: Path) -> list[TimedRecording]:
         raise HeimdallError(str(path), "no core:sample_rate", _REMEDY)
     rate_hz = recording.checked_rate(str(path), float(whole["core:sample_rate"]))
     _check_hash(source)
-    found = [
-        _stretch(source, kind, rate_hz, captures) for captures in _joined(_captures(source, kind), rate_hz)
-    ]
+    captures = _timed(_captures(source, kind), rate_hz, start)
+    found: list[TimedRecording] = []
+    refused: list[HeimdallError] = []
+    for joined in _joined(captures, rate_hz):
+        try:
+            found.append(_stretch(source, kind, rate_hz, joined))
+        except HeimdallError as error:  # such as one that is too short
+            refused.append(error)
     if not found:
-        raise HeimdallError(str(path), "no samples", _REMEDY)
-    return found
+        raise refused[0] if refused else HeimdallError(str(path), "no samples", _REMEDY)
+    left_out = tuple(f"a stretch of it is left out: {error.cause}" for error in refused)
+    return [replace(found[0], remarks=found[0].remarks + left_out), *found[1:]]
 
 
 def place(path: Path) -> tuple[float, float, float | None] | None:
@@ -120,8 +131,29 @@ def _stretch(source: _Source, kind: SampleType, rate_hz: float, captures: list[_
         start_utc_ns=start_ns,
         start_step_ns=step_ns,
         frequency_hz=first.frequency_hz,
-        remarks=remarks,
+        remarks=(*dict.fromkeys(remark for one in captures for remark in one.remarks), *remarks),
     )
+
+
+def _timed(captures: list[_Capture], rate_hz: float, start: dt.datetime | None) -> list[_Capture]:
+    """The captures before the first time with the times that follow from it."""
+    number = next((number for number, one in enumerate(captures) if one.start_ns is not None), None)
+    if number is None:
+        if start is None:
+            return captures
+        return [replace(captures[0], start_ns=utc_ns(start), step_ns=1e3), *captures[1:]]
+    known = captures[number]
+    before = [
+        replace(one, start_ns=_follows_ns(known, one, rate_hz), step_ns=known.step_ns)
+        for one in captures[:number]
+    ]
+    return before + captures[number:]
+
+
+def _follows_ns(known: _Capture, other: _Capture, rate_hz: float) -> int:
+    """Time of a capture by that of another one and the samples between them."""
+    assert known.start_ns is not None  # noqa: S101 - that is what it is known for
+    return known.start_ns + round((other.index - known.index) * SECOND_NS / rate_hz)
 
 
 def _start(captures: list[_Capture], rate_hz: float) -> tuple[int | None, float | None]:
@@ -245,6 +277,10 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
             raise HeimdallError(str(source.path), cause, "Copy it again from where it was recorded")
         moment = one.get("core:datetime")
         start_ns, step_ns = (None, None) if moment is None else _time(source.path, str(moment))
+        remarks: tuple[str, ...] = ()
+        if start_ns is not None and not is_plausible(start_ns):
+            start_ns, step_ns = None, None
+            remarks = (f"core:datetime {str(moment)[:30]} is no time of a recording, and is left out",)
         frequency_hz = float(one.get("core:frequency") or 0)
         captures.append(
             _Capture(
@@ -255,6 +291,7 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
                 frequency_hz=frequency_hz if frequency_hz > 0 else None,
                 start_ns=start_ns,
                 step_ns=step_ns,
+                remarks=remarks,
             )
         )
     return captures
@@ -268,11 +305,11 @@ def _joined(captures: list[_Capture], rate_hz: float) -> list[list[_Capture]]:
         one = found
         expected_ns = None
         if timed is not None and timed.start_ns is not None:
-            expected_ns = timed.start_ns + round((one.index - timed.index) * SECOND_NS / rate_hz)
+            expected_ns = _follows_ns(timed, one, rate_hz)
         before = groups[-1][-1] if groups else None
         gap = before is None or one.index - before.index != one.first - before.first
         if one.start_ns is None and expected_ns is not None and timed is not None:
-            one = _Capture(**vars(one) | {"start_ns": expected_ns, "step_ns": timed.step_ns})
+            one = replace(one, start_ns=expected_ns, step_ns=timed.step_ns)
         elif one.start_ns is not None and expected_ns is not None:
             allowed_ns = max(_SAME_TIME_NS, one.step_ns or 0, (timed and timed.step_ns) or 0)
             gap = gap or abs(one.start_ns - expected_ns) > allowed_ns

@@ -1,15 +1,21 @@
-"""IQ samples in a WAV file: integers and floats, RF64, and what SDR programs add about time and frequency."""
+"""IQ samples in a WAV file: integers and floats, RF64, and what SDR programs add about time and frequency.
+
+What they add is compared with the file's name and with the number of samples: some programs write a local
+time, or leave what was in memory.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import file_names, recording, riff, sample_types
-from heimdall.formats.gps_time import utc_ns
+from heimdall.formats.file_names import Named
+from heimdall.formats.gps_time import SECOND_NS, is_plausible, utc_ns
 from heimdall.formats.recording import TimedRecording
 
 # `auxi` of SpectraVue, HDSDR, SDRuno and SDR#: start and stop as Windows' SYSTEMTIME, then the frequency.
@@ -17,17 +23,31 @@ _AUXI = struct.Struct("<8H8HI")
 # SDR Console writes the same as XML in UTF-16.
 _XML_FREQUENCY = re.compile(r'RadioCenterFreq="(\d{1,12})"')
 _XML_TIME = re.compile(r'CurrentTimeUTC="(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d)"')
+_SAME_START_NS = 5 * SECOND_NS  # a file has its name some buffers before or after its first sample
+_SAME_DURATION_NS = 2 * SECOND_NS
+_NO_FREQUENCY_HZ = (0, 2**32 - 1)  # never written, or erased memory
 
 
-def read(path: Path, chunks: list[riff.Chunk]) -> list[TimedRecording]:
+@dataclass(frozen=True)
+class _Auxi:
+    """What the chunk `auxi` says; None where it says nothing, or what is impossible."""
+
+    start: dt.datetime | None = None
+    stop: dt.datetime | None = None
+    frequency_hz: float | None = None
+
+
+def read(path: Path, chunks: list[riff.Chunk], start: dt.datetime | None = None) -> list[TimedRecording]:
     """Read the file's one stretch.
 
     Args:
         path: The file.
         chunks: As `riff.chunks` found them.
+        start: By the user's word, if the header and the name say two times.
 
     Raises:
-        HeimdallError: The file is damaged, has no samples, or holds what no receiver delivers.
+        HeimdallError: The file is damaged, has no samples, or holds what no receiver delivers; or its header
+            and its name say two times, and the user none.
     """
     by_name = {chunk.name: chunk for chunk in reversed(chunks)}
     if b"fmt " not in by_name or not by_name.get(b"data"):
@@ -48,37 +68,82 @@ def read(path: Path, chunks: list[riff.Chunk]) -> list[TimedRecording]:
     samples = sample_types.read(path, form.kind, pieces)
     recording.check_samples(str(path), samples, rate_hz)
     named = file_names.parse(path)
-    start, frequency_hz = _auxi(by_name[b"auxi"].body) if b"auxi" in by_name else (None, None)
-    step_ns = 1e6 if start else 1e9
-    start = start or named.start
+    header = _auxi(by_name[b"auxi"].body) if b"auxi" in by_name else _Auxi()
+    start_ns, step_ns, about_start = _start(path, header, named, start)
+    lost_ns = _lost_ns(header, data.size // form.kind.sample_bytes / rate_hz)
+    if lost_ns:
+        remarks.append(f"its header says that it lasted {lost_ns / SECOND_NS:+.1f} s longer than its samples")
+        step_ns = None if step_ns is None else max(step_ns, abs(lost_ns))
+    frequency_hz, about_frequency = _frequency_hz(header, named, rate_hz)
     return [
         TimedRecording(
             samples,
             rate_hz,
-            start_utc_ns=None if start is None else utc_ns(start),
-            start_step_ns=None if start is None else step_ns,
+            start_utc_ns=start_ns,
+            start_step_ns=step_ns,
             receiver=named.station,
-            frequency_hz=frequency_hz or named.frequency_hz,
-            remarks=(*remarks, *cut),
+            frequency_hz=frequency_hz,
+            remarks=(*remarks, *about_start, *about_frequency, *cut),
         )
     ]
 
 
-def _auxi(body: bytes) -> tuple[dt.datetime | None, float | None]:
-    """Start in UTC and centre frequency in Hz, each None where it is not there or impossible."""
+def _start(
+    path: Path, header: _Auxi, named: Named, given: dt.datetime | None
+) -> tuple[int | None, float | None, tuple[str, ...]]:
+    """Start, nanoseconds since 1970 in UTC, its last digit, and what to say of it."""
+    if header.start is None:
+        return (None, None, ()) if named.start is None else (utc_ns(named.start), 1e9, ())
+    header_ns = utc_ns(header.start)
+    if not is_plausible(header_ns):
+        remark = f"its header says that it began in {header.start.year}, which does not count"
+        return *_start(path, _Auxi(), named, given)[:2], (remark,)
+    if named.start is None or abs(utc_ns(named.start) - header_ns) <= _SAME_START_NS:
+        return header_ns, 1e6, ()
+    times = header.start.isoformat(), named.start.isoformat()
+    cause = f"its header says that it began at {times[0]}, its name at {times[1]}"
+    if given is None:
+        remedy = "Rename it so that its name says the time of the header, or none; or give --start"
+        raise HeimdallError(str(path), cause, remedy)
+    return utc_ns(given), 1e3, (cause,)
+
+
+def _lost_ns(header: _Auxi, duration_s: float) -> float:
+    """By how much the clock went on longer than the samples; 0 if that is within the usual."""
+    if header.start is None or header.stop is None or header.stop <= header.start:
+        return 0.0
+    lost_ns = utc_ns(header.stop) - utc_ns(header.start) - duration_s * SECOND_NS
+    return lost_ns if abs(lost_ns) > _SAME_DURATION_NS else 0.0
+
+
+def _frequency_hz(header: _Auxi, named: Named, rate_hz: float) -> tuple[float | None, tuple[str, ...]]:
+    """Centre frequency, and what to say of it. A name may say any frequency of the band instead."""
+    one, other = header.frequency_hz, named.frequency_hz
+    if one is None or other is None or abs(one - other) <= max(rate_hz / 2, 1e3):
+        return one or other, ()
+    return None, (f"its header says {one:.0f} Hz and its name {other:.0f} Hz: neither counts",)
+
+
+def _auxi(body: bytes) -> _Auxi:
     if body[:1] == b"<" or body[2:3] == b"<":
-        return _xml(body)
+        return _Auxi(*_xml(body))
     if len(body) < _AUXI.size:
-        return None, None
-    year, month, _, day, hour, minute, second, millisecond, *_, frequency_hz = _AUXI.unpack_from(body)
+        return _Auxi()
+    *moments, frequency_hz = _AUXI.unpack_from(body)
+    known = frequency_hz not in _NO_FREQUENCY_HZ
+    return _Auxi(_moment(moments[:8]), _moment(moments[8:]), float(frequency_hz) if known else None)
+
+
+def _moment(system_time: list[int]) -> dt.datetime | None:
+    """Windows' SYSTEMTIME: year, month, day of the week, day, hour, minute, second, millisecond."""
+    year, month, _, day, hour, minute, second, millisecond = system_time
     try:
-        start = dt.datetime(year, month, day, hour, minute, second, millisecond * 1000, tzinfo=dt.UTC)
+        return dt.datetime(year, month, day, hour, minute, second, millisecond * 1000, tzinfo=dt.UTC)
     except ValueError:
-        start = None
-    return start, float(frequency_hz) or None
+        return None
 
 
-def _xml(body: bytes) -> tuple[dt.datetime | None, float | None]:
+def _xml(body: bytes) -> tuple[dt.datetime | None, dt.datetime | None, float | None]:
     text = body.replace(b"\0", b"").decode("latin-1")  # of UTF-16 or UTF-8: what is looked for is ASCII
     frequency, time = _XML_FREQUENCY.search(text), _XML_TIME.search(text)
     start = None
@@ -88,4 +153,4 @@ def _xml(body: bytes) -> tuple[dt.datetime | None, float | None]:
             start = dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
         except ValueError:
             start = None
-    return start, float(frequency[1]) or None if frequency else None
+    return start, None, float(frequency[1]) or None if frequency else None

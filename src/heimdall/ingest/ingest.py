@@ -1,6 +1,8 @@
 """Real recordings into database and bucket, as sessions of one second on common GPS time.
 
-Everything that identifies a recording comes from its content, so a second run adds nothing.
+Everything that identifies a recording comes from its content, so a second run adds nothing. Files are read
+one by one, first to find the seconds that receivers have in common and then to upload them: memory holds the
+samples of one file at a time, however many there are.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ import datetime as dt
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from heimdall.core import artifacts
@@ -22,14 +26,25 @@ from heimdall.formats.gps_time import SECOND_NS, to_utc
 from heimdall.formats.receivers_file import Site
 from heimdall.formats.recording import TimedRecording
 from heimdall.recordings import iq
-from heimdall.recordings.iq import Samples
 from heimdall.storage import connection, ingestion, objectstore, tables
 from heimdall.storage.connection import Cursor
 from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.tables import Measurement, Present, Receiver, Source
 
-__all__ = ["Ingested", "Part", "Session", "Site", "Transmission", "cut_sessions", "receiver_ids", "store"]
+__all__ = [
+    "Ingested",
+    "Part",
+    "Recorded",
+    "Session",
+    "Site",
+    "Stretch",
+    "Transmission",
+    "cut_sessions",
+    "read_stretches",
+    "receiver_ids",
+    "store",
+]
 
 MIN_RECEIVERS = 2  # one receiver alone has no arrival-time difference
 UPLOAD_THREADS = 8
@@ -68,33 +83,83 @@ class Approval:
     at: dt.datetime | None = None
 
 
-@dataclass(frozen=True)
-class Part:
-    """One receiver's second.
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What one receiver recorded, read anew each time it is needed: all of it does not fit into memory.
 
     Attributes:
+        name: Of the file, for messages.
         site: The receiver.
-        samples: IQ samples, shape (n,), complex64.
-        sample_rate_hz: Samples a second.
-        nominal_start_ns: Time of the first sample by the receiver's clock, GPS nanoseconds since 1980-01-06.
-        timing_sigma_ns: Standard deviation of that; None if the clock is not on GPS time.
+        read: Gives the stretches, the same each time.
     """
 
+    name: str
     site: Site
-    samples: Samples
+    read: Callable[[], Sequence[TimedRecording]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One receiver's second, without its samples.
+
+    Attributes:
+        recorded: Where its samples are.
+        stretch: Number of the stretch there.
+        first: Number of its first sample in the stretch.
+        sample_rate_hz: Samples a second; it has as many, without the fraction.
+        nominal_start_ns: Time of the first sample by the receiver's clock, GPS nanoseconds since 1980-01-06.
+        timing_sigma_ns: Standard deviation of that; None if the clock is not on GPS time.
+        sha256: Of its `.npy` bytes.
+    """
+
+    recorded: Recorded
+    stretch: int
+    first: int
     sample_rate_hz: float
     nominal_start_ns: int
     timing_sigma_ns: float | None
+    sha256: str
 
     @property
-    def content(self) -> bytes:
-        """`.npy` bytes, made anew each time: the samples of all parts are in memory once."""
-        return iq.encode(self.samples)
+    def site(self) -> Site:
+        """The receiver."""
+        return self.recorded.site
+
+    def content(self, stretches: Sequence[TimedRecording]) -> bytes:
+        """Its `.npy` bytes, of the stretches that `recorded` gives.
+
+        Raises:
+            HeimdallError: They are not those that were read before.
+        """
+        if self.stretch < len(stretches):
+            content = _content(stretches[self.stretch], self.first)
+            if artifacts.sha256_bytes(content) == self.sha256:
+                return content
+        raise HeimdallError(
+            self.recorded.name,
+            "it changed while it was read",
+            "Give a file that is finished, and run it again",
+        )
 
     @property
     def start_gps_ns(self) -> int | None:
         """GPS time of the first sample, if it is known."""
         return None if self.timing_sigma_ns is None else self.nominal_start_ns
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of samples without a gap, without its samples.
+
+    Attributes:
+        recorded: Where its samples are.
+        about: All else that is known of it; its samples are as many zeros, which take no memory.
+        parts: By GPS second, each that it holds whole and that has a signal.
+    """
+
+    recorded: Recorded
+    about: TimedRecording
+    parts: Mapping[int, Part]
 
 
 @dataclass(frozen=True)
@@ -118,47 +183,67 @@ class Ingested:
         receivers: Identifier by name.
         recordings: Recordings in all sessions.
         new: Those that the database did not have.
+        changed: Those that it had without an approval, and that have another place, source or approval now.
+        placed: Whether the place of the transmitter is known.
         approved_at: When they were approved, if they were.
     """
 
     receivers: dict[str, int]
     recordings: int
     new: int
+    changed: int
+    placed: bool
     approved_at: dt.datetime | None
 
 
-def cut_sessions(recordings: Mapping[Site, Sequence[TimedRecording]], frequency_mhz: float) -> list[Session]:
-    """Cut recordings at whole GPS seconds; each second that two receivers hold whole becomes a session.
+def read_stretches(recorded: Recorded) -> list[Stretch]:
+    """Read what a receiver recorded, and cut it at whole GPS seconds. The samples are not kept.
+
+    Raises:
+        HeimdallError: It cannot be read, or nothing says when a stretch of it began.
+    """
+    stretches = []
+    for number, recording in enumerate(recorded.read()):
+        if recording.nominal_start_ns is None:
+            told = f" ({'; '.join(recording.remarks)})" if recording.remarks else ""
+            cause = f"nothing says when it began{told}"
+            raise HeimdallError(recorded.name, cause, "Give --start with a time in UTC")
+        zeros = np.broadcast_to(np.complex64(0), len(recording.samples))
+        first = recording.time_ns(0) // SECOND_NS
+        end = recording.time_ns(len(recording.samples)) // SECOND_NS + 1
+        found = {second: _part(recorded, number, recording, second) for second in range(first, end)}
+        parts = {second: part for second, part in found.items() if part is not None}
+        stretches.append(Stretch(recorded, replace(recording, samples=zeros), parts))
+    return stretches
+
+
+def cut_sessions(stretches: Iterable[Stretch], frequency_mhz: float) -> list[Session]:
+    """Make a session of each whole GPS second that two receivers hold.
 
     Where two stretches of one receiver hold the same second, the one with the better time is taken, then the
     one that begins first. A second whose samples are all zero is none.
 
     Args:
-        recordings: The stretches of each receiver; all say when they began.
+        stretches: Of all receivers.
         frequency_mhz: Tuned frequency; the same samples at another one are another session.
 
     Returns:
         Sessions in order of time.
     """
-    found: dict[int, list[Part]] = {}
-    for site in sorted(recordings, key=lambda site: site.name):
-        parts: dict[int, Part] = {}
-        for recording in recordings[site]:
-            first = recording.time_ns(0) // SECOND_NS
-            for second in range(first, recording.time_ns(len(recording.samples)) // SECOND_NS + 1):
-                part = _part(site, recording, second)
-                if part is not None and (second not in parts or _rank(part) < _rank(parts[second])):
-                    parts[second] = part
-        for second, part in parts.items():
-            found.setdefault(second, []).append(part)
+    found: dict[int, dict[str, Part]] = {}
+    for stretch in stretches:
+        for second, part in stretch.parts.items():
+            heard = found.setdefault(second, {})
+            name = part.site.name
+            if name not in heard or _rank(part) < _rank(heard[name]):
+                heard[name] = part
     sessions = []
-    for second, heard in tqdm(
-        sorted(found.items()), desc="sessions", unit="session", delay=2.0, leave=False, disable=None
-    ):
+    for second, heard in sorted(found.items()):
         if len(heard) >= MIN_RECEIVERS:
-            content = [(part.site.name, artifacts.sha256_bytes(part.content)) for part in heard]
+            parts = tuple(heard[name] for name in sorted(heard))
+            content = [(part.site.name, part.sha256) for part in parts]
             session_id = str(uuid.uuid5(_NAMESPACE, json.dumps([second, frequency_mhz, content])))
-            sessions.append(Session(session_id, tuple(heard)))
+            sessions.append(Session(session_id, parts))
     return sessions
 
 
@@ -209,6 +294,9 @@ def store(
 ) -> Ingested:
     """Write objects, then receivers, source and rows in one transaction. A second run adds nothing.
 
+    A row that is there and is not approved takes the place and the source that are given, and the approval.
+    One that is approved never changes, for snapshots may have it.
+
     Two at once are safe: numbers of receivers are decided before the upload, for they are in the objects'
     keys, and once more under a lock in the transaction; if another ingest took one of them meanwhile, the
     objects are written again under the right one.
@@ -224,15 +312,9 @@ def store(
 
     Raises:
         HeimdallError: A service fails; the database has a receiver of one of these names elsewhere, or these
-            recordings with another position, source or approval, or the source with another modulation; or
+            recordings approved with another position or source, or the source with another modulation; or
             they would be approved before they were made, or without a place of the transmitter.
     """
-    if approval and (transmission.latitude_deg is None or transmission.longitude_deg is None):
-        raise HeimdallError(
-            "approval",
-            "the place of the transmitter is not known, and training needs it",
-            "Give --latitude and --longitude, or leave --approve out",
-        )
     sites = {part.site.name: part.site for session in sessions for part in session.parts}
     bucket = ObjectStore(endpoints.s3, RAW_BUCKET)
     with _transaction(endpoints.database) as cursor:  # says what is wrong before anything is uploaded
@@ -244,14 +326,21 @@ def store(
             ingestion.lock(cursor)
             used, numbers = numbers, receiver_ids(sites.values(), tables.receivers(cursor))
             if numbers == used:
-                rows, stored = _checked_rows(cursor, sessions, transmission, approval, numbers)
-                tables.insert_rows(cursor, _receivers(sites, numbers), _sources(transmission), rows)
+                rows = _checked_rows(cursor, sessions, transmission, approval, numbers)
+                tables.insert_rows(cursor, _receivers(sites, numbers), _sources(transmission), rows.new)
+                tables.change_unapproved(cursor, rows.changed)
                 ingestion.complete(cursor, _sources(transmission))
-                approved_at = max((row.approved_at for row in rows if row.approved_at), default=None)
-                if approved_at and approval and approval.at is None:
-                    ingestion.refuse_late(cursor, approved_at)
+                if approval and approval.at is None and rows.approved_at:
+                    ingestion.refuse_late(cursor, rows.approved_at)
                 break
-    return Ingested(numbers, len(rows), len(rows) - stored, approved_at)
+    return Ingested(
+        numbers,
+        len(rows.new) + len(rows.changed) + rows.kept,
+        len(rows.new),
+        len(rows.changed),
+        rows.placed,
+        rows.approved_at,
+    )
 
 
 @contextmanager
@@ -262,18 +351,36 @@ def _transaction(where: Database) -> Iterator[Cursor]:
 
 
 def _upload(bucket: ObjectStore, sessions: Sequence[Session], numbers: Mapping[str, int]) -> None:
-    parts = {
-        objectstore.object_key(session.session_id, numbers[part.site.name]): part
-        for session in sessions
-        for part in session.parts
-    }
+    """Put all parts, those of one file after those of another."""
+    by_file: dict[Recorded, dict[str, Part]] = {}
+    for session in sessions:
+        for part in session.parts:
+            key = objectstore.object_key(session.session_id, numbers[part.site.name])
+            by_file.setdefault(part.recorded, {})[key] = part
+    total = sum(map(len, by_file.values()))
+    with (
+        ThreadPoolExecutor(UPLOAD_THREADS) as pool,
+        tqdm(desc="upload", total=total, unit="recording", disable=None) as bar,
+    ):
+        for recorded, parts in by_file.items():
+            _upload_file(bucket, recorded, parts, pool, bar)
+
+
+def _upload_file(
+    bucket: ObjectStore,
+    recorded: Recorded,
+    parts: Mapping[str, Part],
+    pool: ThreadPoolExecutor,
+    bar: tqdm[Any],
+) -> None:
+    """Put the parts of one file, by key; its samples are dropped at the end."""
+    stretches = recorded.read()
 
     def put(key: str) -> None:
-        bucket.put(key, parts[key].content)
+        bucket.put(key, parts[key].content(stretches))
 
-    with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
-        for _ in tqdm(pool.map(put, parts), desc="upload", total=len(parts), unit="recording", disable=None):
-            pass
+    for _ in pool.map(put, parts):
+        bar.update()
 
 
 def _receivers(sites: Mapping[str, Site], numbers: Mapping[str, int]) -> list[Receiver]:
@@ -289,14 +396,33 @@ def _sources(transmission: Transmission) -> list[Source]:
     return [Source(transmission.source_id, transmission.source_id, transmission.modulation)]
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What is to be done with the rows of the sessions.
+
+    Attributes:
+        new: Those that the database does not have.
+        changed: As they will be, those that it has and that are not approved, if anything of them changes.
+        kept: How many stay as they are.
+        placed: Whether all have a place of the transmitter.
+        approved_at: Of those that are new or changed, and approved.
+    """
+
+    new: list[Measurement]
+    changed: list[Measurement]
+    kept: int
+    placed: bool
+    approved_at: dt.datetime | None
+
+
 def _checked_rows(
     cursor: Cursor,
     sessions: Sequence[Session],
     transmission: Transmission,
     approval: Approval | None,
     numbers: Mapping[str, int],
-) -> tuple[list[Measurement], int]:
-    """The rows, and how many of them are there already; errors as of `store`."""
+) -> _Rows:
+    """What is to be written; errors as of `store`."""
     approved_at = None if approval is None else approval.at or ingestion.now(cursor)
     made_at = max(to_utc(part.nominal_start_ns) for session in sessions for part in session.parts)
     if approved_at is not None and approved_at < made_at:
@@ -313,8 +439,24 @@ def _checked_rows(
         for part in session.parts
     ]
     stored = tables.present(cursor, [row.measurement_id for row in rows])
-    _refuse_contradiction(rows, stored)
-    return rows, len(stored)
+    rows = [_completed(row, stored.get(row.measurement_id)) for row in rows]
+    if approved_at is not None and any(row.latitude_deg is None for row in rows):
+        raise HeimdallError(
+            "approval",
+            "the place of the transmitter is not known, and training needs it",
+            "Give --latitude and --longitude, or leave --approve out",
+        )
+    new = [row for row in rows if row.measurement_id not in stored]
+    changed = [
+        row for row in rows if row.measurement_id in stored and stored[row.measurement_id] != Present.of(row)
+    ]
+    return _Rows(
+        new,
+        changed,
+        len(rows) - len(new) - len(changed),
+        all(row.latitude_deg is not None for row in rows),
+        approved_at if new or changed else None,
+    )
 
 
 def _rank(part: Part) -> tuple[bool, float]:
@@ -323,15 +465,26 @@ def _rank(part: Part) -> tuple[bool, float]:
     return sigma_ns is None, sigma_ns or 0.0
 
 
-def _part(site: Site, recording: TimedRecording, second: int) -> Part | None:
-    """The samples of one GPS second, or None where the recording does not hold it whole, or all are zero."""
+def _part(recorded: Recorded, number: int, recording: TimedRecording, second: int) -> Part | None:
+    """One GPS second, or None where the recording does not hold it whole, or all samples are zero."""
     first = recording.first_sample_at(second * SECOND_NS)
     end = first + int(recording.sample_rate_hz)
     if first < 0 or end > len(recording.samples) or not recording.samples[first:end].any():
         return None
-    sigma_ns = recording.timing_sigma_ns(first, end)
-    samples = recording.samples[first:end]
-    return Part(site, samples, recording.sample_rate_hz, recording.time_ns(first), sigma_ns)
+    return Part(
+        recorded=recorded,
+        stretch=number,
+        first=first,
+        sample_rate_hz=recording.sample_rate_hz,
+        nominal_start_ns=recording.time_ns(first),
+        timing_sigma_ns=recording.timing_sigma_ns(first, end),
+        sha256=artifacts.sha256_bytes(_content(recording, first)),
+    )
+
+
+def _content(recording: TimedRecording, first: int) -> bytes:
+    """The `.npy` bytes of a second that begins with this sample."""
+    return iq.encode(recording.samples[first : first + int(recording.sample_rate_hz)])
 
 
 def _measurement(
@@ -358,16 +511,22 @@ def _measurement(
     )
 
 
-def _refuse_contradiction(rows: Sequence[Measurement], stored: Mapping[str, Present]) -> None:
-    """Stored rows are never changed here; silence would leave the user believing that they were."""
-    for row in rows:
-        wanted = Present(row.latitude_deg, row.longitude_deg, row.source_id, row.approved)
-        found = stored.get(row.measurement_id, wanted)
-        if found != wanted:
-            cause = (
-                f"the database has it at {found.latitude_deg}, {found.longitude_deg}, "
-                f"source {found.source_id}, {'approved' if found.approved else 'not approved'}"
-            )
-            raise HeimdallError(
-                f"measurement {row.measurement_id}", cause, "Change the rows there, or give the same"
-            )
+def _completed(row: Measurement, found: Present | None) -> Measurement:
+    """A row with what the database has of it and nobody gave now.
+
+    Raises:
+        HeimdallError: It is approved there as something else: silence would leave the user believing that it
+            was changed.
+    """
+    if found is None:
+        return row
+    if found.approved and found != Present.of(row):
+        cause = (
+            f"the database has it at {found.latitude_deg}, {found.longitude_deg}, "
+            f"source {found.source_id}, approved"
+        )
+        remedy = "Give the same and --approve: what is approved is not changed, for a snapshot may have it"
+        raise HeimdallError(f"measurement {row.measurement_id}", cause, remedy)
+    if row.latitude_deg is None:
+        row = replace(row, latitude_deg=found.latitude_deg, longitude_deg=found.longitude_deg)
+    return replace(row, source_id=row.source_id or found.source_id)

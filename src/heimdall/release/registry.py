@@ -45,7 +45,7 @@ class Release:
         data_fingerprint: Of the snapshot's rows.
         data: simulated, recorded or mixed.
         mae_m: Mean error of the test split, m.
-        mae_m_low: Lower end of its 95 % bootstrap interval.
+        mae_m_low: Lower end of its 95 % bootstrap interval; None where the split has one transmitter.
         mae_m_high: Upper end.
         verified: Whether `heimdall verify` rebuilt every output before; false if it was skipped.
         accepted_worse_than: The champion whose interval mae_m was above, with --accept; else None.
@@ -59,12 +59,33 @@ class Release:
     data_fingerprint: str
     data: str
     mae_m: float
-    mae_m_low: float
-    mae_m_high: float
+    mae_m_low: float | None
+    mae_m_high: float | None
     verified: bool
     accepted_worse_than: str | None
     files: Mapping[str, str]
     released_at: str
+
+    def content(self) -> bytes:
+        """As it is stored."""
+        return artifacts.json_text(asdict(self)).encode()
+
+
+@record(frozen=True, config=STRICT)
+class GivenUp:
+    """The content of a release.json that says that its version is never released.
+
+    It stands where the release would stand, so of a release and this, whoever is second is refused.
+
+    Attributes:
+        version: As in vX.Y.Z.
+        given_up_by: Name and address of who gave it up, as git knows them.
+        given_up_at: When, UTC, ISO.
+    """
+
+    version: str
+    given_up_by: str
+    given_up_at: str
 
     def content(self) -> bytes:
         """As it is stored."""
@@ -88,16 +109,32 @@ def read_release(store: ConditionalStore, version: str) -> tuple[Release, str] |
     """A released version and the SHA-256 of its release.json; None where it is not released.
 
     Raises:
-        HeimdallError: Its release.json is damaged, or S3 cannot be reached.
+        HeimdallError: It was given up, its release.json is damaged, or S3 cannot be reached.
+    """
+    found = read_record(store, version)
+    if found is None:
+        return None
+    made, sha256 = found
+    if isinstance(made, GivenUp):
+        cause = f"{made.given_up_by} gave it up at {made.given_up_at}"
+        raise HeimdallError(version, cause, "Choose the next version")
+    return made, sha256
+
+
+def read_record(store: ConditionalStore, version: str) -> tuple[Release | GivenUp, str] | None:
+    """What a version's release.json says and its SHA-256; None where there is none.
+
+    Raises:
+        HeimdallError: It is damaged, or S3 cannot be reached.
     """
     key = f"{version}/{RELEASE_FILE}"
     content = store.read(key)
     if content is None:
         return None
-    release = parsed(Release, content, store.place(key))
-    if release.version != version or set(release.files) != set(FILES):
+    made = parsed(Release | GivenUp, content, store.place(key))
+    if made.version != version or (isinstance(made, Release) and set(made.files) != set(FILES)):
         raise HeimdallError(store.place(key), "not the record of this version", DAMAGED)
-    return release, artifacts.sha256_bytes(content)
+    return made, artifacts.sha256_bytes(content)
 
 
 def require_release(store: ConditionalStore, log: Sequence[Entry], version: str) -> tuple[Release, str]:
@@ -146,6 +183,7 @@ class Overview:
     Attributes:
         releases: In the order of versions.
         unfinished: Versions of which there are files and no release.json: begun, nobody's yet.
+        given_up: Those that were begun and are never released.
         champion: What `latest` names; None before the first promotion.
         log: None if it is damaged, which is among the damages then.
         damages: What is wrong.
@@ -153,6 +191,7 @@ class Overview:
 
     releases: Sequence[Release]
     unfinished: Sequence[str]
+    given_up: Sequence[GivenUp]
     champion: str | None
     log: Sequence[Entry] | None
     damages: Sequence[Damage]
@@ -181,11 +220,11 @@ def overview(store: ConditionalStore, say: Callable[[str], object]) -> Overview:
     prefixes = {key.split("/")[0] for key in store.head_all("v") if "/" in key}
     names = sorted(filter(versions.is_version, prefixes), key=versions.order)
     logged = audit_log.releases(log or [])
-    releases, unfinished = [], []
+    releases, unfinished, given_up = [], [], []
     for version in names:
         say(f"{version}: hashing its files")
         try:
-            read = read_release(store, version)
+            read = read_record(store, version)
         except HeimdallError as error:
             found.append(Damage(error.subject, error.cause))
             continue
@@ -193,6 +232,9 @@ def overview(store: ConditionalStore, say: Callable[[str], object]) -> Overview:
             unfinished.append(version)
             continue
         release, sha256 = read
+        if isinstance(release, GivenUp):
+            given_up.append(release)
+            continue
         releases.append(release)
         found += damages(store, release)
         if logged.get(version, sha256) != sha256:
@@ -205,4 +247,4 @@ def overview(store: ConditionalStore, say: Callable[[str], object]) -> Overview:
     for version in logged:
         if version not in present and store.place(f"{version}/{RELEASE_FILE}") not in reported:
             found.append(Damage(version, f"in the log, and its {RELEASE_FILE} is missing"))
-    return Overview(releases, unfinished, pointer.champion(store), log, found)
+    return Overview(releases, unfinished, given_up, pointer.champion(store), log, found)

@@ -1,6 +1,7 @@
 """A commit's model as a version of the registry: what is refused, and the steps of a release.
 
-Each step looks first at what is there, so that a release that was killed is completed by the same command:
+Everything that can be refused is refused before the first step. Each step looks first at what is there, so
+that a release that was killed is completed by the same command:
 
 1. `config.yaml`, which names the commit, then the model, the metrics and the card, into the bucket;
 2. `release.json`: from here on the version is released;
@@ -8,16 +9,20 @@ Each step looks first at what is there, so that a release that was killed is com
 4. the annotated tags `localizer@vX.Y.Z` (GTO's convention, for `dvc artifacts get`) and `vX.Y.Z`, which
    attest that entry;
 5. the model version in MLflow.
+
+A version that was begun and cannot be completed, as its commit is lost, is given up by `give_up`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
 
 from heimdall.core import artifacts, locks
 from heimdall.core.errors import HeimdallError
@@ -26,10 +31,10 @@ from heimdall.release import candidate as candidates
 from heimdall.release.audit_log import Entry
 from heimdall.release.bucket import ConditionalStore
 from heimdall.release.candidate import Candidate
-from heimdall.release.registry import Release
+from heimdall.release.registry import GivenUp, Release
 from heimdall.reproduce import checkout, dvc_lock, git
 from heimdall.reproduce.dvc_lock import Lock
-from heimdall.reproduce.paths import LOCK_FILE
+from heimdall.reproduce.paths import EVALUATION_FULL, LOCK_FILE
 from heimdall.track import mlflow_store
 
 WORK = Path(".heimdall/release")
@@ -55,7 +60,7 @@ def release(
         say: Called with a line of progress.
 
     Returns:
-        What is released now.
+        What is released now, whether or not it was before.
 
     Raises:
         HeimdallError: It is refused, somebody else was faster, or a service is down.
@@ -78,7 +83,7 @@ def release(
             changed = True
         else:
             _require_same(store, found[0], chosen)
-            say(f"{version} is in {store.place(version)} already; completing its release")
+            say(f"{version} is in {store.place(version)} already; looking what is missing")
             changed = False
         log, is_new = _log(store, *found, by)
         changed |= is_new
@@ -90,9 +95,37 @@ def release(
         )
         changed |= mlflow_registry.ensure(root, wanted(store, found[0], is_champion=False))
         if not changed:
-            cause = f"released from this commit at {found[0].released_at}, and nothing is missing"
-            raise HeimdallError(version, cause, "Choose the next version")
+            say(f"{version} was released from this commit at {found[0].released_at}: nothing is missing")
         return found[0]
+
+
+def give_up(root: Path, store: ConditionalStore, version: str) -> GivenUp:
+    """Give up a version whose release was begun and not completed: nobody can complete it afterwards.
+
+    Its files stay, as files of versions never change, and so its number stays used.
+
+    Args:
+        root: A clone, whose git knows who works here.
+        store: The registry.
+        version: As in vX.Y.Z.
+
+    Returns:
+        What says so in the registry, also where somebody gave it up before.
+
+    Raises:
+        HeimdallError: The version is released, or was not begun, or S3 cannot be reached or refuses.
+    """
+    versions.check(version)
+    given_up = GivenUp(version, identity(root), bucket.now())
+    if not store.head_all(f"{version}/"):
+        raise HeimdallError(version, "its release was not begun", "See `heimdall releases`")
+    if store.put_if(f"{version}/{registry.RELEASE_FILE}", given_up.content(), None):
+        return given_up
+    found = registry.read_record(store, version)
+    if found is None or isinstance(found[0], Release):
+        cause = "it is released, and a release stays"
+        raise HeimdallError(version, cause, "`heimdall rollback` changes which version is the champion")
+    return found[0]
 
 
 def wanted(store: ConditionalStore, made: Release, *, is_champion: bool) -> mlflow_registry.Wanted:
@@ -156,11 +189,17 @@ def require_pushed(root: Path, lock: Lock) -> None:
 
 
 def worse_than(store: ConditionalStore, mae_m: float) -> Release | None:
-    """The champion, if its interval of the mean test error lies below `mae_m`; else None."""
+    """The champion, if its interval of the mean test error lies below `mae_m`; else None.
+
+    A champion that was tested with one transmitter has no interval: its error itself is compared.
+    """
     log = audit_log.read(store)
     stack = audit_log.champions(log)
     champion = registry.require_release(store, log, stack[-1])[0] if stack else None
-    return champion if champion is not None and mae_m > champion.mae_m_high else None
+    if champion is None:
+        return None
+    limit_m = champion.mae_m if champion.mae_m_high is None else champion.mae_m_high
+    return champion if mae_m > limit_m else None
 
 
 def _publish(
@@ -174,16 +213,20 @@ def _publish(
 ) -> Release:
     """Ask everything that a release asks, then put its files and, last, release.json."""
     _require_unclaimed(store, chosen)
-    mae_m = chosen.test["mae_m"]
-    champion = worse_than(store, mae_m)
+    made = _record(chosen, verified=not skip_verify)
+    champion = worse_than(store, made.mae_m)
     if champion is not None and not accept:
-        cause = (
-            f"its mean test error, {mae_m:.0f} m ({chosen.data}), is above the interval of the champion "
-            f"{champion.version}, {champion.mae_m_low:.0f} to {champion.mae_m_high:.0f} m"
+        of_champion = (
+            f"error of the champion {champion.version}, {champion.mae_m:.0f} m, which has no interval"
+            if champion.mae_m_low is None or champion.mae_m_high is None
+            else f"interval of the champion {champion.version}, {champion.mae_m_low:.0f} to "
+            f"{champion.mae_m_high:.0f} m"
         )
+        cause = f"its mean test error, {made.mae_m:.0f} m ({chosen.data}), is above the {of_champion}"
         raise HeimdallError(
             chosen.version, cause, "Improve it, or release it with --accept, which is recorded"
         )
+    mlflow_registry.require_free(root, chosen.version)
     say("checking that DVC's remote has every object of dvc.lock")
     require_pushed(root, chosen.lock)
     if not skip_verify:
@@ -199,24 +242,43 @@ def _publish(
         say(f"{store.place(key)}: {len(content)} bytes")
         if not store.put_if(key, content, None):
             raise _taken(store, chosen.version)
-    made = Release(
-        version=chosen.version,
-        commit=chosen.commit,
-        dvc_lock_sha256=chosen.dvc_lock_sha256,
-        data_fingerprint=chosen.data_fingerprint,
-        data=chosen.data,
-        mae_m=mae_m,
-        mae_m_low=chosen.test["mae_m_low"],
-        mae_m_high=chosen.test["mae_m_high"],
-        verified=not skip_verify,
+    made = replace(
+        made,
         accepted_worse_than=champion.version if champion is not None else None,
-        files=chosen.hashes,
         released_at=bucket.now(),
     )
     if not store.put_if(f"{chosen.version}/{registry.RELEASE_FILE}", made.content(), None):
         raise _taken(store, chosen.version)
     say(f"{chosen.version} is released")
     return made
+
+
+def _record(chosen: Candidate, *, verified: bool) -> Release:
+    """The release.json of a candidate, made before its files are put: what it refuses leaves nothing there.
+
+    Raises:
+        HeimdallError: The evaluation does not have the figures that it names.
+    """
+    try:
+        return Release(
+            version=chosen.version,
+            commit=chosen.commit,
+            dvc_lock_sha256=chosen.dvc_lock_sha256,
+            data_fingerprint=chosen.data_fingerprint,
+            data=chosen.data,
+            mae_m=chosen.test["mae_m"],
+            mae_m_low=chosen.test["mae_m_low"],
+            mae_m_high=chosen.test["mae_m_high"],
+            verified=verified,
+            accepted_worse_than=None,
+            files=chosen.hashes,
+            released_at=bucket.now(),
+        )
+    except (KeyError, ValidationError) as error:
+        problem = " ".join(str(error).split())
+        cause = f"it lacks a figure of the test split ({problem[:120]})"
+        remedy = "Run `dvc repro --force evaluate` and commit what changes"
+        raise HeimdallError(EVALUATION_FULL, cause, remedy) from None
 
 
 def _require_unclaimed(store: ConditionalStore, chosen: Candidate) -> None:
@@ -235,7 +297,12 @@ def _taken(store: ConditionalStore, version: str) -> HeimdallError:
         begun = yaml.safe_load(store.read(f"{version}/{registry.CONFIG_FILE}") or b"{}")
         commit = str(begun.get("git_revision", "unknown"))[:12] if isinstance(begun, dict) else "unknown"
         cause = f"its release from {commit} is under way or was interrupted, and files never change"
-    return HeimdallError(version, cause, "Choose the next version, or complete that one from its commit")
+    remedy = (
+        "Choose the next version, or complete that one from its commit; `heimdall release --give-up` ends it"
+        if found is None
+        else "Choose the next version"
+    )
+    return HeimdallError(version, cause, remedy)
 
 
 def _require_same(store: ConditionalStore, found: Release, chosen: Candidate) -> None:

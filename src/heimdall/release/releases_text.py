@@ -10,7 +10,7 @@ from heimdall.core import table
 from heimdall.release import attestation
 from heimdall.release.attestation import Tag
 from heimdall.release.audit_log import Entry
-from heimdall.release.registry import Damage, Overview
+from heimdall.release.registry import Damage, Overview, Release
 
 HEADINGS = ("version", "", "mean test error, m", "data", "released", "commit", "remarks")
 
@@ -21,7 +21,7 @@ def lines(found: Overview) -> list[str]:
         (
             made.version,
             "champion" if made.version == found.champion else "",
-            f"{made.mae_m:.0f} [{made.mae_m_low:.0f}, {made.mae_m_high:.0f}]",
+            f"{made.mae_m:.0f} {interval(made)}",
             made.data,
             made.released_at[:10],
             made.commit[:12],
@@ -30,7 +30,21 @@ def lines(found: Overview) -> list[str]:
         for made in found.releases
     ]
     shown = table.lines(HEADINGS, rows) if rows else ["Nothing is released yet."]
-    return shown + [f"{version}: its release was begun, but not completed" for version in found.unfinished]
+    shown += [
+        f"{version}: its release was begun, but not completed. Run `heimdall release {version}` from its "
+        "commit, or with --give-up"
+        for version in found.unfinished
+    ]
+    return shown + [
+        f"{made.version}: {made.given_up_by} gave it up at {made.given_up_at[:10]}" for made in found.given_up
+    ]
+
+
+def interval(made: Release) -> str:
+    """The interval of the mean test error, m; one transmitter gives none."""
+    if made.mae_m_low is None or made.mae_m_high is None:
+        return "[one transmitter]"
+    return f"[{made.mae_m_low:.0f}, {made.mae_m_high:.0f}]"
 
 
 def as_dict(found: Overview, damages: Sequence[Damage], tags: Sequence[Tag]) -> dict[str, Any]:
@@ -45,6 +59,7 @@ def as_dict(found: Overview, damages: Sequence[Damage], tags: Sequence[Tag]) -> 
         "champion": found.champion,
         "releases": [asdict(made) for made in found.releases],
         "unfinished": list(found.unfinished),
+        "given_up": [asdict(made) for made in found.given_up],
         "log": None if found.log is None else [asdict(entry) for entry in found.log],
         "not_attested": [entry.number for entry in attestation.unattested(found.log or [], tags)],
         "damages": [asdict(damage) for damage in damages],

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from psycopg2.extras import execute_values
 
+from heimdall.core.errors import HeimdallError
 from heimdall.storage.connection import Connection, Cursor, transaction, use_own_tables
 
 
@@ -137,6 +138,48 @@ class Present:
     longitude_deg: float | None
     source_id: str | None
     approved: bool
+
+    @classmethod
+    def of(cls, row: Measurement) -> Present:
+        """What a row would say."""
+        return cls(row.latitude_deg, row.longitude_deg, row.source_id, row.approved)
+
+
+def change_unapproved(cursor: Cursor, rows: Sequence[Measurement]) -> None:
+    """Give rows that are there, and are not approved, their place, source and approval.
+
+    Args:
+        cursor: Of a transaction in a migrated database.
+        rows: As they will be.
+
+    Raises:
+        HeimdallError: One of them is approved meanwhile, or gone.
+    """
+    use_own_tables(cursor)
+    changed = execute_values(
+        cursor,
+        "UPDATE measurements SET latitude = new.latitude, longitude = new.longitude, "
+        "source_id = new.source_id, approved = new.approved, approved_at = new.approved_at "
+        "FROM (VALUES %s) AS new (id, latitude, longitude, source_id, approved, approved_at) "
+        "WHERE measurements.id = new.id AND NOT measurements.approved RETURNING measurements.id",
+        [
+            (
+                row.measurement_id,
+                row.latitude_deg,
+                row.longitude_deg,
+                row.source_id,
+                row.approved,
+                row.approved_at,
+            )
+            for row in rows
+        ],
+        template="(%s::uuid, %s::float8, %s::float8, %s::text, %s::boolean, %s::timestamptz)",
+        page_size=500,
+        fetch=True,
+    )
+    if len(changed) != len(rows):
+        cause = f"{len(rows) - len(changed)} of them are approved or deleted since this moment"
+        raise HeimdallError("measurements", cause, "Run the same command again")
 
 
 def present(cursor: Cursor, measurement_ids: Sequence[str]) -> dict[str, Present]:
