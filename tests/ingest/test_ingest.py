@@ -318,7 +318,7 @@ def test_what_is_stored_takes_a_place_and_an_approval_later_and_is_never_changed
         return ingest.store(sessions, transmission, Approval() if given.approve else None, database.endpoints)
 
     def rows() -> list[tuple[object, ...]]:
-        with closing(connection.connect(database.endpoints)) as opened, opened.cursor() as cursor:
+        with closing(connection.connect(database.endpoints.database)) as opened, opened.cursor() as cursor:
             cursor.execute("SELECT latitude, longitude, source_id, approved, approved_at FROM measurements")
             return cursor.fetchall()
 
@@ -347,7 +347,7 @@ def test_of_two_that_approve_the_same_at_once_one_stamps_it(database: Services, 
         reports = [job.result() for job in jobs]
     assert sorted(report.changed for report in reports) == [0, 0, 6]
     (stamp,) = {report.approved_at for report in reports} - {None}
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         rows = read_approved(opened)
     assert len(rows) == 6
     assert {moment.to_pydatetime() for moment in rows["approved_at"]} == {stamp}
