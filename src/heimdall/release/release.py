@@ -16,7 +16,7 @@ A version that was begun and cannot be completed, as its commit is lost, is give
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,6 +238,7 @@ def _publish(
             cause = f"`heimdall verify` finds it different, first in {report.stage or LOCK_FILE}"
             remedy = "Run `heimdall verify` and see; --skip-verify releases it all the same and records that"
             raise HeimdallError(chosen.version, cause, remedy)
+        say("every output was rebuilt bit for bit")
     for name, content in chosen.files.items():
         key = f"{chosen.version}/{name}"
         say(f"{store.place(key)}: {len(content)} bytes")
