@@ -33,7 +33,7 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
-from heimdall.signal.detection import match, match_anywhere
+from heimdall.signal.detection import match, match_anywhere, peak
 from heimdall.signal.noise import centre_hz, noise_density, signal_share, spread_hz
 from heimdall.signal.transforms import chirp_transform, delay_ramp, lag_window, phase_ramp, squared_magnitude
 
@@ -207,7 +207,7 @@ def claimed_delays(
         max_lag_s: As given to it.
 
     Returns:
-        Delays less that of the reference, seconds, good to half a lag, shape (R,). NaN where the recording
+        Delays less that of the reference, seconds, good to a tenth of a lag, shape (R,). NaN where the recording
         has no GPS time, or its T is not above `EVIDENT`; and everywhere where the signal is narrower than
         `NARROW_HZ`, whose correlation is as large at many lags.
     """
@@ -225,10 +225,10 @@ def claimed_delays(
         row = a + b - reference
         if reference not in (a, b) or not loud[row]:
             continue
-        place = int(np.argmax(power[number]))
         if found.gate[row] > EVIDENT:
-            delay_s[row] = found.lag_s[place] if row < reference else -found.lag_s[place]
-        if power[number, place] < COHERENT * energy[row] * energy[reference]:
+            lag_s = (peak(power[number]) - len(found.lag_s) // 2) / rate_hz
+            delay_s[row] = lag_s if row < reference else -lag_s
+        if power[number].max() < COHERENT * energy[row] * energy[reference]:
             doubtful.append(row)
     delay_s[reference] = 0.0
     if not doubtful:

@@ -46,7 +46,7 @@ def match(
     lag, offset_hz = _search(ref, other, band_hz, rate_hz, lags)
     offset_hz = _refined_hz(np.roll(other, lag) * ref.conj(), offset_hz, rate_hz)
     tuned = scipy.fft.fft(other * phase_ramp(-offset_hz / rate_hz, size))
-    shift = _peak(squared_magnitude(lag_window(ref_spectrum * tuned.conj(), lags))) - lags
+    shift = peak(squared_magnitude(lag_window(ref_spectrum * tuned.conj(), lags))) - lags
     product = scipy.fft.ifft(tuned * delay_ramp(shift, size), overwrite_x=True) * ref.conj()
     rest_hz = _refined_hz(product, 0.0, rate_hz)
     total = complex((product * phase_ramp(-rest_hz / rate_hz, size)).sum())
@@ -92,8 +92,7 @@ def match_anywhere(ref: Complex128, other: Complex128, band_hz: float, rate_hz: 
     tuned = scipy.fft.fft(other * phase_ramp(-offset_hz / rate_hz, size))
     reach = (size - 1) // 2
     power = squared_magnitude(lag_window(ref_spectrum * tuned.conj(), reach))
-    place = int(np.argmax(power))
-    return float(place - reach), float(power[place]) / energy
+    return peak(power) - reach, float(power.max()) / energy
 
 
 def _search(
@@ -120,7 +119,7 @@ def _search(
     return (row - reach) * skip, float(offset_hz[column])
 
 
-def _peak(power: Float64) -> float:
+def peak(power: Float64) -> float:
     """Place of the maximum, interpolated by a parabola."""
     place = int(np.argmax(power))
     if not 0 < place < len(power) - 1:
