@@ -207,7 +207,7 @@ def claimed_delays(
         max_lag_s: As given to it.
 
     Returns:
-        Delays less that of the reference, seconds, good to a tenth of a lag, shape (R,). NaN where the recording
+        Delays less that of the reference, seconds, good to a tenth of a lag, (R,). NaN where the recording
         has no GPS time, or its T is not above `EVIDENT`; and everywhere where the signal is narrower than
         `NARROW_HZ`, whose correlation is as large at many lags.
     """
