@@ -51,7 +51,7 @@ from heimdall.storage import (
     migrate,
     sources,
 )
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import Database
 
 SIZES = (10_000, 100_000, 1_000_000)
 AS_OF = datetime(2026, 1, 2, tzinfo=UTC)
@@ -68,13 +68,7 @@ FROM generate_series(%s, %s) AS n
 """
 
 
-def with_database(found: Endpoints, name: str) -> Endpoints:
-    """The same server with another database."""
-    url = database_url.parse(found.database_url).with_database(name)
-    return dataclasses.replace(found, database_url=url)
-
-
-def fill(where: Endpoints, first: int, last: int) -> None:
+def fill(where: Database, first: int, last: int) -> None:
     """Add rows numbered from the first to the last."""
     with closing(connection.connect(where)) as opened:
         migrate.apply(opened)
@@ -89,12 +83,12 @@ def fill(where: Endpoints, first: int, last: int) -> None:
             cursor.execute("ANALYZE measurements")
 
 
-def snapshot_read(where: Endpoints, folder: Path) -> int:
+def snapshot_read(where: Database, folder: Path) -> int:
     """Rows into a file."""
     return approved.read(where, SOURCE, AS_OF, folder / "rows.parquet").count
 
 
-def database_check(where: Endpoints, folder: Path) -> int:
+def database_check(where: Database, folder: Path) -> int:
     """What is found is not printed."""
     del folder
     with closing(connection.connect(where)) as opened:
@@ -103,7 +97,7 @@ def database_check(where: Endpoints, folder: Path) -> int:
     return int(rows.split()[0])
 
 
-def snapshot_rows(where: Endpoints, folder: Path) -> int:
+def snapshot_rows(where: Database, folder: Path) -> int:
     """The rows that are in a file, as the stage holds them; the bucket's answer is not among it."""
     found = approved.read(where, SOURCE, AS_OF, folder / "rows.parquet")
     known = receivers.selected(found.receivers, SOURCE.path)
@@ -114,7 +108,7 @@ def snapshot_rows(where: Endpoints, folder: Path) -> int:
     return len(candidates.with_objects(rows, {fault.row for fault in faults}, lambda keys: {}))
 
 
-def read_sql(where: Endpoints, folder: Path) -> int:
+def read_sql(where: Database, folder: Path) -> int:
     """The alternative."""
     warnings.simplefilter("ignore")  # it would rather have an engine of SQLAlchemy, which takes more memory
     with (
@@ -130,7 +124,7 @@ def read_sql(where: Endpoints, folder: Path) -> int:
     return len(frame)
 
 
-WAYS: dict[str, Callable[[Endpoints, Path], int]] = {
+WAYS: dict[str, Callable[[Database, Path], int]] = {
     "snapshot read": snapshot_read,
     "database check": database_check,
     "snapshot rows": snapshot_rows,
@@ -148,7 +142,7 @@ def memory_mb(field: str) -> float:
 
 def measure(way: str) -> None:
     """Read in this process; what it took is printed as JSON."""
-    where = endpoints.resolve()
+    where = endpoints.database()
     connection.connect(where).close()
     with tempfile.TemporaryDirectory() as folder:
         before_mb, begin = memory_mb("VmRSS"), time.perf_counter()
@@ -157,9 +151,9 @@ def measure(way: str) -> None:
     print(json.dumps([count, took_s, memory_mb("VmHWM") - before_mb]))
 
 
-def run(where: Endpoints, way: str) -> tuple[int, float, float]:
+def run(where: Database, way: str) -> tuple[int, float, float]:
     """Rows, seconds, megabytes of a way, in a process of its own."""
-    env = os.environ | endpoints.as_environment(where)
+    env = os.environ | {endpoints.DATABASE_VARIABLE: where.url}
     command = [sys.executable, __file__, "--measure", way]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -179,9 +173,10 @@ def main() -> int:
     if options.measure:
         measure(options.measure)
         return 0
-    server = endpoints.resolve()
+    server = endpoints.database()
     name = f"heimdall_rows_{uuid.uuid4().hex[:8]}"
-    where = with_database(server, name)
+    url = database_url.parse(server.url).with_database(name)
+    where = dataclasses.replace(server, url=url)
     connection.create_if_missing(where)
     lines, reads_mb, filled = [], [], 0
     try:

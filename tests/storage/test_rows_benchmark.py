@@ -17,6 +17,6 @@ def test_a_small_run_measures_each_way_and_drops_its_database(services: Services
         ["snapshot", "rows"],
         ["pandas.read_sql", ways[-1][1]],
     ]
-    with closing(connect(services.endpoints)) as opened, transaction(opened) as cursor:
+    with closing(connect(services.endpoints.database)) as opened, transaction(opened) as cursor:
         cursor.execute("SELECT count(*) FROM pg_database WHERE datname LIKE 'heimdall_rows_%'")
         assert cursor.fetchone() == (0,)

@@ -32,7 +32,7 @@ from heimdall.pipeline.snapshot.former import METRICS, Verdict, read_former
 from heimdall.recordings import archive, iq
 from heimdall.recordings.shards import ShardStore
 from heimdall.storage import approved, objectstore, sources
-from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
+from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.sources import RowSource
 
@@ -109,9 +109,9 @@ def take(
     """
     work = root / WORK
     source = sources.load(params.source, queries)
-    rows, known = _read_rows(params, endpoints, source, work / "rows.parquet", say)
+    rows, known = _read_rows(params, endpoints.database, source, work / "rows.parquet", say)
     faults = schemas.measurement_faults(rows, known["websdr_id"].tolist())
-    store = ObjectStore(endpoints, RAW_BUCKET)
+    store = ObjectStore(endpoints.s3, RAW_BUCKET)
     candidates = with_objects(rows, {fault.row for fault in faults}, store.head_many)
     missing = [schemas.Fault(item.row, iq.MISSING, "") for item in candidates if item.etag is None]
     _refuse_too_many(faults + missing, rows, params)  # before any download
@@ -152,10 +152,10 @@ def take(
 
 
 def _read_rows(
-    params: SnapshotParams, endpoints: Endpoints, source: RowSource, spool: Path, say: Say
+    params: SnapshotParams, database: Database, source: RowSource, spool: Path, say: Say
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Approved rows with identifiers of receivers and keys of objects, and the receivers."""
-    found = approved.read(endpoints, source, params.as_of, spool)
+    found = approved.read(database, source, params.as_of, spool)
     if found.undated:
         say(f"{found.undated} approved rows are in no snapshot: they have no approved_at")
     for remark in found.remarks:
@@ -163,7 +163,7 @@ def _read_rows(
     if not found.count:
         cause = f"no measurement was approved at or before {_utc_text(params.as_of)} ({source.path})"
         raise HeimdallError(
-            f"PostgreSQL {endpoints.database_name}",
+            f"PostgreSQL {database.name}",
             cause,
             "Approve measurements, or set snapshot.as_of in params.yaml to a later time",
         )
