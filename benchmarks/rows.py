@@ -4,11 +4,11 @@
     python benchmarks/rows.py --rows 10000 100000
 
 It makes a database of its own on the server of `heimdall services up`, or on the configured one, fills
-Heimdall's tables with made-up rows, of which one of a hundred is bad, and drops it at the end. Each way runs in
-a fresh process; its memory is the largest that the process had, less what it had before. The ways:
+Heimdall's tables with made-up rows, of which one of a hundred is bad, and drops it at the end. Each way runs
+in a fresh process; its memory is the largest that the process had, less what it had before. The ways:
 
-- snapshot: the whole stage, reading, checking and writing; only the bucket is a stand-in, in which each object
-  is there and good, and costs neither time nor memory;
+- snapshot: the whole stage, reading, checking and writing; only the bucket is a stand-in, in which each
+  object is there and good, and costs neither time nor memory;
 - snapshot read: of it the reading into a file, through a cursor of the server, in batches;
 - database check: what `heimdall database check` does;
 - pandas.read_sql: the same SELECT through a cursor of the client, and `to_parquet`.
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -122,16 +123,16 @@ class Bucket:
 
 
 class Collector:
-    """A stand-in that finds every object good, and has one shard for all."""
+    """A stand-in that finds every object good, and has two shards in turn."""
 
     def __init__(self, params: object, store: object, shards: ShardStore, *given: object) -> None:
         del params, store, given
-        self._name = shards.add("0" * 64, b"shard")
+        self._names = itertools.cycle([shards.add(digit * 64, digit.encode()) for digit in "01"])
 
     def collect(self, group: list[Candidate], pool: object) -> tuple[str, dict[Candidate, Verdict]]:
         """The shard and the verdicts of some objects."""
         del pool
-        return self._name, {
+        return next(self._names), {
             item: Verdict(None, "", 1, artifacts.sha256_bytes(item.key.encode())) for item in group
         }
 

@@ -252,7 +252,7 @@ def _json_rows(table: pd.DataFrame) -> str:
         values = column.tolist()
         if isinstance(column.dtype, pd.DatetimeTZDtype):
             values = [value.isoformat() for value in values]
-        gone = column.isna()
+        gone = column.isna().tolist()
         columns.append([None if none else value for value, none in zip(values, gone, strict=True)])
     return json.dumps(list(zip(*columns, strict=True)), allow_nan=False)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -66,7 +65,7 @@ class Outcomes:
 
     def add(self, verdict: Verdict, shard: str | None) -> None:
         """The next candidate's."""
-        self._waiting.append(asdict(verdict) | {"shard": shard})
+        self._waiting.append(vars(verdict) | {"shard": shard})
         if len(self._waiting) == BATCH_ROWS:
             self._flush()
 
