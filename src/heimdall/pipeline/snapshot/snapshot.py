@@ -34,7 +34,7 @@ from heimdall.pipeline.snapshot.rows import Rows
 from heimdall.recordings import archive, iq
 from heimdall.recordings.shards import ShardStore
 from heimdall.storage import approved, sources
-from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
+from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.sources import RowSource
 
@@ -100,10 +100,10 @@ def take(
     work = root / WORK
     source = sources.load(params.source, queries)
     with _files(work) as (row_file, outcome_file, made):
-        known = _read_rows(params, endpoints, source, row_file, say)
+        known = _read_rows(params, endpoints.database, source, row_file, say)
         with Rows(row_file, lambda rows: with_keys(receivers.place(rows, known), RAW_BUCKET)) as rows:
             reasons, order = check(rows.batches(), len(rows), known["websdr_id"].tolist())
-            store = ObjectStore(endpoints, RAW_BUCKET)
+            store = ObjectStore(endpoints.s3, RAW_BUCKET)
             good = with_objects(rows, order, store.head_many)
             reasons.say(good.missing, iq.MISSING)
             _refuse_too_many(reasons, rows, params)  # before any download
@@ -140,10 +140,10 @@ def _files(work: Path) -> Iterator[tuple[Path, Path, Path]]:
 
 
 def _read_rows(
-    params: SnapshotParams, endpoints: Endpoints, source: RowSource, target: Path, say: Say
+    params: SnapshotParams, database: Database, source: RowSource, target: Path, say: Say
 ) -> pd.DataFrame:
     """Write the approved rows to a file; the receivers."""
-    found = approved.read(endpoints, source, params.as_of, target)
+    found = approved.read(database, source, params.as_of, target)
     if found.undated:
         say(f"{found.undated} approved rows are in no snapshot: they have no approved_at")
     for remark in found.remarks:
@@ -151,7 +151,7 @@ def _read_rows(
     if not found.count:
         cause = f"no measurement was approved at or before {_utc_text(params.as_of)} ({source.path})"
         raise HeimdallError(
-            f"PostgreSQL {endpoints.database_name}",
+            f"PostgreSQL {database.name}",
             cause,
             "Approve measurements, or set snapshot.as_of in params.yaml to a later time",
         )
