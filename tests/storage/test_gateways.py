@@ -224,6 +224,54 @@ def test_a_large_object_goes_in_parts_whose_hash_the_server_checks(
     assert raw.get("large", len(content), raw.head_many(["large"])["large"]) == content
 
 
+LISTING_CUTS: dict[str, Callable[[Answer], Answer]] = {
+    "no content": lambda answer: replace(answer, body=b""),
+    "no content and no length": lambda answer: replace(answer, body=b"", framing="close"),
+    "no end and no length": lambda answer: replace(answer, body=answer.body[:-40], framing="close"),
+    "a cut": lambda answer: replace(answer, sent_bytes=200),
+    "another page": lambda answer: replace(answer, body=b"<html></html>"),
+}
+
+
+@pytest.mark.parametrize("name", LISTING_CUTS)
+def test_a_listing_that_is_cut_is_read_again_and_never_believed(
+    name: str, s3: S3Access, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(s3_access, "REQUEST_TRIES", 1)
+    raw.put(KEYS[0], CONTENT)
+    always: Change = lambda request, forward: LISTING_CUTS[name](forward(request))  # noqa: E731
+    with Gateway(s3.endpoint_url, always) as gateway:
+        store = through(s3, gateway)
+        for find in (lambda: store.head_all(""), lambda: store.head_many(KEYS)):
+            with pytest.raises(HeimdallError, match=r"broke off|is not S3|failed at ListObjectsV2 \(500\)"):
+                find()
+    monkeypatch.setattr(s3_access, "REQUEST_TRIES", 2)
+    with Gateway(s3.endpoint_url, once(LISTING_CUTS[name])) as gateway:
+        assert list(through(s3, gateway).head_all("")) == [KEYS[0]]
+
+
+def once(change: Callable[[Answer], Answer]) -> Change:
+    """Changes the first answer."""
+    changes = iter([change])
+    return lambda request, forward: next(changes, lambda answer: answer)(forward(request))
+
+
+def test_an_object_of_parts_is_known_again_where_answers_have_no_entity_tag(
+    s3: S3Access, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectstore, "MULTIPART_BYTES", 5 * 2**20)
+    content = np.random.default_rng(7).bytes(6 * 2**20)
+    raw.put("large", content)
+    listed = raw.head_many(["large"])["large"]
+    with Gateway(s3.endpoint_url, etag("")) as gateway:
+        store = through(s3, gateway)
+        assert store.get("large", len(content), listed) == content
+        raw.put("large", content[::-1])
+        with pytest.raises(ObjectChanged, match="replaced"):
+            store.get("large", len(content), listed)
+
+
 def unjoined(s3: S3Access) -> list[str]:
     """The keys of the bucket's uploads that were begun and neither completed nor given up."""
     found = s3.client().list_multipart_uploads(Bucket=RAW_BUCKET)

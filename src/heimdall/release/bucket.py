@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -24,15 +22,17 @@ DAMAGED = "Keep the bucket as it is and look who wrote to it; released files do 
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-PROBES = "probes/"  # objects that are there for a moment
+PROBE = "probe"  # the object by which it is tried whether the server honours conditions
+PROBE_CONTENT = b"Heimdall tries with this object whether the server refuses what it must. It stays.\n"
 NO_ETAG = "0" * 32  # of no object
+MAX_PUT_BYTES = 5 * 2**30  # S3 takes no more in one request; only such a request has a condition everywhere
 
 
 class ConditionalStore(ObjectStore):
     """A bucket whose objects are only put on conditions, which the server checks.
 
     A server or a gateway that ignores the conditions would let two releases overwrite each other without a
-    word. So before the first put it must refuse two puts that it has to refuse.
+    word. So before the first put of a process it must refuse two puts that it has to refuse.
     """
 
     _honours_conditions = False
@@ -40,22 +40,19 @@ class ConditionalStore(ObjectStore):
     def require_conditions(self) -> None:
         """Make sure, once, that the server refuses a put whose condition does not hold.
 
+        It is tried with one object, which the first try ever makes, and which stays: nothing is deleted. A
+        server that ignores the conditions writes the same content again.
+
         Raises:
             HeimdallError: It does not, or S3 cannot be reached or refuses.
         """
         if self._honours_conditions:
             return
-        key = f"{PROBES}{uuid.uuid4()}"
-        try:
-            self._put(key, b"first", None)
-            ignored = [
-                header
-                for header, etag in (("If-None-Match", None), ("If-Match", NO_ETAG))
-                if self._put(key, b"second", etag)
-            ]
-        finally:
-            with suppress(HeimdallError):  # who may not delete leaves an object of some bytes
-                self.delete(key)
+        ignored = []
+        if self._put(PROBE, PROBE_CONTENT, None) and self._put(PROBE, PROBE_CONTENT, None):
+            ignored.append("If-None-Match")
+        if self._put(PROBE, PROBE_CONTENT, NO_ETAG):
+            ignored.append("If-Match")
         if ignored:
             cause = f"it ignores {' and '.join(ignored)}, so one release could overwrite another"
             remedy = (
@@ -97,8 +94,11 @@ class ConditionalStore(ObjectStore):
             Whether this content is there now. A retried request whose first answer was lost counts.
 
         Raises:
-            HeimdallError: S3 cannot be reached or refuses.
+            HeimdallError: It is larger than `MAX_PUT_BYTES`, or S3 cannot be reached or refuses.
         """
+        if len(content) > MAX_PUT_BYTES:
+            cause = f"{len(content)} bytes, and S3 takes at most {MAX_PUT_BYTES} in one conditional write"
+            raise HeimdallError(self.place(key), cause, "Make it smaller: nothing is released in parts")
         if etag == "":
             cause = "the server's answers have no ETag, so nobody could tell whether it changes meanwhile"
             raise HeimdallError(self.place(key), cause, "Let the gateway before the server keep that header")

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +29,7 @@ from heimdall.storage.s3_errors import ObjectChanged, ObjectMissing, Place, code
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.literals import BucketLocationConstraintType
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
 __all__ = ["ObjectChanged", "ObjectInfo", "ObjectMissing", "ObjectStore", "object_key"]
 
@@ -232,7 +233,11 @@ class ObjectStore:
                 try:
                     with answer["Body"]:
                         known = listed if listed or _tells_its_end(answer) else self._listed(key)
-                        return _content(answer, max_bytes, known), _bare(answer.get("ETag", ""))
+                        content = _content(answer, max_bytes, known)
+                        told = listed is None or _tells_identity(answer, listed)
+                        if not told and self.head_many([key]).get(key) != listed:
+                            raise _Other
+                        return content, _bare(answer.get("ETag", ""))
                 except _Other:
                     if listed is not None or pause_s is None:
                         cause = "the object has been replaced"
@@ -253,12 +258,36 @@ class ObjectStore:
 
     def _pages(self, prefix: str) -> Iterator[dict[str, ObjectInfo]]:
         """The pages of a listing."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        for page in pages:
+        page = self._page(prefix, None)
+        while True:
             yield {
                 item["Key"]: ObjectInfo(_identity(item.get("ETag"), item.get("LastModified")), item["Size"])
                 for item in page.get("Contents", [])
             }
+            if not page["IsTruncated"]:
+                return
+            page = self._page(prefix, page["NextContinuationToken"])
+
+    def _page(self, prefix: str, token: str | None) -> ListObjectsV2OutputTypeDef:
+        """A page of a listing, read again if it is cut: botocore takes an empty answer for an empty page.
+
+        Args:
+            prefix: Beginning of the keys.
+            token: The page before names it; None of the first one.
+        """
+        ask = partial(self._client.list_objects_v2, Bucket=self.bucket, Prefix=prefix)
+        for pause_s in (*CONTENT_PAUSES_S, None):
+            try:
+                page = ask(ContinuationToken=token) if token else ask()
+                follows = page.get("NextContinuationToken")
+                if page.get("IsTruncated", True) and follows in (None, token):
+                    raise HTTPError("a page of the listing has no end")
+                return page
+            except (HTTPError, ResponseParserError):  # what botocore does not repeat
+                if pause_s is None:
+                    raise
+            time.sleep(pause_s)
+        raise AssertionError("the last try returns or raises")
 
     def _look(
         self, prefix: str, keys: Sequence[str], max_pages: int | None
@@ -333,6 +362,16 @@ def _names_other(answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
     if listed.etag.startswith(_MODIFIED):
         return bool(modified) and _identity(None, modified) != listed.etag
     return bool(etag) and _bare(etag) != listed.etag
+
+
+def _tells_identity(answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
+    """Whether an answer, or its content's MD5, can be compared with what was listed.
+
+    If not, as with an object of several parts and an answer without entity tag, it is listed again.
+    """
+    if listed.etag.startswith(_MODIFIED):
+        return bool(answer.get("LastModified"))
+    return bool(answer.get("ETag") or _MD5.fullmatch(listed.etag))
 
 
 def _holds_other(content: bytes, listed: ObjectInfo) -> bool:

@@ -158,6 +158,10 @@ def configured() -> S3Access:
     if bundle and not Path(bundle).is_file():
         remedy = "Correct it, or unset it and have the certificates of boto3"
         raise HeimdallError(f"{variables.AWS_CA_BUNDLE.name}={bundle}", "there is no such file", remedy)
+    if bundle and not Path(bundle).is_absolute():
+        cause = "relative, but DVC and MLflow are started in other folders, too"
+        remedy = f"Set {variables.AWS_CA_BUNDLE.name}={Path(bundle).resolve()}"
+        raise HeimdallError(f"{variables.AWS_CA_BUNDLE.name}={bundle}", cause, remedy)
     return S3Access(url, _configured_keys(), _configured_region(parts.hostname), embedded=False)
 
 
