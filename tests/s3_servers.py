@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from heimdall.services.process import wait_until
-from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
+from heimdall.storage.endpoints import RAW_BUCKET
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.s3_access import Keys, S3Access
 from tests.conftest import Services, clean_environment
@@ -45,15 +44,16 @@ def moto() -> Iterator[S3Access]:
 
 
 @pytest.fixture(scope="session", params=SERVERS)
-def s3(request: pytest.FixtureRequest, services: Services) -> Endpoints:
-    """Either server, beside the same database."""
+def s3(request: pytest.FixtureRequest, services: Services) -> S3Access:
+    """Either server."""
     if request.param == "seaweedfs":
-        return services.endpoints
-    return dataclasses.replace(services.endpoints, s3=request.getfixturevalue("moto"))
+        return services.endpoints.s3
+    access: S3Access = request.getfixturevalue("moto")
+    return access
 
 
 @pytest.fixture(scope="session")
-def raw_store(s3: Endpoints) -> ObjectStore:
+def raw_store(s3: S3Access) -> ObjectStore:
     store = ObjectStore(s3, RAW_BUCKET)
     store.ensure_bucket()
     return store

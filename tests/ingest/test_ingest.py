@@ -107,7 +107,7 @@ def test_receiver_keeps_its_number_and_a_taken_one_moves_on() -> None:
 
 
 def stored_rows(services: Services) -> int:
-    with closing(connection.connect(services.endpoints)) as opened:
+    with closing(connection.connect(services.endpoints.database)) as opened:
         return len(read_approved(opened))
 
 
@@ -205,7 +205,7 @@ def test_of_two_at_once_none_has_its_receiver_under_the_position_of_the_other(
         first, second = sorted(together(database, (here, TRANSMISSION), (there, TRANSMISSION)))
         assert first in {"0 new", "4 new", "6 new"}
         assert "receiver NORTH: the database has it at" in second
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         (north,) = [one for one in tables.read_receivers(opened) if one.name == "NORTH"]
     assert stored_rows(database) == (6 if north.latitude_deg == NORTH.latitude_deg else 4)
 
@@ -228,7 +228,7 @@ def test_receivers_whose_first_number_is_the_same_get_two(
         (cut_sessions({east: parts[NORTH], far: parts[SOUTH]}, 0.0775), TRANSMISSION),
     ]
     assert together(database, *jobs) == ["4 new", "4 new"]
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         known = {one.name: one for one in tables.read_receivers(opened)}
         rows = read_approved(opened)
     assert {one.websdr_id for one in known.values()} == {1000, 1001, 1002, 1003}
@@ -244,7 +244,7 @@ def test_modulation_of_a_known_source_is_added_once_and_never_changed(
     unknown = dataclasses.replace(TRANSMISSION, modulation=None)
     for transmission, stored in ((unknown, []), (TRANSMISSION, ["am"]), (unknown, ["am"])):
         ingest.store(sessions, transmission, Approval(), database.endpoints)
-        with closing(connection.connect(database.endpoints)) as opened:
+        with closing(connection.connect(database.endpoints.database)) as opened:
             rows = read_approved(opened)
         assert rows["modulation"].dropna().unique().tolist() == stored
     other = dataclasses.replace(TRANSMISSION, modulation="fm")
@@ -318,7 +318,7 @@ def test_what_is_stored_takes_a_place_and_an_approval_later_and_is_never_changed
         return ingest.store(sessions, transmission, Approval() if given.approve else None, database.endpoints)
 
     def rows() -> list[tuple[object, ...]]:
-        with closing(connection.connect(database.endpoints)) as opened, opened.cursor() as cursor:
+        with closing(connection.connect(database.endpoints.database)) as opened, opened.cursor() as cursor:
             cursor.execute("SELECT latitude, longitude, source_id, approved, approved_at FROM measurements")
             return cursor.fetchall()
 
@@ -347,7 +347,7 @@ def test_of_two_that_approve_the_same_at_once_one_stamps_it(database: Services, 
         reports = [job.result() for job in jobs]
     assert sorted(report.changed for report in reports) == [0, 0, 6]
     (stamp,) = {report.approved_at for report in reports} - {None}
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         rows = read_approved(opened)
     assert len(rows) == 6
     assert {moment.to_pydatetime() for moment in rows["approved_at"]} == {stamp}
@@ -387,7 +387,7 @@ def test_second_without_gps_time_has_none_in_the_database(database: Services, bu
     assert known[1] == [("NORTH", 20.0), ("SOUTH", None)]
     assert known[2] == [("NORTH", 20.0), ("WEST", None)]
     ingest.store(sessions, TRANSMISSION, Approval(), database.endpoints)
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         rows = read_approved(opened)
     assert rows["start_gps_ns"].isna().sum() == rows["timing_sigma_ns"].isna().sum() == 2
 
@@ -462,7 +462,7 @@ def test_an_approval_of_this_moment_says_from_when_a_snapshot_can_have_it(
     assert said is not None, done.output
     first, taken = map(dt.datetime.fromisoformat, said.groups())
     assert taken - first == MARGIN
-    with closing(connection.connect(database.endpoints)) as opened:
+    with closing(connection.connect(database.endpoints.database)) as opened:
         assert set(read_approved(opened)["approved_at"] <= first) == {True}
 
 
@@ -498,7 +498,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     assert "WEST: 4.0 s at 12000.0000 Hz from 2017-11-27T10:41:56+00:00, no GPS time" in done.output
     assert "cannot be until the place of the transmitter is known" in done.output
     assert "of the recordings have no GPS time: only their levels help to locate" in done.output
-    with closing(connection.connect(database.endpoints)) as opened, opened.cursor() as cursor:
+    with closing(connection.connect(database.endpoints.database)) as opened, opened.cursor() as cursor:
         cursor.execute(
             "SELECT w.name, count(*), count(start_gps_ns), min(m.latitude), min(frequency_mhz), "
             "max(timing_sigma_ns) FROM measurements m JOIN websdrs w ON w.id = m.websdr_id "

@@ -201,6 +201,13 @@ def test_a_receiver_without_an_arrival_time_is_told_why(fusion: Path, session: P
         "receivers without a usable arrival time: 3 (its recording starts at another time than the others)\n"
         in shown
     )
+    late = START_NS + 20 * 10**6
+    times.write_text(
+        start_times.text([(1, START_NS, SIGMA_NS), (2, START_NS, SIGMA_NS), (3, late, SIGMA_NS)])
+    )
+    shown = run(*files, *given, "--times", times).stdout
+    assert "receivers that hear the signal: 1, 2, 3; receivers with a usable arrival time: 1, 2\n" in shown
+    assert "arrival time: 3 (the other recordings contradict the time of the first sample)\n" in shown
     times.write_text(start_times.text([(1, START_NS, SIGMA_NS)]))
     shown = run(*files, *given, "--times", times).stdout
     assert "usable arrival time: 1 (no other receiver that hears the signal has a time)\n" in shown

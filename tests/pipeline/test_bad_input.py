@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from heimdall.recordings import iq
-from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.s3_access import Keys, S3Access
 from tests.pipeline.proxy import Proxy
@@ -27,15 +26,11 @@ def quarantine(project: Project) -> pd.DataFrame:
 
 def raw_bucket(project: Project) -> ObjectStore:
     return ObjectStore(
-        endpoints.Endpoints(
-            database_url=project.env["HEIMDALL_DATABASE_URL"],
-            s3=S3Access(
-                project.env["HEIMDALL_S3_ENDPOINT_URL"],
-                Keys(project.env["AWS_ACCESS_KEY_ID"], project.env["AWS_SECRET_ACCESS_KEY"]),
-                project.env["AWS_DEFAULT_REGION"],
-                embedded=False,
-            ),
-            embedded_database=False,
+        S3Access(
+            project.env["HEIMDALL_S3_ENDPOINT_URL"],
+            Keys(project.env["AWS_ACCESS_KEY_ID"], project.env["AWS_SECRET_ACCESS_KEY"]),
+            project.env["AWS_DEFAULT_REGION"],
+            embedded=False,
         ),
         project.env["HEIMDALL_RAW_BUCKET"],
     )

@@ -35,9 +35,9 @@ def test_one_setting_leads_to_a_model(
 ) -> None:
     mine = make_project()
     bucket = mine.env["HEIMDALL_RAW_BUCKET"]
-    foreign = make(shared_services, ObjectStore(shared_services.endpoints, bucket), bucket)
+    foreign = make(shared_services, ObjectStore(shared_services.endpoints.s3, bucket), bucket)
     before = foreign.dump()
-    project = replace(mine, env=mine.env | {"HEIMDALL_DATABASE_URL": foreign.reader.endpoints.database_url})
+    project = replace(mine, env=mine.env | {"HEIMDALL_DATABASE_URL": foreign.reader.endpoints.database.url})
     source = make.__name__
     project.run("heimdall", "services", "up")
     unset = project.run("dvc", "repro", "snapshot", check=False)

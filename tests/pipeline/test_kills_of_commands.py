@@ -220,18 +220,18 @@ def finished(
 def new_database(services: Services, template: str) -> Services:
     """A database as another one is."""
     fresh = services.with_database(f"kills_{uuid.uuid4().hex[:12]}")
-    with closing(connection.connect(services.endpoints)) as opened:
+    with closing(connection.connect(services.endpoints.database)) as opened:
         opened.autocommit = True
         with opened.cursor() as cursor:
             cursor.execute(
-                f'CREATE DATABASE "{fresh.endpoints.database_name.rsplit("/")[-1]}" TEMPLATE "{template}"'
+                f'CREATE DATABASE "{fresh.endpoints.database.name.rsplit("/")[-1]}" TEMPLATE "{template}"'
             )
     return fresh
 
 
 def rows_of(services: Services, table: str) -> list[tuple[Any, ...]]:
     """All rows of one of our tables."""
-    with closing(connection.connect(services.endpoints)) as opened, opened.cursor() as cursor:
+    with closing(connection.connect(services.endpoints.database)) as opened, opened.cursor() as cursor:
         cursor.execute(f"SELECT * FROM heimdall.{table} ORDER BY 1")  # noqa: S608 - a constant
         return [tuple(map(str, row)) for row in cursor.fetchall()]
 
@@ -239,7 +239,7 @@ def rows_of(services: Services, table: str) -> list[tuple[Any, ...]]:
 @pytest.fixture
 def migrated(database: Services) -> tuple[Services, str]:
     """A server, and the name of a database with empty tables, to be copied."""
-    return database, database.endpoints.database_name.rsplit("/")[-1]
+    return database, database.endpoints.database.name.rsplit("/")[-1]
 
 
 def test_ingest(
@@ -301,20 +301,24 @@ def test_migrate(
     as_clone(tmp_path)
     former = new_database(database, "template1")
     monkeypatch.setenv("HEIMDALL_DATABASE_SCHEMA", "public")
-    with closing(connection.connect(former.endpoints)) as opened:
+    with closing(connection.connect(former.endpoints.database)) as opened:
         migrate.apply(opened)
         with opened, opened.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO public.websdrs SELECT n, 'R' || n, 45, 7, 100 FROM generate_series(1, 500) n"
             )
     monkeypatch.delenv("HEIMDALL_DATABASE_SCHEMA")
-    name = former.endpoints.database_name.rsplit("/")[-1]
+    name = former.endpoints.database.name.rsplit("/")[-1]
 
     def ready(number: int) -> Case:
         fresh = new_database(database, name if number % 2 else "template1")
 
         def visible() -> Content:
-            with closing(connection.connect(fresh.endpoints)) as opened, opened, opened.cursor() as cursor:
+            with (
+                closing(connection.connect(fresh.endpoints.database)) as opened,
+                opened,
+                opened.cursor() as cursor,
+            ):
                 found: Content = {}
                 for part in (SHAPE, INDEXES, CONSTRAINTS, SCHEMAS):
                     cursor.execute(part)

@@ -136,7 +136,7 @@ def test_it_prints_the_rows_of_the_snapshot_and_the_objects_in_the_bucket(
     assert set(rows.loc[rows["split"] == "val", "measurement_id"]) == validated
     assert set(rows["split"]) == {"train", "val", "test"}
     one = rows.iloc[7]
-    stored = ObjectStore(shared_services.endpoints, traced.env["HEIMDALL_RAW_BUCKET"]).get(
+    stored = ObjectStore(shared_services.endpoints.s3, traced.env["HEIMDALL_RAW_BUCKET"]).get(
         one["object_key"], 2**24
     )
     assert hashlib.sha256(stored).hexdigest() == one["object_sha256"]

@@ -26,7 +26,7 @@ def watched(built: Project, shared_services: Services, tmp_path: Path) -> Projec
     url = urlsplit(built.env["HEIMDALL_DATABASE_URL"])
     name = f"monitor_{uuid.uuid4().hex[:12]}"
     with_copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    connection = psycopg2.connect(shared_services.endpoints.database_url)
+    connection = psycopg2.connect(shared_services.endpoints.database.url)
     connection.autocommit = True
     copy = with_copy.format(sql.Identifier(name), sql.Identifier(url.path.lstrip("/")))
 

@@ -125,7 +125,7 @@ def assert_complete(project: Project, run_id: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in project.env.items():
             patch.setenv(variable, value)
-        store_of_files = ObjectStore(endpoints.resolve(), bucket)
+        store_of_files = ObjectStore(endpoints.s3(), bucket)
     prefix = f"{location.removeprefix(f's3://{bucket}/')}/"
     files = {key.removeprefix(prefix) for key in store_of_files.head_all(prefix)}
     assert {

@@ -43,7 +43,7 @@ def environment(project: Project) -> Iterator[None]:
 
 def bucket(project: Project, variable: str) -> ConditionalStore:
     with environment(project):
-        return ConditionalStore(endpoints.resolve(), project.env[variable])
+        return ConditionalStore(endpoints.s3(), project.env[variable])
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ def check_a_reader_pulls_every_tag(
     with environment(reader):
         for name in ("HEIMDALL_MODELS_BUCKET", "HEIMDALL_DVC_BUCKET"):
             with pytest.raises(HeimdallError, match="access denied"):
-                ObjectStore(endpoints.resolve(), os.environ[name]).put("stray", b"x")
+                ObjectStore(endpoints.s3(), os.environ[name]).put("stray", b"x")
     set_up = ("dvc", "remote", "modify", "--local", "s3")
     reader.run(*set_up, "url", f"s3://{clone.env['HEIMDALL_DVC_BUCKET']}")
     reader.run(*set_up, "endpointurl", credentials["HEIMDALL_S3_ENDPOINT_URL"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from heimdall.services.process import wait_until
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import Database
 from heimdall.sweep import space as spaces
 from heimdall.sweep import study as studies
 from heimdall.sweep import trials as sweep
@@ -70,8 +69,8 @@ def train_by(project: Project, script: str) -> None:
     project.commit("Another training")
 
 
-def endpoints_of(project: Project, shared_services: Services) -> Endpoints:
-    return replace(shared_services.endpoints, database_url=project.env["HEIMDALL_DATABASE_URL"])
+def database_of(project: Project) -> Database:
+    return Database(project.env["HEIMDALL_DATABASE_URL"], embedded=False)
 
 
 def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
@@ -124,7 +123,7 @@ def test_two_workers_one_killed(quick: Project, shared_services: Services) -> No
     assert other.returncode == 0, said
     assert not workspace.exists()  # the next worker of this clone removed it
 
-    trials = studies.load_study(endpoints_of(project, shared_services), "duel").get_trials()
+    trials = studies.load_study(database_of(project), "duel").get_trials()
     states = Counter(trial.state for trial in trials)
     assert states == {TrialState.COMPLETE: 4, TrialState.FAIL: 1}
     assert trials[0].state is TrialState.FAIL
@@ -204,7 +203,7 @@ def test_a_real_training_is_pruned(cut: Project, shared_services: Services) -> N
     project.commit("Long enough to be pruned")
     space = spaces.parse(SPACE[1::2], yaml.safe_load((project.root / "params.yaml").read_text()))
     worker = studies.Worker(project.root, "pruned", 6, space, heartbeat_s=1, remote=None)
-    study = studies.open_study(worker, endpoints_of(project, shared_services))
+    study = studies.open_study(worker, database_of(project))
     for _ in range(studies.STARTUP_TRIALS):
         study.add_trial(
             create_trial(
@@ -233,7 +232,7 @@ def test_what_fails_what_diverges_and_what_is_pushed(
     quick: Project, shared_services: Services, tmp_path: Path
 ) -> None:
     """A failure stops the worker and does not count; a loss that is not finite is the trial's own result."""
-    project, found = quick, endpoints_of(quick, shared_services)
+    project, found = quick, database_of(quick)
     command = ("heimdall", "sweep", "--trials", "1", *SPACE, "--study")
     project.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git"))
     project.run("git", "remote", "add", "team", str(tmp_path / "origin.git"))

@@ -33,7 +33,7 @@ def dvc_bucket(project: Project) -> ObjectStore:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in project.env.items():
             patch.setenv(name, value)
-        return ObjectStore(endpoints.resolve(), project.env["HEIMDALL_DVC_BUCKET"])
+        return ObjectStore(endpoints.s3(), project.env["HEIMDALL_DVC_BUCKET"])
 
 
 def rows(printed: str) -> dict[str, tuple[str, str]]:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from heimdall.release.bucket import ConditionalStore
-from heimdall.storage.endpoints import MODELS_BUCKET, Endpoints
+from heimdall.storage.endpoints import MODELS_BUCKET
+from heimdall.storage.s3_access import S3Access
 from tests.release.releases import run_git
 from tests.s3_servers import empty
 
 
 @pytest.fixture(scope="session")
-def client(s3: Endpoints) -> ConditionalStore:
+def client(s3: S3Access) -> ConditionalStore:
     made = ConditionalStore(s3, MODELS_BUCKET)
     made.ensure_bucket()
     return made

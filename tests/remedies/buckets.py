@@ -31,7 +31,7 @@ def of(kind: Callable[[ObjectStore], object], bucket: str = RAW_BUCKET) -> Arise
 
     def command(world: World) -> None:
         with mock.patch.object(s3_access, "REQUEST_TRIES", 1):
-            kind(ObjectStore(endpoints.resolve(), bucket))
+            kind(ObjectStore(endpoints.s3(), bucket))
 
     return command
 
@@ -49,7 +49,7 @@ def get(store: ObjectStore) -> object:
 
 
 def put_on_condition(world: World) -> None:
-    ConditionalStore(endpoints.resolve(), MODELS_BUCKET).require_conditions()
+    ConditionalStore(endpoints.s3(), MODELS_BUCKET).require_conditions()
 
 
 def server(world: World) -> Services:
@@ -64,7 +64,7 @@ def right_again(world: World) -> None:
 
 def bucket_is_made(world: World) -> None:
     with world.entered():
-        ObjectStore(endpoints.resolve(), "radio-remedies").ensure_bucket()
+        ObjectStore(endpoints.s3(), "radio-remedies").ensure_bucket()
 
 
 def reader(world: World) -> None:
@@ -80,8 +80,8 @@ def behind(change: Change, **more: str) -> Arise:
 
     def arise(world: World) -> None:
         with world.entered():
-            put(ObjectStore(endpoints.resolve(), RAW_BUCKET))
-        gateway = Gateway(server(world).endpoints.s3_endpoint_url, change)
+            put(ObjectStore(endpoints.s3(), RAW_BUCKET))
+        gateway = Gateway(server(world).endpoints.s3.endpoint_url, change)
         opened = gateway.__enter__()
         world.close.append(lambda: gateway.__exit__(None, None, None))
         world.env |= {ENDPOINT: opened.url, **more}
@@ -127,7 +127,7 @@ def nobody_listens(world: World) -> None:
 
 def with_own_certificate(world: World) -> None:
     gateway = Gateway(
-        server(world).endpoints.s3_endpoint_url, certificate=certificate(world.root, "127.0.0.1")
+        server(world).endpoints.s3.endpoint_url, certificate=certificate(world.root, "127.0.0.1")
     )
     opened = gateway.__enter__()
     world.close.append(lambda: gateway.__exit__(None, None, None))

@@ -45,19 +45,19 @@ def read(world: World) -> None:
         mock.patch.object(approved, "READ_PAUSES_S", ()),
     ):
         approved.read(
-            endpoints.resolve(), sources.load(settings.source), settings.as_of, Path("rows.parquet")
+            endpoints.database(), sources.load(settings.source), settings.as_of, Path("rows.parquet")
         )
 
 
 def insert(world: World) -> None:
     """What an ingest does."""
-    with closing(connection.connect(endpoints.resolve())) as opened:
+    with closing(connection.connect(endpoints.database())) as opened:
         tables.insert(opened, RECEIVERS, [], [])
 
 
 def make_tables(world: World) -> None:
     """`heimdall database migrate`."""
-    with closing(connection.connect(endpoints.resolve())) as opened:
+    with closing(connection.connect(endpoints.database())) as opened:
         migrate.apply(opened)
 
 
@@ -80,7 +80,7 @@ def approved_without_objects(world: World) -> None:
         start_gps_ns=None,
         timing_sigma_ns=None,
     )
-    with closing(connection.connect(server(world).endpoints)) as opened:
+    with closing(connection.connect(server(world).endpoints.database)) as opened:
         tables.insert(opened, RECEIVERS, SOURCES, [row])
 
 
@@ -88,7 +88,7 @@ def recorded(world: World) -> None:
     """The recording of that measurement."""
     samples = np.random.default_rng(1).normal(size=2 * 192_000).astype(np.float32).view(np.complex64)
     session = str(uuid.uuid5(uuid.NAMESPACE_URL, database(world)))
-    store = ObjectStore(server(world).endpoints, endpoints.RAW_BUCKET)
+    store = ObjectStore(server(world).endpoints.s3, endpoints.RAW_BUCKET)
     store.put(object_key(session, 1), iq.encode(samples))
 
 
@@ -108,7 +108,7 @@ def owner_does(*statements: str) -> Arise:
     def arise(world: World) -> None:
         names = {"user": poor_user(world), "name": database(world)}
         with (
-            closing(connection.connect(server(world).endpoints)) as opened,
+            closing(connection.connect(server(world).endpoints.database)) as opened,
             opened,
             opened.cursor() as cursor,
         ):
@@ -119,7 +119,7 @@ def owner_does(*statements: str) -> Arise:
 
 
 def database(world: World) -> str:
-    return urlsplit(server(world).endpoints.database_url).path.removeprefix("/")
+    return urlsplit(server(world).endpoints.database.url).path.removeprefix("/")
 
 
 def poor_user(world: World) -> str:
@@ -130,7 +130,7 @@ def address(**changes: str) -> Arise:
     """The environment names another address: parts of `urlsplit`, or `port`, `user` and `host`."""
 
     def arise(world: World) -> None:
-        parts = urlsplit(server(world).endpoints.database_url)
+        parts = urlsplit(server(world).endpoints.database.url)
         given = {"user": OWNER, "password": parts.password, "host": parts.hostname, "port": parts.port}
         given |= {name: changes.pop(name) for name in tuple(given) if name in changes}
         netloc = "{user}:{password}@{host}:{port}".format(**given)
@@ -140,7 +140,7 @@ def address(**changes: str) -> Arise:
 
 
 def right_address(world: World) -> None:
-    world.env[URL] = server(world).endpoints.database_url
+    world.env[URL] = server(world).endpoints.database.url
 
 
 def poor(*rights: str) -> Arise:
@@ -194,7 +194,7 @@ def nobody_listens(world: World) -> None:
 
 
 def table_is_held(world: World) -> None:
-    other = connection.connect(server(world).endpoints)
+    other = connection.connect(server(world).endpoints.database)
     other.cursor().execute("LOCK TABLE heimdall.measurements")
     world.close.append(other.close)
 
@@ -202,7 +202,7 @@ def table_is_held(world: World) -> None:
 def only_connection_is_taken(world: World) -> None:
     poor("ALTER USER {user} CONNECTION LIMIT 1")(world)
     with world.entered():
-        world.close.append(connection.connect(endpoints.resolve()).close)
+        world.close.append(connection.connect(endpoints.database()).close)
 
 
 def ended(world: World) -> None:
@@ -285,7 +285,7 @@ ADDRESS = [
     ),
     Trouble(
         "no servers at all", lambda world: world.forget_servers(), read,
-        "PostgreSQL and S3", "no embedded servers here", f"or set {URL} and HEIMDALL_S3_ENDPOINT_URL",
+        "PostgreSQL", "no embedded server here", f"or set {URL}",
         lambda world: world.env.update(server(world).env),
     ),
 ]  # fmt: skip
@@ -293,7 +293,7 @@ ADDRESS = [
 
 def connect_once() -> None:
     with mock.patch.object(connection, "CONNECTION_PAUSES_S", ()):
-        connection.connect(endpoints.resolve()).close()
+        connection.connect(endpoints.database()).close()
 
 
 RIGHTS = [
@@ -331,7 +331,10 @@ RIGHTS = [
 
 
 def use_schema() -> None:
-    with closing(connection.connect(endpoints.resolve())) as opened, connection.transaction(opened) as cursor:
+    with (
+        closing(connection.connect(endpoints.database())) as opened,
+        connection.transaction(opened) as cursor,
+    ):
         cursor.execute("SELECT 1 FROM heimdall.websdrs")
 
 

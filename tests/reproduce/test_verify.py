@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,17 +50,26 @@ def test_no_stage_but_the_snapshot_is_told_of_the_services(
         "AWS_SESSION_TOKEN": "hunter2",
         "MLFLOW_TRACKING_URI": "https://radio:hunter2@mlflow.example",
     }
-    env = {"PATH": "/bin", "HEIMDALL_TRACKING": "off"}
+    monkeypatch.setattr(os, "environ", secrets | {"PATH": "/bin", "HOME": "/root"})
+    keys = """['remote "s3"']\n    secret_access_key = hunter2\n['cache']\n    dir = cache\n"""
+    local = tmp_path / ".dvc" / "config.local"
+    local.parent.mkdir()
+    local.write_text(keys)
     told: dict[str, Mapping[str, str]] = {}
 
     def dvc(tree: Path, *arguments: str, env: Mapping[str, str]) -> int:
         told[arguments[-1]] = env
+        assert "hunter2" not in local.read_text()
+        assert "dir = cache" in local.read_text()
         return 0
 
     monkeypatch.setattr(checkout, "dvc", dvc)
     monkeypatch.setattr(dvc_lock, "md5", lambda path: "")
-    verify._rebuild(tmp_path, verify.chosen(lock, None, True), env | secrets, lambda line: None)
-    assert told == {"snapshot": env | secrets, "featurize": env, "train": env}
+    verify._rebuild(tmp_path, verify.chosen(lock, None, True), {"the": "snapshot's"}, lambda line: None)
+    assert told.pop("snapshot") == {"the": "snapshot's"}
+    assert [*told] == ["featurize", "train"]
+    assert all({*env} == {"PATH", "HOME", "HEIMDALL_TRACKING"} for env in told.values())
+    assert local.read_text() == keys
 
 
 def test_as_json_it_is_whole_whatever_differs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from dvc.config import Config
 
 from heimdall.core.errors import HeimdallError
 from heimdall.services import dvc_remote
-from heimdall.storage.endpoints import Endpoints, resolve
+from heimdall.storage.endpoints import s3
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.s3_access import Keys, S3Access
 from tests import REPOSITORY
@@ -31,9 +31,8 @@ def test_dvc_pushes_and_pulls_with_either_kind_of_settings(
             (root / ".dvc" / file).write_text((committed / file).read_text())
         (root / ".dvc" / "tmp").mkdir()
         subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-        endpoints = resolve(services.root) if name == "embedded" else services.endpoints
         if name == "embedded":
-            dvc_remote.write(root, endpoints)
+            dvc_remote.write(root, s3(services.root))
         else:
             assert heimdall(root, "services", "up", env=env).returncode == 0
             assert "access_key_id" not in remote(root)
@@ -52,16 +51,16 @@ def test_dvc_pushes_and_pulls_with_either_kind_of_settings(
             )
             assert done.returncode == 0, done.stderr
         assert (root / "data.txt").read_text() == name
-    assert len(ObjectStore(services.endpoints, DVC_BUCKET).head_all("files/md5/")) == 2
+    assert len(ObjectStore(services.endpoints.s3, DVC_BUCKET).head_all("files/md5/")) == 2
 
 
 def test_dvc_settings_hold_only_what_differs_from_the_committed_ones(
     tmp_path: Path, services: Services
 ) -> None:
-    where = resolve(services.root)
+    where = s3(services.root)
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text(
-        f"[{REMOTE}]\n    url = s3://{DVC_BUCKET}\n    endpointurl = {where.s3_endpoint_url}\n"
+        f"[{REMOTE}]\n    url = s3://{DVC_BUCKET}\n    endpointurl = {where.endpoint_url}\n"
     )
     dvc_remote.write(tmp_path, where)
     # With the address of the bucket: DVC refuses a remote without one, at revisions that do not commit it.
@@ -71,11 +70,7 @@ def test_dvc_settings_hold_only_what_differs_from_the_committed_ones(
         dvc_remote.write(tmp_path, where)
 
 
-OLD = Endpoints(
-    "postgresql://",
-    S3Access("http://127.0.0.1:20000", Keys("key", "secret"), "us-east-1", embedded=True),
-    embedded_database=True,
-)
+OLD = S3Access("http://127.0.0.1:20000", Keys("key", "secret"), "us-east-1", embedded=True)
 THEIRS = """# Mine, not git's
 [core]
     jobs = 3  # of four cores

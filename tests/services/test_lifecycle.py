@@ -82,9 +82,9 @@ def started_with_something_to_keep(world: World) -> ObjectStore:
     assert "S3: started" in first.stdout
     assert "applied 001_measurements.sql" in first.stdout
     where = world.endpoints()
-    store = ObjectStore(where, RAW_BUCKET)
+    store = ObjectStore(where.s3, RAW_BUCKET)
     store.put("kept", b"object")
-    with closing(db.connect(where)) as connection:
+    with closing(db.connect(where.database)) as connection:
         tables.insert(connection, [tables.Receiver(1, "kept", 45.0, 8.0, 100.0)], [], [])
     assert_private(world, first.stdout + first.stderr)
     return store
@@ -109,7 +109,7 @@ def killed_they_come_back_with_their_data(world: World, store: ObjectStore) -> N
     assert back.returncode == 0, back.stderr
     assert back.stdout.count("started") == 2
     assert store.get("kept", 100) == b"object"
-    with closing(db.connect(world.endpoints())) as connection:
+    with closing(db.connect(world.endpoints().database)) as connection:
         assert [receiver.name for receiver in tables.read_receivers(connection)] == ["kept"]
     moved = heimdall(
         world.root, "services", "up", env=world.env | {embedded.PORT_BASE_VARIABLE: str(free_port_base())}
@@ -158,7 +158,7 @@ def assert_private(world: World, shown: str) -> None:
     where = world.endpoints()
     pids = world.server_pids()
     shown += " ".join(word for pid in pids for word in process.arguments(pid))
-    for secret in (*dataclasses.astuple(where.s3.keys)[:2], where.database_url.split(":")[2].split("@")[0]):
+    for secret in (*dataclasses.astuple(where.s3.keys)[:2], where.database.url.split(":")[2].split("@")[0]):
         assert secret not in shown
     home = embedded.home(world.root)
     for folder in (home / postgres.FOLDER, home / seaweedfs.FOLDER, embedded.folder(world.root)):
@@ -237,7 +237,7 @@ def test_two_clones_started_at_once_without_any_variable_both_come_up(clones: tu
 
 def it_keeps_its_ports_and_where_others_took_them_its_data(clone: Clone) -> None:
     base = clone.base()
-    ObjectStore(clone.endpoints(), RAW_BUCKET).put("kept", b"object")
+    ObjectStore(clone.endpoints().s3, RAW_BUCKET).put("kept", b"object")
     for command in ("down", "up", "down"):
         assert "from now on" not in clone.run(command).stdout
     assert clone.base() == base
@@ -247,7 +247,7 @@ def it_keeps_its_ports_and_where_others_took_them_its_data(clone: Clone) -> None
         assert f"ports: {base} to {base + 9} and {base + 10009} are in use by others" in moved.stdout
         assert clone.base() != base
         assert clone.remote_endpoint() == f"http://127.0.0.1:{clone.base()}"
-        assert ObjectStore(clone.endpoints(), RAW_BUCKET).get("kept", 10) == b"object"
+        assert ObjectStore(clone.endpoints().s3, RAW_BUCKET).get("kept", 10) == b"object"
     again = clone.run("up")
     assert (again.returncode, again.stdout.count("already running")) == (0, 2)
 
@@ -281,15 +281,15 @@ def test_configured_servers_are_used(database: Services, tmp_path: Path) -> None
     )
     done = heimdall(tmp_path, "services", "up", env=database.env)
     assert done.returncode == 0, done.stderr
-    assert f"using {database.endpoints.database_name} (HEIMDALL_DATABASE_URL); nothing started" in done.stdout
-    assert f"using {database.endpoints.s3_endpoint_url} (HEIMDALL_S3_ENDPOINT_URL)" in done.stdout
+    assert f"using {database.endpoints.database.name} (HEIMDALL_DATABASE_URL); nothing started" in done.stdout
+    assert f"using {database.endpoints.s3.endpoint_url} (HEIMDALL_S3_ENDPOINT_URL)" in done.stdout
     assert database.env["AWS_SECRET_ACCESS_KEY"] not in done.stdout
     assert not embedded.folder(tmp_path).exists()
     assert not embedded.home(tmp_path).exists()
     # The remote's stale credentials are gone, so that DVC uses the environment's; other settings stay.
     assert remote(tmp_path) == {
         "url": f"s3://{DVC_BUCKET}",
-        "endpointurl": database.endpoints.s3_endpoint_url,
+        "endpointurl": database.endpoints.s3.endpoint_url,
         "jobs": "4",
     }
     assert "jobs = 3" in (tmp_path / ".dvc" / "config.local").read_text()
@@ -304,7 +304,7 @@ def test_configured_servers_that_fail_are_named(services: Services, tmp_path: Pa
     denied = heimdall(tmp_path, "services", "up", env=wrong)
     assert denied.returncode == 1
     assert "access denied" in denied.stderr
-    assert services.endpoints.s3_endpoint_url in denied.stderr
+    assert services.endpoints.s3.endpoint_url in denied.stderr
     nowhere = services.env | {"HEIMDALL_DATABASE_URL": "postgresql://user:s3cret@127.0.0.1:1/radio"}
     unreachable = heimdall(tmp_path, "services", "up", env=nowhere)
     assert unreachable.returncode == 1

@@ -81,6 +81,43 @@ def test_one_session_is_shown_receiver_by_receiver(data: Path, run: Run) -> None
     assert "simulated" in text
 
 
+def test_a_time_that_the_other_contradicts_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = as_clone(tmp_path)
+    artifacts.write_bytes(root / "requirements/runtime.txt", b"")
+    rows = tiny_snapshot.write_snapshot(root)
+    second = rows["websdr_id"] == 2
+    rows.loc[second, "timing_sigma_ns"] = 50.0
+    rows.loc[second, "start_gps_ns"] = rows["start_gps_ns"].shift(1)
+    for number, late_ns in ((3, 20 * 10**6), (4, 10**9)):
+        rows.loc[second & (rows["session_id"] == session_id(number)), "start_gps_ns"] += late_ns
+    archive.write_table(
+        root / archive.SNAPSHOT / archive.MEASUREMENTS_FILE, rows, archive.MEASUREMENTS_SCHEMA
+    )
+    said: list[str] = []
+    summary = featurize.run(tiny_snapshot.PARAMS, tiny_snapshot.SPLIT, root, say=said.append)
+    assert summary["times_left_out"] == {"contradicts_the_others": 2, "starts_at_another_time": 1}
+    why = "in session 00000000, its start time is left out:"
+    assert said == [
+        f"receiver 1 (North): {why} the other recordings contradict it. Check its clock",
+        f"receiver 2 (South): {why} the other recordings contradict it. Check its clock",
+        f"receiver 2 (South): {why} it is far from those of the others",
+    ]
+    monkeypatch.chdir(root)
+    shown = {
+        number: CliRunner()
+        .invoke(session, ["show", session_id(number), *form], catch_exceptions=False)
+        .stdout
+        for number, form in ((2, ["--json"]), (3, []), (4, ["--json"]))
+    }
+    healthy, elsewhere = (json.loads(shown[number])["receivers"] for number in (2, 4))
+    assert [one["time_left_out"] for one in healthy] == [None, None]
+    assert [one["delay_usable"] for one in healthy] == [True, True]
+    assert [one["time_left_out"] for one in elsewhere] == [None, "starts_at_another_time"]
+    assert shown[3].count("contradicts others") == 2
+
+
 def test_a_receiver_without_a_recording_is_no_receiver_that_hears_nothing(data: Path, run: Run) -> None:
     file = data / archive.SNAPSHOT / archive.RECEIVERS_FILE
     content = file.read_bytes()

@@ -12,6 +12,6 @@ from tests.conftest import Services
 
 @pytest.fixture
 def connection(database: Services) -> Iterator[Connection]:
-    opened = connect(database.endpoints)
+    opened = connect(database.endpoints.database)
     yield opened
     opened.close()

@@ -74,7 +74,7 @@ def test_every_missing_right_is_named_with_the_statement_that_gives_it(
     code, said = check(acquired.reader, "acquisition")
     assert code == 0
     assert "null receivers as the SELECT gives them now; sql/acquisition.receivers.csv would pin" in said
-    role = acquired.reader.endpoints.database_url.split("//")[1].split(":")[0]
+    role = acquired.reader.endpoints.database.url.split("//")[1].split(":")[0]
     acquired.execute(
         f"REVOKE SELECT ON ALL TABLES IN SCHEMA heimdall FROM {role}",  # noqa: S608 - its own name
         f"REVOKE USAGE ON SCHEMA heimdall FROM {role}",

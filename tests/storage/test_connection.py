@@ -11,24 +11,25 @@ import pytest
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import database_errors
 from heimdall.storage.connection import Connection, connect, create_if_missing, transaction
+from heimdall.storage.endpoints import Database
 from tests.conftest import Services
 from tests.database_rows import read_approved
 from tests.storage.example_rows import NOON
 
 
 def test_a_server_lost_in_between_is_one_clear_error(database: Services, connection: Connection) -> None:
-    killer = connect(database.endpoints)
+    killer = connect(database.endpoints.database)
     with killer, killer.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
     killer.close()
     for _ in range(2):  # while the loss is noticed, and after
-        with pytest.raises(HeimdallError, match=database.endpoints.database_name) as caught:
+        with pytest.raises(HeimdallError, match=database.endpoints.database.name) as caught:
             read_approved(connection, NOON)
         assert "\n" not in str(caught.value)
 
 
 def test_missing_tables_say_what_to_do(services: Services) -> None:
-    empty = services.with_database(f"test_{uuid.uuid4().hex}").endpoints
+    empty = services.with_database(f"test_{uuid.uuid4().hex}").endpoints.database
     create_if_missing(empty)
     opened = connect(empty)
     said = r"no tables of Heimdall in schema heimdall\. Run `heimdall database migrate`"
@@ -38,24 +39,22 @@ def test_missing_tables_say_what_to_do(services: Services) -> None:
 
 
 def test_wrong_password_unknown_database_and_no_server(services: Services) -> None:
-    good = services.endpoints
-    password = good.database_url.split(":")[2].split("@")[0]
-    wrong = dataclasses.replace(good, database_url=good.database_url.replace(password, "s3cret"))
+    good = services.endpoints.database
+    password = good.url.split(":")[2].split("@")[0]
+    wrong = dataclasses.replace(good, url=good.url.replace(password, "s3cret"))
     with pytest.raises(HeimdallError, match="authentication failed") as caught:
         connect(wrong)
     assert "s3cret" not in str(caught.value)
     with pytest.raises(HeimdallError, match=r'"nowhere" does not exist'):
-        connect(services.with_database("nowhere").endpoints)
-    nobody = dataclasses.replace(good, database_url="postgresql://user:s3cret@127.0.0.1:1/radio")
+        connect(services.with_database("nowhere").endpoints.database)
+    nobody = dataclasses.replace(good, url="postgresql://user:s3cret@127.0.0.1:1/radio")
     with pytest.raises(HeimdallError, match=r"127\.0\.0\.1:1/radio: Connection refused") as caught:
         connect(nobody)
     assert "s3cret" not in str(caught.value)
 
 
 def test_a_url_that_libpq_refuses_is_not_repeated(services: Services) -> None:
-    odd = dataclasses.replace(
-        services.endpoints, database_url="postgresql://user:s3cret@host/name?nonsense=1"
-    )
+    odd = Database("postgresql://user:s3cret@host/name?nonsense=1", embedded=False)
     with pytest.raises(HeimdallError, match="not a PostgreSQL URL") as caught:
         connect(odd)
     assert "s3cret" not in str(caught.value)

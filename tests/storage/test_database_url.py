@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import database_url
 from heimdall.storage.connection import connect
+from heimdall.storage.endpoints import Database
 from heimdall.sweep import study
 from tests.conftest import Services
 
@@ -83,7 +83,7 @@ def test_this_machine_needs_no_tls(address: str) -> None:
 @pytest.fixture
 def forms(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Addresses of the tests' own server; the files that they need are there."""
-    given = database_url.parse(services.endpoints.database_url)
+    given = database_url.parse(services.endpoints.database.url)
     port, password, name = given.hosts[0][1], given.password, given.parameters["dbname"]
     (tmp_path / "services").write_text(SERVICE_FILE.format(port=port, name=name, password=password))
     passfile = tmp_path / "pass"
@@ -103,7 +103,7 @@ def forms(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_server_is_reached_and_has_the_studies_of_sweeps_by(
     form: str, forms: dict[str, str], services: Services
 ) -> None:
-    where = dataclasses.replace(services.endpoints, database_url=forms[form])
+    where = Database(forms[form], embedded=False)
     with closing(connect(where)) as opened, opened.cursor() as cursor:
         cursor.execute("SELECT current_database()")
         assert cursor.fetchone() == ("heimdall",)
@@ -115,8 +115,8 @@ def test_a_service_of_the_environment_counts_and_its_other_machine_is_not_taken_
 ) -> None:
     assert forms
     monkeypatch.setenv("PGSERVICE", "radio")
-    where = dataclasses.replace(services.endpoints, database_url="postgresql:///")
-    assert where.database_name == "service radio"
+    where = Database("postgresql:///", embedded=False)
+    assert where.name == "service radio"
     connect(where).close()
     monkeypatch.setattr(database_url, "is_local", lambda host: host != "127.0.0.1")
     with pytest.raises(HeimdallError, match=r"PostgreSQL 127\.0\.0\.1: it is on another machine"):
@@ -126,6 +126,6 @@ def test_a_service_of_the_environment_counts_and_its_other_machine_is_not_taken_
 def test_what_each_of_several_servers_said_is_told(services: Services) -> None:
     url = "postgresql://u:s3cret@127.0.0.1:1,127.0.0.1:2/radio"
     with pytest.raises(HeimdallError, match=r"port 1 failed: .*refused.*port 2 failed: .*refused") as caught:
-        connect(dataclasses.replace(services.endpoints, database_url=url))
+        connect(Database(url, embedded=False))
     assert "s3cret" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import embedded
-from heimdall.storage.endpoints import as_environment, resolve
+from heimdall.storage.endpoints import resolve
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.s3_access import Keys
 from tests import REPOSITORY
@@ -39,11 +39,11 @@ def test_the_environment_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     embedded.save(tmp_path, embedded.create(tmp_path))
     configure(monkeypatch, AWS_DEFAULT_REGION="eu-south-1")
     found = resolve(tmp_path)
-    assert (found.database_url, found.s3_endpoint_url) == (URL, "https://s3.example.org:9000")
+    assert (found.database.url, found.s3.endpoint_url) == (URL, "https://s3.example.org:9000")
     assert found.s3.keys == Keys("access", "s3cret")
     assert found.s3.region == "eu-south-1"
-    assert not found.embedded_database
-    assert not found.embedded_s3
+    assert not found.database.embedded
+    assert not found.s3.embedded
 
 
 def test_temporary_credentials_sign_with_their_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,9 +51,9 @@ def test_temporary_credentials_sign_with_their_token(tmp_path: Path, monkeypatch
     assert resolve(tmp_path).s3.keys == Keys("access", "s3cret")
     configure(monkeypatch, **TEMPORARY)
     found = resolve(tmp_path)
-    assert as_environment(found).items() >= TEMPORARY.items()
+    assert found.as_environment().items() >= TEMPORARY.items()
     assert "t0ken" not in repr(found)
-    url = ObjectStore(found, "bucket")._client.generate_presigned_url(
+    url = ObjectStore(found.s3, "bucket")._client.generate_presigned_url(
         "get_object", Params={"Bucket": "bucket", "Key": "key"}
     )
     assert "X-Amz-Security-Token=t0ken" in url
@@ -64,7 +64,7 @@ def test_embedded_servers_never_get_the_token_of_others(
 ) -> None:
     embedded.save(tmp_path, embedded.create(tmp_path))
     monkeypatch.setenv("AWS_SESSION_TOKEN", "t0ken")
-    assert as_environment(resolve(tmp_path))["AWS_SESSION_TOKEN"] == ""
+    assert resolve(tmp_path).as_environment()["AWS_SESSION_TOKEN"] == ""
 
 
 def test_each_service_is_found_on_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,8 +72,8 @@ def test_each_service_is_found_on_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     embedded.save(tmp_path, settings)
     monkeypatch.setenv("HEIMDALL_DATABASE_URL", URL)
     found = resolve(tmp_path)
-    assert (found.database_url, found.embedded_database) == (URL, False)
-    assert (found.s3_endpoint_url, found.embedded_s3) == ("http://127.0.0.1:18730", True)
+    assert (found.database.url, found.database.embedded) == (URL, False)
+    assert (found.s3.endpoint_url, found.s3.embedded) == ("http://127.0.0.1:18730", True)
     assert found.s3.keys == Keys(settings.s3_access_key, settings.s3_secret_key)
 
 
@@ -87,7 +87,7 @@ def test_an_experiment_of_dvc_uses_its_repository(tmp_path: Path) -> None:
     embedded.save(tmp_path, settings)
     workspace = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc"
     workspace.mkdir(parents=True)
-    assert resolve(workspace).database_url == settings.database_url
+    assert resolve(workspace).database.url == settings.database_url
 
 
 def test_a_copied_folder_does_not_use_the_servers_of_the_original(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_no_secret_in_names_and_representations(tmp_path: Path, monkeypatch: pyt
     settings = embedded.create(tmp_path)
     configure(monkeypatch)
     found = resolve(tmp_path)
-    assert found.database_name == "db.example.org:5433/radio"
+    assert found.database.name == "db.example.org:5433/radio"
     assert "s3cret" not in repr(found)
     assert settings.database_password not in repr(settings)
     assert settings.jwt_keys[0] not in repr(settings)
@@ -136,7 +136,7 @@ def test_a_password_is_read_as_libpq_reads_it(
 ) -> None:
     url = f"postgresql://user:{password}@host/name?sslmode=require"
     configure(monkeypatch, HEIMDALL_DATABASE_URL=url)
-    assert resolve(tmp_path).database_name == "host:5432/name"
+    assert resolve(tmp_path).database.name == "host:5432/name"
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ import pytest
 from heimdall.core.errors import HeimdallError
 from heimdall.release.bucket import ConditionalStore
 from heimdall.storage import objectstore, s3_access
-from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
+from heimdall.storage.endpoints import RAW_BUCKET
 from heimdall.storage.objectstore import ObjectChanged, ObjectStore, object_key
 from heimdall.storage.s3_access import S3Access
-from tests.conftest import Services, with_s3
 from tests.gateway import Answer, Change, Gateway, Request, error
 
 Forward = Callable[[Request], Answer]
@@ -26,9 +25,9 @@ CONTENT = bytes(range(256)) * 40
 FULL = "full-of-sessions"
 
 
-def through(s3: Endpoints, gateway: Gateway) -> ObjectStore:
+def through(s3: S3Access, gateway: Gateway) -> ObjectStore:
     """The bucket of recordings as a client sees it behind a gateway."""
-    return ObjectStore(with_s3(s3, endpoint_url=gateway.url), RAW_BUCKET)
+    return ObjectStore(replace(s3, endpoint_url=gateway.url), RAW_BUCKET)
 
 
 def of_objects(change: Callable[[Answer], Answer]) -> Change:
@@ -82,10 +81,10 @@ GATEWAYS = {
 
 
 @pytest.mark.parametrize("name", GATEWAYS)
-def test_objects_are_found_and_read_behind_a_gateway_with(name: str, s3: Endpoints, raw: ObjectStore) -> None:
+def test_objects_are_found_and_read_behind_a_gateway_with(name: str, s3: S3Access, raw: ObjectStore) -> None:
     for key in KEYS:
         raw.put(key, CONTENT)
-    with Gateway(s3.s3_endpoint_url, GATEWAYS[name]) as gateway:
+    with Gateway(s3.endpoint_url, GATEWAYS[name]) as gateway:
         store = through(s3, gateway)
         listed = store.head_many(KEYS)
         assert list(listed) == KEYS
@@ -102,14 +101,14 @@ def test_objects_are_found_and_read_behind_a_gateway_with(name: str, s3: Endpoin
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @pytest.mark.parametrize("again", [True, False], ids=["once", "always"])
 def test_content_that_is_cut_is_read_again_and_never_believed(
-    framing: str, again: bool, s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    framing: str, again: bool, s3: S3Access, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
     raw.put("a", CONTENT)
     listed = raw.head_many(["a"])["a"]
     cuts = iter([500] if again else [500] * 3)
     change = of_objects(lambda answer: replace(answer, framing=framing, sent_bytes=next(cuts, None)))
-    with Gateway(s3.s3_endpoint_url, change) as gateway:
+    with Gateway(s3.endpoint_url, change) as gateway:
         store = through(s3, gateway)
         if again:
             assert store.get("a", 20_000, listed) == CONTENT
@@ -132,7 +131,7 @@ def test_content_of_an_object_that_was_not_listed_is_whole_or_an_error(  # noqa:
     reader: str,
     framing: str,
     cut_answers: int,
-    s3: Endpoints,
+    s3: S3Access,
     raw: ObjectStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -146,8 +145,8 @@ def test_content_of_an_object_that_was_not_listed_is_whole_or_an_error(  # noqa:
             sent_bytes=next(cuts, None),
         )
     )
-    with Gateway(s3.s3_endpoint_url, change) as gateway:
-        store = ConditionalStore(with_s3(s3, endpoint_url=gateway.url), RAW_BUCKET)
+    with Gateway(s3.endpoint_url, change) as gateway:
+        store = ConditionalStore(replace(s3, endpoint_url=gateway.url), RAW_BUCKET)
         if cut_answers < 3:
             assert READERS[reader](store) == CONTENT
             assert store.get("a", 100) == CONTENT[:101]
@@ -159,7 +158,7 @@ def test_content_of_an_object_that_was_not_listed_is_whole_or_an_error(  # noqa:
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_object_that_is_replaced_while_its_length_is_looked_up(
-    times: int, s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    times: int, s3: S3Access, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
     raw.put("a", CONTENT)
@@ -170,7 +169,7 @@ def test_an_object_that_is_replaced_while_its_length_is_looked_up(
             raw.put("a", other)
         return of_objects(lambda answer: replace(answer, framing="close"))(request, forward)
 
-    with Gateway(s3.s3_endpoint_url, change) as gateway:
+    with Gateway(s3.endpoint_url, change) as gateway:
         if times == 1:
             assert through(s3, gateway).get("a", 20_000) == CONTENT[:500]
         else:
@@ -179,7 +178,7 @@ def test_an_object_that_is_replaced_while_its_length_is_looked_up(
 
 
 def test_content_whose_length_nobody_tells_is_refused(
-    s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    s3: S3Access, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
     raw.put("a", CONTENT)
@@ -191,23 +190,21 @@ def test_content_whose_length_nobody_tells_is_refused(
         before, _, rest = answer.body.partition(b"<Contents>")
         return replace(answer, body=before + rest.partition(b"</Contents>")[2])
 
-    with Gateway(s3.s3_endpoint_url, change) as gateway, pytest.raises(HeimdallError, match="broke off"):
+    with Gateway(s3.endpoint_url, change) as gateway, pytest.raises(HeimdallError, match="broke off"):
         through(s3, gateway).get("a", 20_000)
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
-def test_a_busy_server_is_asked_again(status: int, code: str, s3: Endpoints, raw: ObjectStore) -> None:
+def test_a_busy_server_is_asked_again(status: int, code: str, s3: S3Access, raw: ObjectStore) -> None:
     raw.put("a", b"1")
     busy = iter([error(status, code)])
-    with Gateway(
-        s3.s3_endpoint_url, lambda request, forward: next(busy, None) or forward(request)
-    ) as gateway:
+    with Gateway(s3.endpoint_url, lambda request, forward: next(busy, None) or forward(request)) as gateway:
         assert through(s3, gateway).get("a", 1) == b"1"
     assert len(gateway.requests) == 2
 
 
 def test_a_large_object_goes_in_parts_whose_hash_the_server_checks(
-    s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    s3: S3Access, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objectstore, "MULTIPART_BYTES", 5 * 2**20)
     content = np.random.default_rng(7).bytes(11 * 2**20)
@@ -218,7 +215,7 @@ def test_a_large_object_goes_in_parts_whose_hash_the_server_checks(
         completes = request.method == "POST" and "uploadId" in request.query
         return (next(failed, None) if completes else None) or forward(request)
 
-    with Gateway(s3.s3_endpoint_url, complete_fails_once) as gateway:
+    with Gateway(s3.endpoint_url, complete_fails_once) as gateway:
         through(s3, gateway).put("large", content)
     parts = [request for request in gateway.requests if "partNumber" in request.query]
     assert sorted(request.query["partNumber"][0] for request in parts) == ["1", "2", "3"]
@@ -227,14 +224,14 @@ def test_a_large_object_goes_in_parts_whose_hash_the_server_checks(
     assert raw.get("large", len(content), raw.head_many(["large"])["large"]) == content
 
 
-def unjoined(s3: Endpoints) -> list[str]:
+def unjoined(s3: S3Access) -> list[str]:
     """The keys of the bucket's uploads that were begun and neither completed nor given up."""
-    found = s3.s3.client().list_multipart_uploads(Bucket=RAW_BUCKET)
+    found = s3.client().list_multipart_uploads(Bucket=RAW_BUCKET)
     return [upload["Key"] for upload in found.get("Uploads", [])]
 
 
 def test_an_object_whose_parts_are_never_joined_is_an_error(
-    s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    s3: S3Access, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objectstore, "MULTIPART_BYTES", 5 * 2**20)
     monkeypatch.setattr(s3_access, "REQUEST_TRIES", 1)
@@ -246,7 +243,7 @@ def test_an_object_whose_parts_are_never_joined_is_an_error(
             before.append(unjoined(s3))
         return error(200, "InternalError") if completes else forward(request)
 
-    with Gateway(s3.s3_endpoint_url, never) as gateway:
+    with Gateway(s3.endpoint_url, never) as gateway:
         with pytest.raises(HeimdallError, match="failed at CompleteMultipartUpload"):
             through(s3, gateway).put("large", bytes(6 * 2**20))
         assert gateway.requests[-1].method == "DELETE"  # nothing half is kept
@@ -267,42 +264,41 @@ def small_pages(count: int) -> Change:
 
 
 @pytest.fixture(scope="module")
-def full(moto: S3Access, services: Services) -> Endpoints:
+def full(moto: S3Access) -> S3Access:
     """Moto's server with 40 sessions of two receivers, and a folder of 30 other files."""
-    found = replace(services.endpoints, s3=moto)
-    store = ObjectStore(found, FULL)
+    store = ObjectStore(moto, FULL)
     store.ensure_bucket()
     for session in SESSIONS:
         for receiver in (1, 2):
             store.put(object_key(session, receiver), b"1")
     for number in range(30):
         store.put(f"flat/{number:02d}.npy", b"2")
-    return found
+    return moto
 
 
-def listings(s3: Endpoints, keys: list[str], page: int) -> tuple[int, list[str]]:
+def listings(s3: S3Access, keys: list[str], page: int) -> tuple[int, list[str]]:
     """How many requests it takes to find keys, and which are found."""
-    with Gateway(s3.s3_endpoint_url, small_pages(page)) as gateway:
-        found = ObjectStore(with_s3(s3, endpoint_url=gateway.url), FULL).head_many(keys)
+    with Gateway(s3.endpoint_url, small_pages(page)) as gateway:
+        found = ObjectStore(replace(s3, endpoint_url=gateway.url), FULL).head_many(keys)
     assert all(request.is_listing for request in gateway.requests)
     return len(gateway.requests), list(found)
 
 
-def test_what_is_not_asked_for_is_not_listed(full: Endpoints) -> None:
+def test_what_is_not_asked_for_is_not_listed(full: S3Access) -> None:
     few = [object_key(SESSIONS[number], 1) for number in (3, 20, 31)]
     absent = object_key(SESSIONS[3], 9)
     assert listings(full, [*few, absent], page=10) == (3, few)
     assert listings(full, [], page=10) == (0, [])
 
 
-def test_of_a_folder_with_much_else_the_keys_are_asked_for_one_by_one(full: Endpoints) -> None:
+def test_of_a_folder_with_much_else_the_keys_are_asked_for_one_by_one(full: S3Access) -> None:
     wanted = ["flat/28.npy", "flat/29.npy"]
     requests, found = listings(full, [*wanted, "flat/none.npy"], page=2)
     assert found == wanted
     assert requests <= 3 + 1 + 3  # the pages that the keys may cost, one to see that there are more, the keys
 
 
-def test_many_sessions_are_listed_together(full: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_sessions_are_listed_together(full: S3Access, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objectstore, "MANY_FOLDERS", 4)
     everything = [object_key(session, receiver) for session in SESSIONS for receiver in (1, 2)]
     requests, found = listings(full, everything, page=10)
@@ -312,7 +308,7 @@ def test_many_sessions_are_listed_together(full: Endpoints, monkeypatch: pytest.
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_is_asked_for_is_found_or_is_not_there(
-    seed: int, full: Endpoints, monkeypatch: pytest.MonkeyPatch
+    seed: int, full: S3Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(seed)  # noqa: S311 - a test's
     monkeypatch.setattr(objectstore, "MANY_FOLDERS", chance.choice([1, 2, 5, 1000]))

@@ -14,7 +14,7 @@ from psycopg2 import sql
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import migrate, tables
 from heimdall.storage.connection import Connection, connect, create_if_missing, transaction
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import Database
 from tests.conftest import Services
 from tests.database_rows import read_approved
 from tests.storage.example_rows import NOON, RECEIVERS, SOURCES, measurement
@@ -29,15 +29,15 @@ OTHER = "CREATE TABLE public.measurements (sensor text, value numeric)"
 
 
 @pytest.fixture
-def empty(services: Services) -> Endpoints:
+def empty(services: Services) -> Database:
     """A database without tables."""
-    made = services.with_database(f"test_{uuid.uuid4().hex}").endpoints
+    made = services.with_database(f"test_{uuid.uuid4().hex}").endpoints.database
     create_if_missing(made)
     return made
 
 
 @pytest.fixture
-def opened(empty: Endpoints) -> Iterator[Connection]:
+def opened(empty: Database) -> Iterator[Connection]:
     with closing(connect(empty)) as connection:
         yield connection
 
@@ -75,7 +75,7 @@ def as_earlier_revisions(connection: Connection, *files: str) -> None:
                 )
 
 
-def test_migrations_are_applied_once(empty: Endpoints, opened: Connection) -> None:
+def test_migrations_are_applied_once(empty: Database, opened: Connection) -> None:
     create_if_missing(empty)
     applied = migrate.apply(opened)
     assert applied[0] == "applied 001_measurements.sql in schema heimdall"
@@ -178,7 +178,7 @@ def test_our_tables_fit_beside_those_of_the_acquisition_service(opened: Connecti
 
 
 def test_a_held_table_does_not_make_others_wait_long(
-    empty: Endpoints, opened: Connection, monkeypatch: pytest.MonkeyPatch
+    empty: Database, opened: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_earlier_revisions(opened)
     monkeypatch.setattr(migrate, "LOCK_TIMEOUT", "300ms")
@@ -191,7 +191,7 @@ def test_a_held_table_does_not_make_others_wait_long(
     assert "heimdall.measurements" in relations(opened)
 
 
-def test_two_at_once_make_the_tables_once(empty: Endpoints) -> None:
+def test_two_at_once_make_the_tables_once(empty: Database) -> None:
     done: list[list[str]] = []
 
     def run() -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import objectstore, s3_access
-from heimdall.storage.endpoints import Endpoints
 from heimdall.storage.objectstore import ObjectInfo, ObjectMissing, ObjectStore, object_key
-from tests.conftest import Services, with_s3
+from heimdall.storage.s3_access import S3Access
+from tests.conftest import Services
 
 SESSION = "0b8f3a52-8f0c-4d6e-9a55-1c2d3e4f5a6b"
 
@@ -97,7 +97,7 @@ def test_delete_and_missing(raw: ObjectStore) -> None:
         raw.get("a", 10)
 
 
-def test_a_missing_bucket_says_what_to_do(s3: Endpoints) -> None:
+def test_a_missing_bucket_says_what_to_do(s3: S3Access) -> None:
     store = ObjectStore(s3, f"none-{uuid.uuid4().hex}")
     for attempt in (lambda: store.head_all(""), lambda: store.put("a", b"1"), lambda: store.get("a", 1)):
         with pytest.raises(HeimdallError, match="Run `heimdall services up`") as caught:
@@ -106,7 +106,7 @@ def test_a_missing_bucket_says_what_to_do(s3: Endpoints) -> None:
     store.ping()
 
 
-def test_a_bucket_is_made_once(s3: Endpoints) -> None:
+def test_a_bucket_is_made_once(s3: S3Access) -> None:
     store = ObjectStore(s3, f"new-{uuid.uuid4().hex}")
     store.ensure_bucket()
     store.put("a", b"1")
@@ -118,12 +118,12 @@ def test_a_bucket_is_made_once(s3: Endpoints) -> None:
 @pytest.mark.parametrize("field", ["access_key", "secret_key"])
 def test_wrong_credentials_name_the_endpoint_and_no_secret(services: Services, field: str) -> None:
     keys = dataclasses.replace(services.endpoints.s3.keys, **{field: "s3cret" * 4})
-    wrong = with_s3(services.endpoints, keys=keys)
+    wrong = dataclasses.replace(services.endpoints.s3, keys=keys)
     store = ObjectStore(wrong, "heimdall-raw-iq")
     for attempt in (lambda: store.get("a", 1), lambda: store.head_all(""), store.ping, store.ensure_bucket):
         with pytest.raises(HeimdallError, match="access denied") as caught:
             attempt()
-        assert services.endpoints.s3_endpoint_url in str(caught.value)
+        assert services.endpoints.s3.endpoint_url in str(caught.value)
         assert "s3cret" not in str(caught.value)
         assert services.endpoints.s3.keys.secret_key not in str(caught.value)
 
@@ -132,7 +132,7 @@ def test_no_server_is_one_clear_error_after_bounded_retries(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_access, "REQUEST_TRIES", 2)
-    nobody = with_s3(services.endpoints, endpoint_url="http://127.0.0.1:1")
+    nobody = dataclasses.replace(services.endpoints.s3, endpoint_url="http://127.0.0.1:1")
     with pytest.raises(HeimdallError, match=r"http://127\.0\.0\.1:1/heimdall-raw-iq: it cannot be reached"):
         ObjectStore(nobody, "heimdall-raw-iq").get("a", 1)
 
@@ -162,7 +162,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n"
 
 def test_content_that_breaks_off_is_read_again(services: Services) -> None:
     with breaking_server([HEAD + b"abc", HEAD + b"abcdef"]) as url:
-        store = ObjectStore(with_s3(services.endpoints, endpoint_url=url), "heimdall-raw-iq")
+        store = ObjectStore(dataclasses.replace(services.endpoints.s3, endpoint_url=url), "heimdall-raw-iq")
         assert store.get("a", 100) == b"abcdef"
 
 
@@ -171,13 +171,13 @@ def test_content_that_always_breaks_off_is_an_error(
 ) -> None:
     monkeypatch.setattr(objectstore, "CONTENT_PAUSES_S", (0.0, 0.0))
     with breaking_server([HEAD + b"abc"]) as url:
-        store = ObjectStore(with_s3(services.endpoints, endpoint_url=url), "heimdall-raw-iq")
+        store = ObjectStore(dataclasses.replace(services.endpoints.s3, endpoint_url=url), "heimdall-raw-iq")
         with pytest.raises(HeimdallError, match="broke off"):
             store.get("a", 100)
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
-    s3: Endpoints, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    s3: S3Access, raw: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw.put("a", b"1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")

@@ -30,7 +30,7 @@ from heimdall.storage import (
     tables,
 )
 from heimdall.storage.connection import Connection, DatabaseLost, connect, transaction
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import Database
 from heimdall.storage.sources import RowSource
 from tests.conftest import Services, free_port_base
 from tests.database_rows import QUERIES
@@ -77,11 +77,11 @@ def test_a_slow_or_blocked_query_ends_and_says_what_helps(
 ) -> None:
     limits = connection._LIMITS.replace("300s", "300ms").replace("'10s'", "'100ms'")
     monkeypatch.setattr(connection, "_LIMITS", limits)
-    with closing(connect(database.endpoints)) as opened:
+    with closing(connect(database.endpoints.database)) as opened:
         tables.insert(opened, RECEIVERS, SOURCES, [measurement(1)])
         with pytest.raises(HeimdallError, match=r"statement timeout.*less busy.*index"):
             approved.read_from(opened, slow(2), NOON, tmp_path / "rows")
-        with closing(connect(database.endpoints)) as holder, holder.cursor() as cursor:
+        with closing(connect(database.endpoints.database)) as holder, holder.cursor() as cursor:
             cursor.execute("LOCK TABLE heimdall.measurements IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(HeimdallError, match=r"lock timeout.*pg_stat_activity"):
                 approved.read_from(opened, OWN, NOON, tmp_path / "rows")
@@ -91,13 +91,13 @@ def test_a_slow_or_blocked_query_ends_and_says_what_helps(
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
 def test_names_in_any_encoding_are_read(encoding: str, services: Services, tmp_path: Path) -> None:
     name = f"test_{uuid.uuid4().hex}"
-    with closing(connect(services.endpoints)) as server:
+    with closing(connect(services.endpoints.database)) as server:
         server.autocommit = True
         with server.cursor() as cursor:
             cursor.execute(
                 f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
             )
-    where = services.with_database(name).endpoints
+    where = services.with_database(name).endpoints.database
     with closing(connect(where)) as opened:
         migrate.apply(opened)
         tables.insert(opened, RECEIVERS, SOURCES, [measurement(1)])
@@ -139,7 +139,7 @@ def test_a_role_that_may_only_read_is_enough_for_everything_but_changes(
     database: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     role = f"reader_{uuid.uuid4().hex[:8]}"
-    with closing(connect(database.endpoints)) as opened:
+    with closing(connect(database.endpoints.database)) as opened:
         tables.insert(opened, RECEIVERS, SOURCES, [measurement(1)])
         with transaction(opened) as cursor:
             cursor.execute(
@@ -150,10 +150,10 @@ def test_a_role_that_may_only_read_is_enough_for_everything_but_changes(
                     "GRANT SELECT ON ALL TABLES IN SCHEMA heimdall TO {0}"
                 ).format(sql.Identifier(role))
             )
-    given = database_url.parse(database.endpoints.database_url)
+    given = database_url.parse(database.endpoints.database.url)
     port, name = given.hosts[0][1], given.parameters["dbname"]
     url = f"postgresql://{role}:r@127.0.0.1:{port}/{name}"
-    where = dataclasses.replace(database.endpoints, database_url=url, embedded_database=False)
+    where = Database(url, embedded=False)
     assert approved.read(where, OWN, NOON, tmp_path / "rows").count == 1
     with closing(connect(where)) as opened:
         assert migrate.apply(opened) == []
@@ -188,7 +188,7 @@ def lost_after(monkeypatch: pytest.MonkeyPatch, times: int, harm: Callable[[Conn
 def test_a_reading_that_a_server_ends_is_begun_again_a_few_times(
     state: str, database: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with closing(connect(database.endpoints)) as opened:
+    with closing(connect(database.endpoints.database)) as opened:
         tables.insert(opened, RECEIVERS, SOURCES, [measurement(1)])
 
     def harm(opened: Connection) -> None:
@@ -196,18 +196,18 @@ def test_a_reading_that_a_server_ends_is_begun_again_a_few_times(
             cursor.execute(f"DO $$ BEGIN RAISE 'conflict with recovery' USING ERRCODE = '{state}'; END $$")
 
     tries = lost_after(monkeypatch, 2, harm)
-    assert approved.read(database.endpoints, OWN, NOON, tmp_path / "rows").count == 1
+    assert approved.read(database.endpoints.database, OWN, NOON, tmp_path / "rows").count == 1
     assert tries == [3]
     tries = lost_after(monkeypatch, 99, harm)
     with pytest.raises(DatabaseLost, match="conflict with recovery"):
-        approved.read(database.endpoints, OWN, NOON, tmp_path / "rows")
+        approved.read(database.endpoints.database, OWN, NOON, tmp_path / "rows")
     assert tries == [4]
 
 
 @pytest.fixture
-def standby(database: Services, tmp_path: Path) -> Iterator[Endpoints]:
+def standby(database: Services, tmp_path: Path) -> Iterator[Database]:
     """A hot standby of the tests' server, which cancels queries at once."""
-    where = database_url.parse(database.endpoints.database_url)
+    where = database_url.parse(database.endpoints.database.url)
     home = embedded.home(database.root)
     programs, folder = postgres._programs(home), home / postgres.FOLDER
     data, base = folder / f"standby_{uuid.uuid4().hex[:8]}", free_port_base()
@@ -224,13 +224,13 @@ def standby(database: Services, tmp_path: Path) -> Iterator[Endpoints]:
     try:
         assert begun.returncode == 0, (folder / "standby.log").read_text()
         url = f"postgresql://heimdall:{where.password}@127.0.0.1:{base}/{where.parameters['dbname']}"
-        yield dataclasses.replace(database.endpoints, database_url=url)
+        yield Database(url, embedded=False)
     finally:
         postgres._run(control, ["-D", str(data), "-w", "-m", "immediate", "stop"], folder)
 
 
 def test_a_standby_that_cancels_a_reading_or_lags_gives_the_rows_of_its_primary(
-    database: Services, standby: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Services, standby: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cancelled: list[str] = []
     whole = approved.read_from
@@ -243,7 +243,7 @@ def test_a_standby_that_cancels_a_reading_or_lags_gives_the_rows_of_its_primary(
             raise
 
     monkeypatch.setattr(approved, "read_from", read_from)
-    with closing(connect(database.endpoints)) as primary, ThreadPoolExecutor(1) as pool:
+    with closing(connect(database.endpoints.database)) as primary, ThreadPoolExecutor(1) as pool:
         rows = [measurement(number) for number in range(1, 101)]
         tables.insert(
             primary, RECEIVERS, SOURCES, [*rows, measurement(900, approved=False, approved_at=None)]
@@ -274,7 +274,7 @@ def test_a_standby_that_cancels_a_reading_or_lags_gives_the_rows_of_its_primary(
                 whole(opened, OWN, later + timedelta(seconds=1), tmp_path / "rows")
 
 
-def approved_rows(where: Endpoints) -> int:
+def approved_rows(where: Database) -> int:
     try:
         with closing(connect(where)) as opened, opened.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM heimdall.measurements WHERE approved")

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import s3_access
-from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
+from heimdall.storage.endpoints import RAW_BUCKET
 from heimdall.storage.objectstore import ObjectMissing, ObjectStore
 from heimdall.storage.s3_access import Keys, S3Access
-from tests.conftest import Services, with_s3
+from tests.conftest import Services
 from tests.gateway import Answer, Gateway, error
 
 SECRET = "s3cret" * 4
@@ -30,9 +30,9 @@ def _one_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_access, "REQUEST_TRIES", 1)
 
 
-def remote(services: Services, url: str) -> Endpoints:
+def remote(url: str) -> S3Access:
     """A server that is not the embedded one."""
-    return replace(services.endpoints, s3=S3Access(url, Keys("key", SECRET), None, embedded=False))
+    return S3Access(url, Keys("key", SECRET), None, embedded=False)
 
 
 def get(store: ObjectStore) -> object:
@@ -115,7 +115,7 @@ def refusing(services: Services) -> Iterator[tuple[ObjectStore, list[Answer]]]:
         Gateway("http://127.0.0.1:1", lambda request, forward: answers[-1]) as gateway,
     ):
         patch.setattr(s3_access, "REQUEST_TRIES", 1)
-        yield ObjectStore(remote(services, gateway.url), RAW_BUCKET), answers
+        yield ObjectStore(remote(gateway.url), RAW_BUCKET), answers
 
 
 @pytest.mark.parametrize(("ask", "answer", "cause", "remedy"), REFUSALS)
@@ -194,21 +194,21 @@ def test_a_certificate_that_is_not_believed(  # noqa: PLR0917 - a table
     if trusted:
         monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
     with (
-        Gateway(services.endpoints.s3_endpoint_url, certificate=file) as gateway,
+        Gateway(services.endpoints.s3.endpoint_url, certificate=file) as gateway,
         pytest.raises(HeimdallError, match=cause) as caught,
     ):
-        ObjectStore(remote(services, gateway.url), RAW_BUCKET).get("a", 1)
+        ObjectStore(remote(gateway.url), RAW_BUCKET).get("a", 1)
     assert remedy in caught.value.remedy
 
 
 def test_a_server_with_a_certificate_of_ones_own(
-    s3: Endpoints, raw: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: S3Access, raw: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw.put("a", b"1")
     file = certificate(tmp_path, "127.0.0.1")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
-    with Gateway(s3.s3_endpoint_url, certificate=file) as gateway:
-        assert ObjectStore(with_s3(s3, endpoint_url=gateway.url), RAW_BUCKET).get("a", 1) == b"1"
+    with Gateway(s3.endpoint_url, certificate=file) as gateway:
+        assert ObjectStore(replace(s3, endpoint_url=gateway.url), RAW_BUCKET).get("a", 1) == b"1"
 
 
 @pytest.mark.parametrize(
@@ -220,18 +220,18 @@ def test_a_server_with_a_certificate_of_ones_own(
 )
 def test_a_server_that_does_not_answer(url: str, cause: str, remedy: str, services: Services) -> None:
     with pytest.raises(HeimdallError) as caught:
-        ObjectStore(remote(services, url), RAW_BUCKET).get("a", 1)
+        ObjectStore(remote(url), RAW_BUCKET).get("a", 1)
     assert cause in caught.value.cause
     assert remedy in caught.value.remedy
 
 
 def test_an_address_with_https_of_a_server_without(services: Services) -> None:
-    plain = services.endpoints.s3_endpoint_url.replace("http:", "https:")
+    plain = services.endpoints.s3.endpoint_url.replace("http:", "https:")
     with pytest.raises(HeimdallError, match="does not speak TLS there"):
-        ObjectStore(remote(services, plain), RAW_BUCKET).get("a", 1)
+        ObjectStore(remote(plain), RAW_BUCKET).get("a", 1)
 
 
 def test_the_embedded_server_is_started_again(services: Services) -> None:
-    nobody = with_s3(services.endpoints, endpoint_url="http://127.0.0.1:1")
+    nobody = replace(services.endpoints.s3, endpoint_url="http://127.0.0.1:1")
     with pytest.raises(HeimdallError, match="Run `heimdall services up`"):
         ObjectStore(nobody, RAW_BUCKET).get("a", 1)

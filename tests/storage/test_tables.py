@@ -122,7 +122,7 @@ def test_impossible_rows_can_be_stored_and_read(connection: Connection) -> None:
 
 def test_snapshot_rows_are_of_one_moment_and_read_only(database: Services, connection: Connection) -> None:
     tables.insert(connection, RECEIVERS, SOURCES, [measurement(1)])
-    reader = connect(database.endpoints)
+    reader = connect(database.endpoints.database)
     with transaction(reader, read_only=True) as cursor:
         use_own_tables(cursor)
         cursor.execute("SELECT count(*) FROM measurements")

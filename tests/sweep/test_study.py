@@ -13,8 +13,8 @@ from tests.conftest import Services
 
 
 def test_the_lock_is_given_back_by_the_end_of_its_connection(database: Services) -> None:
-    first = study.lock(database.endpoints, "study")
-    with closing(psycopg2.connect(database.endpoints.database_url)) as other, other.cursor() as cursor:
+    first = study.lock(database.endpoints.database, "study")
+    with closing(psycopg2.connect(database.endpoints.database.url)) as other, other.cursor() as cursor:
         take = "SELECT pg_try_advisory_lock(%s, hashtext(%s))"
         cursor.execute(take, (study.LOCK, "study"))
         assert cursor.fetchone() == (False,)
@@ -26,4 +26,4 @@ def test_the_lock_is_given_back_by_the_end_of_its_connection(database: Services)
 
 def test_a_missing_study_is_named(database: Services) -> None:
     with pytest.raises(HeimdallError, match="none of that name"):
-        study.load_study(database.endpoints, "nothing")
+        study.load_study(database.endpoints.database, "nothing")

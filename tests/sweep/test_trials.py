@@ -127,7 +127,7 @@ def test_a_combination_that_failed_or_whose_worker_was_lost_is_done_again(
     without_experiments(database, tmp_path, monkeypatch)
     space = spaces.parse(["lr=0.1,0.2,0.3"], PARAMETERS)
     worker = Worker(tmp_path, "again", 3, space, heartbeat_s=1, remote=None, grid=True, prune=False)
-    study = open_study(worker, database.endpoints)
+    study = open_study(worker, database.endpoints.database)
     study.enqueue_trial({"lr": 0.1}, user_attrs={COMBINATION: 0})
     study.tell(study.ask(), state=FAIL)  # as a failed experiment ends
     study.enqueue_trial({"lr": 0.2}, user_attrs={COMBINATION: 1})

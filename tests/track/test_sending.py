@@ -102,7 +102,7 @@ def test_postgresql_and_s3(database: Services, tmp_path: Path, monkeypatch: pyte
     for name in SERVICE_VARIABLES:
         if name in database.env:
             monkeypatch.setenv(name, database.env[name])
-    uri = database.endpoints.database_url.replace("postgresql://", "postgresql+psycopg2://")
+    uri = database.endpoints.database.url.replace("postgresql://", "postgresql+psycopg2://")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     store = mlflow_store.resolve(tmp_path)
     for name, value in store.environment.items():
@@ -128,7 +128,7 @@ def test_postgresql_and_s3(database: Services, tmp_path: Path, monkeypatch: pyte
         (2, 2.25),
     ]
     prefix = f"{found.info.artifact_uri.removeprefix(f's3://{bucket}/')}/"
-    objects = ObjectStore(database.endpoints, bucket).head_all("")
+    objects = ObjectStore(database.endpoints.s3, bucket).head_all("")
     assert set(objects) == {
         f"{prefix}{name}" for name in ("machine.json", "params.yaml", "plots/training.csv")
     }
@@ -152,5 +152,5 @@ def test_files_reach_the_bucket_of_a_server(services: Services) -> None:
         )
     assert sent.returncode == 0, sent.stderr
     assert spool.waiting(root) == []
-    objects = ObjectStore(services.endpoints, bucket).head_all("")
+    objects = ObjectStore(services.endpoints.s3, bucket).head_all("")
     assert {name.split("/artifacts/")[1] for name in objects} == set(run.files)

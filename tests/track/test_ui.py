@@ -105,12 +105,14 @@ def test_the_server_is_not_told_how_to_reach_our_database(embedded: tuple[Path, 
             assert b"AWS_SECRET_ACCESS_KEY=of-the-bucket" in told
 
 
-def test_a_store_in_postgresql_keeps_what_libpq_reads() -> None:
+def test_a_store_in_postgresql_keeps_what_libpq_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     inherited = {"PGPASSWORD": "hunter2", "PATH": "/bin", "https_proxy": "http://proxy:1", "DISPLAY": ":0"}
+    inherited |= {"HEIMDALL_DATABASE_URL": "postgresql://", "GITHUB_TOKEN": "hunter2"}
+    monkeypatch.setattr(os, "environ", inherited)
 
     def told(uri: str) -> set[str]:
-        store = Store(uri, None, Path(), None, {"HEIMDALL_DATABASE_URL": "postgresql://", "AWS_REGION": "eu"})
-        return set(ui_of_mlflow.server_environment(store, inherited))
+        store = Store(uri, None, Path(), None, {"AWS_REGION": "eu"})
+        return set(ui_of_mlflow.server_environment(store))
 
     always = {"PATH", "https_proxy", "AWS_REGION"}
     always |= {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"}

@@ -7,16 +7,17 @@ featurize with the parameters of the clone whose code runs.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from heimdall.core import artifacts, determinism, locks, params, paths
+from heimdall.core import artifacts, child, determinism, locks, params, paths
+from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 
+_SERVICES = (Service.DATABASE, Service.LIBPQ, Service.S3)
 FAILED = "failed: "  # before the JSON of an error
 
 
@@ -40,7 +41,7 @@ def make(folder: Path, as_of: str | None, environment: Mapping[str, str]) -> Pat
     source = str(paths.CLONE / "src")
     done = subprocess.run(
         command,
-        env=os.environ | {"PYTHONPATH": source} | dict(environment),
+        env=child.environment(*_SERVICES) | {"PYTHONPATH": source} | dict(environment),
         stdout=subprocess.PIPE,
         check=False,
         text=True,

@@ -43,16 +43,16 @@ def check(context: click.Context, source: str | None, as_json: bool) -> None:
 
     settings = params.load().snapshot
     chosen = sources.load(source or settings.source)
-    where = endpoints.resolve()
+    where = endpoints.database()
     with closing(connection.connect(where)) as opened:
         found = checking.check(opened, chosen, settings.as_of)
     if chosen.pinned is not None:
         found.append(_pinned(chosen.pinned))
     if as_json:
-        document = {"database": where.database_name, "file": chosen.path, "findings": list(map(vars, found))}
+        document = {"database": where.name, "file": chosen.path, "findings": list(map(vars, found))}
         output.as_json(document)
     else:
-        click.echo(f"{chosen.path} in PostgreSQL {where.database_name}")
+        click.echo(f"{chosen.path} in PostgreSQL {where.name}")
         rows = [(one.verdict, one.subject, one.detail) for one in found]
         output.lines(table.lines(("", "", ""), rows))
     if any(one.verdict == checking.BAD for one in found):
@@ -86,8 +86,8 @@ def migrate() -> None:
     from heimdall.storage import connection, endpoints
     from heimdall.storage import migrate as migration
 
-    where = endpoints.resolve()
+    where = endpoints.database()
     with closing(connection.connect(where)) as opened:
         done = migration.apply(opened)
     for line in done or ["Nothing to do: all tables are there."]:
-        click.echo(f"PostgreSQL {where.database_name}: {line}")
+        click.echo(f"PostgreSQL {where.name}: {line}")

@@ -88,7 +88,7 @@ def monitor(
         chosen,
         settings,
         since=_utc(since),
-        until=_utc(until) if until else approved.latest(services),
+        until=_utc(until) if until else approved.latest(services.database),
     )
     count, transmitters = (len(found.new.clusters), len(set(found.new.clusters))) if found.new else (0, 0)
     alarms = alerts.alarms(found.figures) if found.figures else []

@@ -20,7 +20,7 @@ def promote(version: str) -> None:
     from heimdall.storage import endpoints
 
     versions.check(version)
-    store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
+    store = bucket.ConditionalStore(endpoints.s3(), endpoints.MODELS_BUCKET)
     entry, is_new = promotion.promote(Path(), store, version)
     if is_new:
         before = f"it was {entry.former}" if entry.former else "there was none"

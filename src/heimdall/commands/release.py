@@ -39,7 +39,7 @@ def release(version: str, accept: bool, skip_verify: bool, give_up: bool) -> Non
     from heimdall.storage import endpoints
 
     versions.check(version)
-    store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
+    store = bucket.ConditionalStore(endpoints.s3(), endpoints.MODELS_BUCKET)
     store.ping()
     if give_up:
         ended = releasing.give_up(Path(), store, version)

@@ -23,7 +23,7 @@ def releases(context: click.Context, as_json: bool) -> None:
     from heimdall.storage import endpoints
 
     tags = attestation.read(Path())  # before the log, which is ahead of them
-    store = bucket.ConditionalStore(endpoints.resolve(), endpoints.MODELS_BUCKET)
+    store = bucket.ConditionalStore(endpoints.s3(), endpoints.MODELS_BUCKET)
     found = registry.overview(store, output.progress("releases"))
     damages = [*found.damages]
     if found.log is not None:

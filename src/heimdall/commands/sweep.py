@@ -117,7 +117,7 @@ def sweep(
     from heimdall.sweep import trials as sweeping
 
     if report:
-        found = studies.load_study(endpoints.resolve(root), study)
+        found = studies.load_study(endpoints.database(root), study)
     else:
         space = spaces.parse(words or spaces.GRID, dvc_lock.read_yaml(root / PARAMS_FILE))
         wanted = len(spaces.combinations(space)) if trials is None else trials

@@ -61,7 +61,7 @@ def answers(host: str, port: int, timeout_s: float = TIMEOUT_S) -> str:
 
 def _database() -> Check:
     try:
-        address = database_url.parse(endpoints.configured_database_url())
+        address = database_url.parse(database_url.configured())
     except ImportError:
         return Check("PostgreSQL", OK, "configured; its address is read after the installation")
     except HeimdallError as error:

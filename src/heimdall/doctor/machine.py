@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from heimdall.core import determinism
+from heimdall.core import child, determinism
 from heimdall.core.errors import HeimdallError
 from heimdall.doctor.report import MISSING, OK, WARNING, Check
 from heimdall.storage import embedded, endpoints
@@ -131,7 +131,9 @@ def clone(root: Path) -> Check:
     """Whether git takes the folder for a repository: DVC works in no other."""
     command = ["git", "-C", str(root), "rev-parse", "--show-toplevel"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(
+            command, env=child.environment(), capture_output=True, text=True, check=False, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return Check("clone", WARNING, "git does not answer", "Install git, or look why it hangs")
     if done.returncode == 0:

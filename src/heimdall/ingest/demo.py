@@ -29,8 +29,9 @@ from heimdall.recordings import iq
 from heimdall.recordings.iq import Samples
 from heimdall.simulate import SessionPlan, World
 from heimdall.storage import connection, tables
-from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
+from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
 from heimdall.storage.objectstore import OBJECT_PREFIX, ObjectStore, object_key
+from heimdall.storage.s3_access import S3Access
 from heimdall.storage.tables import Measurement, Receiver, Source
 
 # 150 usable sessions and 600 good recordings after the bad ones and the unapproved, in 1.25 GB.
@@ -218,7 +219,7 @@ def seed_world(
     """
     world = _world(seed, transmitters)
     stored = contents(world, sessions, with_broken=with_broken)
-    store = ObjectStore(endpoints, RAW_BUCKET)
+    store = ObjectStore(endpoints.s3, RAW_BUCKET)
     store.ensure_bucket()
     there = store.head_all(OBJECT_PREFIX)
     keys = {r.key for session in stored for r in session.recordings if r.has_object}
@@ -227,12 +228,12 @@ def seed_world(
         for session in stored
         if (wanted := {r.key for r in session.recordings if r.has_object} - there.keys())
     ]
-    with closing(connection.connect(endpoints)) as opened:
-        _refuse_other_receivers(tables.read_receivers(opened), _receivers(world), endpoints)
-    written = _write_objects(endpoints, seed, transmitters, missing, processes)
+    with closing(connection.connect(endpoints.database)) as opened:
+        _refuse_other_receivers(tables.read_receivers(opened), _receivers(world), endpoints.database)
+    written = _write_objects(endpoints.s3, seed, transmitters, missing, processes)
     rows = [row for session in stored for r in session.recordings for row in r.rows]
     # The former connection may have been closed by an idle time-out while the objects were written.
-    with closing(connection.connect(endpoints)) as opened:
+    with closing(connection.connect(endpoints.database)) as opened:
         with connection.transaction(opened) as cursor:
             known = tables.present(cursor, [row.measurement_id for row in rows])
         fresh = [row for row in rows if row.measurement_id not in known]
@@ -311,14 +312,14 @@ def _next_uuid(text: str) -> str:
 
 
 def _refuse_other_receivers(
-    known: Iterable[Receiver], wanted: Iterable[Receiver], endpoints: Endpoints
+    known: Iterable[Receiver], wanted: Iterable[Receiver], database: Database
 ) -> None:
     """Recordings simulated at one place must not pass for those of a receiver at another."""
     by_id = {receiver.websdr_id: receiver for receiver in known}
     for receiver in wanted:
         if by_id.get(receiver.websdr_id, receiver) != receiver:
             raise HeimdallError(
-                f"PostgreSQL {endpoints.database_name}",
+                f"PostgreSQL {database.name}",
                 f"its receiver {receiver.websdr_id} is not the demo's {receiver.name}",
                 "Seed the demo world into a database of its own",
             )
@@ -345,13 +346,13 @@ def _world(seed: int, transmitters: int) -> World:
 
 
 @functools.cache
-def _store(endpoints: Endpoints, bucket: str) -> ObjectStore:
+def _store(access: S3Access, bucket: str) -> ObjectStore:
     """A client, made once in each process."""
-    return ObjectStore(endpoints, bucket)
+    return ObjectStore(access, bucket)
 
 
 def _write_objects(
-    endpoints: Endpoints,
+    access: S3Access,
     seed: int,
     transmitters: int,
     missing: list[tuple[StoredSession, tuple[str, ...]]],
@@ -360,7 +361,7 @@ def _write_objects(
     """Render and write what is missing; returns its bytes."""
     if not missing:
         return 0
-    work = functools.partial(_write_session, endpoints, RAW_BUCKET, seed, transmitters)
+    work = functools.partial(_write_session, access, RAW_BUCKET, seed, transmitters)
     bar = functools.partial(tqdm, total=len(missing), desc="simulated sessions", unit="session", disable=None)
     if min(processes, len(missing)) == 1:
         return sum(bar(map(work, missing)))
@@ -380,14 +381,14 @@ def _write_objects(
 
 
 def _write_session(
-    endpoints: Endpoints,
+    access: S3Access,
     bucket: str,
     seed: int,
     transmitters: int,
     item: tuple[StoredSession, tuple[str, ...]],
 ) -> int:
     session, keys = item
-    store = _store(endpoints, bucket)
+    store = _store(access, bucket)
     size = 0
     for key, content in object_bytes(seed, transmitters, session, keys):
         store.put(key, content)

@@ -28,7 +28,7 @@ from heimdall.formats.recording import TimedRecording
 from heimdall.recordings import iq
 from heimdall.storage import connection, ingestion, objectstore, tables
 from heimdall.storage.connection import Cursor
-from heimdall.storage.endpoints import RAW_BUCKET, Endpoints
+from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.tables import Measurement, Present, Receiver, Source
 
@@ -316,13 +316,13 @@ def store(
             they would be approved before they were made, or without a place of the transmitter.
     """
     sites = {part.site.name: part.site for session in sessions for part in session.parts}
-    bucket = ObjectStore(endpoints, RAW_BUCKET)
-    with _transaction(endpoints) as cursor:  # says what is wrong before anything is uploaded
+    bucket = ObjectStore(endpoints.s3, RAW_BUCKET)
+    with _transaction(endpoints.database) as cursor:  # says what is wrong before anything is uploaded
         numbers = receiver_ids(sites.values(), tables.receivers(cursor))
         _checked_rows(cursor, sessions, transmission, approval, numbers)
     while True:
         _upload(bucket, sessions, numbers)
-        with _transaction(endpoints) as cursor:
+        with _transaction(endpoints.database) as cursor:
             ingestion.lock(cursor)
             used, numbers = numbers, receiver_ids(sites.values(), tables.receivers(cursor))
             if numbers == used:
@@ -344,9 +344,9 @@ def store(
 
 
 @contextmanager
-def _transaction(endpoints: Endpoints) -> Iterator[Cursor]:
+def _transaction(where: Database) -> Iterator[Cursor]:
     """One on a connection of its own: a server may close one that is idle through a long upload."""
-    with closing(connection.connect(endpoints)) as opened, connection.transaction(opened) as cursor:
+    with closing(connection.connect(where)) as opened, connection.transaction(opened) as cursor:
         yield cursor
 
 

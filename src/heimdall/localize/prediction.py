@@ -21,6 +21,7 @@ from heimdall.inference.preprocessing import Preprocessing
 from heimdall.localize import session_files
 from heimdall.localize.error_ellipse import RADIUS_95, ellipse_95
 from heimdall.position.arrival import Observation
+from heimdall.signal import coherence
 from heimdall.signal.correlation import Recording
 from heimdall.signal.log_mel import recording_features
 
@@ -171,12 +172,20 @@ def untimed(observation: Observation, recordings: Sequence[Recording]) -> tuple[
     """
     session, information_s2 = observation.session, observation.arrivals.information_s2
     usable = (session.detected > 0) & np.isfinite(session.timing_sigma_s)
+    reasons = coherence.reasons(
+        [recording.start_gps_ns for recording in recordings],
+        [recording.timing_sigma_ns for recording in recordings],
+        max(len(recording.iq) / recording.sample_rate_hz for recording in recordings),
+        np.isfinite(session.timing_sigma_s).tolist(),
+    )
     found = []
-    for row, recording in enumerate(recordings):
+    for row, (recording, reason) in enumerate(zip(recordings, reasons, strict=True)):
         if session.detected[row] == 0 or information_s2[row] > 0:
             continue
         if recording.start_gps_ns is None:
             why = "the time of the first sample is not given"
+        elif reason == coherence.CONTRADICTS:
+            why = "the other recordings contradict the time of the first sample"
         elif not usable[row]:
             why = "its recording starts at another time than the others"
         elif np.count_nonzero(usable) < 2:

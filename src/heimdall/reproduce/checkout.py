@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from heimdall.core import variables
+from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
 from heimdall.reproduce.dvc_lock import Lock, md5, outputs, source_of
@@ -61,7 +62,7 @@ def pull(tree: Path, lock: Lock, paths: Sequence[str]) -> None:
         HeimdallError: The remote does not answer or lacks something, or holds other bytes under the name.
     """
     wanted = [path for path in paths if not is_in_git(tree, path)]
-    if wanted and dvc(tree, "pull", "--quiet", *wanted, env=environment()) != 0:
+    if wanted and dvc(tree, "pull", "--quiet", *wanted, env=environment(Service.S3)) != 0:
         cause = "the remote did not give it as dvc.lock names it"
         remedy = (
             "DVC's message above says why: in a new clone run `heimdall services up`; where the remote lacks "
@@ -96,17 +97,15 @@ def forget_credentials(tree: Path) -> None:
     (tree / dvc_remote.LOCAL).unlink(missing_ok=True)
 
 
-def environment() -> dict[str, str]:
-    """The environment of a command in a checkout: this interpreter's programs first, no tracker."""
-    inherited = git.environment()
+def environment(*services: Service) -> dict[str, str]:
+    """The environment of a command in a checkout: this interpreter's programs first, no tracker.
+
+    Args:
+        services: As of `child.environment`.
+    """
+    inherited = git.environment(*services)
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
     return inherited | {"PATH": path, variables.TRACKING.name: "off"}
-
-
-def without_services(env: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what reaches PostgreSQL, S3 and MLflow, for code that reads files alone."""
-    secrets = {variable.name for variable in variables.ALL if variable.secret}
-    return {name: env[name] for name in env if name not in secrets and not name.startswith("PG")}
 
 
 def dvc(tree: Path, *arguments: str, env: Mapping[str, str]) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, child
 from heimdall.reproduce import dvc_lock
 from heimdall.reproduce.dvc_lock import MISSING
 from heimdall.reproduce.model_file import WEIGHTS_SUFFIX, Model
@@ -129,7 +129,9 @@ def lock_checks(repository: Path, origin: Origin) -> list[Check]:
 def _listing(tree: Path, recorded: str) -> dict[str, str] | None:
     """MD5 of every file of a folder by its path in it, from DVC's cache; None if the cache has it not."""
     command = [sys.executable, "-m", "dvc", "cache", "dir"]
-    shown = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False).stdout.strip()
+    shown = subprocess.run(
+        command, cwd=tree, env=child.environment(), capture_output=True, text=True, check=False
+    ).stdout.strip()
     file = tree / shown / "files" / "md5" / recorded[:2] / recorded[2:]
     if not file.is_file() or f"{dvc_lock.md5(file)}.dir" != recorded:
         return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
+from heimdall.core import child
+from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 
 # As `git rev-parse --local-env-vars` lists them, without those that only carry configuration.
@@ -94,6 +95,6 @@ def said(done: subprocess.CompletedProcess[bytes]) -> str:
     return " ".join(done.stderr.decode(errors="replace").split())
 
 
-def environment() -> dict[str, str]:
-    """This process's environment without what ties git to one repository: hooks inherit it."""
-    return {name: value for name, value in os.environ.items() if name not in _TIES}
+def environment(*services: Service) -> dict[str, str]:
+    """As of `child`, without what ties git to one repository: hooks inherit it."""
+    return {name: value for name, value in child.environment(*services).items() if name not in _TIES}

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heimdall.core import determinism, locks, machine
+from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.machine import Machine
 from heimdall.reproduce import checkout, differences, dvc_lock, git
 from heimdall.reproduce.differences import Difference
 from heimdall.reproduce.dvc_lock import Lock, StageLock
 from heimdall.reproduce.paths import LOCK_FILE
+from heimdall.services import dvc_remote
 from heimdall.storage import endpoints
 
 SNAPSHOT = "snapshot"  # the stage that reads the world: its inputs are no part of a revision
@@ -107,13 +109,16 @@ def verify(
     lock = dvc_lock.read(repository, commit)
     stages = chosen(lock, first, source)
     folder = repository / WORK / commit[:12]
-    env = checkout.environment()
+    snapshot_env = {}
     if source:
-        env |= endpoints.as_environment(endpoints.resolve(repository))
+        found = endpoints.resolve(repository).as_environment()
+        snapshot_env = checkout.environment(Service.DATABASE, Service.LIBPQ, Service.S3) | found
     made = None
     with locks.alone(folder):
         try:
-            made = _verification(repository, commit, lock, stages, folder=folder, env=env, say=say)
+            made = _verification(
+                repository, commit, lock, stages, folder=folder, snapshot_env=snapshot_env, say=say
+            )
         finally:
             if made is None or made.kept is None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -167,7 +172,7 @@ def _verification(
     stages: Sequence[StageLock],
     *,
     folder: Path,
-    env: Mapping[str, str],
+    snapshot_env: Mapping[str, str],
     say: Callable[[str], object],
 ) -> Verification:
     """The verification in a folder of its own, which what a former one kept leaves."""
@@ -181,7 +186,7 @@ def _verification(
         say(f"bringing {', '.join(taken)} from the remote")
         checkout.pull(tree, lock, taken)
     rows = [_input_row(lock, path) for path in taken]
-    rows += _rebuild(tree, stages, env, say)
+    rows += _rebuild(tree, stages, snapshot_env, say)
     differing = next((row.stage for row in rows if not row.equal), None)
     differences: list[Difference] = []
     obstacles: list[str] = []
@@ -203,7 +208,7 @@ def _verification(
 
 
 def _rebuild(
-    tree: Path, stages: Sequence[StageLock], env: Mapping[str, str], say: Callable[[str], object]
+    tree: Path, stages: Sequence[StageLock], snapshot_env: Mapping[str, str], say: Callable[[str], object]
 ) -> list[Row]:
     """Remove the outputs of these stages, run the stages, and hash what they made."""
     for stage in stages:
@@ -216,8 +221,10 @@ def _rebuild(
         begin_s = time.monotonic()
         # --single-item: what is in the workspace is what it reads; --no-commit: nothing is cached.
         options = ("--single-item", "--force", "--no-run-cache", "--no-commit", "--quiet")
-        told = env if stage.name == SNAPSHOT else checkout.without_services(env)
-        if checkout.dvc(tree, "repro", *options, stage.name, env=told) != 0:
+        told = snapshot_env if stage.name == SNAPSHOT else checkout.environment()
+        with dvc_remote.withheld(tree):
+            code = checkout.dvc(tree, "repro", *options, stage.name, env=told)
+        if code != 0:
             cause = "the stage failed; its message is above"
             remedy = "A revision is rebuilt with its own libraries: `make setup` in a checkout of it"
             raise HeimdallError(stage.name, cause, remedy)

@@ -7,14 +7,16 @@ and leaves the file to others' eyes.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from configobj import ConfigObj, ConfigObjError
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import embedded
-from heimdall.storage.endpoints import DVC_BUCKET, Endpoints
-from heimdall.storage.s3_access import FALLBACK_REGION
+from heimdall.storage.endpoints import DVC_BUCKET
+from heimdall.storage.s3_access import FALLBACK_REGION, S3Access
 
 REMOTE = "s3"
 FORMER_REMOTE = "minio"  # its name in revisions before 2026-12
@@ -22,7 +24,7 @@ MANAGED = ("url", "endpointurl", "region", "access_key_id", "secret_access_key")
 COMMITTED, LOCAL = Path(".dvc/config"), Path(".dvc/config.local")
 
 
-def write(root: Path, endpoints: Endpoints) -> None:
+def write(root: Path, s3: S3Access) -> None:
     """Point the remote `s3` at the S3 server in use; a folder that is no DVC repository is left alone.
 
     The embedded server's credentials are written here. Configured ones stay in the environment or in
@@ -31,14 +33,14 @@ def write(root: Path, endpoints: Endpoints) -> None:
 
     Args:
         root: The repository.
-        endpoints: The services in use.
+        s3: The server in use.
 
     Raises:
         HeimdallError: A configuration of DVC is damaged.
     """
-    wanted = {"url": f"s3://{DVC_BUCKET}", "endpointurl": endpoints.s3_endpoint_url}
-    keys, region = endpoints.s3.keys, endpoints.s3.region
-    if endpoints.embedded_s3 and keys is not None:
+    wanted = {"url": f"s3://{DVC_BUCKET}", "endpointurl": s3.endpoint_url}
+    keys, region = s3.keys, s3.region
+    if s3.embedded and keys is not None:
         wanted |= {"access_key_id": keys.access_key, "secret_access_key": keys.secret_key}
     elif region not in (None, FALLBACK_REGION):
         wanted["region"] = region
@@ -72,6 +74,20 @@ def copy(repository: Path, checkout: Path) -> None:
         local.pop(remote, None)
         local.rename(found, remote)
     _save(checkout / LOCAL, local)
+
+
+@contextmanager
+def withheld(checkout: Path) -> Iterator[None]:
+    """Take the remotes' settings, which may hold keys, out of a checkout while its own code runs."""
+    file = checkout / LOCAL
+    former, local = file.read_text(encoding="utf-8"), _read(file)
+    for section in [name for name in local if name.startswith("remote ")]:
+        del local[section]
+    _save(file, local)
+    try:
+        yield
+    finally:
+        embedded.write_secret(file, former)
 
 
 def _replace(root: Path, wanted: dict[str, str]) -> None:

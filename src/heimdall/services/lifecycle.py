@@ -13,8 +13,9 @@ from heimdall.core import locks
 from heimdall.core.errors import HeimdallError
 from heimdall.services import dvc_remote, ports, postgres, process, seaweedfs
 from heimdall.storage import connection, embedded, endpoints, migrate
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import Database
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.s3_access import S3Access
 
 S3_READY_TIMEOUT_S = 60.0
 PROBE_KEY = "heimdall-probe"
@@ -54,24 +55,24 @@ def up(root: Path, say: Say) -> None:
             _start(root, say)
     where = endpoints.resolve(root)
     for name, ours, variable, address in (
-        ("PostgreSQL", where.embedded_database, endpoints.DATABASE_VARIABLE, where.database_name),
-        ("S3", where.embedded_s3, endpoints.S3_VARIABLE, where.s3_endpoint_url),
+        ("PostgreSQL", where.database.embedded, endpoints.DATABASE_VARIABLE, where.database.name),
+        ("S3", where.s3.embedded, endpoints.S3_VARIABLE, where.s3.endpoint_url),
     ):
         if not ours:
             say(f"{name}: using {address} ({variable}); nothing started")
-    if where.embedded_database:
-        connection.create_if_missing(where)
-        with closing(connection.connect(where)) as opened:
+    if where.database.embedded:
+        connection.create_if_missing(where.database)
+        with closing(connection.connect(where.database)) as opened:
             for done in migrate.apply(opened):
                 say(f"PostgreSQL: {done}")
     else:
-        connection.connect(where).close()
+        connection.connect(where.database).close()
         say("PostgreSQL: nothing changed there; `heimdall database migrate` makes Heimdall's own tables")
     for bucket in BUCKETS:
-        ObjectStore(where, bucket).ensure_bucket()
-    if where.embedded_s3:
-        _wait_for_data(root, where)
-    dvc_remote.write(root, where)
+        ObjectStore(where.s3, bucket).ensure_bucket()
+    if where.s3.embedded:
+        _wait_for_data(root, where.s3)
+    dvc_remote.write(root, where.s3)
 
 
 def down(root: Path, delete: bool, say: Say) -> None:
@@ -115,8 +116,7 @@ def status(root: Path) -> list[Status]:
     Raises:
         HeimdallError: They are neither configured nor were they ever started.
     """
-    where = endpoints.resolve(root)
-    return [_database_status(where), _s3_status(where)]
+    return [_database_status(endpoints.database(root)), _s3_status(endpoints.s3(root))]
 
 
 def _start(root: Path, say: Say) -> None:
@@ -147,16 +147,16 @@ def _start(root: Path, say: Say) -> None:
             postgres.start(home, settings)
         if start_s3:
             _wait_for_s3(root, home, settings)
-    where = endpoints.resolve(root)
-    if where.embedded_database:
-        say(f"PostgreSQL: {'started' if start_database else 'already running'} at {where.database_name}")
-    if where.embedded_s3:
-        say(f"S3: {'started' if start_s3 else 'already running'} at {where.s3_endpoint_url}")
+    if not endpoints.database_configured():
+        state = "started" if start_database else "already running"
+        say(f"PostgreSQL: {state} at {endpoints.database(root).name}")
+    if not endpoints.s3_configured():
+        say(f"S3: {'started' if start_s3 else 'already running'} at {endpoints.s3(root).endpoint_url}")
 
 
 def _wait_for_s3(root: Path, home: Path, settings: embedded.State) -> None:
     """Wait until the embedded S3 server answers."""
-    where = endpoints.resolve(root)
+    where = endpoints.s3(root)
 
     def answers() -> bool:
         # The client's own retries would make this wait seconds too long.
@@ -168,7 +168,7 @@ def _wait_for_s3(root: Path, home: Path, settings: embedded.State) -> None:
         raise HeimdallError("S3", f"it did not start ({process.last_lines(log)})", remedy)
 
 
-def _wait_for_data(root: Path, where: Endpoints) -> None:
+def _wait_for_data(root: Path, where: S3Access) -> None:
     """After a restart SeaweedFS lists objects some moments before it finds their content."""
     store = ObjectStore(where, endpoints.RAW_BUCKET)
 
@@ -214,22 +214,22 @@ def _bases(known: embedded.State | None, running: bool) -> list[int]:
     return list(dict.fromkeys((known.port_base, *embedded.PORT_BASES)))
 
 
-def _database_status(where: Endpoints) -> Status:
-    detail = "embedded" if where.embedded_database else f"configured by {endpoints.DATABASE_VARIABLE}"
+def _database_status(where: Database) -> Status:
+    detail = "embedded" if where.embedded else f"configured by {endpoints.DATABASE_VARIABLE}"
     try:
         connection.connect(where).close()
     except HeimdallError as error:
-        return Status("PostgreSQL", False, where.database_name, f"{detail}: {error.cause}. {error.remedy}")
-    return Status("PostgreSQL", True, where.database_name, detail)
+        return Status("PostgreSQL", False, where.name, f"{detail}: {error.cause}. {error.remedy}")
+    return Status("PostgreSQL", True, where.name, detail)
 
 
-def _s3_status(where: Endpoints) -> Status:
-    detail = "embedded" if where.embedded_s3 else f"configured by {endpoints.S3_VARIABLE}"
+def _s3_status(where: S3Access) -> Status:
+    detail = "embedded" if where.embedded else f"configured by {endpoints.S3_VARIABLE}"
     try:
         ObjectStore(where, endpoints.RAW_BUCKET).ping()
     except HeimdallError as error:
-        return Status("S3", False, where.s3_endpoint_url, f"{detail}: {error.cause}. {error.remedy}")
-    return Status("S3", True, where.s3_endpoint_url, detail)
+        return Status("S3", False, where.endpoint_url, f"{detail}: {error.cause}. {error.remedy}")
+    return Status("S3", True, where.endpoint_url, detail)
 
 
 def _in_turn(root: Path) -> AbstractContextManager[None]:

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from heimdall.core import artifacts, paths, remedies
 from heimdall.core.params import FeatureParams
 from heimdall.geometry import geo
-from heimdall.position.arrival import Observation, arrivals
+from heimdall.position.arrival import Arrivals, Observation, arrivals
 from heimdall.recordings import archive
 from heimdall.session.catalogue import Session, read_index
-from heimdall.signal import sessions
+from heimdall.signal import coherence, sessions
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,9 @@ class Receiver:
         recorded: Whether there is a recording; without one the receiver says nothing.
         detected: Whether it hears the signal.
         snr_db: Signal to noise in the correlation's band, dB; None without a recording.
-        has_gps_time: Whether the start of the recording is known.
+        has_gps_time: Whether the start of the recording is known, and used.
+        time_left_out: Why the start of the recording, which is known, is not used: a reason of
+            `signal.coherence`; None if it is used or not known.
         delay_usable: Whether it has an arrival time that localization uses.
         delay_s: When the signal came, less the median of all receivers with a time, seconds;
             None where it is not usable.
@@ -48,6 +49,7 @@ class Receiver:
     detected: bool
     snr_db: float | None
     has_gps_time: bool
+    time_left_out: str | None
     delay_usable: bool
     delay_s: float | None
 
@@ -94,13 +96,14 @@ def read(session: Session, features: Path = paths.FEATURES) -> Detail:
     params = _params(features / paths.NETWORK)
     duration_s = float((measurements["samples"] / measurements["sample_rate_hz"]).min())
     found = arrivals(stored, params, duration_s)
+    reasons = _times_left_out(measurements, stored)
     truth_deg = float(first["latitude_deg"]), float(first["longitude_deg"])
     return Detail(
         session=session,
         latitude_deg=truth_deg[0],
         longitude_deg=truth_deg[1],
         receivers=tuple(
-            _receiver(row, stored, found.delay_s, found.information_s2 > 0, truth_deg)
+            _receiver(row, stored, found, truth_deg, reasons)
             for row in archive.read_receivers().to_dict("records")
         ),
         observation=Observation(stored, found, session.frequency_mhz * 1e6),
@@ -112,10 +115,11 @@ def read(session: Session, features: Path = paths.FEATURES) -> Detail:
 def _receiver(
     row: Mapping[Hashable, Any],
     stored: sessions.SessionFeatures,
-    delay_s: npt.NDArray[np.float64],
-    usable: npt.NDArray[np.bool_],
+    found: Arrivals,
     truth_deg: tuple[float, float],
+    reasons: Mapping[int, str | None],
 ) -> Receiver:
+    usable = found.information_s2 > 0
     (places,) = np.nonzero(stored.websdr_id == row["websdr_id"])
     at = int(places[0]) if len(places) else None
     timed = at is not None and bool(usable[at])
@@ -130,9 +134,24 @@ def _receiver(
         detected=at is not None and bool(stored.detected[at]),
         snr_db=None if at is None else float(stored.snr_db[at]),
         has_gps_time=at is not None and bool(np.isfinite(stored.timing_sigma_s[at])),
+        time_left_out=reasons.get(row["websdr_id"]),
         delay_usable=timed,
-        delay_s=float(delay_s[at] - np.median(delay_s[usable])) if timed and at is not None else None,
+        delay_s=float(found.delay_s[at] - np.median(found.delay_s[usable]))
+        if timed and at is not None
+        else None,
     )
+
+
+def _times_left_out(measurements: pd.DataFrame, stored: sessions.SessionFeatures) -> dict[int, str | None]:
+    """Why the start times of a session's recordings are not used, by receiver."""
+    rows = measurements.set_index("websdr_id").loc[stored.websdr_id.tolist()]
+    found = coherence.reasons(
+        [None if pd.isna(start) else int(start) for start in rows["start_gps_ns"]],
+        rows["timing_sigma_ns"].to_list(),
+        float((rows["samples"] / rows["sample_rate_hz"]).max()),
+        np.isfinite(stored.timing_sigma_s).tolist(),
+    )
+    return dict(zip(stored.websdr_id.tolist(), found, strict=True))
 
 
 def _params(file: Path) -> FeatureParams:

@@ -9,7 +9,9 @@ from heimdall.core import table
 from heimdall.core.provenance import provenance
 from heimdall.session.catalogue import Session
 from heimdall.session.detail import Detail, Receiver
+from heimdall.signal import coherence
 
+LEFT_OUT = {coherence.CONTRADICTS: "contradicts others", coherence.STARTS_ELSEWHERE: "starts elsewhere"}
 SHORTEST = 8  # characters of an identifier
 
 
@@ -96,4 +98,6 @@ def _timing(one: Receiver) -> str:
         return "usable"
     if not one.recorded or not one.detected:
         return "none"
+    if one.time_left_out:
+        return LEFT_OUT[one.time_left_out]
     return "no clear peak" if one.has_gps_time else "no GPS time"

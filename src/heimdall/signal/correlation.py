@@ -33,7 +33,7 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
-from heimdall.signal.detection import match
+from heimdall.signal.detection import match, match_anywhere, peak
 from heimdall.signal.noise import centre_hz, noise_density, signal_share, spread_hz
 from heimdall.signal.transforms import chirp_transform, delay_ramp, lag_window, phase_ramp, squared_magnitude
 
@@ -42,6 +42,12 @@ Complex128 = npt.NDArray[np.complex128]
 
 DETECTION_GATE = 16.0  # noise passes in 1-2 % of cases: exp(-16) in each of some 10^5 cells of the search
 USABLE_SHARE = 0.4  # of the sample rate, on either side: beyond it receivers' filters fall off
+# Of two recordings of a wide signal: 1 but for echoes, also strong ones, and interference. Its own side lobes
+# stay below, and all that is below is looked at again.
+COHERENT = 0.9
+FAR_BETTER = 1.15
+EVIDENT = 40.0  # of T: noise that passes the gate has a delay, too, and no wrong clock
+FAR_NATS = 25.0  # of noise alone, the best of some 10^7 cells has 16, and 25 in one case of ten thousand
 MIN_ENERGY_DB = -300.0  # of a recording of zeros
 MIN_SNR_DB = -30.0  # an estimate of no signal scatters around zero power, whose logarithm says nothing
 FADE_SHARE = 0.01  # 10 ms of 1 s: far longer than starts and delays differ, at a cost of 0.05 dB
@@ -86,6 +92,7 @@ class Correlation:
             of its own spectrum, or 0 where that shows no signal.
         timed: The recording took part at its GPS time, bool, shape (R,).
         reference: Row of the reference receiver.
+        spread_hz: Rms bandwidth of the signal there, Hz; infinite if there is none.
         pair: Rows (a, b), a < b, int32, shape (P, 2).
         lag_s: Lags, shape (lags,).
         xcorr: r(a, b) at each lag, complex128, shape (P, lags). Its peak is at delay of a - delay of b. Of a
@@ -99,6 +106,7 @@ class Correlation:
     cfo_hz: Float64
     timed: npt.NDArray[np.bool_]
     reference: int
+    spread_hz: float
     pair: npt.NDArray[np.int32]
     lag_s: Float64
     xcorr: Complex128
@@ -141,21 +149,9 @@ def correlate(
     """
     if not recordings:
         raise ValueError("a session needs at least one recording")
-    start_s, timed = _starts(recordings)
-    span_s = max(
-        float(start) + len(item.iq) / item.sample_rate_hz
-        for start, item in zip(start_s, recordings, strict=True)
-    )
     lags = math.floor(max_lag_s * rate_hz + 1e-9)
-    # Long enough that no lag wraps around. The lengths for real data have factors of 2, 3 and 5 only; those
-    # for complex data go up to 11, which makes the long transforms at 192 kHz half as fast.
-    length = math.ceil(span_s * rate_hz - 1e-9)
-    size = scipy.fft.next_fast_len(max(length, lags + 1) + lags, real=True)
-
-    prepared = [
-        _prepare(item, float(start), size, band_hz, rate_hz)
-        for item, start in zip(recordings, start_s, strict=True)
-    ]
+    start_s, timed = _starts(recordings)
+    prepared, size = _on_one_grid(recordings, start_s, band_hz, rate_hz, lags)
     candidates = timed if timed.any() else ~timed
     snr_db = np.array([item.snr_db for item in prepared])
     reference = int(np.argmax(np.where(candidates, snr_db, -np.inf)))
@@ -167,7 +163,8 @@ def correlate(
     ]
     pair = [(a, b) for a in range(len(tuned)) for b in range(a + 1, len(tuned))]
     ends_s = [_ends_s(item, float(start)) for item, start in zip(recordings, start_s, strict=True)]
-    if spread_hz(tuned[reference], rate_hz) < NARROW_HZ:
+    spread = spread_hz(tuned[reference], rate_hz)
+    if spread < NARROW_HZ:
         share = np.sqrt(signal_share(tuned[reference]))
         series = _narrow(
             [scipy.fft.ifft(spectrum * share) for spectrum in tuned], pair, ends_s, rate_hz, lags
@@ -182,10 +179,68 @@ def correlate(
         cfo_hz=cfo_hz,
         timed=timed,
         reference=reference,
+        spread_hz=spread,
         pair=np.array(pair, np.int32).reshape(-1, 2),
         lag_s=np.arange(-lags, lags + 1) / rate_hz,
         xcorr=np.array(series, np.complex128).reshape(-1, 2 * lags + 1),
     )
+
+
+def claimed_delays(
+    recordings: Sequence[Recording], found: Correlation, band_hz: float, rate_hz: float, max_lag_s: float
+) -> Float64:
+    """When the signal came to each recording by its claimed start, wherever that is.
+
+    `correlate` looks at lags of +-`max_lag_s`. A recording whose start is wrong by more has its peak beyond
+    them, and what is largest within them is a side lobe of the signal, which looks like an arrival. It is
+    told by the coherence |r|^2 / (S_ref S_k), S being the signals' energies: two copies of one signal have
+    nearly 1 there. Where it is below `COHERENT` the delay is looked for at all lags, and taken from there if
+    the signals fit far better: by the ratio `FAR_BETTER` of |r|^2, because a signal is like itself at other
+    lags, too, and by `FAR_NATS` of the likelihood, because noise is at many lags. Interference or echoes also
+    make two copies unlike, but no other lag fits better then.
+
+    Args:
+        recordings: As given to `correlate`.
+        found: What it found in them.
+        band_hz: As given to it.
+        rate_hz: As given to it.
+        max_lag_s: As given to it.
+
+    Returns:
+        Delays less that of the reference, seconds, good to a tenth of a lag, (R,). NaN where the recording
+        has no GPS time, or its T is not above `EVIDENT`; and everywhere where the signal is narrower than
+        `NARROW_HZ`, whose correlation is as large at many lags.
+    """
+    delay_s = np.full(len(recordings), np.nan)
+    reference = found.reference
+    if found.spread_hz < NARROW_HZ or not found.timed[reference]:
+        return delay_s
+    cells = np.array([2 * _half_band_hz(item, band_hz, rate_hz) * _duration_s(item) for item in recordings])
+    energy = cells * np.array([10 ** (level_db / 10) for level_db in found.snr_db.tolist()])
+    # A recording whose start is wrong may not pass the gate against the reference, loud as it is.
+    loud = found.timed & (found.detected | (energy * energy / cells / 2 > DETECTION_GATE))
+    power = squared_magnitude(found.xcorr)
+    doubtful = []
+    for number, (a, b) in enumerate(found.pair.tolist()):
+        row = a + b - reference
+        if reference not in (a, b) or not loud[row]:
+            continue
+        if found.gate[row] > EVIDENT:
+            lag_s = (peak(power[number]) - len(found.lag_s) // 2) / rate_hz
+            delay_s[row] = lag_s if row < reference else -lag_s
+        if power[number].max() < COHERENT * energy[row] * energy[reference]:
+            doubtful.append(row)
+    delay_s[reference] = 0.0
+    if not doubtful:
+        return delay_s
+    start_s, _ = _starts(recordings)
+    prepared, _ = _on_one_grid(recordings, start_s, band_hz, rate_hz, len(found.lag_s) // 2)
+    for row in doubtful:
+        lag, gate = match_anywhere(prepared[reference].signal, prepared[row].signal, band_hz, rate_hz)
+        within = float(found.gate[row])
+        if gate > max(FAR_BETTER * within, within + FAR_NATS, EVIDENT):
+            delay_s[row] = -lag / rate_hz
+    return delay_s
 
 
 def _gated(
@@ -214,21 +269,52 @@ def _gated(
     return gate, np.round(cfo_hz, 6)  # a microhertz: far below what is measurable, far above rounding
 
 
+def near_each_other(start_gps_ns: Sequence[int | None], longest_s: float) -> list[bool]:
+    """Which starts are known and no farther than the longest recording from the median of those known."""
+    known = sorted(start for start in start_gps_ns if start is not None)
+    if not known:
+        return [False] * len(start_gps_ns)
+    median_ns = known[(len(known) - 1) // 2]
+    longest_ns = math.ceil(1e9 * longest_s)
+    return [start is not None and abs(start - median_ns) <= longest_ns for start in start_gps_ns]
+
+
 def _starts(recordings: Sequence[Recording]) -> tuple[Float64, npt.NDArray[np.bool_]]:
     """Seconds from the earliest start, shape (R,), and which of them are GPS times."""
-    known = sorted(item.start_gps_ns for item in recordings if item.start_gps_ns is not None)
-    start_s, timed = np.zeros(len(recordings)), np.zeros(len(recordings), np.bool_)
-    if not known:
-        return start_s, timed
-    median_ns = known[(len(known) - 1) // 2]
-    longest_ns = math.ceil(max(1e9 * len(item.iq) / item.sample_rate_hz for item in recordings))
-    near = [start for start in known if abs(start - median_ns) <= longest_ns]
+    starts = [item.start_gps_ns for item in recordings]
+    timed = near_each_other(starts, max(_duration_s(item) for item in recordings))
+    near = [start for start, kept in zip(starts, timed, strict=True) if kept and start is not None]
+    if not near:
+        return np.zeros(len(recordings)), np.zeros(len(recordings), np.bool_)
     mean_ns = sum(near) // len(near)
-    for row, item in enumerate(recordings):
-        timed[row] = item.start_gps_ns is not None and abs(item.start_gps_ns - median_ns) <= longest_ns
-        start_ns = item.start_gps_ns if timed[row] and item.start_gps_ns is not None else mean_ns
-        start_s[row] = (start_ns - near[0]) * 1e-9
-    return start_s, timed
+    placed = [
+        start if kept and start is not None else mean_ns for start, kept in zip(starts, timed, strict=True)
+    ]
+    return np.array([(start - min(near)) * 1e-9 for start in placed]), np.array(timed)
+
+
+def _duration_s(recording: Recording) -> float:
+    return len(recording.iq) / recording.sample_rate_hz
+
+
+def _half_band_hz(recording: Recording, band_hz: float, rate_hz: float) -> float:
+    return min(band_hz, USABLE_SHARE * recording.sample_rate_hz, rate_hz / 2)
+
+
+def _on_one_grid(
+    recordings: Sequence[Recording], start_s: Float64, band_hz: float, rate_hz: float, lags: int
+) -> tuple[list[_Prepared], int]:
+    """The recordings on the session's grid, and its size."""
+    span_s = max(float(start) + _duration_s(item) for start, item in zip(start_s, recordings, strict=True))
+    # Long enough that no lag wraps around. The lengths for real data have factors of 2, 3 and 5 only; those
+    # for complex data go up to 11, which makes the long transforms at 192 kHz half as fast.
+    length = math.ceil(span_s * rate_hz - 1e-9)
+    size = scipy.fft.next_fast_len(max(length, lags + 1) + lags, real=True)
+    prepared = [
+        _prepare(item, float(start), size, band_hz, rate_hz)
+        for item, start in zip(recordings, start_s, strict=True)
+    ]
+    return prepared, size
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,11 +339,11 @@ class _Prepared:
 def _prepare(recording: Recording, start_s: float, size: int, band_hz: float, rate_hz: float) -> _Prepared:
     """Bring a recording to the grid, measure its noise and divide by it."""
     usable_hz = USABLE_SHARE * recording.sample_rate_hz
-    half_band_hz = min(band_hz, usable_hz, rate_hz / 2)
+    half_band_hz = _half_band_hz(recording, band_hz, rate_hz)
     around_hz = min(_NOISE_REACH * band_hz, usable_hz, 0.45 * rate_hz)
     spectrum = _spectrum(recording, size, rate_hz, max(half_band_hz, around_hz))
     spectrum *= delay_ramp(start_s * rate_hz, size)
-    duration_s = len(recording.iq) / recording.sample_rate_hz
+    duration_s = _duration_s(recording)
     first, last = math.ceil(start_s * rate_hz), math.floor((start_s + duration_s) * rate_hz)
     heard = scipy.fft.ifft(spectrum)[first : max(last, first + 1)]
     noise = noise_density(heard, around_hz / rate_hz) * duration_s * rate_hz  # of a bin
@@ -320,7 +406,7 @@ def _decibel(power: float, lowest_db: float) -> float:
 
 def _ends_s(recording: Recording, start_s: float) -> tuple[float, float]:
     """First and last time of a recording that its fading, spread by a filter, leaves as it was."""
-    duration_s = len(recording.iq) / recording.sample_rate_hz
+    duration_s = _duration_s(recording)
     away_s = FADE_SHARE * duration_s + _SPREAD_S
     return start_s + away_s, start_s + duration_s - away_s
 

@@ -1,4 +1,4 @@
-"""The detection gate: a recording against the reference, over lags and carrier offsets."""
+"""A recording against the reference, over lags and carrier offsets: the gate, and a wider search."""
 
 from __future__ import annotations
 
@@ -46,11 +46,53 @@ def match(
     lag, offset_hz = _search(ref, other, band_hz, rate_hz, lags)
     offset_hz = _refined_hz(np.roll(other, lag) * ref.conj(), offset_hz, rate_hz)
     tuned = scipy.fft.fft(other * phase_ramp(-offset_hz / rate_hz, size))
-    shift = _peak(squared_magnitude(lag_window(ref_spectrum * tuned.conj(), lags))) - lags
+    shift = peak(squared_magnitude(lag_window(ref_spectrum * tuned.conj(), lags))) - lags
     product = scipy.fft.ifft(tuned * delay_ramp(shift, size), overwrite_x=True) * ref.conj()
     rest_hz = _refined_hz(product, 0.0, rate_hz)
     total = complex((product * phase_ramp(-rest_hz / rate_hz, size)).sum())
     return (total.real**2 + total.imag**2) * size**2 / energy, offset_hz + rest_hz
+
+
+def match_anywhere(ref: Complex128, other: Complex128, band_hz: float, rate_hz: float) -> tuple[float, float]:
+    """The same over all lags that the series hold, at the cost of one transform for each carrier offset.
+
+    Args:
+        ref: Whitened reference, as of `match`.
+        other: The other recording, alike.
+        band_hz: Half width of the band in Hz.
+        rate_hz: Rate of both in Hz.
+
+    Returns:
+        Lag of ref less that of other in samples, as of a correlation, and T.
+    """
+    size = len(ref)
+    step_hz = rate_hz / size
+    half = min(math.floor(band_hz / step_hz), (size - 1) // 2)
+    ref_spectrum, spectrum = scipy.fft.fft(ref), scipy.fft.fft(other)
+    energy = float(squared_magnitude(ref_spectrum).sum())
+    if energy == 0:
+        return 0.0, 0.0
+    bins = scipy.fft.next_fast_len(2 * half + 1)
+    band = np.arange(-half, half + 1)
+    left, right = ref_spectrum[band].astype(np.complex64), spectrum.conj().astype(np.complex64)
+    reach = math.floor(CARRIER_SEARCH_HZ / step_hz)
+    best = (-1.0, 0, 0)
+    for shift in range(-reach, reach + 1):
+        series = scipy.fft.ifft(left * right[(band + shift) % size], bins, overwrite_x=True)
+        power = series.real**2 + series.imag**2
+        place = int(np.argmax(power))
+        best = max(best, (float(power[place]), place, shift))
+    _, place, shift = best
+    lag = round((place if place <= bins // 2 else place - bins) * size / bins)
+    product = np.roll(other, lag) * ref.conj()
+    near_hz = [(shift + part) * step_hz for part in (-0.5, -0.25, 0.0, 0.25, 0.5)]
+    sums = [complex((product * phase_ramp(-one / rate_hz, size)).sum()) for one in near_hz]
+    offset_hz = near_hz[int(np.argmax([abs(one) for one in sums]))]
+    offset_hz = _refined_hz(product, offset_hz, rate_hz)
+    tuned = scipy.fft.fft(other * phase_ramp(-offset_hz / rate_hz, size))
+    reach = (size - 1) // 2
+    power = squared_magnitude(lag_window(ref_spectrum * tuned.conj(), reach))
+    return peak(power) - reach, float(power.max()) / energy
 
 
 def _search(
@@ -77,7 +119,7 @@ def _search(
     return (row - reach) * skip, float(offset_hz[column])
 
 
-def _peak(power: Float64) -> float:
+def peak(power: Float64) -> float:
     """Place of the maximum, interpolated by a parabola."""
     place = int(np.argmax(power))
     if not 0 < place < len(power) - 1:

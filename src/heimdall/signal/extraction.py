@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heimdall.core.params import FeatureParams
-from heimdall.signal.correlation import Recording, correlate
+from heimdall.signal.coherence import correlate_coherent, sigma_of
+from heimdall.signal.correlation import Recording
 from heimdall.signal.log_mel import recording_features
 from heimdall.signal.sessions import SessionFeatures
 
@@ -35,9 +36,8 @@ def session_features(
         ValueError: There is no recording.
         KeyError: A receiver has no position.
     """
-    found = correlate(
-        recordings, params.correlation_band_hz, params.correlation_rate_hz, params.correlation_max_lag_s
-    )
+    position_m = np.array([position_enu_m[item.websdr_id] for item in recordings], np.float64)
+    found = correlate_coherent(recordings, position_m, params)
     mel = [
         recording_features(
             item.iq,
@@ -53,7 +53,7 @@ def session_features(
         for item in recordings
     ]
     sigma_s = [
-        _sigma_s(item.timing_sigma_ns) if timed else math.inf
+        sigma_of(item.timing_sigma_ns) if timed else math.inf
         for item, timed in zip(recordings, found.timed, strict=True)
     ]
     return SessionFeatures(
@@ -64,13 +64,8 @@ def session_features(
         gate=found.gate.astype(np.float32),
         cfo_hz=found.cfo_hz,
         timing_sigma_s=np.array(sigma_s, np.float64),
-        position_enu_m=np.array([position_enu_m[item.websdr_id] for item in recordings], np.float64),
+        position_enu_m=position_m,
         detected=found.detected.astype(np.uint8),
         pair=found.pair,
         xcorr=found.xcorr.astype(np.complex64),
     )
-
-
-def _sigma_s(timing_sigma_ns: float | None) -> float:
-    """Seconds; a time of unknown quality is worth nothing."""
-    return math.inf if timing_sigma_ns is None or math.isnan(timing_sigma_ns) else timing_sigma_ns * 1e-9

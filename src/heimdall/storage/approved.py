@@ -24,7 +24,7 @@ from heimdall.storage.connection import (
     transaction,
     use_own_tables,
 )
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import Database
 from heimdall.storage.retries import READ_PAUSES_S
 from heimdall.storage.sources import RowSource
 
@@ -58,14 +58,14 @@ class Approved:
     receivers: pa.Table | None
 
 
-def read(endpoints: Endpoints, source: RowSource, as_of: datetime, target: Path) -> Approved:
+def read(where: Database, source: RowSource, as_of: datetime, target: Path) -> Approved:
     """Write the rows approved at or before `as_of` to a file, in one READ ONLY transaction.
 
     The rows are ordered by the moment of their approval, session, receiver and identifier. If the connection
     is lost, or a standby cancels the query, all is read again.
 
     Args:
-        endpoints: Where the database is.
+        where: The database.
         source: What to read there.
         as_of: Time with a zone.
         target: A Parquet file of `columns.schema(MEASUREMENTS)`.
@@ -79,7 +79,7 @@ def read(endpoints: Endpoints, source: RowSource, as_of: datetime, target: Path)
     """
     for pause_s in (*READ_PAUSES_S, None):
         try:
-            with closing(connect(endpoints)) as connection:
+            with closing(connect(where)) as connection:
                 return read_from(connection, source, as_of, target)
         except DatabaseLost:
             if pause_s is None:
@@ -154,13 +154,13 @@ def _readable(cursor: Cursor, source: RowSource, select: str, wanted: tuple[Colu
     return given
 
 
-def latest(endpoints: Endpoints) -> datetime:
+def latest(where: Database) -> datetime:
     """The latest moment that a snapshot may have, by the database's clock.
 
     Raises:
         HeimdallError: The database cannot be reached.
     """
-    with closing(connect(endpoints)) as connection, transaction(connection, read_only=True) as cursor:
+    with closing(connect(where)) as connection, transaction(connection, read_only=True) as cursor:
         return _latest(cursor)
 
 

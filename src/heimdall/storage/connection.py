@@ -6,6 +6,7 @@ import codecs
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import psycopg2
@@ -14,7 +15,7 @@ from psycopg2 import extensions, sql
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import database_errors, database_url
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import Database
 from heimdall.storage.retries import CONNECTION_PAUSES_S
 
 Connection: TypeAlias = extensions.connection
@@ -62,11 +63,11 @@ codecs.register(_codec)
 extensions.encodings["SQLASCII"] = _BYTES  # psycopg2's table of codecs, by letters alone; its own says ascii
 
 
-def connect(endpoints: Endpoints) -> Connection:
+def connect(where: Database) -> Connection:
     """Connect, with bounded retries.
 
     Args:
-        endpoints: Where the database is.
+        where: The database.
 
     Returns:
         A connection, with text in any encoding of the server.
@@ -75,12 +76,10 @@ def connect(endpoints: Endpoints) -> Connection:
         HeimdallError: The address is malformed, no connection after the tries of `retries`, of a few seconds
             each, or one without TLS to another machine that a service names.
     """
-    address = database_url.parse(endpoints.database_url)
+    address = database_url.parse(where.url)
     for pause_s in (*CONNECTION_PAUSES_S, None):
         try:
-            connection: Connection = psycopg2.connect(
-                endpoints.database_url, client_encoding="UTF8", **OPTIONS
-            )
+            connection: Connection = psycopg2.connect(where.url, client_encoding="UTF8", **OPTIONS)
             if connection.get_parameter_status("server_encoding") == "SQL_ASCII":
                 connection.set_client_encoding("SQL_ASCII")  # the server would refuse what is no UTF-8
                 connection.commit()
@@ -90,7 +89,7 @@ def connect(endpoints: Endpoints) -> Connection:
                     address.name,
                     error,
                     password=address.password,
-                    embedded=endpoints.embedded_database,
+                    embedded=where.embedded,
                 ) from None
             time.sleep(pause_s)
         else:
@@ -104,19 +103,18 @@ def connect(endpoints: Endpoints) -> Connection:
     raise AssertionError("the last try returns or raises")
 
 
-def create_if_missing(endpoints: Endpoints) -> None:
+def create_if_missing(where: Database) -> None:
     """Create the database that the URL names, on its server.
 
     Args:
-        endpoints: Where the database is to be; its user must be allowed to create it.
+        where: The database as it is to be; its user must be allowed to create it.
 
     Raises:
         HeimdallError: The server cannot be reached, or refuses.
     """
-    address = database_url.parse(endpoints.database_url)
+    address = database_url.parse(where.url)
     name = address.parameters["dbname"]
-    server = Endpoints(**vars(endpoints) | {"database_url": address.with_database("postgres")})
-    connection = connect(server)
+    connection = connect(replace(where, url=address.with_database("postgres")))
     try:
         # CREATE DATABASE refuses to run inside a transaction.
         connection.autocommit = True
@@ -125,7 +123,7 @@ def create_if_missing(endpoints: Endpoints) -> None:
             if cursor.rowcount == 0:
                 cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except psycopg2.Error as error:
-        raise database_errors.explained(endpoints.database_name, error, user=_user(connection)) from None
+        raise database_errors.explained(where.name, error, user=_user(connection)) from None
     finally:
         connection.close()
 

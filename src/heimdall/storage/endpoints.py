@@ -22,33 +22,38 @@ S3_VARIABLE = variables.S3_ENDPOINT_URL.name
 
 
 @dataclass(frozen=True)
-class Endpoints:
-    """Addresses and credentials.
+class Database:
+    """Where PostgreSQL is, and the credentials.
 
     Attributes:
-        database_url: PostgreSQL URL or key=value words, with the password.
-        s3: The S3 server, with the credentials.
-        embedded_database: Whether the database is the embedded server.
+        url: PostgreSQL URL or key=value words, with the password.
+        embedded: Whether it is the embedded server.
     """
 
-    database_url: str = field(repr=False)
-    s3: S3Access
-    embedded_database: bool
+    url: str = field(repr=False)
+    embedded: bool
 
     @property
-    def s3_endpoint_url(self) -> str:
-        """URL of S3 without credentials and without a slash at the end."""
-        return self.s3.endpoint_url
-
-    @property
-    def embedded_s3(self) -> bool:
-        """Whether S3 is the embedded server."""
-        return self.s3.embedded
-
-    @property
-    def database_name(self) -> str:
+    def name(self) -> str:
         """`host:port/database`, for messages: no user, no password."""
-        return database_url.parse(self.database_url).name
+        return database_url.parse(self.url).name
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Both services, for what needs both.
+
+    Attributes:
+        database: Where PostgreSQL is.
+        s3: Where S3 is.
+    """
+
+    database: Database
+    s3: S3Access
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables by which another process finds the same services. They hold the credentials."""
+        return {DATABASE_VARIABLE: self.database.url} | self.s3.as_environment()
 
 
 def database_configured() -> bool:
@@ -62,38 +67,54 @@ def s3_configured() -> bool:
 
 
 def resolve(root: Path = Path()) -> Endpoints:
-    """Find both services, each on its own: the environment first, else the embedded server.
+    """Find both services, each on its own, as `database` and `s3` do. Nothing is contacted.
+
+    Raises:
+        HeimdallError: As of them.
+    """
+    return Endpoints(database(root), s3(root))
+
+
+def database(root: Path = Path()) -> Database:
+    """Where PostgreSQL is: what the environment names, else the embedded server. Nothing is contacted.
 
     Args:
         root: The repository, or a workspace of `dvc exp run --temp` inside it.
 
-    Returns:
-        The endpoints. Nothing is contacted.
+    Raises:
+        HeimdallError: The address is malformed or refused, or there is neither.
+    """
+    if database_configured():
+        return Database(database_url.configured(), embedded=False)
+    return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).database_url, embedded=True)
+
+
+def s3(root: Path = Path()) -> S3Access:
+    """Where S3 is: what the environment names, else the embedded server. Nothing is contacted.
+
+    Args:
+        root: As of `database`.
 
     Raises:
-        HeimdallError: A variable is malformed or incomplete, or a service is neither configured nor embedded.
+        HeimdallError: A variable is malformed or incomplete, or there is neither.
     """
-    servers = None
-    if not (database_configured() and s3_configured()):
-        servers = embedded.load(_repository(root))
-        if servers is None:
-            raise HeimdallError(
-                "PostgreSQL and S3",
-                "no embedded servers here, and the environment names no others",
-                f"Run `heimdall services up`, or set {DATABASE_VARIABLE} and {S3_VARIABLE}",
-            )
-    address = servers.database_url if servers and not database_configured() else configured_database_url()
-    if servers is None or s3_configured():
-        s3 = s3_access.configured()
-    else:
-        keys = Keys(servers.s3_access_key, servers.s3_secret_key)
-        s3 = S3Access(servers.s3_endpoint_url, keys, embedded.REGION, embedded=True)
-    return Endpoints(database_url=address, s3=s3, embedded_database=not database_configured())
+    if s3_configured():
+        return s3_access.configured()
+    servers = _servers(root, "S3", S3_VARIABLE)
+    keys = Keys(servers.s3_access_key, servers.s3_secret_key)
+    return S3Access(servers.s3_endpoint_url, keys, embedded.REGION, embedded=True)
 
 
-def as_environment(found: Endpoints) -> dict[str, str]:
-    """The variables by which another process finds the same services. They hold the credentials."""
-    return {DATABASE_VARIABLE: found.database_url} | found.s3.as_environment()
+def _servers(root: Path, service: str, variable: str) -> embedded.State:
+    """The embedded servers of a repository."""
+    servers = embedded.load(_repository(root))
+    if servers is None:
+        raise HeimdallError(
+            service,
+            "no embedded server here, and the environment names no other",
+            f"Run `heimdall services up`, or set {variable}",
+        )
+    return servers
 
 
 def _repository(root: Path) -> Path:
@@ -103,8 +124,3 @@ def _repository(root: Path) -> Path:
         if parent.parts[-3:] == (".dvc", "tmp", "exps"):
             return parent.parents[2]
     return path
-
-
-def configured_database_url() -> str:
-    """The configured address; refused as `database_url.configured` says."""
-    return database_url.configured()

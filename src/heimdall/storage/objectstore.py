@@ -22,9 +22,8 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from heimdall.core.errors import HeimdallError
-from heimdall.storage.endpoints import Endpoints
 from heimdall.storage.retries import CONTENT_PAUSES_S
-from heimdall.storage.s3_access import FALLBACK_REGION, MAX_THREADS
+from heimdall.storage.s3_access import FALLBACK_REGION, MAX_THREADS, S3Access
 from heimdall.storage.s3_errors import ObjectChanged, ObjectMissing, Place, code_of, explained
 
 if TYPE_CHECKING:
@@ -82,17 +81,17 @@ class ObjectStore:
     """One bucket.
 
     Args:
-        endpoints: Where S3 is, and the credentials.
+        access: Where S3 is, and the credentials.
         bucket: Name of the bucket.
 
     Raises:
         HeimdallError: The profile of the credentials is missing or damaged.
     """
 
-    def __init__(self, endpoints: Endpoints, bucket: str) -> None:
-        self.endpoint = endpoints.s3_endpoint_url
+    def __init__(self, access: S3Access, bucket: str) -> None:
+        self.endpoint = access.endpoint_url
         self.bucket = bucket
-        self._access = endpoints.s3
+        self._access = access
         with self._reported():
             self._client = self._access.client()
 

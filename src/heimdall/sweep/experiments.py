@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from heimdall.core import variables
+from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import checkout, git
 from heimdall.services.process import wait_until
@@ -127,7 +128,7 @@ def running(root: Path, name: str, settings: Mapping[str, Any], log: Path) -> It
         process = subprocess.Popen(
             ["/bin/sh", "-c", LEASH, "sh", *command],
             cwd=root,
-            env=checkout.environment() | tracking,
+            env=checkout.environment(*Service) | tracking,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -183,7 +184,7 @@ def push(root: Path, remote: str, name: str) -> str | None:
     """
     command = [sys.executable, "-m", "dvc", "exp", "push", "--quiet", remote, name]
     done = subprocess.run(
-        command, cwd=root, env=checkout.environment(), capture_output=True, text=True, check=False
+        command, cwd=root, env=checkout.environment(Service.S3), capture_output=True, text=True, check=False
     )
     return None if done.returncode == 0 else " ".join((done.stderr or done.stdout).split())
 

@@ -22,7 +22,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
 from heimdall.services import process
 from heimdall.storage import connection, database_errors, database_url
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import Database
 from heimdall.sweep import heartbeat
 from heimdall.sweep.space import Space
 
@@ -62,7 +62,7 @@ class Worker:
     prune: bool = True
 
 
-def open_study(worker: Worker, found: Endpoints) -> optuna.Study:
+def open_study(worker: Worker, found: Database) -> optuna.Study:
     """The study, made if it is missing.
 
     Raises:
@@ -86,7 +86,7 @@ def open_study(worker: Worker, found: Endpoints) -> optuna.Study:
     return study
 
 
-def load_study(found: Endpoints, name: str) -> optuna.Study:
+def load_study(found: Database, name: str) -> optuna.Study:
     """A study that is there, to be read.
 
     Raises:
@@ -153,13 +153,13 @@ def _is_clean(root: Path) -> bool:
 
 
 @contextmanager
-def _turn(found: Endpoints, name: str) -> Iterator[None]:
+def _turn(found: Database, name: str) -> Iterator[None]:
     """One process at a time, of all that use this database and this name."""
     with closing(lock(found, name)):
         yield
 
 
-def lock(found: Endpoints, name: str) -> psycopg2.extensions.connection:
+def lock(found: Database, name: str) -> psycopg2.extensions.connection:
     """A connection that has the lock of a name, and gives it back when it is closed or its process dies."""
     opened = connection.connect(found)
     opened.autocommit = True
@@ -168,7 +168,7 @@ def lock(found: Endpoints, name: str) -> psycopg2.extensions.connection:
     return opened
 
 
-def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBStorage:
+def _storage(found: Database, heartbeat_s: int | None) -> optuna.storages.RDBStorage:
     """Optuna's tables, made if they are missing. To be called in the turn of `SCHEMA`."""
     with closing(connection.connect(found)) as opened, opened, opened.cursor() as cursor:
         cursor.execute("SELECT to_regnamespace(%s)", (SCHEMA,))
@@ -176,7 +176,7 @@ def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBSt
             cursor.execute(f"CREATE SCHEMA {SCHEMA}")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are one since 2.8
-    given = database_url.parse(found.database_url).parameters
+    given = database_url.parse(found.url).parameters
     options = f"{given.get('options', '')} -csearch_path={SCHEMA}".strip()
     return optuna.storages.RDBStorage(
         "postgresql+psycopg2://",  # without parts: SQLAlchemy's URLs know neither services nor several ports
@@ -191,16 +191,16 @@ def _storage(found: Endpoints, heartbeat_s: int | None) -> optuna.storages.RDBSt
 
 
 @contextmanager
-def messages(found: Endpoints) -> Iterator[None]:
+def messages(found: Database) -> Iterator[None]:
     """What PostgreSQL refuses becomes a HeimdallError, without the address's password."""
     try:
         yield
     except (psycopg2.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        name, address = found.database_name, database_url.parse(found.database_url)
+        name, address = found.name, database_url.parse(found.url)
         inner = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__ or error
         inner = getattr(inner, "orig", None) or inner
         if isinstance(inner, psycopg2.Error):
-            user, embedded = address.parameters.get("user", ""), found.embedded_database
+            user, embedded = address.parameters.get("user", ""), found.embedded
             raise database_errors.explained(
                 name, inner, user=user, password=address.password, embedded=embedded
             ) from None

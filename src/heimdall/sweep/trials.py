@@ -96,10 +96,10 @@ def work(worker: Worker, say: Callable[[str], object]) -> optuna.Study:
     Raises:
         HeimdallError: As `open_study`, or an experiment failed: its trial is failed, and does not count.
     """
-    found = endpoints.resolve(worker.root)
+    found = endpoints.database(worker.root)
     with messages(found):
         study = open_study(worker, found)
-        say(f"study {worker.study} is in {found.database_name} and has {worker.trials} trials in all")
+        say(f"study {worker.study} is in {found.name} and has {worker.trials} trials in all")
         waited = False
         while True:
             with closing(lock(found, worker.study)) as turn:

@@ -17,8 +17,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from heimdall.core import variables
+from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import endpoints
+from heimdall.storage.s3_access import S3Access
 
 BUCKET = variables.MLFLOW_BUCKET.read()
 
@@ -53,7 +55,7 @@ class Store:
     uri: str = field(repr=False)
     artifacts: str | None
     folder: Path
-    s3: endpoints.Endpoints | None = field(repr=False)
+    s3: S3Access | None = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
 
     @property
@@ -65,6 +67,16 @@ class Store:
     def is_server(self) -> bool:
         """Whether it is an MLflow server, not a database."""
         return self.uri.startswith(("http://", "https://"))
+
+
+def services(uri: str) -> tuple[Service, ...]:
+    """What a process with MLflow has to reach: the store, and S3 for its files.
+
+    Args:
+        uri: MLflow's tracking address. A database of PostgreSQL may need libpq's variables.
+    """
+    libpq = (Service.LIBPQ,) if uri.startswith("postgres") else ()
+    return (Service.MLFLOW, Service.S3, *libpq)
 
 
 def is_off() -> bool:
@@ -97,11 +109,11 @@ def resolve(root: Path) -> Store:
     by_server = uri.startswith(("http://", "https://"))
     try:
         # Where the user names another S3 server for an MLflow server's files, its credentials are theirs.
-        s3 = None if by_server and variables.MLFLOW_S3_ENDPOINT_URL.read() else endpoints.resolve(root)
+        s3 = None if by_server and variables.MLFLOW_S3_ENDPOINT_URL.read() else endpoints.s3(root)
     except HeimdallError:
         s3 = None
     if s3 is not None:
-        environment |= endpoints.as_environment(s3) | {S3_VARIABLE: s3.s3_endpoint_url}
+        environment |= s3.as_environment() | {S3_VARIABLE: s3.endpoint_url}
     folder_of_files = f"s3://{BUCKET}" if s3 is not None else str(folder / "mlartifacts")
     return Store(uri, None if by_server else folder_of_files, folder, s3, environment)
 

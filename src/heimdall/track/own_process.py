@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from heimdall.core import variables
+from heimdall.core import child, variables
+from heimdall.track import mlflow_store
 
 _SOURCE = Path(__file__).resolve().parents[2]
 
@@ -43,18 +44,19 @@ def run(
         module: With a `main` that it runs.
         arguments: Of the command line, which everybody can read.
         folder: Where it runs: MLflow makes folders there.
-        environment: Besides this process's.
+        environment: Besides what leads to MLflow, and to S3 for its files.
         timeout_s: After this long it is ended.
         stdin: What it reads.
     """
     # DVC gives a stage the path `src`, which is another one elsewhere.
     paths = os.pathsep.join(filter(None, (str(_SOURCE), variables.PYTHONPATH.read())))
+    inherited = child.environment(*mlflow_store.services(variables.MLFLOW_TRACKING_URI.read()))
     try:
         done = subprocess.run(
             [sys.executable, "-m", module, *arguments],
             input=stdin,
             cwd=folder,
-            env=os.environ | environment | {variables.PYTHONPATH.name: paths},
+            env=inherited | dict(environment) | {variables.PYTHONPATH.name: paths},
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -7,34 +7,24 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
-from heimdall.core import variables
+from heimdall.core import child, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.services import process
 from heimdall.storage import embedded
-from heimdall.track import view
+from heimdall.track import mlflow_store, view
 from heimdall.track.mlflow_store import Store, require_answer, resolve, without_secrets
 
 READY_TIMEOUT_S = 120.0
 
 
 STOP_TIMEOUT_S = 10.0
-
-# What any program needs, and no secret of ours.
-_NEEDED = frozenset(
-    (
-        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP"),
-        *("LD_LIBRARY_PATH", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
-        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-    )
-)
-_NEEDED_KINDS = ("LC_", "PYTHON", "AWS_", "MLFLOW_")
 
 
 def serve(root: Path, port: int, ready: Callable[[str, str], object]) -> None:
@@ -61,7 +51,7 @@ def serve(root: Path, port: int, ready: Callable[[str, str], object]) -> None:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--allowed-hosts", hosts, "--no-serve-artifacts"]
     command += ["--default-artifact-root", str(store.artifacts)]
-    environment = server_environment(store, os.environ)
+    environment = server_environment(store)
     log = store.folder / "mlflow-ui.log"
     embedded.write_secret(log, "")
     with _terminable(), log.open("a", encoding="utf-8") as stream:
@@ -81,22 +71,17 @@ def serve(root: Path, port: int, ready: Callable[[str, str], object]) -> None:
             _end(server)
 
 
-def server_environment(store: Store, inherited: Mapping[str, str]) -> dict[str, str]:
+def server_environment(store: Store) -> dict[str, str]:
     """What MLflow's server needs for its store, and nothing of Heimdall's own database.
 
     Args:
         store: A database.
-        inherited: This process's environment. Of libpq's variables a store in PostgreSQL needs those it has.
     """
-    kinds = (*_NEEDED_KINDS, "PG") if store.uri.startswith("postgresql") else _NEEDED_KINDS
-    needed = {
-        name: value
-        for name, value in {**inherited, **store.environment}.items()
-        if name.upper() in _NEEDED or name.startswith(kinds)
-    }
+    inherited = child.bare_environment(*mlflow_store.services(store.uri))
     # By the environment: the address may hold a password, and everybody can read a command line.
     jobs = variables.MLFLOW_SERVER_ENABLE_JOB_EXECUTION
-    return needed | {variables.MLFLOW_BACKEND_STORE_URI.name: store.uri, jobs.name: jobs.default}
+    backend = {variables.MLFLOW_BACKEND_STORE_URI.name: store.uri, jobs.name: jobs.default}
+    return inherited | dict(store.environment) | backend
 
 
 def has_desktop() -> bool:

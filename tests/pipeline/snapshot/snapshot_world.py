@@ -83,7 +83,7 @@ class World:
         return snapshot.take(settings, self.services.endpoints, self.root, queries=queries)
 
     def add(self, *rows: Measurement) -> None:
-        with closing(db.connect(self.services.endpoints)) as connection:
+        with closing(db.connect(self.services.endpoints.database)) as connection:
             tables.insert(connection, RECEIVERS, [Source("tx", "tx", "nfm")], rows)
 
     def add_session(self, number: int) -> None:
@@ -93,7 +93,7 @@ class World:
 
     def execute(self, statement: str, *values: object) -> None:
         with (
-            closing(db.connect(self.services.endpoints)) as connection,
+            closing(db.connect(self.services.endpoints.database)) as connection,
             db.transaction(connection) as cursor,
         ):
             db.use_own_tables(cursor)

@@ -171,7 +171,7 @@ def odd(world: World, types: dict[str, str], **times: str) -> Path:
 
 
 def identifiers(world: World) -> list[str]:
-    with closing(db.connect(world.services.endpoints)) as opened, db.transaction(opened) as cursor:
+    with closing(db.connect(world.services.endpoints.database)) as opened, db.transaction(opened) as cursor:
         cursor.execute("SELECT id::text FROM public.odd ORDER BY id")
         return [name for (name,) in cursor.fetchall()]
 

@@ -23,7 +23,6 @@ from heimdall.recordings import archive
 from heimdall.storage.objectstore import object_key
 from heimdall.storage.s3_access import Keys
 from tests import REPOSITORY
-from tests.conftest import with_s3
 from tests.pipeline.snapshot.snapshot_world import (
     COUNT,
     PARAMS,
@@ -180,10 +179,11 @@ def test_killed_at_any_rename_the_next_run_ends_with_the_same_bytes(world: World
 
 
 def test_wrong_credentials_name_the_endpoint_and_not_the_secret(world: World) -> None:
-    wrong = with_s3(world.services.endpoints, keys=Keys("key", "wrong-secret"))
+    right = world.services.endpoints
+    wrong = dataclasses.replace(right, s3=dataclasses.replace(right.s3, keys=Keys("key", "wrong-secret")))
     with pytest.raises(HeimdallError, match="access denied") as caught:
         snapshot.take(PARAMS, wrong, world.root, queries=QUERIES)
-    assert wrong.s3_endpoint_url in str(caught.value)
+    assert wrong.s3.endpoint_url in str(caught.value)
     assert "wrong-secret" not in str(caught.value)
     assert world.outputs() == {}
 

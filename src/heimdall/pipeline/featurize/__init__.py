@@ -3,4 +3,4 @@
 Imports `core`, `geometry`, `recordings` and `signal`.
 """
 
-__all__ = ["featurize", "places", "split", "tables"]
+__all__ = ["featurize", "places", "split", "tables", "times"]

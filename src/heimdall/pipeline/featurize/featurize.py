@@ -14,7 +14,7 @@ from heimdall.core import artifacts, paths
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import UNCALIBRATED, CalibrationParams, FeatureParams, SplitParams
 from heimdall.core.provenance import provenance
-from heimdall.pipeline.featurize import places, split, tables
+from heimdall.pipeline.featurize import places, split, tables, times
 from heimdall.recordings import archive, shards
 from heimdall.recordings.shards import ShardStore
 from heimdall.signal import correlation, extraction, sessions
@@ -71,7 +71,7 @@ def run(
         split_params: How test and validation are held out.
         root: The repository's root.
         calibration: What receivers add of their own, which is taken off.
-        say: Is told in a line what contradicts the places of the receivers.
+        say: Is told in a line what contradicts the places of the receivers, and which times are left out.
 
     Returns:
         What metrics/features.json holds.
@@ -90,7 +90,8 @@ def run(
     shard_of = {task.source.name: name for (task, _), name in zip(tasks, made, strict=True)}
     names = [shard_of[name] for name in measurements["shard"].unique()]
     index = tables.measured(measurements, network, store, shard_of)
-    for doubt in places.doubts(index, network):
+    index["time_left_out"] = times.left_out(index)
+    for doubt in [*places.doubts(index, network), *times.told(index, network)]:
         say(doubt)
     index[["split", "validation_rank"]] = split.assign(index, split_params)
 
@@ -197,6 +198,7 @@ def _keys(tasks: Sequence[ShardTask], root: Path) -> list[tuple[ShardTask, str]]
 
 def _summary(index: pd.DataFrame, fingerprint: str) -> dict[str, Any]:
     by_session = index.drop_duplicates("session_id")
+    left_out = _counts(index["time_left_out"].dropna())
     return {
         "data": provenance(index["simulated"]),
         "data_fingerprint": fingerprint,
@@ -210,6 +212,7 @@ def _summary(index: pd.DataFrame, fingerprint: str) -> dict[str, Any]:
             f"p{percent}": float(np.percentile(index["snr_db"].to_numpy(np.float64), percent))
             for percent in (10, 50, 90)
         },
+        **({"times_left_out": left_out} if left_out else {}),
     }
 
 

@@ -86,7 +86,8 @@ def measured(
         shard_of: Name of the shard of features by the value of `shard`.
 
     Returns:
-        The rows with the index's other columns but `split` and `validation_rank`.
+        The rows with the index's other columns but `split` and `validation_rank`, and `timed`: whether the
+        features use the recording's start time.
 
     Raises:
         HeimdallError: A shard has vanished or is damaged.
@@ -104,6 +105,7 @@ def measured(
                 receivers_heard=np.concatenate(heard),
                 snr_db=np.concatenate([found.snr_db.astype(np.float64) for found in session_features]),
                 detected=np.concatenate([found.detected.astype(bool) for found in session_features]),
+                timed=np.concatenate([np.isfinite(found.timing_sigma_s) for found in session_features]),
             )
         )
     index = pd.concat(parts, ignore_index=True)

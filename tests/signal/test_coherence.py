@@ -1,0 +1,127 @@
+"""A start time that the other recordings contradict is left out; what nobody can tell is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from heimdall import simulate
+from heimdall.signal import coherence
+from heimdall.signal.coherence import CONTRADICTS, EXCESS_S, SIGMAS, STARTS_ELSEWHERE
+from heimdall.signal.correlation import Recording
+from tests.fusion_world import FEATURES, world
+
+SIGMA_S = 50e-9
+# Light takes 100 us over each side of this square, and 141 us over a diagonal.
+SQUARE_M = 29_979.2458 * np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 0.5, 0]])
+NAN = math.nan
+
+
+def wrong(delay_us: list[float], sigma_s: float = SIGMA_S, max_lag_s: float = 1e-3) -> list[int]:
+    count = len(delay_us)
+    found = coherence.contradicting(
+        1e-6 * np.array(delay_us), np.full(count, sigma_s), SQUARE_M[:count], 0, max_lag_s
+    )
+    return np.flatnonzero(found).tolist()
+
+
+@pytest.mark.parametrize(
+    ("delay_us", "left_out"),
+    [
+        ([0, 99, 140, 50], []),
+        ([0, 0, 300, 0], [2]),
+        ([0, 300, 300, 300], [0]),  # the reference itself
+        ([0, 0, 0, 500, -500], [3, 4]),
+        ([0, 0, 0, 500, 500], [3, 4]),  # two that agree with each other are fewer
+        ([0, 300], [0, 1]),
+        ([0, NAN], []),
+        ([NAN, NAN, NAN], []),
+        ([0, 300, NAN], [0, 1]),
+    ],
+)
+def test_the_one_that_contradicts_most_is_left_out(delay_us: list[float], left_out: list[int]) -> None:
+    assert wrong(delay_us) == left_out
+
+
+def test_echoes_and_clocks_may_delay_by_as_much_as_is_said_of_them() -> None:
+    longest_us = 1e6 * (100e-6 + EXCESS_S + SIGMAS * math.sqrt(2) * SIGMA_S)
+    assert wrong([0, longest_us - 0.01]) == []
+    assert wrong([0, longest_us + 0.01]) == [0, 1]
+    assert wrong([0, 500], sigma_s=1e-4) == []  # these clocks claim no more
+    assert wrong([0, 120], max_lag_s=110e-6) == [0, 1]  # beyond the lags nothing was measured
+
+
+def test_why_a_time_is_not_used() -> None:
+    found = coherence.reasons(
+        [0, 0, 5 * 10**9, None, 0], [50.0, 50.0, 50.0, 50.0, None], 1.0, [True, False, False, False, False]
+    )
+    assert found == [None, CONTRADICTS, STARTS_ELSEWHERE, None, None]
+
+
+def test_simulated_sessions_lose_no_time() -> None:
+    for observation in world().observations:
+        session = observation.session
+        coazze = session.websdr_id == 4  # has no GPS
+        np.testing.assert_array_equal(np.isinf(session.timing_sigma_s), coazze)
+
+
+@cache
+def session() -> tuple[list[Recording], npt.NDArray[np.float64]]:
+    """A simulated session of voice or data, heard by four receivers with GPS time or more; their places."""
+    made = simulate.make_world(5, 4, "light")
+    places = {site.websdr_id: made.receiver_position_m[k] for k, site in enumerate(made.receivers)}
+    for plan in simulate.sessions(made, 8):
+        recordings = [
+            Recording(
+                item.reception.websdr_id,
+                item.iq,
+                item.sample_rate_hz,
+                item.reception.start_gps_ns,
+                item.reception.timing_sigma_ns,
+            )
+            for item in simulate.render(made, plan)
+        ]
+        timed = [item for item in recordings if item.start_gps_ns is not None]
+        if len(timed) >= 4 and made.transmitters[plan.transmitter].modulation != "cw":
+            return timed[:4], np.array([places[item.websdr_id] for item in timed[:4]])
+    raise AssertionError("no such session")
+
+
+def late(errors_s: dict[int, float]) -> tuple[list[int], list[bool]]:
+    """Rows without time once the stamps of some are wrong, and who is heard."""
+    recordings, place_m = session()
+    given = [
+        dataclasses.replace(item, start_gps_ns=(item.start_gps_ns or 0) + round(1e9 * errors_s.get(row, 0)))
+        for row, item in enumerate(recordings)
+    ]
+    found = coherence.correlate_coherent(given, place_m, FEATURES)
+    return np.flatnonzero(~found.timed).tolist(), found.detected.tolist()
+
+
+@pytest.mark.parametrize("error_s", [0.0, 1e-6])
+def test_what_physics_cannot_tell_stays(error_s: float) -> None:
+    assert late({1: error_s}) == ([], [True] * 4)
+
+
+@pytest.mark.parametrize("error_s", [1.5e-3, -20e-3])
+@pytest.mark.parametrize("row", [pytest.param(0, marks=pytest.mark.series), 1])
+def test_a_wrong_stamp_is_left_out_and_its_receiver_stays_heard(row: int, error_s: float) -> None:
+    assert late({row: error_s}) == ([row], [True] * 4)
+
+
+@pytest.mark.series
+def test_error_is_found_from_the_size_on_at_which_no_place_explains_it() -> None:
+    _, place_m = session()
+    far_m = max(math.dist(a, b) for a in place_m for b in place_m)
+    surely_s = 2 * far_m / 299_792_458.0 + EXCESS_S + 1e-6
+    assert 1 in late({1: surely_s})[0]
+    assert 1 in late({1: -surely_s})[0]
+
+
+def test_two_wrong_stamps_are_left_out() -> None:
+    assert late({0: 3e-3, 2: -20e-3})[0] == [0, 2]
