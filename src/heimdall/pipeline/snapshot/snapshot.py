@@ -157,7 +157,7 @@ def _read_rows(
     """Approved rows with identifiers of receivers and keys of objects, and the receivers."""
     found = approved.read(database, source, params.as_of, spool)
     if found.undated:
-        say(f"{found.undated} approved rows are in no snapshot: they have no approved_at")
+        say(f"{found.undated} approved rows are in no snapshot: they have no approved_at, or infinity")
     for remark in found.remarks:
         say(f"{source.path}: {remark}")
     if not found.count:
