@@ -102,6 +102,6 @@ def test_what_libpq_says_of_servers_that_are_not_here_has_its_remedy(
 
 def test_a_refusal_in_another_language_has_its_remedy_by_its_code(connection: Connection) -> None:
     refused = "DO $$ BEGIN RAISE EXCEPTION 'keine Berechtigung für Tabelle a' USING ERRCODE = '42501'; END $$"
-    with pytest.raises(HeimdallError, match=r"Berechtigung.*`heimdall database check` says which GRANT"):
-        with transaction(connection) as cursor:
-            cursor.execute(refused)
+    says = r"Berechtigung.*`heimdall database check` says which GRANT"
+    with pytest.raises(HeimdallError, match=says), transaction(connection) as cursor:
+        cursor.execute(refused)

@@ -31,9 +31,9 @@ from heimdall.storage.sources import RowSource
 BATCH_ROWS = 10_000
 # Approvals are stamped when they commit, within moments; a reader must not be earlier than the last of them.
 MARGIN = timedelta(seconds=60)
-# The moment up to which the server knows every commit, and whether it is a standby. Of a standby it is that of
-# the last commit which reached it, NULL before the first: whether the server from which it copies lags itself,
-# or has lost its primary, no standby can know.
+# The moment up to which the server knows every commit, and whether it is a standby. Of a standby it is that
+# of the last commit which reached it, NULL before the first: whether the server from which it copies lags
+# itself, or has lost its primary, no standby can know.
 _KNOWN_UNTIL = (
     "SELECT extract(epoch FROM CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() "
     "ELSE now() END)::float8, pg_is_in_recovery()"

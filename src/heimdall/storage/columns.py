@@ -62,8 +62,8 @@ RECEIVERS = (
     Column("altitude_m", "altitude_m", "number"),
 )
 REMARK = Column("remark", "remark", "text", required=False)  # told to whoever takes a snapshot, and not kept
-# A column of this beginning is not read. It is a time of which a SELECT makes another one, so that its type can
-# be looked at: PostgreSQL reads a time without a zone as one of this session, which is in UTC, and says nothing.
+# A column of this beginning is not read. It is a time of which a SELECT makes another one, so that its type
+# can be looked at: PostgreSQL takes a time without a zone for one in this session's, UTC, and says nothing.
 USED = "uses_"
 UNREADABLE = "unreadable"  # the column that says which value of a row could not be understood; else NULL
 _NATIVE = {
@@ -83,8 +83,8 @@ _COUNTED = (
     "to_timestamp({0} / 1000.0) if milliseconds"
 )
 _WRITTEN = (
-    "may have no time zone; give {0}::timestamptz in the SELECT if each text names its zone or means UTC, else "
-    "{0}::timestamp AT TIME ZONE 'Europe/Rome' with the zone in which it was written"
+    "may have no time zone; give {0}::timestamptz in the SELECT if each text names its zone or means UTC, "
+    "else {0}::timestamp AT TIME ZONE 'Europe/Rome' with the zone in which it was written"
 )
 # By the type of what is to be a time: what helps.
 _TIMES = {

@@ -58,12 +58,12 @@ CONNECTING: tuple[tuple[str, bool, str], ...] = (
     ("timeout expired", True, f"Correct host and port in {URL}, or let the network between pass"),
 )
 _DOWN = ("Connection refused", "No such file")
-# A server that refuses a connection says it in the language of its lc_messages, and libpq passes no SQLSTATE on.
-# Its word for FATAL, and two blanks, are before what it says; libpq's own messages have none.
+# A server refuses a connection in the language of its lc_messages, and libpq passes no SQLSTATE on. Its word
+# for FATAL, and two blanks, are before what it says; libpq's own messages have none.
 _SERVER_SAYS = re.compile(r"(?:^| failed: )[^\s:]+:  \S")
 _OTHER_LANGUAGE = (
-    f"Correct user, password and database in {URL}, and let the user have LOGIN and CONNECT; a server that is "
-    "starting, or full, needs time"
+    f"Correct user, password and database in {URL}, and let the user have LOGIN and CONNECT; a server that "
+    "is starting, or full, needs time"
 )
 DENIED, _NO_COLUMN = "42501", "42703"
 # By SQLSTATE, or the first two characters of it.
@@ -73,7 +73,8 @@ REFUSALS = {
     "42": f"Correct {SELECT}; `heimdall database check` tries it",
     "42804": f"Give both one type in {SELECT}, such as column::timestamptz",
     "42P07": (
-        f"Heimdall did not make it: set {variables.DATABASE_SCHEMA.name} to another name for Heimdall's own tables"
+        f"Heimdall did not make it: set {variables.DATABASE_SCHEMA.name} to another name for Heimdall's own "
+        "tables"
     ),
     "42P01": (
         f"Correct the name in {SELECT}; `heimdall database migrate` makes Heimdall's own tables, which one "
@@ -159,8 +160,8 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
     found = _WHAT_IS_DENIED.search(cause)
     if found is None:
         return (
-            f'Let the owner give that right to "{user}": `heimdall database check` says which GRANT lacks, in '
-            "whatever language the server speaks"
+            f'Let the owner give that right to "{user}": `heimdall database check` says which GRANT lacks, '
+            "in whatever language the server speaks"
         )
     kind, thing = found[1].upper(), found[2]
     words = query.removeprefix("b").strip("\"'").split()

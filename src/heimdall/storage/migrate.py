@@ -157,8 +157,8 @@ def _refuse_dropped(cursor: Cursor, schema: str) -> None:
         raise HeimdallError(
             f"schema {schema}",
             f"{', '.join(missing)} were made and are not there: somebody dropped or renamed them",
-            f"Restore them from a backup. If their rows may be lost, run {statement.as_string(cursor)} as their "
-            "owner, then this again, which makes all of them anew",
+            f"Restore them from a backup. If their rows may be lost, run {statement.as_string(cursor)} as "
+            "their owner, then this again, which makes all of them anew",
         )
 
 
