@@ -61,10 +61,10 @@ def seed(sessions: int, seed: int, transmitters: int, processes: int, bad: str) 
     simulated.
     """
     from heimdall.ingest import demo as world
-    from heimdall.storage import endpoints
+    from heimdall.storage import endpoints, roles
 
     summary = world.seed_world(
-        endpoints.resolve(),
+        endpoints.resolve(role=roles.OPERATOR),
         seed=seed,
         sessions=sessions,
         transmitters=transmitters,

@@ -112,7 +112,7 @@ def verify(
     snapshot_env = {}
     if source:
         found = endpoints.resolve(repository).as_environment()
-        snapshot_env = checkout.environment(Service.DATABASE, Service.LIBPQ, Service.S3) | found
+        snapshot_env = checkout.environment(Service.LIBPQ, Service.S3) | found
     made = None
     with locks.alone(folder):
         try:
