@@ -122,6 +122,11 @@ def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
     )
 
 
+RECEIVER_RANGES = {
+    "latitude_deg": (-90.0, 90.0),
+    "longitude_deg": (-180.0, 180.0),
+    "altitude_m": (-500.0, 20_000.0),
+}
 RECEIVER_SCHEMA = pa.DataFrameSchema(
     {
         "websdr_id": pa.Column(
@@ -131,9 +136,10 @@ RECEIVER_SCHEMA = pa.DataFrameSchema(
             required=False,
             metadata={"reason": _BAD_RECEIVER},
         ),
-        "latitude_deg": _number(_BAD_RECEIVER, pa.Check.in_range(-90, 90, error=_BAD_RECEIVER)),
-        "longitude_deg": _number(_BAD_RECEIVER, pa.Check.in_range(-180, 180, error=_BAD_RECEIVER)),
-        "altitude_m": _number(_BAD_RECEIVER, pa.Check.in_range(-500, 20_000, error=_BAD_RECEIVER)),
+        **{
+            name: _number(_BAD_RECEIVER, pa.Check.in_range(low, high, error=_BAD_RECEIVER))
+            for name, (low, high) in RECEIVER_RANGES.items()
+        },
     }
 )
 
@@ -141,7 +147,8 @@ _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
     BAD_SESSION_ID: lambda row: f"session_id {str(row['session_id'])[:60]!r} is no lower-case UUID",
     UNREADABLE: lambda row: str(row[UNREADABLE]),
     UNKNOWN_RECEIVER: lambda row: (
-        f"websdr_id {row.get('number', row['websdr_id'])} is no receiver with a position on Earth"
+        f"websdr_id {row.get('number', row['websdr_id'])} is no receiver with a position on Earth at "
+        f"{row['timestamp']}"
     ),
     BAD_POSITION: lambda row: f"latitude {row['latitude_deg']}, longitude {row['longitude_deg']}",
     IMPOSSIBLE_TIME: lambda row: f"made at {row['timestamp']}, approved at {row['approved_at']}",
