@@ -166,8 +166,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
     """Place and values of each line that is not blank; the first is the header.
 
     Raises:
-        HeimdallError: A line has another number of values than the header, as a decimal comma makes it (empty
-            ones at its end may be more), or it is no CSV.
+        HeimdallError: A line has another number of values than the header, as a decimal comma makes it, or it
+            is no CSV.
     """
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
     width = 0
@@ -178,10 +178,10 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
                 continue
             place = f"{path}, line {reader.line_num}"
             width = width or len(values)
-            if len(values) < width or any(values[width:]):
+            if len(values) != width:
                 cause = f"{len(values)} values instead of {width}; a number has a decimal point, no comma"
                 raise HeimdallError(place, cause, _FORM)
-            yield place, values[:width]
+            yield place, values
     except csv.Error as error:
         raise HeimdallError(f"{path}, line {reader.line_num}", f"no CSV ({error})", _FORM) from None
 
