@@ -69,7 +69,9 @@ def _starts_then(rows: pd.DataFrame) -> Any:  # noqa: ANN401
     if "start_gps_ns" not in rows:
         return pd.Series(True, rows.index)
     start_s = pd.to_numeric(rows["start_gps_ns"]).astype("Float64") / 1e9 + _GPS_EPOCH_S
-    made_s = (rows["timestamp"] - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+    # In microseconds: those of NumPy's nanoseconds end in 2262, and the year 1 is possible in PostgreSQL.
+    made = rows["timestamp"].dt.as_unit("us").dt.tz_localize(None).to_numpy("datetime64[us]")
+    made_s = (made - np.datetime64(0, "us")) / np.timedelta64(1, "s")
     return ((start_s - made_s).abs() <= _MAX_APART_S).fillna(True).astype(bool)
 
 
