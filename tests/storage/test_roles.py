@@ -36,6 +36,7 @@ RIGHTS = [
     ("UPDATE heimdall.measurements SET approved = true", {"migrator", "operator"}),
     ("UPDATE heimdall.measurements SET session_id = gen_random_uuid()", {"migrator"}),
     ("UPDATE heimdall.measurements SET simulated = false", {"migrator"}),
+    ("UPDATE heimdall.measurements SET start_gps_ns = 0", {"migrator"}),
     ("UPDATE heimdall.websdrs SET latitude = 0", {"migrator"}),
     ("DELETE FROM heimdall.measurements", {"migrator"}),
     ("TRUNCATE heimdall.measurements CASCADE", {"migrator"}),
