@@ -21,8 +21,9 @@ def main() -> None:
     parser.parse_args()
     settings = params.load()
     from heimdall.storage import endpoints
+    from heimdall.storage.identities import Identity
 
-    services = endpoints.resolve()
+    services = endpoints.resolve(identity=Identity.SNAPSHOT)
     from heimdall.pipeline.snapshot import snapshot
     from heimdall.recordings import archive
 

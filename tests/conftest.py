@@ -31,6 +31,7 @@ from heimdall.storage.endpoints import (
     Endpoints,
     resolve,
 )
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
 
@@ -211,7 +212,7 @@ def find_services(root: Path) -> Services:
     with pytest.MonkeyPatch.context() as patch:
         for name in SERVICE_VARIABLES:
             patch.delenv(name, raising=False)
-        endpoints = resolve(root)
+        endpoints = resolve(root, Identity.ADMIN)
     return Services(root, endpoints, clean_environment() | endpoints.as_environment())
 
 

@@ -22,6 +22,7 @@ from heimdall.services import ports, postgres, process, seaweedfs
 from heimdall.storage import connection as db
 from heimdall.storage import embedded, tables
 from heimdall.storage.endpoints import Endpoints, resolve
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
 from tests.conftest import (
@@ -47,7 +48,7 @@ class World:
         return heimdall(self.root, "services", *arguments, env=self.env)
 
     def endpoints(self) -> Endpoints:
-        return resolve(self.root)
+        return resolve(self.root, Identity.ADMIN)
 
     def server_pids(self) -> list[int]:
         home = embedded.home(self.root)

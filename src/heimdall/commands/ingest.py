@@ -162,11 +162,12 @@ def ingest(
     from heimdall.formats import reader, receivers_file, stations
     from heimdall.ingest import ingest as ingestion
     from heimdall.storage import endpoints
+    from heimdall.storage.identities import Identity
 
     only_kiwi = Path(files[0]).name == "kiwi" and len(files) > 1
     listed = () if receivers_path is None else receivers_file.read(receivers_path)
     assigned = stations.assign(files[1:] if only_kiwi else files, sites, listed)
-    services = endpoints.resolve()
+    services = endpoints.resolve(identity=Identity.WRITER)
     hints = reader.Hints(date, start, sample_rate_hz, sample_format, only_kiwi)
     stretches = _read(assigned, hints)
     if frequency_mhz is None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import database_url, embedded, s3_access
-from heimdall.storage.s3_access import Keys, S3Access
+from heimdall.storage.identities import Identity
+from heimdall.storage.s3_access import S3Access
 
 RAW_BUCKET = variables.RAW_BUCKET.read()
 DVC_BUCKET = variables.DVC_BUCKET.read()
@@ -66,13 +67,17 @@ def s3_configured() -> bool:
     return bool(variables.S3_ENDPOINT_URL.read())
 
 
-def resolve(root: Path = Path()) -> Endpoints:
+def resolve(root: Path = Path(), identity: Identity = Identity.READER) -> Endpoints:
     """Find both services, each on its own, as `database` and `s3` do. Nothing is contacted.
+
+    Args:
+        root: As of `database`.
+        identity: As of `s3`.
 
     Raises:
         HeimdallError: As of them.
     """
-    return Endpoints(database(root), s3(root))
+    return Endpoints(database(root), s3(root, identity))
 
 
 def database(root: Path = Path()) -> Database:
@@ -89,11 +94,12 @@ def database(root: Path = Path()) -> Database:
     return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).database_url, embedded=True)
 
 
-def s3(root: Path = Path()) -> S3Access:
+def s3(root: Path = Path(), identity: Identity = Identity.READER) -> S3Access:
     """Where S3 is: what the environment names, else the embedded server. Nothing is contacted.
 
     Args:
         root: As of `database`.
+        identity: Whose keys of the embedded server. The environment's are those of whoever set them.
 
     Raises:
         HeimdallError: A variable is malformed or incomplete, or there is neither.
@@ -101,8 +107,7 @@ def s3(root: Path = Path()) -> S3Access:
     if s3_configured():
         return s3_access.configured()
     servers = _servers(root, "S3", S3_VARIABLE)
-    keys = Keys(servers.s3_access_key, servers.s3_secret_key)
-    return S3Access(servers.s3_endpoint_url, keys, embedded.REGION, embedded=True)
+    return S3Access(servers.s3_endpoint_url, servers.s3_keys(identity), embedded.REGION, embedded=True)
 
 
 def _servers(root: Path, service: str, variable: str) -> embedded.State:
