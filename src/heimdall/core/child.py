@@ -47,6 +47,19 @@ def bare_environment(*services: Service) -> dict[str, str]:
     }
 
 
+def forget(*services: Service) -> None:
+    """Take out of this process's own environment what leads to services that it has no need of.
+
+    Its children have none of it. What the system shows as the environment of a process (/proc/PID/environ) is
+    that of its start, until it replaces itself.
+
+    Args:
+        services: Those that it has to reach.
+    """
+    for name in os.environ.keys() - environment(*services).keys():
+        del os.environ[name]
+
+
 def _starts(*services: Service) -> tuple[str, ...]:
     """The beginnings of the names of their variables."""
     return tuple(start for service in services for start in service.value)
