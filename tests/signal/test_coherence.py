@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pytest
 
 from heimdall import simulate
+from heimdall.core.randomness import generator
 from heimdall.signal import coherence
 from heimdall.signal.coherence import CONTRADICTS, EXCESS_S, SIGMAS, STARTS_ELSEWHERE
-from heimdall.signal.correlation import Recording
+from heimdall.signal.correlation import Recording, claimed_delays, correlate
 from tests.fusion_world import FEATURES, world
 
 SIGMA_S = 50e-9
@@ -63,11 +64,27 @@ def test_why_a_time_is_not_used() -> None:
     assert found == [None, CONTRADICTS, STARTS_ELSEWHERE, None, None]
 
 
+@pytest.mark.series
 def test_simulated_sessions_lose_no_time() -> None:
     for observation in world().observations:
         session = observation.session
         coazze = session.websdr_id == 4  # has no GPS
         np.testing.assert_array_equal(np.isinf(session.timing_sigma_s), coazze)
+
+
+@pytest.mark.parametrize("duration_s", [0.25, 2.0])
+def test_the_delay_is_found_at_any_lag_and_carrier_offset(duration_s: float) -> None:
+    random = generator(1, "test far delays")
+    count = round(32_000 * duration_s)
+    signal = np.exp(0.5j * np.cumsum(random.standard_normal(count + 4_000)))
+    recordings = []
+    for number, (late, offset_hz, noise) in enumerate([(0, 10.3, 0.1), (3, -77.77, 0.2), (1700, 150.1, 0.2)]):
+        turned = signal[2_000 - late :][:count] * np.exp(2j * np.pi * offset_hz * np.arange(count) / 32_000)
+        noisy = turned + noise * (random.standard_normal(count) + 1j * random.standard_normal(count))
+        recordings.append(Recording(number, noisy.astype(np.complex64), 32_000.0, 10**18, 50.0))
+    grid = FEATURES.correlation_band_hz, FEATURES.correlation_rate_hz, FEATURES.correlation_max_lag_s
+    delay_s = claimed_delays(recordings, correlate(recordings, *grid), *grid)
+    np.testing.assert_allclose(32_000 * delay_s, [0, 3, 1700], atol=0.1)
 
 
 @cache

@@ -6,10 +6,11 @@ depend on those.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ MEASUREMENTS_FILE = "measurements.parquet"
 RECEIVERS_FILE = "receivers.parquet"
 IQ_FOLDER = "iq"
 SHARD_SUFFIX = ".parquet"
+GROUP_ROWS = 65_536  # of a row group of a table
+ITERATED_ROWS = 10_000
 
 _TIME = pa.timestamp("us", tz="UTC")
 MEASUREMENTS_SCHEMA = pa.schema(
@@ -181,8 +184,24 @@ def read_measurements(root: Path = Path()) -> pd.DataFrame:
         HeimdallError: The file is missing or damaged.
     """
     table = _read(root / SNAPSHOT / MEASUREMENTS_FILE, MEASUREMENTS_SCHEMA)
+    return _as_measurements(table)
+
+
+def _as_measurements(table: pa.Table) -> pd.DataFrame:
     rows: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return rows.astype({"samples": "int64", "object_bytes": "int64"})
+
+
+def iterate_measurements(root: Path = Path()) -> Iterator[pd.DataFrame]:
+    """The rows of `read_measurements` in their order, some thousands at a time; errors as there."""
+    path = root / SNAPSHOT / MEASUREMENTS_FILE
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_names(path, file.schema_arrow, MEASUREMENTS_SCHEMA)
+            for batch in file.iter_batches(ITERATED_ROWS):
+                yield _as_measurements(pa.table(batch).cast(MEASUREMENTS_SCHEMA))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise remedies.of_output(path, error, "damaged") from None
 
 
 def read_receivers(root: Path = Path()) -> pd.DataFrame:
@@ -191,36 +210,51 @@ def read_receivers(root: Path = Path()) -> pd.DataFrame:
     return rows
 
 
-def data_fingerprint(measurements: pd.DataFrame, receivers: pd.DataFrame) -> str:
-    """What identifies the content of a snapshot, however it is stored.
+class DataFingerprint:
+    """What identifies the content of a snapshot, however it is stored, computed batch by batch.
 
-    Args:
-        measurements: As `read_measurements` gives them.
-        receivers: As `read_receivers` gives them.
-
-    Returns:
-        SHA-256 over all rows, which name every object by its hash. Entity tags and shards are left out: they
-        tell how the objects were uploaded and packed.
+    It is the SHA-256 over all rows, which name every object by its hash. Entity tags and shards are left
+    out: they tell how the objects were uploaded and packed.
     """
-    content = measurements.drop(columns=["object_etag", "shard"])
-    tables = [content, receivers]
-    return artifacts.fingerprint(
-        [
-            [
-                list(table.columns),
-                [[_json_value(value) for value in row] for row in table.itertuples(index=False)],
-            ]
-            for table in tables
-        ]
-    )
+
+    _NAMES = tuple(name for name in MEASUREMENTS_SCHEMA.names if name not in ("object_etag", "shard"))
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256(f"[[{json.dumps(self._NAMES)}, [".encode())
+        self._separator = ""
+
+    def add(self, measurements: pd.DataFrame) -> None:
+        """The next rows, as `read_measurements` gives them."""
+        if len(measurements):
+            text = _json_rows(measurements[[*self._NAMES]])
+            self._hash.update((self._separator + text.removeprefix("[").removesuffix("]")).encode())
+            self._separator = ", "
+
+    def of(self, receivers: pd.DataFrame) -> str:
+        """The hash, in hexadecimal, of all rows and these receivers, as `read_receivers` gives them."""
+        whole = self._hash.copy()
+        whole.update(f"]], [{json.dumps(list(receivers.columns))}, {_json_rows(receivers)}]]".encode())
+        return whole.hexdigest()
 
 
-def _json_value(value: Any) -> Any:  # noqa: ANN401 - any cell
-    if pd.isna(value):
-        return None
-    if isinstance(value, pd.Timestamp):
-        return value.isoformat()
-    return value.item() if hasattr(value, "item") else value
+def data_fingerprint(measurements: pd.DataFrame, receivers: pd.DataFrame) -> str:
+    """The `DataFingerprint` of whole tables, as `read_measurements` and `read_receivers` give them."""
+    found = DataFingerprint()
+    found.add(measurements)
+    return found.of(receivers)
+
+
+def _json_rows(table: pd.DataFrame) -> str:
+    """The rows as lists of JSON; what is missing is null, and times are text."""
+    columns = []
+    for name in table.columns:
+        column = table[name]
+        values = column.tolist()
+        if isinstance(column.dtype, pd.DatetimeTZDtype):
+            values = [value.isoformat() for value in values]
+        gone = column.isna().tolist()
+        columns.append([None if none else value for value, none in zip(values, gone, strict=True)])
+    return json.dumps(list(zip(*columns, strict=True)), allow_nan=False)
 
 
 def shard_path(name: str, root: Path = Path()) -> Path:
@@ -236,16 +270,28 @@ def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
         rows: Rows with at least the schema's columns.
         schema: Names and types, in order.
     """
-    columns = [pa.array(rows[field.name].astype(object), field.type, from_pandas=True) for field in schema]
-    with artifacts.atomic(path) as partial:
-        pq.write_table(
-            pa.table(columns, schema=schema),
-            partial,
-            compression="zstd",
-            compression_level=3,
-            row_group_size=65_536,
-            store_schema=False,
-        )
+    write_batches(path, [rows], schema)
+
+
+def write_batches(path: Path, batches: Iterable[pd.DataFrame], schema: pa.Schema) -> None:
+    """As `write_table`, of rows that come in batches; the bytes do not depend on how they are divided."""
+    with (
+        artifacts.atomic(path) as partial,
+        pq.ParquetWriter(
+            partial, schema, compression="zstd", compression_level=3, store_schema=False
+        ) as writer,
+    ):
+        waiting, written = schema.empty_table(), False
+        for batch in batches:
+            columns = [
+                pa.array(batch[field.name].astype(object), field.type, from_pandas=True) for field in schema
+            ]
+            waiting = pa.concat_tables([waiting, pa.table(columns, schema=schema)])
+            while len(waiting) >= GROUP_ROWS:
+                writer.write_table(waiting.slice(0, GROUP_ROWS).combine_chunks(), GROUP_ROWS)
+                waiting, written = waiting.slice(GROUP_ROWS), True
+        if len(waiting) or not written:
+            writer.write_table(waiting.combine_chunks(), GROUP_ROWS)
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
@@ -253,7 +299,11 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path, partitioning=None)
     except (pa.ArrowInvalid, OSError) as error:
         raise remedies.of_output(path, error, "damaged") from None
-    if table.schema.names != schema.names:
-        cause = f"columns {', '.join(table.schema.names)} instead of {', '.join(schema.names)}"
-        raise HeimdallError(str(path), cause, "Run `dvc repro`")
+    _check_names(path, table.schema, schema)
     return table.cast(schema)
+
+
+def _check_names(path: Path, found: pa.Schema, schema: pa.Schema) -> None:
+    if found.names != schema.names:
+        cause = f"columns {', '.join(found.names)} instead of {', '.join(schema.names)}"
+        raise HeimdallError(str(path), cause, "Run `dvc repro`")

@@ -56,6 +56,9 @@ def match(
 def match_anywhere(ref: Complex128, other: Complex128, band_hz: float, rate_hz: float) -> tuple[float, float]:
     """The same over all lags that the series hold, at the cost of one transform for each carrier offset.
 
+    The search takes the loudest second of the reference: a transform as long as the series for each of
+    their finer offsets would take minutes for ten seconds.
+
     Args:
         ref: Whitened reference, as of `match`.
         other: The other recording, alike.
@@ -66,33 +69,50 @@ def match_anywhere(ref: Complex128, other: Complex128, band_hz: float, rate_hz: 
         Lag of ref less that of other in samples, as of a correlation, and T.
     """
     size = len(ref)
-    step_hz = rate_hz / size
-    half = min(math.floor(band_hz / step_hz), (size - 1) // 2)
-    ref_spectrum, spectrum = scipy.fft.fft(ref), scipy.fft.fft(other)
-    energy = float(squared_magnitude(ref_spectrum).sum())
-    if energy == 0:
+    power = squared_magnitude(ref)
+    if not power.any():
         return 0.0, 0.0
-    bins = scipy.fft.next_fast_len(2 * half + 1)
-    band = np.arange(-half, half + 1)
-    left, right = ref_spectrum[band].astype(np.complex64), spectrum.conj().astype(np.complex64)
-    reach = math.floor(CARRIER_SEARCH_HZ / step_hz)
-    best = (-1.0, 0, 0)
-    for shift in range(-reach, reach + 1):
-        series = scipy.fft.ifft(left * right[(band + shift) % size], bins, overwrite_x=True)
-        power = series.real**2 + series.imag**2
-        place = int(np.argmax(power))
-        best = max(best, (float(power[place]), place, shift))
-    _, place, shift = best
-    lag = round((place if place <= bins // 2 else place - bins) * size / bins)
-    product = np.roll(other, lag) * ref.conj()
-    near_hz = [(shift + part) * step_hz for part in (-0.5, -0.25, 0.0, 0.25, 0.5)]
-    sums = [complex((product * phase_ramp(-one / rate_hz, size)).sum()) for one in near_hz]
-    offset_hz = near_hz[int(np.argmax([abs(one) for one in sums]))]
-    offset_hz = _refined_hz(product, offset_hz, rate_hz)
+    second = min(math.floor(rate_hz), size)
+    total = np.concatenate([[0.0], np.cumsum(power)])
+    first = int(np.argmax(total[second:] - total[: size - second + 1]))
+    part = slice(first, first + second)
+    loudest = np.zeros_like(ref)
+    loudest[part] = ref[part]
+    lag, offset_hz = _search_everywhere(loudest, other, band_hz, rate_hz)
+    shifted = np.roll(other, lag)
+    product = shifted[part] * ref[part].conj()
+    near_hz = [offset_hz + quarter / 4 * (rate_hz / second) for quarter in range(-2, 3)]
+    sums = [abs(complex((product * phase_ramp(-one / rate_hz, second)).sum())) for one in near_hz]
+    offset_hz = _refined_hz(product, near_hz[int(np.argmax(sums))], rate_hz)
+    offset_hz = _refined_hz(shifted * ref.conj(), offset_hz, rate_hz)
+    spectrum = scipy.fft.fft(ref)
     tuned = scipy.fft.fft(other * phase_ramp(-offset_hz / rate_hz, size))
     reach = (size - 1) // 2
-    power = squared_magnitude(lag_window(ref_spectrum * tuned.conj(), reach))
-    return peak(power) - reach, float(power.max()) / energy
+    strength = squared_magnitude(lag_window(spectrum * tuned.conj(), reach))
+    return peak(strength) - reach, float(strength.max() / squared_magnitude(spectrum).sum())
+
+
+def _search_everywhere(
+    ref: Complex128, other: Complex128, band_hz: float, rate_hz: float
+) -> tuple[int, float]:
+    """Lag in samples and carrier offset in Hz at which |r| is largest, of all lags and offsets 1 Hz apart."""
+    size = len(ref)
+    step_hz = rate_hz / size
+    half = min(math.floor(band_hz / step_hz), (size - 1) // 2)
+    bins = scipy.fft.next_fast_len(2 * half + 1)
+    band = np.arange(-half, half + 1)
+    left = scipy.fft.fft(ref)[band].astype(np.complex64)
+    right = scipy.fft.fft(other).conj().astype(np.complex64)
+    stride = max(math.floor(1 / step_hz), 1)
+    reach = math.floor(CARRIER_SEARCH_HZ / step_hz) // stride
+    best = (-1.0, 0, 0)
+    for shift in range(-reach * stride, reach * stride + 1, stride):
+        series = scipy.fft.ifft(left * right[(band + shift) % size], bins, overwrite_x=True)
+        strength = series.real**2 + series.imag**2
+        place = int(np.argmax(strength))
+        best = max(best, (float(strength[place]), place, shift))
+    _, place, shift = best
+    return round((place if place <= bins // 2 else place - bins) * size / bins), shift * step_hz
 
 
 def _search(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from heimdall.pipeline.snapshot import schemas
+from heimdall.pipeline.snapshot import checked, schemas
 
 APPROVED = pd.Timestamp("2026-01-03T00:00:00Z")
 RECEIVERS = [1, 2, 3]
@@ -40,8 +41,13 @@ def rows() -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def faults(table: pd.DataFrame) -> list[tuple[int, str]]:
-    return [(fault.row, fault.reason) for fault in schemas.measurement_faults(table, RECEIVERS)]
+def faults(table: pd.DataFrame, batch_rows: int = 2) -> list[tuple[int, str]]:
+    """Position and reason of each bad row; the rows come in batches."""
+    batches = [table.iloc[start : start + batch_rows] for start in range(0, len(table), batch_rows)]
+    reasons, order = checked.check(batches, len(table), RECEIVERS)
+    bad = np.flatnonzero(reasons.bad)
+    assert sorted([*bad, *order]) == list(range(len(table)))
+    return list(zip(bad.tolist(), reasons.of(bad), strict=True))
 
 
 def test_good_rows_have_no_fault() -> None:
@@ -101,8 +107,8 @@ def test_row_with_several_faults_is_named_once_by_the_first() -> None:
 def test_detail_holds_the_value() -> None:
     table = rows()
     table.loc[2, "latitude_deg"] = 95.0
-    (fault,) = schemas.measurement_faults(table, RECEIVERS)
-    assert fault.detail == "latitude 95.0, longitude 8.0"
+    (row,) = table.iloc[[2]].to_dict("records")
+    assert schemas.detail(schemas.BAD_POSITION, row) == "latitude 95.0, longitude 8.0"
 
 
 def test_every_row_may_be_bad() -> None:

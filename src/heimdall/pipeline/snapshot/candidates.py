@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from heimdall.core import artifacts
 from heimdall.pipeline.snapshot.receivers import NUMBER
+from heimdall.pipeline.snapshot.rows import Positions, Rows, slices
 from heimdall.recordings import archive
 from heimdall.storage.objectstore import OBJECT_PREFIX, ObjectInfo
+
+LISTED_KEYS = 20_000
 
 
 @dataclass(frozen=True)
@@ -42,33 +50,69 @@ class Candidate:
         return [self.session_id, self.websdr_id, self.sample_rate_hz, self.etag, self.size]
 
 
-def with_objects(
-    rows: pd.DataFrame, bad: set[int], find: Callable[[list[str]], Mapping[str, ObjectInfo]]
-) -> list[Candidate]:
-    """The rows without a fault, in the order of their sessions' first approval, with their objects.
+@dataclass(frozen=True)
+class Good:
+    """The rows without a fault, with their objects, in compact columns in the order of their sessions.
+
+    Attributes:
+        order: Positions of their rows among the approved ones, shape (n,).
+        etags: Of each object, n strings; null where it is missing.
+        sizes: Of each object in bytes, shape (n,); 0 where it is missing.
+    """
+
+    order: Positions
+    etags: pa.Array
+    sizes: npt.NDArray[np.int64]
+
+    @property
+    def missing(self) -> Positions:
+        """Positions, among the approved rows, of those whose object is missing."""
+        missing: npt.NDArray[np.bool_] = self.etags.is_null().to_numpy(zero_copy_only=False)
+        return self.order[missing]
+
+    def candidates(self, rows: Rows) -> Iterator[Candidate]:
+        """One by one, in their order."""
+        for places in slices(np.arange(len(self.order))):
+            batch = rows.take(self.order[places])
+            for row, session_id, websdr_id, rate, key, etag, size in zip(
+                batch.index,
+                batch["session_id"],
+                batch["websdr_id"],
+                batch["sample_rate_hz"],
+                batch["object_key"],
+                self.etags.slice(places[0], len(places)).to_pylist(),
+                self.sizes[places],
+                strict=True,
+            ):
+                yield Candidate(int(row), session_id, int(websdr_id), float(rate), key, etag, int(size))
+
+
+def with_objects(rows: Rows, order: Positions, find: Callable[[list[str]], Mapping[str, ObjectInfo]]) -> Good:
+    """What the bucket lists of the objects of some rows.
+
+    Keys are looked up in their own order, `LISTED_KEYS` at a time: then each listing is of a part of the
+    bucket, and of no part twice.
 
     Args:
-        rows: As the source gives them, with `object_key`.
-        bad: Positions of the rows that have a fault.
+        rows: All approved rows, with `object_key`.
+        order: Positions of the rows without a fault, in the order of their sessions.
         find: What the bucket lists of some keys, by key.
     """
-    rank = rows.groupby("session_id")["approved_at"].transform("min")
-    ordered = rows.assign(rank=rank).drop(index=sorted(bad)).sort_values(["rank", "session_id", "websdr_id"])
-    keys = ordered["object_key"].tolist()
-    objects = find(keys)
-    candidates = []
-    for key, row, session_id, websdr_id, rate in zip(
-        keys,
-        ordered.index,
-        ordered["session_id"],
-        ordered["websdr_id"],
-        ordered["sample_rate_hz"],
-        strict=True,
-    ):
-        found = objects.get(key)
-        etag, size = (found.etag, found.size) if found else (None, 0)
-        candidates.append(Candidate(int(row), session_id, int(websdr_id), float(rate), key, etag, size))
-    return candidates
+    parts = [pa.array(rows.take(part)["object_key"], pa.large_string()) for part in slices(order)]
+    keys = pa.chunked_array(parts, pa.large_string()).combine_chunks()
+    del parts
+    by_key = pc.sort_indices(keys).to_numpy().astype(np.int64)
+    etags: list[pa.Array] = [pa.array([], pa.large_string())]
+    sizes = np.zeros(len(order), np.int64)
+    for start in range(0, len(order), LISTED_KEYS):
+        places = by_key[start : start + LISTED_KEYS]
+        wanted = keys.take(pa.array(places)).to_pylist()
+        listed = find(wanted)
+        found = [listed.get(key) for key in wanted]
+        etags.append(pa.array([item.etag if item else None for item in found], pa.large_string()))
+        sizes[places] = [item.size if item else 0 for item in found]
+    del keys
+    return Good(order, pa.concat_arrays(etags).take(pa.array(np.argsort(by_key))), sizes)
 
 
 def with_keys(rows: pd.DataFrame, bucket: str) -> pd.DataFrame:
@@ -83,7 +127,7 @@ def with_keys(rows: pd.DataFrame, bucket: str) -> pd.DataFrame:
     return rows.assign(object_key=named.where(named.notna(), usual))
 
 
-def cut(candidates: Sequence[Candidate], shard_sessions: int) -> Iterator[list[Candidate]]:
+def cut(candidates: Iterable[Candidate], shard_sessions: int) -> Iterator[list[Candidate]]:
     """Groups of whole sessions, one for each shard.
 
     A shard ends after a session whose identifier's hash is 0 modulo `shard_sessions`. So a session more or
@@ -97,13 +141,10 @@ def cut(candidates: Sequence[Candidate], shard_sessions: int) -> Iterator[list[C
         The candidates of a shard, in their order.
     """
     group: list[Candidate] = []
-    for number, item in enumerate(candidates):
-        group.append(item)
-        last_of_session = (
-            number + 1 == len(candidates) or candidates[number + 1].session_id != item.session_id
-        )
-        digest = hashlib.sha256(item.session_id.encode("ascii")).digest()
-        if last_of_session and int.from_bytes(digest[:8], "big") % shard_sessions == 0:
+    for session_id, items in itertools.groupby(candidates, key=lambda item: item.session_id):
+        group += items
+        digest = hashlib.sha256(session_id.encode("ascii")).digest()
+        if int.from_bytes(digest[:8], "big") % shard_sessions == 0:
             yield group
             group = []
     if group:

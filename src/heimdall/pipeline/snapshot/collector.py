@@ -85,7 +85,7 @@ class Collector:
         """Verdicts on what the former snapshot holds unchanged, unless its limit of duration was another."""
         known: dict[Candidate, Verdict] = {}
         for item in group:
-            verdict = self._former.verdicts.get((item.key, item.etag or "", item.size, item.sample_rate_hz))
+            verdict = self._former.find(item)
             limit = iq.max_samples(item.sample_rate_hz, self._params.max_duration_s)
             if verdict is not None and verdict.samples <= limit:
                 known[item] = verdict

@@ -7,6 +7,7 @@ identifiers of their own here, which do not change when lines are added at the e
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -97,9 +98,9 @@ def place(rows: pd.DataFrame, receivers: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{NUMBER: rows["websdr_id"], "websdr_id": found})
 
 
-def used(receivers: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFrame:
+def used(receivers: pd.DataFrame, websdr_ids: Collection[int]) -> pd.DataFrame:
     """data/snapshot/receivers.parquet: those that have recordings in the snapshot, by identifier."""
-    chosen = receivers[receivers["websdr_id"].isin(measurements["websdr_id"])]
+    chosen = receivers[receivers["websdr_id"].isin(websdr_ids)]
     chosen = chosen.drop_duplicates("websdr_id").sort_values("websdr_id", ignore_index=True)
     names: list[str] = archive.RECEIVERS_SCHEMA.names
     return chosen[names].astype({"websdr_id": "int32"})

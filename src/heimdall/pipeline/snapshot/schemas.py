@@ -7,9 +7,10 @@ nothing says which one is right.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 
@@ -49,37 +50,12 @@ MAX_SAMPLE_RATE_HZ = 10e6  # no WebSDR delivers more; beyond it the column holds
 EARLIEST = pd.Timestamp("2000-01-01T00:00:00Z")  # clocks that were never set begin before it
 # No bucket, no folder above another, no control character: as a key of the bucket of recordings may be.
 _OBJECT_KEY = r"^(?!/)(?!(?:.*/)?\.\.?(?:/|$))(?![A-Za-z0-9]+://)[^\x00-\x1f\x7f]{1,1024}\Z"
-_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_SESSION_AND_RECEIVER = ["session_id", "websdr_id"]
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _BAD_RECEIVER = "bad_receiver"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why a row is not used.
-
-    Attributes:
-        row: Its position in the table that was checked.
-        reason: Short code.
-        detail: A sentence.
-    """
-
-    row: int
-    reason: str
-    detail: str
 
 
 def _made_before_approval(rows: pd.DataFrame) -> Any:  # noqa: ANN401 - pandas' comparisons have no precise type
     return (rows["timestamp"] >= EARLIEST) & (rows["timestamp"] <= rows["approved_at"])
-
-
-def _alone(rows: pd.DataFrame) -> Any:  # noqa: ANN401
-    return ~rows.duplicated(_SESSION_AND_RECEIVER, keep=False)
-
-
-def _one_transmission(rows: pd.DataFrame) -> Any:  # noqa: ANN401
-    by_session = rows.groupby("session_id", sort=False)[["latitude_deg", "longitude_deg", "source_id"]]
-    return (by_session.transform("nunique", dropna=False) == 1).all(axis=1)
 
 
 def _number(reason: str, *checks: pa.Check, nullable: bool = False) -> pa.Column:
@@ -100,7 +76,7 @@ def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
         {
             "session_id": pa.Column(
                 str,
-                pa.Check.str_matches(rf"^{_UUID}\Z", error=BAD_SESSION_ID),
+                pa.Check.str_matches(rf"^{UUID}\Z", error=BAD_SESSION_ID),
                 coerce=True,
                 metadata={"reason": BAD_SESSION_ID},
             ),
@@ -142,14 +118,10 @@ def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
                 checks=pa.Check(lambda texts: texts.isna(), error=UNREADABLE), nullable=True, required=False
             ),
         },
-        checks=[
-            pa.Check(_made_before_approval, error=IMPOSSIBLE_TIME),
-            pa.Check(_alone, error=DUPLICATE),
-        ],
+        checks=pa.Check(_made_before_approval, error=IMPOSSIBLE_TIME),
     )
 
 
-SESSION_SCHEMA = pa.DataFrameSchema(checks=pa.Check(_one_transmission, error=INCONSISTENT_SESSION))
 RECEIVER_SCHEMA = pa.DataFrameSchema(
     {
         "websdr_id": pa.Column(
@@ -186,24 +158,28 @@ _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
 }
 
 
-def measurement_faults(rows: pd.DataFrame, receiver_ids: Iterable[int]) -> list[Fault]:
-    """The rows that cannot be used.
-
-    Sessions are compared within what is left when all other faults are out: one row with an impossible
-    position does not condemn its session.
+def faults(schema: pa.DataFrameSchema, rows: pd.DataFrame) -> dict[str, npt.NDArray[np.int64]]:
+    """The rows that fail a schema, each once, by reason.
 
     Args:
+        schema: Of `measurement_schema`.
         rows: As the source gives them, with the identifiers of their receivers.
-        receiver_ids: The receivers that exist and have a position.
 
     Returns:
-        At most one fault a row, ordered by row.
+        Positions in `rows` by reason.
     """
-    rows = rows.reset_index(drop=True)
-    faults = _faults(measurement_schema(receiver_ids), rows)
-    rest = rows.drop(index=[fault.row for fault in faults])
-    faults += _faults(SESSION_SCHEMA, rest) if len(rest) else []
-    return sorted(faults, key=lambda fault: fault.row)
+    reasons: dict[int, str] = {}
+    for row, reason in _failures(schema, rows.reset_index(drop=True)):
+        reasons[row] = min(reasons.get(row, reason), reason, key=_ORDER.index)
+    found: dict[str, list[int]] = {}
+    for row, reason in reasons.items():
+        found.setdefault(reason, []).append(row)
+    return {reason: np.array(positions) for reason, positions in found.items()}
+
+
+def detail(reason: str, row: dict[Any, Any]) -> str:
+    """The sentence that says what is wrong with a row, given its columns."""
+    return _SENTENCES[reason](row)
 
 
 def valid_receivers(receivers: pd.DataFrame) -> pd.DataFrame:
@@ -221,17 +197,6 @@ def on_earth(receivers: pd.DataFrame) -> pd.Series[bool]:
     good = pd.Series(True, receivers.index)
     good.iloc[sorted({row for row, _ in _failures(RECEIVER_SCHEMA, places)})] = False
     return good
-
-
-def _faults(schema: pa.DataFrameSchema, rows: pd.DataFrame) -> list[Fault]:
-    reasons: dict[int, str] = {}
-    for row, reason in _failures(schema, rows):
-        reasons[row] = min(reasons.get(row, reason), reason, key=_ORDER.index)
-    bad = rows.loc[sorted(reasons)].to_dict("records")
-    return [
-        Fault(row, reason, _SENTENCES[reason](v))
-        for (row, reason), v in zip(sorted(reasons.items()), bad, strict=True)
-    ]
 
 
 def _failures(schema: pa.DataFrameSchema, rows: pd.DataFrame) -> list[tuple[int, str]]:

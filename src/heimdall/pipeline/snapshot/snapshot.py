@@ -9,29 +9,31 @@ then more is downloaded and the result is the same.
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
 from heimdall.core.provenance import provenance
-from heimdall.pipeline.snapshot import receivers, schemas
-from heimdall.pipeline.snapshot.candidates import Candidate, cut, with_keys, with_objects
+from heimdall.pipeline.snapshot import outcome, receivers
+from heimdall.pipeline.snapshot.candidates import Good, cut, with_keys, with_objects
+from heimdall.pipeline.snapshot.checked import Reasons, check
 from heimdall.pipeline.snapshot.collector import Collector
-from heimdall.pipeline.snapshot.former import METRICS, Verdict, read_former
+from heimdall.pipeline.snapshot.former import METRICS, read_former
+from heimdall.pipeline.snapshot.outcome import Outcomes
+from heimdall.pipeline.snapshot.rows import Rows
 from heimdall.recordings import archive, iq
 from heimdall.recordings.shards import ShardStore
-from heimdall.storage import approved, objectstore, sources
+from heimdall.storage import approved, sources
 from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.sources import RowSource
@@ -40,18 +42,6 @@ QUARANTINE = Path("data/quarantine.parquet")
 WORK = Path(".heimdall/work/snapshot")
 
 Say = Callable[[str], object]
-_NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-
-QUARANTINE_SCHEMA = pa.schema(
-    [
-        ("measurement_id", pa.string()),
-        ("session_id", pa.string()),
-        ("websdr_id", pa.int32()),
-        ("object_key", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -109,53 +99,51 @@ def take(
     """
     work = root / WORK
     source = sources.load(params.source, queries)
-    rows, known = _read_rows(params, endpoints.database, source, work / "rows.parquet", say)
-    faults = schemas.measurement_faults(rows, known["websdr_id"].tolist())
-    store = ObjectStore(endpoints.s3, RAW_BUCKET)
-    candidates = with_objects(rows, {fault.row for fault in faults}, store.head_many)
-    missing = [schemas.Fault(item.row, iq.MISSING, "") for item in candidates if item.etag is None]
-    _refuse_too_many(faults + missing, rows, params)  # before any download
+    with _files(work) as (row_file, outcome_file, made):
+        known = _read_rows(params, endpoints.database, source, row_file, say)
+        with Rows(row_file, lambda rows: with_keys(receivers.place(rows, known), RAW_BUCKET)) as rows:
+            reasons, order = check(rows.batches(), len(rows), known["websdr_id"].tolist())
+            store = ObjectStore(endpoints.s3, RAW_BUCKET)
+            good = with_objects(rows, order, store.head_many)
+            reasons.say(good.missing, iq.MISSING)
+            _refuse_too_many(reasons, rows, params)  # before any download
 
-    former = read_former(root)
-    shards = ShardStore(
-        root / archive.SNAPSHOT / archive.IQ_FOLDER, archive.SHARD_SUFFIX, work, former.shards
-    )
-    collector = Collector(params, store, shards, former, work / "verdicts")
-    names: dict[int, str] = {}
-    verdicts: dict[int, Verdict] = {}
-    with (
-        ThreadPoolExecutor(params.download_threads) as pool,
-        tqdm(total=len(candidates), desc="snapshot", unit="recording", disable=None) as bar,
-    ):
-        for group in cut(candidates, params.shard_sessions):
-            name, judged = collector.collect(group, pool)
-            verdicts |= {item.row: verdict for item, verdict in judged.items()}
-            names |= {item.row: name for item, verdict in judged.items() if name and verdict.reason is None}
-            bar.update(len(group))
-
-    faults += [schemas.Fault(row, v.reason, v.detail) for row, v in verdicts.items() if v.reason is not None]
-    _refuse_too_many(faults, rows, params)
-    measurements = _measurements(rows, [item for item in candidates if item.row in names], verdicts, names)
-    used = receivers.used(known, measurements)
-    quarantine = _quarantine(rows, faults)
-    summary = _summary(
-        params.as_of,
-        source,
-        measurements=measurements,
-        receivers=used,
-        quarantine=quarantine,
-        approved_rows=len(rows),
-    )
-    _commit(root, shards, measurements=measurements, receivers=used, quarantine=quarantine, summary=summary)
+            former = read_former(root)
+            shards = ShardStore(
+                root / archive.SNAPSHOT / archive.IQ_FOLDER, archive.SHARD_SUFFIX, work, former.shards
+            )
+            collector = Collector(params, store, shards, former, work / "verdicts")
+            names = _collect(params, collector, rows, good, reasons=reasons, target=outcome_file)
+            _refuse_too_many(reasons, rows, params)
+            with Rows(outcome_file) as outcomes:
+                content = rows, reasons, good, outcomes
+                seen = _Seen()
+                batches = map(seen.pass_on, outcome.measurements(*content))
+                archive.write_batches(made, batches, archive.MEASUREMENTS_SCHEMA)
+                used = receivers.used(known, seen.receivers)
+                summary = _summary(params.as_of, source, seen, used, reasons)
+                quarantine = outcome.quarantine(*content)
+                _commit(root, shards, names, made, receivers=used, quarantine=quarantine, summary=summary)
     collector.forget_others()
     return summary
 
 
+@contextmanager
+def _files(work: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """For the approved rows, for what is found in their objects, and for what becomes of them."""
+    files = work / "rows.parquet", work / "outcomes.parquet", work / archive.MEASUREMENTS_FILE
+    try:
+        yield files
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
 def _read_rows(
-    params: SnapshotParams, database: Database, source: RowSource, spool: Path, say: Say
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Approved rows with identifiers of receivers and keys of objects, and the receivers."""
-    found = approved.read(database, source, params.as_of, spool)
+    params: SnapshotParams, database: Database, source: RowSource, target: Path, say: Say
+) -> pd.DataFrame:
+    """Write the approved rows to a file; the receivers."""
+    found = approved.read(database, source, params.as_of, target)
     if found.undated:
         say(f"{found.undated} approved rows are in no snapshot: they have no approved_at")
     for remark in found.remarks:
@@ -168,67 +156,48 @@ def _read_rows(
             "Approve measurements, or set snapshot.as_of in params.yaml to a later time",
         )
     if source.pinned is not None:
-        known = receivers.pinned(source.pinned)
-    else:
-        known = receivers.selected(found.receivers, source.path)
-        if not source.is_own:
-            pinned = source.path.with_suffix(".receivers.csv")
-            say(f"receivers: as {source.path} gives them now; write {pinned} to pin which number is which")
-    table = pq.read_table(spool).to_pandas(types_mapper=_NULLABLE.get)
-    spool.unlink()
-    return with_keys(receivers.place(table, known), RAW_BUCKET), known
+        return receivers.pinned(source.pinned)
+    if not source.is_own:
+        pinned = source.path.with_suffix(".receivers.csv")
+        say(f"receivers: as {source.path} gives them now; write {pinned} to pin which number is which")
+    return receivers.selected(found.receivers, source.path)
 
 
-def _refuse_too_many(faults: Sequence[schemas.Fault], rows: pd.DataFrame, params: SnapshotParams) -> None:
-    if len(faults) <= params.max_quarantined_fraction * len(rows):
+def _collect(
+    params: SnapshotParams, collector: Collector, rows: Rows, good: Good, *, reasons: Reasons, target: Path
+) -> list[str]:
+    """Judge every object and make the shards; the shards' names. The verdicts go to a file."""
+    names = []
+    with (
+        Outcomes(target) as outcomes,
+        ThreadPoolExecutor(params.download_threads) as pool,
+        tqdm(total=len(good.order), desc="snapshot", unit="recording", disable=None) as bar,
+    ):
+        for group in cut(good.candidates(rows), params.shard_sessions):
+            name, judged = collector.collect(group, pool)
+            for item, verdict in judged.items():
+                outcomes.add(verdict, name)
+                if verdict.reason is not None:
+                    reasons.say(item.row, verdict.reason)
+            names += [name] if name else []
+            bar.update(len(group))
+    return names
+
+
+def _refuse_too_many(reasons: Reasons, rows: Rows, params: SnapshotParams) -> None:
+    count = int(reasons.bad.sum())
+    if count <= params.max_quarantined_fraction * len(reasons):
         return
-    counts = _counts(fault.reason for fault in faults)
-    worst = ", ".join(f"{reason} {count}" for reason, count in counts.items())
-    row = min(fault.row for fault in faults if fault.reason == next(iter(counts)))
-    first = str(rows.at[row, "measurement_id"])
+    counts = reasons.counts()
+    worst = ", ".join(f"{reason} {number}" for reason, number in counts.items())
+    (first,) = rows.take(np.array([reasons.first(next(iter(counts)))]))["measurement_id"]
     raise HeimdallError(
         "snapshot",
-        f"{len(faults)} of {len(rows)} approved recordings are bad ({worst}), more than "
+        f"{count} of {len(reasons)} approved recordings are bad ({worst}), more than "
         f"{params.max_quarantined_fraction:.0%}; the former snapshot stays",
         f"Mend them (such as measurement {first}), withdraw their approval, or raise "
         "snapshot.max_quarantined_fraction",
     )
-
-
-def _counts(reasons: Iterable[str]) -> dict[str, int]:
-    """Number of each reason, the most frequent first."""
-    return dict(sorted(Counter(reasons).items(), key=lambda item: (-item[1], item[0])))
-
-
-def _measurements(
-    rows: pd.DataFrame, good: Sequence[Candidate], verdicts: dict[int, Verdict], names: dict[int, str]
-) -> pd.DataFrame:
-    """data/snapshot/measurements.parquet, in the order of the shards."""
-    chosen = rows.loc[[item.row for item in good]]
-    table: pd.DataFrame = chosen.assign(
-        samples=[verdicts[item.row].samples for item in good],
-        object_key=[item.key for item in good],
-        object_etag=[item.etag or "" for item in good],
-        object_bytes=[item.size for item in good],
-        object_sha256=[verdicts[item.row].sha256 for item in good],
-        shard=[names[item.row] for item in good],
-    )
-    columns: list[str] = archive.MEASUREMENTS_SCHEMA.names
-    return table[columns].reset_index(drop=True)
-
-
-def _quarantine(rows: pd.DataFrame, faults: Sequence[schemas.Fault]) -> pd.DataFrame:
-    """data/quarantine.parquet, in the order of the approved rows."""
-    faults = sorted(faults, key=lambda fault: fault.row)
-    chosen = rows.loc[[fault.row for fault in faults]]
-    keys = [_key_of(row) for row in chosen.to_dict("records")]
-    numbers = chosen[receivers.NUMBER]
-    return chosen.assign(
-        websdr_id=numbers.where(numbers.between(-(2**31), 2**31 - 1)),  # as far as 32 bits have room
-        object_key=pd.Series(keys, chosen.index, "object"),
-        reason=[fault.reason for fault in faults],
-        detail=[fault.detail for fault in faults],
-    ).reset_index(drop=True)
 
 
 def _record(source: RowSource) -> dict[str, str]:
@@ -240,58 +209,65 @@ def _record(source: RowSource) -> dict[str, str]:
     return written | pinned
 
 
-def _key_of(row: Mapping[Any, Any]) -> str | None:
-    """The object of a bad row; None where session and receiver would make no key of the usual form."""
-    key, session_id, number = row["object_key"], row["session_id"], row[receivers.NUMBER]
-    if not pd.isna(key) and not str(key).startswith(objectstore.OBJECT_PREFIX):
-        return str(key)
-    try:
-        return objectstore.object_key(str(session_id), int(number))
-    except (HeimdallError, TypeError, ValueError):
-        return None
-
-
 def _summary(
-    as_of: dt.datetime,
-    source: RowSource,
-    *,
-    measurements: pd.DataFrame,
-    receivers: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    approved_rows: int,
+    as_of: dt.datetime, source: RowSource, seen: _Seen, used: pd.DataFrame, reasons: Reasons
 ) -> Summary:
     return Summary(
         as_of=_utc_text(as_of),
         source=_record(source),
-        data=provenance(measurements["simulated"]),
-        sessions=int(measurements["session_id"].nunique()),
-        recordings=len(measurements),
-        transmitters=int(measurements["source_id"].nunique()),
-        receivers=len(receivers),
-        quarantined=_counts(quarantine["reason"]),
-        quarantined_fraction=len(quarantine) / approved_rows,
-        data_fingerprint=archive.data_fingerprint(measurements, receivers),
+        data=provenance(seen.simulated),
+        sessions=seen.sessions,
+        recordings=seen.recordings,
+        transmitters=len(seen.sources),
+        receivers=len(used),
+        quarantined=reasons.counts(),
+        quarantined_fraction=int(reasons.bad.sum()) / len(reasons),
+        data_fingerprint=seen.fingerprint.of(used),
     )
 
 
 def _commit(
     root: Path,
     shards: ShardStore,
+    names: list[str],
+    measurements: Path,
     *,
-    measurements: pd.DataFrame,
     receivers: pd.DataFrame,
-    quarantine: pd.DataFrame,
+    quarantine: Iterable[pd.DataFrame],
     summary: Summary,
 ) -> None:
     """Write everything; measurements.parquet, which names the shards, is the commit point."""
-    names = measurements["shard"].unique().tolist()
     folder = root / archive.SNAPSHOT
     shards.commit(names)
     archive.write_table(folder / archive.RECEIVERS_FILE, receivers, archive.RECEIVERS_SCHEMA)
-    archive.write_table(root / QUARANTINE, quarantine, QUARANTINE_SCHEMA)
+    archive.write_batches(root / QUARANTINE, quarantine, outcome.QUARANTINE_SCHEMA)
     artifacts.write_json(root / METRICS, asdict(summary))
-    archive.write_table(folder / archive.MEASUREMENTS_FILE, measurements, archive.MEASUREMENTS_SCHEMA)
+    with artifacts.atomic(folder / archive.MEASUREMENTS_FILE) as partial:
+        shutil.move(measurements, partial)
     shards.prune(names)
+
+
+class _Seen:
+    """What the summary says of the rows that it passed on."""
+
+    def __init__(self) -> None:
+        self.fingerprint = archive.DataFingerprint()
+        self.receivers: set[int] = set()
+        self.sources: set[str] = set()
+        self.simulated: set[bool] = set()
+        self.sessions = self.recordings = 0
+        self._last = ""
+
+    def pass_on(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The same rows; the rows of a session stand together."""
+        self.fingerprint.add(rows)
+        self.receivers |= set(rows["websdr_id"])
+        self.sources |= set(rows["source_id"].dropna())
+        self.simulated |= set(rows["simulated"])
+        self.recordings += len(rows)
+        self.sessions += int((rows["session_id"] != rows["session_id"].shift(fill_value=self._last)).sum())
+        self._last = rows["session_id"].iloc[-1]
+        return rows
 
 
 def _utc_text(moment: dt.datetime) -> str:
