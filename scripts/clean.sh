@@ -58,3 +58,7 @@ fi
 [ ! -d $servers ] || .venv/bin/heimdall services down --delete
 git clean -fdxq -- "${outputs[@]}"
 rm -rf .venv .heimdall .dvc/cache .dvc/tmp .dvc/config.local dvc_plots
+if [ -n "$(git tag --list 'localizer[@#]*')" ]; then
+    echo "The tags of this clone's releases stay (git tag --list 'localizer*' 'v*'). If the releases were in the"
+    echo "bucket that is gone now, delete the tags with \`git tag --delete\` before you release here again."
+fi

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from heimdall.core import locks, params, stage
+from heimdall.core import locks, params, stage, variables
 from heimdall.core.child import Service
 
 
@@ -39,4 +39,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, Service.DATABASE, Service.LIBPQ, Service.S3)
+    reader = variables.DATABASE_URL_READER
+    address = reader if reader.read() else variables.DATABASE_URL
+    stage.run(main, Service.LIBPQ, Service.S3, database=address)

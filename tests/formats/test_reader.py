@@ -17,7 +17,7 @@ import pytest
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import plain, reader, sample_types
-from heimdall.formats.gps_time import gps_ns_of_utc, to_utc, utc_ns
+from heimdall.formats.gps_time import Moment, gps_ns_of_utc, to_utc, utc_ns
 from heimdall.formats.reader import Hints
 from heimdall.formats.recording import TimedRecording
 
@@ -165,6 +165,59 @@ def test_time_and_frequency_come_from_what_programs_add(
     assert (read.frequency_hz, read.start_utc) == (frequency_hz, start)
 
 
+@pytest.mark.parametrize(
+    ("text", "step_ns"),
+    [
+        ("2024-05-06", 86_400e9),
+        ("2024-05-06T07:08", 60e9),
+        ("2024-05-06T07:08:09Z", 1e9),
+        ("2024-05-06 09:08:09.50+02:00", 1e7),
+        ("20240506T070809.123456789Z", 1.0),
+    ],
+)
+def test_start_typed_by_hand_is_as_exact_as_its_last_digit(tmp_path: Path, text: str, step_ns: float) -> None:
+    start = Moment.parse(text)
+    contents = {
+        "x.wav": wav(fmt(3, 32), stored("cf32", signal())),
+        # Its header and name contradict each other, and the user decides.
+        "x_20210506_070809Z.wav": wav(fmt(3, 32), stored("cf32", signal()), AUXI),
+    }
+    files = [sigmf(tmp_path, [capture()])]
+    for name, content in contents.items():
+        files.append(tmp_path / name)
+        files[-1].write_bytes(content)
+    for file in files:
+        (read,) = reader.read(file, Hints(start=start))
+        assert (read.start_utc_ns, read.start_step_ns) == (start.ns, step_ns)
+        sigma_ns = read.disciplined(100.0).timing_sigma_ns(0, 10)
+        assert sigma_ns == pytest.approx(np.hypot(100.0, step_ns / 3**0.5))
+    errors_ns = np.random.default_rng(1).uniform(0, step_ns, 100_000)  # what a writer cuts
+    assert np.sqrt(np.mean(errors_ns**2)) == pytest.approx(step_ns / 3**0.5, rel=0.02)
+
+
+def test_xml_of_sdr_console_has_whole_seconds(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(wav(fmt(3, 32), stored("cf32", signal()), XML))
+    (read,) = reader.read(tmp_path / "x.wav")
+    assert read.start_step_ns == 1e9
+
+
+@pytest.mark.parametrize(
+    ("name", "hour", "said"),
+    [
+        ("x_2024-05-06T09-08-09+0200.cf32", 7, False),
+        ("x_20240506_020809-0500_7100kHz.cf32", 7, False),
+        ("20240506_070809-1400kHz.cf32", 7, True),
+        ("20240506T070809Z_x.cf32", 7, False),
+        ("20240506_070809_x.cf32", 7, True),
+    ],
+)
+def test_zone_of_a_name_counts_and_its_lack_is_said(tmp_path: Path, name: str, hour: int, said: bool) -> None:
+    (tmp_path / name).write_bytes(stored("cf32", signal()))
+    (read,) = reader.read(tmp_path / name, RAW)
+    assert read.start_utc == START.replace(hour=hour, microsecond=0)
+    assert ("the time in its name has no zone, and counts as UTC" in read.remarks) == said
+
+
 def test_header_and_name_of_a_wav_file_that_say_two_times_are_not_believed(tmp_path: Path) -> None:
     """As of a recorder that writes local time: which of the two counts, only its owner knows."""
     path = tmp_path / "x_20240506_070809Z.wav"
@@ -174,7 +227,7 @@ def test_header_and_name_of_a_wav_file_that_say_two_times_are_not_believed(tmp_p
     ):
         reader.read(path)
     begun = START.replace(hour=5)
-    (read,) = reader.read(path, Hints(start=begun))
+    (read,) = reader.read(path, Hints(start=Moment(utc_ns(begun), 1e6)))
     assert read.start_utc == begun
     assert "its name at 2024-05-06T07:08:09" in read.remarks[0]
     (read,) = reader.read(path.rename(tmp_path / "x.wav"))
@@ -385,7 +438,7 @@ def test_start_of_a_sigmf_file_without_times_is_that_of_every_stretch(tmp_path: 
     ]
     path = sigmf(tmp_path, captures, 18_100)
     assert [one.start_utc for one in reader.read(path)] == [None] * 3
-    read = reader.read(path, Hints(start=START))
+    read = reader.read(path, Hints(start=Moment(utc_ns(START), 1e6)))
     assert [(one.start_utc - START).total_seconds() * RATE_HZ for one in read if one.start_utc] == [
         0,
         54_000,
@@ -393,7 +446,7 @@ def test_start_of_a_sigmf_file_without_times_is_that_of_every_stretch(tmp_path: 
     ]
     assert read[0].remarks == ("a stretch of it is left out: 100 samples, fewer than the 4800 of 0.1 s",)
     captures[1]["core:datetime"] = "2024-01-01T00:00:00Z"
-    read = reader.read(sigmf(tmp_path, captures, 18_100), Hints(start=START))
+    read = reader.read(sigmf(tmp_path, captures, 18_100), Hints(start=Moment(utc_ns(START), 1e6)))
     assert "it says itself when it began, and --start does not count" in read[0].remarks
     assert all(one.start_utc and one.start_utc.year in {2023, 2024} for one in read)
     assert read[1].start_utc == dt.datetime(2024, 1, 1, tzinfo=dt.UTC)

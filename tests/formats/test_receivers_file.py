@@ -48,6 +48,23 @@ def test_receivers_are_read_as_people_write_them(tmp_path: Path, content: bytes)
     assert receivers_file.read(tmp_path / "receivers") == (NORTH, SOUTH)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'id,name,lat,latitude,lon,altitude_m,height\n7,"#1",1,1.0,2,250,12\n',
+        b"height,altitude_m,station,name,lat,lon\n12,250,east,#1,1,2,,\n",
+        geojson(
+            point("", 2, 1, 0)
+            | {"properties": {"station": "east", "name": "#1", "id": 7, "alt": 12, "altitude_m": 250}}
+        ),
+        geojson(point("", 2, 1, None) | {"properties": {"id": "#1", "altitude": 250}}),
+    ],
+)
+def test_first_name_of_a_field_wins_over_its_synonyms(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "r").write_bytes(content)
+    assert receivers_file.read(tmp_path / "r") == (Site("#1", 1.0, 2.0, 250.0),)
+
+
 def test_clock_of_a_receiver_may_be_said(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("name,lat,lon,timing_sigma_ns\na,1,2,50\nb,1,3,\n")
     assert [site.timing_sigma_ns for site in receivers_file.read(tmp_path / "r.csv")] == [50.0, None]
@@ -56,8 +73,16 @@ def test_clock_of_a_receiver_may_be_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name,lat\na,1\n", "line 1: 0 columns for longitude instead of one"),
-        (b"name,lat,latitude,lon\na,1,1,2\n", "line 1: 2 columns for latitude"),
+        (b"name,lat\na,1\n", "line 1: no column for longitude"),
+        (b"name,lat,Lat,lon\na,1,1,2\n", "line 1: 2 columns lat"),
+        (b"name,lat,lon,alt\nTorino,45,04,7,67,250\n", "line 2: 6 columns instead of 4"),
+        (b"name,lat,lon\n#1,45,7\n", "line 2: #1 is a comment, or the name of a receiver"),
+        (b"name,lat,lon,alt,height\na,1,2,3,4\n", "line 2: alt is '3' and height is '4'"),
+        (b"id,station,lat,lon\n7,east,1,2\n", "line 2: id is '7' and station is 'east'.*right one name"),
+        (
+            geojson(point("a", 2, 1, 0) | {"properties": {"name": "a", "altitude": 250}}),
+            "feature 1: altitude is '250' and altitude ASL is '0'",
+        ),
         (b"name,lat,lon\na,1,2\nb,91,2\n", r"line 3: latitude '91' is no number from -90 to 90"),
         (b"name,lat,lon\na,1,nan\n", "line 2: longitude 'nan'"),
         (b"name,lat,lon\na,1_0,2\n", "line 2: latitude '1_0'"),
@@ -66,7 +91,7 @@ def test_clock_of_a_receiver_may_be_said(tmp_path: Path) -> None:
         (b"name,lat,lon\na,1\n", "line 2: 2 columns instead of 3"),
         (b"name,lat,lon\na,1,2\na,1,2\n", "line 3: receiver a stands in .*line 2, too"),
         (b"name,lat,lon\n", "no receiver in it"),
-        (b"", "line 1: 0 columns for name"),
+        (b"", "line 1: no column for name"),
         (b'name,lat,lon\n"a,1,2\n' + b"x" * 200_000, "no CSV"),
         (b"{", "no GeoJSON"),
         (geojson(point("a", 1)), "feature 1: no Point"),

@@ -121,6 +121,7 @@ def check_that_a_version_exists_once(clone: Project, store: ConditionalStore, ma
     done = clone.run("heimdall", "release", "v0.1.0", SKIP).stdout
     assert f"v0.1.0 was released from this commit at {made.released_at}: nothing is missing" in done
     assert store.head_all("") == before
+    assert f"v0.1.1: commit {made.commit[:12]} is v0.1.0 already" in refused(clone, "v0.1.1", SKIP)
     clone.commit("Another commit")
     assert f"v0.1.0: it exists: released from {made.commit[:12]}" in refused(
         clone, "v0.1.0", SKIP, "--accept"

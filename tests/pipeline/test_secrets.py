@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from heimdall.storage import embedded
+from heimdall.storage import embedded, roles
 from heimdall.storage.identities import Identity
 from tests.conftest import SERVICE_VARIABLES, Services, free_port_base
 from tests.projects import Project, new_project
@@ -114,9 +114,9 @@ def secrets_of(state: embedded.State) -> dict[str, bytes]:
     """Every secret of embedded servers, by a name."""
     s3 = {f"S3 {identity.label}": state.s3_keys(identity).secret_key for identity in Identity}
     keys = {f"jwt{number}": key for number, key in enumerate(state.jwt_keys)}
-    return {
-        name: value.encode() for name, value in ({"database": state.database_password} | s3 | keys).items()
-    }
+    database = {f"PostgreSQL {role.kind}": state.password_of(role) for role in roles.ALL}
+    database["PostgreSQL"] = state.database_password
+    return {name: value.encode() for name, value in (database | s3 | keys).items()}
 
 
 @pytest.mark.parametrize(

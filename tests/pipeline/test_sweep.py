@@ -239,19 +239,17 @@ def test_what_fails_what_diverges_and_what_is_pushed(
     project.run(*command, "pushed", "--push", "team")
     assert "pushed-0" in project.run("dvc", "exp", "list", "--name-only", "team").stdout
 
-    train_by(project, "raise SystemExit('heimdall: train: broken on purpose')")
+    train_by(project, "raise SystemExit('train.py: broken on purpose')")
     refused = project.run(*command, "pushed", check=False)
     assert refused.returncode == 1
     assert "it was begun with another revision" in refused.stdout
     failed = project.run(*command, "broken", check=False)
     assert failed.returncode == 1
-    assert (
-        "experiment broken-0: it failed: heimdall: train: broken on purpose. See .heimdall" in failed.stdout
-    )
+    assert "experiment broken-0: it failed: train.py: broken on purpose. See .heimdall" in failed.stdout
     assert "Traceback" not in failed.stdout
     assert [trial.state for trial in studies.load_study(found, "broken").get_trials()] == [TrialState.FAIL]
 
-    train_by(project, "raise SystemExit('heimdall: train: the loss is nan in epoch 1 at lr=1. Lower lr')")
+    train_by(project, "raise SystemExit('train.py: the loss is nan in epoch 1 at lr=1. Lower lr')")
     assert "not finite" in project.run(*command, "diverging").stdout
     assert [trial.state for trial in studies.load_study(found, "diverging").get_trials()] == [
         TrialState.PRUNED

@@ -20,7 +20,7 @@ from dvc.config import Config
 
 from heimdall.services import ports, postgres, process, seaweedfs
 from heimdall.storage import connection as db
-from heimdall.storage import embedded, tables
+from heimdall.storage import embedded, roles, tables
 from heimdall.storage.endpoints import Endpoints, resolve
 from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
@@ -48,7 +48,7 @@ class World:
         return heimdall(self.root, "services", *arguments, env=self.env)
 
     def endpoints(self) -> Endpoints:
-        return resolve(self.root, Identity.ADMIN)
+        return resolve(self.root, identity=Identity.ADMIN)
 
     def server_pids(self) -> list[int]:
         home = embedded.home(self.root)
@@ -85,7 +85,7 @@ def started_with_something_to_keep(world: World) -> ObjectStore:
     where = world.endpoints()
     store = ObjectStore(where.s3, RAW_BUCKET)
     store.put("kept", b"object")
-    with closing(db.connect(where.database)) as connection:
+    with closing(db.connect(resolve(world.root, roles.OPERATOR).database)) as connection:
         tables.insert(connection, [tables.Receiver(1, "kept", 45.0, 8.0, 100.0)], [], [])
     assert_private(world, first.stdout + first.stderr)
     return store

@@ -11,6 +11,7 @@ from heimdall.storage import embedded
 from heimdall.storage.endpoints import resolve
 from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.roles import READER
 from heimdall.storage.s3_access import Keys
 from tests import REPOSITORY
 
@@ -88,7 +89,7 @@ def test_an_experiment_of_dvc_uses_its_repository(tmp_path: Path) -> None:
     embedded.save(tmp_path, settings)
     workspace = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc"
     workspace.mkdir(parents=True)
-    assert resolve(workspace).database.url == settings.database_url
+    assert resolve(workspace).database.url == settings.url_of(READER)
 
 
 def test_a_copied_folder_does_not_use_the_servers_of_the_original(tmp_path: Path) -> None:

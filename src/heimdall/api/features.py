@@ -16,8 +16,10 @@ from pathlib import Path
 from heimdall.core import artifacts, child, determinism, locks, params, paths
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
+from heimdall.storage import endpoints
+from heimdall.storage.roles import READER
 
-_SERVICES = (Service.DATABASE, Service.LIBPQ, Service.S3)
+_SERVICES = (Service.LIBPQ, Service.S3)
 FAILED = "failed: "  # before the JSON of an error
 
 
@@ -41,7 +43,10 @@ def make(folder: Path, as_of: str | None, environment: Mapping[str, str]) -> Pat
     source = str(paths.CLONE / "src")
     done = subprocess.run(
         command,
-        env=child.environment(*_SERVICES) | {"PYTHONPATH": source} | dict(environment),
+        env=child.environment(*_SERVICES)
+        | endpoints.configured_environment(READER)
+        | {"PYTHONPATH": source}
+        | dict(environment),
         stdout=subprocess.PIPE,
         check=False,
         text=True,
@@ -70,7 +75,6 @@ def _run(folder: Path, as_of: str | None) -> None:
     """The stages snapshot and featurize."""
     from heimdall.pipeline.featurize import featurize  # noqa: PLC0415 - after the recipe is set
     from heimdall.pipeline.snapshot import snapshot  # noqa: PLC0415
-    from heimdall.storage import endpoints  # noqa: PLC0415
     from heimdall.storage.identities import Identity  # noqa: PLC0415
 
     given = params.load(paths.CLONE / determinism.PARAMS_FILE)
@@ -83,7 +87,7 @@ def _run(folder: Path, as_of: str | None) -> None:
     with locks.alone(folder / ".heimdall/work/api"):
         snapshot.take(
             given.snapshot,
-            endpoints.resolve(paths.CLONE, Identity.SNAPSHOT),
+            endpoints.resolve(paths.CLONE, identity=Identity.SNAPSHOT),
             folder,
             queries=paths.CLONE / "sql",
         )

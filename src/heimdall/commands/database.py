@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from heimdall.storage.checking import Finding
 
 
+KINDS = ("migrator", "reader", "operator", "sweeper", "tracker")
+
+
 @click.group()
 def database() -> None:
     """Check what a snapshot needs of PostgreSQL, and make Heimdall's own tables.
@@ -83,11 +86,40 @@ def migrate() -> None:
 
     Example: heimdall database migrate
     """
-    from heimdall.storage import connection, endpoints
+    from heimdall.storage import connection, endpoints, roles
     from heimdall.storage import migrate as migration
 
-    where = endpoints.database()
+    where = endpoints.database(role=roles.MIGRATOR)
     with closing(connection.connect(where)) as opened:
         done = migration.apply(opened)
     for line in done or ["Nothing to do: all tables are there."]:
         click.echo(f"PostgreSQL {where.name}: {line}")
+
+
+@database.command(
+    epilog="Example: heimdall database roles reader | psql postgresql://postgres@db.example/radio"
+)
+@click.argument(
+    "kind", required=False, type=click.Choice(["migrator", "reader", "operator", "sweeper", "tracker"])
+)
+@click.option("--source", help="What the reader reads: a file in sql/. By default that of snapshot.source.")
+def roles(kind: str | None, source: str | None) -> None:
+    """Print the SQL that makes PostgreSQL's roles with the least rights, for an administrator and psql.
+
+    Each kind of work has a role of its own: reader (dvc repro), operator (heimdall ingest), migrator
+    (heimdall database migrate), sweeper (heimdall sweep), tracker (MLflow's store). Without KIND all of them
+    are printed. The command connects to nothing. What it prints can be run again. The tables must be there
+    before reader and operator get their rights: run the migrator's part, `heimdall database migrate`, then
+    the others.
+    """
+    from heimdall.core import params
+    from heimdall.storage import roles as all_roles
+    from heimdall.storage import sources
+
+    chosen = sources.load(source or params.load().snapshot.source)
+    for role in all_roles.ALL:
+        if kind in (None, role.kind):
+            click.echo(f"-- {role.kind}: {role.work}; its address goes into {role.variable.name}")
+            for statement in all_roles.statements(role, chosen):
+                click.echo(f"{statement};")
+            click.echo(f"-- \\password {role.name}   (psql asks for it)\n")

@@ -15,6 +15,7 @@ from heimdall.commands import options, place
 from heimdall.core.errors import HeimdallError
 
 if TYPE_CHECKING:
+    from heimdall.formats.gps_time import Moment
     from heimdall.formats.reader import Hints
     from heimdall.formats.receivers_file import Site
     from heimdall.formats.recording import TimedRecording
@@ -47,13 +48,14 @@ class _SiteType(click.ParamType[Any]):
 class _MomentType(click.ParamType[Any]):
     name = "TIME"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
-        """ISO 8601 -> time in UTC; without a zone it is UTC."""
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
+        """ISO 8601 -> time in UTC, and how exactly it is written; without a zone it is UTC."""
+        from heimdall.formats.gps_time import Moment
+
         try:
-            moment = dt.datetime.fromisoformat(str(value))
-        except ValueError:
+            return Moment.parse(str(value))
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not an ISO 8601 time such as 2026-02-01T00:00:00Z", param, ctx)
-        return moment.replace(tzinfo=moment.tzinfo or dt.UTC).astimezone(dt.UTC)
 
 
 @click.command(
@@ -112,7 +114,9 @@ Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
     help="Time in UTC, at most half a week from the recordings, for KiwiSDR files whose names have no time.",
 )
 @click.option(
-    "--start", type=_MomentType(), help="Time of the first sample in UTC, for files that do not say it."
+    "--start",
+    type=_MomentType(),
+    help="Time of the first sample in UTC, for files that do not say it. It is as exact as its last digit.",
 )
 @click.option(
     "--approve/--no-approve", default=False, show_default=True, help="Approve the recordings for training."
@@ -132,10 +136,10 @@ def ingest(
     sample_format: str | None,
     source_id: str | None,
     modulation: str | None,
-    date: dt.datetime | None,
-    start: dt.datetime | None,
+    date: Moment | None,
+    start: Moment | None,
     approve: bool,
-    approved_at: dt.datetime | None,
+    approved_at: Moment | None,
 ) -> None:
     """Write real recordings to the database and the bucket.
 
@@ -161,14 +165,14 @@ def ingest(
         raise click.UsageError("two of the --receiver options have the same name")
     from heimdall.formats import reader, receivers_file, stations
     from heimdall.ingest import ingest as ingestion
-    from heimdall.storage import endpoints
+    from heimdall.storage import endpoints, roles
     from heimdall.storage.identities import Identity
 
     only_kiwi = Path(files[0]).name == "kiwi" and len(files) > 1
     listed = () if receivers_path is None else receivers_file.read(receivers_path)
     assigned = stations.assign(files[1:] if only_kiwi else files, sites, listed)
-    services = endpoints.resolve(identity=Identity.WRITER)
-    hints = reader.Hints(date, start, sample_rate_hz, sample_format, only_kiwi)
+    services = endpoints.resolve(role=roles.OPERATOR, identity=Identity.WRITER)
+    hints = reader.Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format, only_kiwi)
     stretches = _read(assigned, hints)
     if frequency_mhz is None:
         frequency_mhz = _frequency_mhz(stretches)
@@ -182,7 +186,7 @@ def ingest(
             "Give recordings of the same time by at least two receivers",
         )
     transmission = ingestion.Transmission(latitude, longitude, frequency_mhz, source_id, modulation)
-    approval = ingestion.Approval(approved_at) if approve else None
+    approval = ingestion.Approval(None if approved_at is None else approved_at.utc) if approve else None
     report = ingestion.store(sessions, transmission, approval, services)
     _say(sessions, report)
 

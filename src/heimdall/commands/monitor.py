@@ -77,7 +77,7 @@ def monitor(
     from heimdall.storage import approved, endpoints
     from heimdall.storage.identities import Identity
 
-    services = endpoints.resolve(root, Identity.SNAPSHOT)
+    services = endpoints.resolve(root, identity=Identity.SNAPSHOT)
     from heimdall.compare import contest
     from heimdall.monitor import alerts, figure
     from heimdall.monitor import monitor as monitoring

@@ -110,14 +110,14 @@ def sweep(
 
     root = Path().resolve()
     git.require_root(root, "heimdall sweep")
-    from heimdall.storage import endpoints
+    from heimdall.storage import endpoints, roles
     from heimdall.sweep import space as spaces
     from heimdall.sweep import study as studies
     from heimdall.sweep import study_text
     from heimdall.sweep import trials as sweeping
 
     if report:
-        found = studies.load_study(endpoints.database(root), study)
+        found = studies.load_study(endpoints.database(root, roles.SWEEPER), study)
     else:
         space = spaces.parse(words or spaces.GRID, dvc_lock.read_yaml(root / PARAMS_FILE))
         wanted = len(spaces.combinations(space)) if trials is None else trials

@@ -6,6 +6,7 @@ stage again.
 
 __all__ = [
     "artifacts",
+    "child",
     "determinism",
     "errors",
     "locks",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from enum import Enum
 
+from heimdall.core import variables
+from heimdall.core.variables import Variable
+
 # What any program needs, and no secret of anybody's.
 _NEEDED = frozenset(
     (
@@ -16,10 +19,16 @@ _NEEDED = frozenset(
 _NEEDED_KINDS = ("LC_", "PYTHON")
 
 
-class Service(Enum):
-    """What a process may have to reach: the beginnings of the names of the variables that lead there."""
+_DATABASE_URLS = variables.DATABASE_URL.name  # and those of roles begin with it
 
-    DATABASE = ("HEIMDALL_DATABASE_",)
+
+class Service(Enum):
+    """What a process may have to reach: the beginnings of the names of the variables that lead there.
+
+    Heimdall's own database is not among them: its address differs by role, so who starts a process that needs
+    it gives the one (`endpoints.Database.as_environment`).
+    """
+
     LIBPQ = ("PG",)  # of any PostgreSQL: Heimdall's, or MLflow's
     S3 = ("HEIMDALL_S3_", "AWS_")
     MLFLOW = ("MLFLOW_",)
@@ -31,7 +40,7 @@ def environment(*services: Service) -> dict[str, str]:
     Args:
         services: What the child has to reach. Addresses and credentials of the others are left out.
     """
-    withheld = _starts(*(service for service in Service if service not in services))
+    withheld = (_DATABASE_URLS, *_starts(*(service for service in Service if service not in services)))
     return {name: value for name, value in os.environ.items() if not name.startswith(withheld)}
 
 
@@ -47,7 +56,7 @@ def bare_environment(*services: Service) -> dict[str, str]:
     }
 
 
-def forget(*services: Service) -> None:
+def forget(*services: Service, database: Variable | None = None) -> None:
     """Take out of this process's own environment what leads to services that it has no need of.
 
     Its children have none of it. What the system shows as the environment of a process (/proc/PID/environ) is
@@ -55,8 +64,10 @@ def forget(*services: Service) -> None:
 
     Args:
         services: Those that it has to reach.
+        database: Has the address by which it reaches Heimdall's own database, if it does.
     """
-    for name in os.environ.keys() - environment(*services).keys():
+    kept = set() if database is None else {database.name}
+    for name in os.environ.keys() - environment(*services).keys() - kept:
         del os.environ[name]
 
 

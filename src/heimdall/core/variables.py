@@ -49,6 +49,21 @@ DATABASE_URL = Variable(
     example="postgresql://user:password@host:5432/heimdall?sslmode=require",
     secret=True,
 )
+DATABASE_URL_READER, DATABASE_URL_OPERATOR, DATABASE_URL_MIGRATOR, DATABASE_URL_SWEEPER = (
+    Variable(
+        f"HEIMDALL_DATABASE_URL_{role.upper()}",
+        f"the same for the {role} alone: {work} ([postgresql.md](postgresql.md#roles))",
+        otherwise="`HEIMDALL_DATABASE_URL`",
+        example=f"postgresql://heimdall_{role}:password@host:5432/heimdall?sslmode=require",
+        secret=True,
+    )
+    for role, work in (
+        ("reader", "snapshots and other readers"),
+        ("operator", "`heimdall ingest`"),
+        ("migrator", "`heimdall database migrate`"),
+        ("sweeper", "`heimdall sweep`"),
+    )
+)
 DATABASE_SCHEMA = Variable(
     "HEIMDALL_DATABASE_SCHEMA",
     "schema of Heimdall's own tables in PostgreSQL; `heimdall database migrate` makes them",
@@ -238,6 +253,10 @@ MLFLOW_LIMITS = (
 
 YOURS = (
     DATABASE_URL,
+    DATABASE_URL_READER,
+    DATABASE_URL_OPERATOR,
+    DATABASE_URL_MIGRATOR,
+    DATABASE_URL_SWEEPER,
     DATABASE_SCHEMA,
     DATABASE_WITHOUT_TLS,
     S3_ENDPOINT_URL,

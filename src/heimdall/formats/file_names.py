@@ -13,7 +13,8 @@ from heimdall.recordings import limits
 
 # 20171127T104156Z (KiwiSDR), 20210101_120000 (gqrx, SDR#, HDSDR, SDRuno), 2021-01-01T12-00-00 and the like.
 _TIME = re.compile(
-    r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -]?(\d\d)[-_:.]?(\d\d)[-_:.]?(\d\d)(?:[.,](\d{1,9}))?Z?(?!\d)"
+    r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -]?(\d\d)[-_:.]?(\d\d)[-_:.]?(\d\d)(?:[.,](\d{1,9}))?"
+    r"(Z(?!\d)|[+-](?:0\d|1[0-4]):?(?:00|15|30|45)(?![\dA-Za-z])|(?!\d))"  # an offset, or none
 )
 _KIWI = re.compile(r"\d{8}T\d{6}Z_(\d+)(?:_(?P<station>.+?))?_iq")
 _GQRX = re.compile(r"gqrx_\d{8}_\d{6}_(?P<frequency>\d+)_(?P<rate>\d+)_fc")
@@ -31,18 +32,25 @@ class Named:
         frequency_hz: Centre frequency.
         sample_rate_hz: Sample rate.
         station: Name of the receiver, where the program writes it at a fixed place.
+        in_utc: Whether the name, or the custom of the program, says that it is in UTC or how far from it.
     """
 
     start: dt.datetime | None = None
     frequency_hz: float | None = None
     sample_rate_hz: float | None = None
     station: str | None = None
+    in_utc: bool = True
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know who takes the start from the name."""
+        return () if self.in_utc else ("the time in its name has no zone, and counts as UTC",)
 
 
 def parse(path: Path) -> Named:
     """What the name of a file says."""
     stem = path.stem
-    start = _time(stem)
+    start, in_utc = _time(stem)
     if match := _KIWI.fullmatch(stem):
         return Named(start, _frequency(float(match[1])), None, match["station"])
     if match := _GQRX.fullmatch(stem):
@@ -55,6 +63,7 @@ def parse(path: Path) -> Named:
         start,
         _frequency(frequencies[0]) if len(frequencies) == 1 else None,
         rates[0] if len(rates) == 1 else None,
+        in_utc=in_utc,
     )
 
 
@@ -89,15 +98,25 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _time(stem: str) -> dt.datetime | None:
+def _time(stem: str) -> tuple[dt.datetime | None, bool]:
+    """The time in a name, and whether a zone stands at it."""
     for found in _TIME.finditer(stem):
-        *whole, fraction = found.groups()
+        *whole, fraction, zone = found.groups()
         microsecond = int((fraction or "0").ljust(6, "0")[:6])
         try:
-            return dt.datetime(*map(int, whole), microsecond, tzinfo=dt.UTC)  # type: ignore[misc, arg-type]
-        except ValueError:  # other numbers, such as a frequency and a rate
+            start = dt.datetime(*map(int, whole), microsecond, tzinfo=dt.UTC)  # type: ignore[misc, arg-type]
+            return start - _offset(zone), bool(zone)
+        except (ValueError, OverflowError):  # other numbers, such as a frequency and a rate
             continue
-    return None
+    return None, True
+
+
+def _offset(zone: str) -> dt.timedelta:
+    """How far local time is ahead of UTC."""
+    if zone in {"", "Z"}:
+        return dt.timedelta()
+    ahead = dt.timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
+    return -ahead if zone[0] == "-" else ahead
 
 
 def _quantities(stem: str) -> tuple[list[float], list[float], list[float]]:

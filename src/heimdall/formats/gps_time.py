@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from bisect import bisect_right
+from dataclasses import dataclass
 
 from heimdall.core.errors import HeimdallError
 
@@ -21,6 +23,49 @@ _LEAPS = (
     (dt.datetime(2017, 1, 1, tzinfo=dt.UTC), 18),
 )
 EPOCHS_APART_NS = (GPS_EPOCH - UNIX_EPOCH) // dt.timedelta(seconds=1) * SECOND_NS
+_MOMENT = re.compile(
+    r"(?P<date>\d{4}-?\d\d-?\d\d)"
+    r"(?:[Tt ](?P<time>\d\d(?::?\d\d(?::?\d\d(?:[.,](?P<fraction>\d+))?)?)?)"
+    r"(?P<zone>[Zz]|[+-]\d\d(?::?\d\d)?)?)?",
+    re.ASCII,
+)
+_STEPS_S = {0: 86_400, 2: 3600, 4: 60, 6: 1}  # by the digits of the time of day
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time as somebody wrote it.
+
+    Attributes:
+        ns: Nanoseconds since 1970 in UTC, leap seconds not counted.
+        step_ns: The last digit that was written: how exactly it is said.
+    """
+
+    ns: int
+    step_ns: float
+
+    @classmethod
+    def parse(cls, text: str) -> Moment:
+        """A time of ISO 8601; without a zone it is UTC.
+
+        Raises:
+            ValueError: It is none.
+        """
+        match = _MOMENT.fullmatch(text.strip())
+        if not match:
+            raise ValueError("no time of ISO 8601")
+        digits = match["fraction"] or ""
+        clock = re.sub("[.,].*", "", match["time"] or "").replace(":", "")
+        zone = (match["zone"] or "Z").upper()
+        text = f"{match['date'].replace('-', '')}T{clock or '00'}{zone.replace(':', '')}"
+        whole = dt.datetime.fromisoformat(text)
+        step_ns = 10 ** (9 - min(len(digits), 9)) if digits else _STEPS_S[len(clock)] * SECOND_NS
+        return cls(utc_ns(whole) + int(digits.ljust(9, "0")[:9]), float(step_ns))
+
+    @property
+    def utc(self) -> dt.datetime:
+        """To the microsecond below."""
+        return _since(UNIX_EPOCH, self.ns)
 
 
 def leap_seconds(moment: dt.datetime) -> int:

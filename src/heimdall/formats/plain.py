@@ -124,6 +124,8 @@ def _recording(
     recording.check_samples(str(path), samples, rate_hz)
     gps_timed = beside.start_gps_ns is not None and beside.timing_sigma_ns is not None
     start_ns, step_ns = (None, None) if named.start is None else (utc_ns(named.start), 1e9)
+    if start_ns is not None and beside.start_gps_ns is None:
+        remarks = (*remarks, *named.remarks)
     if beside.start_gps_ns is not None and not gps_timed:  # a start, and nobody knows how good
         start_ns, step_ns = utc_ns(to_utc(beside.start_gps_ns)) + beside.start_gps_ns % 1000, None
     return TimedRecording(

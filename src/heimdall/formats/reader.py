@@ -9,7 +9,7 @@ from pathlib import Path
 
 from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import gps_time, kiwi, plain, riff, sigmf_files, wav
-from heimdall.formats.gps_time import SECOND_NS, utc_ns
+from heimdall.formats.gps_time import SECOND_NS, Moment, utc_ns
 from heimdall.formats.recording import TimedRecording
 from heimdall.recordings import iq
 
@@ -24,14 +24,14 @@ class Hints:
 
     Attributes:
         near: UTC within half a week of a KiwiSDR's recording, if its name has no time.
-        start: UTC of the first sample, if the file does not say it.
+        start: Time of the first sample, if the file does not say it.
         sample_rate_hz: For raw and `.npy` files.
         sample_format: How a raw file stores samples: a key of `plain.RAW_TYPES`.
         only_kiwi: Refuse whatever is no KiwiSDR's recording.
     """
 
     near: dt.datetime | None = None
-    start: dt.datetime | None = None
+    start: Moment | None = None
     sample_rate_hz: float | None = None
     sample_format: str | None = None
     only_kiwi: bool = False
@@ -54,10 +54,10 @@ def read(path: Path, hints: Hints | None = None) -> list[TimedRecording]:
     recordings = [_plausible(one) for one in _read(path, hints)]
     if hints.start is None:
         return recordings
-    first, start_ns = recordings[0], utc_ns(hints.start)
+    first, start = recordings[0], hints.start
     if first.start_utc is None:
-        return [replace(first, start_utc_ns=start_ns, start_step_ns=1e3), *recordings[1:]]
-    if abs(utc_ns(first.start_utc) - start_ns) > SAME_START_NS:
+        return [replace(first, start_utc_ns=start.ns, start_step_ns=start.step_ns), *recordings[1:]]
+    if abs(utc_ns(first.start_utc) - start.ns) > max(SAME_START_NS, start.step_ns):
         remark = "it says itself when it began, and --start does not count"
         return [replace(first, remarks=(*first.remarks, remark)), *recordings[1:]]
     return recordings

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ from typing import Any
 from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.recordings import limits
 
+# The first of each wins over the others.
 _COLUMNS = {
     "name": ("name", "receiver", "station", "receivername", "stationname", "id", "websdrid"),
     "latitude_deg": ("latitude", "lat", "latitudedeg", "latdeg"),
     "longitude_deg": ("longitude", "lon", "lng", "long", "longitudedeg", "londeg", "lngdeg"),
     "altitude_m": (
+        "altitudem",
         "altitude",
         "alt",
-        "altitudem",
         "altm",
         "elevation",
         "elevationm",
@@ -30,6 +31,14 @@ _COLUMNS = {
         "altitudeasl",
     ),
     "timing_sigma_ns": ("timingsigmans", "clocksigmans"),
+}
+_THIRD = "altitude ASL"  # of a coordinate; what GIS programs write there is often a mere 0
+_CALLED = {
+    "name": "name",
+    "latitude_deg": "latitude",
+    "longitude_deg": "longitude",
+    "altitude_m": "altitude_m",
+    "timing_sigma_ns": "timing_sigma_ns",
 }
 _REQUIRED = ("name", "latitude_deg", "longitude_deg")
 _RANGES = {
@@ -69,8 +78,10 @@ def read(path: Path) -> tuple[Site, ...]:
 
     Args:
         path: CSV with a header line (columns in any order, separated by commas, semicolons or tabs; `lat`,
-            `lon`, `alt` and the like are understood, other columns are ignored), or GeoJSON (RFC 7946): a
-            FeatureCollection of Points with `properties.name`. An altitude that is missing is 0.
+            `lon`, `alt` and the like are understood, other columns are ignored; a line that
+            begins with # is a comment), or GeoJSON (RFC 7946): a
+            FeatureCollection of Points with `properties.name`. An altitude that is missing is 0. Of several
+            columns for one field the one with its first name counts, or else they must agree.
 
     Raises:
         HeimdallError: The file cannot be read, a line is wrong, or a name stands twice.
@@ -107,36 +118,93 @@ def _text(path: Path) -> str:
 def _csv(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     head = next(iter(text.splitlines()), "")
     separator = max(";\t,", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    lines = list(io.StringIO(text, newline=""))
+    reader = csv.reader(lines, delimiter=separator)
     try:
-        names = [_column(name) for name in next(reader, [])]
-        for needed in _REQUIRED:
-            if names.count(needed) != 1:
-                cause = f"{names.count(needed)} columns for {needed.removesuffix('_deg')} instead of one"
-                remedy = "Begin it with a line such as name,latitude,longitude,altitude_m"
-                raise HeimdallError(f"{path}, line 1", cause, remedy)
+        header = next(reader, [])
+        _check_header(f"{path}, line 1", header)
+        begin = reader.line_num
         for row in reader:
-            if not any(cell.strip() for cell in row) or row[0].lstrip().startswith("#"):
+            raw, begin = lines[begin].lstrip(), reader.line_num
+            if not any(cell.strip() for cell in row):
                 continue
             place = f"{path}, line {reader.line_num}"
-            if len(row) < len(names):
-                raise HeimdallError(place, f"{len(row)} columns instead of {len(names)}", _REMEDY)
-            cells = dict(zip(names, row, strict=False))
+            if raw.startswith("#"):
+                if raw[1:2].isdigit() and len(row) == len(header):
+                    cause = f"{row[0].strip()[:40]} is a comment, or the name of a receiver"
+                    raise HeimdallError(place, cause, 'Write "#1" in quotes for a name, "# 1" for a comment')
+                continue
+            if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
+                # A decimal comma makes one number two values, and another place.
+                raise HeimdallError(place, f"{len(row)} columns instead of {len(header)}", _REMEDY)
             yield (
                 place,
-                {
-                    name: value.replace(",", ".") if separator == ";" and name in _RANGES else value
-                    for name, value in cells.items()
-                },
+                _fields(
+                    place,
+                    [
+                        (
+                            name,
+                            value.replace(",", ".")
+                            if separator == ";" and _field(name) in _RANGES
+                            else value,
+                        )
+                        for name, value in zip(header, row, strict=False)
+                    ],
+                ),
             )
     except csv.Error as error:
         raise HeimdallError(f"{path}, line {reader.line_num}", f"no CSV ({error})", _REMEDY) from None
 
 
-def _column(name: str) -> str:
-    """The field that a column's name means, or the name itself."""
-    plain = "".join(letter for letter in name.lower() if letter.isalnum())
-    return next((meant for meant, synonyms in _COLUMNS.items() if plain in synonyms), name)
+def _check_header(place: str, header: Sequence[str]) -> None:
+    """Refuse a header without a needed column, or with the same one twice."""
+    fields = [_field(name) for name in header]
+    remedy = "Begin it with a line such as name,latitude,longitude,altitude_m"
+    for needed in _REQUIRED:
+        if needed not in fields:
+            raise HeimdallError(place, f"no column for {needed.removesuffix('_deg')}", remedy)
+    for name in header:
+        twice = [other for other in header if _plain(other) == _plain(name)]
+        if _field(name) and len(twice) > 1:
+            raise HeimdallError(place, f"{len(twice)} columns {name.strip()}", remedy)
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _field(name: str) -> str | None:
+    """The field that a column's name means, if any."""
+    return next((field for field, synonyms in _COLUMNS.items() if _plain(name) in synonyms), None)
+
+
+def _fields(place: str, said: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Each field that the columns say, by the one with the field's first name, or else by all that mean it.
+
+    Raises:
+        HeimdallError: Two of these differ.
+    """
+    found: dict[str, tuple[str, Any]] = {}
+    for column, value in said:
+        field = _field(column)
+        if field is None or value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        exact = _COLUMNS[field][0]
+        if field not in found or (_plain(column) == exact != _plain(found[field][0])):
+            found[field] = (column, value)
+            continue
+        other, former = found[field]
+        if (_plain(column) == exact) == (_plain(other) == exact) and not _same(value, former):
+            cause = f"{other} is {str(former)[:40]!r} and {column} is {str(value)[:40]!r}"
+            raise HeimdallError(place, cause, f"Give one of them, or name the right one {_CALLED[field]}")
+    return {field: value for field, (_, value) in found.items()}
+
+
+def _same(one: object, other: object) -> bool:
+    try:
+        return float(str(one)) == float(str(other))
+    except ValueError:
+        return str(one).strip() == str(other).strip()
 
 
 def _geojson(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -156,13 +224,10 @@ def _geojson(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             raise HeimdallError(
                 place, "no Point with longitude and latitude", "Give a Point for each receiver"
             )
-        named = (
-            {_column(name): value for name, value in properties.items()}
-            if isinstance(properties, dict)
-            else {}
-        )
-        altitude = point[2] if len(point) > 2 else named.get("altitude_m")
-        yield place, named | {"longitude_deg": point[0], "latitude_deg": point[1], "altitude_m": altitude}
+        said = list(properties.items()) if isinstance(properties, dict) else []
+        if len(point) > 2:
+            said.append((_THIRD, point[2]))
+        yield place, _fields(place, said) | {"longitude_deg": point[0], "latitude_deg": point[1]}
 
 
 def _site(place: str, row: Mapping[str, Any]) -> Site:

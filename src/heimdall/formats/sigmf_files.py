@@ -5,7 +5,6 @@ The library `sigmf` has the schema of each version of the format, against which 
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
 import tarfile
@@ -16,7 +15,7 @@ from typing import Any
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import recording, sample_types
-from heimdall.formats.gps_time import SECOND_NS, is_plausible, utc_ns
+from heimdall.formats.gps_time import SECOND_NS, Moment, is_plausible
 from heimdall.formats.recording import TimedRecording
 from heimdall.formats.sample_types import SampleType
 
@@ -56,12 +55,12 @@ class _Capture:
     remarks: tuple[str, ...] = ()
 
 
-def read(path: Path, start: dt.datetime | None = None) -> list[TimedRecording]:
+def read(path: Path, start: Moment | None = None) -> list[TimedRecording]:
     """Read every stretch: captures that follow one another without a gap, at one frequency, are one.
 
     Args:
         path: The metadata, the data beside them, or an archive.
-        start: UTC of the first sample by the user's word, if no capture has a time. All stretches follow it.
+        start: Time of the first sample by the user's word, if no capture has a time. All stretches follow it.
 
     Raises:
         HeimdallError: Metadata or data are missing, contradict the schema or each other, are truncated, or
@@ -135,13 +134,13 @@ def _stretch(source: _Source, kind: SampleType, rate_hz: float, captures: list[_
     )
 
 
-def _timed(captures: list[_Capture], rate_hz: float, start: dt.datetime | None) -> list[_Capture]:
+def _timed(captures: list[_Capture], rate_hz: float, start: Moment | None) -> list[_Capture]:
     """The captures before the first time with the times that follow from it."""
     number = next((number for number, one in enumerate(captures) if one.start_ns is not None), None)
     if number is None:
         if start is None:
             return captures
-        return [replace(captures[0], start_ns=utc_ns(start), step_ns=1e3), *captures[1:]]
+        return [replace(captures[0], start_ns=start.ns, step_ns=start.step_ns), *captures[1:]]
     known = captures[number]
     before = [
         replace(one, start_ns=_follows_ns(known, one, rate_hz), step_ns=known.step_ns)
@@ -325,13 +324,11 @@ def _joined(captures: list[_Capture], rate_hz: float) -> list[list[_Capture]]:
 
 def _time(path: Path, text: str) -> tuple[int, float]:
     """Nanoseconds since 1970 of an RFC 3339 time, and its last digit in nanoseconds."""
-    match = _MOMENT.fullmatch(text.strip())
     try:
-        if not match:
+        if not _MOMENT.fullmatch(text.strip()):
             raise ValueError
-        whole = dt.datetime.fromisoformat(match[1]).replace(tzinfo=dt.UTC)
+        moment = Moment.parse(text)
     except ValueError:
         cause = f"core:datetime is {text[:40]!r}"
         raise HeimdallError(str(path), cause, "Write it as 2026-01-31T12:00:00.000000000Z") from None
-    digits = match[2] or ""
-    return utc_ns(whole) + int(digits.ljust(9, "0")[:9]), float(10 ** (9 - min(len(digits), 9)))
+    return moment.ns, moment.step_ns

@@ -15,7 +15,7 @@ from pathlib import Path
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import file_names, recording, riff, sample_types
 from heimdall.formats.file_names import Named
-from heimdall.formats.gps_time import SECOND_NS, is_plausible, utc_ns
+from heimdall.formats.gps_time import SECOND_NS, Moment, is_plausible, utc_ns
 from heimdall.formats.recording import TimedRecording
 
 # `auxi` of SpectraVue, HDSDR, SDRuno and SDR#: start and stop as Windows' SYSTEMTIME, then the frequency.
@@ -30,14 +30,18 @@ _NO_FREQUENCY_HZ = (0, 2**32 - 1)  # never written, or erased memory
 
 @dataclass(frozen=True)
 class _Auxi:
-    """What the chunk `auxi` says; None where it says nothing, or what is impossible."""
+    """What the chunk `auxi` says; None where it says nothing, or what is impossible.
+
+    `step_ns` is the last digit of its times.
+    """
 
     start: dt.datetime | None = None
     stop: dt.datetime | None = None
     frequency_hz: float | None = None
+    step_ns: float = 1e6
 
 
-def read(path: Path, chunks: list[riff.Chunk], start: dt.datetime | None = None) -> list[TimedRecording]:
+def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> list[TimedRecording]:
     """Read the file's one stretch.
 
     Args:
@@ -89,23 +93,24 @@ def read(path: Path, chunks: list[riff.Chunk], start: dt.datetime | None = None)
 
 
 def _start(
-    path: Path, header: _Auxi, named: Named, given: dt.datetime | None
+    path: Path, header: _Auxi, named: Named, given: Moment | None
 ) -> tuple[int | None, float | None, tuple[str, ...]]:
     """Start, nanoseconds since 1970 in UTC, its last digit, and what to say of it."""
     if header.start is None:
-        return (None, None, ()) if named.start is None else (utc_ns(named.start), 1e9, ())
+        return (None, None, ()) if named.start is None else (utc_ns(named.start), 1e9, named.remarks)
     header_ns = utc_ns(header.start)
     if not is_plausible(header_ns):
         remark = f"its header says that it began in {header.start.year}, which does not count"
-        return *_start(path, _Auxi(), named, given)[:2], (remark,)
+        start_ns, step_ns, about = _start(path, _Auxi(), named, given)
+        return start_ns, step_ns, (remark, *about)
     if named.start is None or abs(utc_ns(named.start) - header_ns) <= _SAME_START_NS:
-        return header_ns, 1e6, ()
+        return header_ns, header.step_ns, ()
     times = header.start.isoformat(), named.start.isoformat()
     cause = f"its header says that it began at {times[0]}, its name at {times[1]}"
     if given is None:
         remedy = "Rename it so that its name says the time of the header, or none; or give --start"
         raise HeimdallError(str(path), cause, remedy)
-    return utc_ns(given), 1e3, (cause,)
+    return given.ns, given.step_ns, (cause,)
 
 
 def _lost_ns(header: _Auxi, duration_s: float) -> float:
@@ -126,7 +131,7 @@ def _frequency_hz(header: _Auxi, named: Named, rate_hz: float) -> tuple[float | 
 
 def _auxi(body: bytes) -> _Auxi:
     if body[:1] == b"<" or body[2:3] == b"<":
-        return _Auxi(*_xml(body))
+        return _xml(body)
     if len(body) < _AUXI.size:
         return _Auxi()
     *moments, frequency_hz = _AUXI.unpack_from(body)
@@ -143,7 +148,7 @@ def _moment(system_time: list[int]) -> dt.datetime | None:
         return None
 
 
-def _xml(body: bytes) -> tuple[dt.datetime | None, dt.datetime | None, float | None]:
+def _xml(body: bytes) -> _Auxi:
     text = body.replace(b"\0", b"").decode("latin-1")  # of UTF-16 or UTF-8: what is looked for is ASCII
     frequency, time = _XML_FREQUENCY.search(text), _XML_TIME.search(text)
     start = None
@@ -153,4 +158,5 @@ def _xml(body: bytes) -> tuple[dt.datetime | None, dt.datetime | None, float | N
             start = dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
         except ValueError:
             start = None
-    return start, None, float(frequency[1]) or None if frequency else None
+    frequency_hz = float(frequency[1]) or None if frequency else None
+    return _Auxi(start, None, frequency_hz, step_ns=1e9)  # whole seconds

@@ -28,8 +28,8 @@ ARTIFACT = "localizer"  # of dvc.yaml
 STAGE = f"{ARTIFACT}#champion"
 _REMEDY = (
     "Look who made the tag (`git show` it): delete one that was made by hand with `git tag --delete`, and at "
-    "the remote with `git push origin --delete`, and run this again; "
-    "else keep bucket and tag as they are"
+    "the remote with `git push origin --delete`, and run this again. Do the same with all tags of releases "
+    "if their bucket was deleted, as by `make clean`. Else keep bucket and tag as they are"
 )
 _LINE = re.compile(r"^(\S+/\S+) sha256 ([0-9a-f]{64})$", re.MULTILINE)
 

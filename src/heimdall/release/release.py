@@ -16,7 +16,7 @@ A version that was begun and cannot be completed, as its commit is lost, is give
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +78,7 @@ def release(
             attestation.require_free(version, tags)
         found = registry.read_release(store, version)
         if found is None:
+            _require_another_commit(store, log, chosen)
             made = _publish(root, store, chosen, accept=accept, skip_verify=skip_verify, say=say)
             found = made, artifacts.sha256_bytes(made.content())
             changed = True
@@ -237,6 +238,7 @@ def _publish(
             cause = f"`heimdall verify` finds it different, first in {report.stage or LOCK_FILE}"
             remedy = "Run `heimdall verify` and see; --skip-verify releases it all the same and records that"
             raise HeimdallError(chosen.version, cause, remedy)
+        say("every output was rebuilt bit for bit")
     for name, content in chosen.files.items():
         key = f"{chosen.version}/{name}"
         say(f"{store.place(key)}: {len(content)} bytes")
@@ -279,6 +281,16 @@ def _record(chosen: Candidate, *, verified: bool) -> Release:
         cause = f"it lacks a figure of the test split ({problem[:120]})"
         remedy = "Run `dvc repro --force evaluate` and commit what changes"
         raise HeimdallError(EVALUATION_FULL, cause, remedy) from None
+
+
+def _require_another_commit(store: ConditionalStore, log: Sequence[Entry], chosen: Candidate) -> None:
+    """Raise a `HeimdallError` if the commit is a version already: two names of one model help nobody."""
+    for version in audit_log.releases(log):
+        found = registry.read_release(store, version)
+        if found is not None and found[0].commit == chosen.commit:
+            cause = f"commit {chosen.commit[:12]} is {version} already"
+            remedy = f"Commit what you want to release, or `heimdall promote {version}`"
+            raise HeimdallError(chosen.version, cause, remedy)
 
 
 def _require_unclaimed(store: ConditionalStore, chosen: Candidate) -> None:

@@ -112,8 +112,8 @@ def verify(
     folder = repository / WORK / commit[:12]
     snapshot_env = {}
     if source:
-        found = endpoints.resolve(repository, Identity.SNAPSHOT).as_environment()
-        snapshot_env = checkout.environment(Service.DATABASE, Service.LIBPQ, Service.S3) | found
+        found = endpoints.resolve(repository, identity=Identity.SNAPSHOT).as_environment()
+        snapshot_env = checkout.environment(Service.LIBPQ, Service.S3) | found
     made = None
     with locks.alone(folder):
         try:

@@ -3,4 +3,4 @@
 Imports `core` and `storage`.
 """
 
-__all__ = ["dvc_remote", "lifecycle", "ports", "postgres", "process", "seaweedfs"]
+__all__ = ["database_roles", "dvc_remote", "lifecycle", "ports", "postgres", "process", "seaweedfs"]

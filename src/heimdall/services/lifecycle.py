@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from heimdall.core import locks, variables
 from heimdall.core.errors import HeimdallError
-from heimdall.services import dvc_remote, ports, postgres, process, seaweedfs
-from heimdall.storage import connection, embedded, endpoints, migrate
+from heimdall.services import database_roles, dvc_remote, ports, postgres, process, seaweedfs
+from heimdall.storage import connection, embedded, endpoints
 from heimdall.storage.endpoints import Database
 from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
@@ -54,7 +54,7 @@ def up(root: Path, say: Say) -> None:
     if not (endpoints.database_configured() and endpoints.s3_configured()):
         with _in_turn(root):
             _start(root, say)
-    where = endpoints.resolve(root, Identity.ADMIN)
+    where = endpoints.resolve(root, identity=Identity.ADMIN)
     for name, ours, variable, address in (
         ("PostgreSQL", where.database.embedded, endpoints.DATABASE_VARIABLE, where.database.name),
         ("S3", where.s3.embedded, endpoints.S3_VARIABLE, where.s3.endpoint_url),
@@ -62,9 +62,10 @@ def up(root: Path, say: Say) -> None:
         if not ours:
             say(f"{name}: using {address} ({variable}); nothing started")
     if where.database.embedded:
-        connection.create_if_missing(where.database)
-        with closing(connection.connect(where.database)) as opened:
-            for done in migrate.apply(opened):
+        with _in_turn(root):
+            settings = embedded.load(root)
+            assert settings is not None  # noqa: S101 - `_start` saved it
+            for done in database_roles.make(settings):
                 say(f"PostgreSQL: {done}")
     else:
         connection.connect(where.database).close()

