@@ -5,7 +5,9 @@
 -- that was taken without it: for data that must stay the same for ever, approve before you choose `as_of`.
 --
 -- `otherwise` has what counts where the table has no column of that name. Without a column `approved` every row
--- counts as approved. `remark` is said by the snapshot, with the number of rows that it concerns.
+-- counts as approved. The `uses_` columns are not read: their types are looked at, because a time without a zone
+-- would count as UTC. If created_at has none, write `created_at AT TIME ZONE 'Europe/Rome'` for it, in both places,
+-- with the zone in which it was written. `remark` is said by the snapshot, with the number of rows that it concerns.
 
 -- measurements
 SELECT found.*
@@ -21,6 +23,7 @@ FROM (
 CROSS JOIN LATERAL (
     SELECT m.id, m.session_id, m.websdr_id, m.latitude, m.longitude, m.frequency_mhz, snr_db, m."timestamp",
         coalesce(approved_at, created_at, m."timestamp") AS approved_at,
+        approved_at AS uses_approved_at, created_at AS uses_created_at,
         sample_rate_hz, source_id, modulation, simulated, start_gps_ns, timing_sigma_ns,
         concat_ws(
             '; ',

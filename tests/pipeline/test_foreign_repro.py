@@ -49,6 +49,8 @@ def test_one_setting_leads_to_a_model(
     assert f"sql/{source}.sql in PostgreSQL" in checked
     output = project.run("dvc", "repro").stdout
     assert ran(output)[-1] == "export"
+    assert "training sessions three receivers know GPS time" in output
+    assert "Warning: the localizer is worse than" in output
     assert (project.root / "models" / "localizer.onnx").is_file()
     record = json.loads((project.root / "metrics" / "snapshot.json").read_text(encoding="utf-8"))
     assert (record["data"], record["recordings"], record["quarantined"]) == ("recorded", 7 * SESSIONS, {})

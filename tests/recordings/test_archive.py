@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -53,6 +55,40 @@ def measurements() -> pd.DataFrame:
     rows = pd.DataFrame([row, row | {"websdr_id": 4, "source_id": "tx", "snr_db": 7.5}])
     rows["start_gps_ns"] = pd.array([row["start_gps_ns"], pd.NA], dtype="Int64")
     return rows
+
+
+def test_how_rows_are_divided_into_batches_changes_no_byte(tmp_path: Path) -> None:
+    """Neither of the file, also at its row groups, nor of the fingerprint, which is that of JSON text."""
+    receivers = pd.DataFrame({"websdr_id": [3], "name": ["a"], "altitude_m": [float("nan")]})
+    rows = measurements().loc[np.arange(70_000) % 2].reset_index(drop=True)
+    rows["snr_db"] = rows.index.to_numpy() / 7
+    small = rows.iloc[65_530:65_545]
+    whole, divided = tmp_path / "whole", tmp_path / "divided"
+    for table, sizes in ((rows, [1, 65_536, 4_463]), (small[:0], [0, 0])):
+        ends = np.cumsum([0, *sizes])
+        batches = [table.iloc[a:b] for a, b in itertools.pairwise(ends)]
+        columns = [
+            pa.array(table[field.name].astype(object), field.type, from_pandas=True)
+            for field in archive.MEASUREMENTS_SCHEMA
+        ]
+        at_once = pa.table(columns, schema=archive.MEASUREMENTS_SCHEMA)
+        pq.write_table(
+            at_once, whole, row_group_size=65_536, compression="zstd", compression_level=3, store_schema=False
+        )
+        archive.write_batches(divided, batches, archive.MEASUREMENTS_SCHEMA)
+        assert divided.read_bytes() == whole.read_bytes()
+
+    found = archive.DataFingerprint()
+    for start in range(0, 15, 4):
+        found.add(small.iloc[start : start + 4])
+    content = small.drop(columns=["object_etag", "shard"])
+    cells = [
+        [None if pd.isna(v) else v.isoformat() if isinstance(v, pd.Timestamp) else v for v in row]
+        for row in content.astype(object).itertuples(index=False)
+    ]
+    as_json = [[list(content.columns), cells], [list(receivers.columns), [[3, "a", None]]]]
+    assert found.of(receivers) == artifacts.fingerprint(as_json)
+    assert found.of(receivers) == archive.data_fingerprint(small, receivers)
 
 
 def test_shard_gives_back_its_recordings_in_order(tmp_path: Path) -> None:

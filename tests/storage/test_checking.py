@@ -97,6 +97,11 @@ def test_every_missing_right_is_named_with_the_statement_that_gives_it(
     [
         ('ALTER TABLE measurements ALTER "timestamp" TYPE timestamp', "timestamp without time zone"),
         (
+            "ALTER TABLE measurements ALTER created_at TYPE timestamp",
+            "bad measurements.created_at timestamp without time zone has no time zone; give created_at "
+            "AT TIME ZONE 'UTC'",
+        ),
+        (
             "ALTER TABLE measurements DROP COLUMN frequency_mhz",
             "bad measurements column m.frequency_mhz does",
         ),

@@ -86,6 +86,7 @@ def test_the_driver_is_psycopg2s(connection: Connection) -> None:
         ('server certificate for "a" does not match host name "b"', True, "a name that the certificate has"),
         ("server closed the connection unexpectedly", False, "its log says why"),
         ("timeout expired", False, "Correct host and port"),
+        ("FATAL:  Rolle »a« hat keine Berechtigung zum Einloggen", False, "LOGIN"),
         ("something that nobody foresaw", False, "heimdall services status"),
     ],
 )
@@ -97,3 +98,10 @@ def test_what_libpq_says_of_servers_that_are_not_here_has_its_remedy(
     assert found.cause == said.removeprefix("FATAL:  ")
     assert remedy in found.remedy
     assert database_errors.is_hopeless(error) == hopeless
+
+
+def test_a_refusal_in_another_language_has_its_remedy_by_its_code(connection: Connection) -> None:
+    refused = "DO $$ BEGIN RAISE EXCEPTION 'keine Berechtigung für Tabelle a' USING ERRCODE = '42501'; END $$"
+    says = r"Berechtigung.*`heimdall database check` says which GRANT"
+    with pytest.raises(HeimdallError, match=says), transaction(connection) as cursor:
+        cursor.execute(refused)

@@ -55,6 +55,7 @@ def test_each_form_is_named_without_its_secrets(text: str, name: str | None) -> 
         "host=db.example dbname=r",
         "postgresql://127.0.0.1,db.example/r?sslmode=prefer",
         "host=localhost hostaddr=10.0.0.5 dbname=r",
+        "host=db.example,localhost hostaddr=,127.0.0.1 dbname=r",  # the first is reached by its name
     ],
 )
 def test_another_machine_needs_tls_or_its_name_in_a_variable(
@@ -74,7 +75,13 @@ def test_another_machine_needs_tls_or_its_name_in_a_variable(
 
 
 @pytest.mark.parametrize(
-    "address", ["postgresql://[::1]/r", "host=/tmp dbname=r", "dbname=r", "host=127.9.9.9 dbname=r"]
+    "address",
+    [
+        "postgresql://[::1]/r",
+        "host=/tmp,localhost hostaddr=,127.0.0.1 dbname=r",
+        "dbname=r",
+        "host=127.9.9.9 dbname=r",
+    ],
 )
 def test_this_machine_needs_no_tls(address: str) -> None:
     database_url.require_tls(database_url.parse(address))

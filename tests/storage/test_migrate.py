@@ -221,3 +221,22 @@ def test_statements_of_the_migrations_fit_timescaledb() -> None:
     assert "REFERENCES" not in text
     assert "migrate_data" not in text
     assert 'PRIMARY KEY (id, "timestamp")' in text
+
+
+def test_dropped_tables_are_said_and_made_anew_only_as_told(opened: Connection) -> None:
+    migrate.apply(opened)
+    execute(opened, "DROP TABLE heimdall.measurements")
+    with pytest.raises(HeimdallError, match=r"measurements were made and are not there") as caught:
+        migrate.apply(opened)
+    told = caught.value.remedy.split(" run ")[1].split(" as their")[0]
+    execute(opened, told)
+    migrate.apply(opened)
+    tables.insert(opened, RECEIVERS, SOURCES, [measurement(1)])
+
+
+def test_former_tables_stay_where_they_are_if_somebody_has_a_table_in_the_way(opened: Connection) -> None:
+    as_earlier_revisions(opened)
+    execute(opened, "CREATE SCHEMA heimdall", "CREATE TABLE heimdall.measurements (a int)")
+    with pytest.raises(HeimdallError, match=r"that Heimdall did not make.*HEIMDALL_DATABASE_SCHEMA"):
+        migrate.apply(opened)
+    assert "public.heimdall_migrations" in relations(opened)

@@ -21,6 +21,7 @@ from heimdall.services import lifecycle, postgres, process
 from heimdall.storage import (
     approved,
     checking,
+    columns,
     connection,
     database_url,
     embedded,
@@ -259,19 +260,87 @@ def test_a_standby_that_cancels_a_reading_or_lags_gives_the_rows_of_its_primary(
         assert reading.result().count == 100
         assert cancelled
         assert all("conflict with recovery" in cause for cause in cancelled)
-        # Its clock goes on, while what is approved on the primary does not arrive.
-        with closing(connect(standby)) as opened, opened.cursor() as cursor:
-            now = datetime.now(UTC) - approved.MARGIN - timedelta(seconds=2)
-            whole(opened, OWN, now, tmp_path / "rows")
-            cursor.execute("SELECT pg_wal_replay_pause()")
-            opened.commit()
-            with primary.cursor() as other:
-                other.execute("UPDATE heimdall.measurements SET approved_at = %s", (now,))
-            later = datetime.now(UTC) - timedelta(seconds=1)
+        # Its clock is that of the last commit it got: an idle primary and a lost one look alike.
+        with closing(connect(standby)) as opened:
             monkeypatch.setattr(approved, "MARGIN", timedelta(0))
-            assert process.wait_until(lambda: received_more(opened), 10)
-            with pytest.raises(HeimdallError, match=r"snapshot\.as_of"):
-                whole(opened, OWN, later + timedelta(seconds=1), tmp_path / "rows")
+            later = datetime.now(UTC)
+            with pytest.raises(HeimdallError, match=r"last commit that this standby.*pg_current_xact_id"):
+                whole(opened, OWN, later, tmp_path / "rows")
+            with primary.cursor() as cursor:
+                cursor.execute("SELECT pg_current_xact_id()")
+            assert process.wait_until(lambda: approved.latest(standby) > later - timedelta(seconds=1), 10)
+            whole(opened, OWN, later - timedelta(seconds=1), tmp_path / "rows")
+
+
+def test_a_standby_that_got_no_commit_yet_says_so(standby: Database) -> None:
+    with pytest.raises(HeimdallError, match=r"got no commit since it was started.*on the primary"):
+        approved.latest(standby)
+
+
+ODD = """
+SELECT 1 AS id, gen_random_uuid() AS session_id, 1 AS websdr_id, 45.0 AS latitude, 7.0 AS longitude,
+    145.5 AS frequency_mhz, 192000.0 AS sample_rate_hz, false AS simulated, {} FROM generate_series(1, 1)"""
+TIMES = "'2025-12-01Z'::timestamptz AS \"timestamp\", '2025-12-02Z'::timestamptz AS approved_at"
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [("numeric(22,2)", 1451260818123456789), ("float8", None), ("text", 1451260818123456789)],
+)
+def test_a_gps_time_is_read_to_the_nanosecond_or_not_at_all(
+    kind: str, read: int | None, connection: Connection, tmp_path: Path
+) -> None:
+    select = ODD.format(f"{TIMES}, '1451260818123456789'::{kind} AS start_gps_ns")
+    source = dataclasses.replace(OWN, measurements=select)
+    approved.read_from(connection, source, NOON, tmp_path / "rows")
+    (row,) = pq.read_table(tmp_path / "rows").to_pylist()
+    assert row["start_gps_ns"] == read
+    assert (row[columns.UNREADABLE] is None) == (read is not None)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("'2025-12-01T12:00:00Z'::text", '"timestamp"::timestamptz'),
+        ("1764590400000::bigint", 'to_timestamp("timestamp" / 1000.0)'),
+        ("'2025-12-01 12:00'::timestamp", "\"timestamp\" AT TIME ZONE 'UTC'"),
+    ],
+)
+def test_what_is_said_of_a_time_in_another_type_helps(
+    value: str, told: str, connection: Connection, tmp_path: Path
+) -> None:
+    given = f"{value} AS \"timestamp\", '2025-12-02Z'::timestamptz AS approved_at"
+    source = dataclasses.replace(OWN, measurements=ODD.format(given))
+    with pytest.raises(HeimdallError) as caught:
+        approved.read_from(connection, source, NOON, tmp_path / "rows")
+    assert told.replace('"', "") in caught.value.cause
+    followed = ODD.format(given).replace(value, told.replace('"timestamp"', value))
+    source = dataclasses.replace(OWN, measurements=followed)
+    approved.read_from(connection, source, NOON, tmp_path / "rows")
+    (row,) = pq.read_table(tmp_path / "rows").to_pylist()
+    assert row["timestamp"] == datetime(2025, 12, 1, 12, tzinfo=UTC)
+
+
+def test_digits_of_a_number_are_read_whatever_the_database_has_set(
+    database: Services, tmp_path: Path
+) -> None:
+    with closing(connect(database.endpoints.database)) as opened:
+        tables.insert(opened, RECEIVERS, SOURCES, [measurement(1, longitude_deg=7.123456789012345)])
+        with transaction(opened) as cursor:
+            cursor.execute("SELECT quote_ident(current_database())")
+            ((name,),) = cursor.fetchall()
+            cursor.execute(f"ALTER DATABASE {name} SET extra_float_digits = -10")
+    approved.read(database.endpoints.database, OWN, NOON, tmp_path / "rows")
+    (row,) = pq.read_table(tmp_path / "rows").to_pylist()
+    assert row["longitude_deg"] == 7.123456789012345
+
+
+def test_an_approval_that_never_comes_is_counted(connection: Connection, tmp_path: Path) -> None:
+    tables.insert(connection, RECEIVERS, SOURCES, [measurement(1)])
+    with transaction(connection) as cursor:
+        cursor.execute("UPDATE heimdall.measurements SET approved_at = 'infinity'")
+    found = approved.read_from(connection, OWN, NOON, tmp_path / "rows")
+    assert (found.count, found.undated) == (0, 1)
 
 
 def approved_rows(where: Database) -> int:
@@ -282,9 +351,3 @@ def approved_rows(where: Database) -> int:
             return int(count)
     except psycopg2.Error:
         return -1
-
-
-def received_more(opened: Connection) -> bool:
-    with opened, opened.cursor() as cursor:
-        cursor.execute("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()")
-        return cursor.fetchone() == (True,)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from heimdall.ingest.ingest import Ingested, Session, Stretch
 
 
-MAX_DETUNING_HZ = 1000.0  # by so much programs round a frequency
 FORMATS = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")  # keys of formats.plain.RAW_TYPES
 
 
@@ -230,14 +229,32 @@ def _on_its_time(file: Path, site: Site, hints: Hints) -> list[TimedRecording]:
 
 
 def _tuned(stretches: Sequence[Stretch], frequency_mhz: float) -> list[Stretch]:
-    """The stretches at this frequency, of files that say several; else all, for the user knows better."""
-    if len(_said_hz(stretches)) < 2:
-        return list(stretches)
+    """The stretches at this frequency, of files that say several; else all, for the user knows better.
+
+    A frequency outside of the one band that the files say is told: it may be in another unit.
+    """
+    from heimdall.ingest import ingest as ingestion
+
     wanted_hz = frequency_mhz * 1e6
+    if len(_said_hz(stretches)) < 2:
+        outside = {
+            one.about.frequency_hz
+            for one in stretches
+            if one.about.frequency_hz
+            and abs(one.about.frequency_hz - wanted_hz) > one.about.sample_rate_hz / 2
+        }
+        if outside:
+            said = outside.pop() / 1e6
+            click.echo(
+                f"The files say {said:.12g} MHz, far from {frequency_mhz:.12g} MHz, which counts. "
+                f"If it is a mistake, give --frequency-mhz {said:.12g}, or leave it out."
+            )
+        return list(stretches)
     kept = [
         one
         for one in stretches
-        if one.about.frequency_hz is None or abs(one.about.frequency_hz - wanted_hz) <= MAX_DETUNING_HZ
+        if one.about.frequency_hz is None
+        or abs(one.about.frequency_hz - wanted_hz) <= ingestion.MAX_DETUNING_HZ
     ]
     if len(kept) < len(stretches):
         left = len(stretches) - len(kept)
@@ -273,6 +290,11 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
         + "; receivers "
         + ", ".join(f"{name} {number}" for name, number in report.receivers.items())
     )
+    if report.otherwise:
+        click.echo(
+            f"{report.otherwise} of the recordings are approved with another GPS time or sigma, which stays: "
+            "what is approved is not changed, for a snapshot may have it."
+        )
     untimed = sum(part.start_gps_ns is None for session in sessions for part in session.parts)
     if untimed:
         click.echo(f"{untimed} of the recordings have no GPS time: only their levels help to locate.")

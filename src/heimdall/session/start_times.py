@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError, unreadable
+from heimdall.core.numbers import whole_number
 from heimdall.recordings import limits
 
-MAX_DIGITS = 30
 COLUMNS = ("websdr_id", "start_gps_ns", "timing_sigma_ns")
 
 
@@ -70,25 +68,3 @@ def read(path: Path) -> dict[int, tuple[int, float]]:
     except UnicodeDecodeError:
         raise HeimdallError(str(path), "it is no text", remedy) from None
     return found
-
-
-def whole_number(text: str | None) -> int:
-    """A whole number, also as pandas writes it where its column is one of floats: 3.0, 1.4e+18.
-
-    Such a float has 53 bits: GPS times are then rounded to 256 ns, and nobody can tell whether one was. So
-    none above 2^53 is taken.
-
-    Raises:
-        ValueError: It is none, or may have lost digits.
-    """
-    try:
-        value = Decimal(str(text).strip())
-    except InvalidOperation:
-        raise ValueError(f"{str(text)[:40]!r} is no number") from None
-    if not value.is_finite() or value.adjusted() > MAX_DIGITS or value != value.to_integral_value():
-        raise ValueError(f"{str(text)[:40]!r} is no whole number")
-    is_float = not str(text).strip().lstrip("+-").isdecimal()
-    if is_float and abs(value) > 2**sys.float_info.mant_dig:
-        remedy = 'write whole numbers, in pandas table.astype({"start_gps_ns": "int64"})'
-        raise ValueError(f"{str(text)[:40]} is a float, which loses nanoseconds: {remedy}")
-    return int(value)

@@ -31,13 +31,14 @@ from heimdall.storage.sources import RowSource
 BATCH_ROWS = 10_000
 # Approvals are stamped when they commit, within moments; a reader must not be earlier than the last of them.
 MARGIN = timedelta(seconds=60)
-# The moment up to which the server knows every commit. Of a standby that lags or has lost its primary it is
-# that of the last commit which reached it.
+# The moment up to which the server knows every commit, and whether it is a standby. Of a standby it is that
+# of the last commit which reached it, NULL before the first: whether the server from which it copies lags
+# itself, or has lost its primary, no standby can know.
 _KNOWN_UNTIL = (
-    "SELECT extract(epoch FROM CASE WHEN NOT pg_is_in_recovery() OR (pg_last_wal_receive_lsn() <= "
-    "pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver)) THEN now() "
-    "ELSE coalesce(pg_last_xact_replay_timestamp(), to_timestamp(0)) END)::float8"
+    "SELECT extract(epoch FROM CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() "
+    "ELSE now() END)::float8, pg_is_in_recovery()"
 )
+_COMMIT = "`SELECT pg_current_xact_id()` on the primary, which is a commit that the standby gets"
 _ORDER = ("session_id", "websdr_id", "id")
 
 
@@ -120,8 +121,11 @@ def selection(select: str, given: list[Given], as_of: datetime) -> sql.Composabl
 
 
 def undated(cursor: Cursor, select: str) -> int:
-    """How many approved rows have no moment of approval, and so are in no snapshot."""
-    statement = "SELECT count(*) FROM ({}\n) AS given WHERE given.approved_at IS NULL"
+    """How many approved rows have no moment of approval, or one that never comes: they are in no snapshot."""
+    statement = (
+        "SELECT count(*) FROM ({}\n) AS given "
+        "WHERE given.approved_at IS NULL OR given.approved_at > '9999-12-31Z'"  # such as infinity
+    )
     cursor.execute(sql.SQL(statement).format(sql.SQL(select)))
     ((count,),) = cursor.fetchall()
     return int(count)
@@ -147,11 +151,13 @@ def _columns_of(select: str, given: list[Given]) -> sql.Composable:
 def _readable(cursor: Cursor, source: RowSource, select: str, wanted: tuple[Column, ...]) -> list[Given]:
     """What a SELECT gives; refused where a column is missing or cannot be read."""
     given = columns.given_by(cursor, select, wanted)
-    problems = [f"{item.column.name}: {item.problem}" for item in given if item.problem]
+    problems = [
+        f"{item.column.name.removeprefix(columns.USED)}: {item.problem}" for item in given if item.problem
+    ]
     if problems:
         remedy = "Let the SELECT give it; `heimdall database check` says what is there, column by column"
         raise HeimdallError(str(source.path), "; ".join(problems), remedy)
-    return given
+    return given[: len(wanted)]
 
 
 def latest(where: Database) -> datetime:
@@ -161,7 +167,7 @@ def latest(where: Database) -> datetime:
         HeimdallError: The database cannot be reached.
     """
     with closing(connect(where)) as connection, transaction(connection, read_only=True) as cursor:
-        return _latest(cursor)
+        return _latest(cursor)[0]
 
 
 def refuse_future(cursor: Cursor, as_of: datetime) -> None:
@@ -170,21 +176,28 @@ def refuse_future(cursor: Cursor, as_of: datetime) -> None:
     Raises:
         HeimdallError: It is later than the database's clock less `MARGIN`.
     """
-    last = _latest(cursor)
+    last, is_standby = _latest(cursor)
     if as_of > last:
+        clock = "the last commit that this standby got" if is_standby else "the database's clock"
         cause = (
-            f"{as_of.astimezone(UTC).isoformat()} is later than the database's clock less "
+            f"{as_of.astimezone(UTC).isoformat()} is later than {clock} less "
             f"{MARGIN.total_seconds():.0f} s, so rows could still be approved before it"
         )
-        wait = as_of.astimezone(UTC) + MARGIN
-        remedy = f'Set it to "{_text(last)}" or earlier, or run this again after {_text(wait)}'
-        raise HeimdallError("snapshot.as_of", cause, remedy)
+        wait = _text(as_of.astimezone(UTC) + MARGIN)
+        again = (
+            f"after {wait} run {_COMMIT}, then this again" if is_standby else f"run this again after {wait}"
+        )
+        raise HeimdallError("snapshot.as_of", cause, f'Set it to "{_text(last)}" or earlier, or {again}')
 
 
-def _latest(cursor: Cursor) -> datetime:
+def _latest(cursor: Cursor) -> tuple[datetime, bool]:
+    """The latest moment that a snapshot may have, and whether the server is a standby."""
     cursor.execute(_KNOWN_UNTIL)
-    ((now_s,),) = cursor.fetchall()
-    return datetime.fromtimestamp(int(now_s), UTC) - MARGIN
+    ((known_s, is_standby),) = cursor.fetchall()
+    if known_s is None:
+        cause = "this standby got no commit since it was started, so what it lacks cannot be known"
+        raise HeimdallError("snapshot.as_of", cause, f"Run {_COMMIT}, then this again")
+    return datetime.fromtimestamp(int(known_s), UTC) - MARGIN, bool(is_standby)
 
 
 def _text(moment: datetime) -> str:

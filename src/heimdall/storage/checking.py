@@ -112,9 +112,11 @@ def _columns(cursor: Cursor, part: str, select: str, wanted: Sequence[Column]) -
     """A finding for each column of a SELECT."""
     found = []
     for item in columns.given_by(cursor, select, wanted):
-        subject = f"{part}.{item.column.name}"
+        subject = f"{part}.{item.column.name.removeprefix(columns.USED)}"
         if item.problem:
             found.append(Finding(subject, BAD, item.problem))
+        elif item.column.name.startswith(columns.USED):
+            continue  # not read
         elif item.type is None:
             found.append(Finding(subject, NULL, "not given, so it is NULL"))
         else:
@@ -133,7 +135,11 @@ def _rows(cursor: Cursor, source: RowSource, as_of: datetime) -> list[Finding]:
     found = [Finding("rows", OK if count else BAD, taken)]
     undated = approved.undated(cursor, source.measurements)
     if undated:
-        found.append(Finding("rows without approved_at", NULL, f"{undated}, which are in no snapshot"))
+        found.append(
+            Finding(
+                "rows without approved_at, or with infinity", NULL, f"{undated}, which are in no snapshot"
+            )
+        )
     return found + [
         Finding("rows", OK, said) for said in approved.remarks(cursor, source.measurements, as_of)
     ]

@@ -6,7 +6,6 @@ else is read as text and understood here, cell by cell: what cannot be understoo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from psycopg2 import sql
 
+from heimdall.core.numbers import whole_number
 from heimdall.storage.connection import Cursor
 
 Kind = Literal["text", "number", "integer", "truth", "time"]
@@ -62,6 +62,9 @@ RECEIVERS = (
     Column("altitude_m", "altitude_m", "number"),
 )
 REMARK = Column("remark", "remark", "text", required=False)  # told to whoever takes a snapshot, and not kept
+# A column of this beginning is not read. It is a time of which a SELECT makes another one, so that its type
+# can be looked at: PostgreSQL takes a time without a zone for one in this session's, UTC, and says nothing.
+USED = "uses_"
 UNREADABLE = "unreadable"  # the column that says which value of a row could not be understood; else NULL
 _NATIVE = {
     "number": {"smallint", "integer", "bigint", "real", "double precision"},
@@ -75,6 +78,23 @@ _TIME = (
     "CASE WHEN {0} BETWEEN '0001-01-01Z' AND '9999-12-31Z' "
     "THEN (extract(epoch FROM {0}) * 1000000)::bigint END"
 )
+_COUNTED = (
+    "has no time zone; give to_timestamp({0}) in the SELECT if it counts seconds since 1970, "
+    "to_timestamp({0} / 1000.0) if milliseconds"
+)
+_WRITTEN = (
+    "may have no time zone; give {0}::timestamptz in the SELECT if each text names its zone or means UTC, "
+    "else {0}::timestamp AT TIME ZONE 'Europe/Rome' with the zone in which it was written"
+)
+# By the type of what is to be a time: what helps.
+_TIMES = {
+    "timestamp without time zone": (
+        "has no time zone; give {0} AT TIME ZONE 'UTC' in the SELECT, or the zone in which it was written"
+    ),
+    "date": "has no time of day; give a column that has one",
+    **dict.fromkeys(("text", "character varying", "character"), _WRITTEN),
+    **dict.fromkeys(("smallint", "integer", "bigint", "real", "double precision", "numeric"), _COUNTED),
+}
 _ARROW = {
     "text": pa.string(),
     "number": pa.float64(),
@@ -102,10 +122,9 @@ class Given:
         if self.type is None:
             return "missing" if self.column.required else ""
         if self.column.kind == "time" and self.type not in _NATIVE["time"]:
-            return (
-                f"{self.type} has no time zone; give {self.column.name} AT TIME ZONE 'UTC' in the SELECT, or "
-                "the zone in which it was written"
-            )
+            name = self.column.name.removeprefix(USED)
+            remedy = _TIMES.get(self.type, "give a timestamptz instead of it")
+            return f"{self.type} {remedy.format(name)}"
         return ""
 
     @property
@@ -122,6 +141,8 @@ class Given:
             return sql.SQL(_TIME).format(place)
         if self.column.kind == "text" and not self.column.required:
             return sql.SQL("nullif({}::text, '')").format(place)  # nothing said, in other words
+        if self.column.kind == "integer" and self.type == "numeric":
+            return sql.SQL("trim_scale({})::text").format(place)  # 7.00 is whole, and no digit is lost
         return sql.SQL(_CASTS[self.column.kind if self.native else "text"]).format(place)
 
 
@@ -138,7 +159,8 @@ def given_by(cursor: Cursor, select: str, columns: Sequence[Column]) -> list[Giv
     oids = list(types.values())
     cursor.execute("SELECT oid, format_type(oid, NULL) FROM pg_type WHERE oid = ANY(%s)", (oids,))
     names = dict(cursor.fetchall())
-    return [Given(column, names.get(types.get(column.name))) for column in columns]
+    used = [Column(name, name, "time", required=False) for name in types if name.startswith(USED)]
+    return [Given(column, names.get(types.get(column.name))) for column in [*columns, *used]]
 
 
 def schema(columns: Sequence[Column]) -> pa.Schema:
@@ -189,10 +211,7 @@ def _number(text: str) -> float:
 
 
 def _integer(text: str) -> int:
-    value = _number(text)
-    if not math.isfinite(value) or not value.is_integer():
-        raise ValueError(text)
-    exact = int(text) if text.strip().lstrip("+-").isdecimal() else int(value)
+    exact = whole_number(text)
     if not -(2**63) <= exact < 2**63:
         raise ValueError(text)
     return exact

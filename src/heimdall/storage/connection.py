@@ -35,7 +35,8 @@ OPTIONS: dict[str, Any] = {
 # a million rows takes seconds; a lock that is waited for keeps others waiting behind it.
 _LIMITS = (
     "SET LOCAL statement_timeout = '300s'; SET LOCAL lock_timeout = '10s'; "
-    "SET LOCAL idle_in_transaction_session_timeout = '120s'; SET LOCAL TIME ZONE 'UTC'"
+    "SET LOCAL idle_in_transaction_session_timeout = '120s'; SET LOCAL TIME ZONE 'UTC'; "
+    "SET LOCAL extra_float_digits = 1"  # every digit of a number, whatever a role or database has set
 )
 # SQLSTATEs after which the same reading may succeed: the connection or server is lost, or a standby cancelled
 # the query because the primary removed rows that it needs.

@@ -9,6 +9,7 @@ import psycopg2
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
+from heimdall.storage import roles
 
 URL = variables.DATABASE_URL.name
 SELECT = "the SELECT in sql/ that snapshot.source names"
@@ -58,12 +59,24 @@ CONNECTING: tuple[tuple[str, bool, str], ...] = (
     ("timeout expired", True, f"Correct host and port in {URL}, or let the network between pass"),
 )
 _DOWN = ("Connection refused", "No such file")
+# A server refuses a connection in the language of its lc_messages, and libpq passes no SQLSTATE on. Its word
+# for FATAL, and two blanks, are before what it says; libpq's own messages have none.
+_SERVER_SAYS = re.compile(r"(?:^| failed: )[^\s:]+:  \S")
+_OTHER_LANGUAGE = (
+    f"Correct user, password and database in {URL}, and let the user have LOGIN and CONNECT; a server that "
+    "is starting, or full, needs time"
+)
 DENIED, _NO_COLUMN = "42501", "42703"
 # By SQLSTATE, or the first two characters of it.
 REFUSALS = {
     "25006": "Use a server and a user that may write (no standby), or only commands that read",
     "40001": "Run it again; on a standby raise max_standby_streaming_delay, or set hot_standby_feedback",
     "42": f"Correct {SELECT}; `heimdall database check` tries it",
+    "42804": f"Give both one type in {SELECT}, such as column::timestamptz",
+    "42P07": (
+        f"Heimdall did not make it: set {variables.DATABASE_SCHEMA.name} to another name for Heimdall's own "
+        "tables"
+    ),
     "42P01": (
         f"Correct the name in {SELECT}; `heimdall database migrate` makes Heimdall's own tables, which one "
         "sees after GRANT USAGE ON SCHEMA heimdall"
@@ -106,6 +119,8 @@ def explained(
     remedy = REFUSALS.get(code) or REFUSALS.get(code[:3]) or REFUSALS.get(code[:2])
     if not code:
         remedy = next((remedy for said, _, remedy in CONNECTING if said in cause), None)
+        if remedy is None and _SERVER_SAYS.search(str(error)):
+            remedy = _OTHER_LANGUAGE
         if embedded and any(said in cause for said in _DOWN):
             remedy = "Run `heimdall services up`, which starts it"
     elif code == DENIED:
@@ -142,13 +157,19 @@ def cause_of(error: psycopg2.Error) -> str:
 
 
 def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
-    """The statement that gives the right which a statement lacked."""
-    found = _WHAT_IS_DENIED.search(cause)
-    if found is None:
-        return "Run it as the owner, or as a user to whom the owner gives that right"
-    kind, thing = found[1].upper(), found[2]
+    """The statement that gives the right which a statement lacked, or whose work the statement is."""
     words = query.removeprefix("b").strip("\"'").split()
     statement = words[0].upper() if words else ""
+    own = next((role for role in roles.ALL if role.name == user), None)
+    if own is not None:
+        return _of_role(own, statement, studies=roles.STUDIES in words)
+    found = _WHAT_IS_DENIED.search(cause)
+    if found is None:
+        return (
+            f'Let the owner give that right to "{user}": `heimdall database check` says which GRANT lacks, '
+            "in whatever language the server speaks"
+        )
+    kind, thing = found[1].upper(), found[2]
     if statement == "CREATE":
         right = "CREATE"
     elif found[1] in _NO_TABLES:
@@ -158,3 +179,16 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
         named = [schema for schema in schemas if f"{schema}.{thing}" in query]
         thing = f"{(named or list(schemas))[0]}.{thing}" if schemas else thing
     return f'Let the owner run: GRANT {right} ON {kind} {thing} TO "{user}"'
+
+
+def _of_role(own: roles.Role, statement: str, *, studies: bool) -> str:
+    """What to do where one of Heimdall's roles may not run a statement."""
+    work = {"INSERT": roles.OPERATOR, "UPDATE": roles.OPERATOR, "CREATE": roles.MIGRATOR}
+    needed = roles.SWEEPER if studies else work.get(statement, own)
+    printed = f"`heimdall database roles {needed.kind}`"
+    if needed is own:
+        return f"Let an administrator run in psql what {printed} prints: the rights of this role"
+    return (
+        f"This is the work of another role: set {needed.variable.name} to the address of {needed.name}, "
+        f"which {printed} makes"
+    )

@@ -7,6 +7,7 @@ work as they do in psql. psycopg2 is imported when an address is read: `heimdall
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from dataclasses import dataclass, field
 
 from heimdall.core import variables
@@ -107,10 +108,10 @@ def require_tls(address: Address) -> None:
     if mode in WITH_TLS:
         return
     hosts = [host for host, _ in address.hosts]
-    # Where both are given libpq connects to this one, and takes the other for a name alone.
-    numeric = address.parameters.get("hostaddr") or variables.PGHOSTADDR.read()
-    for host in numeric.split(",") if numeric else hosts:
-        refuse_without_tls(host, f"sslmode={mode} does not demand TLS")
+    # Where both are given for a server libpq connects to this one, and takes the other for a name alone.
+    numeric = (address.parameters.get("hostaddr") or variables.PGHOSTADDR.read()).split(",")
+    for number, host in itertools.zip_longest(numeric, hosts, fillvalue=""):
+        refuse_without_tls(number or host, f"sslmode={mode} does not demand TLS")
 
 
 def refuse_without_tls(host: str, why: str) -> None:

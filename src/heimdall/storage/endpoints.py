@@ -63,19 +63,14 @@ class Endpoints:
         return self.database.as_environment() | self.s3.as_environment()
 
 
-def database_configured(role: Role = READER) -> bool:
-    """Whether the environment names a database for a role, so that none is embedded."""
-    return bool(variable_of(role).read())
-
-
-def variable_of(role: Role) -> Variable:
-    """Which variable has the address for a role: its own, else the one for all."""
-    return role.variable if role.variable.read() else variables.DATABASE_URL
+def database_configured() -> bool:
+    """Whether the environment names a database, be it for one role alone, so that none is embedded."""
+    return any(variable.read() for variable in variables.DATABASE_URLS)
 
 
 def configured_environment(role: Role) -> dict[str, str]:
     """What a child process needs to find a configured database as a role; nothing where it is embedded."""
-    address = variable_of(role).read()
+    address = _variable_of(role).read()
     return {DATABASE_VARIABLE: address} if address else {}
 
 
@@ -106,10 +101,14 @@ def database(root: Path = Path(), role: Role = READER) -> Database:
         role: As whom.
 
     Raises:
-        HeimdallError: The address is malformed or refused, or there is neither.
+        HeimdallError: The address is malformed or refused, only other roles have one, or there is neither.
     """
-    if database_configured(role):
-        return Database(database_url.configured(variable_of(role)), embedded=False)
+    if database_configured():
+        variable = _variable_of(role)
+        if not variable.read():  # the embedded server would be another database than the others'
+            cause = f"not set, and neither is {DATABASE_VARIABLE}, but another role's address is"
+            raise HeimdallError(role.variable.name, cause, f"Set it to the address of the {role.kind}")
+        return Database(database_url.configured(variable), embedded=False)
     return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).url_of(role), embedded=True)
 
 
@@ -127,6 +126,11 @@ def s3(root: Path = Path(), identity: Identity = Identity.READER) -> S3Access:
         return s3_access.configured()
     servers = _servers(root, "S3", S3_VARIABLE)
     return S3Access(servers.s3_endpoint_url, servers.s3_keys(identity), embedded.REGION, embedded=True)
+
+
+def _variable_of(role: Role) -> Variable:
+    """Which variable has the address for a role: its own, else the one for all."""
+    return role.variable if role.variable.read() else variables.DATABASE_URL
 
 
 def _servers(root: Path, service: str, variable: str) -> embedded.State:

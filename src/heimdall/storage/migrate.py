@@ -68,6 +68,7 @@ def apply(connection: Connection) -> list[str]:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         cursor.execute("SET LOCAL lock_timeout = %s", (LOCK_TIMEOUT,))
         if _is_complete(cursor, schema):
+            _refuse_dropped(cursor, schema)
             return []
         done = []
         cursor.execute("SELECT to_regnamespace(quote_ident(%s)) IS NULL", (schema,))
@@ -114,6 +115,7 @@ def _move_former(cursor: Cursor, schema: str) -> list[str]:
             f"they stay as they are. If your recordings are in them, set {variables.DATABASE_SCHEMA.name}="
             f"{FORMER_SCHEMA}"
         ]
+    _refuse_foreign(cursor, schema, {})
     for table in (*TABLES, RECORD):
         statement = sql.SQL("ALTER TABLE {} SET SCHEMA {}")
         cursor.execute(statement.format(sql.Identifier(FORMER_SCHEMA, table), sql.Identifier(schema)))
@@ -142,6 +144,22 @@ def _refuse_changed(known: dict[str, str]) -> None:
                 "it was changed after it was applied",
                 "Restore it, and put the change into a new file",
             )
+
+
+def _refuse_dropped(cursor: Cursor, schema: str) -> None:
+    """Tables that the record says were made, and that somebody dropped, are not made anew: rows are lost."""
+    missing = [table for table in TABLES if not _shape(cursor, schema, table)]
+    if missing:
+        left = [table for table in (*TABLES, RECORD) if table not in missing]
+        statement = sql.SQL("DROP TABLE {}").format(
+            sql.SQL(", ").join(sql.Identifier(schema, table) for table in left)
+        )
+        raise HeimdallError(
+            f"schema {schema}",
+            f"{', '.join(missing)} were made and are not there: somebody dropped or renamed them",
+            f"Restore them from a backup. If their rows may be lost, run {statement.as_string(cursor)} as "
+            "their owner, then this again, which makes all of them anew",
+        )
 
 
 def _refuse_foreign(cursor: Cursor, schema: str, known: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from heimdall.core import variables
 from heimdall.core.variables import Variable
 from heimdall.storage.sources import RowSource
 
+STUDIES = "optuna"  # the schema of Optuna's studies
 DATABASE = ':"DBNAME"'  # psql's variable: the database that it is connected to
 _NAME = r'(?:"[^"]+"|\w+)'
 _TABLES = re.compile(rf'\b(?:FROM|JOIN)\s+({_NAME}(?:\.{_NAME})?)(?![\w."])(?!\s*\()', re.IGNORECASE)
@@ -63,7 +64,7 @@ OPERATOR = Role(
         "GRANT USAGE ON SCHEMA {schema} TO {role}",
         "GRANT SELECT, INSERT ON {schema}.websdrs, {schema}.sources, {schema}.measurements TO {role}",
         "GRANT UPDATE (modulation) ON {schema}.sources TO {role}",
-        "GRANT UPDATE (latitude, longitude, source_id, approved, approved_at, start_gps_ns, timing_sigma_ns) "
+        "GRANT UPDATE (latitude, longitude, source_id, approved, approved_at) "
         "ON {schema}.measurements TO {role}",
     ),
 )
@@ -77,7 +78,7 @@ SWEEPER = Role(
     "sweeper",
     "`heimdall sweep`",
     variables.DATABASE_URL_SWEEPER,
-    ("GRANT {role} TO CURRENT_USER", "CREATE SCHEMA IF NOT EXISTS optuna AUTHORIZATION {role}"),
+    ("GRANT {role} TO CURRENT_USER", f"CREATE SCHEMA IF NOT EXISTS {STUDIES} AUTHORIZATION {{role}}"),
 )
 TRACKER = Role(
     "tracker",

@@ -21,12 +21,12 @@ from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
 from heimdall.services import process
-from heimdall.storage import connection, database_errors, database_url
+from heimdall.storage import connection, database_errors, database_url, roles
 from heimdall.storage.endpoints import Database
 from heimdall.sweep import heartbeat
 from heimdall.sweep.space import Space
 
-SCHEMA = "optuna"
+SCHEMA = roles.STUDIES
 SET_UP_S = 60.0  # within which DVC has set up an experiment, on a busy machine, too
 LOCK = 417_203  # any number that no other program on the server uses
 METRIC = "val_loss"  # of metrics/train.json: what the training itself chooses its best epoch by

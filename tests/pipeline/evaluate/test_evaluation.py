@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from heimdall.core.params import EvaluateParams, FeatureParams
 from heimdall.geometry.geo import distance_m
 from heimdall.metrics import metrics
 from heimdall.network.dataset import DatasetConfig, Sessions
-from heimdall.pipeline.evaluate import evaluation, figures
+from heimdall.pipeline.evaluate import evaluation, figures, table
 from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, errors_of
 from heimdall.pipeline.evaluate.evaluation import Evaluation
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, RECEIVED_POWER, UNCALIBRATED
@@ -127,6 +128,25 @@ def test_calibration_stands_before_and_after(found: Evaluation) -> None:
     assert before["coverage_95"] == 0
     assert before == metrics.calibration(errors_of(chosen(found, UNCALIBRATED)))
     assert UNCALIBRATED not in found.metrics["test"]
+
+
+def test_table_says_if_the_localizer_is_worse_than_what_needs_no_training_and_if_gps_time_is_missing(
+    found: Evaluation,
+) -> None:
+    def warnings(**changes: Any) -> list[str]:  # noqa: ANN401
+        test = found.metrics["test"] | {LOCALIZER: found.metrics["test"][LOCALIZER] | changes}
+        bound = found.metrics["cramer_rao"] | ({"bounded": 0} if "bounded" in changes else {})
+        lines = table.lines(found.metrics | {"test": test, "cramer_rao": bound})
+        return [line for line in lines if line.startswith("Warning")]
+
+    (worse,) = warnings()
+    assert "the localizer is worse than " in worse
+    best = min(PREDICTORS, key=lambda name: found.metrics["test"][name]["mae_m"])
+    assert worse.endswith(f"`heimdall locate SESSION --method {best.replace('_', '-')}`.")
+    assert warnings(**{f"mae_minus_{best}_m_low": -1.0}) == []  # it may be chance
+    assert warnings(mae_m=0.0) == []
+    (timeless, _) = warnings(bounded=0)
+    assert "start_gps_ns and timing_sigma_ns" in timeless
 
 
 def test_sessions_without_gps_time_are_answered_by_levels_alone(found: Evaluation) -> None:

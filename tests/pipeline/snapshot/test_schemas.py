@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,50 @@ def test_session_at_two_places_or_of_two_sources_is_out(column: str, value: obje
     table = rows()
     table.loc[5, column] = value
     assert faults(table) == [(row, schemas.INCONSISTENT_SESSION) for row in (3, 4, 5)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_compares_rows_is_what_comparing_all_at_once_gives(seed: int) -> None:
+    """Two rows for one recording, sessions that are not one, and the order, in batches of any size."""
+    random = np.random.default_rng(seed)
+    count = 300
+    sessions = random.integers(0, 60, count)
+    table = pd.DataFrame(
+        {
+            "measurement_id": [f"m{number}" for number in range(count)],
+            "session_id": [
+                session(0) if number == 0 else str(uuid.UUID(int=int(number) * 7919**9 % 2**128, version=4))
+                for number in sessions
+            ],
+            "websdr_id": pd.array(random.integers(1, 21, count), "Int64"),
+            "latitude_deg": np.where(random.random(count) < 0.03, 95.0, 45.0 + sessions % 3 / 10),
+            "longitude_deg": np.where(random.random(count) < 0.03, 9.0, 8.0),
+            "frequency_mhz": 145.5,
+            "snr_db": 7.0,
+            "timestamp": APPROVED - pd.Timedelta(days=2),
+            "approved_at": APPROVED - pd.to_timedelta(random.integers(0, 5, count), "h"),
+            "sample_rate_hz": 192_000.0,
+            "source_id": np.where(sessions % 5 == 0, None, "tx"),
+            "timing_sigma_ns": 50.0,
+        }
+    )
+    table.loc[random.random(count) < 0.02, "session_id"] = "none"
+    table.loc[random.random(count) < 0.02, "approved_at"] = pd.NaT
+    table.loc[random.random(count) < 0.02, "source_id"] = "other"
+    batches = [table.iloc[start : start + 7 + seed] for start in range(0, count, 7 + seed)]
+    reasons, order = checked.check(batches, count, range(1, 20))
+
+    row_alone = np.array([bool(reason) for reason in reasons.of(np.arange(count))])
+    compared = np.isin(reasons.of(np.arange(count)), [schemas.DUPLICATE, schemas.INCONSISTENT_SESSION])
+    rest = table[~row_alone | compared]
+    twice = table.duplicated(["session_id", "websdr_id"], keep=False)[rest.index]
+    assert list(rest.index[twice]) == list(np.flatnonzero(np.isin(reasons.of(np.arange(count)), "duplicate")))
+    groups = rest[~twice].groupby("session_id")[["latitude_deg", "longitude_deg", "source_id"]]
+    one = (groups.transform("nunique", dropna=False) == 1).all(axis=1)
+    rank = table.groupby("session_id")["approved_at"].transform("min")
+    good = rest[~twice][one].assign(rank=rank).sort_values(["rank", "session_id", "websdr_id"])
+    assert list(order) == list(good.index)
+    assert {schemas.BAD_POSITION, schemas.DUPLICATE, schemas.INCONSISTENT_SESSION} < set(reasons.counts())
 
 
 def test_row_with_several_faults_is_named_once_by_the_first() -> None:

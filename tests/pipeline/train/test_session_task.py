@@ -15,7 +15,7 @@ import torch
 
 from heimdall.core import artifacts, determinism, params
 from heimdall.core.errors import HeimdallError
-from heimdall.core.params import Params
+from heimdall.core.params import FeatureParams, Params
 from heimdall.geometry.area import Area
 from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
@@ -25,6 +25,7 @@ from heimdall.pipeline.train import checkpoints, training
 from heimdall.pipeline.train.session_task import SessionTask
 from heimdall.pipeline.train.training import Training
 from heimdall.position import radio_map, received_power
+from heimdall.position.arrival import without_gps
 from tests import tiny_features
 from tests.single_training import Killed
 
@@ -179,6 +180,27 @@ def test_levels_are_fitted_to_the_training_split(root: Path, pretrained: Path, f
     given = {"law": task.network.power, "area": Area.around(receivers)}
     known = fusion_net(pretrained / "models" / "pretrained.safetensors").radio
     assert task.network.radio == radio_map.fit(*sessions, **given, known=known)
+
+
+def test_training_says_if_no_session_has_arrival_times(
+    root: Path, fine_tuning: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DatasetConfig(root / simulated.SIMULATED)
+    SessionTask(settings(), config)
+    assert capsys.readouterr().err == ""
+    observations, features = dataset.observations, FeatureParams(**dataset.read_network(config).features)
+
+    def timeless(*given: Any) -> dataset.Sessions:  # noqa: ANN401
+        found = observations(*given)
+        return dataclasses.replace(
+            found, observations=[without_gps(item, features) for item in found.observations]
+        )
+
+    monkeypatch.setattr(dataset, "observations", timeless)
+    SessionTask(settings(), config)
+    said = capsys.readouterr().err
+    assert said.startswith("Warning: in 0 of 2 training sessions three receivers know GPS time.")
+    assert "start_gps_ns and timing_sigma_ns" in said
 
 
 def test_terrain_is_forgotten_where_receivers_of_the_same_numbers_are_elsewhere(

@@ -49,4 +49,24 @@ def lines(metrics: Mapping[str, Any]) -> list[str]:
         )
     timeless = metrics["test_without_gps"]
     told = ", ".join(f"{name.replace('_', ' ')} {timeless[name]['mae_m']:.0f} m" for name in timeless)
-    return [*found, f"Mean error without GPS time: {told}"]
+    return [*found, f"Mean error without GPS time: {told}", *_warnings(test, bound)]
+
+
+def _warnings(test: Mapping[str, Any], bound: Mapping[str, Any]) -> list[str]:
+    """Why the localizer is no better, in whole sentences."""
+    found = []
+    if not bound["bounded"]:
+        found.append(
+            "Warning: in no test session three receivers know GPS time, so only levels tell where the "
+            "transmitter is. The columns start_gps_ns and timing_sigma_ns bring it: see Time in "
+            "docs/recordings.md."
+        )
+    best = min(PREDICTORS, key=lambda name: test[name]["mae_m"])
+    low_m = test[LOCALIZER].get(f"mae_minus_{best}_m_low")
+    if best != LOCALIZER and (low_m is None or low_m > 0):
+        found.append(
+            f"Warning: the localizer is worse than {best.replace('_', ' ')}, which needs no training: "
+            f"{test[LOCALIZER]['mae_m']:.0f} m against {test[best]['mae_m']:.0f} m. Train with more sessions "
+            f"or use `heimdall locate SESSION --method {best.replace('_', '-')}`."
+        )
+    return found

@@ -145,7 +145,7 @@ def _read_rows(
     """Write the approved rows to a file; the receivers."""
     found = approved.read(database, source, params.as_of, target)
     if found.undated:
-        say(f"{found.undated} approved rows are in no snapshot: they have no approved_at")
+        say(f"{found.undated} approved rows are in no snapshot: they have no approved_at, or infinity")
     for remark in found.remarks:
         say(f"{source.path}: {remark}")
     if not found.count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ PRETRAINED = Path("models/pretrained.safetensors")
 CLIP_NORM = 1.0
 _VALIDATION_EPOCH = 2**32  # its variations are no training epoch's
 _SAME_PLACE_M = 100.0  # of a receiver whose terrain is known
+_FEW_TIMED = 0.1  # of the sessions: from fewer nothing is learned of arrival times
 
 
 class SessionTask:
@@ -64,6 +66,7 @@ class SessionTask:
             for split in ("train", "val")
         }
         self.index = pd.concat([part.table for part in self._parts.values()])
+        _say_without_times(self._parts["train"])
         self._origin: dict[str, str] = {}
         if parameters.model.from_simulated:
             self._pretrained, self._origin = _pretrained(pretrained, parameters.backbone, described.features)
@@ -173,6 +176,20 @@ class SessionTask:
         seed = self.parameters.seed
         self.validation = PlainSessions(
             [(_timed(plain, seed, number), *truth) for number, (plain, *truth) in enumerate(items["val"])]
+        )
+
+
+def _say_without_times(training: Sessions) -> None:
+    """Say on stderr if the sessions have no arrival times, which the network is made for."""
+    timed = sum(np.count_nonzero(item.arrivals.information_s2) > 2 for item in training.observations)
+    if timed < _FEW_TIMED * len(training.observations):
+        print(
+            f"Warning: in {timed} of {len(training.observations)} training sessions three receivers know GPS "
+            "time. Without it the localizer learns little, and received power can be much better: compare "
+            "the two by `python stages/evaluate.py --show`. The columns start_gps_ns and timing_sigma_ns "
+            "bring GPS time: see Time in docs/recordings.md.",
+            file=sys.stderr,
+            flush=True,
         )
 
 
