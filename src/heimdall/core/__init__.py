@@ -11,6 +11,7 @@ __all__ = [
     "errors",
     "locks",
     "machine",
+    "numbers",
     "params",
     "paths",
     "provenance",
