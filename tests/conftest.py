@@ -29,9 +29,13 @@ from heimdall.storage.endpoints import (
     RAW_BUCKET,
     Database,
     Endpoints,
+<<<<<<< HEAD
+=======
     administrator,
+>>>>>>> main
     s3,
 )
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
 
@@ -213,7 +217,11 @@ def find_services(root: Path) -> Services:
         for name in SERVICE_VARIABLES:
             patch.delenv(name, raising=False)
         # As who may do everything: databases are made and dropped.
+<<<<<<< HEAD
+        endpoints = Endpoints(Database(settings.database_url, embedded=False), s3(root, Identity.ADMIN))
+=======
         endpoints = Endpoints(administrator(root), s3(root))
+>>>>>>> main
     return Services(root, endpoints, clean_environment() | endpoints.as_environment())
 
 
