@@ -611,7 +611,10 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
         ("SOUTH", 77_501.0),
     ]
     assert "Stretches at another frequency than 0.0775 MHz are left out: 2" in capsys.readouterr().out
-    alike = {site: [dataclasses.replace(one, frequency_hz=1.0) for one in parts[site]] for site in parts}
+    alike = {site: [dataclasses.replace(one, frequency_hz=77_500.0) for one in parts[site]] for site in parts}
+    assert capsys.readouterr().out == ""
+    ingest_command_module._tuned(stretches(alike), 77.5)
+    assert "The files say 0.0775 MHz, far from 77.5 MHz, which counts" in capsys.readouterr().out
     assert len(ingest_command_module._tuned(stretches(alike), 0.0775)) == len(stretches(alike))
 
 
@@ -620,6 +623,9 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
     [
         ([*PLACE, "--receiver", "NORTH,53.6,7.2"], "is not NAME,LATITUDE,LONGITUDE,ALTITUDE"),
         ([*PLACE, "--receiver", "NORTH,153.6,7.2,5"], "the latitude, longitude or altitude is out of range"),
+        ([*PLACE, "--receiver", "\udcff,45,7,1"], "the name is empty, too long, or no text"),
+        ([*PLACE, *RECEIVERS, "--source", "a\u2028\x07"], "empty, too long, or no text"),
+        (["--latitude", "nan", *PLACE[2:], *RECEIVERS], "nan is no finite number"),
         ([*PLACE, *RECEIVERS, *RECEIVERS], "the same name"),
         ([*PLACE, *RECEIVERS, "--modulation", "am"], "give --source"),
         ([*PLACE[2:], *RECEIVERS], "needs both --latitude and --longitude"),

@@ -35,13 +35,28 @@ class _SiteType(click.ParamType[Any]):
             name, latitude, longitude, altitude = parts[0].strip(), *map(float, parts[1:])
         except ValueError:
             self.fail(f"{value!r} is not NAME,LATITUDE,LONGITUDE,ALTITUDE", param, ctx)
-        if not name or not (
-            -90 <= latitude <= 90 and -180 <= longitude <= 180 and -500 <= altitude <= 20_000
-        ):
-            self.fail(f"{value!r}: the latitude, longitude or altitude is out of range", param, ctx)
         from heimdall.formats.receivers_file import Site
+        from heimdall.recordings import limits
 
+        name = limits.receiver_name(name) or ""
+        if not name:
+            self.fail(f"{value!r}: the name is empty, too long, or no text", param, ctx)
+        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and -500 <= altitude <= 20_000):
+            self.fail(f"{value!r}: the latitude, longitude or altitude is out of range", param, ctx)
         return Site(name, latitude, longitude, altitude)
+
+
+class _NameType(click.ParamType[str]):
+    name = "NAME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A name in one line that a person can read."""
+        from heimdall.recordings import limits
+
+        name = limits.receiver_name(str(value))
+        if name is None:
+            self.fail(f"{value!r} is empty, too long, or no text", param, ctx)
+        return name
 
 
 class _MomentType(click.ParamType[Any]):
@@ -73,8 +88,10 @@ Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
 """
 )
 @click.argument("files", nargs=-1, required=True, type=place.NamedFile(), metavar="[kiwi] [NAME=]FILE...")
-@click.option("--latitude", type=click.FloatRange(-90, 90), help="Latitude of the transmitter, degrees.")
-@click.option("--longitude", type=click.FloatRange(-180, 180), help="Longitude of the transmitter, degrees.")
+@click.option("--latitude", type=options.FiniteRange(-90, 90), help="Latitude of the transmitter, degrees.")
+@click.option(
+    "--longitude", type=options.FiniteRange(-180, 180), help="Longitude of the transmitter, degrees."
+)
 @click.option(
     "--frequency-mhz",
     type=options.FrequencyMhz(),
@@ -97,7 +114,7 @@ Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
 @click.option(
     "--sample-rate",
     "sample_rate_hz",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.FiniteRange(min=0, min_open=True),
     help="Sample rate in Hz of raw and .npy files.  [default: as their name, or a .json beside them, says]",
 )
 @click.option(
@@ -105,8 +122,8 @@ Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
     type=click.Choice(FORMATS),
     help="How a raw file stores samples.  [default: as its name ends]",
 )
-@click.option("--source", "source_id", help="Name of the transmitter, if it is known.")
-@click.option("--modulation", help="Modulation of the known transmitter.")
+@click.option("--source", "source_id", type=_NameType(), help="Name of the transmitter, if it is known.")
+@click.option("--modulation", type=_NameType(), help="Modulation of the known transmitter.")
 @click.option(
     "--date",
     type=_MomentType(),
