@@ -29,10 +29,7 @@ from heimdall.storage.endpoints import (
     RAW_BUCKET,
     Database,
     Endpoints,
-<<<<<<< HEAD
-=======
     administrator,
->>>>>>> main
     s3,
 )
 from heimdall.storage.identities import Identity
@@ -217,11 +214,7 @@ def find_services(root: Path) -> Services:
         for name in SERVICE_VARIABLES:
             patch.delenv(name, raising=False)
         # As who may do everything: databases are made and dropped.
-<<<<<<< HEAD
-        endpoints = Endpoints(Database(settings.database_url, embedded=False), s3(root, Identity.ADMIN))
-=======
-        endpoints = Endpoints(administrator(root), s3(root))
->>>>>>> main
+        endpoints = Endpoints(administrator(root), s3(root, Identity.ADMIN))
     return Services(root, endpoints, clean_environment() | endpoints.as_environment())
 
 

@@ -112,9 +112,6 @@ def database(root: Path = Path(), role: Role = READER) -> Database:
     return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).url_of(role), embedded=True)
 
 
-<<<<<<< HEAD
-def s3(root: Path = Path(), identity: Identity = Identity.READER) -> S3Access:
-=======
 def administrator(root: Path = Path()) -> Database:
     """PostgreSQL as who may make databases and roles: the address for all, else the embedded server's owner.
 
@@ -129,8 +126,7 @@ def administrator(root: Path = Path()) -> Database:
     return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).database_url, embedded=True)
 
 
-def s3(root: Path = Path()) -> S3Access:
->>>>>>> main
+def s3(root: Path = Path(), identity: Identity = Identity.READER) -> S3Access:
     """Where S3 is: what the environment names, else the embedded server. Nothing is contacted.
 
     Args:
