@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,7 +34,7 @@ json_file = click.option(
 class FiniteRange(click.FloatRange):
     """A number in a range; `nan` lies in every range of click."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
         """As click does, of finite numbers only."""
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
