@@ -387,7 +387,7 @@ def receiver_seeds() -> list[Files]:
     features = [
         {
             "type": "Feature",
-            "properties": {"name": name, "alt": 12},
+            "properties": {"name": name, "id": 7, "altitude_m": 12},
             "geometry": {"type": "Point", "coordinates": place},
         }
         for name, place in (("NORTH", [7.2, 53.6, 5]), ("SOUTH", [0.6, 45.7]))
