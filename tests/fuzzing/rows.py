@@ -310,7 +310,7 @@ def _holds(declared: str, text: str) -> bool:
 @contextmanager
 def serving() -> Iterator[Server]:
     """Two databases on the configured server, and the objects of good rows in a bucket; all removed again."""
-    found = endpoints.resolve()
+    found = Endpoints(endpoints.administrator(), endpoints.s3())
     name = f"heimdall_fuzz_{uuid.uuid4().hex[:8]}"
     names = {
         name: "TEMPLATE template0 ENCODING 'UTF8'",
