@@ -32,6 +32,7 @@ from heimdall.storage.endpoints import (
     administrator,
     s3,
 )
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
 
@@ -213,7 +214,7 @@ def find_services(root: Path) -> Services:
         for name in SERVICE_VARIABLES:
             patch.delenv(name, raising=False)
         # As who may do everything: databases are made and dropped.
-        endpoints = Endpoints(administrator(root), s3(root))
+        endpoints = Endpoints(administrator(root), s3(root, Identity.ADMIN))
     return Services(root, endpoints, clean_environment() | endpoints.as_environment())
 
 

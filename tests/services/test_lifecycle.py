@@ -23,6 +23,7 @@ from heimdall.services import ports, postgres, process, seaweedfs
 from heimdall.storage import connection as db
 from heimdall.storage import embedded, roles, tables
 from heimdall.storage.endpoints import Database, Endpoints, resolve
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.sweep import study
 from tests import REPOSITORY
@@ -49,7 +50,7 @@ class World:
         return heimdall(self.root, "services", *arguments, env=self.env)
 
     def endpoints(self) -> Endpoints:
-        return resolve(self.root)
+        return resolve(self.root, identity=Identity.ADMIN)
 
     def server_pids(self) -> list[int]:
         home = embedded.home(self.root)

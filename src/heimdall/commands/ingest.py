@@ -165,11 +165,12 @@ def ingest(
     from heimdall.formats import reader, receivers_file, stations
     from heimdall.ingest import ingest as ingestion
     from heimdall.storage import endpoints, roles
+    from heimdall.storage.identities import Identity
 
     only_kiwi = Path(files[0]).name == "kiwi" and len(files) > 1
     listed = () if receivers_path is None else receivers_file.read(receivers_path)
     assigned = stations.assign(files[1:] if only_kiwi else files, sites, listed)
-    services = endpoints.resolve(role=roles.OPERATOR)
+    services = endpoints.resolve(role=roles.OPERATOR, identity=Identity.WRITER)
     hints = reader.Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format, only_kiwi)
     stretches = _read(assigned, hints)
     if frequency_mhz is None:

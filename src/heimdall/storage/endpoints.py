@@ -12,8 +12,9 @@ from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.core.variables import Variable
 from heimdall.storage import database_url, embedded, s3_access
+from heimdall.storage.identities import Identity
 from heimdall.storage.roles import READER, Role
-from heimdall.storage.s3_access import Keys, S3Access
+from heimdall.storage.s3_access import S3Access
 
 RAW_BUCKET = variables.RAW_BUCKET.read()
 DVC_BUCKET = variables.DVC_BUCKET.read()
@@ -78,13 +79,18 @@ def s3_configured() -> bool:
     return bool(variables.S3_ENDPOINT_URL.read())
 
 
-def resolve(root: Path = Path(), role: Role = READER) -> Endpoints:
+def resolve(root: Path = Path(), role: Role = READER, identity: Identity = Identity.READER) -> Endpoints:
     """Find both services, each on its own, as `database` and `s3` do. Nothing is contacted.
+
+    Args:
+        root: As of `database`.
+        role: As of `database`.
+        identity: As of `s3`.
 
     Raises:
         HeimdallError: As of them.
     """
-    return Endpoints(database(root, role), s3(root))
+    return Endpoints(database(root, role), s3(root, identity))
 
 
 def database(root: Path = Path(), role: Role = READER) -> Database:
@@ -120,11 +126,12 @@ def administrator(root: Path = Path()) -> Database:
     return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).database_url, embedded=True)
 
 
-def s3(root: Path = Path()) -> S3Access:
+def s3(root: Path = Path(), identity: Identity = Identity.READER) -> S3Access:
     """Where S3 is: what the environment names, else the embedded server. Nothing is contacted.
 
     Args:
         root: As of `database`.
+        identity: Whose keys of the embedded server. The environment's are those of whoever set them.
 
     Raises:
         HeimdallError: A variable is malformed or incomplete, or there is neither.
@@ -132,8 +139,7 @@ def s3(root: Path = Path()) -> S3Access:
     if s3_configured():
         return s3_access.configured()
     servers = _servers(root, "S3", S3_VARIABLE)
-    keys = Keys(servers.s3_access_key, servers.s3_secret_key)
-    return S3Access(servers.s3_endpoint_url, keys, embedded.REGION, embedded=True)
+    return S3Access(servers.s3_endpoint_url, servers.s3_keys(identity), embedded.REGION, embedded=True)
 
 
 def _variable_of(role: Role) -> Variable:
