@@ -302,6 +302,8 @@ def _holds(declared: str, text: str) -> bool:
         return text.isdecimal() and int(text) < limit
     if declared == "uuid":
         return len(text) == 36
+    if declared in ("double precision", "real") and text.isdecimal() and int(text) > 2**53:
+        return False  # a float loses nanoseconds of a GPS time
     return declared in ("text", "character(40)", "numeric", "double precision", "real", "boolean") or (
         declared.startswith("timestamp with ")
     )
