@@ -36,7 +36,7 @@ RIGHTS = [
     ("UPDATE heimdall.measurements SET approved = true", {"migrator", "operator"}),
     ("UPDATE heimdall.measurements SET session_id = gen_random_uuid()", {"migrator"}),
     ("UPDATE heimdall.measurements SET simulated = false", {"migrator"}),
-    ("UPDATE heimdall.measurements SET start_gps_ns = 0", {"migrator"}),
+    ("UPDATE heimdall.measurements SET start_gps_ns = 0", {"migrator", "operator"}),
     ("UPDATE heimdall.websdrs SET latitude = 0", {"migrator"}),
     ("DELETE FROM heimdall.measurements", {"migrator"}),
     ("TRUNCATE heimdall.measurements CASCADE", {"migrator"}),
@@ -176,7 +176,8 @@ def test_of_a_select_of_ones_own_neither_comments_nor_functions_nor_parts_count(
     text = (
         '/* FROM a */ WITH good AS (SELECT extract(epoch FROM t) AS s FROM "Radio".rows -- FROM b\n'
         ") SELECT * FROM good JOIN LATERAL (SELECT 1 FROM other) x ON true "
-        "JOIN generate_series(1, 2) g ON true"
+        "JOIN generate_series(1, 2) g ON true JOIN ONLY t AS u ON u.a IS DISTINCT FROM good.a "
+        "UNION SELECT 'FROM d, e' FROM v x, radio.w AS y, LATERAL f(1), z WHERE true"
     )
     source = dataclasses.replace(OWN, name="mine", measurements=text, receivers=None)
-    assert roles.tables_of(source) == ['"Radio".rows', "other"]
+    assert roles.tables_of(source) == ['"Radio".rows', "other", "t", "v", "radio.w"]

@@ -11,6 +11,7 @@ __all__ = [
     "former",
     "outcome",
     "receivers",
+    "repeated",
     "rows",
     "schemas",
     "snapshot",

@@ -136,6 +136,9 @@ def _read(path: Path) -> pd.DataFrame:
     missing = [name for name in wanted if list(rows.columns).count(name) != 1]
     if missing:
         raise HeimdallError(str(path), f"not one column {', '.join(missing)}", _FORM)
+    twice = [name for name in ("from", "until") if list(rows.columns).count(name) > 1]
+    if twice:
+        raise HeimdallError(str(path), f"more than one column {', '.join(twice)}", _FORM)
     given = rows.copy()
     for name in wanted[2:]:
         rows[name] = pd.to_numeric(rows[name], errors="coerce").astype("float64")
