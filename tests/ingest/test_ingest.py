@@ -328,14 +328,25 @@ def test_modulation_of_a_known_source_is_added_once_and_never_changed(
 ) -> None:
     sessions = cut_sessions(three(), 0.0775)
     unknown = dataclasses.replace(TRANSMISSION, modulation=None)
-    for transmission, stored in ((unknown, []), (TRANSMISSION, ["am"]), (unknown, ["am"])):
-        ingest.store(sessions, transmission, Approval(), database.endpoints)
+    runs = ((unknown, None, []), (TRANSMISSION, Approval(), ["am"]), (unknown, Approval(), ["am"]))
+    for transmission, approval, stored in runs:
+        ingest.store(sessions, transmission, approval, database.endpoints)
         with closing(connection.connect(database.endpoints.database)) as opened:
             rows = read_approved(opened)
         assert rows["modulation"].dropna().unique().tolist() == stored
     other = dataclasses.replace(TRANSMISSION, modulation="fm")
     with pytest.raises(HeimdallError, match="source dcf77: its modulation is am in the database, not fm"):
         ingest.store(sessions, other, Approval(), database.endpoints)
+
+
+def test_modulation_that_comes_after_an_approval_does_not_change_former_snapshots(
+    database: Services, buckets: Buckets
+) -> None:
+    sessions = cut_sessions(three(), 0.0775)
+    unknown = dataclasses.replace(TRANSMISSION, modulation=None)
+    ingest.store(sessions, unknown, Approval(), database.endpoints)
+    with pytest.raises(HeimdallError, match=r"approved without a modulation.*Leave --modulation out"):
+        ingest.store(sessions, TRANSMISSION, Approval(), database.endpoints)
 
 
 def test_approval_is_stamped_by_the_database_when_the_rows_are_written(
@@ -513,6 +524,7 @@ def test_command_ingests_files_and_says_what_to_do_next(
     assert "NORTH: 3.4 s at 12001.1300 Hz from 2017-11-27T10:41:56+00:00" in done.stdout
     assert "2 sessions of 1 s (2 with 2 receivers): 4 recordings, 4 new" in done.stdout
     assert 'snapshot.as_of in params.yaml is "2026-02-01T00:00:00Z" or later' in done.stdout
+    assert "as_of from 2026-02-01T00:00:00Z on that was taken before now lacks them" in done.stdout
     assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (4, 4)
 
 

@@ -324,6 +324,8 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
         click.echo(f"The recordings are approved at {text}.")
         click.echo(f'A snapshot includes them if snapshot.as_of in params.yaml is "{text}" or later.')
         taken = moment + approved.MARGIN
+        if taken < dt.datetime.now(dt.UTC) - approved.MARGIN:
+            click.echo(f"A snapshot with an as_of from {text} on that was taken before now lacks them.")
         if taken > dt.datetime.now(dt.UTC):
             click.echo(f"Such a snapshot can be taken from {_utc_text(taken)} on, by the database's clock.")
     elif (report.new or report.changed) and report.placed:
