@@ -228,7 +228,7 @@ def main() -> int:
     if options.measure:
         measure(options.measure)
         return 0
-    server = endpoints.database()
+    server = endpoints.administrator()
     name = f"heimdall_rows_{uuid.uuid4().hex[:8]}"
     url = database_url.parse(server.url).with_database(name)
     where = dataclasses.replace(server, url=url)

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from heimdall.core import params, stage
+from heimdall.core.child import Service
 
 SIMULATED = Path("data/simulated")
 WORK = Path(".heimdall/work/pretrain")
@@ -38,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run(main, Service.S3, Service.LIBPQ, Service.MLFLOW)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from heimdall.core import locks, params, stage
+from heimdall.core import locks, params, stage, variables
+from heimdall.core.child import Service
 
 
 def main() -> None:
@@ -21,8 +22,9 @@ def main() -> None:
     parser.parse_args()
     settings = params.load()
     from heimdall.storage import endpoints
+    from heimdall.storage.identities import Identity
 
-    services = endpoints.resolve()
+    services = endpoints.resolve(identity=Identity.SNAPSHOT)
     from heimdall.pipeline.snapshot import snapshot
     from heimdall.recordings import archive
 
@@ -37,4 +39,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    reader = variables.DATABASE_URL_READER
+    address = reader if reader.read() else variables.DATABASE_URL
+    stage.run(main, Service.LIBPQ, Service.S3, database=address)

@@ -25,6 +25,7 @@ from typing import Any
 
 import heimdall
 from heimdall.core import artifacts, params, paths, stage
+from heimdall.core.child import Service
 
 # The specification's options and the parameters they override.
 OVERRIDES: dict[str, tuple[str, type]] = {
@@ -97,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run(main, Service.S3, Service.LIBPQ, Service.MLFLOW)

@@ -21,7 +21,7 @@ import pytest
 from filelock import FileLock
 
 from heimdall.storage import connection as db
-from heimdall.storage import embedded, migrate
+from heimdall.storage import migrate
 from heimdall.storage.embedded import PORT_BASE_VARIABLE, Ports
 from heimdall.storage.endpoints import (
     DVC_BUCKET,
@@ -29,8 +29,10 @@ from heimdall.storage.endpoints import (
     RAW_BUCKET,
     Database,
     Endpoints,
-    resolve,
+    administrator,
+    s3,
 )
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
 
@@ -211,10 +213,8 @@ def find_services(root: Path) -> Services:
     with pytest.MonkeyPatch.context() as patch:
         for name in SERVICE_VARIABLES:
             patch.delenv(name, raising=False)
-        settings = embedded.load(root)
-        assert settings is not None
         # As who may do everything: databases are made and dropped.
-        endpoints = Endpoints(Database(settings.database_url, embedded=False), resolve(root).s3)
+        endpoints = Endpoints(administrator(root), s3(root, Identity.ADMIN))
     return Services(root, endpoints, clean_environment() | endpoints.as_environment())
 
 

@@ -96,7 +96,7 @@ def test_a_database_and_its_bucket(make_project: Callable[[], Project], shared_s
         for session in range(3):
             identifier = str(uuid.UUID(int=session + 1))
             for receiver in (1, 2):
-                samples = np.random.default_rng(session).normal(size=(192_000, 2)) @ [1, 1j]
+                samples = np.random.default_rng([session, receiver]).normal(size=(192_000, 2)) @ [1, 1j]
                 buffer = io.BytesIO()
                 np.save(buffer, samples.astype(np.complex64))
                 bucket.put(f"sessions/{identifier}/websdr_{receiver}.npy", buffer.getvalue())

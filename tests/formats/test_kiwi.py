@@ -206,7 +206,56 @@ def test_samples_that_were_replaced_by_later_ones_end_a_stretch_though_the_line_
     path = written(tmp_path, [(times[block], 1) for block in written_blocks], len(written_blocks))
     read = read_all(path)
     assert [len(one.samples) // BLOCK for one in read] == [100, 40, 160]
-    assert reader.overlap_s(read) == pytest.approx(5 * BLOCK / RATE_HZ, rel=1e-3)
+    assert [one.start_gps_ns is None for one in read] == [False, True, False]
+    assert "no GPS time, for its time stamps leave the line of those before and after" in read[1].remarks[0]
+
+
+@pytest.mark.parametrize("off_ns", [900_000, 5_000, -30_000_000])
+def test_stamps_that_leave_the_line_and_come_back_are_not_believed(tmp_path: Path, off_ns: int) -> None:
+    times = [time + (off_ns if 200 <= block < 260 else 0) for block, time in enumerate(true_ns(500, 0))]
+    read = read_all(written(tmp_path, [(time, 1) for time in times], 500))
+    assert [len(one.samples) // BLOCK for one in read] == [200, 60, 240]
+    assert [one.start_gps_ns is None for one in read] == [False, True, False]
+    assert reader.overlap_s(read) == 0
+    assert max(sigma or 0.0 for one in (read[0], read[2]) for sigma in sigmas(one)) < 200
+
+
+@pytest.mark.parametrize("early_ns", [5_000, 30_000_000])
+def test_of_two_stretches_that_overlap_none_is_believed_more_than_they_differ(
+    tmp_path: Path, early_ns: int
+) -> None:
+    """The receiver cannot sample earlier than it does: one of the two is wrong, and nothing says which."""
+    times = [time - (early_ns if block >= 200 else 0) for block, time in enumerate(true_ns(500, 0))]
+    read = read_all(written(tmp_path, [(time, 1) for time in times], 500))
+    assert len(read) == 2
+    for one in read:
+        if early_ns > 1_000_000:
+            assert one.start_gps_ns is None
+            assert "a stretch beside it overlap by 30.0 ms" in one.remarks[0]
+        else:
+            assert min(sigma or 0.0 for sigma in sigmas(one)) > 0.99 * early_ns
+
+
+@pytest.mark.parametrize("drift_ns_per_s", [0, 10, 40])
+def test_clock_that_drifts_after_its_last_fix_stays_within_its_sigma(
+    tmp_path: Path, drift_ns_per_s: int
+) -> None:
+    noise = np.random.default_rng(5).normal(0, 5, (20, 600))
+    true = true_ns(600, 0)
+    errors = []
+    for one in noise:
+        late_s = [max(0.0, (time - 5e9) / 1e9) for time in true]  # since the last fix
+        times = [round(t + n + s * drift_ns_per_s) for t, n, s in zip(true, one, late_s, strict=True)]
+        stamps = [(time, min(255, int(s))) for time, s in zip(times, late_s, strict=True)]
+        read = read_one(written(tmp_path, stamps, 600))
+        for second in range(25):
+            sample = int(RATE_HZ) * second
+            sigma_ns = read.timing_sigma_ns(sample, sample + int(RATE_HZ))
+            if sigma_ns is not None:
+                off_ns = read.time_ns(sample) - WEEK_START_NS - sample * 1e9 / RATE_HZ
+                errors.append(abs(off_ns) / sigma_ns)
+    assert len(errors) > 400
+    assert max(errors) < 3
 
 
 def test_recording_without_any_fresh_fix_has_no_gps_time(tmp_path: Path) -> None:

@@ -509,6 +509,24 @@ def test_samples_after_a_size_that_is_too_small_are_not_left_out_in_silence(tmp_
     assert "800 bytes after its samples are no chunk of a WAV file, and are not read" in read.remarks
 
 
+def test_samples_that_are_not_read_are_said(tmp_path: Path) -> None:
+    data = stored("cf32", signal())
+    (tmp_path / "x.wav").write_bytes(wav(fmt(3, 32), data, chunk(b"data", data)))
+    (read,) = reader.read(tmp_path / "x.wav")
+    assert f"{len(data)} bytes of samples in another chunk `data` are not read" in read.remarks
+    (read,) = reader.read(sigmf(tmp_path, [capture(5000)]))
+    assert "5000 samples before its first capture are left out" in read.remarks
+
+
+@pytest.mark.parametrize("sigma_ns", [1e-9, 5e17])
+def test_sigma_beside_a_file_that_no_clock_has_is_refused(tmp_path: Path, sigma_ns: float) -> None:
+    (tmp_path / "x.npy").write_bytes(npy())
+    beside = {"sample_rate_hz": RATE_HZ, "start_gps_ns": 1_400_000_000 * 10**9, "timing_sigma_ns": sigma_ns}
+    (tmp_path / "x.json").write_text(json.dumps(beside))
+    with pytest.raises(HeimdallError, match="timing_sigma_ns is no number from 1 to 1e9"):
+        reader.read(tmp_path / "x.npy")
+
+
 def test_other_numbers_in_a_name_do_not_hide_its_time(tmp_path: Path) -> None:
     path = tmp_path / "145500000_48000_20240506_070809.cf32"
     path.write_bytes(stored("cf32", signal()))

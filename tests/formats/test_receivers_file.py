@@ -52,7 +52,7 @@ def test_receivers_are_read_as_people_write_them(tmp_path: Path, content: bytes)
     "content",
     [
         b'id,name,lat,latitude,lon,altitude_m,height\n7,"#1",1,1.0,2,250,12\n',
-        b"height,altitude_m,station,name,lat,lon\n12,250,east,#1,1,2,,\n",
+        b"height,altitude_m,station,name,lat,lon\n12,250,east,#1,1,2\n",
         geojson(
             point("", 2, 1, 0)
             | {"properties": {"station": "east", "name": "#1", "id": 7, "alt": 12, "altitude_m": 250}}
@@ -76,6 +76,7 @@ def test_clock_of_a_receiver_may_be_said(tmp_path: Path) -> None:
         (b"name,lat\na,1\n", "line 1: no column for longitude"),
         (b"name,lat,Lat,lon\na,1,1,2\n", "line 1: 2 columns lat"),
         (b"name,lat,lon,alt\nTorino,45,04,7,67,250\n", "line 2: 6 columns instead of 4"),
+        (b"name,lat,lon,alt,timing_sigma_ns\nTorino,45,04,7,67,,\n", "line 2: 7 columns instead of 5"),
         (b"name,lat,lon\n#1,45,7\n", "line 2: #1 is a comment, or the name of a receiver"),
         (b"name,lat,lon,alt,height\na,1,2,3,4\n", "line 2: alt is '3' and height is '4'"),
         (b"id,station,lat,lon\n7,east,1,2\n", "line 2: id is '7' and station is 'east'.*right one name"),

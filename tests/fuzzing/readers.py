@@ -19,6 +19,7 @@ import pandas as pd
 from heimdall.core import determinism, params
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import reader, receivers_file, recording
+from heimdall.formats.gps_time import Moment, utc_ns
 from heimdall.formats.reader import Hints
 from heimdall.formats.recording import TimedRecording
 from heimdall.ingest import ingest
@@ -87,7 +88,7 @@ def read_recording(path: Path, random: Random) -> None:
     """Any file, as `heimdall ingest` reads it."""
     hints = Hints(
         near=random.choice((None, test_kiwi.NEAR)),
-        start=random.choice((None, START)),
+        start=random.choice((None, Moment(utc_ns(START), 1e6))),
         sample_rate_hz=random.choice((None, 8e3, RATE_HZ, 1e7)),
         sample_format=random.choice((None, None, "cs8")),
     )
@@ -386,7 +387,7 @@ def receiver_seeds() -> list[Files]:
     features = [
         {
             "type": "Feature",
-            "properties": {"name": name, "alt": 12},
+            "properties": {"name": name, "id": 7, "altitude_m": 12},
             "geometry": {"type": "Point", "coordinates": place},
         }
         for name, place in (("NORTH", [7.2, 53.6, 5]), ("SOUTH", [0.6, 45.7]))

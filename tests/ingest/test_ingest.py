@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,6 +170,91 @@ def test_contradiction_to_what_is_stored_is_refused(
     assert (stored_rows(database), buckets.raw.head_all("")) == (2, before)
 
 
+def rows_of(services: Services, columns: str) -> list[tuple[Any, ...]]:
+    with closing(connection.connect(services.endpoints.database)) as opened, opened.cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM measurements ORDER BY 1, 2")  # noqa: S608 - of these tests
+        return cursor.fetchall()
+
+
+def test_receiver_that_comes_later_joins_the_sessions_that_are_stored(
+    database: Services, buckets: Buckets
+) -> None:
+    parts = three() | {WEST: [recording(START_NS + 900_000_000, 4.2, 3)]}
+    two = cut_sessions({NORTH: parts[NORTH], SOUTH: parts[SOUTH]}, 0.0775)
+    ingest.store(two, TRANSMISSION, Approval(APPROVED), database.endpoints)
+    before = buckets.raw.head_all("")
+    everyone, fewer = cut_sessions(parts, 0.0775), cut_sessions(parts | {SOUTH: []}, 0.0775)
+    detuned = dataclasses.replace(TRANSMISSION, frequency_mhz=0.0779)
+    runs = [(everyone, TRANSMISSION, 4), (everyone, TRANSMISSION, 0), (fewer, TRANSMISSION, 0)]
+    for sessions, transmission, new in [
+        *runs,
+        (cut_sessions(parts, 0.0779), detuned, 0),
+        (two, TRANSMISSION, 0),
+    ]:
+        assert ingest.store(sessions, transmission, Approval(APPROVED), database.endpoints).new == new
+    rows = rows_of(database, "session_id::text, websdr_id, start_gps_ns")
+    assert {session for session, _, _ in rows} > {session.session_id for session in two}
+    assert len({(receiver, start) for _, receiver, start in rows}) == len(rows) == 8
+    assert before.items() <= buckets.raw.head_all("").items()
+
+
+def test_other_samples_of_a_stored_second_are_refused_and_nothing_is_written(
+    database: Services, buckets: Buckets
+) -> None:
+    parts = three()
+    ingest.store(cut_sessions(parts, 0.0775), TRANSMISSION, Approval(APPROVED), database.endpoints)
+    before = buckets.raw.head_all("")
+    other = cut_sessions(parts | {SOUTH: [recording(START_NS + 999_999_000, 2.1, 9)]}, 0.0775)
+    with pytest.raises(
+        HeimdallError, match=r"receiver SOUTH, second \S+: session \S+ has other samples of it"
+    ):
+        ingest.store(other, TRANSMISSION, Approval(APPROVED), database.endpoints)
+    assert (stored_rows(database), buckets.raw.head_all("")) == (6, before)
+    # Two sessions of one second, of different receivers, are not made one.
+    east, far = Site("EAST", 1.0, 2.0, 3.0), Site("FAR", 4.0, 5.0, 6.0)
+    apart = {east: parts[NORTH], far: parts[SOUTH]}
+    ingest.store(cut_sessions(apart, 0.0775), TRANSMISSION, Approval(APPROVED), database.endpoints)
+    with pytest.raises(HeimdallError, match="the database has these receivers in 2 sessions"):
+        ingest.store(
+            cut_sessions(parts | apart, 0.0775), TRANSMISSION, Approval(APPROVED), database.endpoints
+        )
+
+
+def test_better_time_reaches_what_is_not_approved_and_a_contradiction_to_the_approved_is_said(
+    database: Services, buckets: Buckets
+) -> None:
+    def timed(sigma_ns: float | None) -> list[ingest.Session]:
+        return cut_sessions(
+            {
+                site: [
+                    dataclasses.replace(
+                        one,
+                        start_gps_ns=None if sigma_ns is None else one.start_gps_ns,
+                        timing_sigma=None if sigma_ns is None else TimingSigma.constant(sigma_ns),
+                        start_utc_ns=gps_time.EPOCHS_APART_NS + (one.start_gps_ns or 0) - 18 * SECOND_NS,
+                    )
+                    for one in found
+                ]
+                for site, found in three().items()
+            },
+            0.0775,
+        )
+
+    runs: list[tuple[float | None, Approval | None, int, int, float | None]] = [
+        (None, None, 0, 0, None),
+        (100.0, None, 6, 0, 100.0),
+        (None, None, 0, 0, 100.0),
+        (50.0, Approval(APPROVED), 6, 0, 50.0),
+        (20.0, Approval(APPROVED), 0, 6, 50.0),
+        (None, Approval(APPROVED), 0, 0, 50.0),
+    ]
+    for sigma_ns, approval, changed, otherwise, stored in runs:
+        report = ingest.store(timed(sigma_ns), TRANSMISSION, approval, database.endpoints)
+        assert (report.changed, report.otherwise) == (changed, otherwise)
+        rows = rows_of(database, "timing_sigma_ns, start_gps_ns IS NULL")
+        assert set(rows) == {(stored, stored is None)}
+
+
 def test_approval_before_the_recording_is_refused(database: Services, buckets: Buckets) -> None:
     sessions = cut_sessions(three(), 0.0775)[:1]
     early = dt.datetime(2017, 11, 27, 10, tzinfo=dt.UTC)
@@ -242,14 +328,25 @@ def test_modulation_of_a_known_source_is_added_once_and_never_changed(
 ) -> None:
     sessions = cut_sessions(three(), 0.0775)
     unknown = dataclasses.replace(TRANSMISSION, modulation=None)
-    for transmission, stored in ((unknown, []), (TRANSMISSION, ["am"]), (unknown, ["am"])):
-        ingest.store(sessions, transmission, Approval(), database.endpoints)
+    runs = ((unknown, None, []), (TRANSMISSION, Approval(), ["am"]), (unknown, Approval(), ["am"]))
+    for transmission, approval, stored in runs:
+        ingest.store(sessions, transmission, approval, database.endpoints)
         with closing(connection.connect(database.endpoints.database)) as opened:
             rows = read_approved(opened)
         assert rows["modulation"].dropna().unique().tolist() == stored
     other = dataclasses.replace(TRANSMISSION, modulation="fm")
     with pytest.raises(HeimdallError, match="source dcf77: its modulation is am in the database, not fm"):
         ingest.store(sessions, other, Approval(), database.endpoints)
+
+
+def test_modulation_that_comes_after_an_approval_does_not_change_former_snapshots(
+    database: Services, buckets: Buckets
+) -> None:
+    sessions = cut_sessions(three(), 0.0775)
+    unknown = dataclasses.replace(TRANSMISSION, modulation=None)
+    ingest.store(sessions, unknown, Approval(), database.endpoints)
+    with pytest.raises(HeimdallError, match=r"approved without a modulation.*Leave --modulation out"):
+        ingest.store(sessions, TRANSMISSION, Approval(), database.endpoints)
 
 
 def test_approval_is_stamped_by_the_database_when_the_rows_are_written(
@@ -427,6 +524,7 @@ def test_command_ingests_files_and_says_what_to_do_next(
     assert "NORTH: 3.4 s at 12001.1300 Hz from 2017-11-27T10:41:56+00:00" in done.stdout
     assert "2 sessions of 1 s (2 with 2 receivers): 4 recordings, 4 new" in done.stdout
     assert 'snapshot.as_of in params.yaml is "2026-02-01T00:00:00Z" or later' in done.stdout
+    assert "as_of from 2026-02-01T00:00:00Z on that was taken before now lacks them" in done.stdout
     assert (stored_rows(database), len(buckets.raw.head_all("sessions/"))) == (4, 4)
 
 
@@ -525,7 +623,10 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
         ("SOUTH", 77_501.0),
     ]
     assert "Stretches at another frequency than 0.0775 MHz are left out: 2" in capsys.readouterr().out
-    alike = {site: [dataclasses.replace(one, frequency_hz=1.0) for one in parts[site]] for site in parts}
+    alike = {site: [dataclasses.replace(one, frequency_hz=77_500.0) for one in parts[site]] for site in parts}
+    assert capsys.readouterr().out == ""
+    ingest_command_module._tuned(stretches(alike), 77.5)
+    assert "The files say 0.0775 MHz, far from 77.5 MHz, which counts" in capsys.readouterr().out
     assert len(ingest_command_module._tuned(stretches(alike), 0.0775)) == len(stretches(alike))
 
 
@@ -534,6 +635,9 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
     [
         ([*PLACE, "--receiver", "NORTH,53.6,7.2"], "is not NAME,LATITUDE,LONGITUDE,ALTITUDE"),
         ([*PLACE, "--receiver", "NORTH,153.6,7.2,5"], "the latitude, longitude or altitude is out of range"),
+        ([*PLACE, "--receiver", "\udcff,45,7,1"], "the name is empty, too long, or no text"),
+        ([*PLACE, *RECEIVERS, "--source", "a\u2028\x07"], "empty, too long, or no text"),
+        (["--latitude", "nan", *PLACE[2:], *RECEIVERS], "nan is no finite number"),
         ([*PLACE, *RECEIVERS, *RECEIVERS], "the same name"),
         ([*PLACE, *RECEIVERS, "--modulation", "am"], "give --source"),
         ([*PLACE[2:], *RECEIVERS], "needs both --latitude and --longitude"),

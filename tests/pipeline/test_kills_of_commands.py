@@ -38,6 +38,7 @@ from heimdall.ingest.ingest import Approval
 from heimdall.recordings import archive, iq
 from heimdall.release import audit_log, registry
 from heimdall.release.bucket import ConditionalStore
+from heimdall.reproduce import git
 from heimdall.storage import connection, migrate
 from heimdall.storage.objectstore import object_key
 from tests import REPOSITORY
@@ -402,6 +403,8 @@ def test_release(kills: int, clone: Project, store: ConditionalStore) -> None:  
 
     def ready(number: int) -> Case:
         version = f"v0.1.{number}"
+        clone.commit(f"Model {number}")  # a commit is one version
+        commit = git.commit_of(clone.root, "HEAD")
 
         def visible() -> Content:
             keys = sorted(key.removeprefix(version) for key in store.head_all(f"{version}/"))
@@ -410,12 +413,13 @@ def test_release(kills: int, clone: Project, store: ConditionalStore) -> None:  
                 return {"keys": keys}
             registry.require_whole(store, made[0])
             content = {"keys": keys} | dataclasses.asdict(
-                replace(made[0], version="", released_at="", files={})
+                replace(made[0], version="", commit="", released_at="", files={})
             )
             for file in registry.FILES:
                 body = store.get(f"{version}/{file}", 10**8)
                 assert artifacts.sha256_bytes(body) == made[0].files[file]
-                content[file] = artifacts.sha256_bytes(body.replace(version.encode(), b"VERSION"))
+                body = body.replace(version.encode(), b"VERSION").replace(commit.encode(), b"COMMIT")
+                content[file] = artifacts.sha256_bytes(body)
             entries = [entry for entry in audit_log.read(store) if entry.version == version]
             content["entries"] = [entry.action for entry in entries]
             tags = clone.run("git", "tag", "--list", f"*{version}").stdout.split()

@@ -11,9 +11,9 @@ from unittest import mock
 import botocore.auth
 
 from heimdall.release.bucket import ConditionalStore
-from heimdall.services import seaweedfs
 from heimdall.storage import embedded, endpoints, s3_access
 from heimdall.storage.endpoints import MODELS_BUCKET, RAW_BUCKET
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from tests.conftest import Services
 from tests.gateway import Answer, Change, Gateway, Request, error
@@ -71,8 +71,8 @@ def reader(world: World) -> None:
     """Credentials that may only read."""
     state = embedded.load(server(world).root)
     assert state is not None
-    access, secret = seaweedfs.reader(state)
-    world.env |= {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
+    keys = state.s3_keys(Identity.READER)
+    world.env |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
 
 
 def behind(change: Change, **more: str) -> Arise:

@@ -13,6 +13,7 @@ from dvc.config import Config
 from heimdall.core.errors import HeimdallError
 from heimdall.services import dvc_remote
 from heimdall.storage.endpoints import s3
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.s3_access import Keys, S3Access
 from tests import REPOSITORY
@@ -32,7 +33,7 @@ def test_dvc_pushes_and_pulls_with_either_kind_of_settings(
         (root / ".dvc" / "tmp").mkdir()
         subprocess.run(["git", "init", "-q"], cwd=root, check=True)
         if name == "embedded":
-            dvc_remote.write(root, s3(services.root))
+            dvc_remote.write(root, s3(services.root, Identity.REMOTE))
         else:
             assert heimdall(root, "services", "up", env=env).returncode == 0
             assert "access_key_id" not in remote(root)

@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
 from dvc.config import Config
@@ -21,8 +22,10 @@ from dvc.config import Config
 from heimdall.services import ports, postgres, process, seaweedfs
 from heimdall.storage import connection as db
 from heimdall.storage import embedded, roles, tables
-from heimdall.storage.endpoints import Endpoints, resolve
+from heimdall.storage.endpoints import Database, Endpoints, resolve
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.sweep import study
 from tests import REPOSITORY
 from tests.conftest import (
     DVC_BUCKET,
@@ -47,7 +50,7 @@ class World:
         return heimdall(self.root, "services", *arguments, env=self.env)
 
     def endpoints(self) -> Endpoints:
-        return resolve(self.root)
+        return resolve(self.root, identity=Identity.ADMIN)
 
     def server_pids(self) -> list[int]:
         home = embedded.home(self.root)
@@ -91,11 +94,31 @@ def started_with_something_to_keep(world: World) -> ObjectStore:
 
 
 def started_again_they_are_as_before(world: World) -> None:
+    as_versions_without_roles_left_it(world)
     again = world.run("up")
     assert (again.returncode, again.stdout.count("already running")) == (0, 2)
+    with closing(db.connect(resolve(world.root, roles.READER).database)) as connection:
+        assert [receiver.name for receiver in tables.read_receivers(connection)] == ["kept"]
+    storage = study._storage(resolve(world.root, roles.SWEEPER).database, None)
+    optuna.create_study(study_name="second", storage=storage)
+    assert optuna.get_all_study_names(storage) == ["first", "second"]
     assert "applied" not in again.stdout
     status = world.run("status")
     assert (status.returncode, status.stdout.count(" ready ")) == (0, 2)
+
+
+def as_versions_without_roles_left_it(world: World) -> None:
+    """All belongs to the user who may do everything, and there is a study."""
+    settings = embedded.load(world.root)
+    assert settings is not None
+    everybody = Database(settings.database_url, embedded=True)
+    with closing(db.connect(everybody)) as connection, db.transaction(connection) as cursor:
+        for role in roles.ALL:
+            if role is not roles.MIGRATOR:
+                cursor.execute(f"DROP OWNED BY {role.name}; DROP ROLE {role.name}")
+        cursor.execute(f"REASSIGN OWNED BY {roles.MIGRATOR.name} TO heimdall")
+        cursor.execute(f"DROP OWNED BY {roles.MIGRATOR.name}; DROP ROLE {roles.MIGRATOR.name}")
+    optuna.create_study(study_name="first", storage=study._storage(everybody, None))
 
 
 def killed_they_come_back_with_their_data(world: World, store: ObjectStore) -> None:

@@ -9,6 +9,7 @@ import pytest
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import embedded
 from heimdall.storage.endpoints import resolve
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.roles import READER
 from heimdall.storage.s3_access import Keys
@@ -75,7 +76,7 @@ def test_each_service_is_found_on_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     found = resolve(tmp_path)
     assert (found.database.url, found.database.embedded) == (URL, False)
     assert (found.s3.endpoint_url, found.s3.embedded) == ("http://127.0.0.1:18730", True)
-    assert found.s3.keys == Keys(settings.s3_access_key, settings.s3_secret_key)
+    assert found.s3.keys == settings.s3_keys(Identity.READER)
 
 
 def test_neither_configured_nor_embedded(tmp_path: Path) -> None:

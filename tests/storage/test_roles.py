@@ -36,6 +36,7 @@ RIGHTS = [
     ("UPDATE heimdall.measurements SET approved = true", {"migrator", "operator"}),
     ("UPDATE heimdall.measurements SET session_id = gen_random_uuid()", {"migrator"}),
     ("UPDATE heimdall.measurements SET simulated = false", {"migrator"}),
+    ("UPDATE heimdall.measurements SET start_gps_ns = 0", {"migrator", "operator"}),
     ("UPDATE heimdall.websdrs SET latitude = 0", {"migrator"}),
     ("DELETE FROM heimdall.measurements", {"migrator"}),
     ("TRUNCATE heimdall.measurements CASCADE", {"migrator"}),
@@ -110,11 +111,27 @@ def test_each_role_does_its_work(of_role: Callable[[str], Database], tmp_path: P
             tables.change_unapproved(cursor, [measurement(2)])
     assert approved.read(of_role("reader"), OWN, NOON, tmp_path / "rows.parquet").count == 2
     optuna.create_study(study_name="first", storage=study._storage(of_role("sweeper"), None))
+
+
+@pytest.mark.parametrize(
+    ("kind", "statement", "remedy"),
+    [
+        ("reader", "INSERT INTO heimdall.sources VALUES ('a', 'A')", "HEIMDALL_DATABASE_URL_OPERATOR"),
+        ("reader", "CREATE SCHEMA a", "HEIMDALL_DATABASE_URL_MIGRATOR"),
+        ("operator", "CREATE SCHEMA optuna", "`heimdall database roles sweeper` makes"),
+        ("reader", "SELECT * FROM public.theirs", "what `heimdall database roles reader` prints"),
+    ],
+)
+def test_a_role_that_may_not_do_something_is_told_whose_work_it_is(
+    kind: str, statement: str, remedy: str, of_role: Callable[[str], Database]
+) -> None:
     with (
-        pytest.raises(HeimdallError, match="permission denied"),
-        closing(connect(of_role("reader"))) as opened,
+        closing(connect(of_role(kind))) as opened,
+        pytest.raises(HeimdallError, match="permission denied") as caught,
+        transaction(opened) as cursor,
     ):
-        tables.insert(opened, RECEIVERS, [], [])
+        cursor.execute(statement)
+    assert remedy in caught.value.remedy
 
 
 def test_a_role_has_its_own_address_or_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +139,17 @@ def test_a_role_has_its_own_address_or_that_of_all(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HEIMDALL_DATABASE_URL_OPERATOR", "postgresql://operator@127.0.0.1/radio")
     assert database(role=roles.OPERATOR).url == "postgresql://operator@127.0.0.1/radio"
     assert database(role=roles.READER).url == "postgresql://all@127.0.0.1/radio"
+
+
+def test_the_embedded_server_is_not_taken_beside_another_roles_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded.save(tmp_path, embedded.create(tmp_path))
+    monkeypatch.delenv("HEIMDALL_DATABASE_URL", raising=False)
+    monkeypatch.setenv("HEIMDALL_DATABASE_URL_READER", "postgresql://reader@127.0.0.1/radio")
+    assert not database(tmp_path, roles.READER).embedded
+    with pytest.raises(HeimdallError, match="HEIMDALL_DATABASE_URL_OPERATOR: not set"):
+        database(tmp_path, roles.OPERATOR)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +176,8 @@ def test_of_a_select_of_ones_own_neither_comments_nor_functions_nor_parts_count(
     text = (
         '/* FROM a */ WITH good AS (SELECT extract(epoch FROM t) AS s FROM "Radio".rows -- FROM b\n'
         ") SELECT * FROM good JOIN LATERAL (SELECT 1 FROM other) x ON true "
-        "JOIN generate_series(1, 2) g ON true"
+        "JOIN generate_series(1, 2) g ON true JOIN ONLY t AS u ON u.a IS DISTINCT FROM good.a "
+        "UNION SELECT 'FROM d, e' FROM v x, radio.w AS y, LATERAL f(1), z WHERE true"
     )
     source = dataclasses.replace(OWN, name="mine", measurements=text, receivers=None)
-    assert roles.tables_of(source) == ['"Radio".rows', "other"]
+    assert roles.tables_of(source) == ['"Radio".rows', "other", "t", "v", "radio.w"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from heimdall.storage import endpoints
+from heimdall.storage.identities import Identity
 from heimdall.track import mlflow_store, spool, training
 from tests.conftest import Services
 from tests.track.runs import EPOCHS, METRICS, STARTED_MS
@@ -16,7 +18,9 @@ def test_another_s3_server_keeps_its_own_credentials(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
     ours = mlflow_store.resolve(services.root).environment
-    assert ours["AWS_SECRET_ACCESS_KEY"] == services.endpoints.s3.keys.secret_key
+    keys = endpoints.s3(services.root, Identity.TRACKER).keys
+    assert keys is not None
+    assert ours["AWS_SECRET_ACCESS_KEY"] == keys.secret_key
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "https://s3.example")
     assert not {"AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_ENDPOINT_URL"} & set(
         mlflow_store.resolve(services.root).environment

@@ -75,6 +75,7 @@ def _run(folder: Path, as_of: str | None) -> None:
     """The stages snapshot and featurize."""
     from heimdall.pipeline.featurize import featurize  # noqa: PLC0415 - after the recipe is set
     from heimdall.pipeline.snapshot import snapshot  # noqa: PLC0415
+    from heimdall.storage.identities import Identity  # noqa: PLC0415
 
     given = params.load(paths.CLONE / determinism.PARAMS_FILE)
     if as_of is not None:
@@ -84,7 +85,12 @@ def _run(folder: Path, as_of: str | None) -> None:
         paths.CLONE / determinism.LOCK_FILE, folder / determinism.LOCK_FILE
     )  # part of the shards' keys
     with locks.alone(folder / ".heimdall/work/api"):
-        snapshot.take(given.snapshot, endpoints.resolve(paths.CLONE), folder, queries=paths.CLONE / "sql")
+        snapshot.take(
+            given.snapshot,
+            endpoints.resolve(paths.CLONE, identity=Identity.SNAPSHOT),
+            folder,
+            queries=paths.CLONE / "sql",
+        )
         featurize.run(given.features, given.split, folder, calibration=given.calibration)
 
 

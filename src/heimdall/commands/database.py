@@ -99,9 +99,7 @@ def migrate() -> None:
 @database.command(
     epilog="Example: heimdall database roles reader | psql postgresql://postgres@db.example/radio"
 )
-@click.argument(
-    "kind", required=False, type=click.Choice(["migrator", "reader", "operator", "sweeper", "tracker"])
-)
+@click.argument("kind", required=False, type=click.Choice(KINDS))
 @click.option("--source", help="What the reader reads: a file in sql/. By default that of snapshot.source.")
 def roles(kind: str | None, source: str | None) -> None:
     """Print the SQL that makes PostgreSQL's roles with the least rights, for an administrator and psql.

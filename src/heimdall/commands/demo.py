@@ -62,9 +62,10 @@ def seed(sessions: int, seed: int, transmitters: int, processes: int, bad: str) 
     """
     from heimdall.ingest import demo as world
     from heimdall.storage import endpoints, roles
+    from heimdall.storage.identities import Identity
 
     summary = world.seed_world(
-        endpoints.resolve(role=roles.OPERATOR),
+        endpoints.resolve(role=roles.OPERATOR, identity=Identity.WRITER),
         seed=seed,
         sessions=sessions,
         transmitters=transmitters,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from heimdall.ingest.ingest import Ingested, Session, Stretch
 
 
-MAX_DETUNING_HZ = 1000.0  # by so much programs round a frequency
 FORMATS = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")  # keys of formats.plain.RAW_TYPES
 
 
@@ -36,13 +35,28 @@ class _SiteType(click.ParamType[Any]):
             name, latitude, longitude, altitude = parts[0].strip(), *map(float, parts[1:])
         except ValueError:
             self.fail(f"{value!r} is not NAME,LATITUDE,LONGITUDE,ALTITUDE", param, ctx)
-        if not name or not (
-            -90 <= latitude <= 90 and -180 <= longitude <= 180 and -500 <= altitude <= 20_000
-        ):
-            self.fail(f"{value!r}: the latitude, longitude or altitude is out of range", param, ctx)
         from heimdall.formats.receivers_file import Site
+        from heimdall.recordings import limits
 
+        name = limits.receiver_name(name) or ""
+        if not name:
+            self.fail(f"{value!r}: the name is empty, too long, or no text", param, ctx)
+        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and -500 <= altitude <= 20_000):
+            self.fail(f"{value!r}: the latitude, longitude or altitude is out of range", param, ctx)
         return Site(name, latitude, longitude, altitude)
+
+
+class _NameType(click.ParamType[str]):
+    name = "NAME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A name in one line that a person can read."""
+        from heimdall.recordings import limits
+
+        name = limits.receiver_name(str(value))
+        if name is None:
+            self.fail(f"{value!r} is empty, too long, or no text", param, ctx)
+        return name
 
 
 class _MomentType(click.ParamType[Any]):
@@ -74,8 +88,10 @@ Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
 """
 )
 @click.argument("files", nargs=-1, required=True, type=place.NamedFile(), metavar="[kiwi] [NAME=]FILE...")
-@click.option("--latitude", type=click.FloatRange(-90, 90), help="Latitude of the transmitter, degrees.")
-@click.option("--longitude", type=click.FloatRange(-180, 180), help="Longitude of the transmitter, degrees.")
+@click.option("--latitude", type=options.FiniteRange(-90, 90), help="Latitude of the transmitter, degrees.")
+@click.option(
+    "--longitude", type=options.FiniteRange(-180, 180), help="Longitude of the transmitter, degrees."
+)
 @click.option(
     "--frequency-mhz",
     type=options.FrequencyMhz(),
@@ -98,7 +114,7 @@ Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
 @click.option(
     "--sample-rate",
     "sample_rate_hz",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.FiniteRange(min=0, min_open=True),
     help="Sample rate in Hz of raw and .npy files.  [default: as their name, or a .json beside them, says]",
 )
 @click.option(
@@ -106,8 +122,8 @@ Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
     type=click.Choice(FORMATS),
     help="How a raw file stores samples.  [default: as its name ends]",
 )
-@click.option("--source", "source_id", help="Name of the transmitter, if it is known.")
-@click.option("--modulation", help="Modulation of the known transmitter.")
+@click.option("--source", "source_id", type=_NameType(), help="Name of the transmitter, if it is known.")
+@click.option("--modulation", type=_NameType(), help="Modulation of the known transmitter.")
 @click.option(
     "--date",
     type=_MomentType(),
@@ -166,11 +182,12 @@ def ingest(
     from heimdall.formats import reader, receivers_file, stations
     from heimdall.ingest import ingest as ingestion
     from heimdall.storage import endpoints, roles
+    from heimdall.storage.identities import Identity
 
     only_kiwi = Path(files[0]).name == "kiwi" and len(files) > 1
     listed = () if receivers_path is None else receivers_file.read(receivers_path)
     assigned = stations.assign(files[1:] if only_kiwi else files, sites, listed)
-    services = endpoints.resolve(role=roles.OPERATOR)
+    services = endpoints.resolve(role=roles.OPERATOR, identity=Identity.WRITER)
     hints = reader.Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format, only_kiwi)
     stretches = _read(assigned, hints)
     if frequency_mhz is None:
@@ -229,14 +246,32 @@ def _on_its_time(file: Path, site: Site, hints: Hints) -> list[TimedRecording]:
 
 
 def _tuned(stretches: Sequence[Stretch], frequency_mhz: float) -> list[Stretch]:
-    """The stretches at this frequency, of files that say several; else all, for the user knows better."""
-    if len(_said_hz(stretches)) < 2:
-        return list(stretches)
+    """The stretches at this frequency, of files that say several; else all, for the user knows better.
+
+    A frequency outside of the one band that the files say is told: it may be in another unit.
+    """
+    from heimdall.ingest import ingest as ingestion
+
     wanted_hz = frequency_mhz * 1e6
+    if len(_said_hz(stretches)) < 2:
+        outside = {
+            one.about.frequency_hz
+            for one in stretches
+            if one.about.frequency_hz
+            and abs(one.about.frequency_hz - wanted_hz) > one.about.sample_rate_hz / 2
+        }
+        if outside:
+            said = outside.pop() / 1e6
+            click.echo(
+                f"The files say {said:.12g} MHz, far from {frequency_mhz:.12g} MHz, which counts. "
+                f"If it is a mistake, give --frequency-mhz {said:.12g}, or leave it out."
+            )
+        return list(stretches)
     kept = [
         one
         for one in stretches
-        if one.about.frequency_hz is None or abs(one.about.frequency_hz - wanted_hz) <= MAX_DETUNING_HZ
+        if one.about.frequency_hz is None
+        or abs(one.about.frequency_hz - wanted_hz) <= ingestion.MAX_DETUNING_HZ
     ]
     if len(kept) < len(stretches):
         left = len(stretches) - len(kept)
@@ -272,6 +307,11 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
         + "; receivers "
         + ", ".join(f"{name} {number}" for name, number in report.receivers.items())
     )
+    if report.otherwise:
+        click.echo(
+            f"{report.otherwise} of the recordings are approved with another GPS time or sigma, which stays: "
+            "what is approved is not changed, for a snapshot may have it."
+        )
     untimed = sum(part.start_gps_ns is None for session in sessions for part in session.parts)
     if untimed:
         click.echo(f"{untimed} of the recordings have no GPS time: only their levels help to locate.")
@@ -284,6 +324,8 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
         click.echo(f"The recordings are approved at {text}.")
         click.echo(f'A snapshot includes them if snapshot.as_of in params.yaml is "{text}" or later.')
         taken = moment + approved.MARGIN
+        if taken < dt.datetime.now(dt.UTC) - approved.MARGIN:
+            click.echo(f"A snapshot with an as_of from {text} on that was taken before now lacks them.")
         if taken > dt.datetime.now(dt.UTC):
             click.echo(f"Such a snapshot can be taken from {_utc_text(taken)} on, by the database's clock.")
     elif (report.new or report.changed) and report.placed:

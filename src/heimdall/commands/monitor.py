@@ -75,8 +75,9 @@ def monitor(
     root, settings = Path(), params.load()
     options.require_models(model)
     from heimdall.storage import approved, endpoints
+    from heimdall.storage.identities import Identity
 
-    services = endpoints.resolve(root)
+    services = endpoints.resolve(root, identity=Identity.SNAPSHOT)
     from heimdall.compare import contest
     from heimdall.monitor import alerts, figure
     from heimdall.monitor import monitor as monitoring

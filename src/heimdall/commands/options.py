@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,6 +29,17 @@ json_file = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the JSON document to this file.",
 )
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; `nan` lies in every range of click."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        """As click does, of finite numbers only."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
 
 
 class FrequencyMhz(click.ParamType[float]):

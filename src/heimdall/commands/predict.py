@@ -34,7 +34,7 @@ Example: heimdall predict websdr_1.npy websdr_3.npy 4=other.npy \\
 )
 @click.option(
     "--sample-rate-hz",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.FiniteRange(min=0, min_open=True),
     default=192_000.0,
     show_default=True,
     help="Sample rate of the recordings.",

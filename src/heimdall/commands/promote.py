@@ -18,9 +18,10 @@ def promote(version: str) -> None:
     """
     from heimdall.release import attestation, bucket, promotion, versions
     from heimdall.storage import endpoints
+    from heimdall.storage.identities import Identity
 
     versions.check(version)
-    store = bucket.ConditionalStore(endpoints.s3(), endpoints.MODELS_BUCKET)
+    store = bucket.ConditionalStore(endpoints.s3(identity=Identity.RELEASER), endpoints.MODELS_BUCKET)
     entry, is_new = promotion.promote(Path(), store, version)
     if is_new:
         before = f"it was {entry.former}" if entry.former else "there was none"

@@ -37,9 +37,10 @@ def release(version: str, accept: bool, skip_verify: bool, give_up: bool) -> Non
     from heimdall.release import attestation, bucket, releases_text, versions
     from heimdall.release import release as releasing
     from heimdall.storage import endpoints
+    from heimdall.storage.identities import Identity
 
     versions.check(version)
-    store = bucket.ConditionalStore(endpoints.s3(), endpoints.MODELS_BUCKET)
+    store = bucket.ConditionalStore(endpoints.s3(identity=Identity.RELEASER), endpoints.MODELS_BUCKET)
     store.ping()
     if give_up:
         ended = releasing.give_up(Path(), store, version)

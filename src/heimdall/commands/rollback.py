@@ -16,8 +16,9 @@ def rollback() -> None:
     """
     from heimdall.release import attestation, bucket, promotion
     from heimdall.storage import endpoints
+    from heimdall.storage.identities import Identity
 
-    store = bucket.ConditionalStore(endpoints.s3(), endpoints.MODELS_BUCKET)
+    store = bucket.ConditionalStore(endpoints.s3(identity=Identity.RELEASER), endpoints.MODELS_BUCKET)
     entry = promotion.rollback(Path(), store)
     click.echo(
         f"The champion is {entry.version} now. Before, it was {entry.former} (log entry {entry.number})."

@@ -86,9 +86,9 @@ def reader() -> None:
 
     Example: heimdall services reader > reader.env
     """
-    from heimdall.services import seaweedfs
     from heimdall.storage import embedded
     from heimdall.storage.endpoints import S3_VARIABLE
+    from heimdall.storage.identities import Identity
 
     settings = embedded.load(Path())
     if settings is None:
@@ -96,7 +96,26 @@ def reader() -> None:
             "Run `heimdall services up`, or ask the administrator of the configured server for credentials"
         )
         raise HeimdallError("S3", "this clone has no embedded server", remedy)
-    access_key, secret_key = seaweedfs.reader(settings)
+    keys = settings.s3_keys(Identity.READER)
     click.echo(f"export {S3_VARIABLE}={settings.s3_endpoint_url}")
-    click.echo(f"export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key}")
+    click.echo(f"export AWS_ACCESS_KEY_ID={keys.access_key} AWS_SECRET_ACCESS_KEY={keys.secret_key}")
     click.echo(f"export AWS_DEFAULT_REGION={embedded.REGION}")
+
+
+@services.command()
+@click.argument("name", required=False, metavar="[ROLE]")
+def roles(name: str | None) -> None:
+    """Print what each role needs in an S3 server of your own, as policies of Amazon's.
+
+    ROLE is admin, reader, snapshot, writer, remote, releaser or tracker; then only its policy is printed.
+    docs/s3.md says which command has which role. The embedded server has keys for each.
+
+    Example: heimdall services roles releaser
+    """
+    from heimdall.core import artifacts
+    from heimdall.storage.identities import Identity
+
+    policies = {identity.label: identity.policy for identity in Identity}
+    if name is not None and name not in policies:
+        raise click.UsageError(f"no role has the name {name!r}; the roles are {', '.join(policies)}")
+    click.echo(artifacts.json_text(policies if name is None else policies[name]), nl=False)

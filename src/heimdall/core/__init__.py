@@ -6,10 +6,12 @@ stage again.
 
 __all__ = [
     "artifacts",
+    "child",
     "determinism",
     "errors",
     "locks",
     "machine",
+    "numbers",
     "params",
     "paths",
     "provenance",

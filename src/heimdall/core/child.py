@@ -6,6 +6,7 @@ import os
 from enum import Enum
 
 from heimdall.core import variables
+from heimdall.core.variables import Variable
 
 # What any program needs, and no secret of anybody's.
 _NEEDED = frozenset(
@@ -53,6 +54,21 @@ def bare_environment(*services: Service) -> dict[str, str]:
     return {
         name: value for name, value in os.environ.items() if name.upper() in _NEEDED or name.startswith(kinds)
     }
+
+
+def forget(*services: Service, database: Variable | None = None) -> None:
+    """Take out of this process's own environment what leads to services that it has no need of.
+
+    Its children have none of it. What the system shows as the environment of a process (/proc/PID/environ) is
+    that of its start, until it replaces itself.
+
+    Args:
+        services: Those that it has to reach.
+        database: Has the address by which it reaches Heimdall's own database, if it does.
+    """
+    kept = set() if database is None else {database.name}
+    for name in os.environ.keys() - environment(*services).keys() - kept:
+        del os.environ[name]
 
 
 def _starts(*services: Service) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from heimdall.core import artifacts, determinism, errors, paths
+from heimdall.core import artifacts, child, determinism, errors, paths
+from heimdall.core.child import Service
+from heimdall.core.variables import Variable
 
 FAILURE = 1
 INTERRUPTED = 130
@@ -27,17 +29,21 @@ def typed_path(text: str) -> Path:
     return Path(text) if Path.cwd() == TYPED_IN else TYPED_IN / text
 
 
-def run(main: Callable[[], None]) -> NoReturn:
+def run(main: Callable[[], None], *services: Service, database: Variable | None = None) -> NoReturn:
     """Run a stage and end the process: 0 when it is done, one line on stderr when the user must act.
 
     The process is first replaced by one with the recipe's environment (`determinism`). So the script, up to
     here, imports nothing that computes; `main` does when it has its arguments and parameters. A folder
-    without params.yaml is left for the root of the script's clone.
+    without params.yaml is left for the root of the script's clone. Addresses and credentials of services that
+    it does not reach are forgotten first.
 
     Args:
         main: The stage. A `HeimdallError` of it and a disk's failure are messages for the user; any other
             exception is a bug and keeps its traceback.
+        services: What the stage has to reach.
+        database: As of `child.forget`.
     """
+    child.forget(*services, database=database)
     root = Path() if determinism.PARAMS_FILE.exists() else paths.CLONE
     if not {"-h", "--help"} & set(sys.argv):
         determinism.ensure(root / determinism.PARAMS_FILE)

@@ -10,7 +10,6 @@ from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.doctor.report import MISSING, OK, WARNING, Check
 from heimdall.storage import database_url, endpoints, s3_access
-from heimdall.storage.roles import READER
 
 TIMEOUT_S = 3.0
 SCHEME_PORTS = {"http": 80, "https": 443}
@@ -62,7 +61,7 @@ def answers(host: str, port: int, timeout_s: float = TIMEOUT_S) -> str:
 
 def _database() -> Check:
     try:
-        address = database_url.parse(database_url.configured(endpoints.variable_of(READER)))
+        address = database_url.parse(endpoints.database().url)
     except ImportError:
         return Check("PostgreSQL", OK, "configured; its address is read after the installation")
     except HeimdallError as error:

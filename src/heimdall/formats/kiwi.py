@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -97,9 +99,9 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
     if not lines:  # why the longest stretch has no line
         return [replace(_untimed(file, min(refused)[1]), receiver=named.station)]
     remarks: tuple[str, ...] = ()
-    for first, end, line in lines:
+    for first, end, fitted in _possible(blocks, lines):
         try:
-            found.append(_stretch(file, first, end, line))
+            found.append(_stretch(file, first, end, fitted))
         except HeimdallError as error:  # such as a receiver that was switched off
             if len(lines) == 1:
                 raise
@@ -150,20 +152,67 @@ def read_blocks(path: Path, chunks: list[riff.Chunk]) -> Blocks:
     )
 
 
-def _line(blocks: Blocks, first: int, end: int) -> tuple[Line, bool]:
-    """The line through the stamps of some blocks, and whether it is GPS time; ValueError if there is none."""
+@dataclass(frozen=True)
+class _Fitted:
+    """The line through the stamps of a stretch.
+
+    `timed` says whether it is GPS time, `doubt_ns` by how much it contradicts the stretches beside it, and
+    `cause` why it is none, if not for the age of the fixes.
+    """
+
+    line: Line
+    timed: bool
+    doubt_ns: float = 0.0
+    cause: str = "none of its time stamps has a fresh GPS fix"
+
+    def doubted(self, early_ns: float) -> _Fitted:
+        """The same, if it or a stretch beside it is wrong by this."""
+        if early_ns < stamps.SAME_STRETCH_NS:
+            return replace(self, doubt_ns=max(self.doubt_ns, early_ns))
+        cause = f"it and a stretch beside it overlap by {early_ns / 1e6:.1f} ms"
+        return replace(self, timed=False, cause=cause)
+
+
+def _possible(blocks: Blocks, lines: Sequence[tuple[int, int, _Fitted]]) -> list[tuple[int, int, _Fitted]]:
+    """The same, after a comparison of the stretches: samples of one receiver follow one another.
+
+    A stretch between two that lie on one line has that line and no GPS time. If one begins before the former
+    one ends, either of the two is wrong by as much: both have no GPS time if that is 1 ms or more.
+    """
+    kept = list(lines)
+    timed = [number for number, (_, _, fitted) in enumerate(lines) if fitted.timed]
+    samples = [*(int(first) for first in blocks.stamped.first_sample), sum(n for _, n in blocks.pieces)]
+    spans = [(samples[lines[number][0]], samples[lines[number][1]]) for number in timed]
+    away = stamps.between(spans, [lines[number][2].line for number in timed])
+    for number, other in away.items():
+        first, end, _ = lines[timed[number]]
+        cause = "its time stamps leave the line of those before and after them"
+        kept[timed[number]] = (first, end, _Fitted(lines[timed[other]][2].line, timed=False, cause=cause))
+    left = [number for number in range(len(timed)) if number not in away]
+    for one, other in pairwise(left):
+        former, (first, _, fitted) = kept[timed[one]][2], kept[timed[other]]
+        early_ns = -stamps.distance_ns(former.line, fitted.line, samples[first])
+        if early_ns > stamps.JUMP_NS:
+            for number in (timed[one], timed[other]):
+                begin, end, doubted = kept[number]
+                kept[number] = (begin, end, doubted.doubted(early_ns))
+    return kept
+
+
+def _line(blocks: Blocks, first: int, end: int) -> _Fitted:
+    """The line through the stamps of some blocks; ValueError if there is none."""
     part = blocks.stamped.part(first, end)
     timed = bool(part.fresh.sum() >= stamps.MIN_STAMPS)
     line = stamps.fit(part, stale=not timed and len(part.fresh) >= stamps.MIN_STAMPS)
     sample_rate_hz = SECOND_NS / line.period_ns if line.period_ns > 0 else 0.0
     if abs(sample_rate_hz / blocks.form.rate_hz - 1) > MAX_RATE_ERROR:
         raise ValueError(f"time stamps give {sample_rate_hz:.1f} Hz, the header {blocks.form.rate_hz} Hz")
-    return line, timed
+    return _Fitted(line, timed)
 
 
-def _stretch(file: _File, first: int, end: int, fitted: tuple[Line, bool]) -> TimedRecording:
+def _stretch(file: _File, first: int, end: int, fitted: _Fitted) -> TimedRecording:
     """Samples and times of some blocks."""
-    (line, timed), part = fitted, file.blocks.stamped.part(first, end)
+    line, timed, part = fitted.line, fitted.timed, file.blocks.stamped.part(first, end)
     samples, rate_hz, remarks = _samples(file, first, end, SECOND_NS / line.period_ns)
     start_week_ns = round(line.origin_ns + int(part.first_sample[0]) * line.period_ns)
     start_ns = start_week_ns + _week_start_ns(start_week_ns, file.near)
@@ -178,9 +227,9 @@ def _stretch(file: _File, first: int, end: int, fitted: tuple[Line, bool]) -> Ti
         samples=samples,
         sample_rate_hz=rate_hz,
         start_gps_ns=start_ns if timed else None,
-        timing_sigma=stamps.timing_sigma(part, line) if timed else None,
+        timing_sigma=stamps.timing_sigma(part, line).with_error(fitted.doubt_ns) if timed else None,
         start_utc_ns=start_utc_ns,
-        remarks=(_about(line, timed=timed), *remarks),
+        remarks=(_about(fitted), *remarks),
     )
 
 
@@ -207,11 +256,14 @@ def _samples(file: _File, first: int, end: int, rate_hz: float) -> tuple[Samples
     return samples, rate_hz, remarks
 
 
-def _about(line: Line, *, timed: bool) -> str:
-    if not timed:
-        return "no GPS time, for none of its time stamps has a fresh GPS fix"
-    used = int(line.used.sum())
-    return f"time stamps scatter by {line.sigma_ns:.0f} ns ({used} used, {len(line.used) - used} rejected)"
+def _about(fitted: _Fitted) -> str:
+    if not fitted.timed:
+        return f"no GPS time, for {fitted.cause}"
+    line, used = fitted.line, int(fitted.line.used.sum())
+    text = f"time stamps scatter by {line.sigma_ns:.0f} ns ({used} used, {len(line.used) - used} rejected)"
+    return text + (
+        f", and contradict a stretch beside it by {fitted.doubt_ns:.0f} ns" if fitted.doubt_ns else ""
+    )
 
 
 def _week_start_ns(week_ns: int, near: dt.datetime) -> int:

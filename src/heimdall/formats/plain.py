@@ -169,7 +169,7 @@ def _sidecar(path: Path) -> _Sidecar:
             sample_rate_hz=_positive(document, "sample_rate_hz"),
             frequency_hz=_positive(document, "frequency_hz", limits.MAX_FREQUENCY_HZ),
             start_gps_ns=_whole(document, "start_gps_ns"),
-            timing_sigma_ns=_positive(document, "timing_sigma_ns"),
+            timing_sigma_ns=_sigma_ns(document),
             timing_drift_ns_per_s=_positive(document, "timing_drift_ns_per_s"),
             receiver=None if document.get("receiver") is None else str(document["receiver"]),
         )
@@ -186,6 +186,14 @@ def _positive(document: dict[str, Any], name: str, below: float = 1e18) -> float
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < below:
         raise ValueError(f"{name} is no positive number")
     return float(value)
+
+
+def _sigma_ns(document: dict[str, Any]) -> float | None:
+    """No clock is good to less than a nanosecond, and one that is off by more than a second tells nothing."""
+    value = _positive(document, "timing_sigma_ns")
+    if value is not None and not 1.0 <= value <= 1e9:
+        raise ValueError("timing_sigma_ns is no number from 1 to 1e9")
+    return value
 
 
 def _whole(document: dict[str, Any], name: str) -> int | None:

@@ -134,8 +134,9 @@ def _csv(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
                     cause = f"{row[0].strip()[:40]} is a comment, or the name of a receiver"
                     raise HeimdallError(place, cause, 'Write "#1" in quotes for a name, "# 1" for a comment')
                 continue
-            if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
-                # A decimal comma makes one number two values, and another place.
+            if len(row) != len(header):
+                # A decimal comma makes one number two values, and another place. Empty values at the end, of
+                # columns that need none, hide nothing.
                 raise HeimdallError(place, f"{len(row)} columns instead of {len(header)}", _REMEDY)
             yield (
                 place,

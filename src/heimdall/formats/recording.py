@@ -42,6 +42,10 @@ class TimingSigma:
         """The same for all samples."""
         return cls(np.zeros(1, np.int64), np.array([sigma_ns], np.float64))
 
+    def with_error(self, error_ns: float) -> TimingSigma:
+        """The same with another error, independent of it, on all samples."""
+        return TimingSigma(self.from_sample, np.hypot(self.sigma_ns, error_ns))
+
     def worst_ns(self, first: int, end: int) -> float:
         """The largest one of the samples `first` to `end - 1`."""
         begin = int(np.searchsorted(self.from_sample, first, "right")) - 1

@@ -83,7 +83,9 @@ def read(path: Path, start: Moment | None = None) -> list[TimedRecording]:
             refused.append(error)
     if not found:
         raise refused[0] if refused else HeimdallError(str(path), "no samples", _REMEDY)
-    left_out = tuple(f"a stretch of it is left out: {error.cause}" for error in refused)
+    first = min(one.first for one in captures)
+    before = (f"{first} samples before its first capture are left out",) if first > 0 else ()
+    left_out = before + tuple(f"a stretch of it is left out: {error.cause}" for error in refused)
     return [replace(found[0], remarks=found[0].remarks + left_out), *found[1:]]
 
 

@@ -8,6 +8,7 @@ and a fix corrects all later ones by up to some hundred nanoseconds.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,7 +123,7 @@ def stretches(blocks: Stamped) -> list[tuple[int, int]]:
 
 
 def fit(blocks: Stamped, *, stale: bool = False) -> Line:
-    """The straight line through most stamps of a stretch.
+    """The straight line through most stamps of a stretch: those of recent fixes, if there are enough.
 
     The median step between stamps and the median offset find where most blocks lie, whatever the others
     say; least squares on those, trimmed at `TRIM_SIGMAS` times the scaled median deviation until nothing
@@ -135,7 +136,8 @@ def fit(blocks: Stamped, *, stale: bool = False) -> Line:
     Raises:
         ValueError: Fewer than `MIN_STAMPS` stamps are fresh and on one line.
     """
-    fresh = blocks.fresh | stale
+    recent = _recent(blocks)
+    fresh = recent if recent.sum() >= MIN_STAMPS else blocks.fresh | stale
     if fresh.sum() < MIN_STAMPS:
         raise ValueError(f"only {int(fresh.sum())} of {len(fresh)} time stamps have a fresh GPS fix")
     x, y = _centred(blocks)
@@ -159,6 +161,41 @@ def fit(blocks: Stamped, *, stale: bool = False) -> Line:
         used=used,
         residual_ns=residual_ns,
     )
+
+
+def distance_ns(one: Line, other: Line, sample: int) -> float:
+    """By how much the other line is later than the first, at a sample of the file."""
+    return other.origin_ns - one.origin_ns + (other.period_ns - one.period_ns) * sample
+
+
+def between(spans: Sequence[tuple[int, int]], lines: Sequence[Line]) -> dict[int, int]:
+    """Stretches that lie between two on one line: no samples were lost, the clock was wrong for a while.
+
+    Args:
+        spans: First sample of each stretch, and the one after its last, in the file's order.
+        lines: Their lines, all of stamps with a GPS fix.
+
+    Returns:
+        By the number of each such stretch, that of one on whose line its samples lie.
+    """
+    found: dict[int, int] = {}
+    for first in range(len(spans)):
+        if first in found:
+            continue
+        for last in range(len(spans) - 1, first + 1, -1):
+            (begin, end), (start, stop) = spans[first], spans[last]
+            # The lines are known best in the middle of each: they are compared half way, with their slopes.
+            period_s = lines[first].period_ns / SECOND_NS
+            apart_s = ((start + stop) - (begin + end)) / 2 * period_s
+            slopes_ns = sum(
+                line.sigma_ns * math.sqrt(12) / ((until - since) * period_s) * apart_s / 2
+                for line, (since, until) in ((lines[first], spans[first]), (lines[last], spans[last]))
+            )
+            off_ns = abs(distance_ns(lines[first], lines[last], (begin + end + start + stop) // 4))
+            if off_ns <= JUMP_NS + DRIFT_NS_PER_S * apart_s + TRIM_SIGMAS * slopes_ns:
+                found |= dict.fromkeys(range(first + 1, last), first)
+                break
+    return found
 
 
 def timing_sigma(blocks: Stamped, line: Line) -> TimingSigma:
@@ -200,6 +237,22 @@ def timing_sigma(blocks: Stamped, line: Line) -> TimingSigma:
     sigma_ns = np.sqrt(worst_ns**2 + fixes_ns**2 + drift_ns**2 + own_ns**2)
     sigma_ns[(since_s > MAX_FIX_AGE_S) | (own_ns >= SAME_STRETCH_NS)] = np.inf
     return TimingSigma(blocks.first_sample - blocks.first_sample[0], sigma_ns)
+
+
+def _recent(blocks: Stamped) -> Flags:
+    """Which stamps follow from a recent fix, shape (b,).
+
+    Where fixes stop for longer than `FIX_INTERVAL_S`, stamps count on with the clock: from the second after
+    the last fix on they would pull the line along its drift, and show no scatter.
+    """
+    fixed_s = _centred(blocks)[1] / SECOND_NS - blocks.fix_age_s
+    begins = [0]
+    for block in range(1, len(fixed_s)):
+        if abs(fixed_s[block] - fixed_s[begins[-1]]) > 1.5:  # ages are cut to whole seconds
+            begins.append(block)
+    runs = np.searchsorted(begins, np.arange(len(fixed_s)), "right") - 1
+    oldest_s = np.maximum.reduceat(blocks.fix_age_s, begins)[runs]
+    return (blocks.fix_age_s <= FIX_INTERVAL_S) & ((oldest_s <= FIX_INTERVAL_S) | (blocks.fix_age_s < 1))
 
 
 def _fixes(fixed_s: Floats) -> int:

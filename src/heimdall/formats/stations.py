@@ -8,6 +8,7 @@ from pathlib import Path
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import file_names, plain, sigmf_files
 from heimdall.formats.receivers_file import Site
+from heimdall.recordings import limits
 
 _REMEDY = "Rename the file, write NAME=FILE, or give the place of its receiver: --receiver NAME,LAT,LON,ALT"
 
@@ -42,6 +43,9 @@ def assign(files: Sequence[str], named: Sequence[Site], listed: Sequence[Site]) 
         if site is None and separator and sigmf_files.is_sigmf(path) and not path.exists():
             path, site = Path(rest), _own_place(Path(rest), name)
         site = site or _by_name(path, known)
+        if limits.receiver_name(site.name) != site.name:
+            said = ascii(site.name)[:60]
+            raise HeimdallError(ascii(text)[:200], f"{said} is no name that a person can read", _REMEDY)
         if path in assigned:
             raise HeimdallError(str(path), "the file is given twice", "Name each file once")
         other = own.setdefault((site.latitude_deg, site.longitude_deg, site.altitude_m), site)

@@ -65,6 +65,9 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
     remarks = (
         [] if data.declared is not None else ["its header does not say how long it is: all of it is read"]
     )
+    others = sum(chunk.size for chunk in chunks if chunk.name == b"data" and chunk != data)
+    if others:
+        remarks.append(f"{others} bytes of samples in another chunk `data` are not read")
     left = path.stat().st_size - chunks[-1].offset - chunks[-1].size
     if chunks[-1] == data and left > 8:  # the size of a longer recording than 4 GiB, or an old one, say
         remarks.append(f"{left} bytes after its samples are no chunk of a WAV file, and are not read")

@@ -1,6 +1,7 @@
 """Real recordings into database and bucket, as sessions of one second on common GPS time.
 
-Everything that identifies a recording comes from its content, so a second run adds nothing. Files are read
+Everything that identifies a recording comes from its content, so a second run adds nothing; one with further
+receivers adds theirs to the sessions that are stored. Files are read
 one by one, first to find the seconds that receivers have in common and then to upload them: memory holds the
 samples of one file at a time, however many there are.
 """
@@ -50,6 +51,7 @@ MIN_RECEIVERS = 2  # one receiver alone has no arrival-time difference
 UPLOAD_THREADS = 8
 FIRST_RECEIVER_ID = 1000  # below are the network's own receivers
 RECEIVER_IDS = 1_000_000
+MAX_DETUNING_HZ = 1000.0  # by so much programs round a frequency
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "heimdall:ingest")
 
 
@@ -183,7 +185,9 @@ class Ingested:
         receivers: Identifier by name.
         recordings: Recordings in all sessions.
         new: Those that the database did not have.
-        changed: Those that it had without an approval, and that have another place, source or approval now.
+        changed: Those that it had without an approval, and that have another place, source,
+            GPS time or approval now.
+        otherwise: Approved ones that have another GPS time in the database, which stays.
         placed: Whether the place of the transmitter is known.
         approved_at: When they were approved, if they were.
     """
@@ -192,6 +196,7 @@ class Ingested:
     recordings: int
     new: int
     changed: int
+    otherwise: int
     placed: bool
     approved_at: dt.datetime | None
 
@@ -284,7 +289,8 @@ def receiver_ids(sites: Iterable[Site], known: Sequence[Receiver]) -> dict[str, 
             raise HeimdallError(
                 f"receiver {site.name}",
                 f"the database has it at {place}",
-                "Give that position, or another name if it is another receiver",
+                "Give that position, or another name if it is another receiver; a wrong one is corrected in "
+                "the table websdrs, by the owner of the database",
             )
     return found
 
@@ -294,8 +300,10 @@ def store(
 ) -> Ingested:
     """Write objects, then receivers, source and rows in one transaction. A second run adds nothing.
 
-    A row that is there and is not approved takes the place and the source that are given, and the approval.
-    One that is approved never changes, for snapshots may have it.
+    A row that is there and is not approved takes the place, the source and the GPS time that are given, and
+    the approval. One that is approved never changes, for snapshots may have it. A session with a second of a
+    receiver that is stored already, at this frequency, is that stored session: the samples must be the same,
+    and other receivers are added to it. So no second of a receiver is in two sessions.
 
     Two at once are safe: numbers of receivers are decided before the upload, for they are in the objects'
     keys, and once more under a lock in the transaction; if another ingest took one of them meanwhile, the
@@ -312,35 +320,127 @@ def store(
 
     Raises:
         HeimdallError: A service fails; the database has a receiver of one of these names elsewhere, or these
-            recordings approved with another position or source, or the source with another modulation; or
+            recordings approved with another position or source, or other samples of them, or in more than
+            one session, or the source with another modulation; or
             they would be approved before they were made, or without a place of the transmitter.
     """
     sites = {part.site.name: part.site for session in sessions for part in session.parts}
     bucket = ObjectStore(endpoints.s3, RAW_BUCKET)
     with _transaction(endpoints.database) as cursor:  # says what is wrong before anything is uploaded
-        numbers = receiver_ids(sites.values(), tables.receivers(cursor))
-        _checked_rows(cursor, sessions, transmission, approval, numbers)
+        plan = _plan(cursor, sessions, sites, transmission)
+        _checked_rows(cursor, plan.sessions, transmission, approval, plan.numbers)
     while True:
-        _upload(bucket, sessions, numbers)
+        _refuse_other_samples(bucket, plan)
+        _upload(bucket, plan.sessions, plan.numbers)
         with _transaction(endpoints.database) as cursor:
             ingestion.lock(cursor)
-            used, numbers = numbers, receiver_ids(sites.values(), tables.receivers(cursor))
-            if numbers == used:
-                rows = _checked_rows(cursor, sessions, transmission, approval, numbers)
-                tables.insert_rows(cursor, _receivers(sites, numbers), _sources(transmission), rows.new)
+            used, plan = plan, _plan(cursor, sessions, sites, transmission)
+            if plan == used:
+                rows = _checked_rows(cursor, plan.sessions, transmission, approval, plan.numbers)
+                tables.insert_rows(cursor, _receivers(sites, plan.numbers), _sources(transmission), rows.new)
                 tables.change_unapproved(cursor, rows.changed)
                 ingestion.complete(cursor, _sources(transmission))
                 if approval and approval.at is None and rows.approved_at:
                     ingestion.refuse_late(cursor, rows.approved_at)
                 break
     return Ingested(
-        numbers,
+        plan.numbers,
         len(rows.new) + len(rows.changed) + rows.kept,
         len(rows.new),
         len(rows.changed),
+        rows.otherwise,
         rows.placed,
         rows.approved_at,
     )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where everything goes.
+
+    Attributes:
+        numbers: Of the receivers, by name.
+        sessions: With the identifiers under which they are stored.
+        joined: Those of them that another run made, and the numbers of the receivers that it stored.
+    """
+
+    numbers: dict[str, int]
+    sessions: list[Session]
+    joined: dict[str, set[int]]
+
+
+def _plan(
+    cursor: Cursor, sessions: Sequence[Session], sites: Mapping[str, Site], transmission: Transmission
+) -> _Plan:
+    """Find the numbers of receivers, and the stored sessions that have a receiver's second already.
+
+    Raises:
+        HeimdallError: As of `store`.
+    """
+    numbers = receiver_ids(sites.values(), tables.receivers(cursor))
+    stored: dict[tuple[int, dt.datetime], set[str]] = {}
+    seconds = sorted({_second(session) for session in sessions})
+    tolerance_mhz = MAX_DETUNING_HZ / 1e6 * (1 + 1e-9)
+    for row in tables.at_seconds(
+        cursor, sorted(numbers.values()), seconds, transmission.frequency_mhz, tolerance_mhz
+    ):
+        stored.setdefault((row.websdr_id, row.second), set()).add(row.session_id)
+    found: list[Session] = []
+    joined: dict[str, set[int]] = {}
+    for session in sessions:
+        heard = {
+            number: stored.get((number, _second(session)), set()) for number in _numbers(session, numbers)
+        }
+        there = set().union(*heard.values())
+        if not there or session.session_id in there:
+            found.append(session)
+            continue
+        if len(there) > 1:
+            raise HeimdallError(
+                f"the second {_second(session).isoformat()}",
+                f"the database has these receivers in {len(there)} sessions: {', '.join(sorted(there))}",
+                "Give the files of the receivers of one of them",
+            )
+        (session_id,) = there
+        found.append(replace(session, session_id=session_id))
+        joined[session_id] = {number for number, ids in heard.items() if ids}
+    place = (transmission.latitude_deg, transmission.longitude_deg)
+    if joined and None not in place:
+        for session_id, *other in tables.places_of_others(cursor, list(joined), list(numbers.values())):
+            if tuple(other) != place:
+                cause = f"other receivers have it at {other[0]}, {other[1]}"
+                raise HeimdallError(f"session {session_id}", cause, "Give that place, or their files, too")
+    return _Plan(numbers, found, joined)
+
+
+def _second(session: Session) -> dt.datetime:
+    """The whole second in UTC at which it begins; its parts begin up to a sample later."""
+    return to_utc(session.parts[0].nominal_start_ns + SECOND_NS // 1000).replace(microsecond=0)
+
+
+def _numbers(session: Session, numbers: Mapping[str, int]) -> list[int]:
+    return [numbers[part.site.name] for part in session.parts]
+
+
+def _refuse_other_samples(bucket: ObjectStore, plan: _Plan) -> None:
+    """Compare what another run stored with what would be written over it.
+
+    Raises:
+        HeimdallError: It is something else, or gone.
+    """
+    for session in plan.sessions:
+        for part in session.parts:
+            number = plan.numbers[part.site.name]
+            if number not in plan.joined.get(session.session_id, ()):
+                continue
+            key = objectstore.object_key(session.session_id, number)
+            limit = len(iq.encode(np.zeros(1, np.complex64))) + 8 * int(part.sample_rate_hz)
+            if artifacts.sha256_bytes(bucket.get(key, limit)) != part.sha256:
+                raise HeimdallError(
+                    f"receiver {part.site.name}, second {_second(session).isoformat()}",
+                    f"session {session.session_id} has other samples of it",
+                    "Leave its file out, or give the same file and the same options as before",
+                )
 
 
 @contextmanager
@@ -404,6 +504,7 @@ class _Rows:
         new: Those that the database does not have.
         changed: As they will be, those that it has and that are not approved, if anything of them changes.
         kept: How many stay as they are.
+        otherwise: How many of these are approved with another GPS time.
         placed: Whether all have a place of the transmitter.
         approved_at: Of those that are new or changed, and approved.
     """
@@ -411,6 +512,7 @@ class _Rows:
     new: list[Measurement]
     changed: list[Measurement]
     kept: int
+    otherwise: int
     placed: bool
     approved_at: dt.datetime | None
 
@@ -439,6 +541,7 @@ def _checked_rows(
         for part in session.parts
     ]
     stored = tables.present(cursor, [row.measurement_id for row in rows])
+    otherwise = sum(_contradicts(row, stored.get(row.measurement_id)) for row in rows)
     rows = [_completed(row, stored.get(row.measurement_id)) for row in rows]
     if approved_at is not None and any(row.latitude_deg is None for row in rows):
         raise HeimdallError(
@@ -454,6 +557,7 @@ def _checked_rows(
         new,
         changed,
         len(rows) - len(new) - len(changed),
+        otherwise,
         all(row.latitude_deg is not None for row in rows),
         approved_at if new or changed else None,
     )
@@ -511,6 +615,13 @@ def _measurement(
     )
 
 
+def _contradicts(row: Measurement, found: Present | None) -> bool:
+    """Whether it is approved with another GPS time than this one, or without any."""
+    if found is None or not found.approved or row.start_gps_ns is None:
+        return False
+    return (row.start_gps_ns, row.timing_sigma_ns) != (found.start_gps_ns, found.timing_sigma_ns)
+
+
 def _completed(row: Measurement, found: Present | None) -> Measurement:
     """A row with what the database has of it and nobody gave now.
 
@@ -520,6 +631,8 @@ def _completed(row: Measurement, found: Present | None) -> Measurement:
     """
     if found is None:
         return row
+    if found.approved or row.start_gps_ns is None:
+        row = replace(row, start_gps_ns=found.start_gps_ns, timing_sigma_ns=found.timing_sigma_ns)
     if found.approved and found != Present.of(row):
         cause = (
             f"the database has it at {found.latitude_deg}, {found.longitude_deg}, "

@@ -18,6 +18,7 @@ from heimdall.reproduce.dvc_lock import Lock, StageLock
 from heimdall.reproduce.paths import LOCK_FILE
 from heimdall.services import dvc_remote
 from heimdall.storage import endpoints
+from heimdall.storage.identities import Identity
 
 SNAPSHOT = "snapshot"  # the stage that reads the world: its inputs are no part of a revision
 WORK = Path(".heimdall/verify")
@@ -111,7 +112,7 @@ def verify(
     folder = repository / WORK / commit[:12]
     snapshot_env = {}
     if source:
-        found = endpoints.resolve(repository).as_environment()
+        found = endpoints.resolve(repository, identity=Identity.SNAPSHOT).as_environment()
         snapshot_env = checkout.environment(Service.LIBPQ, Service.S3) | found
     made = None
     with locks.alone(folder):

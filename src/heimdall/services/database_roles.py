@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from psycopg2 import sql
+from psycopg2 import extensions, sql
 
 from heimdall.core import variables
 from heimdall.storage import connection, migrate, roles
@@ -46,25 +46,35 @@ def make(settings: State) -> list[str]:
 
 
 def _make_role(cursor: Cursor, role: roles.Role, settings: State) -> None:
-    """Give a role its rights and its password."""
+    """Give a role its rights and its password, of which the server sees no more than the SCRAM verifier."""
     for statement in roles.statements(role, database="heimdall"):
         cursor.execute(statement)
+    verifier = extensions.encrypt_password(
+        settings.password_of(role), role.name, cursor.connection, "scram-sha-256"
+    )
     password = sql.SQL("ALTER ROLE {} PASSWORD {}")
-    cursor.execute(password.format(sql.Identifier(role.name), sql.Literal(settings.password_of(role))))
+    cursor.execute(password.format(sql.Identifier(role.name), sql.Literal(verifier)))
 
 
 def _hand_over(cursor: Cursor) -> None:
-    """Make the migrator the owner of tables that versions without roles made."""
-    owner = sql.Identifier(roles.MIGRATOR.name)
+    """Make roles the owners of what versions without roles made: Heimdall's tables, Optuna's studies."""
     schema = variables.DATABASE_SCHEMA.read()
-    cursor.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,))
-    if cursor.rowcount:
-        cursor.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(schema), owner))
+    ours = [*migrate.TABLES, connection.OWN_RECORD]
+    for owner, owned in ((roles.MIGRATOR, schema), (roles.SWEEPER, roles.STUDIES)):
+        cursor.execute("SELECT FROM pg_namespace WHERE nspname = %s", (owned,))
+        if cursor.rowcount:
+            statement = sql.SQL("ALTER SCHEMA {} OWNER TO {}")
+            cursor.execute(statement.format(sql.Identifier(owned), sql.Identifier(owner.name)))
     cursor.execute(
-        "SELECT nspname::text, relname::text FROM pg_class "
-        "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
-        "WHERE relkind = 'r' AND nspname = ANY(%s) AND relname = ANY(%s)",
-        ([schema, migrate.FORMER_SCHEMA], [*migrate.TABLES, connection.OWN_RECORD]),
+        "SELECT 'TABLE', nspname::text, relname::text, nspname = %(studies)s "
+        "FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relkind = 'r' "
+        "AND (nspname = %(studies)s OR nspname = ANY(%(schemas)s) AND relname = ANY(%(ours)s)) "
+        "UNION ALL SELECT 'TYPE', nspname::text, typname::text, true "  # Optuna's enumerations
+        "FROM pg_type JOIN pg_namespace ON pg_namespace.oid = typnamespace "
+        "WHERE typtype = 'e' AND nspname = %(studies)s",
+        {"studies": roles.STUDIES, "schemas": [schema, migrate.FORMER_SCHEMA], "ours": ours},
     )
-    for name in cursor.fetchall():
-        cursor.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(sql.Identifier(*name), owner))
+    for kind, owned, name, of_studies in cursor.fetchall():
+        owner = roles.SWEEPER if of_studies else roles.MIGRATOR
+        statement = sql.SQL(f"ALTER {kind} {{}} OWNER TO {{}}")
+        cursor.execute(statement.format(sql.Identifier(owned, name), sql.Identifier(owner.name)))

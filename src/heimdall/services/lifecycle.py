@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from heimdall.core import locks
+from heimdall.core import locks, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.services import database_roles, dvc_remote, ports, postgres, process, seaweedfs
 from heimdall.storage import connection, embedded, endpoints
 from heimdall.storage.endpoints import Database
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.s3_access import S3Access
 
@@ -53,7 +54,7 @@ def up(root: Path, say: Say) -> None:
     if not (endpoints.database_configured() and endpoints.s3_configured()):
         with _in_turn(root):
             _start(root, say)
-    where = endpoints.resolve(root)
+    where = endpoints.resolve(root, identity=Identity.ADMIN)
     for name, ours, variable, address in (
         ("PostgreSQL", where.database.embedded, endpoints.DATABASE_VARIABLE, where.database.name),
         ("S3", where.s3.embedded, endpoints.S3_VARIABLE, where.s3.endpoint_url),
@@ -69,11 +70,12 @@ def up(root: Path, say: Say) -> None:
     else:
         connection.connect(where.database).close()
         say("PostgreSQL: nothing changed there; `heimdall database migrate` makes Heimdall's own tables")
-    for bucket in BUCKETS:
+    # MLflow's own only where it is ours: a foreign server may have none of it.
+    for bucket in (*BUCKETS, variables.MLFLOW_BUCKET.read()) if where.s3.embedded else BUCKETS:
         ObjectStore(where.s3, bucket).ensure_bucket()
     if where.s3.embedded:
         _wait_for_data(root, where.s3)
-    dvc_remote.write(root, where.s3)
+    dvc_remote.write(root, endpoints.s3(root, Identity.REMOTE))
 
 
 def down(root: Path, delete: bool, say: Say) -> None:
@@ -125,9 +127,13 @@ def _start(root: Path, say: Say) -> None:
     home = embedded.home(root)
     database_runs, s3_runs = postgres.is_running(home), seaweedfs.is_running(home)
     known = _known(root, home, database_runs or s3_runs)
+    bases = _bases(known, database_runs or s3_runs)
+    if s3_runs and known is not None and not seaweedfs.knows_identities(home, known):
+        say("S3: started anew, because who may do what there has changed")
+        seaweedfs.stop(home, discard=False)
+        s3_runs = False
     start_database = not endpoints.database_configured() and not database_runs
     start_s3 = not endpoints.s3_configured() and not s3_runs
-    bases = _bases(known, database_runs or s3_runs)
     # All ports before anything is written or started: one that is taken leaves everything as it was.
     with ports.first_free(bases, database=start_database, s3=start_s3) as base:
         if base != bases[0]:

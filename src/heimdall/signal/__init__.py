@@ -3,4 +3,14 @@
 `features` has MFCC, normalisation and augmentation. Imports `core`.
 """
 
-__all__ = ["correlation", "detection", "extraction", "features", "log_mel", "noise", "sessions", "transforms"]
+__all__ = [
+    "coherence",
+    "correlation",
+    "detection",
+    "extraction",
+    "features",
+    "log_mel",
+    "noise",
+    "sessions",
+    "transforms",
+]

@@ -9,6 +9,7 @@ import psycopg2
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
+from heimdall.storage import roles
 
 URL = variables.DATABASE_URL.name
 SELECT = "the SELECT in sql/ that snapshot.source names"
@@ -156,7 +157,12 @@ def cause_of(error: psycopg2.Error) -> str:
 
 
 def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
-    """The statement that gives the right which a statement lacked."""
+    """The statement that gives the right which a statement lacked, or whose work the statement is."""
+    words = query.removeprefix("b").strip("\"'").split()
+    statement = words[0].upper() if words else ""
+    own = next((role for role in roles.ALL if role.name == user), None)
+    if own is not None:
+        return _of_role(own, statement, studies=roles.STUDIES in words)
     found = _WHAT_IS_DENIED.search(cause)
     if found is None:
         return (
@@ -164,8 +170,6 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
             "in whatever language the server speaks"
         )
     kind, thing = found[1].upper(), found[2]
-    words = query.removeprefix("b").strip("\"'").split()
-    statement = words[0].upper() if words else ""
     if statement == "CREATE":
         right = "CREATE"
     elif found[1] in _NO_TABLES:
@@ -175,3 +179,16 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
         named = [schema for schema in schemas if f"{schema}.{thing}" in query]
         thing = f"{(named or list(schemas))[0]}.{thing}" if schemas else thing
     return f'Let the owner run: GRANT {right} ON {kind} {thing} TO "{user}"'
+
+
+def _of_role(own: roles.Role, statement: str, *, studies: bool) -> str:
+    """What to do where one of Heimdall's roles may not run a statement."""
+    work = {"INSERT": roles.OPERATOR, "UPDATE": roles.OPERATOR, "CREATE": roles.MIGRATOR}
+    needed = roles.SWEEPER if studies else work.get(statement, own)
+    printed = f"`heimdall database roles {needed.kind}`"
+    if needed is own:
+        return f"Let an administrator run in psql what {printed} prints: the rights of this role"
+    return (
+        f"This is the work of another role: set {needed.variable.name} to the address of {needed.name}, "
+        f"which {printed} makes"
+    )

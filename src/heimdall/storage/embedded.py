@@ -16,7 +16,9 @@ from pathlib import Path
 
 from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
+from heimdall.storage.identities import Identity
 from heimdall.storage.roles import Role
+from heimdall.storage.s3_access import Keys
 
 # The S3 port of the default base also stands in the committed .dvc/config. Bases end where the highest
 # port, admin_grpc, would enter Linux' ephemeral range (32768 and above).
@@ -82,8 +84,8 @@ class State:
         root: Absolute path of the repository that the servers belong to.
         port_base: See `Ports`.
         database_password: Of the PostgreSQL user `heimdall`.
-        s3_access_key: Of the only S3 identity.
-        s3_secret_key: Of the only S3 identity.
+        s3_access_key: Of the S3 identity that may do everything.
+        s3_secret_key: Its secret; those of the others are derived from it.
         jwt_keys: SeaweedFS' internal signing keys: volume write, volume read, filer write, filer read.
     """
 
@@ -114,6 +116,19 @@ class State:
 
     def _database_url(self, user: str, password: str) -> str:
         return f"postgresql://{user}:{password}@{HOST}:{self.ports.postgresql}/heimdall"
+
+    def s3_keys(self, identity: Identity) -> Keys:
+        """The keys of an S3 identity.
+
+        Args:
+            identity: Its keys are derived from the secret of the one that may do everything, which does not
+                follow from them.
+        """
+        if identity is Identity.ADMIN:
+            return Keys(self.s3_access_key, self.s3_secret_key)
+        purpose = f"heimdall {identity.label}".encode()
+        secret = hmac.digest(self.s3_secret_key.encode(), purpose, "sha256").hex()
+        return Keys(f"{identity.label}{secret[:14]}", secret[16:])
 
     @property
     def s3_endpoint_url(self) -> str:

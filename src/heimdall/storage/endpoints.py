@@ -12,8 +12,9 @@ from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.core.variables import Variable
 from heimdall.storage import database_url, embedded, s3_access
+from heimdall.storage.identities import Identity
 from heimdall.storage.roles import READER, Role
-from heimdall.storage.s3_access import Keys, S3Access
+from heimdall.storage.s3_access import S3Access
 
 RAW_BUCKET = variables.RAW_BUCKET.read()
 DVC_BUCKET = variables.DVC_BUCKET.read()
@@ -62,19 +63,14 @@ class Endpoints:
         return self.database.as_environment() | self.s3.as_environment()
 
 
-def database_configured(role: Role = READER) -> bool:
-    """Whether the environment names a database for a role, so that none is embedded."""
-    return bool(variable_of(role).read())
-
-
-def variable_of(role: Role) -> Variable:
-    """Which variable has the address for a role: its own, else the one for all."""
-    return role.variable if role.variable.read() else variables.DATABASE_URL
+def database_configured() -> bool:
+    """Whether the environment names a database, be it for one role alone, so that none is embedded."""
+    return any(variable.read() for variable in variables.DATABASE_URLS)
 
 
 def configured_environment(role: Role) -> dict[str, str]:
     """What a child process needs to find a configured database as a role; nothing where it is embedded."""
-    address = variable_of(role).read()
+    address = _variable_of(role).read()
     return {DATABASE_VARIABLE: address} if address else {}
 
 
@@ -83,13 +79,18 @@ def s3_configured() -> bool:
     return bool(variables.S3_ENDPOINT_URL.read())
 
 
-def resolve(root: Path = Path(), role: Role = READER) -> Endpoints:
+def resolve(root: Path = Path(), role: Role = READER, identity: Identity = Identity.READER) -> Endpoints:
     """Find both services, each on its own, as `database` and `s3` do. Nothing is contacted.
+
+    Args:
+        root: As of `database`.
+        role: As of `database`.
+        identity: As of `s3`.
 
     Raises:
         HeimdallError: As of them.
     """
-    return Endpoints(database(root, role), s3(root))
+    return Endpoints(database(root, role), s3(root, identity))
 
 
 def database(root: Path = Path(), role: Role = READER) -> Database:
@@ -100,18 +101,37 @@ def database(root: Path = Path(), role: Role = READER) -> Database:
         role: As whom.
 
     Raises:
-        HeimdallError: The address is malformed or refused, or there is neither.
+        HeimdallError: The address is malformed or refused, only other roles have one, or there is neither.
     """
-    if database_configured(role):
-        return Database(database_url.configured(variable_of(role)), embedded=False)
+    if database_configured():
+        variable = _variable_of(role)
+        if not variable.read():  # the embedded server would be another database than the others'
+            cause = f"not set, and neither is {DATABASE_VARIABLE}, but another role's address is"
+            raise HeimdallError(role.variable.name, cause, f"Set it to the address of the {role.kind}")
+        return Database(database_url.configured(variable), embedded=False)
     return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).url_of(role), embedded=True)
 
 
-def s3(root: Path = Path()) -> S3Access:
+def administrator(root: Path = Path()) -> Database:
+    """PostgreSQL as who may make databases and roles: the address for all, else the embedded server's owner.
+
+    Args:
+        root: As of `database`.
+
+    Raises:
+        HeimdallError: As of `database`.
+    """
+    if variables.DATABASE_URL.read():
+        return Database(database_url.configured(variables.DATABASE_URL), embedded=False)
+    return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).database_url, embedded=True)
+
+
+def s3(root: Path = Path(), identity: Identity = Identity.READER) -> S3Access:
     """Where S3 is: what the environment names, else the embedded server. Nothing is contacted.
 
     Args:
         root: As of `database`.
+        identity: Whose keys of the embedded server. The environment's are those of whoever set them.
 
     Raises:
         HeimdallError: A variable is malformed or incomplete, or there is neither.
@@ -119,8 +139,12 @@ def s3(root: Path = Path()) -> S3Access:
     if s3_configured():
         return s3_access.configured()
     servers = _servers(root, "S3", S3_VARIABLE)
-    keys = Keys(servers.s3_access_key, servers.s3_secret_key)
-    return S3Access(servers.s3_endpoint_url, keys, embedded.REGION, embedded=True)
+    return S3Access(servers.s3_endpoint_url, servers.s3_keys(identity), embedded.REGION, embedded=True)
+
+
+def _variable_of(role: Role) -> Variable:
+    """Which variable has the address for a role: its own, else the one for all."""
+    return role.variable if role.variable.read() else variables.DATABASE_URL
 
 
 def _servers(root: Path, service: str, variable: str) -> embedded.State:

@@ -49,10 +49,21 @@ def refuse_other_modulation(cursor: Cursor, source: Source) -> None:
     """Compare a known transmitter with the database.
 
     Raises:
-        HeimdallError: The database has it with another modulation.
+        HeimdallError: The database has it with another modulation, or approved recordings of it without any:
+            the same `as_of` would give another snapshot.
     """
-    cursor.execute("SELECT modulation FROM sources WHERE id = %s", (source.source_id,))
+    cursor.execute(
+        "SELECT modulation, EXISTS (SELECT FROM measurements WHERE source_id = sources.id AND approved) "
+        "FROM sources WHERE id = %s",
+        (source.source_id,),
+    )
     row = cursor.fetchone()
+    if row is not None and row[0] is None and row[1] and source.modulation is not None:
+        raise HeimdallError(
+            f"source {source.source_id}",
+            "recordings of it are approved without a modulation, and a snapshot may have them",
+            "Leave --modulation out",
+        )
     if row is not None and None not in (row[0], source.modulation) and row[0] != source.modulation:
         raise HeimdallError(
             f"source {source.source_id}",

@@ -264,7 +264,7 @@ class ObjectStore:
                 item["Key"]: ObjectInfo(_identity(item.get("ETag"), item.get("LastModified")), item["Size"])
                 for item in page.get("Contents", [])
             }
-            if not page["IsTruncated"]:
+            if not page.get("IsTruncated", True):
                 return
             page = self._page(prefix, page["NextContinuationToken"])
 

@@ -14,14 +14,20 @@ from heimdall.core import variables
 from heimdall.core.variables import Variable
 from heimdall.storage.sources import RowSource
 
+STUDIES = "optuna"  # the schema of Optuna's studies
 DATABASE = ':"DBNAME"'  # psql's variable: the database that it is connected to
 _NAME = r'(?:"[^"]+"|\w+)'
-_TABLES = re.compile(rf'\b(?:FROM|JOIN)\s+({_NAME}(?:\.{_NAME})?)(?![\w."])(?!\s*\()', re.IGNORECASE)
+_TABLE = rf'(?!(?:LATERAL|ONLY)\b){_NAME}(?:\.{_NAME})?(?![\w."])(?!\s*\()'
+# The tables of one FROM or JOIN: all but the first stand after a comma, maybe with an alias before it.
+_TABLES = re.compile(
+    rf"\b(?<!DISTINCT )(?:FROM|JOIN)\s+(?:ONLY\s+)?({_TABLE}(?:(?:\s+(?:AS\s+)?{_NAME})?\s*,\s*{_TABLE})*)",
+    re.IGNORECASE,
+)
+_AFTER_COMMA = re.compile(rf"(?:^|,)\s*({_NAME}(?:\.{_NAME})?)")
 _WITH = re.compile(r"(?:\bWITH(?:\s+RECURSIVE)?|,)\s+(\w+)\s+AS\s*(?:MATERIALIZED\s*)?\(", re.IGNORECASE)
-_COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_NO_CODE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)  # comments and texts
 _FROM_IN_FUNCTIONS = re.compile(r"\b(?:extract|substring|trim|overlay)\s*\([^()]*\)", re.IGNORECASE)
 _CATALOGS = ("pg_", "information_schema.")  # everybody may read them
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ SWEEPER = Role(
     "sweeper",
     "`heimdall sweep`",
     variables.DATABASE_URL_SWEEPER,
-    ("GRANT {role} TO CURRENT_USER", "CREATE SCHEMA IF NOT EXISTS optuna AUTHORIZATION {role}"),
+    ("GRANT {role} TO CURRENT_USER", f"CREATE SCHEMA IF NOT EXISTS {STUDIES} AUTHORIZATION {{role}}"),
 )
 TRACKER = Role(
     "tracker",
@@ -108,14 +114,14 @@ def statements(role: Role, source: RowSource | None = None, database: str = DATA
         "schema": quoted(variables.DATABASE_SCHEMA.read()),
         "database": database,
     }
-    rights: Sequence[str] = role.rights
+    rights = [right.format(**names) for right in role.rights]
     if role is READER and source is not None and not source.is_own:
-        rights = _rights_to_read(tables_of(source))
+        rights = _rights_to_read(tables_of(source), names["role"])
     create = f"CREATE ROLE {names['role']} LOGIN"
     return [
         f"DO $$ BEGIN {create}; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
         f"GRANT CONNECT ON DATABASE {database} TO {names['role']}",
-        *(right.format(**names) for right in rights),
+        *rights,
     ]
 
 
@@ -124,19 +130,19 @@ def tables_of(source: RowSource) -> list[str]:
     text = (
         f"{source.receivers or ''}\n{source.measurements}" if source.pinned is None else source.measurements
     )
-    bare = _FROM_IN_FUNCTIONS.sub("", _COMMENTS.sub(" ", text))
+    bare = _FROM_IN_FUNCTIONS.sub("", _NO_CODE.sub(" ", text))
     temporary = {name.lower() for name in _WITH.findall(bare)}
-    named = dict.fromkeys(_TABLES.findall(bare))
+    named = dict.fromkeys(name for listed in _TABLES.findall(bare) for name in _AFTER_COMMA.findall(listed))
     return [name for name in named if name.lower() not in temporary and not name.startswith(_CATALOGS)]
 
 
 def quoted(name: str) -> str:
     """A name as SQL takes it."""
-    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+    return '"' + name.replace('"', '""') + '"'
 
 
-def _rights_to_read(tables: Sequence[str]) -> list[str]:
-    """Statements that let {role} read tables."""
+def _rights_to_read(tables: Sequence[str], role: str) -> list[str]:
+    """Statements that let a role, whose name is in quotes, read tables."""
     schemas = dict.fromkeys(name.rpartition(".")[0] for name in tables)
-    usage = [f"GRANT USAGE ON SCHEMA {schema} TO {{role}}" for schema in schemas if schema]
-    return [*usage, f"GRANT SELECT ON {', '.join(tables)} TO {{role}}"]
+    usage = [f"GRANT USAGE ON SCHEMA {schema} TO {role}" for schema in schemas if schema]
+    return [*usage, f"GRANT SELECT ON {', '.join(tables)} TO {role}"]

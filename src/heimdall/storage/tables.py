@@ -132,21 +132,32 @@ class Present:
         longitude_deg: Of the transmitter, if known.
         source_id: Known transmitter, if any.
         approved: Whether an operator approved it.
+        start_gps_ns: GPS time of the first sample, if known.
+        timing_sigma_ns: Standard deviation of that.
     """
 
     latitude_deg: float | None
     longitude_deg: float | None
     source_id: str | None
     approved: bool
+    start_gps_ns: int | None
+    timing_sigma_ns: float | None
 
     @classmethod
     def of(cls, row: Measurement) -> Present:
         """What a row would say."""
-        return cls(row.latitude_deg, row.longitude_deg, row.source_id, row.approved)
+        return cls(
+            row.latitude_deg,
+            row.longitude_deg,
+            row.source_id,
+            row.approved,
+            row.start_gps_ns,
+            row.timing_sigma_ns,
+        )
 
 
 def change_unapproved(cursor: Cursor, rows: Sequence[Measurement]) -> None:
-    """Give rows that are there, and are not approved, their place, source and approval.
+    """Give rows that are there, and are not approved, their place, source, GPS time and approval.
 
     Args:
         cursor: Of a transaction in a migrated database.
@@ -159,8 +170,10 @@ def change_unapproved(cursor: Cursor, rows: Sequence[Measurement]) -> None:
     changed = execute_values(
         cursor,
         "UPDATE measurements SET latitude = new.latitude, longitude = new.longitude, "
-        "source_id = new.source_id, approved = new.approved, approved_at = new.approved_at "
-        "FROM (VALUES %s) AS new (id, latitude, longitude, source_id, approved, approved_at) "
+        "source_id = new.source_id, approved = new.approved, approved_at = new.approved_at, "
+        "start_gps_ns = new.start_gps_ns, timing_sigma_ns = new.timing_sigma_ns "
+        "FROM (VALUES %s) AS new (id, latitude, longitude, source_id, approved, approved_at, start_gps_ns, "
+        "timing_sigma_ns) "
         "WHERE measurements.id = new.id AND NOT measurements.approved RETURNING measurements.id",
         [
             (
@@ -170,10 +183,13 @@ def change_unapproved(cursor: Cursor, rows: Sequence[Measurement]) -> None:
                 row.source_id,
                 row.approved,
                 row.approved_at,
+                row.start_gps_ns,
+                row.timing_sigma_ns,
             )
             for row in rows
         ],
-        template="(%s::uuid, %s::float8, %s::float8, %s::text, %s::boolean, %s::timestamptz)",
+        template="(%s::uuid, %s::float8, %s::float8, %s::text, %s::boolean, %s::timestamptz, "
+        "%s::bigint, %s::float8)",
         page_size=500,
         fetch=True,
     )
@@ -194,11 +210,67 @@ def present(cursor: Cursor, measurement_ids: Sequence[str]) -> dict[str, Present
     """
     use_own_tables(cursor)
     cursor.execute(
-        "SELECT id::text, latitude, longitude, source_id, approved FROM measurements "
-        "WHERE id = ANY(%s::uuid[])",
+        "SELECT id::text, latitude, longitude, source_id, approved, start_gps_ns, timing_sigma_ns "
+        "FROM measurements WHERE id = ANY(%s::uuid[])",
         (list(measurement_ids),),
     )
     return {row[0]: Present(*row[1:]) for row in cursor.fetchall()}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A receiver's second in the database.
+
+    Attributes:
+        session_id: UUID.
+        websdr_id: Receiver.
+        second: The whole second at which it begins, UTC.
+    """
+
+    session_id: str
+    websdr_id: int
+    second: datetime
+
+
+def at_seconds(
+    cursor: Cursor,
+    websdr_ids: Sequence[int],
+    seconds: Sequence[datetime],
+    frequency_mhz: float,
+    tolerance_mhz: float,
+) -> list[Stored]:
+    """What receivers recorded at some seconds, about a frequency; nothing that a simulator made.
+
+    Args:
+        cursor: Of a transaction in a migrated database.
+        websdr_ids: Receivers.
+        seconds: Whole seconds in UTC, at least one. A recording begins up to a sample after one of them.
+        frequency_mhz: Tuned frequency.
+        tolerance_mhz: By how much another one may differ.
+    """
+    use_own_tables(cursor)
+    begun = "date_trunc('second', \"timestamp\" + interval '1 ms')"
+    cursor.execute(
+        f"SELECT session_id::text, websdr_id, {begun} FROM measurements "  # noqa: S608 - a constant
+        f"WHERE websdr_id = ANY(%s) AND {begun} = ANY(%s::timestamptz[]) "
+        "AND \"timestamp\" BETWEEN %s - interval '1 s' AND %s + interval '1 s' "
+        "AND abs(frequency_mhz - %s) <= %s AND simulated IS NOT TRUE",
+        (list(websdr_ids), list(seconds), min(seconds), max(seconds), frequency_mhz, tolerance_mhz),
+    )
+    return [Stored(*row) for row in cursor.fetchall()]
+
+
+def places_of_others(
+    cursor: Cursor, session_ids: Sequence[str], websdr_ids: Sequence[int]
+) -> list[tuple[str, float, float]]:
+    """Session and place of the transmitter, of these sessions' rows of other receivers than these."""
+    use_own_tables(cursor)
+    cursor.execute(
+        "SELECT DISTINCT session_id::text, latitude, longitude FROM measurements "
+        "WHERE session_id = ANY(%s::uuid[]) AND websdr_id <> ALL(%s) AND latitude IS NOT NULL",
+        (list(session_ids), list(websdr_ids)),
+    )
+    return cursor.fetchall()
 
 
 def read_receivers(connection: Connection) -> list[Receiver]:

@@ -16,17 +16,18 @@ import sqlalchemy
 from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 
-from heimdall.core import params
+from heimdall.core import params, variables
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
 from heimdall.services import process
-from heimdall.storage import connection, database_errors, database_url
+from heimdall.storage import connection, database_errors, database_url, roles
 from heimdall.storage.endpoints import Database
 from heimdall.sweep import heartbeat
 from heimdall.sweep.space import Space
 
-SCHEMA = "optuna"
+SCHEMA = roles.STUDIES
+_OPTUNAS_RECORD = "version_info"  # the table in which Optuna says which version made the others
 SET_UP_S = 60.0  # within which DVC has set up an experiment, on a busy machine, too
 LOCK = 417_203  # any number that no other program on the server uses
 METRIC = "val_loss"  # of metrics/train.json: what the training itself chooses its best epoch by
@@ -169,11 +170,14 @@ def lock(found: Database, name: str) -> psycopg2.extensions.connection:
 
 
 def _storage(found: Database, heartbeat_s: int | None) -> optuna.storages.RDBStorage:
-    """Optuna's tables, made if they are missing. To be called in the turn of `SCHEMA`."""
+    """Optuna's tables, made if they are missing. To be called in the turn of `SCHEMA`.
+
+    Raises:
+        HeimdallError: Neither the schema nor Heimdall's own tables are in the database, which is somebody
+            else's then, or the schema has tables and none of Optuna's.
+    """
     with closing(connection.connect(found)) as opened, opened, opened.cursor() as cursor:
-        cursor.execute("SELECT to_regnamespace(%s)", (SCHEMA,))
-        if cursor.fetchone() == (None,):
-            cursor.execute(f"CREATE SCHEMA {SCHEMA}")
+        _make_schema(found, cursor)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are one since 2.8
     given = database_url.parse(found.url).parameters
@@ -188,6 +192,33 @@ def _storage(found: Database, heartbeat_s: int | None) -> optuna.storages.RDBSto
         grace_period=None if heartbeat_s is None else heartbeat.GRACE * heartbeat_s,
         heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
     )
+
+
+def _make_schema(found: Database, cursor: connection.Cursor) -> None:
+    """Make `SCHEMA` in a database that has Heimdall's tables; in one that others made it must be there."""
+    cursor.execute("SELECT FROM pg_namespace WHERE nspname = %s", (SCHEMA,))
+    is_there = cursor.rowcount > 0
+    cursor.execute(
+        "SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE (nspname = %s AND relkind = 'r') OR (nspname = %s AND relname = %s)",
+        (SCHEMA, variables.DATABASE_SCHEMA.read(), connection.OWN_RECORD),
+    )
+    tables = {name for (name,) in cursor.fetchall()}
+    ours = connection.OWN_RECORD in tables
+    others = tables - {connection.OWN_RECORD}
+    if others and _OPTUNAS_RECORD not in others:
+        cause = f"its schema {SCHEMA} has tables that Optuna did not make; nothing was changed"
+        remedy = f"Name another database in {variables.DATABASE_URL_SWEEPER.name}"
+        raise HeimdallError(f"PostgreSQL {found.name}", cause, remedy)
+    if not is_there and not ours:
+        cause = f"it has no schema {SCHEMA} and no tables of Heimdall, so nothing is made there unasked"
+        remedy = (
+            "Let its owner run what `heimdall database roles sweeper` prints, or name another database in "
+            f"{variables.DATABASE_URL_SWEEPER.name}"
+        )
+        raise HeimdallError(f"PostgreSQL {found.name}", cause, remedy)
+    if not is_there:
+        cursor.execute(f"CREATE SCHEMA {SCHEMA}")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from heimdall.core import variables
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import endpoints
+from heimdall.storage.identities import Identity
 from heimdall.storage.s3_access import S3Access
 
 BUCKET = variables.MLFLOW_BUCKET.read()
@@ -109,7 +110,11 @@ def resolve(root: Path) -> Store:
     by_server = uri.startswith(("http://", "https://"))
     try:
         # Where the user names another S3 server for an MLflow server's files, its credentials are theirs.
-        s3 = None if by_server and variables.MLFLOW_S3_ENDPOINT_URL.read() else endpoints.s3(root)
+        s3 = (
+            None
+            if by_server and variables.MLFLOW_S3_ENDPOINT_URL.read()
+            else endpoints.s3(root, Identity.TRACKER)
+        )
     except HeimdallError:
         s3 = None
     if s3 is not None:

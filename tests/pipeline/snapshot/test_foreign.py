@@ -12,7 +12,7 @@ import pytest
 from heimdall.core import artifacts, params
 from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.featurize import featurize
-from heimdall.pipeline.snapshot import snapshot
+from heimdall.pipeline.snapshot import receivers, snapshot
 from heimdall.recordings import archive
 from heimdall.simulate.world import RECEIVERS
 from heimdall.storage.endpoints import RAW_BUCKET
@@ -215,16 +215,27 @@ def test_a_pinned_file_says_which_number_was_which_station_when(
     assert rows.groupby("name")["websdr_id"].nunique().max() == 1
 
 
+def test_a_line_more_changes_no_identifier(tmp_path: Path) -> None:
+    file = tmp_path / "receivers.csv"
+    lines = ["5,A,45,8,0,,2026-01-01T00:00Z", "5,NA,45,9,0,2026-01-01T00:00Z,"]
+    file.write_text(PINNED + "\n".join(lines), encoding="utf-8")
+    before = receivers.pinned(file)["websdr_id"].tolist()
+    file.write_text(PINNED + "\n".join([*lines, "1001,C,45,7,0,,"]), encoding="utf-8")
+    assert receivers.pinned(file)["websdr_id"].tolist() == [*before, 1002] == [5, 1001, 1002]
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
         (["1,A,45,8,0,,2026-01-01T00:00Z", "1,B,45,9,0,2025-12-01T00:00Z,"], "number 1 overlap"),
         (["1,A,45,8,0,2026-01-02T00:00Z,2026-01-01T00:00Z"], "end before they begin"),
         (["1,A,45,8,0,,", "2,A,45,9,0,,"], "A has more than one place"),
-        (["1,A,45,8,0,2026-01-01,"], "line 2 has no number, name and place"),
-        (["1,A,45,8,0,,", "2,B,95,9,0,,"], "line 3"),
-        (["x,A,45,8,0,,"], "line 2"),
-        ([], "line 2"),
+        (["1,A,45,8,0,2026-01-01,"], "line 2: from '2026-01-01' is no time with a zone"),
+        (["1,A,45,8,0,,", "", "2,B,95,9,0,,"], "line 4: latitude_deg '95'"),
+        (["1,A,45,8,,,"], "line 2: no altitude_m"),
+        (["1,A,45,04,8,20,0,,"], "line 2: 9 values instead of 7.*decimal point"),
+        (["x,A,45,8,0,,"], "line 2: number 'x'"),
+        ([], "no receiver in it"),
     ],
 )
 def test_a_pinned_file_that_contradicts_itself_is_refused(
@@ -232,5 +243,5 @@ def test_a_pinned_file_that_contradicts_itself_is_refused(
 ) -> None:
     one = list(foreign_databases.sessions(1, NUMBERS))
     foreign = put("acquisition", one)
-    with pytest.raises(HeimdallError, match=rf"acquisition\.receivers\.csv: .*{words}"):
+    with pytest.raises(HeimdallError, match=rf"acquisition\.receivers\.csv.*{words}"):
         take(foreign, tmp_path / "data", "acquisition", queries=pin(tmp_path / "sql", *lines))

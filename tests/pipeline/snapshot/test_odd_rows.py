@@ -216,8 +216,8 @@ def test_what_an_operator_need_not_say_may_be_missing_or_empty(world: World) -> 
             "timestamp: timestamp without time zone has no time zone; give timestamp AT TIME",
         ),
         ("approved_at", "timestamp", "approved_at: timestamp without time zone has no time zone"),
-        ("approved_at", "text", "approved_at: text has no time zone"),
-        ("timestamp", "date", "timestamp: date has no time zone"),
+        ("approved_at", "text", "approved_at: text may have no time zone"),
+        ("timestamp", "date", "timestamp: date has no time of day"),
     ],
 )
 def test_a_time_without_a_zone_is_refused_before_anything_is_read(

@@ -100,6 +100,20 @@ def test_neither_of_two_rows_for_one_recording_is_used(world: World) -> None:
     assert world.quarantine() == [(session_id(1), 1, schemas.DUPLICATE)] * 2
 
 
+def test_the_same_samples_in_two_sessions_are_used_once(world: World) -> None:
+    world.execute("UPDATE measurements SET latitude = 45, longitude = 8.5, source_id = NULL")
+    content = iq.encode(samples(1, 1))
+    world.bucket.put(object_key(session_id(2), 1), content)
+    assert world.take().recordings == 23
+    assert world.quarantine() == [(session_id(2), 1, schemas.REPEATED)]
+    # As recordings of two receivers, or of two transmitters, nothing says which of them is right.
+    world.bucket.put(object_key(session_id(3), 2), content)
+    assert world.take().recordings == 21
+    before = world.outputs()
+    assert world.take().quarantined == {schemas.REPEATED: 3}
+    assert world.outputs() == before
+
+
 def test_receiver_without_a_place_on_earth_is_unknown(world: World) -> None:
     world.execute("UPDATE websdrs SET latitude = 100 WHERE id = 3")
     summary = world.take(max_quarantined_fraction=0.5)

@@ -99,6 +99,32 @@ def test_session_at_two_places_or_of_two_sources_is_out(column: str, value: obje
     assert faults(table) == [(row, schemas.INCONSISTENT_SESSION) for row in (3, 4, 5)]
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "is_one"),
+    [
+        ("frequency_mhz", 7.1, False),
+        ("frequency_mhz", 145.51, True),
+        ("timestamp", APPROVED - pd.Timedelta(hours=4), False),
+        ("timestamp", APPROVED - pd.Timedelta(minutes=61), True),
+    ],
+)
+def test_session_of_other_times_or_frequencies_is_no_transmission(
+    column: str, value: object, is_one: bool
+) -> None:
+    table = rows()
+    table.loc[5, column] = value
+    expected = [] if is_one else [(row, schemas.NOT_ONE_TRANSMISSION) for row in (3, 4, 5)]
+    assert faults(table) == expected
+
+
+def test_a_start_in_unix_time_is_no_gps_start() -> None:
+    gps_ns = int(APPROVED.timestamp() - 3600 - 315_964_800 + 18) * 10**9
+    table = rows().assign(start_gps_ns=pd.array([gps_ns] * 6, "Int64"))
+    assert faults(table) == []
+    table.loc[4, "start_gps_ns"] = gps_ns + 315_964_800 * 10**9
+    assert faults(table) == [(4, schemas.BAD_TIMING)]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_what_compares_rows_is_what_comparing_all_at_once_gives(seed: int) -> None:
     """Two rows for one recording, sessions that are not one, and the order, in batches of any size."""

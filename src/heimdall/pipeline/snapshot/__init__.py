@@ -4,4 +4,15 @@
 `collector` makes shards of them with what `former` remembers. Imports `core`, `recordings` and `storage`.
 """
 
-__all__ = ["candidates", "collector", "former", "receivers", "schemas", "snapshot"]
+__all__ = [
+    "candidates",
+    "checked",
+    "collector",
+    "former",
+    "outcome",
+    "receivers",
+    "repeated",
+    "rows",
+    "schemas",
+    "snapshot",
+]

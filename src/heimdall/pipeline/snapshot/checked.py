@@ -1,6 +1,6 @@
 """Which approved rows are good, in what order: row by row in batches, then by what all rows say together.
 
-All rows at once are only compact columns, 49 bytes a row and some more while they are sorted, and each name
+All rows at once are only compact columns, 64 bytes a row and some more while they are sorted, and each name
 of a transmitter once.
 """
 
@@ -24,6 +24,8 @@ _COLUMNS = (
     ("approved_us", np.int64),
     ("latitude_deg", np.float64),
     ("longitude_deg", np.float64),
+    ("frequency_mhz", np.float64),
+    ("made_us", np.int64),
     ("source", np.int32),
 )
 
@@ -116,6 +118,10 @@ def _compact(batch: pd.DataFrame, known: list[int], sources: dict[str, int]) -> 
     dated = valid & approved.notna().to_numpy(bool)
     approved_us = np.full(len(batch), _NEVER_US)
     approved_us[dated] = approved[dated].dt.as_unit("us").astype("int64")
+    made = batch["timestamp"]
+    timed = made.notna().to_numpy(bool)
+    made_us = np.zeros(len(batch), np.int64)
+    made_us[timed] = made[timed].dt.as_unit("us").astype("int64")
     codes, names = pd.factorize(batch["source_id"])
     numbers = [sources.setdefault(str(name), len(sources)) for name in names]
     return {
@@ -125,6 +131,8 @@ def _compact(batch: pd.DataFrame, known: list[int], sources: dict[str, int]) -> 
         "approved_us": approved_us,
         "latitude_deg": batch["latitude_deg"].to_numpy(np.float64),
         "longitude_deg": batch["longitude_deg"].to_numpy(np.float64),
+        "frequency_mhz": batch["frequency_mhz"].to_numpy(np.float64),
+        "made_us": made_us,
         "source": np.array([*numbers, -1], np.int32)[codes],
     }
 
@@ -149,8 +157,26 @@ def _compared(columns: dict[str, _Column], reasons: Reasons) -> Positions:
     reasons.say(order[inconsistent], schemas.INCONSISTENT_SESSION)
 
     order = order[~inconsistent]
+    apart = _apart(columns, order, np.flatnonzero(_changes(order, session)))
+    torn = np.unique(session[order[apart]])
+    inconsistent = np.isin(session[order], torn)
+    reasons.say(order[inconsistent], schemas.NOT_ONE_TRANSMISSION)
+
+    order = order[~inconsistent]
     rank = first_us[session[order] - 1]
     return order[np.argsort(rank, kind="stable")]
+
+
+def _apart(columns: dict[str, _Column], order: Positions, starts: Positions) -> Positions:
+    """Where, in this order, sessions begin whose recordings are of other times or frequencies."""
+    if not len(order):
+        return starts
+    made_us, frequency = columns["made_us"][order], columns["frequency_mhz"][order]
+    latest, earliest = (np.maximum.reduceat(made_us, starts), np.minimum.reduceat(made_us, starts))
+    highest, lowest = (np.maximum.reduceat(frequency, starts), np.minimum.reduceat(frequency, starts))
+    late = latest - earliest > schemas.MAX_SPREAD_S * 1e6
+    found: Positions = starts[late | (highest - lowest > schemas.MAX_FREQUENCY_SPREAD * highest)]
+    return found
 
 
 def _changes(order: Positions, *columns: _Column) -> npt.NDArray[np.bool_]:

@@ -96,7 +96,8 @@ def quarantine(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows) -> Iter
     for part in slices(np.flatnonzero(reasons.bad)):
         batch, found = rows.take(part), reasons.of(part)
         mine = places[np.isin(good.order[places], part, assume_unique=True)]
-        details = dict(zip(good.order[mine].tolist(), outcomes.take(mine)["detail"], strict=True))
+        said = zip(good.order[mine].tolist(), outcomes.take(mine)[["reason", "detail"]].values, strict=True)
+        details = {row: detail for row, (reason, detail) in said if reason}
         records = batch.to_dict("records")
         for row, reason, record in zip(part.tolist(), found, records, strict=True):
             if row not in details:

@@ -6,14 +6,16 @@ identifiers of their own here, which do not change when lines are added at the e
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.pipeline.snapshot import schemas
 from heimdall.recordings import archive, limits
 from heimdall.storage import columns
@@ -22,6 +24,13 @@ NUMBER = "number"
 FIRST_OF_REUSED = 1001  # identifiers of receivers whose number another one had before
 _PLACES = ["name", "latitude_deg", "longitude_deg", "altitude_m"]
 _FILE_NAMES = {"websdr_id": NUMBER, "latitude": "latitude_deg", "longitude": "longitude_deg"}
+_RANGE = "no number in its range"
+_WRONG = {
+    NUMBER: "no whole number that a receiver may have",
+    "name": "no name",
+    "from": "no time with a zone",
+    "until": "no time with a zone",
+}
 _FORM = "Write it as sql/specification.receivers.csv: number,name,latitude,longitude,altitude_m,from,until"
 
 
@@ -112,41 +121,87 @@ _FIRST, _LAST = (pd.Timestamp(f"{year}-01-01T00:00:00Z").as_unit("us") for year 
 def _read(path: Path) -> pd.DataFrame:
     """The lines of a file, checked one by one."""
     try:
-        rows = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        problem = " ".join(str(error).split())[:120]
-        raise HeimdallError(str(path), f"no table of receivers ({problem})", _FORM) from None
-    rows = rows.rename(columns=_FILE_NAMES)
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except UnicodeDecodeError:
+        raise HeimdallError(str(path), "not UTF-8 text", "Save it as UTF-8") from None
+    found = list(_lines(path, text))
+    if len(found) < 2:
+        raise HeimdallError(str(path), "no receiver in it", _FORM)
+    places = [place for place, _ in found[1:]]
+    rows = pd.DataFrame([values for _, values in found[1:]], columns=found[0][1], dtype="str")
+    rows = rows.rename(columns=_FILE_NAMES).replace("", None)
     wanted = [NUMBER, *_PLACES]
     missing = [name for name in wanted if list(rows.columns).count(name) != 1]
     if missing:
         raise HeimdallError(str(path), f"not one column {', '.join(missing)}", _FORM)
+    twice = [name for name in ("from", "until") if list(rows.columns).count(name) > 1]
+    if twice:
+        raise HeimdallError(str(path), f"more than one column {', '.join(twice)}", _FORM)
+    given = rows.copy()
     for name in wanted[2:]:
         rows[name] = pd.to_numeric(rows[name], errors="coerce").astype("float64")
     numbers = pd.to_numeric(rows[NUMBER], errors="coerce")
     whole = numbers.notna() & (numbers % 1 == 0) & numbers.between(0, limits.MAX_WEBSDR_ID)
     rows[NUMBER] = numbers.where(whole).astype("Int64")
+    rows["name"] = rows["name"].map(limits.receiver_name, na_action="ignore")
+    good = {NUMBER: whole, "name": rows["name"].notna()}
+    good |= {name: rows[name].between(*schemas.RECEIVER_RANGES[name]) for name in wanted[2:]}
     for name in ("from", "until"):
-        texts = rows[name] if name in rows else pd.Series(None, rows.index, "str")
+        texts = given[name] if name in given else pd.Series(None, rows.index, "str")
         times = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
         zoned = texts.str.contains(r"(?:Z|[+-]\d\d:?\d\d)\s*$", na=True)
         rows[name] = times.astype("datetime64[us, UTC]")
-        whole &= zoned & (texts.isna() == times.isna())
-    rows["name"] = rows["name"].map(limits.receiver_name, na_action="ignore")
-    good = whole & rows["name"].notna() & schemas.on_earth(rows)
-    if not len(rows) or not good.all():
-        line = 2 + (int(good.to_numpy().argmin()) if len(rows) else 0)
-        cause = f"line {line} has no number, name and place on Earth, or a time without a zone"
-        raise HeimdallError(str(path), cause, _FORM)
+        good[name] = zoned & (texts.isna() == times.isna())
+    for row, place in enumerate(places):
+        for name, fine in good.items():
+            if not fine.iloc[row]:
+                said = given[name].iloc[row]
+                cause = (
+                    f"no {name}" if pd.isna(said) else f"{name} {said[:40]!r} is {_WRONG.get(name, _RANGE)}"
+                )
+                raise HeimdallError(place, cause, _FORM)
     return rows
 
 
+def _lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+    """Place and values of each line that is not blank; the first is the header.
+
+    Raises:
+        HeimdallError: A line has another number of values than the header, as a decimal comma makes it, or it
+            is no CSV.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    width = 0
+    try:
+        for row in reader:
+            values = [value.strip() for value in row]
+            if not any(values):
+                continue
+            place = f"{path}, line {reader.line_num}"
+            width = width or len(values)
+            if len(values) != width:
+                cause = f"{len(values)} values instead of {width}; a number has a decimal point, no comma"
+                raise HeimdallError(place, cause, _FORM)
+            yield place, values
+    except csv.Error as error:
+        raise HeimdallError(f"{path}, line {reader.line_num}", f"no CSV ({error})", _FORM) from None
+
+
 def _identifiers(rows: pd.DataFrame) -> dict[str, int]:
-    """Identifier by name: the first number of a receiver, unless an earlier one has it."""
+    """Identifier by name: the first number of a receiver, unless an earlier one has it.
+
+    A line depends on those above it alone: so a line at the end changes no identifier.
+    """
     found: dict[str, int] = {}
-    numbers = set(rows[NUMBER])
-    free = (number for number in itertools.count(FIRST_OF_REUSED) if number not in numbers)
-    for name, number in zip(rows["name"], rows[NUMBER], strict=True):
-        if name not in found:
-            found[name] = int(number) if number not in found.values() else next(free)
+    taken: set[int] = set()
+    numbers: set[int] = set()
+    for name, number in zip(rows["name"], rows[NUMBER].astype(int), strict=True):
+        numbers.add(number)
+        if name in found:
+            continue
+        free = (other for other in itertools.count(FIRST_OF_REUSED) if other not in taken | numbers)
+        found[name] = next(free) if number in taken else number
+        taken.add(found[name])
     return found

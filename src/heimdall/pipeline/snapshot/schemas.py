@@ -30,6 +30,8 @@ BAD_OBJECT_KEY = "bad_object_key"
 UNKNOWN_ORIGIN = "unknown_origin"
 DUPLICATE = "duplicate"
 INCONSISTENT_SESSION = "inconsistent_session"
+NOT_ONE_TRANSMISSION = "not_one_transmission"
+REPEATED = "repeated"
 _ORDER = (
     UNREADABLE,
     BAD_SESSION_ID,
@@ -47,6 +49,11 @@ _ORDER = (
 )
 
 MAX_SAMPLE_RATE_HZ = 10e6  # no WebSDR delivers more; beyond it the column holds another unit
+MAX_SPREAD_S = 600.0  # between the times of a session's recordings, which clocks of receivers give
+MAX_FREQUENCY_SPREAD = 1e-3  # of the frequency: receivers are tuned side by side, not to another transmission
+# Between `timestamp` and `start_gps_ns`: beyond it one of them has another epoch, such as that of Unix time.
+_MAX_APART_S = 7 * 86_400.0
+_GPS_EPOCH_S = 315_964_800 - 18  # in Unix time; leap seconds do not matter here
 EARLIEST = pd.Timestamp("2000-01-01T00:00:00Z")  # clocks that were never set begin before it
 # No bucket, no folder above another, no control character: as a key of the bucket of recordings may be.
 _OBJECT_KEY = r"^(?!/)(?!(?:.*/)?\.\.?(?:/|$))(?![A-Za-z0-9]+://)[^\x00-\x1f\x7f]{1,1024}\Z"
@@ -56,6 +63,16 @@ _BAD_RECEIVER = "bad_receiver"
 
 def _made_before_approval(rows: pd.DataFrame) -> Any:  # noqa: ANN401 - pandas' comparisons have no precise type
     return (rows["timestamp"] >= EARLIEST) & (rows["timestamp"] <= rows["approved_at"])
+
+
+def _starts_then(rows: pd.DataFrame) -> Any:  # noqa: ANN401
+    if "start_gps_ns" not in rows:
+        return pd.Series(True, rows.index)
+    start_s = pd.to_numeric(rows["start_gps_ns"]).astype("Float64") / 1e9 + _GPS_EPOCH_S
+    # In microseconds: those of NumPy's nanoseconds end in 2262, and the year 1 is possible in PostgreSQL.
+    made = rows["timestamp"].dt.as_unit("us").dt.tz_localize(None).to_numpy("datetime64[us]")
+    made_s = (made - np.datetime64(0, "us")) / np.timedelta64(1, "s")
+    return ((start_s - made_s).abs() <= _MAX_APART_S).fillna(True).astype(bool)
 
 
 def _number(reason: str, *checks: pa.Check, nullable: bool = False) -> pa.Column:
@@ -118,10 +135,18 @@ def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
                 checks=pa.Check(lambda texts: texts.isna(), error=UNREADABLE), nullable=True, required=False
             ),
         },
-        checks=pa.Check(_made_before_approval, error=IMPOSSIBLE_TIME),
+        checks=[
+            pa.Check(_made_before_approval, error=IMPOSSIBLE_TIME),
+            pa.Check(_starts_then, error=BAD_TIMING),
+        ],
     )
 
 
+RECEIVER_RANGES = {
+    "latitude_deg": (-90.0, 90.0),
+    "longitude_deg": (-180.0, 180.0),
+    "altitude_m": (-500.0, 20_000.0),
+}
 RECEIVER_SCHEMA = pa.DataFrameSchema(
     {
         "websdr_id": pa.Column(
@@ -131,9 +156,10 @@ RECEIVER_SCHEMA = pa.DataFrameSchema(
             required=False,
             metadata={"reason": _BAD_RECEIVER},
         ),
-        "latitude_deg": _number(_BAD_RECEIVER, pa.Check.in_range(-90, 90, error=_BAD_RECEIVER)),
-        "longitude_deg": _number(_BAD_RECEIVER, pa.Check.in_range(-180, 180, error=_BAD_RECEIVER)),
-        "altitude_m": _number(_BAD_RECEIVER, pa.Check.in_range(-500, 20_000, error=_BAD_RECEIVER)),
+        **{
+            name: _number(_BAD_RECEIVER, pa.Check.in_range(low, high, error=_BAD_RECEIVER))
+            for name, (low, high) in RECEIVER_RANGES.items()
+        },
     }
 )
 
@@ -141,13 +167,17 @@ _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
     BAD_SESSION_ID: lambda row: f"session_id {str(row['session_id'])[:60]!r} is no lower-case UUID",
     UNREADABLE: lambda row: str(row[UNREADABLE]),
     UNKNOWN_RECEIVER: lambda row: (
-        f"websdr_id {row.get('number', row['websdr_id'])} is no receiver with a position on Earth"
+        f"websdr_id {row.get('number', row['websdr_id'])} is no receiver with a position on Earth at "
+        f"{row['timestamp']}"
     ),
     BAD_POSITION: lambda row: f"latitude {row['latitude_deg']}, longitude {row['longitude_deg']}",
     IMPOSSIBLE_TIME: lambda row: f"made at {row['timestamp']}, approved at {row['approved_at']}",
     BAD_SAMPLE_RATE: lambda row: f"sample rate {row['sample_rate_hz']} Hz",
     BAD_FREQUENCY: lambda row: f"frequency {row['frequency_mhz']} MHz",
-    BAD_TIMING: lambda row: f"timing sigma {row['timing_sigma_ns']} ns, start {row.get('start_gps_ns')} ns",
+    BAD_TIMING: lambda row: (
+        f"timing sigma {row['timing_sigma_ns']} ns, GPS start {row.get('start_gps_ns')} ns, made at "
+        f"{row['timestamp']}"
+    ),
     BAD_SNR: lambda row: f"SNR {row['snr_db']} dB",
     BAD_OBJECT_KEY: lambda row: (
         f"object {str(row['object_key'])[:100]!r} is no key of the bucket of the recordings"
@@ -155,6 +185,11 @@ _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
     UNKNOWN_ORIGIN: lambda _: "simulated is NULL: neither a recording nor a simulation",
     DUPLICATE: lambda row: f"more than one row for receiver {row['websdr_id']} in this session; none is used",
     INCONSISTENT_SESSION: lambda _: "the session's rows name more than one position or source",
+    NOT_ONE_TRANSMISSION: lambda _: (
+        f"the session's rows are more than {MAX_SPREAD_S:g} s or {MAX_FREQUENCY_SPREAD:.1%} of the "
+        "frequency apart"
+    ),
+    REPEATED: lambda row: f"another row has the same samples as {str(row['object_key'])[:100]}",
 }
 
 

@@ -24,12 +24,13 @@ from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
 from heimdall.core.provenance import provenance
-from heimdall.pipeline.snapshot import outcome, receivers
+from heimdall.pipeline.snapshot import outcome, receivers, schemas
 from heimdall.pipeline.snapshot.candidates import Good, cut, with_keys, with_objects
 from heimdall.pipeline.snapshot.checked import Reasons, check
 from heimdall.pipeline.snapshot.collector import Collector
 from heimdall.pipeline.snapshot.former import METRICS, read_former
 from heimdall.pipeline.snapshot.outcome import Outcomes
+from heimdall.pipeline.snapshot.repeated import repeated
 from heimdall.pipeline.snapshot.rows import Rows
 from heimdall.recordings import archive, iq
 from heimdall.recordings.shards import ShardStore
@@ -114,8 +115,9 @@ def take(
             )
             collector = Collector(params, store, shards, former, work / "verdicts")
             names = _collect(params, collector, rows, good, reasons=reasons, target=outcome_file)
-            _refuse_too_many(reasons, rows, params)
             with Rows(outcome_file) as outcomes:
+                reasons.say(repeated(rows, reasons, good, outcomes), schemas.REPEATED)
+                _refuse_too_many(reasons, rows, params)
                 content = rows, reasons, good, outcomes
                 seen = _Seen()
                 batches = map(seen.pass_on, outcome.measurements(*content))
@@ -123,6 +125,7 @@ def take(
                 used = receivers.used(known, seen.receivers)
                 summary = _summary(params.as_of, source, seen, used, reasons)
                 quarantine = outcome.quarantine(*content)
+                names = [name for name in names if name in seen.shards]
                 _commit(root, shards, names, made, receivers=used, quarantine=quarantine, summary=summary)
     collector.forget_others()
     return summary
@@ -255,6 +258,7 @@ class _Seen:
         self.receivers: set[int] = set()
         self.sources: set[str] = set()
         self.simulated: set[bool] = set()
+        self.shards: set[str] = set()
         self.sessions = self.recordings = 0
         self._last = ""
 
@@ -264,6 +268,7 @@ class _Seen:
         self.receivers |= set(rows["websdr_id"])
         self.sources |= set(rows["source_id"].dropna())
         self.simulated |= set(rows["simulated"])
+        self.shards |= set(rows["shard"])
         self.recordings += len(rows)
         self.sessions += int((rows["session_id"] != rows["session_id"].shift(fill_value=self._last)).sum())
         self._last = rows["session_id"].iloc[-1]
