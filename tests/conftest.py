@@ -98,9 +98,11 @@ def place_of(path: Path) -> tuple[int, int]:
 
 
 def free_port_base() -> int:
-    """A base of which every port is free; other test processes begin their search elsewhere."""
-    for step in range(400):
-        base = 8000 + (os.getpid() * 20 + step * 20) % 14_000
+    """A base of which every port is free; no two workers of a run, of at most eight, have one in common."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    bases = range(8000 + 20 * worker, 22_000, 8 * 20)
+    for step in range(len(bases)):
+        base = bases[(os.getpid() + step) % len(bases)]
         ports = Ports(base)
         try:
             for port in (ports.postgresql, *ports.seaweedfs.values()):
@@ -203,6 +205,7 @@ def start_services(root: Path) -> Services:
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("ALTER SYSTEM SET fsync = off")
+        cursor.execute("ALTER SYSTEM SET autovacuum = off")  # nobody commits but the tests
         cursor.execute("SELECT pg_reload_conf()")
     connection.close()
     return found

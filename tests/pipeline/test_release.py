@@ -98,6 +98,8 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     assert set(store.head_all("")) <= {PROBE}
     put_release(store, clone.root, "v0.0.1", mae_m=1.0)
     clone.run("heimdall", "promote", "v0.0.1")
+    clone.commit("The next one")
+    commit = git.commit_of(clone.root, "HEAD")
     line = refused(clone, "v0.1.0", SKIP)
     assert "(simulated), is above the interval of the champion v0.0.1, -9 to 11 m" in line
     assert store.head_all("v0.1.0/") == {}
@@ -280,7 +282,7 @@ def test_a_day_of_releases(
     # MLflow is down: the release says so before anything is there.
     down = {"HEIMDALL_TRACKING": "", "MLFLOW_TRACKING_URI": "postgresql://user:s3cret@127.0.0.1:1/mlflow"}
     line = refused(clone, "v0.1.0", **down)
-    assert line.startswith("heimdall: MLflow postgresql://127.0.0.1:1/mlflow: it does not answer")
+    assert line.startswith("heimdall: MLflow postgresql+psycopg2://127.0.0.1:1/mlflow: it does not answer")
     assert "run the same command again" in line
     assert "s3cret" not in line
     assert set(store.head_all("")) <= {PROBE}
@@ -411,7 +413,7 @@ def check_a_reader_pulls_every_tag(
             artifacts.sha256_file(reader.root / "models/localizer.onnx")
             == models[git.commit_of(reader.root, tag)]
         )
-    assert "5 attested by this clone's tags" in reader.run("heimdall", "releases").stdout
+    assert "attest 5 of its 5 entries" in reader.run("heimdall", "releases").stdout
     assert "access denied" in reader.run("heimdall", "promote", "v0.2.0", check=False).stdout
     assert reader.run("git", "tag").stdout.split() == tags
     return reader
