@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import heimdall
-from heimdall.core import artifacts, params, paths, stage
-from heimdall.core.child import Service
+from heimdall.core import artifacts, child, params, paths, stage
 
 # The specification's options and the parameters they override.
 OVERRIDES: dict[str, tuple[str, type]] = {
@@ -98,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, Service.S3, Service.LIBPQ, Service.MLFLOW)
+    stage.run(main, child.Service.S3, child.Service.LIBPQ, child.Service.MLFLOW)

@@ -136,8 +136,10 @@ def test_postgresql_and_s3(database: Services, tmp_path: Path, monkeypatch: pyte
 
 def test_files_reach_the_bucket_of_a_server(services: Services) -> None:
     """An MLflow server hands out the bucket's address, not its credentials."""
-    root, bucket = services.root, f"mlflow-{uuid.uuid4().hex[:12]}"
-    env = clean_environment() | {"HEIMDALL_MLFLOW_BUCKET": bucket}
+    root, env = services.root, clean_environment()
+    files = ObjectStore(services.endpoints.s3, "heimdall-mlflow")
+    files.ensure_bucket()
+    before = files.head_all("").keys()
     run = some_run(root)
     with served(root, env) as (server, port):
         assert server.stdout is not None
@@ -152,5 +154,5 @@ def test_files_reach_the_bucket_of_a_server(services: Services) -> None:
         )
     assert sent.returncode == 0, sent.stderr
     assert spool.waiting(root) == []
-    objects = ObjectStore(services.endpoints.s3, bucket).head_all("")
+    objects = files.head_all("").keys() - before
     assert {name.split("/artifacts/")[1] for name in objects} == set(run.files)
