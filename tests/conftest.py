@@ -20,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from filelock import FileLock
 
+from heimdall.core import variables
 from heimdall.storage import connection as db
 from heimdall.storage import migrate
 from heimdall.storage.embedded import PORT_BASE_VARIABLE, Ports
@@ -39,7 +40,7 @@ from tests import REPOSITORY
 pytest_plugins = ["tests.projects", "tests.s3_servers"]  # the built project, S3 servers: for all rooms
 
 SERVICE_VARIABLES = (
-    "HEIMDALL_DATABASE_URL",
+    *(variable.name for variable in variables.DATABASE_URLS),
     "HEIMDALL_S3_ENDPOINT_URL",
     "HEIMDALL_PORT_BASE",
     "AWS_ACCESS_KEY_ID",

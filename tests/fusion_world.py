@@ -18,9 +18,9 @@ from heimdall.network import fusion_net
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localization_net import LocalizationNet
 from heimdall.network.tokens import Tokenizer, Tokens
+from heimdall.pipeline.simulate import simulated
 from heimdall.position import radio_map, received_power
 from heimdall.position.arrival import Observation, arrivals
-from heimdall.signal.correlation import Recording
 from heimdall.signal.extraction import session_features
 from heimdall.simulate.world import RECEIVERS
 from tests import REPOSITORY
@@ -58,16 +58,7 @@ def world() -> FusionWorld:
     )
     found, truth = [], []
     for plan in simulate.sessions(made, SESSIONS):
-        recordings = [
-            Recording(
-                item.reception.websdr_id,
-                item.iq,
-                item.sample_rate_hz,
-                item.reception.start_gps_ns,
-                item.reception.timing_sigma_ns,
-            )
-            for item in simulate.render(made, plan)
-        ]
+        recordings = simulated.as_received(simulate.render(made, plan))
         session = session_features(recordings, positions, FEATURES)
         found.append(Observation(session, arrivals(session, FEATURES), plan.frequency_hz))
         sender = made.transmitters[plan.transmitter]

@@ -11,8 +11,9 @@ from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
 from heimdall.geometry import geo
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S, distances_m, gradients
+from heimdall.pipeline.simulate import simulated
 from heimdall.position.arrival import arrivals
-from heimdall.signal.correlation import Recording, correlate
+from heimdall.signal.correlation import correlate
 from heimdall.signal.sessions import SessionFeatures
 from heimdall.simulate.world import RECEIVERS
 
@@ -110,16 +111,7 @@ def test_least_squares_of_noisy_delays_has_the_covariance_of_the_bound() -> None
 
 def features(recordings: list[simulate.RenderedRecording]) -> SessionFeatures:
     """The session without its mel, which no arrival time needs."""
-    heard = [
-        Recording(
-            item.reception.websdr_id,
-            item.iq,
-            item.sample_rate_hz,
-            item.reception.start_gps_ns,
-            item.reception.timing_sigma_ns,
-        )
-        for item in recordings
-    ]
+    heard = simulated.as_received(recordings)
     found = correlate(
         heard, PARAMS.correlation_band_hz, PARAMS.correlation_rate_hz, PARAMS.correlation_max_lag_s
     )

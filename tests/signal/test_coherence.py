@@ -12,6 +12,7 @@ import pytest
 
 from heimdall import simulate
 from heimdall.core.randomness import generator
+from heimdall.pipeline.simulate import simulated
 from heimdall.signal import coherence
 from heimdall.signal.coherence import CONTRADICTS, EXCESS_S, SIGMAS, STARTS_ELSEWHERE
 from heimdall.signal.correlation import Recording, claimed_delays, correlate
@@ -93,16 +94,7 @@ def session() -> tuple[list[Recording], npt.NDArray[np.float64]]:
     made = simulate.make_world(5, 4, "light")
     places = {site.websdr_id: made.receiver_position_m[k] for k, site in enumerate(made.receivers)}
     for plan in simulate.sessions(made, 8):
-        recordings = [
-            Recording(
-                item.reception.websdr_id,
-                item.iq,
-                item.sample_rate_hz,
-                item.reception.start_gps_ns,
-                item.reception.timing_sigma_ns,
-            )
-            for item in simulate.render(made, plan)
-        ]
+        recordings = simulated.as_received(simulate.render(made, plan))
         timed = [item for item in recordings if item.start_gps_ns is not None]
         if len(timed) >= 4 and made.transmitters[plan.transmitter].modulation != "cw":
             return timed[:4], np.array([places[item.websdr_id] for item in timed[:4]])

@@ -155,29 +155,31 @@ def test_the_embedded_server_is_not_taken_beside_another_roles_address(
 @pytest.mark.parametrize(
     ("name", "tables_read"),
     [
-        ("own", ["websdrs", "measurements", "sources"]),
-        ("specification", ["public.measurements"]),
+        ("own", [("", "websdrs"), ("", "measurements"), ("", "sources")]),
+        ("specification", [("public", "measurements")]),
         (
             "acquisition",
             [
-                "heimdall.websdr_stations",
-                "public.measurements",
-                "heimdall.recording_sessions",
-                "heimdall.known_sources",
+                ("heimdall", "websdr_stations"),
+                ("public", "measurements"),
+                ("heimdall", "recording_sessions"),
+                ("heimdall", "known_sources"),
             ],
         ),
     ],
 )
-def test_the_tables_that_a_select_reads(name: str, tables_read: list[str]) -> None:
+def test_the_tables_that_a_select_reads(name: str, tables_read: list[tuple[str, str]]) -> None:
     assert roles.tables_of(sources.load(name, REPOSITORY / "sql")) == tables_read
 
 
 def test_of_a_select_of_ones_own_neither_comments_nor_functions_nor_parts_count() -> None:
     text = (
-        '/* FROM a */ WITH good AS (SELECT extract(epoch FROM t) AS s FROM "Radio".rows -- FROM b\n'
+        '/* FROM a */ WITH good AS (SELECT extract(epoch FROM t) AS s FROM "Radio.it" . rows -- FROM b\n'
         ") SELECT * FROM good JOIN LATERAL (SELECT 1 FROM other) x ON true "
         "JOIN generate_series(1, 2) g ON true JOIN ONLY t AS u ON u.a IS DISTINCT FROM good.a "
         "UNION SELECT 'FROM d, e' FROM v x, radio.w AS y, LATERAL f(1), z WHERE true"
     )
     source = dataclasses.replace(OWN, name="mine", measurements=text, receivers=None)
-    assert roles.tables_of(source) == ['"Radio".rows', "other", "t", "v", "radio.w"]
+    read = [('"Radio.it"', "rows"), ("", "other"), ("", "t"), ("", "v"), ("radio", "w")]
+    assert roles.tables_of(source) == read
+    assert 'GRANT USAGE ON SCHEMA "Radio.it" TO "heimdall_reader"' in roles.statements(roles.READER, source)

@@ -128,7 +128,8 @@ def _start(root: Path, say: Say) -> None:
     database_runs, s3_runs = postgres.is_running(home), seaweedfs.is_running(home)
     known = _known(root, home, database_runs or s3_runs)
     bases = _bases(known, database_runs or s3_runs)
-    if s3_runs and known is not None and not seaweedfs.knows_identities(home, known):
+    old = s3_runs and known is not None and not seaweedfs.knows_identities(home, known)
+    if old and not endpoints.s3_configured():
         say("S3: started anew, because who may do what there has changed")
         seaweedfs.stop(home, discard=False)
         s3_runs = False

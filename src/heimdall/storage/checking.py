@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,12 +13,9 @@ from heimdall.core.errors import HeimdallError
 from heimdall.storage import approved, columns
 from heimdall.storage.columns import MEASUREMENTS, RECEIVERS, Column
 from heimdall.storage.connection import Connection, Cursor, transaction, use_own_tables
-from heimdall.storage.sources import RowSource
+from heimdall.storage.sources import RowSource, tables_in
 
 OK, NULL, BAD = "ok", "null", "bad"
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
-_NAME = r'(?:"[^"]+"|\w+)'
-_RELATION = re.compile(rf"\b(?:FROM|JOIN)\s+(?:ONLY\s+)?(?:({_NAME})\s*\.\s*)?({_NAME})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -77,10 +73,7 @@ def _part(
 def _rights(cursor: Cursor, source: RowSource, select: str) -> list[Finding]:
     """Whether each table that a SELECT names may be read; what is not there is found out by its columns."""
     usual = variables.DATABASE_SCHEMA.read() if source.is_own else "public"
-    named = {
-        (_folded(schema) if schema else usual, _folded(name))
-        for schema, name in _RELATION.findall(_COMMENT.sub(" ", select))
-    }
+    named = {(_folded(schema) if schema else usual, _folded(name)) for schema, name in tables_in(select)}
     cursor.execute(
         "SELECT nspname::text, relname::text, current_user::text, "
         "has_schema_privilege(pg_namespace.oid, 'USAGE'), has_table_privilege(pg_class.oid, 'SELECT') "

@@ -6,28 +6,15 @@ and nowhere else.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heimdall.core import variables
 from heimdall.core.variables import Variable
-from heimdall.storage.sources import RowSource
+from heimdall.storage.sources import RowSource, tables_in
 
 STUDIES = "optuna"  # the schema of Optuna's studies
 DATABASE = ':"DBNAME"'  # psql's variable: the database that it is connected to
-_NAME = r'(?:"[^"]+"|\w+)'
-_TABLE = rf'(?!(?:LATERAL|ONLY)\b){_NAME}(?:\.{_NAME})?(?![\w."])(?!\s*\()'
-# The tables of one FROM or JOIN: all but the first stand after a comma, maybe with an alias before it.
-_TABLES = re.compile(
-    rf"\b(?<!DISTINCT )(?:FROM|JOIN)\s+(?:ONLY\s+)?({_TABLE}(?:(?:\s+(?:AS\s+)?{_NAME})?\s*,\s*{_TABLE})*)",
-    re.IGNORECASE,
-)
-_AFTER_COMMA = re.compile(rf"(?:^|,)\s*({_NAME}(?:\.{_NAME})?)")
-_WITH = re.compile(r"(?:\bWITH(?:\s+RECURSIVE)?|,)\s+(\w+)\s+AS\s*(?:MATERIALIZED\s*)?\(", re.IGNORECASE)
-_NO_CODE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)  # comments and texts
-_FROM_IN_FUNCTIONS = re.compile(r"\b(?:extract|substring|trim|overlay)\s*\([^()]*\)", re.IGNORECASE)
-_CATALOGS = ("pg_", "information_schema.")  # everybody may read them
 
 
 @dataclass(frozen=True)
@@ -125,15 +112,10 @@ def statements(role: Role, source: RowSource | None = None, database: str = DATA
     ]
 
 
-def tables_of(source: RowSource) -> list[str]:
-    """The tables and views that a source's SELECTs name, as they name them, in their order."""
-    text = (
-        f"{source.receivers or ''}\n{source.measurements}" if source.pinned is None else source.measurements
-    )
-    bare = _FROM_IN_FUNCTIONS.sub("", _NO_CODE.sub(" ", text))
-    temporary = {name.lower() for name in _WITH.findall(bare)}
-    named = dict.fromkeys(name for listed in _TABLES.findall(bare) for name in _AFTER_COMMA.findall(listed))
-    return [name for name in named if name.lower() not in temporary and not name.startswith(_CATALOGS)]
+def tables_of(source: RowSource) -> list[tuple[str, str]]:
+    """As `sources.tables_in`, of all SELECTs of a source that are run."""
+    selects = [source.receivers] if source.receivers and source.pinned is None else []
+    return list(dict.fromkeys(pair for text in (*selects, source.measurements) for pair in tables_in(text)))
 
 
 def quoted(name: str) -> str:
@@ -141,8 +123,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _rights_to_read(tables: Sequence[str], role: str) -> list[str]:
+def _rights_to_read(tables: Sequence[tuple[str, str]], role: str) -> list[str]:
     """Statements that let a role, whose name is in quotes, read tables."""
-    schemas = dict.fromkeys(name.rpartition(".")[0] for name in tables)
-    usage = [f"GRANT USAGE ON SCHEMA {schema} TO {role}" for schema in schemas if schema]
-    return [*usage, f"GRANT SELECT ON {', '.join(tables)} TO {role}"]
+    schemas = dict.fromkeys(schema for schema, _ in tables if schema)
+    names = ", ".join(f"{schema}.{name}" if schema else name for schema, name in tables)
+    return [
+        *(f"GRANT USAGE ON SCHEMA {schema} TO {role}" for schema in schemas),
+        f"GRANT SELECT ON {names} TO {role}",
+    ]

@@ -16,6 +16,17 @@ from heimdall.core.errors import HeimdallError
 FOLDER = Path("sql")
 OWN = "own"
 _PARTS = ("measurements", "receivers")
+_NAME = r'(?:"[^"]+"|\w+)'
+_TABLE = rf'(?!(?:LATERAL|ONLY)\b){_NAME}(?:\s*\.\s*{_NAME})?(?![\w."])(?!\s*\()'
+# The tables of one FROM or JOIN: all but the first stand after a comma, maybe with an alias before it.
+_TABLES = re.compile(
+    rf"\b(?<!DISTINCT )(?:FROM|JOIN)\s+(?:ONLY\s+)?({_TABLE}(?:(?:\s+(?:AS\s+)?{_NAME})?\s*,\s*{_TABLE})*)",
+    re.IGNORECASE,
+)
+_AFTER_COMMA = re.compile(rf"(?:^|,)\s*(?:({_NAME})\s*\.\s*)?({_NAME})")
+_WITH = re.compile(r"(?:\bWITH(?:\s+RECURSIVE)?|,)\s+(\w+)\s+AS\s*(?:MATERIALIZED\s*)?\(", re.IGNORECASE)
+_NO_CODE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)  # comments and texts
+_FROM_IN_FUNCTIONS = re.compile(r"\b(?:extract|substring|trim|overlay)\s*\([^()]*\)", re.IGNORECASE)
 _HEADING = re.compile(rf"^--[ \t]*({'|'.join(_PARTS)})[ \t\r]*$", re.MULTILINE)
 
 
@@ -91,6 +102,27 @@ def load(name: str, folder: Path = FOLDER) -> RowSource:
         receivers=parts.get("receivers"),
         pinned=pinned if pinned.is_file() else None,
     )
+
+
+def tables_in(select: str) -> list[tuple[str, str]]:
+    """Schema and name of each table or view that a SELECT names, as it writes them, in their order.
+
+    Args:
+        select: SQL. Parts of a WITH are no tables, nor are the system's catalogs, which everybody may read.
+
+    Returns:
+        Pairs; the schema is empty where the SELECT names none.
+    """
+    bare = _FROM_IN_FUNCTIONS.sub("", _NO_CODE.sub(" ", select))
+    temporary = {name.lower() for name in _WITH.findall(bare)}
+    named = dict.fromkeys(pair for listed in _TABLES.findall(bare) for pair in _AFTER_COMMA.findall(listed))
+    return [
+        (schema, name)
+        for schema, name in named
+        if (schema or name.lower() not in temporary)
+        and schema != "information_schema"
+        and not (schema or name).startswith("pg_")
+    ]
 
 
 def _statement(text: str, path: Path, heading: str) -> str:

@@ -7,6 +7,7 @@ clocks are exact, because a training draws the error of a GPS time stamp anew in
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -132,18 +133,23 @@ def simulate_shard(task: WorldTask) -> bytes:
     positions = dict(zip(network["websdr_id"].tolist(), enu, strict=True))
     found = []
     for plan in simulate.sessions(world, task.sessions):
-        session = [
-            Recording(
-                item.reception.websdr_id,
-                item.iq,
-                item.sample_rate_hz,
-                item.reception.start_gps_ns,
-                item.reception.timing_sigma_ns,
-            )
-            for item in simulate.render(world, plan)
-        ]
+        session = as_received(simulate.render(world, plan))
         found.append(extraction.session_features(session, positions, task.params))
     return sessions.pack(found)
+
+
+def as_received(rendered: Iterable[simulate.RenderedRecording]) -> list[Recording]:
+    """What a simulated session is to whoever makes features of it, a recording each."""
+    return [
+        Recording(
+            item.reception.websdr_id,
+            item.iq,
+            item.sample_rate_hz,
+            item.reception.start_gps_ns,
+            item.reception.timing_sigma_ns,
+        )
+        for item in rendered
+    ]
 
 
 def receivers_of(world: simulate.World) -> pd.DataFrame:
