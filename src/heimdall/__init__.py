@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from heimdall.track.tracker import MLflowTracker
 
 # Former scripts import these modules from here; their homes are the rooms.
-_MODULES = {"endpoints": "storage.endpoints", "iq": "recordings.iq"}
+_MODULES = {"endpoints": "api.endpoints", "iq": "recordings.iq"}
 _ROOMS = {
     "GaussianNLLLoss": "network.loss",
     "HeimdallDataset": "network.dataset",

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 import heimdall
 from tests import REPOSITORY
+from tests.conftest import Services
 from tests.start_up import LIBRARIES
 
 SIGNATURES: dict[str, dict[str, Any]] = {
@@ -133,8 +135,11 @@ def test_train_can_be_typed_in_any_folder(tmp_path: Path) -> None:
         assert done.stderr.endswith(said)
 
 
-def test_scripts_find_the_modules_where_they_used_to_be() -> None:
+def test_a_script_passes_both_services_on_to_another_program(shared_services: Services) -> None:
     from heimdall import endpoints, iq
 
-    assert callable(endpoints.resolve)
+    found = endpoints.as_environment(endpoints.resolve(shared_services.root))
+
+    assert urlsplit(found["HEIMDALL_DATABASE_URL"]).username == "heimdall"  # not a role that only reads
+    assert {"HEIMDALL_S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= found.keys()
     assert callable(iq.decode)
