@@ -23,10 +23,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from psycopg2 import sql
 
+from heimdall.api import endpoints
 from heimdall.core.params import SnapshotParams
 from heimdall.pipeline.snapshot import schemas, snapshot
 from heimdall.recordings import archive, iq, limits
-from heimdall.storage import connection, database_url, endpoints
+from heimdall.storage import connection, database_url
 from heimdall.storage.columns import MEASUREMENTS
 from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
 from heimdall.storage.objectstore import ObjectStore, object_key
@@ -312,7 +313,7 @@ def _holds(declared: str, text: str) -> bool:
 @contextmanager
 def serving() -> Iterator[Server]:
     """Two databases on the configured server, and the objects of good rows in a bucket; all removed again."""
-    found = Endpoints(endpoints.administrator(), endpoints.s3())
+    found = endpoints.resolve()
     name = f"heimdall_fuzz_{uuid.uuid4().hex[:8]}"
     names = {
         name: "TEMPLATE template0 ENCODING 'UTF8'",

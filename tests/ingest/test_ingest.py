@@ -198,26 +198,39 @@ def test_receiver_that_comes_later_joins_the_sessions_that_are_stored(
     assert before.items() <= buckets.raw.head_all("").items()
 
 
-def test_other_samples_of_a_stored_second_are_refused_and_nothing_is_written(
+def test_other_samples_of_a_stored_second_are_another_session(database: Services, buckets: Buckets) -> None:
+    def store(parts: dict[Site, list[TimedRecording]]) -> ingest.Ingested:
+        return ingest.store(cut_sessions(parts, 0.0775), TRANSMISSION, Approval(APPROVED), database.endpoints)
+
+    parts = {site: found for site, found in three().items() if site != WEST}
+    store(parts)
+    before = buckets.raw.head_all("")
+    other = parts | {SOUTH: [recording(START_NS + 999_999_000, 2.1, 9)]}
+    assert [(found.new, found.twice) for found in (store(other), store(other), store(parts))] == [
+        (4, {"SOUTH": 2}),
+        (0, {}),
+        (0, {}),
+    ]
+    assert before.items() <= buckets.raw.head_all("").items()
+    # A third receiver joins the session whose samples its files' others have.
+    west = {WEST: [recording(START_NS + 900_000_000, 4.2, 3)]}
+    assert (store(other | west).new, store(parts | west).new) == (4, 2)
+    receivers: dict[str, set[int]] = {}
+    for session, number in rows_of(database, "session_id::text, websdr_id"):
+        receivers.setdefault(session, set()).add(number)
+    assert sorted(len(found) for found in receivers.values()) == [2, 3, 3, 3, 3]
+
+
+def test_sessions_of_different_receivers_at_one_second_become_one_where_files_of_both_are_given(
     database: Services, buckets: Buckets
 ) -> None:
-    parts = three()
-    ingest.store(cut_sessions(parts, 0.0775), TRANSMISSION, Approval(APPROVED), database.endpoints)
-    before = buckets.raw.head_all("")
-    other = cut_sessions(parts | {SOUTH: [recording(START_NS + 999_999_000, 2.1, 9)]}, 0.0775)
-    with pytest.raises(
-        HeimdallError, match=r"receiver SOUTH, second \S+: session \S+ has other samples of it"
-    ):
-        ingest.store(other, TRANSMISSION, Approval(APPROVED), database.endpoints)
-    assert (stored_rows(database), buckets.raw.head_all("")) == (6, before)
-    # Two sessions of one second, of different receivers, are not made one.
-    east, far = Site("EAST", 1.0, 2.0, 3.0), Site("FAR", 4.0, 5.0, 6.0)
-    apart = {east: parts[NORTH], far: parts[SOUTH]}
-    ingest.store(cut_sessions(apart, 0.0775), TRANSMISSION, Approval(APPROVED), database.endpoints)
-    with pytest.raises(HeimdallError, match="the database has these receivers in 2 sessions"):
-        ingest.store(
-            cut_sessions(parts | apart, 0.0775), TRANSMISSION, Approval(APPROVED), database.endpoints
-        )
+    parts = {site: found for site, found in three().items() if site != WEST}
+    apart = {Site("EAST", 1.0, 2.0, 3.0): parts[NORTH], Site("FAR", 4.0, 5.0, 6.0): parts[SOUTH]}
+    news = [
+        ingest.store(cut_sessions(given, 0.0775), TRANSMISSION, Approval(APPROVED), database.endpoints).new
+        for given in (parts, apart, parts | apart, parts | apart)
+    ]
+    assert news == [4, 4, 6, 0]
 
 
 def test_better_time_reaches_what_is_not_approved_and_a_contradiction_to_the_approved_is_said(

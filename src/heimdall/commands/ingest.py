@@ -333,6 +333,11 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
         + "; receivers "
         + ", ".join(f"{name} {number}" for name, number in report.receivers.items())
     )
+    for name, seconds in sorted(report.twice.items()):
+        click.echo(
+            f"{name}: {seconds} of its seconds are stored with other samples. Those stay in their sessions, "
+            "and this recording has sessions of its own."
+        )
     if report.otherwise:
         click.echo(
             f"{report.otherwise} of the recordings are approved with another GPS time or sigma, which stays: "

@@ -30,7 +30,7 @@ from heimdall.recordings import iq
 from heimdall.storage import connection, ingestion, objectstore, tables
 from heimdall.storage.connection import Cursor
 from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
-from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.objectstore import ObjectMissing, ObjectStore
 from heimdall.storage.tables import Measurement, Present, Receiver, Source
 
 __all__ = [
@@ -190,6 +190,7 @@ class Ingested:
         otherwise: Approved ones that have another GPS time in the database, which stays.
         placed: Whether the place of the transmitter is known.
         approved_at: When they were approved, if they were.
+        twice: By name of a receiver, how many of its seconds are stored with other samples in other sessions.
     """
 
     receivers: dict[str, int]
@@ -199,6 +200,7 @@ class Ingested:
     otherwise: int
     placed: bool
     approved_at: dt.datetime | None
+    twice: dict[str, int]
 
 
 def read_stretches(recorded: Recorded) -> list[Stretch]:
@@ -302,8 +304,8 @@ def store(
 
     A row that is there and is not approved takes the place, the source and the GPS time that are given, and
     the approval. One that is approved never changes, for snapshots may have it. A session with a second of a
-    receiver that is stored already, at this frequency, is that stored session: the samples must be the same,
-    and other receivers are added to it. So no second of a receiver is in two sessions.
+    receiver that is stored already, at this frequency and with the same samples, is that stored session, and
+    other receivers are added to it. With other samples it is another recording, and a session of its own.
 
     Two at once are safe: numbers of receivers are decided before the upload, for they are in the objects'
     keys, and once more under a lock in the transaction; if another ingest took one of them meanwhile, the
@@ -320,38 +322,53 @@ def store(
 
     Raises:
         HeimdallError: A service fails; the database has a receiver of one of these names elsewhere, or these
-            recordings approved with another position or source, or other samples of them, or in more than
-            one session, or the source with another modulation; or
+            recordings approved with another position or source, or the source with another modulation; or
             they would be approved before they were made, or without a place of the transmitter.
     """
     sites = {part.site.name: part.site for session in sessions for part in session.parts}
     bucket = ObjectStore(endpoints.s3, RAW_BUCKET)
-    with _transaction(endpoints.database) as cursor:  # says what is wrong before anything is uploaded
-        plan = _plan(cursor, sessions, sites, transmission)
-        _checked_rows(cursor, plan.sessions, transmission, approval, plan.numbers)
     while True:
-        _refuse_other_samples(bucket, plan)
-        _upload(bucket, plan.sessions, plan.numbers)
+        with _transaction(endpoints.database) as cursor:
+            there = _there(cursor, sessions, sites, transmission)
+        plan = _plan(bucket, sessions, there)
+        with _transaction(endpoints.database) as cursor:  # says what is wrong before anything is uploaded
+            _refuse_other_places(cursor, plan, transmission)
+            _checked_rows(cursor, plan.sessions, transmission, approval, there.numbers)
+        _upload(bucket, plan.sessions, there.numbers)
         with _transaction(endpoints.database) as cursor:
             ingestion.lock(cursor)
-            used, plan = plan, _plan(cursor, sessions, sites, transmission)
-            if plan == used:
-                rows = _checked_rows(cursor, plan.sessions, transmission, approval, plan.numbers)
-                tables.insert_rows(cursor, _receivers(sites, plan.numbers), _sources(transmission), rows.new)
+            if there == _there(cursor, sessions, sites, transmission):
+                _refuse_other_places(cursor, plan, transmission)
+                rows = _checked_rows(cursor, plan.sessions, transmission, approval, there.numbers)
+                tables.insert_rows(cursor, _receivers(sites, there.numbers), _sources(transmission), rows.new)
                 tables.change_unapproved(cursor, rows.changed)
                 ingestion.complete(cursor, _sources(transmission))
                 if approval and approval.at is None and rows.approved_at:
                     ingestion.refuse_late(cursor, rows.approved_at)
                 break
     return Ingested(
-        plan.numbers,
+        there.numbers,
         len(rows.new) + len(rows.changed) + rows.kept,
         len(rows.new),
         len(rows.changed),
         rows.otherwise,
         rows.placed,
         rows.approved_at,
+        plan.twice,
     )
+
+
+@dataclass(frozen=True)
+class _There:
+    """What the database has of the receivers.
+
+    Attributes:
+        numbers: Of the receivers, by name.
+        sessions: The stored sessions that hold a second of one of them, by its number and the second.
+    """
+
+    numbers: dict[str, int]
+    sessions: dict[tuple[int, dt.datetime], set[str]]
 
 
 @dataclass(frozen=True)
@@ -359,23 +376,23 @@ class _Plan:
     """Where everything goes.
 
     Attributes:
-        numbers: Of the receivers, by name.
         sessions: With the identifiers under which they are stored.
-        joined: Those of them that another run made, and the numbers of the receivers that it stored.
+        joined: Those of them that another run made, by identifier: numbers of all their receivers.
+        twice: By name of a receiver, how many of its seconds are stored with other samples in other sessions.
     """
 
-    numbers: dict[str, int]
     sessions: list[Session]
-    joined: dict[str, set[int]]
+    joined: dict[str, list[int]]
+    twice: dict[str, int]
 
 
-def _plan(
+def _there(
     cursor: Cursor, sessions: Sequence[Session], sites: Mapping[str, Site], transmission: Transmission
-) -> _Plan:
+) -> _There:
     """Find the numbers of receivers, and the stored sessions that have a receiver's second already.
 
     Raises:
-        HeimdallError: As of `store`.
+        HeimdallError: The database has a receiver of one of these names elsewhere.
     """
     numbers = receiver_ids(sites.values(), tables.receivers(cursor))
     stored: dict[tuple[int, dt.datetime], set[str]] = {}
@@ -385,32 +402,61 @@ def _plan(
         cursor, sorted(numbers.values()), seconds, transmission.frequency_mhz, tolerance_mhz
     ):
         stored.setdefault((row.websdr_id, row.second), set()).add(row.session_id)
+    return _There(numbers, stored)
+
+
+def _plan(bucket: ObjectStore, sessions: Sequence[Session], there: _There) -> _Plan:
+    """Find for each session the stored one that it belongs to: it has the same samples, and no others.
+
+    Of several the one that has most of them is taken. Where none is, it is a session of its own: another
+    recording of the same second.
+
+    Raises:
+        HeimdallError: The bucket cannot be read.
+    """
     found: list[Session] = []
-    joined: dict[str, set[int]] = {}
+    joined: dict[str, list[int]] = {}
+    twice: dict[str, int] = {}
     for session in sessions:
-        heard = {
-            number: stored.get((number, _second(session)), set()) for number in _numbers(session, numbers)
-        }
-        there = set().union(*heard.values())
-        if not there or session.session_id in there:
+        same: dict[str, int] = {}
+        other: dict[str, list[str]] = {}
+        for part in session.parts:
+            number = there.numbers[part.site.name]
+            for stored in there.sessions.get((number, _second(session)), ()):
+                if stored == session.session_id or _same_samples(bucket, stored, number, part):
+                    same[stored] = same.get(stored, 0) + 1
+                else:
+                    other.setdefault(stored, []).append(part.site.name)
+        fitting = [
+            (-count, stored != session.session_id, stored)
+            for stored, count in same.items()
+            if stored not in other
+        ]
+        if fitting:
+            session_id = min(fitting)[-1]
+            found.append(replace(session, session_id=session_id))
+            if session_id != session.session_id:
+                joined[session_id] = [there.numbers[part.site.name] for part in session.parts]
+        else:
             found.append(session)
-            continue
-        if len(there) > 1:
-            raise HeimdallError(
-                f"the second {_second(session).isoformat()}",
-                f"the database has these receivers in {len(there)} sessions: {', '.join(sorted(there))}",
-                "Give the files of the receivers of one of them",
-            )
-        (session_id,) = there
-        found.append(replace(session, session_id=session_id))
-        joined[session_id] = {number for number, ids in heard.items() if ids}
+            for name in {name for names in other.values() for name in names}:
+                twice[name] = twice.get(name, 0) + 1
+    return _Plan(found, joined, twice)
+
+
+def _refuse_other_places(cursor: Cursor, plan: _Plan, transmission: Transmission) -> None:
+    """Keep receivers that are not given from standing in one session with another place of its transmitter.
+
+    Raises:
+        HeimdallError: They would.
+    """
     place = (transmission.latitude_deg, transmission.longitude_deg)
-    if joined and None not in place:
-        for session_id, *other in tables.places_of_others(cursor, list(joined), list(numbers.values())):
-            if tuple(other) != place:
-                cause = f"other receivers have it at {other[0]}, {other[1]}"
-                raise HeimdallError(f"session {session_id}", cause, "Give that place, or their files, too")
-    return _Plan(numbers, found, joined)
+    if None in place:
+        return
+    for session_id, number, *other in tables.places(cursor, list(plan.joined)):
+        if number not in plan.joined[session_id] and tuple(other) != place:
+            cause = f"other receivers have it at {other[0]}, {other[1]}"
+            raise HeimdallError(f"session {session_id}", cause, "Give that place, or their files, too")
 
 
 def _second(session: Session) -> dt.datetime:
@@ -418,29 +464,18 @@ def _second(session: Session) -> dt.datetime:
     return to_utc(session.parts[0].nominal_start_ns + SECOND_NS // 1000).replace(microsecond=0)
 
 
-def _numbers(session: Session, numbers: Mapping[str, int]) -> list[int]:
-    return [numbers[part.site.name] for part in session.parts]
-
-
-def _refuse_other_samples(bucket: ObjectStore, plan: _Plan) -> None:
-    """Compare what another run stored with what would be written over it.
+def _same_samples(bucket: ObjectStore, session_id: str, number: int, part: Part) -> bool:
+    """Whether what is stored is what would be written; an object that is lost is written again.
 
     Raises:
-        HeimdallError: It is something else, or gone.
+        HeimdallError: The bucket cannot be read.
     """
-    for session in plan.sessions:
-        for part in session.parts:
-            number = plan.numbers[part.site.name]
-            if number not in plan.joined.get(session.session_id, ()):
-                continue
-            key = objectstore.object_key(session.session_id, number)
-            limit = len(iq.encode(np.zeros(1, np.complex64))) + 8 * int(part.sample_rate_hz)
-            if artifacts.sha256_bytes(bucket.get(key, limit)) != part.sha256:
-                raise HeimdallError(
-                    f"receiver {part.site.name}, second {_second(session).isoformat()}",
-                    f"session {session.session_id} has other samples of it",
-                    "Leave its file out, or give the same file and the same options as before",
-                )
+    limit = len(iq.encode(np.zeros(1, np.complex64))) + 8 * int(part.sample_rate_hz)
+    try:
+        content = bucket.get(objectstore.object_key(session_id, number), limit)
+    except ObjectMissing:
+        return True
+    return artifacts.sha256_bytes(content) == part.sha256
 
 
 @contextmanager

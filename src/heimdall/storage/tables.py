@@ -260,15 +260,13 @@ def at_seconds(
     return [Stored(*row) for row in cursor.fetchall()]
 
 
-def places_of_others(
-    cursor: Cursor, session_ids: Sequence[str], websdr_ids: Sequence[int]
-) -> list[tuple[str, float, float]]:
-    """Session and place of the transmitter, of these sessions' rows of other receivers than these."""
+def places(cursor: Cursor, session_ids: Sequence[str]) -> list[tuple[str, int, float, float]]:
+    """Session, receiver and place of the transmitter, of these sessions' rows that have a place."""
     use_own_tables(cursor)
     cursor.execute(
-        "SELECT DISTINCT session_id::text, latitude, longitude FROM measurements "
-        "WHERE session_id = ANY(%s::uuid[]) AND websdr_id <> ALL(%s) AND latitude IS NOT NULL",
-        (list(session_ids), list(websdr_ids)),
+        "SELECT session_id::text, websdr_id, latitude, longitude FROM measurements "
+        "WHERE session_id = ANY(%s::uuid[]) AND latitude IS NOT NULL",
+        (list(session_ids),),
     )
     return cursor.fetchall()
 
