@@ -93,6 +93,47 @@ def test_every_missing_right_is_named_with_the_statement_that_gives_it(
     assert check(acquired.reader, "acquisition")[0] == 0
 
 
+def test_rights_to_the_columns_that_a_select_reads_are_enough(check: Check, specified: Foreign) -> None:
+    role = specified.reader.endpoints.database.url.split("//")[1].split(":")[0]
+    columns = "id, session_id, websdr_id, latitude, longitude, frequency_mhz, snr_db, timestamp, created_at"
+    specified.execute(
+        "ALTER TABLE measurements ADD secret text",
+        f"REVOKE SELECT ON measurements FROM {role}",  # noqa: S608 - its own name
+    )
+    grant = "GRANT SELECT ({}) ON measurements TO {}"
+    specified.execute(grant.format(columns, role))
+    code, said = check(specified.reader, "specification")
+    assert code == 1
+    assert f'Let the owner run: GRANT SELECT ON TABLE public.measurements TO "{role}"' in said
+    specified.execute(grant.format("approved", role))
+    assert check(specified.reader, "specification")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "policy", ["", "CREATE POLICY part ON measurements FOR SELECT USING (websdr_id < 3)"]
+)
+def test_a_table_of_which_rows_may_be_hidden_is_refused_until_all_are_seen(
+    policy: str, check: Check, specified: Foreign, tmp_path: Path
+) -> None:
+    specified.execute("ALTER TABLE measurements ENABLE ROW LEVEL SECURITY", policy or "SELECT 1")
+    code, said = check(specified.reader, "specification")
+    assert code == 1
+    assert 'bad measurements query would be affected by row-level security policy for table "meas' in said
+    if policy:
+        statement = said.split("let an administrator run ")[1].split(", or")[0]
+        specified.execute(statement)
+        assert "ok rows 7 approved" in check(specified.reader, "specification")[1]
+        return
+    role = specified.reader.endpoints.database.url.split("//")[1].split(":")[0]
+    file = tmp_path / "sql" / "specification.sql"
+    specified.execute(
+        "CREATE VIEW public.mine AS SELECT * FROM measurements WHERE websdr_id < 3",
+        f"GRANT SELECT ON public.mine TO {role}",
+    )
+    file.write_text(file.read_text().replace("public.measurements", "public.mine"))
+    assert "ok rows 2 approved" in check(specified.reader, "specification")[1]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

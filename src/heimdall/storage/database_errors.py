@@ -92,6 +92,7 @@ REFUSALS = {
     "57P": "Run it again when the server is up; `heimdall services status` tries it",
 }
 _WHAT_IS_DENIED = re.compile(r"permission denied for (\w+(?: \w+)?) (\S+)$")
+_ROW_SECURITY = "check_enable_rls"  # the server's function that refuses, in whatever language it speaks
 _NO_TABLES = ("schema", "database", "sequence")
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
@@ -123,6 +124,11 @@ def explained(
             remedy = _OTHER_LANGUAGE
         if embedded and any(said in cause for said in _DOWN):
             remedy = "Run `heimdall services up`, which starts it"
+    elif error.diag.source_function == _ROW_SECURITY:
+        remedy = (
+            f'Row-level security may hide rows of that table: let an administrator run ALTER ROLE "{user}" '
+            f"BYPASSRLS, or let {SELECT} read a view that the table's owner made of the rows that count"
+        )
     elif code == DENIED:
         remedy = _grant(cause, str(error.cursor.query if error.cursor else ""), user, schemas)
     hint = (error.diag.message_hint or "").strip().rstrip(".")
