@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 
-from heimdall.recordings import limits
+from heimdall.recordings import iq, limits
 
 # Short codes of the quarantine, in the order in which a row with several faults is named.
 UNREADABLE = "unreadable"
@@ -59,6 +59,7 @@ EARLIEST = pd.Timestamp("2000-01-01T00:00:00Z")  # clocks that were never set be
 _OBJECT_KEY = r"^(?!/)(?!(?:.*/)?\.\.?(?:/|$))(?![A-Za-z0-9]+://)[^\x00-\x1f\x7f]{1,1024}\Z"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _BAD_RECEIVER = "bad_receiver"
+NO_OBJECT = "no such object in the bucket"
 
 
 def _made_before_approval(rows: pd.DataFrame) -> Any:  # noqa: ANN401 - pandas' comparisons have no precise type
@@ -190,6 +191,7 @@ _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
         "frequency apart"
     ),
     REPEATED: lambda row: f"another row has the same samples as {str(row['object_key'])[:100]}",
+    iq.MISSING: lambda _: NO_OBJECT,
 }
 
 
