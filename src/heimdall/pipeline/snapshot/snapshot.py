@@ -28,7 +28,7 @@ from heimdall.pipeline.snapshot import outcome, receivers, schemas
 from heimdall.pipeline.snapshot.candidates import Good, cut, with_keys, with_objects
 from heimdall.pipeline.snapshot.checked import Reasons, check
 from heimdall.pipeline.snapshot.collector import Collector
-from heimdall.pipeline.snapshot.former import METRICS, read_former
+from heimdall.pipeline.snapshot.former import METRICS, read_former, read_receivers
 from heimdall.pipeline.snapshot.outcome import Outcomes
 from heimdall.pipeline.snapshot.repeated import repeated
 from heimdall.pipeline.snapshot.rows import Rows
@@ -104,6 +104,8 @@ def take(
     source = sources.load(params.source, queries)
     with _files(work) as (row_file, outcome_file, made):
         known = _read_rows(params, endpoints.database, source, row_file, say)
+        for remark in receivers.renamed(read_receivers(root, source.name), known):
+            say(f"receivers: {remark}")
         with Rows(row_file, lambda rows: with_keys(receivers.place(rows, known), RAW_BUCKET)) as rows:
             reasons, order = check(rows.batches(), len(rows), known["websdr_id"].tolist())
             store = ObjectStore(endpoints.s3, RAW_BUCKET)
