@@ -51,7 +51,7 @@ _ORDER = (
 MAX_SAMPLE_RATE_HZ = 10e6  # no WebSDR delivers more; beyond it the column holds another unit
 MAX_SPREAD_S = 600.0  # between the times of a session's recordings, which clocks of receivers give
 MAX_FREQUENCY_SPREAD = 1e-3  # of the frequency: receivers are tuned side by side, not to another transmission
-# Between `timestamp` and `start_gps_ns`. GPS tells the second of the week exactly, and the week's number is taken
+# Between `timestamp` and `start_gps_ns`. GPS tells the second of the week exactly; the number of the week is
 # from elsewhere: a wrong start is off by whole weeks, or has another epoch, such as that of Unix time. Within
 # half a week the start is right whatever `timestamp` is: a team's may be that of the row, not of the samples.
 _MAX_APART_S = 3.5 * 86_400.0
