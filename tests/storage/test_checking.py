@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from heimdall.core.errors import HeimdallError
+from heimdall.storage import approved, sources
+from heimdall.storage import connection as db
 from heimdall.storage.endpoints import RAW_BUCKET
 from tests import REPOSITORY, foreign_databases
 from tests.conftest import Buckets, Services, as_clone, heimdall
@@ -118,7 +123,13 @@ def test_a_table_of_which_rows_may_be_hidden_is_refused_until_all_are_seen(
     specified.execute("ALTER TABLE measurements ENABLE ROW LEVEL SECURITY", policy or "SELECT 1")
     code, said = check(specified.reader, "specification")
     assert code == 1
-    assert 'bad measurements query would be affected by row-level security policy for table "meas' in said
+    assert "bad right to read public.measurements Row-level security may hide rows of it" in said
+    with (
+        closing(db.connect(specified.reader.endpoints.database)) as opened,
+        pytest.raises(HeimdallError, match=r'policy for table "measurements"\. Row-level security'),
+    ):
+        read_source = sources.load("specification", tmp_path / "sql")
+        approved.read_from(opened, read_source, datetime.now(UTC) - timedelta(days=1), tmp_path / "rows")
     if policy:
         statement = said.split("let an administrator run ")[1].split(", or")[0]
         specified.execute(statement)
