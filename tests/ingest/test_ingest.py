@@ -502,6 +502,24 @@ def test_second_without_gps_time_has_none_in_the_database(database: Services, bu
     assert rows["start_gps_ns"].isna().sum() == rows["timing_sigma_ns"].isna().sum() == 2
 
 
+def test_same_samples_of_two_receivers_are_refused() -> None:
+    """Whether they have the same second, or the same file with another start, or one of another length."""
+    (one,) = three()[NORTH]
+    late = dataclasses.replace(one, start_gps_ns=START_NS + 777_000_000)
+    longer = dataclasses.replace(
+        one,
+        samples=np.concatenate([recording(0, 2.0, 5).samples, one.samples]),
+        start_gps_ns=one.time_ns(0)
+        - round(len(recording(0, 2.0, 5).samples) * SECOND_NS / one.sample_rate_hz),
+    )
+    for other in (one, late, longer):
+        with pytest.raises(
+            HeimdallError, match="NORTH and WEST: receivers NORTH and WEST have the same samp"
+        ):
+            ingest.refuse_copies(stretches({NORTH: [one], WEST: [other], SOUTH: three()[SOUTH]}))
+    ingest.refuse_copies(stretches(three() | {NORTH: [one, late]}))
+
+
 def test_of_two_stretches_for_a_second_the_one_with_the_better_time_is_taken() -> None:
     good, other = three()[NORTH][0], recording(START_NS, 4.0, 8)
     poor = dataclasses.replace(other, timing_sigma=TimingSigma.constant(900.0))
@@ -592,7 +610,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     meta = {"global": whole, "captures": [capture], "annotations": []}
     Path("x-south_pier.sigmf-meta").write_text(json.dumps(meta))
     first.tofile("x-south_pier.sigmf-data")
-    for part, seconds in ((first, 0), (second, 2)):
+    for part, seconds in ((recording(0, 4.0, 7).samples, 0), (second, 2)):
         clock = (begin + dt.timedelta(seconds=seconds)).strftime("%Y%m%d_%H%M%S")
         part.tofile(f"gqrx_{clock}_77500_12000_fc.raw")
     Path("receivers.csv").write_text(
@@ -665,6 +683,10 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
         ),
         ([*PLACE, *RECEIVERS, "--approve", "--approved-at", "yesterday"], "not an ISO 8601 time"),
         (["--latitude", "91", *PLACE[2:], *RECEIVERS], "91"),
+        (
+            [*PLACE, "--receiver", "SOUTH,0.6,45.7,200"],
+            "with latitude and longitude exchanged it would be 79",
+        ),
         ([*PLACE, "--receiver", "NORTH,53.6,7.2,5"], "it is of station SOUTH, whose place is not given"),
     ],
 )

@@ -44,6 +44,7 @@ __all__ = [
     "cut_sessions",
     "read_stretches",
     "receiver_ids",
+    "refuse_copies",
     "store",
 ]
 
@@ -157,11 +158,13 @@ class Stretch:
         recorded: Where its samples are.
         about: All else that is known of it; its samples are as many zeros, which take no memory.
         parts: By GPS second, each that it holds whole and that has a signal.
+        contents: Hashes of its parts, and of its first second if that has a signal.
     """
 
     recorded: Recorded
     about: TimedRecording
     parts: Mapping[int, Part]
+    contents: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -220,8 +223,30 @@ def read_stretches(recorded: Recorded) -> list[Stretch]:
         end = recording.time_ns(len(recording.samples)) // SECOND_NS + 1
         found = {second: _part(recorded, number, recording, second) for second in range(first, end)}
         parts = {second: part for second, part in found.items() if part is not None}
-        stretches.append(Stretch(recorded, replace(recording, samples=zeros), parts))
+        contents = {part.sha256 for part in parts.values()}
+        if recording.samples[: int(recording.sample_rate_hz)].any():
+            contents.add(artifacts.sha256_bytes(_content(recording, 0)))
+        about = replace(recording, samples=zeros)
+        stretches.append(Stretch(recorded, about, parts, frozenset(contents)))
     return stretches
+
+
+def refuse_copies(stretches: Iterable[Stretch]) -> None:
+    """Refuse the same samples as those of two receivers, each of which has noise of its own.
+
+    Raises:
+        HeimdallError: Two files have a second in common, or begin alike.
+    """
+    seen: dict[str, Recorded] = {}
+    for stretch in stretches:
+        for content in sorted(stretch.contents):
+            other = seen.setdefault(content, stretch.recorded)
+            if other.site.name != stretch.recorded.site.name:
+                raise HeimdallError(
+                    f"{other.name} and {stretch.recorded.name}",
+                    f"receivers {other.site.name} and {stretch.recorded.site.name} have the same samples",
+                    "Give each receiver its own recording, and a receiver one name",
+                )
 
 
 def cut_sessions(stretches: Iterable[Stretch], frequency_mhz: float) -> list[Session]:
