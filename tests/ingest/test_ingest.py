@@ -28,8 +28,9 @@ from heimdall.ingest import ingest
 from heimdall.ingest.ingest import Approval, Recorded, Site, Transmission
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive, iq
-from heimdall.storage import connection, tables
+from heimdall.storage import connection, embedded, tables
 from heimdall.storage.approved import MARGIN
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import object_key
 from heimdall.storage.tables import Receiver
 from tests.conftest import Buckets, Services, heimdall
@@ -120,7 +121,16 @@ def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(
     assert (report.recordings, report.new, stored_rows(database)) == (6, 6, 6)
     objects = buckets.raw.head_all("")
     assert object_key(sessions[0].session_id, report.receivers["NORTH"]) in objects
-    again = ingest.store(sessions, TRANSMISSION, Approval(APPROVED), database.endpoints)
+    # Who may only read the bucket can do that, and approve; new recordings need the right to write.
+    state = embedded.load(database.root)
+    assert state is not None
+    may_read = dataclasses.replace(database.endpoints.s3, keys=state.s3_keys(Identity.READER))
+    reading = dataclasses.replace(database.endpoints, s3=may_read)
+    again = ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
+    buckets.raw.delete(object_key(sessions[0].session_id, report.receivers["NORTH"]))
+    with pytest.raises(HeimdallError, match=r"may not write the object\. Give .* s3:PutObject"):
+        ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
+    ingest.store(sessions, TRANSMISSION, Approval(APPROVED), database.endpoints)
     assert (again.receivers, again.new, stored_rows(database)) == (report.receivers, 0, 6)
     assert buckets.raw.head_all("") == objects
 
@@ -444,6 +454,32 @@ def test_what_is_stored_takes_a_place_and_an_approval_later_and_is_never_changed
     assert {row[:4] for row in rows()} == {stored}
     if not changed:
         assert rows() == former  # the moment of an approval, too
+
+
+def test_altitude_that_nobody_said_is_corrected_until_a_recording_is_approved(
+    database: Services, buckets: Buckets
+) -> None:
+    def store(altitude_m: float | None, approval: Approval | None = None) -> ingest.Ingested:
+        site = dataclasses.replace(SOUTH, altitude_m=altitude_m or 0.0, altitude_known=altitude_m is not None)
+        sessions = cut_sessions({NORTH: three()[NORTH], site: three()[SOUTH]}, 0.0775)
+        return ingest.store(sessions, TRANSMISSION, approval, database.endpoints)
+
+    runs = (
+        (None, None, {}),
+        (200.0, None, {"SOUTH": 200.0}),
+        (200.0, Approval(), {}),
+        (None, Approval(), {}),
+    )
+    for altitude_m, approval, corrected in runs:
+        assert store(altitude_m, approval).altitudes == corrected
+    with closing(connection.connect(database.endpoints.database)) as opened:
+        assert {one.altitude_m for one in tables.read_receivers(opened)} == {NORTH.altitude_m, 200.0}
+        with opened, opened.cursor() as cursor:
+            connection.use_own_tables(cursor)
+            cursor.execute("UPDATE websdrs SET altitude_m = 0 WHERE name = 'SOUTH'")
+    remedy = r"UPDATE heimdall\.websdrs SET latitude = 45\.7, .* altitude_m = 200\.0 WHERE id = \d+\."
+    with pytest.raises(HeimdallError, match=rf"has it at 45\.7,0\.6,0\.0\. .* {remedy}"):
+        store(200.0, Approval())
 
 
 def test_of_two_that_approve_the_same_at_once_one_stamps_it(database: Services, buckets: Buckets) -> None:

@@ -348,6 +348,8 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
         + "; receivers "
         + ", ".join(f"{name} {number}" for name, number in report.receivers.items())
     )
+    for name, altitude_m in sorted(report.altitudes.items()):
+        click.echo(f"The altitude of {name}, which nobody had said, is {altitude_m:g} m now, not 0 m.")
     for name, seconds in sorted(report.twice.items()):
         click.echo(
             f"{name}: {seconds} of its seconds are stored with other samples. Those stay in their sessions, "
