@@ -25,7 +25,15 @@ from urllib3.exceptions import HTTPError
 from heimdall.core.errors import HeimdallError
 from heimdall.storage.retries import CONTENT_PAUSES_S
 from heimdall.storage.s3_access import FALLBACK_REGION, MAX_THREADS, S3Access
-from heimdall.storage.s3_errors import ObjectChanged, ObjectMissing, Place, code_of, explained
+from heimdall.storage.s3_errors import (
+    UNREADABLE,
+    ObjectChanged,
+    ObjectMissing,
+    Place,
+    code_of,
+    explained,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.literals import BucketLocationConstraintType
@@ -137,6 +145,36 @@ class ObjectStore:
                 return
             parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=MULTIPART_BYTES)
             self._client.upload_fileobj(io.BytesIO(content), self.bucket, key, Config=parts)
+
+    def put_new(self, key: str, content: bytes) -> bool:
+        """Write an object if there is none: of two who do so at once one succeeds.
+
+        A server that does not know the condition writes in any case.
+
+        Args:
+            key: Key.
+            content: The whole object, at most 5 GiB.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            HeimdallError: S3 cannot be reached or refuses.
+        """
+        put = partial(
+            self._client.put_object, Bucket=self.bucket, Key=key, Body=content, ContentMD5=md5(content)
+        )
+        with self._reported(key):
+            try:
+                put(IfNoneMatch="*")
+            except ClientError as error:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if status in (409, 412):
+                    return False
+                if status != 501:
+                    raise
+                put()
+        return True
 
     def get(self, key: str, max_bytes: int, listed: ObjectInfo | None = None) -> bytes:
         """Read an object.
@@ -334,6 +372,8 @@ class ObjectStore:
             yield place
         except (ClientError, BotoCoreError, HTTPError, ResponseParserError) as error:
             raise explained(place, error) from None
+        except UNREADABLE as error:
+            raise unreadable(place, error) from None
 
 
 class _Other(Exception):  # noqa: N818 - no error: what is asked is answered
