@@ -34,7 +34,7 @@ class Named:
         sample_rate_hz: Sample rate.
         station: Name of the receiver, where the program writes it at a fixed place.
         in_utc: Whether the name, or the custom of the program, says that it is in UTC or how far from it.
-        offset: How far the time in the name is ahead of UTC, as it is written there; empty if nothing says it.
+        offset: How far the time in the name is ahead of UTC, as it stands there; empty if nothing does.
     """
 
     start: dt.datetime | None = None

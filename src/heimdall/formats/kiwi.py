@@ -87,7 +87,8 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
         raise HeimdallError(str(path), cause, "Give --date, such as --date 2017-11-27")
     blocks = read_blocks(path, chunks)
     file = _File(path, blocks, near, named)
-    found, refused, lost = [], [], 0
+    found: list[TimedRecording] = []
+    refused, lost = [], 0
     ranges = stamps.stretches(blocks.stamped) if len(blocks.pieces) > 1 else [(0, 1)]
     lines = []
     for first, end in ranges:

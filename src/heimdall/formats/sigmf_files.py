@@ -89,7 +89,7 @@ def read(path: Path, start: Moment | None = None) -> list[TimedRecording]:
     first = min(one.first for one in captures)
     before = (f"{first} samples before its first capture are left out",) if first > 0 else ()
     left_out = before + tuple(dict.fromkeys(f"a stretch of it is left out: {one.cause}" for one in refused))
-    empty = sum(one.end == one.first for one in captures)
+    empty = sum(one.end == one.first for one in captures[:-1])  # the last one, if a recorder was stopped
     if empty:
         left_out += (f"{empty} of its captures have no samples, and do not count",)
     rest = source.size - int(whole.get("core:trailing_bytes", 0)) - captures[-1].offset + source.offset
@@ -313,18 +313,19 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
 
 
 def _indexes(starts: list[int], said: list[Any]) -> list[int]:
-    """The `core:global_index` of each capture; one that is not said follows from the captures beside it.
+    """The `core:global_index` of each capture.
+
+    One that is not said is `core:sample_start`, by the format's word; but a stream does not go back, so that
+    it follows from the former capture if that one is further.
 
     Args:
-        starts: `core:sample_start` of each capture.
+        starts: `core:sample_start` of each capture, counted from the first file of a recording.
         said: Its `core:global_index`, or None.
     """
-    counted = [(first, int(index)) for first, index in zip(starts, said, strict=True) if index is not None]
-    first, index = counted[0] if counted else (0, 0)
-    found = []
-    for start, own in zip(starts, said, strict=True):
-        first, index = (first, index) if own is None else (start, int(own))
-        found.append(index + start - first)
+    found: list[int] = []
+    for number, (start, own) in enumerate(zip(starts, said, strict=True)):
+        follows = found[-1] + start - starts[number - 1] if found else start
+        found.append(max(start, follows) if own is None else int(own))
     return found
 
 

@@ -26,9 +26,9 @@ MAX_FIX_AGE_S = 30.0  # an older fix, or a good stamp further away, says nothing
 # off by 2 to 9 ns for each second on two of them, and by 33 to 43 ns on the third.
 DRIFT_NS_PER_S = 40.0
 FIX_INTERVAL_S = 5.0  # in the same files stamps scatter no more at the age of 5 s than at 0 s
-# The errors of GPS fixes last for minutes: the stamps of a file share them, and cannot show them. In the same
-# files a line through the stamps of one or two fixes was off by 85 to 95 ns on one receiver, and by 20 to 24 ns
-# on the others. How fast many fixes average it out nobody has measured, so it counts in full.
+# Errors of fixes last for minutes: the stamps of a file share them, and cannot show them. In the same files a
+# line through the stamps of one or two fixes was off by 85 to 95 ns on one receiver, and by 20 to 24 ns on
+# the others. How fast many fixes average it out nobody has measured, so it counts in full.
 FIX_SIGMA_NS = 80.0
 BULGE_S = 5.0  # stamps whose mean is off the line for so long are no jitter
 NEIGHBOURS_S = (0.5, 5.0)  # a second by itself, and the fixes around it, whose errors last for seconds
@@ -225,12 +225,12 @@ def timing_sigma(blocks: Stamped, line: Line) -> TimingSigma:
     """How well the line gives the time of each block, by the stamps in and around it.
 
     It is the scatter of the good stamps within `NEIGHBOURS_S` seconds, the largest one, and not below how far
-    the mean of `BULGE_S` anywhere in the stretch is off the line, for a lasting step bends all of it; what the
-    fixes may be wrong by together (`FIX_SIGMA_NS`); and what the clock may have drifted since the nearest
-    good stamp and its fix. The drift is `DRIFT_NS_PER_S` and what the line's slope may be wrong by: sigma over
-    the length, times the root of 12, as of one point in twelve independent ones; the errors of a fix last for
-    seconds. A block whose own stamp was rejected may be wrong by as much as that stamp says. Sigma is infinite
-    beyond `MAX_FIX_AGE_S` from a good stamp, and where the block's stamp tells of lost samples.
+    the mean of `BULGE_S` anywhere in the stretch is off the line, for a lasting step bends all of it; what
+    the fixes may be wrong by together (`FIX_SIGMA_NS`); and what the clock may have drifted since the nearest
+    good stamp and its fix. The drift is `DRIFT_NS_PER_S` and what the line's slope may be wrong by: sigma
+    over the length, times the root of 12, as of one point in twelve independent ones; the errors of a fix
+    last for seconds. A block whose own stamp was rejected may be wrong by as much as that stamp says. Sigma
+    is infinite beyond `MAX_FIX_AGE_S` from a good stamp, and where the block's stamp tells of lost samples.
 
     Args:
         blocks: Of the stretch.

@@ -73,9 +73,7 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
     left = path.stat().st_size - chunks[-1].offset - chunks[-1].size
     if chunks[-1] == data and left > 8:  # the size of a longer recording than 4 GiB, or an old one, say
         remarks.append(f"{left} bytes after its samples are no chunk of a WAV file, and are not read")
-    pieces, cut = recording.limited(
-        str(path), [(data.offset, data.size // form.kind.sample_bytes)], rate_hz
-    )
+    pieces, cut = recording.limited(str(path), [(data.offset, data.size // form.kind.sample_bytes)], rate_hz)
     samples = sample_types.read(path, form.kind, pieces)
     recording.check_samples(str(path), samples, rate_hz)
     named = file_names.parse(path)

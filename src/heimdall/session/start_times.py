@@ -47,6 +47,8 @@ def read(path: Path) -> dict[int, tuple[int, float]]:
             rows = csv.DictReader(stream, delimiter=separator, skipinitialspace=True)
             for number, row in enumerate(rows, start=2):
                 subject = f"{path}, line {number}"
+                if None in row:
+                    raise HeimdallError(subject, "more values than its header has", remedy)
                 try:
                     websdr_id, start_ns = (whole_number(row[name]) for name in COLUMNS[:2])
                     sigma_ns = float(row["timing_sigma_ns"])
