@@ -95,6 +95,7 @@ _WHAT_IS_DENIED = re.compile(
 )
 _ROW_SECURITY = "check_enable_rls"  # the server's function that refuses, in whatever language it speaks
 _NO_TABLES = ("schema", "database", "sequence")
+_WORK = {"INSERT": roles.OPERATOR, "UPDATE": roles.OPERATOR, "CREATE": roles.MIGRATOR}
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -128,6 +129,8 @@ def explained(
         remedy = remedy and remedy.replace("{url}", variable)
         if embedded and any(said in cause for said in _DOWN):
             remedy = "Run `heimdall services up`, which starts it"
+        elif embedded and any(f'"{role.name}"' in cause for role in roles.ALL):
+            remedy = "Run `heimdall services up`, which makes the roles that this version has"
     elif error.diag.source_function == _ROW_SECURITY:
         remedy = rows_hidden_from(user)
     elif code == DENIED:
@@ -188,11 +191,10 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
     own = next((role for role in roles.ALL if role.name == user), None)
     if own is not None:
         return _of_role(own, statement, lacking, studies=roles.STUDIES in words)
-    if lacking is None:
-        return (
-            f'Let the owner give that right to "{user}": `heimdall database check` says which GRANT lacks, '
-            "in whatever language the server speaks"
-        )
+    if lacking is None:  # the server speaks another language
+        needed = _WORK.get(statement)
+        told = f"roles {needed.kind}` prints the rights that" if needed else "check` says which GRANT"
+        return f'Let the owner give that right to "{user}": `heimdall database {told} this work needs'
     return f"Let the owner run: {lacking}"
 
 
@@ -217,8 +219,7 @@ def _lacking(cause: str, query: str, statement: str, user: str, schemas: Sequenc
 
 def _of_role(own: roles.Role, statement: str, lacking: str | None, *, studies: bool) -> str:
     """What to do where one of Heimdall's roles may not run a statement."""
-    work = {"INSERT": roles.OPERATOR, "UPDATE": roles.OPERATOR, "CREATE": roles.MIGRATOR}
-    needed = roles.SWEEPER if studies else work.get(statement, own)
+    needed = roles.SWEEPER if studies else _WORK.get(statement, own)
     printed = f"`heimdall database roles {needed.kind}`"
     if needed is own:
         more = f"; if that does not help, let the owner run {lacking}" if lacking else ""
