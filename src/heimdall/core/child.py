@@ -94,10 +94,9 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def enter(folder: Path) -> None:
-    """Go to a folder, where the files that the environment names are still found."""
-    os.environ.update({name: value for name, value in settled(os.environ).items() if name in _FILES})
-    os.chdir(folder)
+def settle() -> None:
+    """Let our own environment mean the same in another folder, and to libraries that run in this process."""
+    _become(settled(os.environ))
 
 
 def forget(*services: Service, database: Variable | None = None) -> None:
@@ -110,9 +109,15 @@ def forget(*services: Service, database: Variable | None = None) -> None:
         services: Those that it has to reach.
         database: Has the address by which it reaches Heimdall's own database, if it does.
     """
-    kept = set() if database is None else {database.name}
-    for name in os.environ.keys() - environment(*services).keys() - kept:
+    kept = {database.name: database.read()} if database is not None and database.read() else {}
+    _become(environment(*services) | kept)
+
+
+def _become(environment: Mapping[str, str]) -> None:
+    """Change our own environment."""
+    for name in os.environ.keys() - environment.keys():
         del os.environ[name]
+    os.environ.update(environment)
 
 
 def _starts(*services: Service) -> tuple[str, ...]:
