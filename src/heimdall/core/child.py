@@ -75,8 +75,9 @@ def leading_to(service: Service) -> dict[str, str]:
 def settled(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment that means to DVC and MLflow, in any folder, what it means to Heimdall here.
 
-    Files are named by absolute paths. For boto3 a variable that is empty is a name that does not exist, a
-    profile counts beside two keys, and `AWS_REGION` is no region.
+    Files are named by absolute paths. Left alone, boto3 takes an empty variable for a name that does not exist,
+    a profile for needed beside two keys, and every server for one that knows Amazon's newer checksums; it does
+    not read `AWS_REGION`.
 
     Args:
         environment: Of this process, or what a child is given in addition with it.
@@ -91,7 +92,7 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
             found.pop(profile.name, None)
     if variables.AWS_REGION.name in found:
         found[variables.AWS_DEFAULT_REGION.name] = found[variables.AWS_REGION.name]
-    return found
+    return {variable.name: variable.default for variable in variables.AWS_CHECKSUMS} | found
 
 
 def settle() -> None:
