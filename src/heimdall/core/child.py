@@ -75,9 +75,8 @@ def leading_to(service: Service) -> dict[str, str]:
 def settled(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment that means to DVC and MLflow, in any folder, what it means to Heimdall here.
 
-    Files are named by absolute paths. Left alone, boto3 takes an empty variable for a name that does not exist,
-    a profile for needed beside two keys, and every server for one that knows Amazon's newer checksums; it does
-    not read `AWS_REGION`.
+    Files are named by absolute paths. boto3 by itself would take an empty variable for a name, would need a
+    profile that is named beside two keys, would not read `AWS_REGION`, and would send newer checksums.
 
     Args:
         environment: Of this process, or what a child is given in addition with it.
