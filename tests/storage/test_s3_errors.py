@@ -109,7 +109,7 @@ REFUSALS = [
     (get, Answer(404, {"Content-Type": "text/html"}, b"<html><p>No page"), "is not S3", "another port"),
     (find, Answer(400, {"Content-Type": "text/html"}, b"<html><p>TLS!"), "is not S3", "another port"),
     (put, denied_by_kms(), "may not write the object, which is encrypted", "the right kms:GenerateDataKey"),
-    (make_odd, Answer(200, {}, b""), "no name that a bucket may have", "HEIMDALL_*_BUCKET"),
+    (make_odd, Answer(200, {}, b""), "no name that a bucket may have", "Correct the variable of the bucket"),
     (put, error(413, "EntityTooLarge"), "larger than the server", "client_max_body_size"),
     (put, Answer(413, {}, b""), "larger than the server", "client_max_body_size"),
     (put, error(400, "BadDigest"), "changed on its way", "HEIMDALL_S3_ENDPOINT_URL to the server itself"),

@@ -26,6 +26,7 @@ WEB_IDENTITY = ("ExpiredToken", "InvalidIdentityToken", "InvalidToken")
 FOR_CREDENTIALS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials")
 DENIED = ("403", "AccessDenied", "AllAccessDisabled", "AccountProblem")
 STATUSES = ("200", "400", "401", "403", "404", "500", "unknown")  # codes of answers that name none
+_NOT_KNOWN = (*DENIED, "InvalidAccessKeyId", "SignatureDoesNotMatch")
 ELSEWHERE = (
     "AuthorizationHeaderMalformed",
     "PermanentRedirect",
@@ -287,6 +288,11 @@ def _refused(place: Place, error: ClientError) -> HeimdallError:
     elif not cause:
         log = ".heimdall/services/seaweedfs/weed.log" if place.access.embedded else "that server's log"
         cause, remedy = f"the server failed at {operation} ({code})", f"Run it again; if it stays, see {log}"
+    if place.access.embedded and code in _NOT_KNOWN:  # it knows what it was told when it started
+        remedy = (
+            "Run `heimdall services up` in this shell: it tells the server this version's keys, and gives "
+            "them rights to the buckets that the variables HEIMDALL_*_BUCKET name now"
+        )
     return HeimdallError(
         subject, cause if code in cause or code in OF_BUCKET else f"{cause} ({code})", remedy
     )
@@ -333,7 +339,7 @@ def _failed(place: Place, error: Failure) -> HeimdallError:
         return _without_trust(place.of_bucket, text)
     for kinds, cause, remedy in FAILURES:
         if isinstance(error, kinds):
-            return HeimdallError(place.of_bucket, cause, remedy)
+            return HeimdallError(place.of_bucket, cause, remedy.replace("{bucket}", place.variable))
     if any(words in text for words in UNRESOLVED):
         remedy = f"Correct {ENDPOINT}, or this machine's name server"
         return HeimdallError(place.of_bucket, "its name has no address", remedy)
