@@ -116,7 +116,7 @@ EXTRA = {
     "source_id": ("int", "7"),
     "modulation": ("text", "nfm"),
     "simulated": ("boolean", "true"),
-    "start_gps_ns": ("bigint", "1451304245000000123"),
+    "start_gps_ns": ("bigint", "1451649845000000123"),
     "timing_sigma_ns": ("real", "50"),
 }
 
@@ -151,7 +151,7 @@ def test_the_specifications_table_may_have_more_or_fewer_columns(
         "source_id": "7",
         "modulation": "nfm",
         "simulated": "True",
-        "start_gps_ns": "1451304245000000123",
+        "start_gps_ns": "1451649845000000123",
         "timing_sigma_ns": "50.0",
     }
     assert second.session_id in set(archive.read_measurements(tmp_path / "more")["session_id"])
