@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
+import struct
+import threading
 import uuid
+from contextlib import suppress
 
 import psycopg2
 import pytest
@@ -98,6 +102,24 @@ def test_what_libpq_says_of_servers_that_are_not_here_has_its_remedy(
     assert found.cause == said.removeprefix("FATAL:  ")
     assert remedy in found.remedy
     assert database_errors.is_hopeless(error) == hopeless
+
+
+def test_a_refusal_in_another_encoding_is_one_line() -> None:
+    refusal = b"SFATAL\0C28P01\0Mautenticaci\xf3n password fall\xf3 para el usuario \xabradio\xbb\0\0"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            with suppress(OSError):  # until it is closed
+                while True:
+                    client, _ = server.accept()
+                    with client:
+                        client.recv(1000)
+                        client.sendall(b"E" + struct.pack("!I", len(refusal) + 4) + refusal)
+
+        threading.Thread(target=refuse, daemon=True).start()
+        url = f"postgresql://radio:x@127.0.0.1:{server.getsockname()[1]}/radio?sslmode=disable"
+        with pytest.raises(HeimdallError, match="autenticaci.xf3n.*Correct user, password and database"):
+            connect(Database(url, embedded=False))
 
 
 def test_a_refusal_in_another_language_has_its_remedy_by_its_code(connection: Connection) -> None:

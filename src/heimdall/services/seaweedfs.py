@@ -140,9 +140,14 @@ def _sockets(arguments: list[str]) -> list[Path]:
 
 def _identities(settings: embedded.State) -> str:
     """Content of `s3.json`: who may do what; all others are refused."""
-    identities = []
+    identities, policies = [], []
     for identity in Identity:
         keys = settings.s3_keys(identity)
         pair = {"accessKey": keys.access_key, "secretKey": keys.secret_key}
-        identities.append({"name": identity.label, "credentials": [pair], "actions": identity.actions})
-    return json.dumps({"identities": identities})
+        rights = {"policyNames": [identity.label]}
+        if identity is Identity.ADMIN:  # who makes the buckets here may do everything
+            rights = {"actions": ["Admin"]}
+        else:  # as actions, SeaweedFS' Write would include deletion
+            policies.append({"name": identity.label, "content": json.dumps(identity.policy)})
+        identities.append({"name": identity.label, "credentials": [pair], **rights})
+    return json.dumps({"identities": identities, "policies": policies})
