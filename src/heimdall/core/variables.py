@@ -179,6 +179,7 @@ MLFLOW_BUCKET = Variable(
     default="heimdall-mlflow",
     example="radio-mlflow",
 )
+BUCKETS = (RAW_BUCKET, DVC_BUCKET, MODELS_BUCKET, MLFLOW_BUCKET)
 PORT_BASE = Variable(
     "HEIMDALL_PORT_BASE",
     "ports of the embedded servers: ten from this number on, and one 10009 above it; 1024 to 22750",
@@ -296,10 +297,7 @@ YOURS = (
     AWS_CONFIG_FILE,
     AWS_SHARED_CREDENTIALS_FILE,
     AWS_WEB_IDENTITY_TOKEN_FILE,
-    RAW_BUCKET,
-    DVC_BUCKET,
-    MODELS_BUCKET,
-    MLFLOW_BUCKET,
+    *BUCKETS,
     PORT_BASE,
     TRACKING,
     MLFLOW_TRACKING_URI,

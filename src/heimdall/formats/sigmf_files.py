@@ -185,8 +185,8 @@ def _open(path: Path) -> _Source:
             raise HeimdallError(str(path), f"core:dataset is {name[:60]!r}, not a file beside it", _REMEDY)
         data = meta_path.with_name(name)
         return _Source(path, meta, data, 0, data.stat().st_size)
-    except (OSError, tarfile.TarError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    except (OSError, tarfile.TarError, MemoryError) as error:  # a header may ask for any number of bytes
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "damaged"
         subject = str(getattr(error, "filename", None) or path)
         remedy = f"Keep {META} and {DATA} of one recording together"
         raise HeimdallError(subject, f"cannot be read ({' '.join(reason.split())[:80]})", remedy) from None

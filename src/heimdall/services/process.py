@@ -40,7 +40,7 @@ def working_in(folder: Path, program: str) -> list[int]:
 def _is(path: str | None, folder: Path) -> bool:
     """Whether a path leads to a folder; links and mounts give one folder several."""
     try:
-        return path is not None and os.path.samefile(path, folder)
+        return path is not None and folder.samefile(path)
     except OSError:
         return False
 

@@ -138,7 +138,7 @@ class State:
 
 
 def folder(root: Path) -> Path:
-    """The folder of the embedded servers' file, and of the data of an ordinary user's servers, without links."""
+    """The folder of the embedded servers' file and of an ordinary user's data, by its path without links."""
     return (root / ".heimdall" / "services").resolve()
 
 

@@ -48,10 +48,10 @@ RIGHTS = {
     "DeleteObject": ("delete the object", "s3:DeleteObject"),
     "CreateBucket": ("create the bucket", "s3:CreateBucket"),
 }
-# Code of the server: cause and remedy.
+# Code of the server: cause, and remedy, in which {bucket} stands for the variable with the bucket's name.
 MISSING_BUCKET = (
     "the bucket is missing",
-    "Run `heimdall services up`, which makes it, or correct the variable HEIMDALL_*_BUCKET",
+    "Run `heimdall services up`, which makes it, or correct the variable {bucket}",
 )
 REFUSALS = {
     "NoSuchBucket": MISSING_BUCKET,
@@ -113,10 +113,10 @@ REFUSALS = {
         "what answers there is not S3",
         f"Set {ENDPOINT} to the address of the S3 API, which is another port than that of its pages",
     ),
-    "InvalidBucketName": ("no name that a bucket may have", "Correct the variable HEIMDALL_*_BUCKET"),
+    "InvalidBucketName": ("no name that a bucket may have", "Correct the variable {bucket}"),
     "BucketAlreadyExists": (
         "the name belongs to somebody else's bucket",
-        "Set the variable HEIMDALL_*_BUCKET to another name",
+        "Set the variable {bucket} to another name",
     ),
     "InvalidObjectState": (
         "the object is in an archive",
@@ -217,6 +217,11 @@ class Place:
         """The same without the object."""
         return str(Place(self.access, self.bucket))
 
+    @property
+    def variable(self) -> str:
+        """The variable that names the bucket."""
+        return next((one.name for one in variables.BUCKETS if one.read() == self.bucket), "of the bucket")
+
 
 def code_of(error: ClientError) -> str:
     """The server's name for what is wrong; the HTTP status where the answer had no content."""
@@ -255,6 +260,7 @@ def _refused(place: Place, error: ClientError) -> HeimdallError:
     if operation == "AssumeRoleWithWebIdentity" and SAME.get(code, code) in WEB_IDENTITY:
         code = "InvalidIdentityToken"
     cause, remedy = REFUSALS.get(SAME.get(code, code), ("", ""))
+    remedy = remedy.replace("{bucket}", place.variable)
     subject = place.of_bucket if code in OF_BUCKET else str(place)
     if operation in FOR_CREDENTIALS and not cause:
         cause = f"the role of the profile was not given ({code})"
