@@ -123,7 +123,7 @@ def test_a_refusal_in_another_encoding_is_one_line() -> None:
                         client.sendall(b"E" + struct.pack("!I", len(refusal) + 4) + refusal)
 
         threading.Thread(target=refuse, daemon=True).start()
-        url = f"postgresql://radio:x@127.0.0.1:{server.getsockname()[1]}/radio?sslmode=disable"
+        url = f"postgresql://radio:secret@127.0.0.1:{server.getsockname()[1]}/radio?sslmode=disable"
         with pytest.raises(HeimdallError, match=r"autenticaci.xf3n.*Correct user, password and database"):
             connect(Database(url, embedded=False))
 
