@@ -22,7 +22,7 @@ from dvc.config import Config
 from heimdall.services import ports, postgres, process, seaweedfs
 from heimdall.storage import connection as db
 from heimdall.storage import embedded, roles, tables
-from heimdall.storage.endpoints import Database, Endpoints, resolve
+from heimdall.storage.endpoints import Database, Endpoints, administrator, resolve
 from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.sweep import study
@@ -155,7 +155,7 @@ def killed_they_come_back_with_their_data(world: World, store: ObjectStore) -> N
 def with_names_of_ours(world: World) -> set[tuple[str, str]]:
     """Others have tables and a schema with our names; returns all owners."""
     with (
-        closing(db.connect(world.endpoints().database)) as connection,
+        closing(db.connect(administrator(world.root))) as connection,
         db.transaction(connection) as cursor,
     ):
         cursor.execute(
@@ -171,7 +171,7 @@ def with_names_of_ours(world: World) -> set[tuple[str, str]]:
 def owners(world: World) -> set[tuple[str, str]]:
     """Tables, and schemas, with their owners."""
     with (
-        closing(db.connect(world.endpoints().database)) as connection,
+        closing(db.connect(administrator(world.root))) as connection,
         db.transaction(connection) as cursor,
     ):
         cursor.execute(
