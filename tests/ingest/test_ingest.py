@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
 import re
+import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,7 +32,7 @@ from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive, iq
 from heimdall.storage import connection, tables
 from heimdall.storage.approved import MARGIN
-from heimdall.storage.objectstore import object_key
+from heimdall.storage.objectstore import ObjectMissing, object_key
 from heimdall.storage.tables import Receiver
 from tests.conftest import Buckets, Services, heimdall
 from tests.database_rows import QUERIES, read_approved
@@ -231,6 +233,51 @@ def test_sessions_of_different_receivers_at_one_second_become_one_where_files_of
         for given in (parts, apart, parts | apart, parts | apart)
     ]
     assert news == [4, 4, 6, 0]
+
+
+def test_no_row_gets_the_samples_of_another_recording(
+    database: Services, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def store(one: TimedRecording) -> ingest.Ingested:
+        sessions = cut_sessions(parts | {WEST: [one]}, 0.0775)
+        return ingest.store(sessions, TRANSMISSION, None, database.endpoints)
+
+    def lengths() -> list[tuple[int, int]]:
+        """Samples that a row of WEST should have, and has."""
+        number = ingest.receiver_ids([WEST], [])["WEST"]
+        return [
+            (int(rate_hz), iq.decode(buckets.raw.get(object_key(session, number), 10**6), rate_hz, 1.0).size)
+            for session, receiver, rate_hz in rows_of(database, "session_id::text, websdr_id, sample_rate_hz")
+            if receiver == number
+        ]
+
+    parts = {NORTH: [recording(START_NS + 400_000_000, 1.7, 1)], SOUTH: [recording(START_NS, 2.1, 2)]}
+    ingest.store(cut_sessions(parts, 0.0775), TRANSMISSION, None, database.endpoints)
+    west = [recording(START_NS + 500_000_000, 1.7, seed, rate_hz=12000.0 + seed) for seed in (3, 4, 5)]
+
+    # Two at once add another recording each to the session that is there.
+    planned, planning = threading.Barrier(2), ingest._plan
+
+    def plan(*arguments: Any) -> object:  # noqa: ANN401 - whatever it takes
+        made = planning(*arguments)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            planned.wait(5)
+            planned.abort()
+        return made
+
+    monkeypatch.setattr(ingest, "_plan", plan)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(found.new for found in pool.map(store, west[:2])) == [1, 3]
+    monkeypatch.setattr(ingest, "_plan", planning)
+    assert sorted(lengths()) == [(12003, 12003), (12004, 12004)]
+
+    # An object is lost, and another recording of the same second is given.
+    for key in buckets.raw.head_all("sessions/"):
+        if key.endswith(f"websdr_{ingest.receiver_ids([WEST], [])['WEST']}.npy"):
+            buckets.raw.delete(key)
+    assert store(west[2]).new == 3
+    with pytest.raises(ObjectMissing):
+        lengths()
 
 
 def test_better_time_reaches_what_is_not_approved_and_a_contradiction_to_the_approved_is_said(

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from dvc.config import Config
 
+from heimdall.core.errors import HeimdallError
 from heimdall.services import ports, postgres, process, seaweedfs
 from heimdall.storage import connection as db
 from heimdall.storage import embedded, roles, tables
@@ -100,8 +101,7 @@ def started_with_something_to_keep(world: World) -> ObjectStore:
 
 def started_again_they_are_as_before(world: World) -> None:
     as_versions_without_roles_left_it(world)
-    again = world.run("up")
-    assert (again.returncode, again.stdout.count("already running")) == (0, 2)
+    again = with_another_bucket(world)
     with closing(db.connect(resolve(world.root, roles.READER).database)) as connection:
         assert [receiver.name for receiver in tables.read_receivers(connection)] == ["kept"]
     storage = study._storage(resolve(world.root, roles.SWEEPER).database, None)
@@ -110,6 +110,23 @@ def started_again_they_are_as_before(world: World) -> None:
     assert "applied" not in again.stdout
     status = world.run("status")
     assert (status.returncode, status.stdout.count(" ready ")) == (0, 2)
+
+
+def with_another_bucket(world: World) -> subprocess.CompletedProcess[str]:
+    """Neither the S3 server of an older version nor one that was told of other buckets stays as it is."""
+    folder, named = embedded.home(world.root) / seaweedfs.FOLDER, {"HEIMDALL_RAW_BUCKET": "radio-raw"}
+    of_today = json.loads((folder / seaweedfs.IDENTITIES).read_text())["identities"]
+    only_admin = [entry for entry in of_today if entry["name"] == Identity.ADMIN.label]
+    embedded.write_secret(folder / seaweedfs.IDENTITIES, json.dumps({"identities": only_admin}))
+    writer = ObjectStore(resolve(world.root, identity=Identity.WRITER).s3, "radio-raw")
+    with pytest.raises(HeimdallError, match="access denied") as denied:
+        writer.put("kept", b"object")
+    assert "Run `heimdall services up`" in denied.value.remedy
+    again = heimdall(world.root, "services", "up", env=world.env | named)
+    assert (again.returncode, again.stdout.count("already running")) == (0, 1), again.stderr
+    assert "S3: started anew, because who may do what there has changed" in again.stdout
+    writer.put("kept", b"object")
+    return again
 
 
 def as_versions_without_roles_left_it(world: World) -> None:

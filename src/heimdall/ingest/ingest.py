@@ -12,7 +12,7 @@ import datetime as dt
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -309,7 +309,8 @@ def store(
 
     Two at once are safe: numbers of receivers are decided before the upload, for they are in the objects'
     keys, and once more under a lock in the transaction; if another ingest took one of them meanwhile, the
-    objects are written again under the right one.
+    objects are written again under the right one. What is added to a stored session is written only where no
+    object is.
 
     Args:
         sessions: What to store.
@@ -334,7 +335,8 @@ def store(
         with _transaction(endpoints.database) as cursor:  # says what is wrong before anything is uploaded
             _refuse_other_places(cursor, plan, transmission)
             _checked_rows(cursor, plan.sessions, transmission, approval, there.numbers)
-        _upload(bucket, plan.sessions, there.numbers)
+        if not _upload(bucket, plan, there.numbers):
+            continue
         with _transaction(endpoints.database) as cursor:
             ingestion.lock(cursor)
             if there == _there(cursor, sessions, sites, transmission):
@@ -378,11 +380,13 @@ class _Plan:
     Attributes:
         sessions: With the identifiers under which they are stored.
         joined: Those of them that another run made, by identifier: numbers of all their receivers.
+        added: Keys of what is added to these.
         twice: By name of a receiver, how many of its seconds are stored with other samples in other sessions.
     """
 
     sessions: list[Session]
     joined: dict[str, list[int]]
+    added: set[str]
     twice: dict[str, int]
 
 
@@ -416,6 +420,7 @@ def _plan(bucket: ObjectStore, sessions: Sequence[Session], there: _There) -> _P
     """
     found: list[Session] = []
     joined: dict[str, list[int]] = {}
+    added: set[str] = set()
     twice: dict[str, int] = {}
     for session in sessions:
         same: dict[str, int] = {}
@@ -423,25 +428,36 @@ def _plan(bucket: ObjectStore, sessions: Sequence[Session], there: _There) -> _P
         for part in session.parts:
             number = there.numbers[part.site.name]
             for stored in there.sessions.get((number, _second(session)), ()):
-                if stored == session.session_id or _same_samples(bucket, stored, number, part):
+                key = objectstore.object_key(stored, number)
+                if stored == session.session_id or _samples(bucket, key, part) is True:
                     same[stored] = same.get(stored, 0) + 1
                 else:
                     other.setdefault(stored, []).append(part.site.name)
-        fitting = [
+        fitting = sorted(
             (-count, stored != session.session_id, stored)
             for stored, count in same.items()
             if stored not in other
-        ]
-        if fitting:
-            session_id = min(fitting)[-1]
-            found.append(replace(session, session_id=session_id))
-            if session_id != session.session_id:
-                joined[session_id] = [there.numbers[part.site.name] for part in session.parts]
+        )
+        for _, foreign, stored in fitting:
+            numbers = {part: there.numbers[part.site.name] for part in session.parts}
+            keys = {
+                objectstore.object_key(stored, number): part
+                for part, number in numbers.items()
+                if foreign and stored not in there.sessions.get((number, _second(session)), ())
+            }
+            # Somebody else may be adding another recording of that receiver, or was killed while doing so.
+            if any(_samples(bucket, key, part) is False for key, part in keys.items()):
+                continue
+            found.append(replace(session, session_id=stored))
+            added |= keys.keys()
+            if foreign:
+                joined[stored] = list(numbers.values())
+            break
         else:
             found.append(session)
             for name in {name for names in other.values() for name in names}:
                 twice[name] = twice.get(name, 0) + 1
-    return _Plan(found, joined, twice)
+    return _Plan(found, joined, added, twice)
 
 
 def _refuse_other_places(cursor: Cursor, plan: _Plan, transmission: Transmission) -> None:
@@ -464,17 +480,17 @@ def _second(session: Session) -> dt.datetime:
     return to_utc(session.parts[0].nominal_start_ns + SECOND_NS // 1000).replace(microsecond=0)
 
 
-def _same_samples(bucket: ObjectStore, session_id: str, number: int, part: Part) -> bool:
-    """Whether what is stored is what would be written; an object that is lost is written again.
+def _samples(bucket: ObjectStore, key: str, part: Part) -> bool | None:
+    """Whether an object is what would be written; None where there is none.
 
     Raises:
         HeimdallError: The bucket cannot be read.
     """
     limit = len(iq.encode(np.zeros(1, np.complex64))) + 8 * int(part.sample_rate_hz)
     try:
-        content = bucket.get(objectstore.object_key(session_id, number), limit)
+        content = bucket.get(key, limit)
     except ObjectMissing:
-        return True
+        return None
     return artifacts.sha256_bytes(content) == part.sha256
 
 
@@ -485,10 +501,14 @@ def _transaction(where: Database) -> Iterator[Cursor]:
         yield cursor
 
 
-def _upload(bucket: ObjectStore, sessions: Sequence[Session], numbers: Mapping[str, int]) -> None:
-    """Put all parts, those of one file after those of another."""
+def _upload(bucket: ObjectStore, plan: _Plan, numbers: Mapping[str, int]) -> bool:
+    """Put all parts, those of one file after those of another.
+
+    Returns:
+        False where another ingest was faster with other samples, so that the plan is none any more.
+    """
     by_file: dict[Recorded, dict[str, Part]] = {}
-    for session in sessions:
+    for session in plan.sessions:
         for part in session.parts:
             key = objectstore.object_key(session.session_id, numbers[part.site.name])
             by_file.setdefault(part.recorded, {})[key] = part
@@ -497,8 +517,10 @@ def _upload(bucket: ObjectStore, sessions: Sequence[Session], numbers: Mapping[s
         ThreadPoolExecutor(UPLOAD_THREADS) as pool,
         tqdm(desc="upload", total=total, unit="recording", disable=None) as bar,
     ):
-        for recorded, parts in by_file.items():
-            _upload_file(bucket, recorded, parts, pool, bar)
+        return all(
+            _upload_file(bucket, recorded, parts, pool, bar, added=plan.added)
+            for recorded, parts in by_file.items()
+        )
 
 
 def _upload_file(
@@ -507,15 +529,24 @@ def _upload_file(
     parts: Mapping[str, Part],
     pool: ThreadPoolExecutor,
     bar: tqdm[Any],
-) -> None:
-    """Put the parts of one file, by key; its samples are dropped at the end."""
+    *,
+    added: Collection[str],
+) -> bool:
+    """Put the parts of one file, by key; its samples are dropped at the end. Whether all are there now."""
     stretches = recorded.read()
 
-    def put(key: str) -> None:
-        bucket.put(key, parts[key].content(stretches))
+    def put(key: str) -> bool:
+        content = parts[key].content(stretches)
+        if key not in added:
+            bucket.put(key, content)
+            return True
+        return bucket.put_new(key, content) or _samples(bucket, key, parts[key]) is True
 
-    for _ in pool.map(put, parts):
+    there = True
+    for done in pool.map(put, parts):
+        there &= done
         bar.update()
+    return there
 
 
 def _receivers(sites: Mapping[str, Site], numbers: Mapping[str, int]) -> list[Receiver]:

@@ -146,6 +146,36 @@ class ObjectStore:
             parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=MULTIPART_BYTES)
             self._client.upload_fileobj(io.BytesIO(content), self.bucket, key, Config=parts)
 
+    def put_new(self, key: str, content: bytes) -> bool:
+        """Write an object if there is none: of two who do so at once one succeeds.
+
+        A server that does not know the condition writes in any case.
+
+        Args:
+            key: Key.
+            content: The whole object, at most 5 GiB.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            HeimdallError: S3 cannot be reached or refuses.
+        """
+        put = partial(
+            self._client.put_object, Bucket=self.bucket, Key=key, Body=content, ContentMD5=md5(content)
+        )
+        with self._reported(key):
+            try:
+                put(IfNoneMatch="*")
+            except ClientError as error:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if status in (409, 412):
+                    return False
+                if status != 501:
+                    raise
+                put()
+        return True
+
     def get(self, key: str, max_bytes: int, listed: ObjectInfo | None = None) -> bytes:
         """Read an object.
 

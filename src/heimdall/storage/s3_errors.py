@@ -269,6 +269,11 @@ def _refused(place: Place, error: ClientError) -> HeimdallError:
         what, right = RIGHTS.get(operation, ("do this", operation))
         cause = f"access denied ({code}): the credentials may not {what}"
         remedy = f"Give their identity the right {right} there, or use other ones ({KEYS}, or AWS_PROFILE)"
+        if place.access.embedded:  # its identities may use the buckets that its last start was told of
+            remedy = (
+                "Run `heimdall services up` in this shell: it gives rights to the buckets that the variables "
+                "HEIMDALL_*_BUCKET name now"
+            )
     elif not cause:
         log = ".heimdall/services/seaweedfs/weed.log" if place.access.embedded else "that server's log"
         cause, remedy = f"the server failed at {operation} ({code})", f"Run it again; if it stays, see {log}"
