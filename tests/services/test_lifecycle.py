@@ -39,6 +39,8 @@ from tests.conftest import (
 )
 from tests.services.local_settings import REMOTE, remote
 
+OTHER_BUCKET = {"HEIMDALL_RAW_BUCKET": "radio-raw"}
+
 
 @dataclass(frozen=True)
 class World:
@@ -108,13 +110,13 @@ def started_again_they_are_as_before(world: World) -> None:
     optuna.create_study(study_name="second", storage=storage)
     assert optuna.get_all_study_names(storage) == ["first", "second"]
     assert "applied" not in again.stdout
-    status = world.run("status")
+    status = heimdall(world.root, "services", "status", env=world.env | OTHER_BUCKET)
     assert (status.returncode, status.stdout.count(" ready ")) == (0, 2)
 
 
 def with_another_bucket(world: World) -> subprocess.CompletedProcess[str]:
     """Neither the S3 server of an older version nor one that was told of other buckets stays as it is."""
-    folder, named = embedded.home(world.root) / seaweedfs.FOLDER, {"HEIMDALL_RAW_BUCKET": "radio-raw"}
+    folder = embedded.home(world.root) / seaweedfs.FOLDER
     of_today = json.loads((folder / seaweedfs.IDENTITIES).read_text())["identities"]
     only_admin = [entry for entry in of_today if entry["name"] == Identity.ADMIN.label]
     embedded.write_secret(folder / seaweedfs.IDENTITIES, json.dumps({"identities": only_admin}))
@@ -122,7 +124,7 @@ def with_another_bucket(world: World) -> subprocess.CompletedProcess[str]:
     with pytest.raises(HeimdallError, match="access denied") as denied:
         writer.put("kept", b"object")
     assert "Run `heimdall services up`" in denied.value.remedy
-    again = heimdall(world.root, "services", "up", env=world.env | named)
+    again = heimdall(world.root, "services", "up", env=world.env | OTHER_BUCKET)
     assert (again.returncode, again.stdout.count("already running")) == (0, 1), again.stderr
     assert "S3: started anew, because who may do what there has changed" in again.stdout
     writer.put("kept", b"object")
