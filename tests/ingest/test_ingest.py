@@ -30,8 +30,9 @@ from heimdall.ingest import ingest
 from heimdall.ingest.ingest import Approval, Recorded, Site, Transmission
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive, iq
-from heimdall.storage import connection, tables
+from heimdall.storage import connection, embedded, tables
 from heimdall.storage.approved import MARGIN
+from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectMissing, object_key
 from heimdall.storage.tables import Receiver
 from tests.conftest import Buckets, Services, heimdall
@@ -122,7 +123,16 @@ def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(
     assert (report.recordings, report.new, stored_rows(database)) == (6, 6, 6)
     objects = buckets.raw.head_all("")
     assert object_key(sessions[0].session_id, report.receivers["NORTH"]) in objects
-    again = ingest.store(sessions, TRANSMISSION, Approval(APPROVED), database.endpoints)
+    # Who may only read the bucket can do that, and approve; new recordings need the right to write.
+    state = embedded.load(database.root)
+    assert state is not None
+    may_read = dataclasses.replace(database.endpoints.s3, keys=state.s3_keys(Identity.READER))
+    reading = dataclasses.replace(database.endpoints, s3=may_read)
+    again = ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
+    buckets.raw.delete(object_key(sessions[0].session_id, report.receivers["NORTH"]))
+    with pytest.raises(HeimdallError, match=r"may not write the object\. Give .* s3:PutObject"):
+        ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
+    ingest.store(sessions, TRANSMISSION, Approval(APPROVED), database.endpoints)
     assert (again.receivers, again.new, stored_rows(database)) == (report.receivers, 0, 6)
     assert buckets.raw.head_all("") == objects
 
@@ -493,6 +503,32 @@ def test_what_is_stored_takes_a_place_and_an_approval_later_and_is_never_changed
         assert rows() == former  # the moment of an approval, too
 
 
+def test_altitude_that_nobody_said_is_corrected_until_a_recording_is_approved(
+    database: Services, buckets: Buckets
+) -> None:
+    def store(altitude_m: float | None, approval: Approval | None = None) -> ingest.Ingested:
+        site = dataclasses.replace(SOUTH, altitude_m=altitude_m or 0.0, altitude_known=altitude_m is not None)
+        sessions = cut_sessions({NORTH: three()[NORTH], site: three()[SOUTH]}, 0.0775)
+        return ingest.store(sessions, TRANSMISSION, approval, database.endpoints)
+
+    runs = (
+        (None, None, {}),
+        (200.0, None, {"SOUTH": 200.0}),
+        (200.0, Approval(), {}),
+        (None, Approval(), {}),
+    )
+    for altitude_m, approval, corrected in runs:
+        assert store(altitude_m, approval).altitudes == corrected
+    with closing(connection.connect(database.endpoints.database)) as opened:
+        assert {one.altitude_m for one in tables.read_receivers(opened)} == {NORTH.altitude_m, 200.0}
+        with opened, opened.cursor() as cursor:
+            connection.use_own_tables(cursor)
+            cursor.execute("UPDATE websdrs SET altitude_m = 0 WHERE name = 'SOUTH'")
+    remedy = r"UPDATE heimdall\.websdrs SET latitude = 45\.7, .* altitude_m = 200\.0 WHERE id = \d+\."
+    with pytest.raises(HeimdallError, match=rf"has it at 45\.7,0\.6,0\.0\. .* {remedy}"):
+        store(200.0, Approval())
+
+
 def test_of_two_that_approve_the_same_at_once_one_stamps_it(database: Services, buckets: Buckets) -> None:
     sessions = cut_sessions(three(), 0.0775)
     nowhere = dataclasses.replace(TRANSMISSION, latitude_deg=None, longitude_deg=None)
@@ -547,6 +583,24 @@ def test_second_without_gps_time_has_none_in_the_database(database: Services, bu
     with closing(connection.connect(database.endpoints.database)) as opened:
         rows = read_approved(opened)
     assert rows["start_gps_ns"].isna().sum() == rows["timing_sigma_ns"].isna().sum() == 2
+
+
+def test_same_samples_of_two_receivers_are_refused() -> None:
+    """Whether they have the same second, or the same file with another start, or one of another length."""
+    (one,) = three()[NORTH]
+    late = dataclasses.replace(one, start_gps_ns=START_NS + 777_000_000)
+    longer = dataclasses.replace(
+        one,
+        samples=np.concatenate([recording(0, 2.0, 5).samples, one.samples]),
+        start_gps_ns=one.time_ns(0)
+        - round(len(recording(0, 2.0, 5).samples) * SECOND_NS / one.sample_rate_hz),
+    )
+    for other in (one, late, longer):
+        with pytest.raises(
+            HeimdallError, match="NORTH and WEST: receivers NORTH and WEST have the same samp"
+        ):
+            ingest.refuse_copies(stretches({NORTH: [one], WEST: [other], SOUTH: three()[SOUTH]}))
+    ingest.refuse_copies(stretches(three() | {NORTH: [one, late]}))
 
 
 def test_of_two_stretches_for_a_second_the_one_with_the_better_time_is_taken() -> None:
@@ -639,7 +693,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     meta = {"global": whole, "captures": [capture], "annotations": []}
     Path("x-south_pier.sigmf-meta").write_text(json.dumps(meta))
     first.tofile("x-south_pier.sigmf-data")
-    for part, seconds in ((first, 0), (second, 2)):
+    for part, seconds in ((recording(0, 4.0, 7).samples, 0), (second, 2)):
         clock = (begin + dt.timedelta(seconds=seconds)).strftime("%Y%m%d_%H%M%S")
         part.tofile(f"gqrx_{clock}_77500_12000_fc.raw")
     Path("receivers.csv").write_text(
@@ -712,6 +766,10 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
         ),
         ([*PLACE, *RECEIVERS, "--approve", "--approved-at", "yesterday"], "not an ISO 8601 time"),
         (["--latitude", "91", *PLACE[2:], *RECEIVERS], "91"),
+        (
+            [*PLACE, "--receiver", "SOUTH,0.6,45.7,200"],
+            "with latitude and longitude exchanged it would be 79",
+        ),
         ([*PLACE, "--receiver", "NORTH,53.6,7.2,5"], "it is of station SOUTH, whose place is not given"),
     ],
 )

@@ -196,6 +196,29 @@ class ObjectStore:
         """
         return self._get(key, max_bytes, listed)[0]
 
+    def holds(self, key: str, content: bytes, listed: ObjectInfo | None) -> bool:
+        """Whether an object that was listed has this content; nothing is written.
+
+        Args:
+            key: Key.
+            content: The whole object.
+            listed: What `head_many` said of it; None if it is not there.
+
+        Returns:
+            The answer by its length and by the MD5 in its entity tag; if that is another one, or none, by
+            its content. An object that is gone or replaced since does not have it.
+
+        Raises:
+            HeimdallError: S3 cannot be reached or refuses.
+        """
+        if listed is None or listed.size != len(content):
+            return False
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == listed.etag:
+            return True
+        with suppress(ObjectMissing, ObjectChanged):
+            return self.get(key, len(content), listed) == content
+        return False
+
     def head_all(self, prefix: str) -> dict[str, ObjectInfo]:
         """List all objects below a prefix.
 
