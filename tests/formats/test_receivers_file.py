@@ -148,6 +148,12 @@ def test_station_is_never_guessed(files: list[str], message: str) -> None:
         stations.assign(files, [], sites)
 
 
+def test_only_the_two_files_of_sigmf_are_one_recording() -> None:
+    sites = [Site("pier", 1.0, 2.0, 3.0)]
+    files = ["pier_1", "pier_1meta", "pier_2.sigmf-data", "pier_2.sigmf-meta"]
+    assert list(map(str, stations.assign(files, [], sites))) == [files[0], files[1], files[3]]
+
+
 def test_receiver_named_by_hand_wins_over_the_file() -> None:
     moved = Site("pier", 9.0, 9.0, 9.0)
     listed = [Site("pier", 1.0, 2.0, 3.0), Site("south_pier", 1.0, 2.0, 3.0)]

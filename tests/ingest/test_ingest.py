@@ -130,7 +130,7 @@ def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(
     reading = dataclasses.replace(database.endpoints, s3=may_read)
     again = ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
     buckets.raw.delete(object_key(sessions[0].session_id, report.receivers["NORTH"]))
-    with pytest.raises(HeimdallError, match=r"may not write the object\. Give .* s3:PutObject"):
+    with pytest.raises(HeimdallError, match="the credentials may not write the object"):
         ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
     ingest.store(sessions, TRANSMISSION, Approval(APPROVED), database.endpoints)
     assert (again.receivers, again.new, stored_rows(database)) == (report.receivers, 0, 6)
@@ -585,7 +585,7 @@ def test_second_without_gps_time_has_none_in_the_database(database: Services, bu
     assert rows["start_gps_ns"].isna().sum() == rows["timing_sigma_ns"].isna().sum() == 2
 
 
-def test_same_samples_of_two_receivers_are_refused() -> None:
+def test_same_samples_of_two_receivers_are_noticed() -> None:
     """Whether they have the same second, or the same file with another start, or one of another length."""
     (one,) = three()[NORTH]
     late = dataclasses.replace(one, start_gps_ns=START_NS + 777_000_000)
@@ -596,11 +596,9 @@ def test_same_samples_of_two_receivers_are_refused() -> None:
         - round(len(recording(0, 2.0, 5).samples) * SECOND_NS / one.sample_rate_hz),
     )
     for other in (one, late, longer):
-        with pytest.raises(
-            HeimdallError, match="NORTH and WEST: receivers NORTH and WEST have the same samp"
-        ):
-            ingest.refuse_copies(stretches({NORTH: [one], WEST: [other], SOUTH: three()[SOUTH]}))
-    ingest.refuse_copies(stretches(three() | {NORTH: [one, late]}))
+        given = stretches({NORTH: [one], WEST: [other], SOUTH: three()[SOUTH]})
+        assert ingest.copies(given) == [("NORTH", "WEST")]
+    assert ingest.copies(stretches(three() | {NORTH: [one, late]})) == []
 
 
 def test_of_two_stretches_for_a_second_the_one_with_the_better_time_is_taken() -> None:

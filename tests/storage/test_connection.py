@@ -128,8 +128,19 @@ def test_a_refusal_in_another_encoding_is_one_line() -> None:
             connect(Database(url, embedded=False))
 
 
-def test_a_refusal_in_another_language_has_its_remedy_by_its_code(connection: Connection) -> None:
-    refused = "DO $$ BEGIN RAISE EXCEPTION 'keine Berechtigung für Tabelle a' USING ERRCODE = '42501'; END $$"
-    says = r"Berechtigung.*`heimdall database check` says which GRANT"
-    with pytest.raises(HeimdallError, match=says), transaction(connection) as cursor:
-        cursor.execute(refused)
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("SELECT pg_temp.no()", "`heimdall database check` says which GRANT"),
+        ("INSERT INTO pg_temp.a SELECT pg_temp.no()", "`heimdall database roles operator` prints the rights"),
+    ],
+)
+def test_a_refusal_in_another_language_has_its_remedy_by_its_code(
+    statement: str, told: str, connection: Connection
+) -> None:
+    with pytest.raises(HeimdallError, match=f"Berechtigung.*{told}"), transaction(connection) as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE a (b int); CREATE FUNCTION pg_temp.no() RETURNS int LANGUAGE plpgsql AS $$ "
+            "BEGIN RAISE EXCEPTION 'keine Berechtigung für Tabelle a' USING ERRCODE = '42501'; END $$"
+        )
+        cursor.execute(statement)

@@ -192,7 +192,10 @@ def ingest(
     services = endpoints.resolve(role=roles.OPERATOR, identity=Identity.WRITER)
     hints = reader.Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format, only_kiwi)
     stretches = _read(assigned, hints)
-    ingestion.refuse_copies(stretches)
+    for one, other in ingestion.copies(stretches):
+        click.echo(
+            f"{one} and {other} have the same samples, so a snapshot uses neither: is it one file twice?"
+        )
     if frequency_mhz is None:
         frequency_mhz = _frequency_mhz(stretches)
     else:

@@ -41,10 +41,10 @@ __all__ = [
     "Site",
     "Stretch",
     "Transmission",
+    "copies",
     "cut_sessions",
     "read_stretches",
     "receiver_ids",
-    "refuse_copies",
     "store",
 ]
 
@@ -233,22 +233,18 @@ def read_stretches(recorded: Recorded) -> list[Stretch]:
     return stretches
 
 
-def refuse_copies(stretches: Iterable[Stretch]) -> None:
-    """Refuse the same samples as those of two receivers, each of which has noise of its own.
+def copies(stretches: Iterable[Stretch]) -> list[tuple[str, str]]:
+    """Names of receivers with the same samples, though each has noise of its own: a file under two names.
 
-    Raises:
-        HeimdallError: Two files have a second in common, or begin alike.
+    They have a second in common, or begin alike. A snapshot uses neither.
     """
-    seen: dict[str, Recorded] = {}
-    for stretch in stretches:
-        for content in sorted(stretch.contents):
-            other = seen.setdefault(content, stretch.recorded)
-            if other.site.name != stretch.recorded.site.name:
-                raise HeimdallError(
-                    f"{other.name} and {stretch.recorded.name}",
-                    f"receivers {other.site.name} and {stretch.recorded.site.name} have the same samples",
-                    "Give each receiver its own recording, and a receiver one name",
-                )
+    seen: dict[str, str] = {}
+    found = {
+        (seen.setdefault(content, stretch.recorded.site.name), stretch.recorded.site.name)
+        for stretch in stretches
+        for content in stretch.contents
+    }
+    return sorted(pair for pair in found if pair[0] != pair[1])
 
 
 def cut_sessions(stretches: Iterable[Stretch], frequency_mhz: float) -> list[Session]:

@@ -92,6 +92,7 @@ REFUSALS = {
 }
 _WHAT_IS_DENIED = re.compile(r"permission denied for (\w+(?: \w+)?) (\S+)$")
 _NO_TABLES = ("schema", "database", "sequence")
+_WORK = {"INSERT": roles.OPERATOR, "UPDATE": roles.OPERATOR, "CREATE": roles.MIGRATOR}
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -125,6 +126,8 @@ def explained(
         remedy = remedy and remedy.replace("{url}", variable)
         if embedded and any(said in cause for said in _DOWN):
             remedy = "Run `heimdall services up`, which starts it"
+        elif embedded and any(f'"{role.name}"' in cause for role in roles.ALL):
+            remedy = "Run `heimdall services up`, which makes the roles that this version has"
     elif code == DENIED:
         remedy = _grant(cause, str(error.cursor.query if error.cursor else ""), user, schemas)
     hint = (error.diag.message_hint or "").strip().rstrip(".")
@@ -175,11 +178,10 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
     if own is not None:
         return _of_role(own, statement, studies=roles.STUDIES in words)
     found = _WHAT_IS_DENIED.search(cause)
-    if found is None:
-        return (
-            f'Let the owner give that right to "{user}": `heimdall database check` says which GRANT lacks, '
-            "in whatever language the server speaks"
-        )
+    if found is None:  # the server speaks another language
+        needed = _WORK.get(statement)
+        told = f"roles {needed.kind}` prints the rights that" if needed else "check` says which GRANT"
+        return f'Let the owner give that right to "{user}": `heimdall database {told} this work needs'
     kind, thing = found[1].upper(), found[2]
     if statement == "CREATE":
         right = "CREATE"
@@ -194,8 +196,7 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
 
 def _of_role(own: roles.Role, statement: str, *, studies: bool) -> str:
     """What to do where one of Heimdall's roles may not run a statement."""
-    work = {"INSERT": roles.OPERATOR, "UPDATE": roles.OPERATOR, "CREATE": roles.MIGRATOR}
-    needed = roles.SWEEPER if studies else work.get(statement, own)
+    needed = roles.SWEEPER if studies else _WORK.get(statement, own)
     printed = f"`heimdall database roles {needed.kind}`"
     if needed is own:
         return f"Let an administrator run in psql what {printed} prints: the rights of this role"

@@ -24,6 +24,7 @@ OF_BUCKET = ("NoSuchBucket", "404", "InvalidBucketName", "BucketAlreadyExists")
 WEB_IDENTITY = ("ExpiredToken", "InvalidIdentityToken", "InvalidToken")
 FOR_CREDENTIALS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials")
 DENIED = ("403", "AccessDenied", "AllAccessDisabled", "AccountProblem")
+_NOT_KNOWN = (*DENIED, "InvalidAccessKeyId", "SignatureDoesNotMatch")
 ELSEWHERE = (
     "AuthorizationHeaderMalformed",
     "PermanentRedirect",
@@ -269,14 +270,14 @@ def _refused(place: Place, error: ClientError) -> HeimdallError:
         what, right = RIGHTS.get(operation, ("do this", operation))
         cause = f"access denied ({code}): the credentials may not {what}"
         remedy = f"Give their identity the right {right} there, or use other ones ({KEYS}, or AWS_PROFILE)"
-        if place.access.embedded:  # its identities may use the buckets that its last start was told of
-            remedy = (
-                "Run `heimdall services up` in this shell: it gives rights to the buckets that the variables "
-                "HEIMDALL_*_BUCKET name now"
-            )
     elif not cause:
         log = ".heimdall/services/seaweedfs/weed.log" if place.access.embedded else "that server's log"
         cause, remedy = f"the server failed at {operation} ({code})", f"Run it again; if it stays, see {log}"
+    if place.access.embedded and code in _NOT_KNOWN:  # it knows what it was told when it started
+        remedy = (
+            "Run `heimdall services up` in this shell: it tells the server this version's keys, and gives "
+            "them rights to the buckets that the variables HEIMDALL_*_BUCKET name now"
+        )
     return HeimdallError(
         subject, cause if code in cause or code in OF_BUCKET else f"{cause} ({code})", remedy
     )
