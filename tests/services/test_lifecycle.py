@@ -26,6 +26,7 @@ from heimdall.storage import embedded, roles, tables
 from heimdall.storage.endpoints import Database, Endpoints, resolve
 from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.s3_access import Keys
 from heimdall.sweep import study
 from tests import REPOSITORY
 from tests.conftest import (
@@ -114,9 +115,11 @@ def with_another_bucket(world: World) -> subprocess.CompletedProcess[str]:
     only_admin = [entry for entry in of_today if entry["name"] == Identity.ADMIN.label]
     embedded.write_secret(folder / seaweedfs.IDENTITIES, json.dumps({"identities": only_admin}))
     writer = ObjectStore(resolve(world.root, identity=Identity.WRITER).s3, "radio-raw")
-    with pytest.raises(HeimdallError, match="access denied") as denied:
-        writer.put("kept", b"object")
-    assert "Run `heimdall services up`" in denied.value.remedy
+    stranger = dataclasses.replace(resolve(world.root).s3, keys=Keys("of another version", "secret"))
+    for refused in (writer, ObjectStore(stranger, RAW_BUCKET)):
+        with pytest.raises(HeimdallError, match="access denied") as denied:
+            refused.put("kept", b"object")
+        assert "Run `heimdall services up`" in denied.value.remedy
     again = heimdall(world.root, "services", "up", env=world.env | named)
     assert (again.returncode, again.stdout.count("already running")) == (0, 1), again.stderr
     assert "S3: started anew, because who may do what there has changed" in again.stdout
@@ -136,6 +139,9 @@ def as_versions_without_roles_left_it(world: World) -> None:
         cursor.execute(f"REASSIGN OWNED BY {roles.MIGRATOR.name} TO heimdall")
         cursor.execute(f"DROP OWNED BY {roles.MIGRATOR.name}; DROP ROLE {roles.MIGRATOR.name}")
     optuna.create_study(study_name="first", storage=study._storage(everybody, None))
+    with pytest.raises(HeimdallError, match="password authentication failed") as unknown:
+        db.connect(resolve(world.root).database)
+    assert "Run `heimdall services up`" in unknown.value.remedy
 
 
 def killed_they_come_back_with_their_data(world: World, store: ObjectStore) -> None:

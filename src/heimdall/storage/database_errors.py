@@ -127,6 +127,8 @@ def explained(
         remedy = remedy and remedy.replace("{url}", variable)
         if embedded and any(said in cause for said in _DOWN):
             remedy = "Run `heimdall services up`, which starts it"
+        elif embedded and any(f'"{role.name}"' in cause for role in roles.ALL):
+            remedy = "Run `heimdall services up`, which makes the roles that this version has"
     elif code == DENIED:
         remedy = _grant(cause, str(error.cursor.query if error.cursor else ""), user, schemas)
     hint = (error.diag.message_hint or "").strip().rstrip(".")
