@@ -99,7 +99,10 @@ def connect(where: Database) -> Connection:
             if not address.hosts and not connection.info.ssl_in_use:
                 try:
                     why = "the service does not demand TLS"
-                    database_url.refuse_without_tls(connection.info.host, why, where.variable)
+                    # Where the service says both, libpq connects to hostaddr, and the host is a mere name.
+                    hosts = connection.info.dsn_parameters.get("hostaddr") or connection.info.host
+                    for host in hosts.split(","):
+                        database_url.refuse_without_tls(host, why, where.variable)
                 except HeimdallError:
                     connection.close()
                     raise
