@@ -130,7 +130,7 @@ def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(
     reading = dataclasses.replace(database.endpoints, s3=may_read)
     again = ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
     buckets.raw.delete(object_key(sessions[0].session_id, report.receivers["NORTH"]))
-    with pytest.raises(HeimdallError, match=r"may not write the object\. Give .* s3:PutObject"):
+    with pytest.raises(HeimdallError, match="the credentials may not write the object"):
         ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
     ingest.store(sessions, TRANSMISSION, Approval(APPROVED), database.endpoints)
     assert (again.receivers, again.new, stored_rows(database)) == (report.receivers, 0, 6)

@@ -81,6 +81,18 @@ def apply(connection: Connection) -> list[str]:
         return done + _apply_missing(cursor, schema)
 
 
+def made(cursor: Cursor, schema: str) -> bool:
+    """Whether the tables of a schema are what its record says that we made.
+
+    Args:
+        cursor: In a transaction of a user who may create a schema.
+        schema: Its name.
+    """
+    known = _recorded(cursor, schema)
+    ours = bool(known) and known["001_measurements.sql"] == files()[0].sha256
+    return ours and _are_ours(cursor, schema, known)
+
+
 def _is_complete(cursor: Cursor, schema: str) -> bool:
     """Whether every file is recorded; it needs no right to create anything."""
     known = _recorded(cursor, schema)
@@ -111,7 +123,8 @@ def _move_former(cursor: Cursor, schema: str) -> list[str]:
     """Move the tables of earlier revisions out of public, or say why they stay."""
     if _recorded(cursor, schema):
         return []
-    _refuse_unread(cursor, FORMER_SCHEMA)
+    if _has_record(cursor, FORMER_SCHEMA):
+        _refuse_unread(cursor, FORMER_SCHEMA)
     known = _recorded(cursor, FORMER_SCHEMA)
     if not known:
         return []
@@ -121,7 +134,7 @@ def _move_former(cursor: Cursor, schema: str) -> list[str]:
             f"Heimdall's tables in schema {FORMER_SCHEMA} stay there, for they were made or completed since "
             f"{variable} is known; set {variable}={FORMER_SCHEMA} to use them"
         ]
-    if known["001_measurements.sql"] != files()[0].sha256 or not _are_ours(cursor, FORMER_SCHEMA, known):
+    if not made(cursor, FORMER_SCHEMA):
         return [
             f"{FORMER_SCHEMA}.{RECORD} is there, but the tables beside it are not all of Heimdall's making: "
             f"they stay as they are. If your recordings are in them, set {variable}={FORMER_SCHEMA}"
@@ -136,15 +149,19 @@ def _move_former(cursor: Cursor, schema: str) -> list[str]:
 
 def _recorded(cursor: Cursor, schema: str) -> dict[str, str]:
     """Names and hashes of the files that a schema's record has; empty where there is no record of ours."""
-    if _shape(cursor, schema, RECORD) != [
-        ("name", "text", True),
-        ("sha256", "text", True),
-        ("applied_at", "timestamp with time zone", True),
-    ]:
+    if not _has_record(cursor, schema):
         return {}
     cursor.execute(sql.SQL("SELECT name, sha256 FROM {}").format(sql.Identifier(schema, RECORD)))
     known = dict(cursor.fetchall())
     return known if "001_measurements.sql" in known else {}
+
+
+def _has_record(cursor: Cursor, schema: str) -> bool:
+    return _shape(cursor, schema, RECORD) == [
+        ("name", "text", True),
+        ("sha256", "text", True),
+        ("applied_at", "timestamp with time zone", True),
+    ]
 
 
 def _refuse_unread(cursor: Cursor, schema: str) -> None:

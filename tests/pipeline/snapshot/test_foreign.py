@@ -167,12 +167,18 @@ def test_a_transmitter_without_a_place_and_a_session_that_is_not_approved_are_le
         "UPDATE heimdall.recording_sessions SET approval_status = 'rejected' WHERE known_source_id = "
         "(SELECT id FROM heimdall.known_sources WHERE name = 'beacon 1')",
         "UPDATE measurements SET s3_path = 's3://heimdall-raw-iq/sessions/2026-02/torino.npy' WHERE id = 20",
+        "UPDATE heimdall.known_sources SET error_margin_meters = 101 WHERE name = 'beacon 2'",
+        "UPDATE heimdall.recording_sessions SET status = 'failed' WHERE known_source_id = "
+        "(SELECT id FROM heimdall.known_sources WHERE name = 'beacon 3')",
     )
     taken = take(foreign, tmp_path, "acquisition", max_quarantined_fraction=0.5)
     assert taken.summary.quarantined == {"bad_position": 7, "missing": 1}
     assert taken.summary.sessions == 2
     bad = pq.read_table(tmp_path / snapshot.QUARANTINE).to_pylist()
     assert [row["object_key"] for row in bad if row["reason"] == "missing"] == ["sessions/2026-02/torino.npy"]
+    said = " ".join(taken.said)
+    assert "the place of the transmitter is uncertain by more than 100 m (7 rows)" in said
+    assert "the session failed, and is approved all the same (7 rows)" in said
 
 
 PINNED = "number,name,latitude,longitude,altitude_m,from,until\n"
