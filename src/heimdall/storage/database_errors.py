@@ -61,6 +61,7 @@ _DOWN = ("Connection refused", "No such file")
 # A server refuses a connection in the language of its lc_messages, and libpq passes no SQLSTATE on. Its word
 # for FATAL, and two blanks, are before what it says; libpq's own messages have none.
 _SERVER_SAYS = re.compile(r"(?:^| failed: )[^\s:]+:  \S")
+_SEVERITY = re.compile(r"^[^\s:]+:  ")  # of a server's message, which psycopg2 leaves out if it is English
 _OTHER_LANGUAGE = (
     "Correct user, password and database in {url}, and let the user have LOGIN and CONNECT; a server that "
     "is starting, or full, needs time"
@@ -167,7 +168,7 @@ def cause_of(error: psycopg2.Error) -> str:
     if len(tries) > 1:  # several hosts: what each of them said
         return "; ".join(tries)
     said = lines[0].split(" failed: ", 1)[-1] if tries else lines[0]
-    return said.removeprefix("FATAL:").strip()
+    return _SEVERITY.sub("", said).strip()
 
 
 def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:

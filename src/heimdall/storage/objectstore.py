@@ -125,9 +125,7 @@ class ObjectStore:
             except ClientError as error:
                 if code_of(error) not in ("404", "NoSuchBucket"):
                     raise
-                # Another process may be faster.
-                with suppress(self._client.exceptions.BucketAlreadyOwnedByYou):
-                    self._create_bucket()
+                self._create_bucket()
 
     def put(self, key: str, content: bytes) -> None:
         """Write an object; the server checks a hash of it. A large one is sent in parts.
@@ -277,14 +275,20 @@ class ObjectStore:
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
     def _create_bucket(self) -> None:
-        region = self._client.meta.region_name
-        if region == FALLBACK_REGION:  # the one that must not be named
-            self._client.create_bucket(Bucket=self.bucket)
-        else:
-            where = cast("BucketLocationConstraintType", region)
-            self._client.create_bucket(
-                Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": where}
-            )
+        make = partial(self._client.create_bucket, Bucket=self.bucket)
+        region = cast("BucketLocationConstraintType", self._client.meta.region_name)
+        try:
+            if region == FALLBACK_REGION:  # the one that must not be named
+                make()
+            else:
+                make(CreateBucketConfiguration={"LocationConstraint": region})
+        except ClientError as error:
+            if code_of(error) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
+            with suppress(ClientError):  # another process was faster, whatever the server calls that
+                self._client.head_bucket(Bucket=self.bucket)
+                return
+            raise
 
     def _get(self, key: str, max_bytes: int, listed: ObjectInfo | None = None) -> tuple[bytes, str]:
         """As `get`; also the entity tag, empty where the answer has none."""
@@ -392,8 +396,8 @@ def _bare(etag: str) -> str:
 
 def _identity(etag: str | None, modified: datetime | None) -> str:
     """The entity tag, else the time of the last change: headers have it to the second."""
-    if etag:
-        return _bare(etag)
+    if etag and (bare := _bare(etag)):
+        return bare
     return f"{_MODIFIED}{modified.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if modified else _MODIFIED
 
 
@@ -406,7 +410,7 @@ def _content(answer: GetObjectOutputTypeDef, max_bytes: int, listed: ObjectInfo 
     wanted = min(length, max_bytes + 1)
     if len(content) < wanted:
         raise HTTPError(f"the content broke off after {len(content)} of {wanted} bytes")
-    if listed is not None and not answer.get("ETag") and _holds_other(content, listed):
+    if listed is not None and not answer.get("ETag") and _holds_other(content, answer, listed):
         raise _Other
     return content
 
@@ -434,15 +438,21 @@ def _tells_identity(answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
     """
     if listed.etag.startswith(_MODIFIED):
         return bool(answer.get("LastModified"))
-    return bool(answer.get("ETag") or _MD5.fullmatch(listed.etag))
+    return bool(answer.get("ETag")) or _is_md5(answer, listed)
 
 
-def _holds_other(content: bytes, listed: ObjectInfo) -> bool:
+def _is_md5(answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
+    """Whether an entity tag is the MD5 of the content: not of several parts, nor where a KMS encrypts it."""
+    by_kms = answer.get("ServerSideEncryption", "").startswith("aws:kms")
+    return _MD5.fullmatch(listed.etag) is not None and not by_kms
+
+
+def _holds_other(content: bytes, answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
     """Whether content is another one than was listed, as far as its length and an MD5 tell."""
     if len(content) != listed.size:
         return len(content) > listed.size  # a shorter one is a beginning: no more was wanted
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return bool(_MD5.fullmatch(listed.etag)) and found != listed.etag
+    return _is_md5(answer, listed) and found != listed.etag
 
 
 def _folder(key: str) -> str:
