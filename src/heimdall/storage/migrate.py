@@ -79,6 +79,18 @@ def apply(connection: Connection) -> list[str]:
         return done + _apply_missing(cursor, schema)
 
 
+def made(cursor: Cursor, schema: str) -> bool:
+    """Whether the tables of a schema are what its record says that we made.
+
+    Args:
+        cursor: In a transaction of a user who may create a schema.
+        schema: Its name.
+    """
+    known = _recorded(cursor, schema)
+    ours = bool(known) and known["001_measurements.sql"] == files()[0].sha256
+    return ours and _are_ours(cursor, schema, known)
+
+
 def _is_complete(cursor: Cursor, schema: str) -> bool:
     """Whether every file is recorded; it needs no right to create anything."""
     known = _recorded(cursor, schema)
@@ -109,7 +121,7 @@ def _move_former(cursor: Cursor, schema: str) -> list[str]:
     known = _recorded(cursor, FORMER_SCHEMA)
     if not known or _recorded(cursor, schema):
         return []
-    if known["001_measurements.sql"] != files()[0].sha256 or not _are_ours(cursor, FORMER_SCHEMA, known):
+    if not made(cursor, FORMER_SCHEMA):
         return [
             f"{FORMER_SCHEMA}.{RECORD} is there, but the tables beside it are not all of Heimdall's making: "
             f"they stay as they are. If your recordings are in them, set {variables.DATABASE_SCHEMA.name}="
