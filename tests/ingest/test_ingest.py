@@ -585,6 +585,18 @@ def test_second_without_gps_time_has_none_in_the_database(database: Services, bu
     assert rows["start_gps_ns"].isna().sum() == rows["timing_sigma_ns"].isna().sum() == 2
 
 
+def test_places_that_may_be_mistaken_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A receiver 1200 km away may be right: it is told, and nothing is refused."""
+    places = ((45.0, 7.7), (44.4, 7.5), (44.9, -8.2))
+    sites = [Site(f"R{number}", *place, 0.0) for number, place in enumerate(places)]
+    ingest_command_module._check_places(sites, 45.1, 7.6)
+    assert re.fullmatch(
+        r"Check the places: receiver R2 stands 12\d\d km from the nearest of the others; with the other sign "
+        r"of its longitude it would be \d+ km\.\n",
+        capsys.readouterr().out,
+    )
+
+
 def test_same_samples_of_two_receivers_are_noticed() -> None:
     """Whether they have the same second, or the same file with another start, or one of another length."""
     (one,) = three()[NORTH]
