@@ -165,17 +165,6 @@ def test_a_misspelt_override_is_refused(project: Project) -> None:
     assert "lrr" in done.stdout
 
 
-def test_the_training_entry_point_by_hand_leaves_the_outputs_alone(project: Project) -> None:
-    before = project.hashes()
-    output = project.run(
-        "python", "stages/train.py", "--epochs", "1", "--batch_size", "8", "--accelerator", "cpu"
-    ).stdout
-    weights = re.search(r"train: (\S+):", output)
-    assert weights is not None
-    assert (project.root / weights[1]).is_file()
-    assert project.hashes() == before
-
-
 @pytest.mark.series
 def test_a_random_split_is_one_parameter_away(project: Project) -> None:
     project.run("dvc", "exp", "run", "-S", "split.by=session")
