@@ -95,7 +95,7 @@ class Gateway:
                 pass
 
             def do(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = _body(self)
                 request = Request(self.command, self.path, self.headers, body)
                 gateway.requests.append(request)
                 with suppress(OSError):
@@ -124,12 +124,26 @@ class Gateway:
         self._server.server_close()
 
 
+def _body(handler: http.server.BaseHTTPRequestHandler) -> bytes:
+    """The content of a request, which DVC sends in chunks."""
+    if handler.headers.get("Transfer-Encoding", "").lower() != "chunked":
+        return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    body = b""
+    while size := int(handler.rfile.readline(), 16):
+        body += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return body
+
+
 def _forward(netloc: str, request: Request) -> Answer:
     connection = http.client.HTTPConnection(netloc, timeout=60)
     connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
     for name, value in request.headers.items():
-        if name.lower() not in ("expect", "connection"):
+        if name.lower() not in ("expect", "connection", "transfer-encoding"):
             connection.putheader(name, value)
+    if "Content-Length" not in request.headers and request.body:
+        connection.putheader("Content-Length", str(len(request.body)))
     connection.endheaders(request.body)
     answer = connection.getresponse()
     body = answer.read()

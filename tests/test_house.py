@@ -90,7 +90,9 @@ def test_a_process_that_inherits_everything_is_found(code: str) -> None:
 
 def test_the_whole_environment_of_a_process_is_passed_on_by_one_module() -> None:
     """Only the home of children's environments copies it."""
-    whole = re.compile(r"\*\*os\.environ|dict\(os\.environ|os\.environ\.(copy|items)\(|os\.environ \|")
+    whole = re.compile(
+        r"\*\*os\.environ|dict\(os\.environ|os\.environ\.(copy|items)\(|os\.environ \||\(os\.environ\)"
+    )
     users = {
         path.relative_to(REPOSITORY / "src/heimdall").as_posix()
         for path in PROGRAMS

@@ -8,12 +8,15 @@ import re
 import uuid
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from heimdall.formats.gps_time import SECOND_NS, gps_ns_of_utc
+from heimdall.storage import embedded, roles, sources
 from heimdall.storage.connection import connect
 from heimdall.storage.endpoints import Database
 from heimdall.storage.objectstore import ObjectStore
@@ -65,10 +68,36 @@ def snapshot_rows(project: Project) -> dict[str, int]:
     return {name: found.count(name) for name in names.values()}
 
 
+def with_roles(project: Project, services: Services, *kinds: roles.Role, source: str = "own") -> Project:
+    """The project with no address of PostgreSQL but those of these roles, each with its printed rights."""
+    administrator = Database(project.env["HEIMDALL_DATABASE_URL"], embedded=False)
+    settings = embedded.load(services.root)
+    assert settings is not None
+    database = urlsplit(administrator.url).path
+    addresses = {}
+    with closing(connect(administrator)) as opened, opened, opened.cursor() as cursor:
+        for kind in kinds:
+            chosen = sources.load(source, REPOSITORY / "sql")
+            for statement in roles.statements(kind, chosen, roles.quoted(database.removeprefix("/"))):
+                cursor.execute(statement)
+            addresses[kind.variable.name] = urlsplit(settings.url_of(kind))._replace(path=database).geturl()
+    env = {name: value for name, value in project.env.items() if name != "HEIMDALL_DATABASE_URL"}
+    return replace(project, env=env | addresses)
+
+
+def with_every_role(project: Project, services: Services) -> Project:
+    """The same in the order that docs/postgresql.md says: the migrator makes the tables itself."""
+    administrator = Database(project.env["HEIMDALL_DATABASE_URL"], embedded=False)
+    with closing(connect(administrator)) as opened, opened, opened.cursor() as cursor:
+        cursor.execute("DROP SCHEMA heimdall CASCADE")
+    with_roles(project, services, roles.MIGRATOR).run("heimdall", "database", "migrate")
+    return with_roles(project, services, roles.MIGRATOR, roles.OPERATOR, roles.READER)
+
+
 def test_a_bucket_with_files_and_a_folder_with_files(
     make_project: Callable[[], Project], shared_services: Services, tmp_path: Path
 ) -> None:
-    """The second recipe copies the files, and the third one goes on with them."""
+    """The second recipe copies the files, and the third one goes on with them, as operator and reader."""
     project = make_project()
     write_recordings(tmp_path)
     archive = ObjectStore(shared_services.endpoints.s3, f"archive-{uuid.uuid4().hex[:12]}")
@@ -76,6 +105,7 @@ def test_a_bucket_with_files_and_a_folder_with_files(
     for path in sorted(tmp_path.iterdir()):
         archive.put(f"turin-beacon/{path.name}", path.read_bytes())
     write_receivers(project.root / "receivers.csv")
+    project = with_every_role(project, shared_services)
     for block in recipe(2) + recipe(3):
         said = project.run("bash", "-euc", block.replace("radio-archive", archive.bucket)).stdout
         assert "Traceback" not in said
@@ -83,7 +113,7 @@ def test_a_bucket_with_files_and_a_folder_with_files(
 
 
 def test_a_database_and_its_bucket(make_project: Callable[[], Project], shared_services: Services) -> None:
-    """The specification's table, of which the tables that Heimdall makes know nothing."""
+    """The specification's table, which the tables that Heimdall makes know nothing of, as the reader."""
     project = make_project()
     database = Database(project.env["HEIMDALL_DATABASE_URL"], embedded=False)
     bucket = ObjectStore(shared_services.endpoints.s3, project.env["HEIMDALL_RAW_BUCKET"])
@@ -106,6 +136,7 @@ def test_a_database_and_its_bucket(make_project: Callable[[], Project], shared_s
                     "VALUES (%s, %s, 45.1, 7.6, 145.5, %s, %s, %s)",
                     (identifier, receiver, "2026-01-09Z", "2026-01-10Z", session > 0),
                 )
+    project = with_roles(project, shared_services, roles.READER, source="specification")
     for block in recipe(1):
         said = project.run("bash", "-euc", block).stdout
         assert "Traceback" not in said

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from heimdall.core import child
+from heimdall.core.child import Service
 
 STAGE = """
 import json, os
@@ -57,3 +61,42 @@ def test_a_stage_has_only_what_leads_to_the_services_that_it_reaches(
     )
     # Neither in its variables nor, after it replaced itself, in what the system shows of it.
     assert json.loads(done.stdout.splitlines()[-1]) == [sorted(kept), sorted(kept)]
+
+
+def test_a_child_in_another_folder_means_by_its_variables_what_we_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").write_text("[default]\nregion = eu-north-1\n")
+    own = {"AWS_CONFIG_FILE": "config", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "PGPASSFILE": "~/none"}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    found = child.environment(Service.S3, Service.LIBPQ)
+    assert {name: found.get(name) for name in own} == {
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_CA_BUNDLE": None,
+        "AWS_PROFILE": None,
+        "PGPASSFILE": "~/none",
+    }
+    assert region_of_boto3(found) == "eu-north-1"
+
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3cret"}
+    monkeypatch.setenv("AWS_PROFILE", "none")  # boto3 fails at it
+    monkeypatch.setenv("AWS_REGION", "eu-south-1")  # boto3 does not read it
+    assert child.environment(Service.S3)["AWS_PROFILE"] == "none"
+    assert region_of_boto3(child.settled(child.environment(Service.S3) | keys)) == "eu-south-1"
+
+
+def region_of_boto3(environment: dict[str, str]) -> str:
+    """The region of a client of boto3 in a process of its own, in another folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import boto3; print(boto3.client('s3').meta.region_name)"],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()

@@ -66,9 +66,10 @@ def test_every_problem_is_named_at_once(values: dict[str, Any]) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_time_without_zone_is_refused(values: dict[str, Any]) -> None:
-    values["snapshot"]["as_of"] = "2026-03-01T00:00:00"
-    with pytest.raises(HeimdallError, match="as_of"):
+@pytest.mark.parametrize("moment", ["2026-03-01T00:00:00", "2026-03-01", "now", True])
+def test_time_without_zone_is_refused(values: dict[str, Any], moment: object) -> None:
+    values["snapshot"]["as_of"] = moment
+    with pytest.raises(HeimdallError, match=r'as_of: give a moment with its zone, such as "2026-03-01T'):
         params.check(values, "params.yaml")
 
 

@@ -189,8 +189,10 @@ def test_start_typed_by_hand_is_as_exact_as_its_last_digit(tmp_path: Path, text:
     for file in files:
         (read,) = reader.read(file, Hints(start=start))
         assert (read.start_utc_ns, read.start_step_ns) == (start.ns, step_ns)
-        sigma_ns = read.disciplined(100.0).timing_sigma_ns(0, 10)
-        assert sigma_ns == pytest.approx(np.hypot(100.0, step_ns / 3**0.5))
+        disciplined = read.disciplined(100.0)
+        assert disciplined.timing_sigma is not None
+        assert disciplined.timing_sigma.sigma_ns == pytest.approx(np.hypot(100.0, step_ns / 3**0.5))
+        assert (disciplined.timing_sigma_ns(0, 10) is None) == (step_ns > 1e7)  # too vague to be of use
     errors_ns = np.random.default_rng(1).uniform(0, step_ns, 100_000)  # what a writer cuts
     assert np.sqrt(np.mean(errors_ns**2)) == pytest.approx(step_ns / 3**0.5, rel=0.02)
 
@@ -234,14 +236,29 @@ def test_header_and_name_of_a_wav_file_that_say_two_times_are_not_believed(tmp_p
     assert read.start_utc == START.replace(hour=9)
 
 
-def test_header_of_a_wav_file_that_lost_samples_makes_its_time_less_certain(tmp_path: Path) -> None:
+def test_header_of_a_wav_file_whose_times_contradict_its_rate(tmp_path: Path) -> None:
+    """A later stop means lost samples; an earlier one a wrong rate, or wrong times if the user says so."""
     path = tmp_path / "x.wav"
-    for stop, remarks, step_ns in ((1, 0, 1e6), (30, 1, 30e9)):
-        path.write_bytes(wav(fmt(3, 32), stored("cf32", signal()), auxi(stop=stop)))
-        (read,) = reader.read(path)
-        assert (len(read.remarks), read.start_utc) == (remarks, START)
-        assert read.start_step_ns == pytest.approx(step_ns, rel=0.01)
-    assert read.remarks == ("its header says that it lasted +30.0 s longer than its samples",)
+    path.write_bytes(wav(fmt(3, 32), stored("cf32", signal()), auxi(stop=1)))
+    (read,) = reader.read(path)
+    assert (read.remarks, read.start_utc, read.start_step_ns) == ((), START, 1e6)
+    path.write_bytes(wav(fmt(3, 32), stored("cf32", signal()), auxi(stop=30)))
+    (read,) = reader.read(path)
+    assert read.remarks == (
+        "by the start and stop in its header it lasted 30.2 s, by its samples at 48000 Hz 0.2 s: the rate is "
+        "believed, so samples were lost, nobody knows where",
+    )
+    assert read.start_step_ns == pytest.approx(30e9, rel=0.01)
+    assert read.disciplined(50.0).timing_sigma_ns(0, 10) is None
+    path.write_bytes(wav(fmt(3, 32), stored("cf32", signal(RATE_HZ * 4)), auxi(stop=1)))
+    with pytest.raises(
+        HeimdallError, match=r"it lasted 1\.2 s, by its samples at 48000 Hz 4\.0 s\. .*153600 Hz"
+    ):
+        reader.read(path)
+    start = Moment.parse("2024-05-06T05:00:00.5Z")
+    (read,) = reader.read(path, Hints(start=start))
+    assert (read.start_utc_ns, read.start_step_ns) == (start.ns, start.step_ns)
+    assert "the rate is believed, and --start" in read.remarks[0]
 
 
 def test_zero_of_unsigned_bytes_is_127_5_of_a_raw_file_and_128_of_wav_and_sigmf(tmp_path: Path) -> None:
@@ -266,6 +283,7 @@ def test_raw_files_are_read_by_their_name(tmp_path: Path, kind: str) -> None:
     ("name", "rate_hz", "frequency_hz", "start"),
     [
         ("gqrx_20210101_120000_145500000_48000_fc.raw", 48_000, 145.5e6, dt.datetime(2021, 1, 1, 12)),
+        ("gqrx_20210101_120000_145500000_48000_fc.cf64", 48_000, 145.5e6, dt.datetime(2021, 1, 1, 12)),
         ("g001_433.92M_250k.cf32", 250_000, 433.92e6, None),
         ("north_145.5MHz_48ksps.cf32", 48_000, 145.5e6, None),
     ],
@@ -274,8 +292,9 @@ def test_names_of_raw_files_say_rate_and_frequency(
     tmp_path: Path, name: str, rate_hz: float, frequency_hz: float, start: dt.datetime | None
 ) -> None:
     path = tmp_path / name
-    path.write_bytes(stored("cf32", signal(30_000)))
+    path.write_bytes(stored("cf64" if name.endswith("cf64") else "cf32", signal(30_000)))
     (read,) = reader.read(path)
+    assert len(read.samples) == 30_000
     assert (read.sample_rate_hz, read.frequency_hz) == (rate_hz, frequency_hz)
     assert read.start_utc == (start and start.replace(tzinfo=dt.UTC))
 
@@ -403,6 +422,34 @@ def test_sigmf_archive_is_read_like_its_files(tmp_path: Path) -> None:
             [6000, 6000],
             [0, 2],
         ),
+        # Half a second may be lost: times to the second cannot tell, unless the samples are counted.
+        *(
+            ([capture(datetime=f"2024-01-01T00:00:00{first}Z"), capture(6000, datetime=second)], *wanted)
+            for first, second, wanted in [
+                ("", "2024-01-01T00:00:00Z", ([6000, 6000], [0, 0])),
+                ("", "2024-01-01T00:00:01Z", ([6000, 6000], [0, 1])),
+                (".000", "2024-01-01T00:00:01Z", ([6000, 6000], [0, 1])),
+                ("", "2024-01-01T00:00:00.125Z", ([6000, 6000], [0, 0.125])),
+                (".00", "2024-01-01T00:00:00.12Z", ([6000, 6000], [0, 0.12])),
+            ]
+        ),
+        (
+            [
+                capture(datetime="2024-01-01T00:00:00Z", global_index=500),
+                capture(6000, datetime="2024-01-01T00:00:00Z", global_index=6500),
+            ],
+            [12_000],
+            [0],
+        ),
+        (
+            [
+                capture(),
+                capture(3000, datetime="2024-01-01T00:00:01Z"),
+                capture(7000, datetime="2024-01-01T00:00:01Z"),
+            ],
+            [7000, 5000],
+            [1 - 3000 / RATE_HZ, 1],
+        ),
         ([capture(frequency=7e6), capture(6000, frequency=8e6)], [6000, 6000], [None, None]),
         ([capture(), capture(6000, datetime="2024-01-01T00:00:01Z")], [12_000], [1 - 6000 / RATE_HZ]),
         (
@@ -463,6 +510,15 @@ def test_datetime_of_sigmf_is_utc_and_gps_time_is_ahead_by_the_leap_seconds(
     gps_ns = read.disciplined(50.0).start_gps_ns
     assert gps_ns == utc_ns(begun) - 315_964_800 * 10**9 + leap_s * 10**9
     assert read.start_utc == begun
+
+
+def test_times_that_cannot_tell_of_lost_samples_are_said_and_no_gps_time(tmp_path: Path) -> None:
+    captures = [capture(datetime="2024-01-01T00:00:00.000Z"), capture(6000, datetime="2024-01-01T00:00:00Z")]
+    first, second = reader.read(sigmf(tmp_path, captures))
+    assert "lost before its sample 6000 the times of the captures do not tell" in second.remarks[0]
+    assert "written to 1 s" in second.remarks[0]
+    known = [one.disciplined(50.0).timing_sigma_ns(0, 100) for one in (first, second)]
+    assert known == [pytest.approx(1e6 / 3**0.5, rel=0.01), None]
 
 
 def test_times_of_one_sigmf_stretch_that_disagree_make_it_less_certain(tmp_path: Path) -> None:
@@ -590,6 +646,10 @@ ZERO = bytes(len(FLOATS))
             "truncated: 0 bytes of samples where the header declares 4294967294",
         ),
         (bad_file("x.cf32", NAN), "1 samples are NaN"),
+        (
+            bad_file("gqrx_20210101_120000_7000000_48000_fc.raw", stored("cs16", signal())),
+            "samples are NaN or infinite. It is read as cf32: if that is wrong, give --sample-format",
+        ),
         (bad_file("x.cf32", ZERO), "all 12000 samples are zero"),
         (bad_file("x.cu8", b"\x7f" * 24_000), "all 12000 samples are equal"),
         (bad_file("x.cs16", FLOATS[:-1]), "95999 bytes are no whole number of samples"),

@@ -37,7 +37,9 @@ def test_one_setting_leads_to_a_model(
     bucket = mine.env["HEIMDALL_RAW_BUCKET"]
     foreign = make(shared_services, ObjectStore(shared_services.endpoints.s3, bucket), bucket)
     before = foreign.dump()
-    project = replace(mine, env=mine.env | {"HEIMDALL_DATABASE_URL": foreign.reader.endpoints.database.url})
+    others = {name: value for name, value in mine.env.items() if name != "HEIMDALL_DATABASE_URL"}
+    reader = {"HEIMDALL_DATABASE_URL_READER": foreign.reader.endpoints.database.url}  # and nobody else's
+    project = replace(mine, env=others | reader)
     source = make.__name__
     project.run("heimdall", "services", "up")
     unset = project.run("dvc", "repro", "snapshot", check=False)

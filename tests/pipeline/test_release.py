@@ -22,6 +22,7 @@ from heimdall.release.bucket import PROBE, ConditionalStore
 from heimdall.reproduce import dvc_lock, git
 from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.s3_access import S3Access
 from heimdall.track import mlflow_store
 from tests.conftest import Services
 from tests.pipeline.registry_reader import Reader
@@ -330,6 +331,21 @@ def test_a_day_of_releases(
 
     check_the_last_promotion_wins(clone, reader, store, first, second)
     check_that_who_rewrites_the_bucket_is_found(clone, reader, store)
+
+
+@pytest.mark.series
+def test_releases_on_another_server(clone: Project, moto: S3Access) -> None:
+    assert moto.keys is not None
+    env = {"HEIMDALL_S3_ENDPOINT_URL": moto.endpoint_url, "AWS_REGION": "eu-south-1"}
+    env |= {"AWS_ACCESS_KEY_ID": moto.keys.access_key, "AWS_SECRET_ACCESS_KEY": moto.keys.secret_key}
+    other = replace(clone, env=clone.env | env | {"AWS_PROFILE": "none"})
+    other.run("heimdall", "services", "up")
+    by_hand = {"AWS_PROFILE": "default"}  # DVC itself refuses a profile that is not there
+    other.run("dvc", "push", **by_hand)
+    assert "Promote it" in other.run("heimdall", "release", "v0.1.0").stdout
+    other.run("heimdall", "promote", "v0.1.0")
+    assert "Every file is as released. The log is unbroken." in other.run("heimdall", "releases").stdout
+    assert "If-None-Match" not in refused(other, "v0.1.0", SKIP)
 
 
 def check_the_last_promotion_wins(

@@ -1,4 +1,4 @@
-"""What `make demo` starts has only the secrets that it needs, and says none of them.
+"""What `make demo` starts has only the secrets that it needs, says none, and connects as the role that it is.
 
 The secrets are looked for by their values, in the environment and the command line of every process while it
 runs, in all that is printed, and in every file that is left. A process that lives for some milliseconds only
@@ -7,30 +7,48 @@ may be missed in one run.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from heimdall.storage import embedded, roles
+from heimdall.storage import connection, embedded, roles
+from heimdall.storage.endpoints import administrator
 from heimdall.storage.identities import Identity
 from tests.conftest import SERVICE_VARIABLES, Services, free_port_base
-from tests.projects import Project, new_project
+from tests.projects import STAGES, Project, new_project
 
 # Program: the secrets in its environment. docs/environment.md says the same.
 NEEDED = {
     "weed": {"jwt"},
     "sender": {"S3 tracker"},  # of a training to MLflow
     **{name: set[str]() for name in ("postgres", "heimdall", "dvc", "git", "sh")},
-    **{stage: set[str]() for stage in ("snapshot", "featurize", "train", "evaluate", "export")},
+    **{stage: set[str]() for stage in STAGES},
 }
 INTERVAL_S = 0.02
 HOLD_SECRETS = (".dvc/config.local", ".heimdall/services/services.json")
 SEED = ("heimdall", "demo", "seed", "--sessions", "16", "--transmitters", "12")
+INGEST = (
+    *(
+        "heimdall",
+        "ingest",
+        "torino.npy",
+        "montanaro.npy",
+        "--sample-rate",
+        "8000",
+        "--frequency-mhz",
+        "145.5",
+    ),
+    *("--receiver", "torino,45.044,7.672,250", "--receiver", "montanaro,45.234,7.857,300"),
+    *("--start", "2026-01-09T00:00:00.000000Z"),
+)
+SWEEP = ("heimdall", "sweep", "--study", "roles", "--trials", "1", "--space", "lr=1e-4:1e-2:log")
 
 
 class Watch:
@@ -142,6 +160,47 @@ def test_what_the_demo_starts_has_only_the_secrets_that_it_needs(
         demo.run("heimdall", "services", "down", "--delete")
 
 
+@dataclass
+class Connections:
+    """Who connects to the embedded PostgreSQL, by its log.
+
+    Attributes:
+        path: The log.
+        seen: Bytes of it that were read.
+    """
+
+    path: Path
+    seen: int = 0
+
+    def read(self) -> set[str]:
+        """Names of the users that connected since the last call."""
+        content = self.path.read_bytes()[self.seen :]
+        self.seen += len(content)
+        return set(re.findall(r"connection authorized: user=(\S+)", content.decode()))
+
+
+def connections_to(root: Path) -> Connections:
+    """Let the embedded server log its connections."""
+    with closing(connection.connect(administrator(root))) as opened:
+        opened.autocommit = True
+        with opened.cursor() as cursor:
+            cursor.execute("ALTER SYSTEM SET log_connections = on")
+            cursor.execute("SELECT pg_reload_conf()")
+    return Connections(embedded.home(root) / "postgresql" / "postgresql.log")
+
+
+def the_sweeper_and_the_tracker_are_roles_of_their_own(
+    demo: Project, state: embedded.State, log: Connections
+) -> None:
+    """A study of real trainings, and MLflow's store in this PostgreSQL."""
+    demo.commit("Run the pipeline")
+    demo.run(*SWEEP, HEIMDALL_TRACKING="off")
+    assert log.read() == {roles.SWEEPER.name}
+    said = demo.run("heimdall", "track", MLFLOW_TRACKING_URI=state.url_of(roles.TRACKER)).stdout
+    assert "evaluation, plots and model are in run" in said
+    assert log.read() == {roles.TRACKER.name}
+
+
 def watched(demo: Project, target: tuple[str, ...]) -> None:
     """Run the demo and hold what this file promises."""
     root, home = demo.root, embedded.home(demo.root)
@@ -149,11 +208,23 @@ def watched(demo: Project, target: tuple[str, ...]) -> None:
     state = embedded.load(root)
     assert state is not None
     secrets = secrets_of(state)
-    watch = Watch(secrets, (home, root))
+    for seed, receiver in enumerate(("torino", "montanaro")):
+        noise = np.random.default_rng(seed).normal(size=(16_000, 2)) @ [1, 1j]
+        np.save(root / f"{receiver}.npy", noise.astype(np.complex64))
+    watch, log = Watch(secrets, (home, root)), connections_to(root)
     with watch.watching():
         said += demo.run("heimdall", "services", "up").stdout
-        for command in (SEED, ("dvc", "repro", *target), ("dvc", "push")):
+        log.read()
+        for command, role in (
+            (SEED, roles.OPERATOR),
+            (("dvc", "repro", *target), roles.READER),
+            (("dvc", "push"), None),
+            (("heimdall", "database", "migrate"), roles.MIGRATOR),
+            (("heimdall", "database", "check"), roles.READER),
+            (INGEST, roles.OPERATOR),
+        ):
             said += demo.run(*command).stdout
+            assert log.read() == ({role.name} if role else set()), command
     seen = {
         label: {"jwt" if name.startswith("jwt") else name for name in names}
         for label, names in watch.environments.items()
@@ -162,7 +233,8 @@ def watched(demo: Project, target: tuple[str, ...]) -> None:
     assert seen == {label: NEEDED[label] for label in seen}
     assert {"weed", "postgres", "heimdall", "dvc", "snapshot"} <= seen.keys()
     if not target:
-        assert {"featurize", "train", "evaluate", "export", "sender"} <= seen.keys()
+        assert {*STAGES, "sender"} <= seen.keys()
+        the_sweeper_and_the_tracker_are_roles_of_their_own(demo, state, log)
     assert watch.environments.get("", set()) == set()
     assert watch.told == []
     assert found(secrets, said.encode()) == set()

@@ -194,8 +194,8 @@ ROWS = [
         "Set AWS_REGION to the region of the bucket", variables(AWS_REGION="eu-south-1"), series=True,
     ),
     Trouble(
-        "no such bucket", lambda _: None, of(find, "radio-remedies"),
-        SERVER, "the bucket is missing", "correct the variable HEIMDALL_*_BUCKET", bucket_is_made,
+        "no such bucket", variables(HEIMDALL_RAW_BUCKET="radio-remedies"), of(find, "radio-remedies"),
+        SERVER, "the bucket is missing", "correct the variable HEIMDALL_RAW_BUCKET", bucket_is_made,
     ),
     Trouble(
         "credentials that may not list",

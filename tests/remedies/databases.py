@@ -348,8 +348,7 @@ CONTENT = [
     Trouble(
         "too many bad recordings", approved_without_objects, take,
         "snapshot", "1 of 1 approved recordings are bad (missing 1)",
-        "Mend them (such as measurement 00000000-0000-0000-0000-000000000001)",
-        recorded,
+        "set HEIMDALL_RAW_BUCKET to its name; else put them there (such as sessions/", recorded,
     ),
     Trouble(
         "no tables of Heimdall's", owner_does("DROP SCHEMA heimdall CASCADE"), read,

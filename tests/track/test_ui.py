@@ -114,7 +114,7 @@ def test_a_store_in_postgresql_keeps_what_libpq_reads(monkeypatch: pytest.Monkey
         store = Store(uri, None, Path(), None, {"AWS_REGION": "eu"})
         return set(ui_of_mlflow.server_environment(store))
 
-    always = {"PATH", "https_proxy", "AWS_REGION"}
+    always = {"PATH", "https_proxy", "AWS_REGION", "AWS_DEFAULT_REGION"}
     always |= {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"}
     assert told("sqlite:///mlflow.db") == always
     assert told("postgresql+psycopg2://mlflow.example/mlflow") == always | {"PGPASSWORD"}

@@ -43,10 +43,12 @@ def make(folder: Path, as_of: str | None, environment: Mapping[str, str]) -> Pat
     source = str(paths.CLONE / "src")
     done = subprocess.run(
         command,
-        env=child.environment(*_SERVICES)
-        | endpoints.configured_environment(READER)
-        | {"PYTHONPATH": source}
-        | dict(environment),
+        env=child.settled(
+            child.environment(*_SERVICES)
+            | endpoints.configured_environment(READER)
+            | {"PYTHONPATH": source}
+            | dict(environment)
+        ),
         stdout=subprocess.PIPE,
         check=False,
         text=True,

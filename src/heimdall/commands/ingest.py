@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -218,11 +219,10 @@ def _read(assigned: Mapping[Path, Site], hints: Hints) -> list[Stretch]:
         for stretch in ingestion.read_stretches(recorded):
             found.setdefault(site, []).append(stretch)
             one = stretch.about
-            told = [*one.remarks, *([] if one.start_gps_ns is not None else ["no GPS time"])]
+            told = ", ".join((*one.remarks, _gps_time(stretch)))
             click.echo(
                 f"{site.name}: {one.duration_s:.1f} s at {one.sample_rate_hz:.4f} Hz "
-                f"from {one.start_utc.isoformat() if one.start_utc else ''}, "
-                f"{', '.join(dict.fromkeys(told))}"
+                f"from {one.start_utc.isoformat() if one.start_utc else ''}, {told}"
             )
     unknown = [site.name for site in found if not site.altitude_known]
     if unknown:
@@ -234,6 +234,32 @@ def _read(assigned: Mapping[Path, Site], hints: Hints) -> list[Stretch]:
                 f"{site.name}: recordings overlap by {overlap_s:.1f} s; the one with the better time is used"
             )
     return [stretch for stretches in found.values() for stretch in stretches]
+
+
+def _gps_time(stretch: Stretch) -> str:
+    """How well the GPS time of its seconds is known."""
+    from heimdall.recordings import limits
+
+    sigmas_ns = [part.timing_sigma_ns for part in stretch.parts.values()]
+    known_ns = sorted(sigma_ns for sigma_ns in sigmas_ns if sigma_ns is not None)
+    if known_ns:
+        lowest, highest = _duration(known_ns[0]), _duration(known_ns[-1])
+        text = f"GPS time with a sigma of {lowest if lowest == highest else f'{lowest} to {highest}'}"
+        without = len(sigmas_ns) - len(known_ns)
+        return text + (f", none in {without} of its {len(sigmas_ns)} seconds" if without else "")
+    sigma = stretch.about.timing_sigma
+    best_ns = math.inf if sigma is None else float(sigma.sigma_ns.min())
+    if limits.USEFUL_TIMING_SIGMA_NS < best_ns < math.inf:
+        most = _duration(limits.USEFUL_TIMING_SIGMA_NS)
+        return f"no GPS time: a sigma of {_duration(best_ns)} is more than {most}"
+    return "no GPS time" if sigmas_ns else "no whole second with a signal"
+
+
+def _duration(nanoseconds: float) -> str:
+    """In a unit in which it is easily read."""
+    if nanoseconds < 1e3:
+        return f"{nanoseconds:.0f} ns"
+    return f"{nanoseconds / 1e3:.0f} us" if nanoseconds < 1e6 else f"{nanoseconds / 1e6:.0f} ms"
 
 
 def _on_its_time(file: Path, site: Site, hints: Hints) -> list[TimedRecording]:

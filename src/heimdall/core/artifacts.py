@@ -35,7 +35,8 @@ def atomic(path: Path) -> Iterator[Path]:
         partial.replace(path)
         _sync(path.parent)
     except OSError as error:
-        if error.filename in (None, str(partial)):  # who writes to an open file is not told its name
+        # Who writes to an open file is not told its name; who copies is told that of the source first.
+        if error.filename in (None, str(partial)) or str(error.filename2) == str(partial):
             error.filename = str(path)
         raise
     finally:

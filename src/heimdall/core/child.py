@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 
 from heimdall.core import variables
 from heimdall.core.variables import Variable
@@ -17,7 +19,14 @@ _NEEDED = frozenset(
     )
 )
 _NEEDED_KINDS = ("LC_", "PYTHON")
-
+# Name files, which libraries look for in the folder of their process.
+_FILES = frozenset(
+    (
+        *(variable.name for variable in variables.AWS_FILES),
+        *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+        *("PGPASSFILE", "PGSERVICEFILE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"),
+    )
+)
 
 _DATABASE_URLS = variables.DATABASE_URL.name  # and those of roles begin with it
 
@@ -41,7 +50,7 @@ def environment(*services: Service) -> dict[str, str]:
         services: What the child has to reach. Addresses and credentials of the others are left out.
     """
     withheld = (_DATABASE_URLS, *_starts(*(service for service in Service if service not in services)))
-    return {name: value for name, value in os.environ.items() if not name.startswith(withheld)}
+    return {name: value for name, value in settled(os.environ).items() if not name.startswith(withheld)}
 
 
 def bare_environment(*services: Service) -> dict[str, str]:
@@ -52,8 +61,43 @@ def bare_environment(*services: Service) -> dict[str, str]:
     """
     kinds = _NEEDED_KINDS + _starts(*services)
     return {
-        name: value for name, value in os.environ.items() if name.upper() in _NEEDED or name.startswith(kinds)
+        name: value
+        for name, value in settled(os.environ).items()
+        if name.upper() in _NEEDED or name.startswith(kinds)
     }
+
+
+def leading_to(service: Service) -> dict[str, str]:
+    """Of this process's environment only what leads to a service, for a child."""
+    return {name: value for name, value in settled(os.environ).items() if name.startswith(service.value)}
+
+
+def settled(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment that means to DVC and MLflow, in any folder, what it means to Heimdall here.
+
+    Files are named by absolute paths. For boto3 a variable that is empty is a name that does not exist, a
+    profile counts beside two keys, and `AWS_REGION` is no region.
+
+    Args:
+        environment: Of this process, or what a child is given in addition with it.
+    """
+    found = {
+        name: str(Path(value).absolute()) if name in _FILES and Path(value).exists() else value
+        for name, value in environment.items()
+        if value or not name.startswith("AWS_")
+    }
+    if {variables.AWS_ACCESS_KEY_ID.name, variables.AWS_SECRET_ACCESS_KEY.name} <= found.keys():
+        for profile in variables.AWS_PROFILES:
+            found.pop(profile.name, None)
+    if variables.AWS_REGION.name in found:
+        found[variables.AWS_DEFAULT_REGION.name] = found[variables.AWS_REGION.name]
+    return found
+
+
+def enter(folder: Path) -> None:
+    """Go to a folder, where the files that the environment names are still found."""
+    os.environ.update({name: value for name, value in settled(os.environ).items() if name in _FILES})
+    os.chdir(folder)
 
 
 def forget(*services: Service, database: Variable | None = None) -> None:

@@ -295,10 +295,17 @@ def check(values: object, subject: str) -> Params:
         return TypeAdapter(Params).validate_python(values)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}{_meant(item)}"
+            f"{'.'.join(map(str, item['loc'])) or 'file'}: {_told(item)}{_meant(item)}"
             for item in error.errors()
         ]
         raise HeimdallError(subject, "; ".join(problems), "Correct the named parameters") from None
+
+
+def _told(problem: ErrorDetails) -> str:
+    """What is wrong with a parameter, and the form that it has."""
+    if problem["type"].startswith(("timezone_", "datetime_")):
+        return 'give a moment with its zone, such as "2026-03-01T00:00:00Z"'
+    return problem["msg"]
 
 
 def _meant(problem: ErrorDetails) -> str:

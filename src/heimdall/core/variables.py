@@ -122,6 +122,13 @@ AWS_PROFILE = Variable(
     otherwise="the profile `default`, else the role of the machine",
     example="radio",
 )
+AWS_DEFAULT_PROFILE = Variable(
+    "AWS_DEFAULT_PROFILE",
+    "the same by its older name; boto3 takes it before `AWS_PROFILE`",
+    otherwise="`AWS_PROFILE`",
+    example="radio",
+)
+AWS_PROFILES = (AWS_DEFAULT_PROFILE, AWS_PROFILE)  # in the order in which boto3 reads them
 AWS_REGION = Variable(
     "AWS_REGION",
     "region by which requests are signed, and in which buckets are made",
@@ -140,6 +147,20 @@ AWS_CA_BUNDLE = Variable(
     otherwise="the certificates that come with boto3",
     example="/etc/ssl/certs/radio.pem",
 )
+AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE = (
+    Variable(name, f"boto3's file of {what}", otherwise=f"`{default}`", example=f"/etc/radio/{what}")
+    for name, what, default in (
+        ("AWS_CONFIG_FILE", "profiles", "~/.aws/config"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "credentials", "~/.aws/credentials"),
+    )
+)
+AWS_WEB_IDENTITY_TOKEN_FILE = Variable(
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "file with the token of a web identity, for which boto3 is given a role",
+    otherwise="no web identity, unless the profile names one",
+    example="/run/secrets/token",
+)
+AWS_FILES = (AWS_CA_BUNDLE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE, AWS_WEB_IDENTITY_TOKEN_FILE)
 RAW_BUCKET = Variable(
     "HEIMDALL_RAW_BUCKET", "bucket of the recordings", default="heimdall-raw-iq", example="radio-raw"
 )
@@ -158,6 +179,7 @@ MLFLOW_BUCKET = Variable(
     default="heimdall-mlflow",
     example="radio-mlflow",
 )
+BUCKETS = (RAW_BUCKET, DVC_BUCKET, MODELS_BUCKET, MLFLOW_BUCKET)
 PORT_BASE = Variable(
     "HEIMDALL_PORT_BASE",
     "ports of the embedded servers: ten from this number on, and one 10009 above it; 1024 to 22750",
@@ -268,13 +290,14 @@ YOURS = (
     AWS_SECRET_ACCESS_KEY,
     AWS_SESSION_TOKEN,
     AWS_PROFILE,
+    AWS_DEFAULT_PROFILE,
     AWS_REGION,
     AWS_DEFAULT_REGION,
     AWS_CA_BUNDLE,
-    RAW_BUCKET,
-    DVC_BUCKET,
-    MODELS_BUCKET,
-    MLFLOW_BUCKET,
+    AWS_CONFIG_FILE,
+    AWS_SHARED_CREDENTIALS_FILE,
+    AWS_WEB_IDENTITY_TOKEN_FILE,
+    *BUCKETS,
     PORT_BASE,
     TRACKING,
     MLFLOW_TRACKING_URI,

@@ -61,12 +61,13 @@ def answers(host: str, port: int, timeout_s: float = TIMEOUT_S) -> str:
 
 def _database() -> Check:
     try:
-        address = database_url.parse(endpoints.database().url)
+        found = endpoints.database()
+        address = database_url.parse(found.url, found.variable)
     except ImportError:
         return Check("PostgreSQL", OK, "configured; its address is read after the installation")
     except HeimdallError as error:
         return Check("PostgreSQL", MISSING, f"{error.subject}: {error.cause}", error.remedy)
-    remedy = f"Start it, or correct {endpoints.DATABASE_VARIABLE}; unset, an embedded server is used"
+    remedy = f"Start it, or correct {found.variable}; unset, an embedded server is used"
     hosts = [(host, port) for host, port in address.hosts if host and not host.startswith(("/", "@"))]
     if len(hosts) != 1:  # a socket, a service, or several of which one must answer
         return Check("PostgreSQL", OK, f"{address.name}, which libpq finds when it connects")

@@ -65,9 +65,10 @@ def named_receiver(path: Path) -> str | None:
 def raw_type(path: Path, sample_format: str | None) -> SampleType | None:
     """How the components of a raw file are stored, by the user's word or the file's name; None if unknown."""
     name = sample_format or path.suffix.lower().removeprefix(".")
-    if not sample_format and path.name.startswith("gqrx_") and path.stem.endswith("_fc"):
-        name = "cf32"
-    return RAW_TYPES.get(_SYNONYMS.get(name, name))
+    kind = RAW_TYPES.get(_SYNONYMS.get(name, name))
+    if kind is None and path.name.startswith("gqrx_") and path.stem.endswith("_fc"):
+        return RAW_TYPES["cf32"]
+    return kind
 
 
 def read_raw(path: Path, kind: SampleType, sample_rate_hz: float | None) -> list[TimedRecording]:
@@ -80,7 +81,9 @@ def read_raw(path: Path, kind: SampleType, sample_rate_hz: float | None) -> list
     if size % kind.sample_bytes:
         cause = f"{size} bytes are no whole number of samples of {kind.sample_bytes} bytes"
         raise HeimdallError(str(path), cause, "Give its type with --sample-format, or copy it again")
-    return [_recording(path, kind, 0, size // kind.sample_bytes, sample_rate_hz)]
+    (name,) = (name for name, one in RAW_TYPES.items() if one == kind)
+    remedy = f"It is read as {name}: if that is wrong, give --sample-format; if not, another recording"
+    return [_recording(path, kind, (0, size // kind.sample_bytes), sample_rate_hz, remedy)]
 
 
 def read_npy(path: Path, head: bytes, sample_rate_hz: float | None) -> list[TimedRecording]:
@@ -104,12 +107,13 @@ def read_npy(path: Path, head: bytes, sample_rate_hz: float | None) -> list[Time
     if size != expected:
         cause = f"{'truncated: ' if size < expected else ''}{size} bytes where its header declares {expected}"
         raise HeimdallError(str(path), cause, "Copy it again from where it was recorded")
-    return [_recording(path, kind, start, count, sample_rate_hz)]
+    return [_recording(path, kind, (start, count), sample_rate_hz, "Give another recording")]
 
 
 def _recording(
-    path: Path, kind: SampleType, offset: int, count: int, sample_rate_hz: float | None
+    path: Path, kind: SampleType, piece: tuple[int, int], sample_rate_hz: float | None, remedy: str
 ) -> TimedRecording:
+    """Of `piece`, an offset and a number of samples; `remedy` is for samples that no receiver delivers."""
     named, beside = file_names.parse(path), _sidecar(path)
     rate_hz = sample_rate_hz or beside.sample_rate_hz or named.sample_rate_hz
     if rate_hz is None:
@@ -119,9 +123,9 @@ def _recording(
             "Give --sample-rate, or sample_rate_hz in a .json beside it",
         )
     rate_hz = recording.checked_rate(str(path), rate_hz)
-    pieces, remarks = recording.limited([(offset, count)], rate_hz)
+    pieces, remarks = recording.limited([piece], rate_hz)
     samples = sample_types.read(path, kind, pieces)
-    recording.check_samples(str(path), samples, rate_hz)
+    recording.check_samples(str(path), samples, rate_hz, remedy)
     gps_timed = beside.start_gps_ns is not None and beside.timing_sigma_ns is not None
     start_ns, step_ns = (None, None) if named.start is None else (utc_ns(named.start), 1e9)
     if start_ns is not None and beside.start_gps_ns is None:

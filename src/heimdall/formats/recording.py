@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats.gps_time import SECOND_NS, gps_ns_of_utc, to_utc
-from heimdall.recordings import iq
+from heimdall.recordings import iq, limits
 from heimdall.recordings.iq import Samples
 
 MIN_RATE_HZ, MAX_RATE_HZ = 8e3, 10e6
@@ -152,12 +152,13 @@ class TimedRecording:
             end: Number of the one after the last.
 
         Returns:
-            The largest one of these samples, nanoseconds; None if one of them has no GPS time.
+            The largest one of these samples, nanoseconds; None if one of them has no GPS time, or one that
+            is too uncertain to be of use (`limits.USEFUL_TIMING_SIGMA_NS`).
         """
         if self.timing_sigma is None:
             return None
         worst_ns = self.timing_sigma.worst_ns(first, end)
-        return worst_ns if math.isfinite(worst_ns) else None
+        return worst_ns if worst_ns <= limits.USEFUL_TIMING_SIGMA_NS else None
 
 
 def checked_rate(subject: str, sample_rate_hz: float) -> float:
@@ -199,14 +200,21 @@ def limited(
     return kept, (f"only its first {MAX_SAMPLES / rate_hz:.1f} s of {whole:.1f} s are read",)
 
 
-def check_samples(subject: str, samples: Samples, sample_rate_hz: float) -> None:
+def check_samples(
+    subject: str, samples: Samples, sample_rate_hz: float, remedy: str = "Give another recording"
+) -> None:
     """Refuse a recording that is too short or that no receiver delivers.
+
+    Args:
+        subject: Names it in messages.
+        samples: All of it.
+        sample_rate_hz: Its rate.
+        remedy: What else may be wrong than the recording.
 
     Raises:
         HeimdallError: It is shorter than `iq.MIN_DURATION_S`, all of its samples are equal, it is a real
             signal as stereo sound or with zeros for Q, or as `iq.check_values` says.
     """
-    remedy = "Give another recording"
     shortest = math.ceil(sample_rate_hz * iq.MIN_DURATION_S)
     if len(samples) < shortest:
         cause = f"{len(samples)} samples, fewer than the {shortest} of {iq.MIN_DURATION_S:g} s"

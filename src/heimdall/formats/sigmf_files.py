@@ -42,17 +42,20 @@ class _Source:
 class _Capture:
     """One element of `captures`: where its samples are, and when and at which frequency they were made.
 
-    `index` counts the receiver's samples, lost ones included.
+    `index` counts the receiver's samples, lost ones included; `counted` says that the metadata have it, and
+    `start_ns` is what they say of the time. `before` is true of a time that follows from a later capture's.
     """
 
     first: int
     end: int
     offset: int
     index: int
+    counted: bool
     frequency_hz: float | None
     start_ns: int | None
     step_ns: float | None
     remarks: tuple[str, ...] = ()
+    before: bool = False
 
 
 def read(path: Path, start: Moment | None = None) -> list[TimedRecording]:
@@ -145,7 +148,7 @@ def _timed(captures: list[_Capture], rate_hz: float, start: Moment | None) -> li
         return [replace(captures[0], start_ns=start.ns, step_ns=start.step_ns), *captures[1:]]
     known = captures[number]
     before = [
-        replace(one, start_ns=_follows_ns(known, one, rate_hz), step_ns=known.step_ns)
+        replace(one, start_ns=_follows_ns(known, one, rate_hz), step_ns=known.step_ns, before=True)
         for one in captures[:number]
     ]
     return before + captures[number:]
@@ -182,8 +185,8 @@ def _open(path: Path) -> _Source:
             raise HeimdallError(str(path), f"core:dataset is {name[:60]!r}, not a file beside it", _REMEDY)
         data = meta_path.with_name(name)
         return _Source(path, meta, data, 0, data.stat().st_size)
-    except (OSError, tarfile.TarError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    except (OSError, tarfile.TarError, MemoryError) as error:  # a header may ask for any number of bytes
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "damaged"
         subject = str(getattr(error, "filename", None) or path)
         remedy = f"Keep {META} and {DATA} of one recording together"
         raise HeimdallError(subject, f"cannot be read ({' '.join(reason.split())[:80]})", remedy) from None
@@ -289,6 +292,7 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
                 end=end,
                 offset=source.offset + offset,
                 index=int(one.get("core:global_index", first)),
+                counted="core:global_index" in one,
                 frequency_hz=frequency_hz if frequency_hz > 0 else None,
                 start_ns=start_ns,
                 step_ns=step_ns,
@@ -299,29 +303,47 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
 
 
 def _joined(captures: list[_Capture], rate_hz: float) -> list[list[_Capture]]:
-    """Captures in groups without a gap; a time that is not said follows from an earlier one's."""
+    """Captures in groups without a gap; a time that is not said follows from an earlier one's.
+
+    Where neither numbers of samples nor the digits of the times tell whether samples were lost between two
+    captures, they are not joined.
+    """
     groups: list[list[_Capture]] = []
     timed: _Capture | None = None
     for found in captures:
         one = found
-        expected_ns = None
+        former = groups[-1][-1] if groups else None
+        gap = (
+            former is None
+            or one.index - former.index != one.first - former.first
+            or one.frequency_hz != former.frequency_hz
+        )
         if timed is not None and timed.start_ns is not None:
-            expected_ns = _follows_ns(timed, one, rate_hz)
-        before = groups[-1][-1] if groups else None
-        gap = before is None or one.index - before.index != one.first - before.first
-        if one.start_ns is None and expected_ns is not None and timed is not None:
-            one = replace(one, start_ns=expected_ns, step_ns=timed.step_ns)
-        elif one.start_ns is not None and expected_ns is not None:
-            allowed_ns = max(_SAME_TIME_NS, one.step_ns or 0, (timed and timed.step_ns) or 0)
-            gap = gap or abs(one.start_ns - expected_ns) > allowed_ns
-        gap = gap or (before is not None and before.frequency_hz != one.frequency_hz)
+            expected_ns, step_ns = _follows_ns(timed, one, rate_hz), timed.step_ns or 0.0
+            if one.start_ns is None:
+                one = replace(one, start_ns=expected_ns, step_ns=timed.step_ns)
+            elif not timed.before:
+                step_ns = max(_SAME_TIME_NS, one.step_ns or 0.0, step_ns)
+                apart = abs(one.start_ns - expected_ns) > step_ns
+                counted = one.counted and timed.counted
+                if not (gap or apart or counted) and step_ns > _SAME_TIME_NS:
+                    one = replace(one, remarks=(*one.remarks, _unknown_loss(one, step_ns)))
+                    gap = True
+                gap = gap or apart
         if gap:
             groups.append([])
         groups[-1].append(one)
-        timed = one if one.start_ns is not None and (timed is None or gap) else timed
+        timed = one if one.start_ns is not None and (timed is None or gap or timed.before) else timed
     return [
         [one for one in group if one.end > one.first] for group in groups if group[-1].end > group[0].first
     ]
+
+
+def _unknown_loss(capture: _Capture, step_ns: float) -> str:
+    return (
+        f"whether samples were lost before its sample {capture.first} the times of the captures do not tell, "
+        f"which are written to {step_ns / SECOND_NS:g} s: there another stretch begins"
+    )
 
 
 def _time(path: Path, text: str) -> tuple[int, float]:

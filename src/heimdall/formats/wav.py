@@ -47,11 +47,11 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
     Args:
         path: The file.
         chunks: As `riff.chunks` found them.
-        start: By the user's word, if the header and the name say two times.
+        start: By the user's word, if the times of the header and of the name cannot all be right.
 
     Raises:
         HeimdallError: The file is damaged, has no samples, or holds what no receiver delivers; or its header
-            and its name say two times, and the user none.
+            and its name say two times, or its header two durations, and the user no start.
     """
     by_name = {chunk.name: chunk for chunk in reversed(chunks)}
     if b"fmt " not in by_name or not by_name.get(b"data"):
@@ -77,10 +77,11 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
     named = file_names.parse(path)
     header = _auxi(by_name[b"auxi"].body) if b"auxi" in by_name else _Auxi()
     start_ns, step_ns, about_start = _start(path, header, named, start)
-    lost_ns = _lost_ns(header, data.size // form.kind.sample_bytes / rate_hz)
-    if lost_ns:
-        remarks.append(f"its header says that it lasted {lost_ns / SECOND_NS:+.1f} s longer than its samples")
-        step_ns = None if step_ns is None else max(step_ns, abs(lost_ns))
+    lost_ns, about_loss = _lost(path, header, data.size // form.kind.sample_bytes, rate_hz, start)
+    if lost_ns < 0 and start is not None:
+        start_ns, step_ns = start.ns, start.step_ns
+    elif lost_ns and step_ns is not None:
+        step_ns = max(step_ns, lost_ns)
     frequency_hz, about_frequency = _frequency_hz(header, named, rate_hz)
     return [
         TimedRecording(
@@ -90,7 +91,7 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
             start_step_ns=step_ns,
             receiver=named.station,
             frequency_hz=frequency_hz,
-            remarks=(*remarks, *about_start, *about_frequency, *cut),
+            remarks=(*remarks, *about_start, *about_loss, *about_frequency, *cut),
         )
     ]
 
@@ -116,12 +117,34 @@ def _start(
     return given.ns, given.step_ns, (cause,)
 
 
-def _lost_ns(header: _Auxi, duration_s: float) -> float:
-    """By how much the clock went on longer than the samples; 0 if that is within the usual."""
+def _lost(
+    path: Path, header: _Auxi, count: int, rate_hz: float, given: Moment | None
+) -> tuple[float, tuple[str, ...]]:
+    """By how much the header's stop is too late for the samples, 0 within the usual, and what to say of it.
+
+    Raises:
+        HeimdallError: The stop is too early: the rate is wrong, or the times are, and the user gives none.
+    """
     if header.start is None or header.stop is None or header.stop <= header.start:
-        return 0.0
-    lost_ns = utc_ns(header.stop) - utc_ns(header.start) - duration_s * SECOND_NS
-    return lost_ns if abs(lost_ns) > _SAME_DURATION_NS else 0.0
+        return 0.0, ()
+    lasted_ns = utc_ns(header.stop) - utc_ns(header.start)
+    lost_ns = lasted_ns - count / rate_hz * SECOND_NS
+    if abs(lost_ns) <= _SAME_DURATION_NS:
+        return 0.0, ()
+    said = (
+        f"by the start and stop in its header it lasted {lasted_ns / SECOND_NS:.1f} s, by its samples at "
+        f"{rate_hz:.0f} Hz {count / rate_hz:.1f} s"
+    )
+    if lost_ns > 0:
+        return lost_ns, (f"{said}: the rate is believed, so samples were lost, nobody knows where",)
+    if given is None:
+        other_hz = count / lasted_ns * SECOND_NS
+        remedy = (
+            f"If the times are right, correct the rate in its header (about {other_hz:.0f} Hz); if the rate "
+            "is right, give --start"
+        )
+        raise HeimdallError(str(path), said, remedy)
+    return lost_ns, (f"{said}: the rate is believed, and --start",)
 
 
 def _frequency_hz(header: _Auxi, named: Named, rate_hz: float) -> tuple[float | None, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heimdall.core import determinism, locks, machine
+from heimdall.core import child, determinism, locks, machine
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.machine import Machine
@@ -113,7 +113,7 @@ def verify(
     snapshot_env = {}
     if source:
         found = endpoints.resolve(repository, identity=Identity.SNAPSHOT).as_environment()
-        snapshot_env = checkout.environment(Service.LIBPQ, Service.S3) | found
+        snapshot_env = child.settled(checkout.environment(Service.LIBPQ, Service.S3) | found)
     made = None
     with locks.alone(folder):
         try:

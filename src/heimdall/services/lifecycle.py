@@ -51,12 +51,17 @@ def up(root: Path, say: Say) -> None:
     Raises:
         HeimdallError: No ports are free, a server does not start, or a configured one cannot be reached.
     """
+    # What is configured comes first: one that refuses leaves nothing half done that another `up` would find.
+    if endpoints.database_configured():
+        connection.connect(endpoints.database(root)).close()
+    if endpoints.s3_configured():
+        ObjectStore(endpoints.s3(root), endpoints.RAW_BUCKET).ping()
     if not (endpoints.database_configured() and endpoints.s3_configured()):
         with _in_turn(root):
             _start(root, say)
     where = endpoints.resolve(root, identity=Identity.ADMIN)
     for name, ours, variable, address in (
-        ("PostgreSQL", where.database.embedded, endpoints.DATABASE_VARIABLE, where.database.name),
+        ("PostgreSQL", where.database.embedded, where.database.variable, where.database.name),
         ("S3", where.s3.embedded, endpoints.S3_VARIABLE, where.s3.endpoint_url),
     ):
         if not ours:
@@ -68,7 +73,6 @@ def up(root: Path, say: Say) -> None:
             for done in database_roles.make(settings):
                 say(f"PostgreSQL: {done}")
     else:
-        connection.connect(where.database).close()
         say("PostgreSQL: nothing changed there; `heimdall database migrate` makes Heimdall's own tables")
     # MLflow's own only where it is ours: a foreign server may have none of it.
     for bucket in (*BUCKETS, variables.MLFLOW_BUCKET.read()) if where.s3.embedded else BUCKETS:
@@ -223,7 +227,7 @@ def _bases(known: embedded.State | None, running: bool) -> list[int]:
 
 
 def _database_status(where: Database) -> Status:
-    detail = "embedded" if where.embedded else f"configured by {endpoints.DATABASE_VARIABLE}"
+    detail = "embedded" if where.embedded else f"configured by {where.variable}"
     try:
         connection.connect(where).close()
     except HeimdallError as error:

@@ -125,7 +125,9 @@ def _rows(cursor: Cursor, source: RowSource, as_of: datetime) -> list[Finding]:
     cursor.execute(sql.SQL(statement).format(sql.SQL(source.measurements), sql.Literal(as_of)))
     ((count,),) = cursor.fetchall()
     taken = f"{count} approved at or before {as_of.isoformat()} (snapshot.as_of)"
-    found = [Finding("rows", OK if count else BAD, taken)]
+    found = [
+        Finding("rows", OK, taken) if count else Finding("rows", BAD, f"{taken}. {_first(cursor, source)}")
+    ]
     undated = approved.undated(cursor, source.measurements)
     if undated:
         found.append(
@@ -134,8 +136,18 @@ def _rows(cursor: Cursor, source: RowSource, as_of: datetime) -> list[Finding]:
             )
         )
     return found + [
-        Finding("rows", OK, said) for said in approved.remarks(cursor, source.measurements, as_of)
+        Finding("rows", NULL, said) for said in approved.remarks(cursor, source.measurements, as_of)
     ]
+
+
+def _first(cursor: Cursor, source: RowSource) -> str:
+    """What helps where no row was approved by the moment."""
+    statement = "SELECT min(given.approved_at)::text FROM ({}\n) AS given"
+    cursor.execute(sql.SQL(statement).format(sql.SQL(source.measurements)))
+    ((first,),) = cursor.fetchall()
+    if first is None:
+        return "No row is approved at any time: approve some"
+    return f"The first approval is of {first}: set snapshot.as_of to a later moment"
 
 
 def _moment(cursor: Cursor, as_of: datetime) -> list[Finding]:

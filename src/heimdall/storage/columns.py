@@ -78,18 +78,21 @@ _TIME = (
     "CASE WHEN {0} BETWEEN '0001-01-01Z' AND '9999-12-31Z' "
     "THEN (extract(epoch FROM {0}) * 1000000)::bigint END"
 )
+_DOTS = ", with its column for the dots"
 _COUNTED = (
-    "has no time zone; give to_timestamp({0}) in the SELECT if it counts seconds since 1970, "
-    "to_timestamp({0} / 1000.0) if milliseconds"
+    "has no time zone; in the SELECT, write `to_timestamp(...) AS {0}` if it counts seconds since 1970, "
+    f"`to_timestamp(... / 1000.0) AS {{0}}` if milliseconds{_DOTS}"
 )
 _WRITTEN = (
-    "may have no time zone; give {0}::timestamptz in the SELECT if each text names its zone or means UTC, "
-    "else {0}::timestamp AT TIME ZONE 'Europe/Rome' with the zone in which it was written"
+    "may have no time zone; in the SELECT, write `...::timestamptz AS {0}` if each text names its zone or "
+    "means UTC, else `...::timestamp AT TIME ZONE 'Europe/Rome' AS {0}` with the zone in which it was written"
+    f"{_DOTS}"
 )
 # By the type of what is to be a time: what helps.
 _TIMES = {
     "timestamp without time zone": (
-        "has no time zone; give {0} AT TIME ZONE 'UTC' in the SELECT, or the zone in which it was written"
+        "has no time zone; in the SELECT, write `... AT TIME ZONE 'UTC' AS {0}`, with its column for the "
+        "dots and the zone in which it was written"
     ),
     "date": "has no time of day; give a column that has one",
     **dict.fromkeys(("text", "character varying", "character"), _WRITTEN),
@@ -122,7 +125,7 @@ class Given:
         if self.type is None:
             return "missing" if self.column.required else ""
         if self.column.kind == "time" and self.type not in _NATIVE["time"]:
-            name = self.column.name.removeprefix(USED)
+            name = {"timestamp": '"timestamp"'}.get(self.column.name, self.column.name)
             remedy = _TIMES.get(self.type, "give a timestamptz instead of it")
             return f"{self.type} {remedy.format(name)}"
         return ""

@@ -77,7 +77,8 @@ def connect(where: Database) -> Connection:
         HeimdallError: The address is malformed, no connection after the tries of `retries`, of a few seconds
             each, or one without TLS to another machine that a service names.
     """
-    address = database_url.parse(where.url)
+    address = database_url.parse(where.url, where.variable)
+    names = address.parameters.get("user", ""), address.parameters.get("dbname", "")
     for pause_s in (*CONNECTION_PAUSES_S, None):
         try:
             connection: Connection = psycopg2.connect(where.url, client_encoding="UTF8", **OPTIONS)
@@ -85,18 +86,20 @@ def connect(where: Database) -> Connection:
                 connection.set_client_encoding("SQL_ASCII")  # the server would refuse what is no UTF-8
                 connection.commit()
         except psycopg2.Error as error:
-            if pause_s is None or database_errors.is_hopeless(error):
+            if pause_s is None or database_errors.is_hopeless(error, names):
                 raise database_errors.explained(
                     address.name,
                     error,
                     password=address.password,
                     embedded=where.embedded,
+                    variable=where.variable,
                 ) from None
             time.sleep(pause_s)
         else:
             if not address.hosts and not connection.info.ssl_in_use:
                 try:
-                    database_url.refuse_without_tls(connection.info.host, "the service does not demand TLS")
+                    why = "the service does not demand TLS"
+                    database_url.refuse_without_tls(connection.info.host, why, where.variable)
                 except HeimdallError:
                     connection.close()
                     raise

@@ -11,28 +11,27 @@ from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import roles
 
-URL = variables.DATABASE_URL.name
 SELECT = "the SELECT in sql/ that snapshot.source names"
 # Of a refused connection, where psycopg2 has no SQLSTATE: what is said, whether another try may mend it, and
-# the remedy. The first that fits counts.
+# the remedy, in which {url} stands for the variable with the address. The first that fits counts.
 CONNECTING: tuple[tuple[str, bool, str], ...] = (
-    ("authentication failed", False, f"Correct user and password in {URL}"),
-    ("no password supplied", False, f"Put the password into {URL}, or into ~/.pgpass"),
-    ("not permitted to log in", False, f"Name another user in {URL}, or have this one given LOGIN"),
-    ("root certificate file", False, f"Name the file in {URL}: sslrootcert=FILE, or sslrootcert=system"),
-    ("certificate verify failed", False, f"Add sslrootcert=FILE, with who signed it, to {URL}"),
-    ("server certificate for", False, f"Set the host in {URL} to a name that the certificate has"),
+    ("authentication failed", False, "Correct user and password in {url}"),
+    ("no password supplied", False, "Put the password into {url}, or into ~/.pgpass"),
+    ("not permitted to log in", False, "Name another user in {url}, or have this one given LOGIN"),
+    ("root certificate file", False, "Name the file in {url}: sslrootcert=FILE, or sslrootcert=system"),
+    ("certificate verify failed", False, "Add sslrootcert=FILE, with who signed it, to {url}"),
+    ("server certificate for", False, "Set the host in {url} to a name that the certificate has"),
     (
         "server does not support SSL",
         False,
         "Switch `ssl` on in that server; in a network that you trust leave sslmode out, and name the host in "
         f"{variables.DATABASE_WITHOUT_TLS.name}",
     ),
-    ("no encryption", False, f"Add sslmode=require to {URL}: the server wants TLS"),
+    ("no encryption", False, "Add sslmode=require to {url}: the server wants TLS"),
     ("no pg_hba.conf entry", False, "Let the server's administrator admit this machine, user and database"),
-    ("response to SSL negotiation", False, f"Correct host and port in {URL}: no PostgreSQL answers there"),
-    ("expected authentication request", False, f"Correct host and port in {URL}: no PostgreSQL answers"),
-    ("could not translate host name", False, f"Correct the host in {URL}, or this machine's name server"),
+    ("response to SSL negotiation", False, "Correct host and port in {url}: no PostgreSQL answers there"),
+    ("expected authentication request", False, "Correct host and port in {url}: no PostgreSQL answers"),
+    ("could not translate host name", False, "Correct the host in {url}, or this machine's name server"),
     ("definition of service", False, "Correct that name, or add the service to ~/.pg_service.conf"),
     ("permission denied for database", False, "Let its owner run GRANT CONNECT ON DATABASE for that user"),
     (
@@ -47,23 +46,23 @@ CONNECTING: tuple[tuple[str, bool, str], ...] = (
         "again",
     ),
     ("the database system is", True, "Run it again when the server is up"),
-    ('role "', False, f"Create that user, or correct its name in {URL}"),
-    ("does not exist", False, f"Create the database, or correct its name in {URL}"),
+    ('role "', False, "Create that user, or correct its name in {url}"),
+    ("does not exist", False, "Create the database, or correct its name in {url}"),
     (
         "server closed the connection",
         True,
         "Run it again when the server is up; its log says why it closed it",
     ),
-    ("Connection refused", True, f"Start that server, or correct host and port in {URL}"),
-    ("No such file", True, f"Start that server, or correct the folder of its socket in {URL}"),
-    ("timeout expired", True, f"Correct host and port in {URL}, or let the network between pass"),
+    ("Connection refused", True, "Start that server, or correct host and port in {url}"),
+    ("No such file", True, "Start that server, or correct the folder of its socket in {url}"),
+    ("timeout expired", True, "Correct host and port in {url}, or let the network between pass"),
 )
 _DOWN = ("Connection refused", "No such file")
 # A server refuses a connection in the language of its lc_messages, and libpq passes no SQLSTATE on. Its word
 # for FATAL, and two blanks, are before what it says; libpq's own messages have none.
 _SERVER_SAYS = re.compile(r"(?:^| failed: )[^\s:]+:  \S")
 _OTHER_LANGUAGE = (
-    f"Correct user, password and database in {URL}, and let the user have LOGIN and CONNECT; a server that "
+    "Correct user, password and database in {url}, and let the user have LOGIN and CONNECT; a server that "
     "is starting, or full, needs time"
 )
 DENIED, _NO_COLUMN = "42501", "42703"
@@ -103,6 +102,7 @@ def explained(
     user: str = "",
     password: str = "",
     embedded: bool = False,
+    variable: str = variables.DATABASE_URL.name,
     schemas: Sequence[str] = (),
 ) -> HeimdallError:
     """The error that a person reads.
@@ -113,6 +113,7 @@ def explained(
         user: As whom a statement was run.
         password: It is not repeated, were it a part of a malformed address that libpq repeats.
         embedded: Whether it is the embedded server.
+        variable: Has the address of another one.
         schemas: Those with a table of the name of `denied`.
     """
     cause, code = cause_of(error), error.pgcode or ""
@@ -121,6 +122,7 @@ def explained(
         remedy = next((remedy for said, _, remedy in CONNECTING if said in cause), None)
         if remedy is None and _SERVER_SAYS.search(str(error)):
             remedy = _OTHER_LANGUAGE
+        remedy = remedy and remedy.replace("{url}", variable)
         if embedded and any(said in cause for said in _DOWN):
             remedy = "Run `heimdall services up`, which starts it"
     elif code == DENIED:
@@ -140,10 +142,19 @@ def denied(error: psycopg2.Error) -> str | None:
     return found[2] if found and found[1] not in _NO_TABLES else None
 
 
-def is_hopeless(error: psycopg2.Error) -> bool:
-    """Whether another try to connect cannot end otherwise."""
+def is_hopeless(error: psycopg2.Error, names: Sequence[str] = ()) -> bool:
+    """Whether another try to connect cannot end otherwise.
+
+    Args:
+        error: What was said.
+        names: User and database. A server that refuses them repeats one, in whatever language; one that
+            starts, or is full, names neither.
+    """
     cause = cause_of(error)
-    return any(said in cause and not again for said, again, _ in CONNECTING)
+    known = [again for said, again, _ in CONNECTING if said in cause]
+    if not known and _SERVER_SAYS.search(str(error)):
+        return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", cause) for name in names if name)
+    return not all(known)
 
 
 def cause_of(error: psycopg2.Error) -> str:

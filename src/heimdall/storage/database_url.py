@@ -15,8 +15,7 @@ from heimdall.core.errors import HeimdallError
 
 WITH_TLS = ("require", "verify-ca", "verify-full")
 _FORM = (
-    f"Set {variables.DATABASE_URL.name} to postgresql://user:password@host:5432/database?sslmode=require, "
-    "with special characters as %XX"
+    "Set {} to postgresql://user:password@host:5432/database?sslmode=require, with special characters as %XX"
 )
 
 
@@ -60,7 +59,7 @@ def parse(text: str, subject: str = variables.DATABASE_URL.name) -> Address:
 
     Args:
         text: A postgresql:// URL, or words such as `host=a,b dbname=radio`.
-        subject: What gave it, for the message.
+        subject: The variable that has it, for the message.
 
     Returns:
         What it says.
@@ -76,11 +75,11 @@ def parse(text: str, subject: str = variables.DATABASE_URL.name) -> Address:
         parameters: dict[str, str] = extensions.parse_dsn(text)
         hosts = _hosts(parameters)
     except (psycopg2.Error, ValueError):
-        raise HeimdallError(subject, "not a PostgreSQL URL", _FORM) from None
+        raise HeimdallError(subject, "not a PostgreSQL URL", _FORM.format(subject)) from None
     database = parameters.get("dbname", "")
     named = database or _service(parameters) or variables.PGDATABASE.read()
     if not named or any(sign in database for sign in "/@") or any("@" in host for host, _ in hosts):
-        raise HeimdallError(subject, "not a PostgreSQL URL with a database's name", _FORM)
+        raise HeimdallError(subject, "not a PostgreSQL URL with a database's name", _FORM.format(subject))
     return Address(parameters, hosts)
 
 
@@ -94,12 +93,16 @@ def configured(variable: variables.Variable) -> str:
         HeimdallError: As `parse`, or a server on another machine would be reached without TLS.
     """
     text = variable.read()
-    require_tls(parse(text, variable.name))
+    require_tls(parse(text, variable.name), variable.name)
     return text
 
 
-def require_tls(address: Address) -> None:
+def require_tls(address: Address, variable: str = variables.DATABASE_URL.name) -> None:
     """Refuse an address whose password and rows would cross a network in the clear.
+
+    Args:
+        address: What it says.
+        variable: Has it, for the message.
 
     Raises:
         HeimdallError: It names another machine, does not demand TLS, and is not allowed by name.
@@ -111,15 +114,16 @@ def require_tls(address: Address) -> None:
     # Where both are given for a server libpq connects to this one, and takes the other for a name alone.
     numeric = (address.parameters.get("hostaddr") or variables.PGHOSTADDR.read()).split(",")
     for number, host in itertools.zip_longest(numeric, hosts, fillvalue=""):
-        refuse_without_tls(number or host, f"sslmode={mode} does not demand TLS")
+        refuse_without_tls(number or host, f"sslmode={mode} does not demand TLS", variable)
 
 
-def refuse_without_tls(host: str, why: str) -> None:
+def refuse_without_tls(host: str, why: str, variable: str) -> None:
     """Refuse a host on another machine that is not in HEIMDALL_DATABASE_WITHOUT_TLS.
 
     Args:
         host: Name, address, or folder of a socket.
         why: What is wrong with the connection.
+        variable: Has the address.
 
     Raises:
         HeimdallError: It is on another machine, and not allowed.
@@ -130,7 +134,7 @@ def refuse_without_tls(host: str, why: str) -> None:
     raise HeimdallError(
         f"PostgreSQL {host}",
         f"it is on another machine, and {why}",
-        "Add sslmode=require (better verify-full) to the URL, or name the host in "
+        f"Add sslmode=require (better verify-full) to {variable}, or name the host in "
         f"{variables.DATABASE_WITHOUT_TLS.name} if the network between is trusted",
     )
 

@@ -31,10 +31,12 @@ class Database:
     Attributes:
         url: PostgreSQL URL or key=value words, with the password.
         embedded: Whether it is the embedded server.
+        variable: Has the address, where the server is not embedded.
     """
 
     url: str = field(repr=False)
     embedded: bool
+    variable: str = DATABASE_VARIABLE
 
     @property
     def name(self) -> str:
@@ -108,7 +110,7 @@ def database(root: Path = Path(), role: Role = READER) -> Database:
         if not variable.read():  # the embedded server would be another database than the others'
             cause = f"not set, and neither is {DATABASE_VARIABLE}, but another role's address is"
             raise HeimdallError(role.variable.name, cause, f"Set it to the address of the {role.kind}")
-        return Database(database_url.configured(variable), embedded=False)
+        return Database(database_url.configured(variable), embedded=False, variable=variable.name)
     return Database(_servers(root, "PostgreSQL", DATABASE_VARIABLE).url_of(role), embedded=True)
 
 

@@ -25,7 +25,15 @@ from urllib3.exceptions import HTTPError
 from heimdall.core.errors import HeimdallError
 from heimdall.storage.retries import CONTENT_PAUSES_S
 from heimdall.storage.s3_access import FALLBACK_REGION, MAX_THREADS, S3Access
-from heimdall.storage.s3_errors import ObjectChanged, ObjectMissing, Place, code_of, explained
+from heimdall.storage.s3_errors import (
+    UNREADABLE,
+    ObjectChanged,
+    ObjectMissing,
+    Place,
+    code_of,
+    explained,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.literals import BucketLocationConstraintType
@@ -311,6 +319,8 @@ class ObjectStore:
             yield place
         except (ClientError, BotoCoreError, HTTPError, ResponseParserError) as error:
             raise explained(place, error) from None
+        except UNREADABLE as error:
+            raise unreadable(place, error) from None
 
 
 class _Other(Exception):  # noqa: N818 - no error: what is asked is answered

@@ -15,6 +15,8 @@ from heimdall.storage.sources import RowSource, tables_in
 
 STUDIES = "optuna"  # the schema of Optuna's studies
 DATABASE = ':"DBNAME"'  # psql's variable: the database that it is connected to
+# Who is no superuser may give a schema to a role, and rights to its tables, only as a member of it.
+_MINE = ("GRANT {role} TO CURRENT_USER",)
 
 
 @dataclass(frozen=True)
@@ -64,20 +66,25 @@ MIGRATOR = Role(
     "migrator",
     "`heimdall database migrate`",
     variables.DATABASE_URL_MIGRATOR,
-    ("GRANT CREATE ON DATABASE {database} TO {role}",),
+    (
+        *_MINE,
+        "CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {role}",
+        "GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",  # it may be another's, such as public
+        "GRANT CREATE ON DATABASE {database} TO {role}",  # for the schema in which tables are compared
+    ),
 )
 SWEEPER = Role(
     "sweeper",
     "`heimdall sweep`",
     variables.DATABASE_URL_SWEEPER,
-    ("GRANT {role} TO CURRENT_USER", f"CREATE SCHEMA IF NOT EXISTS {STUDIES} AUTHORIZATION {{role}}"),
+    (*_MINE, f"CREATE SCHEMA IF NOT EXISTS {STUDIES} AUTHORIZATION {{role}}"),
 )
 TRACKER = Role(
     "tracker",
     "MLflow, if its store is in this database",
     variables.MLFLOW_TRACKING_URI,
     (
-        "GRANT {role} TO CURRENT_USER",
+        *_MINE,
         "CREATE SCHEMA IF NOT EXISTS mlflow AUTHORIZATION {role}",
         "ALTER ROLE {role} IN DATABASE {database} SET search_path = mlflow",
     ),

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from heimdall.core import variables
+from heimdall.core import child, variables
+from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.storage.retries import REQUEST_TRIES
 
@@ -101,7 +102,8 @@ class S3Access:
 
     def as_environment(self) -> dict[str, str]:
         """The variables by which another process finds the same S3. They may hold the credentials."""
-        found = {variables.S3_ENDPOINT_URL.name: self.endpoint_url}
+        found = {} if self.embedded else child.leading_to(Service.S3)
+        found[variables.S3_ENDPOINT_URL.name] = self.endpoint_url
         if self.region is not None:
             found |= {variables.AWS_REGION.name: self.region, variables.AWS_DEFAULT_REGION.name: self.region}
         if self.keys is not None:
@@ -113,12 +115,18 @@ class S3Access:
             }
         return found
 
-    def _settings(self) -> dict[str, tuple[None, None, str | None, None]]:
-        """What botocore takes from neither the environment nor its files."""
+    def _settings(self) -> dict[str, tuple[str | None, str | None, str | None, None]]:
+        """What botocore takes from elsewhere than by itself: settings' names in its files and environment."""
+        bundle = (
+            variables.AWS_CA_BUNDLE.name if variables.AWS_CA_BUNDLE.read() else None
+        )  # not if it is empty
+        own: dict[str, tuple[str | None, str | None, str | None, None]]
+        own = {"ca_bundle": ("ca_bundle", bundle, None, None)}
         if self.keys is None:
-            return {"profile": (None, None, variables.AWS_PROFILE.read() or None, None)}
+            named = next(filter(None, (profile.read() for profile in variables.AWS_PROFILES)), None)
+            return own | {"profile": (None, None, named, None)}
         nothing = (None, None, os.devnull, None)
-        return {
+        return own | {
             "profile": (None, None, None, None),
             "region": (None, None, None, None),
             "config_file": nothing,
@@ -156,12 +164,11 @@ def configured() -> S3Access:
         )
     bundle = variables.AWS_CA_BUNDLE.read()
     if bundle and not Path(bundle).is_file():
+        where = "" if Path(bundle).is_absolute() else f" in {Path.cwd()}"
         remedy = "Correct it, or unset it and have the certificates of boto3"
-        raise HeimdallError(f"{variables.AWS_CA_BUNDLE.name}={bundle}", "there is no such file", remedy)
-    if bundle and not Path(bundle).is_absolute():
-        cause = "relative, but DVC and MLflow are started in other folders, too"
-        remedy = f"Set {variables.AWS_CA_BUNDLE.name}={Path(bundle).resolve()}"
-        raise HeimdallError(f"{variables.AWS_CA_BUNDLE.name}={bundle}", cause, remedy)
+        raise HeimdallError(
+            f"{variables.AWS_CA_BUNDLE.name}={bundle}", f"there is no such file{where}", remedy
+        )
     return S3Access(url, _configured_keys(), _configured_region(parts.hostname), embedded=False)
 
 

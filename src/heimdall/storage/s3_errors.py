@@ -21,6 +21,7 @@ SIGN_IN = (
     "AWS_SESSION_TOKEN anew), then run it again"
 )
 OF_BUCKET = ("NoSuchBucket", "404", "InvalidBucketName", "BucketAlreadyExists")
+WEB_IDENTITY = ("ExpiredToken", "InvalidIdentityToken", "InvalidToken")
 FOR_CREDENTIALS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials")
 DENIED = ("403", "AccessDenied", "AllAccessDisabled", "AccountProblem")
 ELSEWHERE = (
@@ -47,10 +48,10 @@ RIGHTS = {
     "DeleteObject": ("delete the object", "s3:DeleteObject"),
     "CreateBucket": ("create the bucket", "s3:CreateBucket"),
 }
-# Code of the server: cause and remedy.
+# Code of the server: cause, and remedy, in which {bucket} stands for the variable with the bucket's name.
 MISSING_BUCKET = (
     "the bucket is missing",
-    "Run `heimdall services up`, which makes it, or correct the variable HEIMDALL_*_BUCKET",
+    "Run `heimdall services up`, which makes it, or correct the variable {bucket}",
 )
 REFUSALS = {
     "NoSuchBucket": MISSING_BUCKET,
@@ -68,6 +69,10 @@ REFUSALS = {
     "RequestExpired": (
         "the clocks of this machine and of the server differ by too much",
         "Set this machine's clock (`timedatectl set-ntp true`), or the server's, then run it again",
+    ),
+    "InvalidIdentityToken": (
+        "the token of the web identity has expired or is not believed",
+        "Let who issues it write a new one into the file of AWS_WEB_IDENTITY_TOKEN_FILE or of the profile",
     ),
     "InvalidAccessKeyId": (
         "access denied (InvalidAccessKeyId): the server does not know the access key",
@@ -108,10 +113,10 @@ REFUSALS = {
         "what answers there is not S3",
         f"Set {ENDPOINT} to the address of the S3 API, which is another port than that of its pages",
     ),
-    "InvalidBucketName": ("no name that a bucket may have", "Correct the variable HEIMDALL_*_BUCKET"),
+    "InvalidBucketName": ("no name that a bucket may have", "Correct the variable {bucket}"),
     "BucketAlreadyExists": (
         "the name belongs to somebody else's bucket",
-        "Set the variable HEIMDALL_*_BUCKET to another name",
+        "Set the variable {bucket} to another name",
     ),
     "InvalidObjectState": (
         "the object is in an archive",
@@ -157,6 +162,9 @@ FAILURES: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ),
     ((ResponseParserError,), *REFUSALS["MethodNotAllowed"]),
 )
+# A token's file, or a program of the profile.
+UNREADABLE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+UNUSABLE = ("NO_CERTIFICATE_OR_CRL_FOUND", "PEM lib", "[Errno 2]", "[Errno 13]", "[Errno 21]")
 UNRESOLVED = ("Name or service", "getaddrinfo", "Failed to resolve", "name resolution")
 Failure = BotoCoreError | HTTPError | ResponseParserError
 SAME = {
@@ -209,6 +217,11 @@ class Place:
         """The same without the object."""
         return str(Place(self.access, self.bucket))
 
+    @property
+    def variable(self) -> str:
+        """The variable that names the bucket."""
+        return next((one.name for one in variables.BUCKETS if one.read() == self.bucket), "of the bucket")
+
 
 def code_of(error: ClientError) -> str:
     """The server's name for what is wrong; the HTTP status where the answer had no content."""
@@ -222,6 +235,13 @@ def explained(place: Place, error: ClientError | Failure) -> HeimdallError:
     return _failed(place, error)
 
 
+def unreadable(place: Place, error: OSError) -> HeimdallError:
+    """The same of one of `UNREADABLE`."""
+    cause = f"what the credentials come from cannot be used ({error.filename}: {error.strerror})"
+    remedy = f"Correct {variables.AWS_WEB_IDENTITY_TOKEN_FILE.name}, or the profile in ~/.aws/config"
+    return HeimdallError(place.of_bucket, cause, remedy)
+
+
 def _refused(place: Place, error: ClientError) -> HeimdallError:
     """What the server, or another server that gives credentials, answers."""
     code, operation = code_of(error), error.operation_name
@@ -231,7 +251,16 @@ def _refused(place: Place, error: ClientError) -> HeimdallError:
         return _elsewhere(place, error)
     if code in ("200", "500", "unknown") and _header(error, "content-type").startswith("text/html"):
         code = "MethodNotAllowed"  # a page for people
+    if (
+        code == "SignatureDoesNotMatch"
+        and "Signature" in (said := _said(error))
+        and ("expired" in said or "not yet current" in said)
+    ):
+        code = "RequestExpired"  # as the service that gives roles words it
+    if operation == "AssumeRoleWithWebIdentity" and SAME.get(code, code) in WEB_IDENTITY:
+        code = "InvalidIdentityToken"
     cause, remedy = REFUSALS.get(SAME.get(code, code), ("", ""))
+    remedy = remedy.replace("{bucket}", place.variable)
     subject = place.of_bucket if code in OF_BUCKET else str(place)
     if operation in FOR_CREDENTIALS and not cause:
         cause = f"the role of the profile was not given ({code})"
@@ -271,6 +300,11 @@ def _region_asked(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Region") or _header(error, "x-amz-bucket-region"))
 
 
+def _said(error: ClientError) -> str:
+    """The sentence of an answer; empty if it has none."""
+    return str(error.response.get("Error", {}).get("Message") or "")
+
+
 def _header(error: ClientError, name: str) -> str:
     """A header of an answer; empty where it has none."""
     return str(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(name, ""))
@@ -297,6 +331,10 @@ def _failed(place: Place, error: Failure) -> HeimdallError:
 
 def _without_trust(where: str, text: str) -> HeimdallError:
     """TLS does not come about."""
+    if any(words in text for words in UNUSABLE):
+        cause = "the file of certificates cannot be used: it is not there, or has none"
+        remedy = "Let AWS_CA_BUNDLE, or ca_bundle of the profile, name a PEM file, or unset it"
+        return HeimdallError(where, cause, remedy)
     if "CERTIFICATE_VERIFY_FAILED" in text and "expired" in text:
         return HeimdallError(where, "its certificate has expired", "Renew the server's certificate")
     if any(words in text for words in ("doesn't match", "mismatch", "not valid for")):

@@ -231,9 +231,13 @@ def messages(found: Database) -> Iterator[None]:
         inner = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__ or error
         inner = getattr(inner, "orig", None) or inner
         if isinstance(inner, psycopg2.Error):
-            user, embedded = address.parameters.get("user", ""), found.embedded
             raise database_errors.explained(
-                name, inner, user=user, password=address.password, embedded=embedded
+                name,
+                inner,
+                user=address.parameters.get("user", ""),
+                password=address.password,
+                embedded=found.embedded,
+                variable=found.variable,
             ) from None
         remedy = "Run the same command again, which goes on with the study"
         raise HeimdallError(f"PostgreSQL {name}", " ".join(str(inner).split()), remedy) from None

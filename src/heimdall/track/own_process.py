@@ -56,7 +56,7 @@ def run(
             [sys.executable, "-m", module, *arguments],
             input=stdin,
             cwd=folder,
-            env=inherited | dict(environment) | {variables.PYTHONPATH.name: paths},
+            env=child.settled(inherited | dict(environment) | {variables.PYTHONPATH.name: paths}),
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -81,7 +81,7 @@ def server_environment(store: Store) -> dict[str, str]:
     # By the environment: the address may hold a password, and everybody can read a command line.
     jobs = variables.MLFLOW_SERVER_ENABLE_JOB_EXECUTION
     backend = {variables.MLFLOW_BACKEND_STORE_URI.name: store.uri, jobs.name: jobs.default}
-    return inherited | dict(store.environment) | backend
+    return child.settled(inherited | dict(store.environment) | backend)
 
 
 def has_desktop() -> bool:

@@ -123,14 +123,16 @@ def test_same_bytes_in_one_process_and_in_two(
 
 
 def test_a_late_receiver_that_is_calibrated_leaves_no_trace(root: Path, tmp_path: Path) -> None:
-    """Its recordings give the bytes that they would give with right stamps."""
-    late = tmp_path / "late"
-    artifacts.write_bytes(late / determinism.LOCK_FILE, b"numpy==1\n")
-    for folder, late_ns in ((root, 0), (late, 2500)):
+    """Its recordings give the bytes that they would give with right stamps. Too vague stamps are none."""
+    late, vague, without = tmp_path / "late", tmp_path / "vague", tmp_path / "without"
+    stamped = {root: (0, 50.0), late: (2500, 50.0), vague: (0, 5.77e8), without: None}
+    for folder, stamp in stamped.items():
+        artifacts.write_bytes(folder / determinism.LOCK_FILE, b"numpy==1\n")
         table = write_snapshot(folder)
         second = table["websdr_id"] == 2
-        table.loc[second, "start_gps_ns"] = GPS_NS + 7 + late_ns
-        table.loc[second, "timing_sigma_ns"] = 50.0
+        if stamp is not None:
+            table.loc[second, "start_gps_ns"] = GPS_NS + 7 + stamp[0]
+            table.loc[second, "timing_sigma_ns"] = stamp[1]
         file = folder / archive.SNAPSHOT / archive.MEASUREMENTS_FILE
         archive.write_table(file, table, archive.MEASUREMENTS_SCHEMA)
 
@@ -138,7 +140,9 @@ def test_a_late_receiver_that_is_calibrated_leaves_no_trace(root: Path, tmp_path
         return {name: content for name, content in outputs(folder).items() if "shards" in name}
 
     featurize.run(PARAMS, SPLIT, root)
-    featurize.run(PARAMS, SPLIT, late)
+    for folder in (late, vague, without):
+        featurize.run(PARAMS, SPLIT, folder)
+    assert shards(vague) == shards(without)
     assert shards(late).keys().isdisjoint(shards(root))
     featurize.run(PARAMS, SPLIT, late, calibration=CalibrationParams({"websdr_2": 2500}))
     assert shards(late) == shards(root)

@@ -65,7 +65,7 @@ def take(foreign: Foreign, root: Path, source: str, queries: Path = QUERIES, **c
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("specification", (0, "specification.sql: no moment of approval: created_at counts (56 rows)")),
+        ("specification", (0, "192000 Hz count; no moment of approval: created_at counts (56 rows)")),
         ("acquisition", (COUNT, "acquisition.receivers.csv to pin which number is which")),
     ],
 )
@@ -224,6 +224,23 @@ def test_a_line_more_changes_no_identifier(tmp_path: Path) -> None:
     assert receivers.pinned(file)["websdr_id"].tolist() == [*before, 1002] == [5, 1001, 1002]
 
 
+def test_a_spreadsheets_semicolons_and_decimal_commas_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "receivers.csv"
+    file.write_text(PINNED.replace(",", ";") + "5;A, B;45,04;7,67;250;;\n", encoding="utf-8")
+    (found,) = receivers.pinned(file).to_dict("records")
+    assert (found["name"], found["latitude_deg"], found["longitude_deg"]) == ("A, B", 45.04, 7.67)
+
+
+def test_a_number_that_means_another_station_than_before_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "receivers.csv"
+    file.write_text(PINNED + "1,A,45,8,0,,\n2,B,45,9,0,,\n", encoding="utf-8")
+    before = receivers.used(receivers.pinned(file), {1, 2})
+    file.write_text(PINNED + "1,A,45,8,0,,\n2,C,45,7,0,,\n3,B,45,9,0,,\n", encoding="utf-8")
+    (said,) = receivers.renamed(before, receivers.pinned(file))
+    assert said.startswith("number 2 is C now, and was B in the former snapshot")
+    assert receivers.renamed(None, receivers.pinned(file)) == []
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
@@ -231,7 +248,7 @@ def test_a_line_more_changes_no_identifier(tmp_path: Path) -> None:
         (["1,A,45,8,0,2026-01-02T00:00Z,2026-01-01T00:00Z"], "end before they begin"),
         (["1,A,45,8,0,,", "2,A,45,9,0,,"], "A has more than one place"),
         (["1,A,45,8,0,2026-01-01,"], "line 2: from '2026-01-01' is no time with a zone"),
-        (["1,A,45,8,0,,", "", "2,B,95,9,0,,"], "line 4: latitude_deg '95'"),
+        (["1,A,45,8,0,,", "", "2,B,95,9,0,,"], "line 4: latitude '95'"),
         (["1,A,45,8,,,"], "line 2: no altitude_m"),
         (["1,A,45,04,8,20,0,,"], "line 2: 9 values instead of 7.*decimal point"),
         (["x,A,45,8,0,,"], "line 2: number 'x'"),

@@ -213,7 +213,7 @@ def test_what_an_operator_need_not_say_may_be_missing_or_empty(world: World) -> 
         (
             "timestamp",
             "timestamp",
-            "timestamp: timestamp without time zone has no time zone; give timestamp AT TIME",
+            "timestamp: timestamp without time zone has no time zone; in the SELECT, write `... AT TIME",
         ),
         ("approved_at", "timestamp", "approved_at: timestamp without time zone has no time zone"),
         ("approved_at", "text", "approved_at: text may have no time zone"),

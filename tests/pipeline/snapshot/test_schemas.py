@@ -117,12 +117,17 @@ def test_session_of_other_times_or_frequencies_is_no_transmission(
     assert faults(table) == expected
 
 
-def test_a_start_in_unix_time_is_no_gps_start() -> None:
+@pytest.mark.parametrize(
+    ("off_s", "is_bad"),
+    [(3 * 86_400, False), (-3 * 86_400, False), (7 * 86_400 - 30, True), (-1024 * 7 * 86_400, True)],
+    ids=["a row written days later", "days before", "a week", "a rollover of the week"],
+)
+def test_a_start_that_is_weeks_off_or_in_unix_time_is_no_gps_start(off_s: int, is_bad: bool) -> None:
     gps_ns = int(APPROVED.timestamp() - 3600 - 315_964_800 + 18) * 10**9
     table = rows().assign(start_gps_ns=pd.array([gps_ns] * 6, "Int64"))
-    assert faults(table) == []
-    table.loc[4, "start_gps_ns"] = gps_ns + 315_964_800 * 10**9
-    assert faults(table) == [(4, schemas.BAD_TIMING)]
+    table.loc[2, "start_gps_ns"] = gps_ns + 315_964_800 * 10**9
+    table.loc[4, "start_gps_ns"] = gps_ns + off_s * 10**9
+    assert faults(table) == [(row, schemas.BAD_TIMING) for row in (2, 4) if row == 2 or is_bad]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -175,11 +180,16 @@ def test_row_with_several_faults_is_named_once_by_the_first() -> None:
     assert faults(table) == [(0, schemas.UNKNOWN_RECEIVER)]
 
 
-def test_detail_holds_the_value() -> None:
+def test_detail_holds_the_value_or_says_that_there_is_none() -> None:
     table = rows()
     table.loc[2, "latitude_deg"] = 95.0
+    table.loc[2, ["longitude_deg", "timestamp"]] = None
     (row,) = table.iloc[[2]].to_dict("records")
-    assert schemas.detail(schemas.BAD_POSITION, row) == "latitude 95.0, longitude 8.0"
+    assert schemas.detail(schemas.BAD_POSITION, row) == "latitude 95.0, longitude no value"
+    assert schemas.detail(schemas.IMPOSSIBLE_TIME, row) == f"made at no value, approved at {APPROVED}"
+    empty = dict.fromkeys(row)
+    for reason in schemas._ORDER[1:8]:
+        assert not {"nan", "None", "NaT", "<NA>"} & set(schemas.detail(reason, empty).split())
 
 
 def test_every_row_may_be_bad() -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.snapshot import former, snapshot
 from heimdall.recordings import archive
-from heimdall.storage.objectstore import object_key
-from heimdall.storage.s3_access import Keys
+from heimdall.storage.endpoints import RAW_BUCKET
+from heimdall.storage.objectstore import ObjectStore, object_key
+from heimdall.storage.s3_access import Keys, S3Access
 from tests import REPOSITORY
+from tests.gateway import Gateway
 from tests.pipeline.snapshot.snapshot_world import (
     COUNT,
     PARAMS,
@@ -33,6 +36,7 @@ from tests.pipeline.snapshot.snapshot_world import (
     samples,
     session_id,
 )
+from tests.s3_servers import empty
 
 
 def test_snapshot_holds_what_database_and_bucket_hold(world: World) -> None:
@@ -77,6 +81,35 @@ def test_snapshot_holds_what_database_and_bucket_hold(world: World) -> None:
         "data_fingerprint": "",
     }
     assert rows["shard"].nunique() > 1
+
+
+def test_another_server_gives_the_same_bytes_and_is_asked_only_for_what_is_needed(
+    world: World, moto: S3Access, tmp_path: Path
+) -> None:
+    world.take()
+    wanted = [
+        object_key(session_id(number), receiver) for number in range(SESSIONS) for receiver in (1, 2, 3)
+    ]
+    bucket = ObjectStore(moto, RAW_BUCKET)
+    bucket.ensure_bucket()
+    empty(bucket)
+    for key in wanted:
+        bucket.put(key, world.bucket.get(key, 10_000))
+    for number in range(SESSIONS, 3 * SESSIONS):  # what nobody approved
+        bucket.put(object_key(session_id(number), 1), b"1")
+    with Gateway(moto.endpoint_url) as gateway:
+        found = dataclasses.replace(
+            world.services.endpoints, s3=dataclasses.replace(moto, endpoint_url=gateway.url)
+        )
+        services = dataclasses.replace(world.services, endpoints=found)
+        other = World(services, bucket, tmp_path / "other")
+        other.take()
+    assert other.outputs() == world.outputs()
+    got = [urlsplit(request.path).path for request in gateway.requests if request.is_object]
+    assert sorted(got) == [f"/{RAW_BUCKET}/{key}" for key in sorted(wanted)]
+    listed = [request.query["prefix"][0] for request in gateway.requests if request.is_listing]
+    assert sorted(listed) == sorted({key.rpartition("/")[0] + "/" for key in wanted})
+    assert len(gateway.requests) == len(got) + len(listed)
 
 
 def test_same_moment_gives_the_same_bytes_for_ever(

@@ -178,7 +178,7 @@ def _tasks(
 def _timing(
     session: pd.DataFrame, calibration: CalibrationParams
 ) -> list[tuple[int, float, int | None, float | None]]:
-    columns = session[["websdr_id", "sample_rate_hz", "start_gps_ns", "timing_sigma_ns"]]
+    columns = times.useful(session)[["websdr_id", "sample_rate_hz", "start_gps_ns", "timing_sigma_ns"]]
     return [
         (
             int(websdr_id),

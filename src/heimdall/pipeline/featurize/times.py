@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import pandas as pd
 
+from heimdall.recordings import limits
 from heimdall.signal import coherence
 
 _TOLD = {
     coherence.CONTRADICTS: "its start time is left out: the other recordings contradict it. Check its clock",
     coherence.STARTS_ELSEWHERE: "its start time is left out: it is far from those of the others",
 }
+
+
+def useful(recordings: pd.DataFrame) -> pd.DataFrame:
+    """The same rows without those start times that are too uncertain to help."""
+    vague = recordings["timing_sigma_ns"] > limits.USEFUL_TIMING_SIGMA_NS
+    if not vague.any():
+        return recordings
+    return recordings.assign(
+        **{name: recordings[name].mask(vague) for name in ("start_gps_ns", "timing_sigma_ns")}
+    )
 
 
 def left_out(index: pd.DataFrame) -> list[str | None]:
@@ -20,9 +31,10 @@ def left_out(index: pd.DataFrame) -> list[str | None]:
             `sample_rate_hz`, and `timed`, whether the features use the time.
 
     Returns:
-        For each row a reason of `signal.coherence`; None if the time is used or not known.
+        For each row a reason of `signal.coherence`; None if the time is used, not known or too uncertain.
     """
     reasons: list[str | None] = [None] * len(index)
+    index = useful(index)
     known = index["start_gps_ns"].notna() & index["timing_sigma_ns"].notna()
     concerned = index["session_id"].isin(index.loc[known & ~index["timed"], "session_id"])
     rows = index.assign(place=range(len(index)))[concerned]

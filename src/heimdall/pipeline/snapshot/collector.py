@@ -10,6 +10,7 @@ from pathlib import Path
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
+from heimdall.pipeline.snapshot import schemas
 from heimdall.pipeline.snapshot.candidates import Candidate, shard_key
 from heimdall.pipeline.snapshot.former import Former, Verdict
 from heimdall.recordings import archive, iq
@@ -106,7 +107,7 @@ class Collector:
     def _content(self, item: Candidate) -> bytes:
         limit = iq.max_object_bytes(item.sample_rate_hz, self._params.max_duration_s)
         if item.etag is None:
-            raise iq.BadRecording(iq.MISSING, "no such object in the bucket")
+            raise iq.BadRecording(iq.MISSING, schemas.NO_OBJECT)
         if item.size > limit:
             cause = f"{item.size} bytes, more than {self._params.max_duration_s:g} s can have ({limit})"
             raise iq.BadRecording(iq.OVERSIZED, cause)

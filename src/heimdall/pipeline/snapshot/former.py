@@ -79,6 +79,16 @@ def read_former(root: Path) -> Former:
     return Former(np.empty(0, np.uint64), np.empty(0, _KEPT), {})
 
 
+def read_receivers(root: Path, source: str) -> pd.DataFrame | None:
+    """The receivers of the present snapshot; None where there is none, or it is of another source."""
+    try:
+        if artifacts.read_json(root / METRICS)["source"]["name"] == source:
+            return archive.read_receivers(root)
+    except (HeimdallError, KeyError, TypeError):
+        pass
+    return None
+
+
 def _read(root: Path) -> tuple[Former, str]:
     """What it knows, and the fingerprint of what it holds."""
     fingerprint = archive.DataFingerprint()

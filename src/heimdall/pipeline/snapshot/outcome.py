@@ -89,15 +89,28 @@ def measurements(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows) -> It
         yield table[columns].reset_index(drop=True)
 
 
-def quarantine(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows) -> Iterator[pd.DataFrame]:
-    """data/quarantine.parquet in batches, in the order of the approved rows."""
+def quarantine(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows | None) -> Iterator[pd.DataFrame]:
+    """data/quarantine.parquet in batches, in the order of the approved rows.
+
+    Args:
+        rows: All approved ones.
+        reasons: Of the bad ones.
+        good: Those whose objects were looked for.
+        outcomes: What was found in the objects; None where none was fetched.
+    """
     places = np.flatnonzero(reasons.bad[good.order])  # of rows that were good until their object was seen
     places = places[np.argsort(good.order[places])]
     for part in slices(np.flatnonzero(reasons.bad)):
         batch, found = rows.take(part), reasons.of(part)
         mine = places[np.isin(good.order[places], part, assume_unique=True)]
-        said = zip(good.order[mine].tolist(), outcomes.take(mine)[["reason", "detail"]].values, strict=True)
-        details = {row: detail for row, (reason, detail) in said if reason}
+        details = {}
+        if outcomes is not None:
+            said = outcomes.take(mine)[["reason", "detail"]].values
+            details = {
+                row: detail
+                for row, (reason, detail) in zip(good.order[mine].tolist(), said, strict=True)
+                if reason
+            }
         records = batch.to_dict("records")
         for row, reason, record in zip(part.tolist(), found, records, strict=True):
             if row not in details:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ NUMBER = "number"
 FIRST_OF_REUSED = 1001  # identifiers of receivers whose number another one had before
 _PLACES = ["name", "latitude_deg", "longitude_deg", "altitude_m"]
 _FILE_NAMES = {"websdr_id": NUMBER, "latitude": "latitude_deg", "longitude": "longitude_deg"}
+_CALLED = {"latitude_deg": "latitude", "longitude_deg": "longitude"}
 _RANGE = "no number in its range"
 _WRONG = {
     NUMBER: "no whole number that a receiver may have",
@@ -107,6 +109,23 @@ def place(rows: pd.DataFrame, receivers: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{NUMBER: rows["websdr_id"], "websdr_id": found})
 
 
+def renamed(before: pd.DataFrame | None, now: pd.DataFrame) -> list[str]:
+    """What to say of numbers that meant another receiver in the former snapshot.
+
+    Args:
+        before: data/snapshot/receivers.parquet, if there is one.
+        now: As `selected` or `pinned` gives them.
+    """
+    if before is None:
+        return []
+    both = before.merge(now.drop_duplicates("websdr_id"), on="websdr_id", suffixes=("_before", ""))
+    return [
+        f"number {row['websdr_id']} is {row['name']} now, and was {row['name_before']} in the former "
+        "snapshot: if that is not a new name of one receiver, its former recordings count as the other's"
+        for row in both[both["name"] != both["name_before"]].to_dict("records")
+    ]
+
+
 def used(receivers: pd.DataFrame, websdr_ids: Collection[int]) -> pd.DataFrame:
     """data/snapshot/receivers.parquet: those that have recordings in the snapshot, by identifier."""
     chosen = receivers[receivers["websdr_id"].isin(websdr_ids)]
@@ -115,6 +134,7 @@ def used(receivers: pd.DataFrame, websdr_ids: Collection[int]) -> pd.DataFrame:
     return chosen[names].astype({"websdr_id": "int32"})
 
 
+_DECIMAL_COMMA = re.compile(r"\A([+-]?\d+),(\d+)\Z")
 _FIRST, _LAST = (pd.Timestamp(f"{year}-01-01T00:00:00Z").as_unit("us") for year in ("0001", "9999"))
 
 
@@ -133,9 +153,9 @@ def _read(path: Path) -> pd.DataFrame:
     rows = pd.DataFrame([values for _, values in found[1:]], columns=found[0][1], dtype="str")
     rows = rows.rename(columns=_FILE_NAMES).replace("", None)
     wanted = [NUMBER, *_PLACES]
-    missing = [name for name in wanted if list(rows.columns).count(name) != 1]
+    missing = [_CALLED.get(name, name) for name in wanted if list(rows.columns).count(name) != 1]
     if missing:
-        raise HeimdallError(str(path), f"not one column {', '.join(missing)}", _FORM)
+        raise HeimdallError(f"{path}, line 1", f"not one column {', '.join(missing)}", _FORM)
     twice = [name for name in ("from", "until") if list(rows.columns).count(name) > 1]
     if twice:
         raise HeimdallError(str(path), f"more than one column {', '.join(twice)}", _FORM)
@@ -158,9 +178,8 @@ def _read(path: Path) -> pd.DataFrame:
         for name, fine in good.items():
             if not fine.iloc[row]:
                 said = given[name].iloc[row]
-                cause = (
-                    f"no {name}" if pd.isna(said) else f"{name} {said[:40]!r} is {_WRONG.get(name, _RANGE)}"
-                )
+                called, wrong = _CALLED.get(name, name), _WRONG.get(name, _RANGE)
+                cause = f"no {called}" if pd.isna(said) else f"{called} {said[:40]!r} is {wrong}"
                 raise HeimdallError(place, cause, _FORM)
     return rows
 
@@ -168,15 +187,21 @@ def _read(path: Path) -> pd.DataFrame:
 def _lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
     """Place and values of each line that is not blank; the first is the header.
 
+    The separator is the one that the header has: a comma, a semicolon or a tab. Beside semicolons a number
+    may have a decimal comma.
+
     Raises:
         HeimdallError: A line has another number of values than the header, as a decimal comma makes it, or it
             is no CSV.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    separator = max(",;\t", key=next(iter(text.splitlines()), "").count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     width = 0
     try:
         for row in reader:
             values = [value.strip() for value in row]
+            if separator == ";":
+                values = [_DECIMAL_COMMA.sub(r"\1.\2", value) for value in values]
             if not any(values):
                 continue
             place = f"{path}, line {reader.line_num}"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 
-from heimdall.recordings import limits
+from heimdall.recordings import iq, limits
 
 # Short codes of the quarantine, in the order in which a row with several faults is named.
 UNREADABLE = "unreadable"
@@ -51,14 +51,17 @@ _ORDER = (
 MAX_SAMPLE_RATE_HZ = 10e6  # no WebSDR delivers more; beyond it the column holds another unit
 MAX_SPREAD_S = 600.0  # between the times of a session's recordings, which clocks of receivers give
 MAX_FREQUENCY_SPREAD = 1e-3  # of the frequency: receivers are tuned side by side, not to another transmission
-# Between `timestamp` and `start_gps_ns`: beyond it one of them has another epoch, such as that of Unix time.
-_MAX_APART_S = 7 * 86_400.0
+# Between `timestamp` and `start_gps_ns`. GPS tells the second of the week exactly; the number of the week is
+# from elsewhere: a wrong start is off by whole weeks, or has another epoch, such as that of Unix time. Within
+# half a week the start is right whatever `timestamp` is: a team's may be that of the row, not of the samples.
+_MAX_APART_S = 3.5 * 86_400.0
 _GPS_EPOCH_S = 315_964_800 - 18  # in Unix time; leap seconds do not matter here
 EARLIEST = pd.Timestamp("2000-01-01T00:00:00Z")  # clocks that were never set begin before it
 # No bucket, no folder above another, no control character: as a key of the bucket of recordings may be.
 _OBJECT_KEY = r"^(?!/)(?!(?:.*/)?\.\.?(?:/|$))(?![A-Za-z0-9]+://)[^\x00-\x1f\x7f]{1,1024}\Z"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _BAD_RECEIVER = "bad_receiver"
+NO_OBJECT = "no such object in the bucket"
 
 
 def _made_before_approval(rows: pd.DataFrame) -> Any:  # noqa: ANN401 - pandas' comparisons have no precise type
@@ -163,26 +166,43 @@ RECEIVER_SCHEMA = pa.DataFrameSchema(
     }
 )
 
+
+def _said(row: dict[Any, Any], name: str, unit: str = "") -> str:
+    """A value of a row in words: what the table has, or that it has none."""
+    value = row.get(name)
+    return "no value" if pd.isna(value) else f"{value} {unit}".rstrip()
+
+
 _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
-    BAD_SESSION_ID: lambda row: f"session_id {str(row['session_id'])[:60]!r} is no lower-case UUID",
+    BAD_SESSION_ID: lambda row: (
+        "session_id has no value"
+        if pd.isna(row["session_id"])
+        else f"session_id {str(row['session_id'])[:60]!r} is no lower-case UUID"
+    ),
     UNREADABLE: lambda row: str(row[UNREADABLE]),
     UNKNOWN_RECEIVER: lambda row: (
-        f"websdr_id {row.get('number', row['websdr_id'])} is no receiver with a position on Earth at "
-        f"{row['timestamp']}"
+        "websdr_id has no value"
+        if pd.isna(row.get("number", row["websdr_id"]))
+        else f"websdr_id {row.get('number', row['websdr_id'])} is no receiver with a position on Earth at "
+        f"{_said(row, 'timestamp')}"
     ),
-    BAD_POSITION: lambda row: f"latitude {row['latitude_deg']}, longitude {row['longitude_deg']}",
-    IMPOSSIBLE_TIME: lambda row: f"made at {row['timestamp']}, approved at {row['approved_at']}",
-    BAD_SAMPLE_RATE: lambda row: f"sample rate {row['sample_rate_hz']} Hz",
-    BAD_FREQUENCY: lambda row: f"frequency {row['frequency_mhz']} MHz",
+    BAD_POSITION: lambda row: (
+        f"latitude {_said(row, 'latitude_deg')}, longitude {_said(row, 'longitude_deg')}"
+    ),
+    IMPOSSIBLE_TIME: lambda row: (
+        f"made at {_said(row, 'timestamp')}, approved at {_said(row, 'approved_at')}"
+    ),
+    BAD_SAMPLE_RATE: lambda row: f"sample rate {_said(row, 'sample_rate_hz', 'Hz')}",
+    BAD_FREQUENCY: lambda row: f"frequency {_said(row, 'frequency_mhz', 'MHz')}",
     BAD_TIMING: lambda row: (
-        f"timing sigma {row['timing_sigma_ns']} ns, GPS start {row.get('start_gps_ns')} ns, made at "
-        f"{row['timestamp']}"
+        f"timing sigma {_said(row, 'timing_sigma_ns', 'ns')}, GPS start {_said(row, 'start_gps_ns', 'ns')}, "
+        f"made at {_said(row, 'timestamp')}"
     ),
-    BAD_SNR: lambda row: f"SNR {row['snr_db']} dB",
+    BAD_SNR: lambda row: f"SNR {_said(row, 'snr_db', 'dB')}",
     BAD_OBJECT_KEY: lambda row: (
         f"object {str(row['object_key'])[:100]!r} is no key of the bucket of the recordings"
     ),
-    UNKNOWN_ORIGIN: lambda _: "simulated is NULL: neither a recording nor a simulation",
+    UNKNOWN_ORIGIN: lambda _: "simulated has no value: neither a recording nor a simulation",
     DUPLICATE: lambda row: f"more than one row for receiver {row['websdr_id']} in this session; none is used",
     INCONSISTENT_SESSION: lambda _: "the session's rows name more than one position or source",
     NOT_ONE_TRANSMISSION: lambda _: (
@@ -190,6 +210,7 @@ _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
         "frequency apart"
     ),
     REPEATED: lambda row: f"another row has the same samples as {str(row['object_key'])[:100]}",
+    iq.MISSING: lambda _: NO_OBJECT,
 }
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
 from heimdall.core.provenance import provenance
@@ -28,7 +28,7 @@ from heimdall.pipeline.snapshot import outcome, receivers, schemas
 from heimdall.pipeline.snapshot.candidates import Good, cut, with_keys, with_objects
 from heimdall.pipeline.snapshot.checked import Reasons, check
 from heimdall.pipeline.snapshot.collector import Collector
-from heimdall.pipeline.snapshot.former import METRICS, read_former
+from heimdall.pipeline.snapshot.former import METRICS, read_former, read_receivers
 from heimdall.pipeline.snapshot.outcome import Outcomes
 from heimdall.pipeline.snapshot.repeated import repeated
 from heimdall.pipeline.snapshot.rows import Rows
@@ -41,6 +41,8 @@ from heimdall.storage.sources import RowSource
 
 QUARANTINE = Path("data/quarantine.parquet")
 WORK = Path(".heimdall/work/snapshot")
+REFUSED = WORK / "quarantine.csv"  # of a snapshot that was refused: the former one keeps its own quarantine
+_OF_ANOTHER_BUCKET = (iq.MISSING, schemas.BAD_OBJECT_KEY)
 
 Say = Callable[[str], object]
 
@@ -102,12 +104,14 @@ def take(
     source = sources.load(params.source, queries)
     with _files(work) as (row_file, outcome_file, made):
         known = _read_rows(params, endpoints.database, source, row_file, say)
+        for remark in receivers.renamed(read_receivers(root, source.name), known):
+            say(f"receivers: {remark}")
         with Rows(row_file, lambda rows: with_keys(receivers.place(rows, known), RAW_BUCKET)) as rows:
             reasons, order = check(rows.batches(), len(rows), known["websdr_id"].tolist())
             store = ObjectStore(endpoints.s3, RAW_BUCKET)
             good = with_objects(rows, order, store.head_many)
             reasons.say(good.missing, iq.MISSING)
-            _refuse_too_many(reasons, rows, params)  # before any download
+            _refuse_too_many(params, root, store, (rows, reasons, good, None))  # before any download
 
             former = read_former(root)
             shards = ShardStore(
@@ -117,8 +121,8 @@ def take(
             names = _collect(params, collector, rows, good, reasons=reasons, target=outcome_file)
             with Rows(outcome_file) as outcomes:
                 reasons.say(repeated(rows, reasons, good, outcomes), schemas.REPEATED)
-                _refuse_too_many(reasons, rows, params)
                 content = rows, reasons, good, outcomes
+                _refuse_too_many(params, root, store, content)
                 seen = _Seen()
                 batches = map(seen.pass_on, outcome.measurements(*content))
                 archive.write_batches(made, batches, archive.MEASUREMENTS_SCHEMA)
@@ -128,6 +132,7 @@ def take(
                 names = [name for name in names if name in seen.shards]
                 _commit(root, shards, names, made, receivers=used, quarantine=quarantine, summary=summary)
     collector.forget_others()
+    (root / REFUSED).unlink(missing_ok=True)
     return summary
 
 
@@ -187,19 +192,36 @@ def _collect(
     return names
 
 
-def _refuse_too_many(reasons: Reasons, rows: Rows, params: SnapshotParams) -> None:
+def _refuse_too_many(
+    params: SnapshotParams,
+    root: Path,
+    store: ObjectStore,
+    content: tuple[Rows, Reasons, Good, Rows | None],
+) -> None:
+    """Refuse a snapshot of which too much is bad, and list the bad rows in `REFUSED`."""
+    rows, reasons, *_ = content
     count = int(reasons.bad.sum())
     if count <= params.max_quarantined_fraction * len(reasons):
         return
     counts = reasons.counts()
     worst = ", ".join(f"{reason} {number}" for reason, number in counts.items())
-    (first,) = rows.take(np.array([reasons.first(next(iter(counts)))]))["measurement_id"]
+    most = next(iter(counts))
+    (first,) = rows.take(np.array([reasons.first(most)])).to_dict("records")
+    with artifacts.atomic(root / REFUSED) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        for number, batch in enumerate(outcome.quarantine(*content)):
+            batch[outcome.QUARANTINE_SCHEMA.names].to_csv(file, index=False, header=number == 0)
+    mend = f"Mend them (such as measurement {first['measurement_id']})"
+    if most in _OF_ANOTHER_BUCKET:
+        place = f"{store.endpoint}/{store.bucket}"
+        mend = (
+            f"If they lie in another bucket than {place}, set {variables.RAW_BUCKET.name} to its name; else "
+            f"put them there (such as {first['object_key']}, of measurement {first['measurement_id']})"
+        )
     raise HeimdallError(
         "snapshot",
         f"{count} of {len(reasons)} approved recordings are bad ({worst}), more than "
-        f"{params.max_quarantined_fraction:.0%}; the former snapshot stays",
-        f"Mend them (such as measurement {first}), withdraw their approval, or raise "
-        "snapshot.max_quarantined_fraction",
+        f"{params.max_quarantined_fraction:.0%}; {REFUSED} lists them, and the former snapshot stays",
+        f"{mend}, withdraw their approval, or raise snapshot.max_quarantined_fraction",
     )
 
 
