@@ -8,6 +8,9 @@
 --
 -- An approval leaves no time of its own: `updated_at` of the session is the moment of its last change. A change
 -- after `snapshot.as_of` takes the session out of that snapshot.
+--
+-- What is approved counts, also of a session that failed, or of a known source whose place is uncertain. `remark` is
+-- said by the snapshot, with the number of rows that it concerns.
 
 -- receivers
 SELECT row_number() OVER (ORDER BY name, id) AS id, name, latitude, longitude,
@@ -18,7 +21,12 @@ WHERE is_active
 -- measurements
 SELECT m.id, m.task_id AS session_id, m.websdr_id, k.latitude, k.longitude, m.frequency_mhz, m.snr_db,
     m.timestamp_utc AS "timestamp", r.updated_at AS approved_at, m.sample_rate_khz::float8 * 1000 AS sample_rate_hz,
-    r.known_source_id AS source_id, false AS simulated, nullif(m.s3_path, '') AS object_key
+    r.known_source_id AS source_id, false AS simulated, nullif(m.s3_path, '') AS object_key,
+    concat_ws(
+        '; ',
+        CASE WHEN r.status = 'failed' THEN 'the session failed, and is approved all the same' END,
+        CASE WHEN k.error_margin_meters > 100 THEN 'the place of the transmitter is uncertain by more than 100 m' END
+    ) AS remark
 FROM public.measurements m
 JOIN heimdall.recording_sessions r ON r.celery_task_id = m.task_id
 LEFT JOIN heimdall.known_sources k ON k.id = r.known_source_id

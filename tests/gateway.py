@@ -125,7 +125,7 @@ class Gateway:
 
 
 def _body(handler: http.server.BaseHTTPRequestHandler) -> bytes:
-    """The content of a request, which DVC sends in chunks."""
+    """The content of a request, which DVC, typed in a shell, sends in chunks."""
     if handler.headers.get("Transfer-Encoding", "").lower() != "chunked":
         return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
     body = b""

@@ -82,7 +82,6 @@ def write(folder: Path, mels: int = 32) -> pd.DataFrame:
             "modulation": ("nfm", "dmr")[number % 2],
             "region": "north",
             "simulated": True,
-            "object_sha256": f"{number}-{receiver}",
             "receivers_heard": np.int32(len(session.websdr_id)),
             "snr_db": float(session.snr_db[receiver]),
             "detected": True,

@@ -99,3 +99,65 @@ def test_the_whole_environment_of_a_process_is_passed_on_by_one_module() -> None
         if path.is_relative_to(REPOSITORY / "src") and whole.search(path.read_text("utf-8"))
     }
     assert users == {"core/child.py", "core/determinism.py"}
+
+
+# Who passes services on to what it starts, and the rows of docs/environment.md about it, in the code's order.
+PASSED_ON = {
+    "stages/snapshot.py": ["stage `snapshot`"],
+    **{
+        f"stages/{name}.py": ["stages `simulate`, `featurize`, `evaluate`, `export`"]
+        for name in ("simulate", "featurize", "evaluate", "export")
+    },
+    **{f"stages/{name}.py": ["stage `train`, `python stages/pretrain.py`"] for name in ("train", "pretrain")},
+    "src/heimdall/api/features.py": ["the process that makes features for `HeimdallDataset`"],
+    "src/heimdall/compare/review.py": ["`heimdall verify`, `heimdall review`: everything else of a"],
+    "src/heimdall/doctor/machine.py": ["git; "],
+    "src/heimdall/reproduce/checks.py": ["git; "],
+    "src/heimdall/reproduce/checkout.py": ["DVC of `heimdall verify`: `dvc pull`"],
+    "src/heimdall/reproduce/git.py": ["git; "],
+    "src/heimdall/reproduce/verify.py": [
+        "`heimdall verify --source`: stage `snapshot` of a checked-out",
+        "`heimdall verify`, `heimdall review`: everything else of a",
+    ],
+    "src/heimdall/sweep/experiments.py": ["DVC of a sweep |", "DVC of a sweep that pushes |"],
+    "src/heimdall/track/own_process.py": ["the process that sends a training"],
+    "src/heimdall/track/ui.py": ["`heimdall ui`"],
+}
+PASSING = re.compile(r"(?:(?:child|git|checkout)\.)?(?:bare_)?environment|stage\.run")
+
+
+def passed_on(text: str) -> list[tuple[bool, bool, bool]]:
+    """Whether a module's calls pass on PostgreSQL's address, S3 and MLflow, in their order."""
+    tree = ast.parse(text)
+    found: dict[int, tuple[bool, bool, bool]] = {}
+    constants = {
+        ast.unparse(node.targets[0]): ast.unparse(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+    }
+    # The innermost statement comes last.
+    for statement in (node for node in ast.walk(tree) if isinstance(node, ast.stmt)):
+        for call in (node for node in ast.walk(statement) if isinstance(node, ast.Call)):
+            words = ", ".join(ast.unparse(word) for word in (*call.args, *call.keywords))
+            words += "".join(constants.get(name, "") for name in re.findall(r"\*(\w+)", words))
+            if not PASSING.fullmatch(ast.unparse(call.func)) or "*services" in words:
+                continue
+            told = f"{words} {ast.unparse(statement)}"
+            address = re.search(r"database=address|configured_environment\(READER\)|\| found", told)
+            every = re.search(r"\*Service\b|mlflow_store\.services", words)
+            s3, tracker = (bool(every) or f"Service.{name}" in words for name in ("S3", "MLFLOW"))
+            found[call.lineno] = (bool(address), s3, tracker)
+    return [found[line] for line in sorted(found)]
+
+
+def test_the_documents_say_which_process_is_given_which_secrets() -> None:
+    page = (REPOSITORY / "docs/environment.md").read_text(encoding="utf-8")
+    rows = page.partition("\n## Which process has which secrets")[2].splitlines()
+    told: dict[str, list[tuple[bool, ...]]] = {}
+    for path, beginnings in PASSED_ON.items():
+        told[path] = []
+        for beginning in beginnings:
+            (row,) = [row for row in rows if row.startswith(f"| {beginning}")]
+            told[path].append(tuple(cell.strip().startswith("yes") for cell in row.split("|")[2:5]))
+    given = {str(path.relative_to(REPOSITORY)): passed_on(path.read_text("utf-8")) for path in PROGRAMS}
+    assert {path: calls for path, calls in given.items() if calls} == told

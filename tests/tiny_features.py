@@ -76,7 +76,6 @@ def write(data_dir: Path, count: int = 10, seed: int = 1) -> pd.DataFrame:
                         "modulation": "nfm",
                         "region": "north",
                         "simulated": True,
-                        "object_sha256": f"{number}-{receiver}",
                         "receivers_heard": np.int32(RECEIVERS),
                         "snr_db": 20.0,
                         "detected": True,

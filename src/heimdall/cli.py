@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from heimdall.commands import output, place
-from heimdall.core import determinism, errors
+from heimdall.core import child, determinism, errors
 from heimdall.core.errors import HeimdallError
 
 HELP = ("-h", "--help")
@@ -156,6 +156,7 @@ def heimdall(context: click.Context) -> None:
     and --verbose may also stand after the name of the command.
     """
     output.set_colour(context)
+    child.settle()
     root = place.clone_around(Path.cwd())
     if root is not None:
         place.enter(context, root)

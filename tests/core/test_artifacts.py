@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, errors
 from heimdall.core.errors import HeimdallError
 
 
@@ -20,6 +21,15 @@ def test_a_failed_write_leaves_the_former_file_and_no_other(tmp_path: Path) -> N
         raise RuntimeError("half way")
     assert target.read_bytes() == b"former"
     assert [path.name for path in target.parent.iterdir()] == ["model.bin"]
+
+
+def test_of_a_copy_between_disks_the_full_one_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught, artifacts.atomic(tmp_path / "copy") as partial:
+        # As shutil raises it: the source is named first.
+        raise OSError(errno.ENOSPC, "No space left on device", "other/file", None, str(partial))
+    told = errors.foreseen(caught.value)
+    assert told is not None
+    assert told.subject == str(tmp_path / "copy")
 
 
 def test_json_is_canonical_and_refuses_nan(tmp_path: Path) -> None:

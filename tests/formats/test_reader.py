@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from heimdall.core.errors import HeimdallError
-from heimdall.formats import plain, reader, sample_types
+from heimdall.formats import plain, reader, recording, sample_types
 from heimdall.formats.gps_time import Moment, gps_ns_of_utc, to_utc, utc_ns
 from heimdall.formats.reader import Hints
 from heimdall.formats.recording import TimedRecording
@@ -73,7 +73,8 @@ def rf64(form: bytes, data: bytes, magic: bytes = b"RF64") -> bytes:
 
 def auxi(second: int = 9, stop: int = 0, frequency_hz: int = 145_500_000, **changes: int) -> bytes:
     """A header that says that it began then, or at another hour or year; it stopped so many seconds later."""
-    began = (changes.get("year", 2024), 5, 1, 6, changes.get("hour", 7), 8, second, 250)
+    millisecond = changes.get("millisecond", 250)
+    began = (changes.get("year", 2024), 5, 1, 6, changes.get("hour", 7), 8, second, millisecond)
     ended = (2024, 5, 1, 6, 7, 8 + stop // 60, second + stop % 60, 500) if stop else (0,) * 8
     return chunk(b"auxi", struct.pack("<8H8H9I", *began, *ended, frequency_hz, *[0] * 8))
 
@@ -131,14 +132,17 @@ def test_long_and_odd_wav_files_are_read(tmp_path: Path, content: bytes) -> None
     np.testing.assert_array_equal(reader.read(path)[0].samples, signal())
 
 
-@pytest.mark.parametrize("size", [b"\0\0\0\0", b"\xff\xff\xff\xff"])
-def test_wav_of_a_killed_recorder_is_read_to_its_end_and_said(tmp_path: Path, size: bytes) -> None:
-    data = stored("cf32", signal())
-    content = wav(fmt(3, 32), data)
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 0x80000000])
+@pytest.mark.parametrize("begin", [b"", b"abcd\x7f\x80\x81\x82"])  # samples may look like a chunk's name
+def test_wav_of_a_killed_recorder_is_read_to_its_end_and_said(
+    tmp_path: Path, size: int, begin: bytes
+) -> None:
+    data = begin + stored("cs16", signal())[len(begin) :]
+    content = wav(fmt(1, 16), data)
     path = tmp_path / "x.wav"
-    path.write_bytes(content[: -len(data) - 4] + size + data)
+    path.write_bytes(content[: -len(data) - 4] + struct.pack("<I", size) + data)
     (read,) = reader.read(path)
-    np.testing.assert_array_equal(read.samples, signal())
+    np.testing.assert_allclose(read.samples[2:], signal()[2:], atol=1e-4)
     assert "does not say how long it is" in read.remarks[0]
 
 
@@ -197,10 +201,34 @@ def test_start_typed_by_hand_is_as_exact_as_its_last_digit(tmp_path: Path, text:
     assert np.sqrt(np.mean(errors_ns**2)) == pytest.approx(step_ns / 3**0.5, rel=0.02)
 
 
-def test_xml_of_sdr_console_has_whole_seconds(tmp_path: Path) -> None:
-    (tmp_path / "x.wav").write_bytes(wav(fmt(3, 32), stored("cf32", signal()), XML))
+@pytest.mark.parametrize(
+    ("extra", "step_ns"), [(XML, 1e9), (AUXI, 1e6), (auxi(millisecond=0), 1e9), (auxi(stop=1), 1e6)]
+)
+def test_header_of_whole_seconds_is_as_exact_as_that(tmp_path: Path, extra: bytes, step_ns: float) -> None:
+    (tmp_path / "x.wav").write_bytes(wav(fmt(3, 32), stored("cf32", signal()), extra))
     (read,) = reader.read(tmp_path / "x.wav")
-    assert read.start_step_ns == 1e9
+    assert read.start_step_ns == step_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "counts", "said"),
+    [
+        ("2024-05-06T07:08:09.123456789Z", True, False),
+        ("2024-05-06T07:08:09Z", False, False),
+        ("2024-05-06T07:08Z", False, False),
+        ("2024-05-06T07:08:19.5Z", False, True),
+    ],
+)
+def test_finer_start_by_hand_counts_over_a_name_that_agrees(
+    tmp_path: Path, text: str, counts: bool, said: bool
+) -> None:
+    path = tmp_path / "20240506T070809Z_x.cf32"
+    path.write_bytes(stored("cf32", signal()))
+    start = Moment.parse(text)
+    (read,) = reader.read(path, Hints(sample_rate_hz=RATE_HZ, start=start))
+    wanted = (start.ns, 1.0) if counts else (utc_ns(START.replace(microsecond=0)), 1e9)
+    assert (read.start_utc_ns, read.start_step_ns) == wanted
+    assert ("it says itself when it began, and --start does not count" in read.remarks) == said
 
 
 @pytest.mark.parametrize(
@@ -208,6 +236,7 @@ def test_xml_of_sdr_console_has_whole_seconds(tmp_path: Path) -> None:
     [
         ("x_2024-05-06T09-08-09+0200.cf32", 7, False),
         ("x_20240506_020809-0500_7100kHz.cf32", 7, False),
+        ("x_20240506-070809-0100_7100kHz.cf32", 8, False),
         ("20240506_070809-1400kHz.cf32", 7, True),
         ("20240506T070809Z_x.cf32", 7, False),
         ("20240506_070809_x.cf32", 7, True),
@@ -218,6 +247,10 @@ def test_zone_of_a_name_counts_and_its_lack_is_said(tmp_path: Path, name: str, h
     (read,) = reader.read(tmp_path / name, RAW)
     assert read.start_utc == START.replace(hour=hour, microsecond=0)
     assert ("the time in its name has no zone, and counts as UTC" in read.remarks) == said
+    offset = next((text for text in ("+0200", "-0500", "-0100") if text in name), None)
+    assert (f"{offset} in its name counts as how far its time is ahead of UTC" in read.remarks) == bool(
+        offset
+    )
 
 
 def test_header_and_name_of_a_wav_file_that_say_two_times_are_not_believed(tmp_path: Path) -> None:
@@ -500,7 +533,8 @@ def test_start_of_a_sigmf_file_without_times_is_that_of_every_stretch(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("moment", "leap_s"), [("2015-06-30T23:59:59.5Z", 16), ("2024-05-06T07:08:09.5Z", 18)]
+    ("moment", "leap_s"),
+    [("2015-06-30T23:59:59.5Z", 16), ("2024-05-06T07:08:09.5Z", 18), ("2024-05-06T09:08:09.5+02:00", 18)],
 )
 def test_datetime_of_sigmf_is_utc_and_gps_time_is_ahead_by_the_leap_seconds(
     tmp_path: Path, moment: str, leap_s: int
@@ -539,11 +573,39 @@ def test_sigmf_recording_that_was_split_counts_its_samples_from_the_first_file(t
     assert [len(one.samples) for one in read] == [6000, 6000]
 
 
+@pytest.mark.parametrize(
+    ("offset", "indexes"), [(48_000, (None, 54_000)), (48_000, (48_000, None)), (0, (1_000_000, None))]
+)
+def test_index_that_only_some_captures_say_loses_no_samples(
+    tmp_path: Path, offset: int, indexes: tuple[int | None, int | None]
+) -> None:
+    first, second = ({} if index is None else {"global_index": index} for index in indexes)
+    captures = [capture(offset, datetime="2024-01-01T00:00:00Z", **first), capture(offset + 6000, **second)]
+    (read,) = reader.read(sigmf(tmp_path, captures, **{"core:offset": offset}))
+    assert len(read.samples) == 12_000
+    assert read.start_utc == dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+
+
+def test_samples_of_all_stretches_of_a_file_have_one_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "MAX_SAMPLES", 11_000)
+    read = reader.read(sigmf(tmp_path, [capture(k * 6000, frequency=7e6 + k) for k in range(3)], 18_000))
+    assert [len(one.samples) for one in read] == [6000, 5000]
+    assert "a stretch of it is left out: 11000 samples before it are read, and no more of one" in str(
+        read[0].remarks
+    )
+    assert "only its first 0.1 s of 0.1 s are read" in read[1].remarks
+
+
 def test_start_of_unknown_accuracy_beside_a_file_is_a_start_without_gps_time(tmp_path: Path) -> None:
-    (tmp_path / "x.npy").write_bytes(npy())
-    (tmp_path / "x.json").write_text(json.dumps({"start_gps_ns": gps_ns_of_utc(utc_ns(START))}))
-    (read,) = reader.read(tmp_path / "x.npy", RAW)
+    (tmp_path / "20240101T000000Z.npy").write_bytes(npy())
+    (tmp_path / "20240101T000000Z.json").write_text(
+        json.dumps({"start_gps_ns": gps_ns_of_utc(utc_ns(START))})
+    )
+    (read,) = reader.read(tmp_path / "20240101T000000Z.npy", RAW)
     assert (read.start_gps_ns, read.start_utc) == (None, START)
+    assert "its name says that it began at 2024-01-01T00:00:00+00:00, the .json beside" in read.remarks[0]
     assert read.disciplined(50.0) is read
 
 
@@ -572,6 +634,15 @@ def test_samples_that_are_not_read_are_said(tmp_path: Path) -> None:
     assert f"{len(data)} bytes of samples in another chunk `data` are not read" in read.remarks
     (read,) = reader.read(sigmf(tmp_path, [capture(5000)]))
     assert "5000 samples before its first capture are left out" in read.remarks
+    path = sigmf(tmp_path, [capture(frequency=7e6), capture(frequency=8e6)])
+    with path.with_suffix(".sigmf-data").open("ab") as file:
+        file.write(b"12345")
+    (read,) = reader.read(path)
+    assert "1 of its captures have no samples, and do not count" in read.remarks
+    assert "5 bytes of an incomplete sample at its end are not read" in read.remarks
+    (tmp_path / "x.wav").write_bytes(wav(fmt(3, 32), data + b"123"))
+    (read,) = reader.read(tmp_path / "x.wav")
+    assert "3 bytes of an incomplete sample at its end are not read" in read.remarks
 
 
 @pytest.mark.parametrize("sigma_ns", [1e-9, 5e17])
@@ -669,7 +740,11 @@ ZERO = bytes(len(FLOATS))
         ),
         (
             bad_file("x.cf32", np.repeat(signal().real, 2).tobytes()),
-            "I and Q are equal, or one of them is zero",
+            "I and Q are equal, or one of them is constant",
+        ),
+        (
+            bad_file("x.cu8", bytes([99, 128, 101, 128] * 6000)),
+            "one of them is constant, as of a real signal",
         ),
         (bad_file("x.cf32", signal().real.astype("c8").tobytes()), "as of a real signal: its phase is lost"),
         (with_meta(**{"core:sample_rate": 1e9}), "a sample rate of 1e[+]09 Hz"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from heimdall.core.errors import HeimdallError
-from heimdall.formats import receivers_file, stations
+from heimdall.formats import misplaced, receivers_file, stations
 from heimdall.formats.receivers_file import Site
 
 NORTH = Site("north_pier", 53.6, 7.25, 5.0)
@@ -148,6 +148,12 @@ def test_station_is_never_guessed(files: list[str], message: str) -> None:
         stations.assign(files, [], sites)
 
 
+def test_only_the_two_files_of_sigmf_are_one_recording() -> None:
+    sites = [Site("pier", 1.0, 2.0, 3.0)]
+    files = ["pier_1", "pier_1meta", "pier_2.sigmf-data", "pier_2.sigmf-meta"]
+    assert list(map(str, stations.assign(files, [], sites))) == [files[0], files[1], files[3]]
+
+
 def test_receiver_named_by_hand_wins_over_the_file() -> None:
     moved = Site("pier", 9.0, 9.0, 9.0)
     listed = [Site("pier", 1.0, 2.0, 3.0), Site("south_pier", 1.0, 2.0, 3.0)]
@@ -228,3 +234,43 @@ def test_spaces_in_a_name_count_as_one(tmp_path: Path) -> None:
     path = tmp_path / "receivers.csv"
     path.write_text('name,lat,lon\n"SOUTH\u00a0 pier ",45,7\n', encoding="utf-8")
     assert [site.name for site in receivers_file.read(path)] == ["SOUTH pier"]
+
+
+PIEDMONT = {"torino": (45.0, 7.7), "cuneo": (44.4, 7.5), "asti": (44.9, 8.2)}
+UTAH = {"provo": (40.2, -111.7), "moab": (38.6, -109.6)}
+
+
+@pytest.mark.parametrize(
+    ("places", "said", "refused"),
+    [
+        (PIEDMONT | {"the transmitter": (45.1, 7.7)}, {}, False),
+        (PIEDMONT | {"asti": (8.2, 44.9)}, {"asti": "latitude and longitude exchanged"}, True),
+        (PIEDMONT | {"the transmitter": (7.7, 45.1)}, {"the transmitter": "exchanged"}, True),
+        (PIEDMONT | {"asti": (-44.9, 8.2)}, {"asti": "the other sign of its latitude"}, True),
+        # So far apart receivers of a network may stand, but hardly there.
+        (PIEDMONT | {"asti": (44.9, -8.2)}, {"asti": "the other sign of its longitude"}, False),
+        (
+            UTAH | {"the transmitter": (39.5, 110.5)},
+            {"the transmitter": "the other sign of its longitude"},
+            True,
+        ),
+        ({"a": (45.0, 7.7), "b": (7.5, 44.4)}, {"a": "exchanged", "b": "exchanged"}, True),
+        # Large networks, and those on both sides of the equator or of Greenwich.
+        ({"rome": (41.9, 12.5), "moscow": (55.8, 37.6), "lisbon": (38.7, -9.1)}, {}, False),
+        ({f"{lat} {lon}": (lat, lon) for lat in (-12.0, 12.0) for lon in (-12.0, 12.0)}, {}, False),
+        (UTAH | {"greenwich": (51.5, 0.0)}, {}, False),
+        ({"alone": (45.0, 7.7)}, {}, False),
+    ],
+)
+def test_place_with_one_mistake_is_said_and_refused_where_no_network_is_so_large(
+    places: dict[str, tuple[float, float]], said: dict[str, str], refused: bool
+) -> None:
+    found = misplaced.find(places)
+    assert {one.name for one in found} == said.keys()
+    for one in found:
+        assert said[one.name] in str(one)
+    if refused:
+        with pytest.raises(HeimdallError, match="km from the nearest of the others; with"):
+            misplaced.refuse_far(found)
+    else:
+        misplaced.refuse_far(found)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
 import re
+import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -28,9 +30,10 @@ from heimdall.ingest import ingest
 from heimdall.ingest.ingest import Approval, Recorded, Site, Transmission
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive, iq
-from heimdall.storage import connection, tables
+from heimdall.storage import connection, embedded, tables
 from heimdall.storage.approved import MARGIN
-from heimdall.storage.objectstore import object_key
+from heimdall.storage.identities import Identity
+from heimdall.storage.objectstore import ObjectMissing, object_key
 from heimdall.storage.tables import Receiver
 from tests.conftest import Buckets, Services, heimdall
 from tests.database_rows import QUERIES, read_approved
@@ -120,7 +123,16 @@ def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(
     assert (report.recordings, report.new, stored_rows(database)) == (6, 6, 6)
     objects = buckets.raw.head_all("")
     assert object_key(sessions[0].session_id, report.receivers["NORTH"]) in objects
-    again = ingest.store(sessions, TRANSMISSION, Approval(APPROVED), database.endpoints)
+    # Who may only read the bucket can do that, and approve; new recordings need the right to write.
+    state = embedded.load(database.root)
+    assert state is not None
+    may_read = dataclasses.replace(database.endpoints.s3, keys=state.s3_keys(Identity.READER))
+    reading = dataclasses.replace(database.endpoints, s3=may_read)
+    again = ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
+    buckets.raw.delete(object_key(sessions[0].session_id, report.receivers["NORTH"]))
+    with pytest.raises(HeimdallError, match="the credentials may not write the object"):
+        ingest.store(sessions, TRANSMISSION, Approval(APPROVED), reading)
+    ingest.store(sessions, TRANSMISSION, Approval(APPROVED), database.endpoints)
     assert (again.receivers, again.new, stored_rows(database)) == (report.receivers, 0, 6)
     assert buckets.raw.head_all("") == objects
 
@@ -231,6 +243,51 @@ def test_sessions_of_different_receivers_at_one_second_become_one_where_files_of
         for given in (parts, apart, parts | apart, parts | apart)
     ]
     assert news == [4, 4, 6, 0]
+
+
+def test_no_row_gets_the_samples_of_another_recording(
+    database: Services, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def store(one: TimedRecording) -> ingest.Ingested:
+        sessions = cut_sessions(parts | {WEST: [one]}, 0.0775)
+        return ingest.store(sessions, TRANSMISSION, None, database.endpoints)
+
+    def lengths() -> list[tuple[int, int]]:
+        """Samples that a row of WEST should have, and has."""
+        number = ingest.receiver_ids([WEST], [])["WEST"]
+        return [
+            (int(rate_hz), iq.decode(buckets.raw.get(object_key(session, number), 10**6), rate_hz, 1.0).size)
+            for session, receiver, rate_hz in rows_of(database, "session_id::text, websdr_id, sample_rate_hz")
+            if receiver == number
+        ]
+
+    parts = {NORTH: [recording(START_NS + 400_000_000, 1.7, 1)], SOUTH: [recording(START_NS, 2.1, 2)]}
+    ingest.store(cut_sessions(parts, 0.0775), TRANSMISSION, None, database.endpoints)
+    west = [recording(START_NS + 500_000_000, 1.7, seed, rate_hz=12000.0 + seed) for seed in (3, 4, 5)]
+
+    # Two at once add another recording each to the session that is there.
+    planned, planning = threading.Barrier(2), ingest._plan
+
+    def plan(*arguments: Any) -> object:  # noqa: ANN401 - whatever it takes
+        made = planning(*arguments)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            planned.wait(5)
+            planned.abort()
+        return made
+
+    monkeypatch.setattr(ingest, "_plan", plan)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(found.new for found in pool.map(store, west[:2])) == [1, 3]
+    monkeypatch.setattr(ingest, "_plan", planning)
+    assert sorted(lengths()) == [(12003, 12003), (12004, 12004)]
+
+    # An object is lost, and another recording of the same second is given.
+    for key in buckets.raw.head_all("sessions/"):
+        if key.endswith(f"websdr_{ingest.receiver_ids([WEST], [])['WEST']}.npy"):
+            buckets.raw.delete(key)
+    assert store(west[2]).new == 3
+    with pytest.raises(ObjectMissing):
+        lengths()
 
 
 def test_better_time_reaches_what_is_not_approved_and_a_contradiction_to_the_approved_is_said(
@@ -446,6 +503,32 @@ def test_what_is_stored_takes_a_place_and_an_approval_later_and_is_never_changed
         assert rows() == former  # the moment of an approval, too
 
 
+def test_altitude_that_nobody_said_is_corrected_until_a_recording_is_approved(
+    database: Services, buckets: Buckets
+) -> None:
+    def store(altitude_m: float | None, approval: Approval | None = None) -> ingest.Ingested:
+        site = dataclasses.replace(SOUTH, altitude_m=altitude_m or 0.0, altitude_known=altitude_m is not None)
+        sessions = cut_sessions({NORTH: three()[NORTH], site: three()[SOUTH]}, 0.0775)
+        return ingest.store(sessions, TRANSMISSION, approval, database.endpoints)
+
+    runs = (
+        (None, None, {}),
+        (200.0, None, {"SOUTH": 200.0}),
+        (200.0, Approval(), {}),
+        (None, Approval(), {}),
+    )
+    for altitude_m, approval, corrected in runs:
+        assert store(altitude_m, approval).altitudes == corrected
+    with closing(connection.connect(database.endpoints.database)) as opened:
+        assert {one.altitude_m for one in tables.read_receivers(opened)} == {NORTH.altitude_m, 200.0}
+        with opened, opened.cursor() as cursor:
+            connection.use_own_tables(cursor)
+            cursor.execute("UPDATE websdrs SET altitude_m = 0 WHERE name = 'SOUTH'")
+    remedy = r"UPDATE heimdall\.websdrs SET latitude = 45\.7, .* altitude_m = 200\.0 WHERE id = \d+\."
+    with pytest.raises(HeimdallError, match=rf"has it at 45\.7,0\.6,0\.0\. .* {remedy}"):
+        store(200.0, Approval())
+
+
 def test_of_two_that_approve_the_same_at_once_one_stamps_it(database: Services, buckets: Buckets) -> None:
     sessions = cut_sessions(three(), 0.0775)
     nowhere = dataclasses.replace(TRANSMISSION, latitude_deg=None, longitude_deg=None)
@@ -500,6 +583,34 @@ def test_second_without_gps_time_has_none_in_the_database(database: Services, bu
     with closing(connection.connect(database.endpoints.database)) as opened:
         rows = read_approved(opened)
     assert rows["start_gps_ns"].isna().sum() == rows["timing_sigma_ns"].isna().sum() == 2
+
+
+def test_places_that_may_be_mistaken_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A receiver 1200 km away may be right: it is told, and nothing is refused."""
+    places = ((45.0, 7.7), (44.4, 7.5), (44.9, -8.2))
+    sites = [Site(f"R{number}", *place, 0.0) for number, place in enumerate(places)]
+    ingest_command_module._check_places(sites, 45.1, 7.6)
+    assert re.fullmatch(
+        r"Check the places: receiver R2 stands 12\d\d km from the nearest of the others; with the other sign "
+        r"of its longitude it would be \d+ km\.\n",
+        capsys.readouterr().out,
+    )
+
+
+def test_same_samples_of_two_receivers_are_noticed() -> None:
+    """Whether they have the same second, or the same file with another start, or one of another length."""
+    (one,) = three()[NORTH]
+    late = dataclasses.replace(one, start_gps_ns=START_NS + 777_000_000)
+    longer = dataclasses.replace(
+        one,
+        samples=np.concatenate([recording(0, 2.0, 5).samples, one.samples]),
+        start_gps_ns=one.time_ns(0)
+        - round(len(recording(0, 2.0, 5).samples) * SECOND_NS / one.sample_rate_hz),
+    )
+    for other in (one, late, longer):
+        given = stretches({NORTH: [one], WEST: [other], SOUTH: three()[SOUTH]})
+        assert ingest.copies(given) == [("NORTH", "WEST")]
+    assert ingest.copies(stretches(three() | {NORTH: [one, late]})) == []
 
 
 def test_of_two_stretches_for_a_second_the_one_with_the_better_time_is_taken() -> None:
@@ -592,7 +703,7 @@ def test_files_of_any_format_become_sessions_of_receivers_from_a_file(
     meta = {"global": whole, "captures": [capture], "annotations": []}
     Path("x-south_pier.sigmf-meta").write_text(json.dumps(meta))
     first.tofile("x-south_pier.sigmf-data")
-    for part, seconds in ((first, 0), (second, 2)):
+    for part, seconds in ((recording(0, 4.0, 7).samples, 0), (second, 2)):
         clock = (begin + dt.timedelta(seconds=seconds)).strftime("%Y%m%d_%H%M%S")
         part.tofile(f"gqrx_{clock}_77500_12000_fc.raw")
     Path("receivers.csv").write_text(
@@ -665,6 +776,10 @@ def test_stretches_at_another_frequency_are_left_out_and_said(capsys: pytest.Cap
         ),
         ([*PLACE, *RECEIVERS, "--approve", "--approved-at", "yesterday"], "not an ISO 8601 time"),
         (["--latitude", "91", *PLACE[2:], *RECEIVERS], "91"),
+        (
+            [*PLACE, "--receiver", "SOUTH,0.6,45.7,200"],
+            "with latitude and longitude exchanged it would be 79",
+        ),
         ([*PLACE, "--receiver", "NORTH,53.6,7.2,5"], "it is of station SOUTH, whose place is not given"),
     ],
 )

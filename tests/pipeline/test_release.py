@@ -338,14 +338,13 @@ def test_releases_on_another_server(clone: Project, moto: S3Access) -> None:
     assert moto.keys is not None
     env = {"HEIMDALL_S3_ENDPOINT_URL": moto.endpoint_url, "AWS_REGION": "eu-south-1"}
     env |= {"AWS_ACCESS_KEY_ID": moto.keys.access_key, "AWS_SECRET_ACCESS_KEY": moto.keys.secret_key}
-    other = replace(clone, env=clone.env | env | {"AWS_PROFILE": "none"})
-    other.run("heimdall", "services", "up")
-    by_hand = {"AWS_PROFILE": "default"}  # DVC itself refuses a profile that is not there
-    other.run("dvc", "push", **by_hand)
-    assert "Promote it" in other.run("heimdall", "release", "v0.1.0").stdout
+    there = replace(clone, env=clone.env | env)
+    there.run("heimdall", "services", "up")
+    there.run("dvc", "push")
+    other = replace(there, env=there.env | {"AWS_PROFILE": "none"})  # which the keys make void
+    assert "then heimdall promote v0.1.0" in other.run("heimdall", "release", "v0.1.0", SKIP).stdout
     other.run("heimdall", "promote", "v0.1.0")
     assert "Every file is as released. The log is unbroken." in other.run("heimdall", "releases").stdout
-    assert "If-None-Match" not in refused(other, "v0.1.0", SKIP)
 
 
 def check_the_last_promotion_wins(

@@ -139,6 +139,13 @@ def address(**changes: str) -> Arise:
     return arise
 
 
+def own_address_is_wrong(world: World) -> None:
+    """That of the reader, beside the right one for all roles."""
+    address(password=SECRET)(world)
+    world.env[f"{URL}_READER"] = world.env[URL]
+    right_address(world)
+
+
 def right_address(world: World) -> None:
     world.env[URL] = server(world).endpoints.database.url
 
@@ -256,6 +263,11 @@ ADDRESS = [
         "a wrong password", address(password=SECRET), read,
         SERVER, 'password authentication failed for user "heimdall"',
         f"Correct user and password in {URL}", right_address,
+    ),
+    Trouble(
+        "a wrong password in a role's own address", own_address_is_wrong, read,
+        SERVER, "password authentication failed", f"Correct user and password in {URL}_READER",
+        lambda world: world.env.pop(f"{URL}_READER"),
     ),
     Trouble(
         "a wrong name of the database", address(path="/nowhere"), read,

@@ -19,12 +19,14 @@ import psutil
 import pytest
 from dvc.config import Config
 
+from heimdall.core.errors import HeimdallError
 from heimdall.services import ports, postgres, process, seaweedfs
 from heimdall.storage import connection as db
 from heimdall.storage import embedded, roles, tables
-from heimdall.storage.endpoints import Database, Endpoints, resolve
+from heimdall.storage.endpoints import Database, Endpoints, administrator, resolve
 from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
+from heimdall.storage.s3_access import Keys
 from heimdall.sweep import study
 from tests import REPOSITORY
 from tests.conftest import (
@@ -37,6 +39,8 @@ from tests.conftest import (
     heimdall,
 )
 from tests.services.local_settings import REMOTE, remote
+
+OTHER_BUCKET = {"HEIMDALL_RAW_BUCKET": "radio-raw"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made.run("down", "--delete")
 
 
-def test_the_life_of_the_servers(world: World) -> None:
+def test_the_life_of_the_servers(world: World, request: pytest.FixtureRequest) -> None:
+    link = embedded.home(world.root)  # their data lie on another disk
+    disk = link.with_name(f"{link.name}-disk")
+    disk.mkdir(parents=True)
+    link.symlink_to(disk)
+    request.addfinalizer(link.unlink)
     store = started_with_something_to_keep(world)
     started_again_they_are_as_before(world)
     killed_they_come_back_with_their_data(world, store)
@@ -95,16 +104,34 @@ def started_with_something_to_keep(world: World) -> ObjectStore:
 
 def started_again_they_are_as_before(world: World) -> None:
     as_versions_without_roles_left_it(world)
-    again = world.run("up")
-    assert (again.returncode, again.stdout.count("already running")) == (0, 2)
+    again = with_another_bucket(world)
     with closing(db.connect(resolve(world.root, roles.READER).database)) as connection:
         assert [receiver.name for receiver in tables.read_receivers(connection)] == ["kept"]
     storage = study._storage(resolve(world.root, roles.SWEEPER).database, None)
     optuna.create_study(study_name="second", storage=storage)
     assert optuna.get_all_study_names(storage) == ["first", "second"]
     assert "applied" not in again.stdout
-    status = world.run("status")
+    status = heimdall(world.root, "services", "status", env=world.env | OTHER_BUCKET)
     assert (status.returncode, status.stdout.count(" ready ")) == (0, 2)
+
+
+def with_another_bucket(world: World) -> subprocess.CompletedProcess[str]:
+    """Neither the S3 server of an older version nor one that was told of other buckets stays as it is."""
+    folder = embedded.home(world.root) / seaweedfs.FOLDER
+    of_today = json.loads((folder / seaweedfs.IDENTITIES).read_text())["identities"]
+    only_admin = [entry for entry in of_today if entry["name"] == Identity.ADMIN.label]
+    embedded.write_secret(folder / seaweedfs.IDENTITIES, json.dumps({"identities": only_admin}))
+    writer = ObjectStore(resolve(world.root, identity=Identity.WRITER).s3, "radio-raw")
+    stranger = dataclasses.replace(resolve(world.root).s3, keys=Keys("of another version", "secret"))
+    for refused in (writer, ObjectStore(stranger, RAW_BUCKET)):
+        with pytest.raises(HeimdallError, match="access denied") as denied:
+            refused.put("kept", b"object")
+        assert "Run `heimdall services up`" in denied.value.remedy
+    again = heimdall(world.root, "services", "up", env=world.env | OTHER_BUCKET)
+    assert (again.returncode, again.stdout.count("already running")) == (0, 1), again.stderr
+    assert "S3: started anew, because who may do what there has changed" in again.stdout
+    writer.put("kept", b"object")
+    return again
 
 
 def as_versions_without_roles_left_it(world: World) -> None:
@@ -119,10 +146,18 @@ def as_versions_without_roles_left_it(world: World) -> None:
         cursor.execute(f"REASSIGN OWNED BY {roles.MIGRATOR.name} TO heimdall")
         cursor.execute(f"DROP OWNED BY {roles.MIGRATOR.name}; DROP ROLE {roles.MIGRATOR.name}")
     optuna.create_study(study_name="first", storage=study._storage(everybody, None))
+    with pytest.raises(HeimdallError, match="password authentication failed") as unknown:
+        db.connect(resolve(world.root).database)
+    assert "Run `heimdall services up`" in unknown.value.remedy
 
 
 def killed_they_come_back_with_their_data(world: World, store: ObjectStore) -> None:
     home = embedded.home(world.root)
+    assert postgres.runs_unseen(home, dataclasses.replace(embedded.create(world.root), port_base=1)) is False
+    settings = embedded.load(world.root)
+    assert settings is not None
+    assert postgres.runs_unseen(home, settings)
+    theirs = with_names_of_ours(world)
     for pid in world.server_pids():
         os.kill(pid, signal.SIGKILL)
     assert process.wait_until(lambda: not seaweedfs.is_running(home) and not postgres.is_running(home), 10)
@@ -131,6 +166,7 @@ def killed_they_come_back_with_their_data(world: World, store: ObjectStore) -> N
     back = world.run("up")
     assert back.returncode == 0, back.stderr
     assert back.stdout.count("started") == 2
+    assert owners(world) == theirs
     assert store.get("kept", 100) == b"object"
     with closing(db.connect(world.endpoints().database)) as connection:
         assert [receiver.name for receiver in tables.read_receivers(connection)] == ["kept"]
@@ -139,6 +175,35 @@ def killed_they_come_back_with_their_data(world: World, store: ObjectStore) -> N
     )
     assert moved.returncode == 1
     assert "Run `heimdall services down` first" in moved.stderr
+
+
+def with_names_of_ours(world: World) -> set[tuple[str, str]]:
+    """Others have tables and a schema with our names; returns all owners."""
+    with (
+        closing(db.connect(administrator(world.root))) as connection,
+        db.transaction(connection) as cursor,
+    ):
+        cursor.execute(
+            "CREATE ROLE team; CREATE TABLE public.measurements (id bigint PRIMARY KEY, approved boolean); "
+            "CREATE TABLE public.heimdall_migrations (name text); CREATE TABLE public.sources (a int); "
+            "ALTER TABLE public.sources OWNER TO team; DROP SCHEMA optuna CASCADE; CREATE SCHEMA optuna; "
+            "CREATE TABLE optuna.trials (id int); CREATE TABLE optuna.studies (id int); "
+            "ALTER TABLE optuna.trials OWNER TO team"
+        )
+    return owners(world)
+
+
+def owners(world: World) -> set[tuple[str, str]]:
+    """Tables, and schemas, with their owners."""
+    with (
+        closing(db.connect(administrator(world.root))) as connection,
+        db.transaction(connection) as cursor,
+    ):
+        cursor.execute(
+            "SELECT oid::regclass::text, pg_get_userbyid(relowner)::text FROM pg_class WHERE relkind = 'r' "
+            "UNION ALL SELECT nspname, pg_get_userbyid(nspowner) FROM pg_namespace"
+        )
+        return set(cursor.fetchall())
 
 
 def stopped_they_leave_their_data_and_nothing_else(world: World) -> None:
@@ -153,6 +218,9 @@ def stopped_they_leave_their_data_and_nothing_else(world: World) -> None:
 
 
 def without_their_credentials_nothing_is_overwritten(world: World) -> None:
+    embedded.path(world.root).write_text('{"root"')
+    damaged = world.run("up")
+    assert (damaged.returncode, "Run `heimdall services down --delete`" in damaged.stderr) == (1, True)
     embedded.path(world.root).unlink()
     lost = world.run("up")
     assert lost.returncode == 1

@@ -91,6 +91,7 @@ def test_dvc_pushes_and_pulls(private: Private) -> None:
             file.unlink()
     assert checkout.dvc(tree, "pull", "--quiet", "--remote", "s3", env=env) == 0
     assert data.read_bytes() == content
+    assert not any("x-amz-trailer" in request.headers for request in private.gateway.requests)
     assert private.signers() == {"ASIA"}
 
 
@@ -113,4 +114,5 @@ def test_mlflow_sends_files(private: Private) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert bucket.get("run/file.txt", 1) == b"1"
+    assert not any("x-amz-trailer" in request.headers for request in private.gateway.requests)
     assert private.signers() == {"ASIA"}

@@ -15,6 +15,8 @@ def test_processes_are_known_by_their_folder(tmp_path: Path) -> None:
     try:
         assert process.wait_until(lambda: process.working_in(tmp_path, "sleep") == [sleeper.pid], 5)
         assert process.working_in(elsewhere, "sleep") == []
+        (elsewhere / "link").symlink_to(tmp_path)
+        assert process.working_in(elsewhere / "link", "sleep") == [sleeper.pid]
         assert process.working_in(tmp_path, "weed") == []
         process.stop(tmp_path, "sleep", timeout_s=5)
         assert process.working_in(tmp_path, "sleep") == []

@@ -18,6 +18,7 @@ HEAD = "websdr_id,start_gps_ns,timing_sigma_ns\n"
     ("text", "said"),
     [
         ("websdr_id,start_gps_ns\n1,2", "no column 'timing_sigma_ns'"),
+        (f"{HEAD}1,2,5,6", "line 2: more values than its header has"),
         (f"{HEAD}1,noon,5", "times.csv, line 2: no start time"),
         (f"{HEAD}1,2.5,5", "line 2: no start time ('2.5' is no whole number)"),
         (f"{HEAD}1,inf,5", "line 2: no start time"),
@@ -46,7 +47,11 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     times = tmp_path / "times.csv"
     rows = [(1, 1_400_000_000_000_000_123, 50.0), (7, 3 * 10**18 + 1, 0.1)]
     times.write_text(start_times.text(rows), encoding="utf-8")
-    assert start_times.read(times) == {websdr_id: (start, sigma) for websdr_id, start, sigma in rows}
+    wanted = {websdr_id: (start, sigma) for websdr_id, start, sigma in rows}
+    assert start_times.read(times) == wanted
+    for separator in (",", ", ", ";"):  # as spreadsheets write it
+        times.write_text(start_times.text(rows).replace(",", separator), encoding="utf-8-sig")
+        assert start_times.read(times) == wanted
 
 
 def test_floats_of_pandas_are_taken_exactly_or_refused(tmp_path: Path) -> None:

@@ -107,6 +107,10 @@ def test_every_missing_right_is_named_with_the_statement_that_gives_it(
             "bad measurements column m.frequency_mhz does",
         ),
         ("DROP TABLE measurements", 'bad measurements relation "public.measurements" does not exist'),
+        (
+            "ALTER TABLE measurements ENABLE ROW LEVEL SECURITY",
+            "null right to read public.measurements granted, but row security hides what no policy lets",
+        ),
         ("UPDATE measurements SET approved = false", "bad rows 0 approved at or before 2026-03-01"),
     ],
 )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
+import struct
+import threading
 import uuid
+from contextlib import suppress
 
 import psycopg2
 import pytest
@@ -106,8 +110,37 @@ def test_what_libpq_says_of_servers_that_are_not_here_has_its_remedy(
     assert database_errors.is_hopeless(error, ("a", "radio")) == hopeless
 
 
-def test_a_refusal_in_another_language_has_its_remedy_by_its_code(connection: Connection) -> None:
-    refused = "DO $$ BEGIN RAISE EXCEPTION 'keine Berechtigung für Tabelle a' USING ERRCODE = '42501'; END $$"
-    says = r"Berechtigung.*`heimdall database check` says which GRANT"
-    with pytest.raises(HeimdallError, match=says), transaction(connection) as cursor:
-        cursor.execute(refused)
+def test_a_refusal_in_another_encoding_is_one_line() -> None:
+    refusal = b"SFATAL\0C28P01\0Mautenticaci\xf3n password fall\xf3 para el usuario \xabradio\xbb\0\0"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            with suppress(OSError):  # until it is closed
+                while True:
+                    client, _ = server.accept()
+                    with client:
+                        client.recv(1000)
+                        client.sendall(b"E" + struct.pack("!I", len(refusal) + 4) + refusal)
+
+        threading.Thread(target=refuse, daemon=True).start()
+        url = f"postgresql://radio:secret@127.0.0.1:{server.getsockname()[1]}/radio?sslmode=disable"
+        with pytest.raises(HeimdallError, match=r"autenticaci.xf3n.*Correct user, password and database"):
+            connect(Database(url, embedded=False))
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("SELECT pg_temp.no()", "`heimdall database check` says which GRANT"),
+        ("INSERT INTO pg_temp.a SELECT pg_temp.no()", "`heimdall database roles operator` prints the rights"),
+    ],
+)
+def test_a_refusal_in_another_language_has_its_remedy_by_its_code(
+    statement: str, told: str, connection: Connection
+) -> None:
+    with pytest.raises(HeimdallError, match=f"Berechtigung.*{told}"), transaction(connection) as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE a (b int); CREATE FUNCTION pg_temp.no() RETURNS int LANGUAGE plpgsql AS $$ "
+            "BEGIN RAISE EXCEPTION 'keine Berechtigung für Tabelle a' USING ERRCODE = '42501'; END $$"
+        )
+        cursor.execute(statement)

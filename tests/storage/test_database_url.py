@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -126,8 +127,11 @@ def test_a_service_of_the_environment_counts_and_its_other_machine_is_not_taken_
     assert where.name == "service radio"
     connect(where).close()
     monkeypatch.setattr(database_url, "is_local", lambda host: host != "127.0.0.1")
-    with pytest.raises(HeimdallError, match=r"PostgreSQL 127\.0\.0\.1: it is on another machine"):
-        connect(where)
+    file = Path(os.environ["PGSERVICEFILE"])
+    for named in (file.read_text(), file.read_text().replace("host=", "hostaddr=127.0.0.1\nhost=local")):
+        file.write_text(named)
+        with pytest.raises(HeimdallError, match=r"PostgreSQL 127\.0\.0\.1: it is on another machine"):
+            connect(where)
 
 
 def test_what_each_of_several_servers_said_is_told(services: Services) -> None:

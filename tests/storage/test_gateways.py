@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -66,11 +67,21 @@ def without_any_etag(request: Request, forward: Forward) -> Answer:
     return answer
 
 
+def tags_of_a_kms(request: Request, forward: Forward) -> Answer:
+    """Listed tags look like an MD5 and are none."""
+    answer = forward(request).with_header("ETag", None)
+    if request.is_object:
+        return answer.with_header("x-amz-server-side-encryption", "aws:kms")
+    other = re.sub(rb"[0-9a-f]{32}", lambda tag: tag[0][::-1], answer.body)
+    return replace(answer, body=other) if request.is_listing else answer
+
+
 GATEWAYS = {
     "a weak entity tag": etag('W/"{}"'),
     "an entity tag without quotes": etag("{}"),
     "no entity tag": etag(""),
     "no entity tag, not even in the listing": without_any_etag,
+    "tags of a KMS in the listing, and no entity tag": tags_of_a_kms,
     "chunks": of_objects(lambda answer: replace(answer, framing="chunked")),
     "chunks and no entity tag": of_objects(
         lambda answer: replace(answer.with_header("ETag", None), framing="chunked")

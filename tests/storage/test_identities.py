@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+import boto3
 import pytest
+import urllib3
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
@@ -15,6 +18,7 @@ from heimdall.release.bucket import ConditionalStore
 from heimdall.storage import embedded, endpoints
 from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import MULTIPART_BYTES, ObjectStore
+from heimdall.storage.s3_access import Keys, S3Access
 from tests.conftest import Services, clean_environment, heimdall
 
 BUCKETS = {
@@ -24,10 +28,11 @@ BUCKETS = {
     "mlflow": variables.MLFLOW_BUCKET.default,
 }
 KEY = "identities/object"
+BOTH_KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 MAY = {
     # identity: buckets that it reads, buckets that it writes
     Identity.ADMIN: ("raw dvc models mlflow", "raw dvc models mlflow"),
-    Identity.READER: ("raw dvc models mlflow", ""),
+    Identity.READER: ("raw dvc models", ""),
     Identity.SNAPSHOT: ("raw", ""),
     Identity.WRITER: ("raw", "raw"),
     Identity.REMOTE: ("dvc", "dvc"),
@@ -41,7 +46,9 @@ READS: dict[str, Callable[[ObjectStore], object]] = {
 }
 WRITES: dict[str, Callable[[ObjectStore], object]] = {
     "put": lambda store: store.put(f"{KEY}-{uuid.uuid4().hex}", b"x"),
-    "delete": lambda store: store.delete(f"{KEY}-none"),
+}
+DELETES: dict[str, Callable[[ObjectStore], object]] = {
+    "delete": lambda store: store.delete(KEY),
 }
 
 
@@ -72,11 +79,59 @@ def test_an_identity_can_do_what_it_needs_and_nothing_else(services: Services, i
     found, expected = {}, {}
     for name, bucket in BUCKETS.items():
         store = store_of(services, identity, bucket)
-        for attempts, buckets in zip((READS, WRITES), MAY[identity], strict=True):
+        deletes = MAY[identity][1] if identity is Identity.ADMIN else ""
+        for attempts, buckets in zip((READS, WRITES, DELETES), (*MAY[identity], deletes), strict=True):
             for what, attempt in attempts.items():
                 expected[name, what] = name in buckets.split()
                 found[name, what] = allowed(attempt, store)
     assert found == expected
+
+
+@pytest.mark.series
+def test_its_policy_allows_the_same_on_a_server_that_checks_policies(moto: S3Access) -> None:
+    """Of moto's own: for HEAD of a bucket it asks for a right that Amazon does not have."""
+    iam = boto3.client("iam", "us-east-1", endpoint_url=moto.endpoint_url, **BOTH_KEYS)
+    for bucket in BUCKETS.values():
+        every = ObjectStore(moto, bucket)
+        every.ensure_bucket()
+        every.put(KEY, b"content")
+    found, expected = {}, {}
+    for identity in set(Identity) - {Identity.ADMIN}:
+        iam.create_user(UserName=identity.label)
+        policy = json.dumps(identity.policy)
+        iam.put_user_policy(UserName=identity.label, PolicyName="heimdall", PolicyDocument=policy)
+        made = iam.create_access_key(UserName=identity.label)["AccessKey"]
+        access = replace(moto, keys=Keys(made["AccessKeyId"], made["SecretAccessKey"]))
+        with rights_checked(moto):
+            for name, bucket in BUCKETS.items():
+                store = ObjectStore(access, bucket)
+                for what in ("get", "list", "put", "delete"):
+                    reads, writes = MAY[identity]
+                    of_policy = "" if what == "delete" else writes if what == "put" else reads
+                    if identity is Identity.READER:
+                        of_policy = of_policy.replace("mlflow", "")  # as docs/s3.md says
+                    expected[identity, name, what] = name in of_policy.split()
+                    found[identity, name, what] = allowed((READS | WRITES)[what], store)
+            if identity is Identity.WRITER:
+                ObjectStore(access, BUCKETS["raw"]).put(KEY, bytes(MULTIPART_BYTES + 1))
+            if identity is Identity.RELEASER:
+                ConditionalStore(access, BUCKETS["models"]).require_conditions()
+    assert found == expected
+
+
+@contextmanager
+def rights_checked(moto: S3Access) -> Iterator[None]:
+    """Let moto's server refuse what no policy allows."""
+
+    def after(count: str) -> None:
+        address, header = f"{moto.endpoint_url}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+        assert urllib3.request("POST", address, body=count, headers=header).status == 200
+
+    after("0")
+    try:
+        yield
+    finally:
+        after("inf")
 
 
 def test_only_the_admin_makes_buckets(services: Services) -> None:

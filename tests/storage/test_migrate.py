@@ -223,10 +223,21 @@ def test_statements_of_the_migrations_fit_timescaledb() -> None:
     assert 'PRIMARY KEY (id, "timestamp")' in text
 
 
-def test_dropped_tables_are_said_and_made_anew_only_as_told(opened: Connection) -> None:
+@pytest.mark.parametrize(
+    ("dropped", "named"),
+    [
+        ("TABLE heimdall.measurements", "measurements"),
+        ("COLUMN approved, DROP snr_db", r"measurements\.snr_db, measurements\.approved"),
+        ("COLUMN session_id", r"measurements\.session_id"),
+    ],
+)
+def test_what_was_dropped_is_said_and_made_anew_only_as_told(
+    dropped: str, named: str, opened: Connection
+) -> None:
     migrate.apply(opened)
-    execute(opened, "DROP TABLE heimdall.measurements")
-    with pytest.raises(HeimdallError, match=r"measurements were made and are not there") as caught:
+    alter = "ALTER TABLE heimdall.measurements " if dropped.startswith("COLUMN") else ""
+    execute(opened, f"{alter}DROP {dropped}")
+    with pytest.raises(HeimdallError, match=f"{named} were made and are not there") as caught:
         migrate.apply(opened)
     told = caught.value.remedy.split(" run ")[1].split(" as their")[0]
     execute(opened, told)

@@ -7,7 +7,7 @@ import hashlib
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -18,6 +18,7 @@ from heimdall.storage import objectstore, s3_access
 from heimdall.storage.objectstore import ObjectInfo, ObjectMissing, ObjectStore, object_key
 from heimdall.storage.s3_access import S3Access
 from tests.conftest import Services
+from tests.gateway import Answer, Change, Gateway, Request, error
 
 SESSION = "0b8f3a52-8f0c-4d6e-9a55-1c2d3e4f5a6b"
 
@@ -113,6 +114,19 @@ def test_a_bucket_is_made_once(s3: S3Access) -> None:
     store.ensure_bucket()
     assert store.get("a", 1) == b"1"
     store.delete("a")
+    for code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+        with Gateway(s3.endpoint_url, another_is_faster(code)) as gateway:
+            ObjectStore(dataclasses.replace(s3, endpoint_url=gateway.url), store.bucket).ensure_bucket()
+
+
+def another_is_faster(code: str) -> Change:
+    """A gateway behind which a bucket is made between the question for it and its making."""
+    missing = iter([error(404, "NoSuchBucket")])
+
+    def change(request: Request, forward: Callable[[Request], Answer]) -> Answer:
+        return error(409, code) if request.method == "PUT" else next(missing, None) or forward(request)
+
+    return change
 
 
 @pytest.mark.parametrize("field", ["access_key", "secret_key"])

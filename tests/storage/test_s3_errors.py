@@ -51,6 +51,16 @@ def make(store: ObjectStore) -> object:
     return store.ensure_bucket()
 
 
+def make_odd(store: ObjectStore) -> object:
+    return ObjectStore(store._access, "radio/raw").ensure_bucket()
+
+
+def denied_by_kms() -> Answer:
+    said = b"not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:::key/1"
+    answer = error(403, "AccessDenied")
+    return replace(answer, body=answer.body.replace(b"<Message>m<", b"<Message>%b<" % said))
+
+
 ELSEWHERE = "<Region>eu-south-1</Region>"
 REFUSALS = [
     (get, error(400, "ExpiredToken"), "the session token has expired", "sign in again"),
@@ -95,6 +105,11 @@ REFUSALS = [
     (put, error(507, "XMinioStorageFull"), "the server's disk is full", "Free space on the server's disk"),
     (put, error(507, "InsufficientStorage"), "the server's disk is full", "Free space on the server's disk"),
     (put, error(503, "SlowDown"), "asks for fewer requests", "snapshot.download_threads"),
+    (find, Answer(503, {"Content-Type": "text/html"}, b"<html><p>Later"), "cannot answer for now", "later"),
+    (get, Answer(404, {"Content-Type": "text/html"}, b"<html><p>No page"), "is not S3", "another port"),
+    (find, Answer(400, {"Content-Type": "text/html"}, b"<html><p>TLS!"), "is not S3", "another port"),
+    (put, denied_by_kms(), "may not write the object, which is encrypted", "the right kms:GenerateDataKey"),
+    (make_odd, Answer(200, {}, b""), "no name that a bucket may have", "Correct the variable of the bucket"),
     (put, error(413, "EntityTooLarge"), "larger than the server", "client_max_body_size"),
     (put, Answer(413, {}, b""), "larger than the server", "client_max_body_size"),
     (put, error(400, "BadDigest"), "changed on its way", "HEIMDALL_S3_ENDPOINT_URL to the server itself"),

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from heimdall.core import variables
 from heimdall.track import ui as ui_of_mlflow
 from heimdall.track.mlflow_store import Store
 from tests.conftest import as_clone, clean_environment
@@ -115,6 +116,7 @@ def test_a_store_in_postgresql_keeps_what_libpq_reads(monkeypatch: pytest.Monkey
         return set(ui_of_mlflow.server_environment(store))
 
     always = {"PATH", "https_proxy", "AWS_REGION", "AWS_DEFAULT_REGION"}
+    always |= {variable.name for variable in variables.AWS_CHECKSUMS}
     always |= {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"}
     assert told("sqlite:///mlflow.db") == always
     assert told("postgresql+psycopg2://mlflow.example/mlflow") == always | {"PGPASSWORD"}

@@ -115,6 +115,7 @@ def roles(kind: str | None, source: str | None) -> None:
     from heimdall.storage import sources
 
     chosen = sources.load(source or params.load().snapshot.source)
+    click.echo("\\set ON_ERROR_STOP on")
     for role in all_roles.ALL:
         if kind in (None, role.kind):
             click.echo(f"-- {role.kind}: {role.work}; its address goes into {role.variable.name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,9 +188,14 @@ def ingest(
     only_kiwi = Path(files[0]).name == "kiwi" and len(files) > 1
     listed = () if receivers_path is None else receivers_file.read(receivers_path)
     assigned = stations.assign(files[1:] if only_kiwi else files, sites, listed)
+    _check_places(assigned.values(), latitude, longitude)
     services = endpoints.resolve(role=roles.OPERATOR, identity=Identity.WRITER)
     hints = reader.Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format, only_kiwi)
     stretches = _read(assigned, hints)
+    for one, other in ingestion.copies(stretches):
+        click.echo(
+            f"{one} and {other} have the same samples, so a snapshot uses neither: is it one file twice?"
+        )
     if frequency_mhz is None:
         frequency_mhz = _frequency_mhz(stretches)
     else:
@@ -206,6 +211,19 @@ def ingest(
     approval = ingestion.Approval(None if approved_at is None else approved_at.utc) if approve else None
     report = ingestion.store(sessions, transmission, approval, services)
     _say(sessions, report)
+
+
+def _check_places(sites: Iterable[Site], latitude: float | None, longitude: float | None) -> None:
+    """Say what stands far from the others, as if its coordinates were exchanged; refuse what is too far."""
+    from heimdall.formats import misplaced
+
+    places = {f"receiver {site.name}": (site.latitude_deg, site.longitude_deg) for site in sites}
+    if latitude is not None and longitude is not None:
+        places["the transmitter"] = (latitude, longitude)
+    found = misplaced.find(places)
+    misplaced.refuse_far(found)
+    for one in found:
+        click.echo(f"Check the places: {one}.")
 
 
 def _read(assigned: Mapping[Path, Site], hints: Hints) -> list[Stretch]:
@@ -333,6 +351,8 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
         + "; receivers "
         + ", ".join(f"{name} {number}" for name, number in report.receivers.items())
     )
+    for name, altitude_m in sorted(report.altitudes.items()):
+        click.echo(f"The altitude of {name}, which nobody had said, is {altitude_m:g} m now, not 0 m.")
     for name, seconds in sorted(report.twice.items()):
         click.echo(
             f"{name}: {seconds} of its seconds are stored with other samples. Those stay in their sessions, "

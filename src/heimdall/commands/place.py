@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from heimdall.core import child, paths
+from heimdall.core import paths
 
 # What a clone has beside its git repository, which a copy of the files may lack.
 MARKS = ("dvc.yaml", "params.yaml", "src/heimdall")
@@ -32,7 +32,7 @@ def enter(context: click.Context, root: Path) -> None:
     typed_in = Path.cwd()
     if typed_in != root:
         context.meta[_TYPED_IN] = typed_in
-        child.enter(root)
+        os.chdir(root)
 
 
 def as_typed(text: str) -> str:

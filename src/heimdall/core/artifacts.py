@@ -97,8 +97,12 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     write_bytes(path, json_text(value).encode("utf-8"))
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+def read_json(path: Path, remedy: str = remedies.RESTORE) -> Any:  # noqa: ANN401 - any JSON value
     """Read a JSON file.
+
+    Args:
+        path: The file.
+        remedy: What to do where it is no JSON; by default that of an output of the pipeline.
 
     Raises:
         HeimdallError: The file is missing or no JSON.
@@ -106,7 +110,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise remedies.of_output(path, error, "not JSON") from None
+        raise remedies.of_output(path, error, "not JSON", remedy) from None
 
 
 def require(*files: Path, remedy: str = remedies.BRING) -> None:

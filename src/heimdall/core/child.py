@@ -75,8 +75,8 @@ def leading_to(service: Service) -> dict[str, str]:
 def settled(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment that means to DVC and MLflow, in any folder, what it means to Heimdall here.
 
-    Files are named by absolute paths. For boto3 a variable that is empty is a name that does not exist, a
-    profile counts beside two keys, and `AWS_REGION` is no region.
+    Files are named by absolute paths. boto3 by itself would take an empty variable for a name, would need a
+    profile that is named beside two keys, would not read `AWS_REGION`, and would send newer checksums.
 
     Args:
         environment: Of this process, or what a child is given in addition with it.
@@ -91,13 +91,12 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
             found.pop(profile.name, None)
     if variables.AWS_REGION.name in found:
         found[variables.AWS_DEFAULT_REGION.name] = found[variables.AWS_REGION.name]
-    return found
+    return {variable.name: variable.default for variable in variables.AWS_CHECKSUMS} | found
 
 
-def enter(folder: Path) -> None:
-    """Go to a folder, where the files that the environment names are still found."""
-    os.environ.update({name: value for name, value in settled(os.environ).items() if name in _FILES})
-    os.chdir(folder)
+def settle() -> None:
+    """Let our own environment mean the same in another folder, and to libraries that run in this process."""
+    _become(settled(os.environ))
 
 
 def forget(*services: Service, database: Variable | None = None) -> None:
@@ -110,9 +109,15 @@ def forget(*services: Service, database: Variable | None = None) -> None:
         services: Those that it has to reach.
         database: Has the address by which it reaches Heimdall's own database, if it does.
     """
-    kept = set() if database is None else {database.name}
-    for name in os.environ.keys() - environment(*services).keys() - kept:
+    kept = {database.name: database.read()} if database is not None and database.read() else {}
+    _become(environment(*services) | kept)
+
+
+def _become(environment: Mapping[str, str]) -> None:
+    """Change our own environment."""
+    for name in os.environ.keys() - environment.keys():
         del os.environ[name]
+    os.environ.update(environment)
 
 
 def _starts(*services: Service) -> tuple[str, ...]:

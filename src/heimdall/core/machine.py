@@ -86,14 +86,13 @@ def read(path: Path) -> Machine:
         HeimdallError: The file is missing or no fingerprint.
     """
     artifacts.require(path, remedy="Record this machine: `heimdall machine --record`")
-    values = artifacts.read_json(path)
+    remedy = f"Restore it with `git checkout {path}`, or record this machine: `heimdall machine --record`"
+    values = artifacts.read_json(path, remedy)
     try:
         machine = Machine(**values | {"instruction_sets": tuple(values["instruction_sets"])})
         machine.rows()
     except (TypeError, ValueError, KeyError):
-        cause = "not the fingerprint of a machine"
-        remedy = f"Restore it with `git checkout {path}`, or record this machine: `heimdall machine --record`"
-        raise HeimdallError(str(path), cause, remedy) from None
+        raise HeimdallError(str(path), "not the fingerprint of a machine", remedy) from None
     return machine
 
 

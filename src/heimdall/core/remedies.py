@@ -15,19 +15,20 @@ MODEL = "Name an .onnx file that this pipeline exported, such as models/localize
 APPROVE = "Approve more sessions, set snapshot.as_of in params.yaml to a later time, and run `dvc repro`"
 
 
-def of_output(path: Path, error: Exception, what: str) -> HeimdallError:
+def of_output(path: Path, error: Exception, what: str, remedy: str = RESTORE) -> HeimdallError:
     """What to say of an output of the pipeline that cannot be read.
 
     Args:
         path: The file.
         error: What reading it raised.
         what: What is wrong with it where it is there and may be read, such as "no parquet file".
+        remedy: What to do then; by default for what DVC or git holds.
     """
     if isinstance(error, FileNotFoundError):
         return HeimdallError(str(path), "the file is missing", BRING)
     if isinstance(error, OSError) and error.errno is not None:
         return unreadable(path, error)
-    return HeimdallError(str(path), f"{what} ({' '.join(str(error).split())[:200]})", RESTORE)
+    return HeimdallError(str(path), f"{what} ({' '.join(str(error).split())[:200]})", remedy)
 
 
 def refuse_conflict(text: str, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,7 @@ def run(main: Callable[[], None], *services: Service, database: Variable | None 
     root = Path() if determinism.PARAMS_FILE.exists() else paths.CLONE
     if not {"-h", "--help"} & set(sys.argv):
         determinism.ensure(root / determinism.PARAMS_FILE)
-    child.enter(root)
+    os.chdir(root)
     name = Path(sys.argv[0]).name
     try:
         artifacts.remove_partial(*WRITTEN)

@@ -258,6 +258,14 @@ WAYLAND_DISPLAY = Variable(
     otherwise="no desktop",
 )
 
+AWS_CHECKSUMS = (
+    Variable(
+        "AWS_REQUEST_CHECKSUM_CALCULATION",
+        "not every S3 server knows Amazon's newer checksums",
+        "when_required",
+    ),
+    Variable("AWS_RESPONSE_CHECKSUM_VALIDATION", "the same of what it answers", "when_required"),
+)
 RECIPE_PROCESS = Variable(
     "HEIMDALL_RECIPE_PROCESS", "the process that has replaced itself to have the recipe"
 )
@@ -322,6 +330,7 @@ FROM_OTHERS = (
     WAYLAND_DISPLAY,
 )
 FOR_PROCESSES = (
+    *AWS_CHECKSUMS,
     RECIPE_PROCESS,
     MLFLOW_BACKEND_STORE_URI,
     MLFLOW_SERVER_ENABLE_JOB_EXECUTION,

@@ -20,6 +20,7 @@ _KIWI = re.compile(r"\d{8}T\d{6}Z_(\d+)(?:_(?P<station>.+?))?_iq")
 _GQRX = re.compile(r"gqrx_\d{8}_\d{6}_(?P<frequency>\d+)_(?P<rate>\d+)_fc")
 _QUANTITY = re.compile(r"(?<![^_ ,@-])(\d+(?:\.\d+)?)(Hz|kHz|MHz|GHz|[kKMG])?(sps|Sps|SPS|S/s)?(?![^_ ,@-])")
 _FACTORS = {"": 1.0, "h": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+SAME_START_NS = 5_000_000_000  # a file has its name some buffers before or after its first sample
 _SEPARATOR = r"[_\-.,@ ()\[\]]"
 
 
@@ -33,6 +34,7 @@ class Named:
         sample_rate_hz: Sample rate.
         station: Name of the receiver, where the program writes it at a fixed place.
         in_utc: Whether the name, or the custom of the program, says that it is in UTC or how far from it.
+        offset: How far the time in the name is ahead of UTC, as it stands there; empty if nothing does.
     """
 
     start: dt.datetime | None = None
@@ -40,17 +42,20 @@ class Named:
     sample_rate_hz: float | None = None
     station: str | None = None
     in_utc: bool = True
+    offset: str = ""
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should know who takes the start from the name."""
+        if self.offset:  # it may be a running number
+            return (f"{self.offset} in its name counts as how far its time is ahead of UTC",)
         return () if self.in_utc else ("the time in its name has no zone, and counts as UTC",)
 
 
 def parse(path: Path) -> Named:
     """What the name of a file says."""
     stem = path.stem
-    start, in_utc = _time(stem)
+    start, zone = _time(stem)
     if match := _KIWI.fullmatch(stem):
         return Named(start, _frequency(float(match[1])), None, match["station"])
     if match := _GQRX.fullmatch(stem):
@@ -63,7 +68,8 @@ def parse(path: Path) -> Named:
         start,
         _frequency(frequencies[0]) if len(frequencies) == 1 else None,
         rates[0] if len(rates) == 1 else None,
-        in_utc=in_utc,
+        in_utc=start is None or bool(zone),
+        offset=zone.strip("Zz"),
     )
 
 
@@ -98,17 +104,17 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _time(stem: str) -> tuple[dt.datetime | None, bool]:
-    """The time in a name, and whether a zone stands at it."""
+def _time(stem: str) -> tuple[dt.datetime | None, str]:
+    """The time in a name in UTC, and the zone that stands at it."""
     for found in _TIME.finditer(stem):
         *whole, fraction, zone = found.groups()
         microsecond = int((fraction or "0").ljust(6, "0")[:6])
         try:
             start = dt.datetime(*map(int, whole), microsecond, tzinfo=dt.UTC)  # type: ignore[misc, arg-type]
-            return start - _offset(zone), bool(zone)
+            return start - _offset(zone), zone
         except (ValueError, OverflowError):  # other numbers, such as a frequency and a rate
             continue
-    return None, True
+    return None, ""
 
 
 def _offset(zone: str) -> dt.timedelta:

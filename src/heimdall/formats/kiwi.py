@@ -87,7 +87,8 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
         raise HeimdallError(str(path), cause, "Give --date, such as --date 2017-11-27")
     blocks = read_blocks(path, chunks)
     file = _File(path, blocks, near, named)
-    found, refused, lost = [], [], 0
+    found: list[TimedRecording] = []
+    refused, lost = [], 0
     ranges = stamps.stretches(blocks.stamped) if len(blocks.pieces) > 1 else [(0, 1)]
     lines = []
     for first, end in ranges:
@@ -96,12 +97,15 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
         except ValueError as error:
             lost += end - first
             refused.append((first - end, str(error)))
+    if not lines and _torn(blocks, ranges):
+        cause = f"blocks are lost so often that never {stamps.MIN_STAMPS} of them follow one another"
+        raise HeimdallError(str(path), cause, "Record it again over a better connection")
     if not lines:  # why the longest stretch has no line
         return [replace(_untimed(file, min(refused)[1]), receiver=named.station)]
     remarks: tuple[str, ...] = ()
     for first, end, fitted in _possible(blocks, lines):
         try:
-            found.append(_stretch(file, first, end, fitted))
+            found.append(_stretch(file, first, end, fitted, sum(len(one.samples) for one in found)))
         except HeimdallError as error:  # such as a receiver that was switched off
             if len(lines) == 1:
                 raise
@@ -165,11 +169,11 @@ class _Fitted:
     doubt_ns: float = 0.0
     cause: str = "none of its time stamps has a fresh GPS fix"
 
-    def doubted(self, early_ns: float) -> _Fitted:
+    def doubted(self, wrong_ns: float) -> _Fitted:
         """The same, if it or a stretch beside it is wrong by this."""
-        if early_ns < stamps.SAME_STRETCH_NS:
-            return replace(self, doubt_ns=max(self.doubt_ns, early_ns))
-        cause = f"it and a stretch beside it overlap by {early_ns / 1e6:.1f} ms"
+        if wrong_ns < stamps.SAME_STRETCH_NS:
+            return replace(self, doubt_ns=max(self.doubt_ns, wrong_ns))
+        cause = f"it and a stretch beside it contradict each other by {wrong_ns / 1e6:.1f} ms"
         return replace(self, timed=False, cause=cause)
 
 
@@ -177,7 +181,8 @@ def _possible(blocks: Blocks, lines: Sequence[tuple[int, int, _Fitted]]) -> list
     """The same, after a comparison of the stretches: samples of one receiver follow one another.
 
     A stretch between two that lie on one line has that line and no GPS time. If one begins before the former
-    one ends, either of the two is wrong by as much: both have no GPS time if that is 1 ms or more.
+    one ends (by no whole number of blocks, which were written twice), or no whole number of samples after it,
+    either of the two is wrong by as much: both have no GPS time if that is 1 ms or more.
     """
     kept = list(lines)
     timed = [number for number, (_, _, fitted) in enumerate(lines) if fitted.timed]
@@ -190,13 +195,23 @@ def _possible(blocks: Blocks, lines: Sequence[tuple[int, int, _Fitted]]) -> list
         kept[timed[number]] = (first, end, _Fitted(lines[timed[other]][2].line, timed=False, cause=cause))
     left = [number for number in range(len(timed)) if number not in away]
     for one, other in pairwise(left):
-        former, (first, _, fitted) = kept[timed[one]][2], kept[timed[other]]
-        early_ns = -stamps.distance_ns(former.line, fitted.line, samples[first])
-        if early_ns > stamps.JUMP_NS:
+        (_, former_end), (first, _) = spans[one], spans[other]
+        former, latter = kept[timed[one]][2].line, kept[timed[other]][2].line
+        wrong_ns = stamps.unexplained_ns(former, former_end, latter, first, blocks.pieces[0][1])
+        if wrong_ns:
             for number in (timed[one], timed[other]):
                 begin, end, doubted = kept[number]
-                kept[number] = (begin, end, doubted.doubted(early_ns))
+                kept[number] = (begin, end, doubted.doubted(wrong_ns))
     return kept
+
+
+def _torn(blocks: Blocks, ranges: Sequence[tuple[int, int]]) -> bool:
+    """Whether all stretches are too short for a line because samples are lost, and not for wrong stamps."""
+    if len(ranges) == 1 or max(end - first for first, end in ranges) >= stamps.MIN_STAMPS:
+        return False
+    period_ns = SECOND_NS / blocks.form.rate_hz
+    later_ns = np.diff(blocks.stamped.time_ns) - np.diff(blocks.stamped.first_sample) * period_ns
+    return bool(blocks.stamped.fresh.all() and (later_ns > -stamps.SAME_STRETCH_NS).all())
 
 
 def _line(blocks: Blocks, first: int, end: int) -> _Fitted:
@@ -210,10 +225,10 @@ def _line(blocks: Blocks, first: int, end: int) -> _Fitted:
     return _Fitted(line, timed)
 
 
-def _stretch(file: _File, first: int, end: int, fitted: _Fitted) -> TimedRecording:
-    """Samples and times of some blocks."""
+def _stretch(file: _File, first: int, end: int, fitted: _Fitted, read: int) -> TimedRecording:
+    """Samples and times of some blocks, after as many samples of the file as are read."""
     line, timed, part = fitted.line, fitted.timed, file.blocks.stamped.part(first, end)
-    samples, rate_hz, remarks = _samples(file, first, end, SECOND_NS / line.period_ns)
+    samples, rate_hz, remarks = _samples(file, first, end, SECOND_NS / line.period_ns, read)
     start_week_ns = round(line.origin_ns + int(part.first_sample[0]) * line.period_ns)
     start_ns = start_week_ns + _week_start_ns(start_week_ns, file.near)
     start_utc_ns = utc_ns(to_utc(start_ns)) + start_ns % 1000
@@ -247,10 +262,12 @@ def _untimed(file: _File, cause: str) -> TimedRecording:
     )
 
 
-def _samples(file: _File, first: int, end: int, rate_hz: float) -> tuple[Samples, float, tuple[str, ...]]:
+def _samples(
+    file: _File, first: int, end: int, rate_hz: float, read: int = 0
+) -> tuple[Samples, float, tuple[str, ...]]:
     """Samples of some blocks, their rate, and what to say of them."""
     rate_hz = recording.checked_rate(str(file.path), rate_hz)
-    pieces, remarks = recording.limited(file.blocks.pieces[first:end], rate_hz)
+    pieces, remarks = recording.limited(str(file.path), file.blocks.pieces[first:end], rate_hz, read)
     samples = sample_types.read(file.path, file.blocks.form.kind, pieces)
     recording.check_samples(str(file.path), samples, rate_hz)
     return samples, rate_hz, remarks

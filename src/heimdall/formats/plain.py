@@ -123,13 +123,18 @@ def _recording(
             "Give --sample-rate, or sample_rate_hz in a .json beside it",
         )
     rate_hz = recording.checked_rate(str(path), rate_hz)
-    pieces, remarks = recording.limited([piece], rate_hz)
+    pieces, remarks = recording.limited(str(path), [piece], rate_hz)
     samples = sample_types.read(path, kind, pieces)
     recording.check_samples(str(path), samples, rate_hz, remedy)
     gps_timed = beside.start_gps_ns is not None and beside.timing_sigma_ns is not None
     start_ns, step_ns = (None, None) if named.start is None else (utc_ns(named.start), 1e9)
     if start_ns is not None and beside.start_gps_ns is None:
         remarks = (*remarks, *named.remarks)
+    if named.start is not None and beside.start_gps_ns is not None:
+        said = to_utc(beside.start_gps_ns)
+        if abs(utc_ns(said) - utc_ns(named.start)) > file_names.SAME_START_NS:
+            times = f"at {named.start.isoformat()}, the .json beside it at {said.isoformat()}, which counts"
+            remarks = (*remarks, f"its name says that it began {times}")
     if beside.start_gps_ns is not None and not gps_timed:  # a start, and nobody knows how good
         start_ns, step_ns = utc_ns(to_utc(beside.start_gps_ns)) + beside.start_gps_ns % 1000, None
     return TimedRecording(

@@ -57,10 +57,14 @@ def read(path: Path, hints: Hints | None = None) -> list[TimedRecording]:
     first, start = recordings[0], hints.start
     if first.start_utc is None:
         return [replace(first, start_utc_ns=start.ns, start_step_ns=start.step_ns), *recordings[1:]]
-    if abs(utc_ns(first.start_utc) - start.ns) > max(SAME_START_NS, start.step_ns):
-        remark = "it says itself when it began, and --start does not count"
-        return [replace(first, remarks=(*first.remarks, remark)), *recordings[1:]]
-    return recordings
+    step_ns = first.start_step_ns or 0.0  # a start of unknown accuracy is as good as one by GPS
+    if abs(utc_ns(first.start_utc) - start.ns) <= max(SAME_START_NS, step_ns, start.step_ns):
+        if start.step_ns >= step_ns:
+            return recordings
+        if len(recordings) == 1:
+            return [replace(first, start_utc_ns=start.ns, start_step_ns=start.step_ns)]
+    remark = "it says itself when it began, and --start does not count"
+    return [replace(first, remarks=(*first.remarks, remark)), *recordings[1:]]
 
 
 def _plausible(recording: TimedRecording) -> TimedRecording:

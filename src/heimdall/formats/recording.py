@@ -177,27 +177,35 @@ def checked_rate(subject: str, sample_rate_hz: float) -> float:
 
 
 def limited(
-    pieces: Sequence[tuple[int, int]], rate_hz: float
+    subject: str, pieces: Sequence[tuple[int, int]], rate_hz: float, read: int = 0
 ) -> tuple[list[tuple[int, int]], tuple[str, ...]]:
-    """As much of a stretch as is read at once.
+    """As much of a stretch as is read of a file.
 
     Args:
-        pieces: Offset and number of samples of each piece of a file.
+        subject: Names the file in messages.
+        pieces: Offset and number of samples of each piece of the stretch.
         rate_hz: Sample rate.
+        read: Samples of the file's other stretches that are read.
 
     Returns:
-        The pieces up to `MAX_SAMPLES` samples together, and a remark if there are more.
+        The pieces up to `MAX_SAMPLES` samples of the file together, and a remark if there are more.
+
+    Raises:
+        HeimdallError: So many are read already.
     """
     kept: list[tuple[int, int]] = []
-    left = MAX_SAMPLES
+    left = most = MAX_SAMPLES - read
+    if left <= 0:
+        cause = f"{MAX_SAMPLES} samples before it are read, and no more of one file"
+        raise HeimdallError(subject, cause, "Cut the recording into several files")
     for offset, count in pieces:
         if left > 0 or not kept:
             kept.append((offset, min(count, left)))
         left -= count
     if left >= 0:
         return kept, ()
-    whole = (MAX_SAMPLES - left) / rate_hz
-    return kept, (f"only its first {MAX_SAMPLES / rate_hz:.1f} s of {whole:.1f} s are read",)
+    whole = (most - left) / rate_hz
+    return kept, (f"only its first {most / rate_hz:.1f} s of {whole:.1f} s are read",)
 
 
 def check_samples(
@@ -213,7 +221,7 @@ def check_samples(
 
     Raises:
         HeimdallError: It is shorter than `iq.MIN_DURATION_S`, all of its samples are equal, it is a real
-            signal as stereo sound or with zeros for Q, or as `iq.check_values` says.
+            signal as stereo sound or with a constant Q, or as `iq.check_values` says.
     """
     shortest = math.ceil(sample_rate_hz * iq.MIN_DURATION_S)
     if len(samples) < shortest:
@@ -228,6 +236,10 @@ def check_samples(
         raise HeimdallError(subject, f"all {len(samples)} samples are equal", remedy)
     few = samples[:shortest]  # tells nearly always, without memory for all
     same = bool((few.real == few.imag).all() and (samples.real == samples.imag).all())
-    if same or not samples.imag.any() or not samples.real.any():
-        cause = "I and Q are equal, or one of them is zero, as of a real signal: its phase is lost"
+    constant = any(
+        bool((part[:shortest] == part[0]).all() and (part == part[0]).all())
+        for part in (samples.real, samples.imag)
+    )
+    if same or constant:
+        cause = "I and Q are equal, or one of them is constant, as of a real signal: its phase is lost"
         raise HeimdallError(subject, f"{cause}, and so is the arrival time", remedy)

@@ -16,6 +16,8 @@ from heimdall.formats.sample_types import SampleType
 MAGICS = (b"RIFF", b"RF64", b"BW64")
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN_SIZE = 0xFFFFFFFF  # RF64: the size stands in the chunk ds64; else a recorder that could not go back
+# What a recorder writes that cannot go back, as into a pipe: an invention, if the file is shorter.
+_INVENTED_SIZES = (0x7FFFF000, 0x7FFFFFFF, 0x80000000)
 _MAX_BODY = 1 << 16  # of the chunks that are read whole; `auxi` and `fmt ` have some hundred bytes
 _CHUNK = struct.Struct("<4sI")
 _FORMAT = struct.Struct("<HHIIHH")
@@ -117,10 +119,16 @@ def _walk(file: BinaryIO, file_bytes: int) -> Iterator[Chunk]:
         declared: int | None = size
         if name == b"data" and size == _UNKNOWN_SIZE:
             declared = long_sizes.get(name) or None  # 0: the recorder was killed before it wrote the size
+        elif name == b"data" and size in _INVENTED_SIZES and start + size > file_bytes:
+            declared = None
         elif name == b"data" and size == 0 and start < file_bytes:
             file.seek(start)
             # A recorder that was killed did not write the size; after an empty chunk there is another.
-            declared = 0 if _NAME.fullmatch(file.read(4)) else None
+            following = file.read(_CHUNK.size)
+            declared = None
+            if len(following) == _CHUNK.size and _NAME.fullmatch(following[:4]):
+                ends = start + _CHUNK.size + int.from_bytes(following[4:], "little")
+                declared = 0 if ends <= file_bytes else None
         present = file_bytes - start
         size = present if declared is None else min(declared, present)
         file.seek(start)

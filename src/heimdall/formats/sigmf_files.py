@@ -22,7 +22,7 @@ from heimdall.formats.sample_types import SampleType
 META, DATA, ARCHIVE = ".sigmf-meta", ".sigmf-data", ".sigmf"
 _MAX_META_BYTES = 1 << 24
 _DATATYPE = re.compile(r"c(?:(f)(32|64)|([iu])(8|16|32))(?:_([lb])e)?")
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d+))?(?:Z|\+00:?00)?", re.IGNORECASE)
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d+))?(?:Z|[+-]\d\d:?\d\d)?", re.IGNORECASE)
 _SAME_TIME_NS = 1_000_000  # a capture that begins where the former one ends, but for the rounding of its time
 _REMEDY = "Correct the SigMF metadata, or give the samples as a raw file with --sample-rate"
 
@@ -81,14 +81,20 @@ def read(path: Path, start: Moment | None = None) -> list[TimedRecording]:
     refused: list[HeimdallError] = []
     for joined in _joined(captures, rate_hz):
         try:
-            found.append(_stretch(source, kind, rate_hz, joined))
+            found.append(_stretch(source, kind, rate_hz, joined, sum(len(one.samples) for one in found)))
         except HeimdallError as error:  # such as one that is too short
             refused.append(error)
     if not found:
         raise refused[0] if refused else HeimdallError(str(path), "no samples", _REMEDY)
     first = min(one.first for one in captures)
     before = (f"{first} samples before its first capture are left out",) if first > 0 else ()
-    left_out = before + tuple(f"a stretch of it is left out: {error.cause}" for error in refused)
+    left_out = before + tuple(dict.fromkeys(f"a stretch of it is left out: {one.cause}" for one in refused))
+    empty = sum(one.end == one.first for one in captures[:-1])  # the last one, if a recorder was stopped
+    if empty:
+        left_out += (f"{empty} of its captures have no samples, and do not count",)
+    rest = source.size - int(whole.get("core:trailing_bytes", 0)) - captures[-1].offset + source.offset
+    if rest % kind.sample_bytes:
+        left_out += (f"{rest % kind.sample_bytes} bytes of an incomplete sample at its end are not read",)
     return [replace(found[0], remarks=found[0].remarks + left_out), *found[1:]]
 
 
@@ -122,10 +128,13 @@ def is_sigmf(path: Path) -> bool:
     return path.suffix in (META, DATA, ARCHIVE)
 
 
-def _stretch(source: _Source, kind: SampleType, rate_hz: float, captures: list[_Capture]) -> TimedRecording:
+def _stretch(
+    source: _Source, kind: SampleType, rate_hz: float, captures: list[_Capture], read: int
+) -> TimedRecording:
+    """Samples and times of some captures, after as many samples of the file as are read."""
     first = captures[0]
     pieces = [(one.offset, one.end - one.first) for one in captures]
-    pieces, remarks = recording.limited(pieces, rate_hz)
+    pieces, remarks = recording.limited(str(source.path), pieces, rate_hz, read)
     samples = sample_types.read(source.data, kind, pieces)
     recording.check_samples(str(source.path), samples, rate_hz)
     start_ns, step_ns = _start(captures, rate_hz)
@@ -268,6 +277,7 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
     starts = [int(one.get("core:sample_start", 0)) for one in listed]
     # Of a recording that was split over several files, numbers of samples count from the first file's begin.
     begin = int(whole.get("core:offset", 0))
+    indexes = _indexes(starts, [one.get("core:global_index") for one in listed])
     if begin and min(starts) >= begin:
         starts = [first - begin for first in starts]
     header_bytes, captures = 0, []
@@ -291,7 +301,7 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
                 first=first,
                 end=end,
                 offset=source.offset + offset,
-                index=int(one.get("core:global_index", first)),
+                index=indexes[number],
                 counted="core:global_index" in one,
                 frequency_hz=frequency_hz if frequency_hz > 0 else None,
                 start_ns=start_ns,
@@ -300,6 +310,23 @@ def _captures(source: _Source, kind: SampleType) -> list[_Capture]:
             )
         )
     return captures
+
+
+def _indexes(starts: list[int], said: list[Any]) -> list[int]:
+    """The `core:global_index` of each capture.
+
+    One that is not said is `core:sample_start`, by the format's word; but a stream does not go back, so that
+    it follows from the former capture if that one is further.
+
+    Args:
+        starts: `core:sample_start` of each capture, counted from the first file of a recording.
+        said: Its `core:global_index`, or None.
+    """
+    found: list[int] = []
+    for number, (start, own) in enumerate(zip(starts, said, strict=True)):
+        follows = found[-1] + start - starts[number - 1] if found else start
+        found.append(max(start, follows) if own is None else int(own))
+    return found
 
 
 def _joined(captures: list[_Capture], rate_hz: float) -> list[list[_Capture]]:

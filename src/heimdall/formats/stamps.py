@@ -26,9 +26,11 @@ MAX_FIX_AGE_S = 30.0  # an older fix, or a good stamp further away, says nothing
 # off by 2 to 9 ns for each second on two of them, and by 33 to 43 ns on the third.
 DRIFT_NS_PER_S = 40.0
 FIX_INTERVAL_S = 5.0  # in the same files stamps scatter no more at the age of 5 s than at 0 s
-# Stamps that follow from one fix share its error, and cannot show it. In the same files a line through the
-# stamps of one or two fixes was off by 85 to 95 ns on one receiver, and by 20 to 24 ns on the others.
+# Errors of fixes last for minutes: the stamps of a file share them, and cannot show them. In the same files a
+# line through the stamps of one or two fixes was off by 85 to 95 ns on one receiver, and by 20 to 24 ns on
+# the others. How fast many fixes average it out nobody has measured, so it counts in full.
 FIX_SIGMA_NS = 80.0
+BULGE_S = 5.0  # stamps whose mean is off the line for so long are no jitter
 NEIGHBOURS_S = (0.5, 5.0)  # a second by itself, and the fixes around it, whose errors last for seconds
 SAME_STRETCH_NS = 1e6  # far above any jitter, far below the 25 ms of a lost block of 512 samples at 20 kHz
 JUMP_NS = 1000.0  # a step of fresh stamps beyond it, and beyond 8 deviations of the steps, is no correction
@@ -198,16 +200,37 @@ def between(spans: Sequence[tuple[int, int]], lines: Sequence[Line]) -> dict[int
     return found
 
 
+def unexplained_ns(one: Line, end: int, other: Line, first: int, block: int) -> float:
+    """By how much two stretches contradict each other: 0 if samples were lost, or blocks written twice.
+
+    Args:
+        one: Line of the former stretch.
+        end: The sample after its last.
+        other: Line of the latter.
+        first: Its first sample; those between `end` and it are of stretches without a time.
+        block: Samples of a block.
+
+    Returns:
+        How far the latter begins from where the former ends, if that is neither a number of lost samples nor
+        of repeated blocks: then one of the clocks was wrong by as much, or by a part of it.
+    """
+    off_ns = distance_ns(one, other, first)
+    unit_ns = one.period_ns * (1 if off_ns > 0 else block)
+    apart_s = ((first - end) * one.period_ns + abs(off_ns)) / SECOND_NS
+    known_ns = JUMP_NS + DRIFT_NS_PER_S * apart_s + TRIM_SIGMAS * (one.sigma_ns + other.sigma_ns)
+    return abs(off_ns) if abs(off_ns - round(off_ns / unit_ns) * unit_ns) > known_ns else 0.0
+
+
 def timing_sigma(blocks: Stamped, line: Line) -> TimingSigma:
     """How well the line gives the time of each block, by the stamps in and around it.
 
-    It is the scatter of the good stamps within `NEIGHBOURS_S` seconds, the largest one, what few fixes may be
-    wrong by together (`FIX_SIGMA_NS` over their number: the scatter shows the errors of many), and what
-    the clock may have drifted since the nearest good stamp and its fix. The drift is `DRIFT_NS_PER_S` and
-    what the line's slope may be wrong by: sigma over the length, times the root of 12, as of one point in
-    twelve independent ones; the errors of a fix last for seconds. A block whose own stamp was rejected may be
-    wrong by as much as that stamp says. Sigma is infinite beyond `MAX_FIX_AGE_S` from a good stamp, and where
-    the block's stamp tells of lost samples.
+    It is the scatter of the good stamps within `NEIGHBOURS_S` seconds, the largest one, and not below how far
+    the mean of `BULGE_S` anywhere in the stretch is off the line, for a lasting step bends all of it; what
+    the fixes may be wrong by together (`FIX_SIGMA_NS`); and what the clock may have drifted since the nearest
+    good stamp and its fix. The drift is `DRIFT_NS_PER_S` and what the line's slope may be wrong by: sigma
+    over the length, times the root of 12, as of one point in twelve independent ones; the errors of a fix
+    last for seconds. A block whose own stamp was rejected may be wrong by as much as that stamp says. Sigma
+    is infinite beyond `MAX_FIX_AGE_S` from a good stamp, and where the block's stamp tells of lost samples.
 
     Args:
         blocks: Of the stretch.
@@ -218,23 +241,27 @@ def timing_sigma(blocks: Stamped, line: Line) -> TimingSigma:
     """
     time_s = (blocks.first_sample - blocks.first_sample[0]) * line.period_ns / SECOND_NS
     good_s = time_s[line.used]
-    squares = np.concatenate([[0.0], np.cumsum(line.residual_ns[line.used] ** 2)])
+    good_ns = line.residual_ns[line.used]
 
-    def scatter_ns(reach_s: float) -> Floats:
+    def mean(values: Floats, reach_s: float) -> Floats:
         first = np.searchsorted(good_s, time_s - reach_s)
         end = np.searchsorted(good_s, time_s + reach_s, "right")
-        mean = (squares[end] - squares[first]).clip(0) / np.maximum(end - first, 1)
-        return np.where(end > first, np.maximum(1.0, np.sqrt(mean)), line.sigma_ns)
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        return np.where(end > first, (sums[end] - sums[first]) / np.maximum(end - first, 1), np.nan)
+
+    def scatter_ns(reach_s: float) -> Floats:
+        squares = mean(good_ns**2, reach_s)
+        return np.where(np.isnan(squares), line.sigma_ns, np.sqrt(squares.clip(1.0)))
 
     since_s = _since_fix(
         time_s, np.where(line.used, np.maximum(0, blocks.fix_age_s - FIX_INTERVAL_S), np.inf)
     )
     slope_ns_per_s = line.sigma_ns * math.sqrt(12) / float(good_s[-1] - good_s[0])
     drift_ns = math.hypot(DRIFT_NS_PER_S, slope_ns_per_s) * since_s
-    worst_ns = np.maximum.reduce([scatter_ns(reach_s) for reach_s in NEIGHBOURS_S])
+    bulge_ns = float(np.nanmax(np.abs(mean(good_ns, BULGE_S / 2))))
+    worst_ns = np.maximum.reduce([scatter_ns(reach_s) for reach_s in NEIGHBOURS_S]).clip(bulge_ns)
     own_ns = np.where(line.used, 0.0, np.abs(line.residual_ns))
-    fixes_ns = FIX_SIGMA_NS / _fixes(good_s - blocks.fix_age_s[line.used])
-    sigma_ns = np.sqrt(worst_ns**2 + fixes_ns**2 + drift_ns**2 + own_ns**2)
+    sigma_ns = np.sqrt(worst_ns**2 + FIX_SIGMA_NS**2 + drift_ns**2 + own_ns**2)
     sigma_ns[(since_s > MAX_FIX_AGE_S) | (own_ns >= SAME_STRETCH_NS)] = np.inf
     return TimingSigma(blocks.first_sample - blocks.first_sample[0], sigma_ns)
 
@@ -253,18 +280,6 @@ def _recent(blocks: Stamped) -> Flags:
     runs = np.searchsorted(begins, np.arange(len(fixed_s)), "right") - 1
     oldest_s = np.maximum.reduceat(blocks.fix_age_s, begins)[runs]
     return (blocks.fix_age_s <= FIX_INTERVAL_S) & ((oldest_s <= FIX_INTERVAL_S) | (blocks.fix_age_s < 1))
-
-
-def _fixes(fixed_s: Floats) -> int:
-    """How many GPS fixes are behind stamps, at least, by the times of their fixes as the stamps say them.
-
-    An age is cut to whole seconds: stamps of one fix say times that lie within a second.
-    """
-    ordered = np.sort(fixed_s)
-    count, first = 0, 0
-    while first < len(ordered):
-        count, first = count + 1, int(np.searchsorted(ordered, ordered[first] + 1.0))
-    return count
 
 
 def _since_fix(time_s: Floats, late_s: Floats) -> Floats:

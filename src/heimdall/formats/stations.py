@@ -35,7 +35,8 @@ def assign(files: Sequence[str], named: Sequence[Site], listed: Sequence[Site]) 
     known = {site.name: site for site in (*listed, *named)}
     assigned: dict[Path, Site] = {}
     whole = set(files)  # the metadata of a SigMF recording and its data are one
-    files = [text for text in files if text.removesuffix("data") + "meta" not in whole - {text}]
+    data, meta = sigmf_files.DATA, sigmf_files.META
+    files = [text for text in files if not (text.endswith(data) and text.removesuffix(data) + meta in whole)]
     own: dict[tuple[float, float, float], Site] = {}
     for text in files:
         name, separator, rest = text.partition("=")

@@ -23,7 +23,6 @@ _AUXI = struct.Struct("<8H8HI")
 # SDR Console writes the same as XML in UTF-16.
 _XML_FREQUENCY = re.compile(r'RadioCenterFreq="(\d{1,12})"')
 _XML_TIME = re.compile(r'CurrentTimeUTC="(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d)"')
-_SAME_START_NS = 5 * SECOND_NS  # a file has its name some buffers before or after its first sample
 _SAME_DURATION_NS = 2 * SECOND_NS
 _NO_FREQUENCY_HZ = (0, 2**32 - 1)  # never written, or erased memory
 
@@ -68,10 +67,13 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
     others = sum(chunk.size for chunk in chunks if chunk.name == b"data" and chunk != data)
     if others:
         remarks.append(f"{others} bytes of samples in another chunk `data` are not read")
+    rest = data.size % form.kind.sample_bytes
+    if rest:
+        remarks.append(f"{rest} bytes of an incomplete sample at its end are not read")
     left = path.stat().st_size - chunks[-1].offset - chunks[-1].size
     if chunks[-1] == data and left > 8:  # the size of a longer recording than 4 GiB, or an old one, say
         remarks.append(f"{left} bytes after its samples are no chunk of a WAV file, and are not read")
-    pieces, cut = recording.limited([(data.offset, data.size // form.kind.sample_bytes)], rate_hz)
+    pieces, cut = recording.limited(str(path), [(data.offset, data.size // form.kind.sample_bytes)], rate_hz)
     samples = sample_types.read(path, form.kind, pieces)
     recording.check_samples(str(path), samples, rate_hz)
     named = file_names.parse(path)
@@ -107,7 +109,7 @@ def _start(
         remark = f"its header says that it began in {header.start.year}, which does not count"
         start_ns, step_ns, about = _start(path, _Auxi(), named, given)
         return start_ns, step_ns, (remark, *about)
-    if named.start is None or abs(utc_ns(named.start) - header_ns) <= _SAME_START_NS:
+    if named.start is None or abs(utc_ns(named.start) - header_ns) <= file_names.SAME_START_NS:
         return header_ns, header.step_ns, ()
     times = header.start.isoformat(), named.start.isoformat()
     cause = f"its header says that it began at {times[0]}, its name at {times[1]}"
@@ -162,7 +164,12 @@ def _auxi(body: bytes) -> _Auxi:
         return _Auxi()
     *moments, frequency_hz = _AUXI.unpack_from(body)
     known = frequency_hz not in _NO_FREQUENCY_HZ
-    return _Auxi(_moment(moments[:8]), _moment(moments[8:]), float(frequency_hz) if known else None)
+    return _Auxi(
+        _moment(moments[:8]),
+        _moment(moments[8:]),
+        float(frequency_hz) if known else None,
+        step_ns=1e6 if moments[7] or moments[15] else 1e9,  # a program that never writes milliseconds
+    )
 
 
 def _moment(system_time: list[int]) -> dt.datetime | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -44,29 +42,15 @@ def by_place(table: pd.DataFrame) -> pd.Series[str]:
     place = pd.MultiIndex.from_frame(places).get_indexer(
         pd.MultiIndex.from_frame(table[["latitude_deg", "longitude_deg"]])
     )
-    group = np.append(_components(_close(places), len(places)), -1)  # -1 is the place that is not known
-    return linked(name, session, name, pd.Series(group[place], table.index).where(place >= 0)).rename(
-        "transmitter"
-    )
-
-
-def linked(names: pd.Series[str], *values: pd.Series[Any]) -> pd.Series[str]:
-    """One name for all rows that have a value in common, or are linked by such rows: the smallest of theirs.
-
-    Args:
-        names: A name a row.
-        values: What links rows, each with the index of `names`; a missing value links nothing.
-    """
-    # Nodes: rows, then the values of each series. An edge joins a row with its value.
-    rows, nodes = np.arange(len(names)), len(names)
-    edges = [np.empty((0, 2), np.int64)]
-    for series in values:
-        value = pd.factorize(series)[0]
+    # Nodes: rows, places, sessions and names. Edges join a row with its own, and two places that are close.
+    rows, nodes = np.arange(len(table)), len(table)
+    edges = [_close(places) + nodes]
+    for value in (place, pd.factorize(session)[0], pd.factorize(name)[0]):
         known = value >= 0
         edges.append(np.stack([rows[known], nodes + value[known]], axis=1))
         nodes += int(value.max(initial=-1)) + 1
-    component = pd.Series(_components(np.concatenate(edges), nodes)[: len(names)], index=names.index)
-    return names.groupby(component).transform("min")
+    component = pd.Series(_components(np.concatenate(edges), nodes)[: len(table)], index=table.index)
+    return name.groupby(component).transform("min").rename("transmitter")
 
 
 def _close(places: pd.DataFrame) -> Pairs:

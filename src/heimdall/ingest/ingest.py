@@ -12,7 +12,7 @@ import datetime as dt
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from heimdall.core import artifacts
+from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.formats.gps_time import SECOND_NS, to_utc
 from heimdall.formats.receivers_file import Site
@@ -41,6 +41,7 @@ __all__ = [
     "Site",
     "Stretch",
     "Transmission",
+    "copies",
     "cut_sessions",
     "read_stretches",
     "receiver_ids",
@@ -157,11 +158,13 @@ class Stretch:
         recorded: Where its samples are.
         about: All else that is known of it; its samples are as many zeros, which take no memory.
         parts: By GPS second, each that it holds whole and that has a signal.
+        contents: Hashes of its parts, and of its first second if that has a signal.
     """
 
     recorded: Recorded
     about: TimedRecording
     parts: Mapping[int, Part]
+    contents: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ class Ingested:
         placed: Whether the place of the transmitter is known.
         approved_at: When they were approved, if they were.
         twice: By name of a receiver, how many of its seconds are stored with other samples in other sessions.
+        altitudes: By name of a receiver, in metres, those that nobody had said before.
     """
 
     receivers: dict[str, int]
@@ -201,6 +205,7 @@ class Ingested:
     placed: bool
     approved_at: dt.datetime | None
     twice: dict[str, int]
+    altitudes: dict[str, float]
 
 
 def read_stretches(recorded: Recorded) -> list[Stretch]:
@@ -220,8 +225,26 @@ def read_stretches(recorded: Recorded) -> list[Stretch]:
         end = recording.time_ns(len(recording.samples)) // SECOND_NS + 1
         found = {second: _part(recorded, number, recording, second) for second in range(first, end)}
         parts = {second: part for second, part in found.items() if part is not None}
-        stretches.append(Stretch(recorded, replace(recording, samples=zeros), parts))
+        contents = {part.sha256 for part in parts.values()}
+        if recording.samples[: int(recording.sample_rate_hz)].any():
+            contents.add(artifacts.sha256_bytes(_content(recording, 0)))
+        about = replace(recording, samples=zeros)
+        stretches.append(Stretch(recorded, about, parts, frozenset(contents)))
     return stretches
+
+
+def copies(stretches: Iterable[Stretch]) -> list[tuple[str, str]]:
+    """Names of receivers with the same samples, though each has noise of its own: a file under two names.
+
+    They have a second in common, or begin alike. A snapshot uses neither.
+    """
+    seen: dict[str, str] = {}
+    found = {
+        (seen.setdefault(content, stretch.recorded.site.name), stretch.recorded.site.name)
+        for stretch in stretches
+        for content in stretch.contents
+    }
+    return sorted(pair for pair in found if pair[0] != pair[1])
 
 
 def cut_sessions(stretches: Iterable[Stretch], frequency_mhz: float) -> list[Session]:
@@ -254,12 +277,16 @@ def cut_sessions(stretches: Iterable[Stretch], frequency_mhz: float) -> list[Ses
     return sessions
 
 
-def receiver_ids(sites: Iterable[Site], known: Sequence[Receiver]) -> dict[str, int]:
+def receiver_ids(
+    sites: Iterable[Site], known: Sequence[Receiver], approved: Collection[int] = ()
+) -> dict[str, int]:
     """Identifiers of receivers: the one in the database, or a new one from the hash of the name.
 
     Args:
         sites: The receivers in question.
-        known: The receivers of the database.
+        known: The receivers of the database. One at 0 m may have another altitude that nobody gave before.
+        approved: Those of them that have approved recordings: they stay as they are, for a snapshot may have
+            them.
 
     Returns:
         Identifier by name; new ones are at least 1000, the next free one if the hash is taken.
@@ -279,20 +306,24 @@ def receiver_ids(sites: Iterable[Site], known: Sequence[Receiver]) -> dict[str, 
                 number += 1
             taken.add(number)
             found[site.name] = number
-        elif site == Site(
-            receiver.name,
-            receiver.latitude_deg,
-            receiver.longitude_deg,
-            receiver.altitude_m if site.altitude_known else site.altitude_m,
+        elif (site.latitude_deg, site.longitude_deg) == (receiver.latitude_deg, receiver.longitude_deg) and (
+            not site.altitude_known
+            or site.altitude_m == receiver.altitude_m
+            or (receiver.altitude_m == 0 and receiver.websdr_id not in approved)
         ):
             found[site.name] = receiver.websdr_id
         else:
             place = f"{receiver.latitude_deg},{receiver.longitude_deg},{receiver.altitude_m}"
+            statement = (
+                f"UPDATE {variables.DATABASE_SCHEMA.read()}.websdrs "  # noqa: S608 - a person runs it
+                f"SET latitude = {site.latitude_deg}, longitude = {site.longitude_deg}, "
+                f"altitude_m = {site.altitude_m} WHERE id = {receiver.websdr_id}"
+            )
             raise HeimdallError(
                 f"receiver {site.name}",
                 f"the database has it at {place}",
-                "Give that position, or another name if it is another receiver; a wrong one is corrected in "
-                "the table websdrs, by the owner of the database",
+                "Give that position, or another name if it is another receiver. If it is wrong there, the "
+                f"owner of the database runs: {statement}. Snapshots that have it cannot be taken again then",
             )
     return found
 
@@ -309,7 +340,8 @@ def store(
 
     Two at once are safe: numbers of receivers are decided before the upload, for they are in the objects'
     keys, and once more under a lock in the transaction; if another ingest took one of them meanwhile, the
-    objects are written again under the right one.
+    objects are written again under the right one. What is added to a stored session is written only where no
+    object is.
 
     Args:
         sessions: What to store.
@@ -334,13 +366,17 @@ def store(
         with _transaction(endpoints.database) as cursor:  # says what is wrong before anything is uploaded
             _refuse_other_places(cursor, plan, transmission)
             _checked_rows(cursor, plan.sessions, transmission, approval, there.numbers)
-        _upload(bucket, plan.sessions, there.numbers)
+        if not _upload(bucket, plan, there.numbers):
+            continue
         with _transaction(endpoints.database) as cursor:
             ingestion.lock(cursor)
             if there == _there(cursor, sessions, sites, transmission):
                 _refuse_other_places(cursor, plan, transmission)
                 rows = _checked_rows(cursor, plan.sessions, transmission, approval, there.numbers)
                 tables.insert_rows(cursor, _receivers(sites, there.numbers), _sources(transmission), rows.new)
+                tables.correct_altitudes(
+                    cursor, {there.numbers[name]: height_m for name, height_m in there.altitudes.items()}
+                )
                 tables.change_unapproved(cursor, rows.changed)
                 ingestion.complete(cursor, _sources(transmission))
                 if approval and approval.at is None and rows.approved_at:
@@ -355,6 +391,7 @@ def store(
         rows.placed,
         rows.approved_at,
         plan.twice,
+        there.altitudes,
     )
 
 
@@ -364,10 +401,12 @@ class _There:
 
     Attributes:
         numbers: Of the receivers, by name.
+        altitudes: By name, those in metres that the database does not know, and has at 0 m.
         sessions: The stored sessions that hold a second of one of them, by its number and the second.
     """
 
     numbers: dict[str, int]
+    altitudes: dict[str, float]
     sessions: dict[tuple[int, dt.datetime], set[str]]
 
 
@@ -378,11 +417,13 @@ class _Plan:
     Attributes:
         sessions: With the identifiers under which they are stored.
         joined: Those of them that another run made, by identifier: numbers of all their receivers.
+        added: Keys of what is added to these.
         twice: By name of a receiver, how many of its seconds are stored with other samples in other sessions.
     """
 
     sessions: list[Session]
     joined: dict[str, list[int]]
+    added: set[str]
     twice: dict[str, int]
 
 
@@ -394,7 +435,15 @@ def _there(
     Raises:
         HeimdallError: The database has a receiver of one of these names elsewhere.
     """
-    numbers = receiver_ids(sites.values(), tables.receivers(cursor))
+    known = tables.receivers(cursor)
+    given = {name: site.altitude_m for name, site in sites.items() if site.altitude_known}
+    unsaid = {
+        receiver.websdr_id: receiver.name
+        for receiver in known
+        if receiver.altitude_m == 0 and given.get(receiver.name, 0.0) != 0
+    }
+    numbers = receiver_ids(sites.values(), known, tables.approved_receivers(cursor, list(unsaid)))
+    altitudes = {name: given[name] for name in unsaid.values()}
     stored: dict[tuple[int, dt.datetime], set[str]] = {}
     seconds = sorted({_second(session) for session in sessions})
     tolerance_mhz = MAX_DETUNING_HZ / 1e6 * (1 + 1e-9)
@@ -402,7 +451,7 @@ def _there(
         cursor, sorted(numbers.values()), seconds, transmission.frequency_mhz, tolerance_mhz
     ):
         stored.setdefault((row.websdr_id, row.second), set()).add(row.session_id)
-    return _There(numbers, stored)
+    return _There(numbers, altitudes, stored)
 
 
 def _plan(bucket: ObjectStore, sessions: Sequence[Session], there: _There) -> _Plan:
@@ -416,6 +465,7 @@ def _plan(bucket: ObjectStore, sessions: Sequence[Session], there: _There) -> _P
     """
     found: list[Session] = []
     joined: dict[str, list[int]] = {}
+    added: set[str] = set()
     twice: dict[str, int] = {}
     for session in sessions:
         same: dict[str, int] = {}
@@ -423,25 +473,36 @@ def _plan(bucket: ObjectStore, sessions: Sequence[Session], there: _There) -> _P
         for part in session.parts:
             number = there.numbers[part.site.name]
             for stored in there.sessions.get((number, _second(session)), ()):
-                if stored == session.session_id or _same_samples(bucket, stored, number, part):
+                key = objectstore.object_key(stored, number)
+                if stored == session.session_id or _samples(bucket, key, part) is True:
                     same[stored] = same.get(stored, 0) + 1
                 else:
                     other.setdefault(stored, []).append(part.site.name)
-        fitting = [
+        fitting = sorted(
             (-count, stored != session.session_id, stored)
             for stored, count in same.items()
             if stored not in other
-        ]
-        if fitting:
-            session_id = min(fitting)[-1]
-            found.append(replace(session, session_id=session_id))
-            if session_id != session.session_id:
-                joined[session_id] = [there.numbers[part.site.name] for part in session.parts]
+        )
+        for _, foreign, stored in fitting:
+            numbers = {part: there.numbers[part.site.name] for part in session.parts}
+            keys = {
+                objectstore.object_key(stored, number): part
+                for part, number in numbers.items()
+                if foreign and stored not in there.sessions.get((number, _second(session)), ())
+            }
+            # Somebody else may be adding another recording of that receiver, or was killed while doing so.
+            if any(_samples(bucket, key, part) is False for key, part in keys.items()):
+                continue
+            found.append(replace(session, session_id=stored))
+            added |= keys.keys()
+            if foreign:
+                joined[stored] = list(numbers.values())
+            break
         else:
             found.append(session)
             for name in {name for names in other.values() for name in names}:
                 twice[name] = twice.get(name, 0) + 1
-    return _Plan(found, joined, twice)
+    return _Plan(found, joined, added, twice)
 
 
 def _refuse_other_places(cursor: Cursor, plan: _Plan, transmission: Transmission) -> None:
@@ -464,17 +525,17 @@ def _second(session: Session) -> dt.datetime:
     return to_utc(session.parts[0].nominal_start_ns + SECOND_NS // 1000).replace(microsecond=0)
 
 
-def _same_samples(bucket: ObjectStore, session_id: str, number: int, part: Part) -> bool:
-    """Whether what is stored is what would be written; an object that is lost is written again.
+def _samples(bucket: ObjectStore, key: str, part: Part) -> bool | None:
+    """Whether an object is what would be written; None where there is none.
 
     Raises:
         HeimdallError: The bucket cannot be read.
     """
     limit = len(iq.encode(np.zeros(1, np.complex64))) + 8 * int(part.sample_rate_hz)
     try:
-        content = bucket.get(objectstore.object_key(session_id, number), limit)
+        content = bucket.get(key, limit)
     except ObjectMissing:
-        return True
+        return None
     return artifacts.sha256_bytes(content) == part.sha256
 
 
@@ -485,37 +546,51 @@ def _transaction(where: Database) -> Iterator[Cursor]:
         yield cursor
 
 
-def _upload(bucket: ObjectStore, sessions: Sequence[Session], numbers: Mapping[str, int]) -> None:
-    """Put all parts, those of one file after those of another."""
+def _upload(bucket: ObjectStore, plan: _Plan, numbers: Mapping[str, int]) -> bool:
+    """Put all parts that the bucket does not hold, those of one file after those of another.
+
+    So who only approves what is stored needs no right to write objects.
+
+    Returns:
+        False where another ingest was faster with other samples, so that the plan is none any more.
+    """
     by_file: dict[Recorded, dict[str, Part]] = {}
-    for session in sessions:
+    for session in plan.sessions:
         for part in session.parts:
             key = objectstore.object_key(session.session_id, numbers[part.site.name])
             by_file.setdefault(part.recorded, {})[key] = part
+    listed = bucket.head_many(key for parts in by_file.values() for key in parts)
+
+    def put(key: str, part: Part, content: bytes) -> bool:
+        if bucket.holds(key, content, listed.get(key)):
+            return True
+        if key not in plan.added:
+            bucket.put(key, content)
+            return True
+        return bucket.put_new(key, content) or _samples(bucket, key, part) is True
+
     total = sum(map(len, by_file.values()))
     with (
         ThreadPoolExecutor(UPLOAD_THREADS) as pool,
         tqdm(desc="upload", total=total, unit="recording", disable=None) as bar,
     ):
-        for recorded, parts in by_file.items():
-            _upload_file(bucket, recorded, parts, pool, bar)
+        return all(_upload_file(put, recorded, parts, pool, bar) for recorded, parts in by_file.items())
 
 
 def _upload_file(
-    bucket: ObjectStore,
+    put: Callable[[str, Part, bytes], bool],
     recorded: Recorded,
     parts: Mapping[str, Part],
     pool: ThreadPoolExecutor,
     bar: tqdm[Any],
-) -> None:
-    """Put the parts of one file, by key; its samples are dropped at the end."""
+) -> bool:
+    """Put the parts of one file, by key; its samples are dropped at the end. Whether all are there now."""
     stretches = recorded.read()
-
-    def put(key: str) -> None:
-        bucket.put(key, parts[key].content(stretches))
-
-    for _ in pool.map(put, parts):
+    there = True
+    for done in pool.map(lambda key: put(key, parts[key], parts[key].content(stretches)), parts):
+        there &= done
         bar.update()
+    return there
 
 
 def _receivers(sites: Mapping[str, Site], numbers: Mapping[str, int]) -> list[Receiver]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 MAX_WEBSDR_ID = 2**31 - 1
 MAX_FREQUENCY_HZ = 1e12
 LATEST_GPS_NS = 4 * 10**18  # the year 2106, before 64 bits are full
+MIN_TIMING_SIGMA_NS = 1.0  # no receiver's clock is better; who writes 0 does not know
 MAX_TIMING_SIGMA_NS = 1e15
 # Light crosses the largest network, 3000 km, in 10 ms: a start that is less certain says nothing of a place,
 # and counts as none.

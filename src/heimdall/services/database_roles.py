@@ -57,24 +57,59 @@ def _make_role(cursor: Cursor, role: roles.Role, settings: State) -> None:
 
 
 def _hand_over(cursor: Cursor) -> None:
-    """Make roles the owners of what versions without roles made: Heimdall's tables, Optuna's studies."""
-    schema = variables.DATABASE_SCHEMA.read()
+    """Make roles the owners of what versions without roles made: Heimdall's tables, Optuna's studies.
+
+    Those versions made it as the user of this connection. What others made stays theirs, whatever its name,
+    and so does what has our names without our marks.
+    """
     ours = [*migrate.TABLES, connection.OWN_RECORD]
-    for owner, owned in ((roles.MIGRATOR, schema), (roles.SWEEPER, roles.STUDIES)):
-        cursor.execute("SELECT FROM pg_namespace WHERE nspname = %s", (owned,))
-        if cursor.rowcount:
-            statement = sql.SQL("ALTER SCHEMA {} OWNER TO {}")
-            cursor.execute(statement.format(sql.Identifier(owned), sql.Identifier(owner.name)))
+    own = dict.fromkeys((variables.DATABASE_SCHEMA.read(), migrate.FORMER_SCHEMA))
+    for schema in own:
+        found = _of_this_user(cursor, schema, ours)
+        if found and migrate.made(cursor, schema):
+            _give(cursor, found, roles.MIGRATOR)
+    found = _of_this_user(cursor, roles.STUDIES, None)
+    if found and _holds_studies(cursor):
+        _give(cursor, found, roles.SWEEPER)
+
+
+def _of_this_user(cursor: Cursor, schema: str, tables: list[str] | None) -> list[tuple[str, list[str]]]:
+    """What the user of this connection owns of a schema: itself, tables, and the enumerations of Optuna.
+
+    Args:
+        cursor: In a transaction.
+        schema: Its name.
+        tables: Names of the tables that count; None: all of them, and the enumerations.
+
+    Returns:
+        Kind as ALTER takes it, and the parts of the name.
+    """
     cursor.execute(
-        "SELECT 'TABLE', nspname::text, relname::text, nspname = %(studies)s "
-        "FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relkind = 'r' "
-        "AND (nspname = %(studies)s OR nspname = ANY(%(schemas)s) AND relname = ANY(%(ours)s)) "
-        "UNION ALL SELECT 'TYPE', nspname::text, typname::text, true "  # Optuna's enumerations
-        "FROM pg_type JOIN pg_namespace ON pg_namespace.oid = typnamespace "
-        "WHERE typtype = 'e' AND nspname = %(studies)s",
-        {"studies": roles.STUDIES, "schemas": [schema, migrate.FORMER_SCHEMA], "ours": ours},
+        "SELECT 'SCHEMA', ARRAY[nspname::text] FROM pg_namespace WHERE nspname = %(schema)s "
+        "AND nspname <> 'public' AND pg_get_userbyid(nspowner) = current_user "
+        "UNION ALL SELECT 'TABLE', ARRAY[nspname::text, relname::text] FROM pg_class "
+        "JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE nspname = %(schema)s AND relkind = 'r' "
+        "AND (%(all)s OR relname = ANY(%(tables)s)) AND pg_get_userbyid(relowner) = current_user "
+        "UNION ALL SELECT 'TYPE', ARRAY[nspname::text, typname::text] FROM pg_type "
+        "JOIN pg_namespace ON pg_namespace.oid = typnamespace WHERE nspname = %(schema)s AND typtype = 'e' "
+        "AND %(all)s AND pg_get_userbyid(typowner) = current_user",
+        {"schema": schema, "all": tables is None, "tables": tables or []},
     )
-    for kind, owned, name, of_studies in cursor.fetchall():
-        owner = roles.SWEEPER if of_studies else roles.MIGRATOR
+    return cursor.fetchall()
+
+
+def _holds_studies(cursor: Cursor) -> bool:
+    """Whether the schema of the studies has the record that Optuna makes in a database."""
+    cursor.execute(
+        "SELECT FROM information_schema.columns WHERE table_schema = %s AND table_name = 'version_info' "
+        "AND column_name IN ('version_info_id', 'schema_version', 'library_version')",
+        (roles.STUDIES,),
+    )
+    return cursor.rowcount == 3
+
+
+def _give(cursor: Cursor, found: list[tuple[str, list[str]]], role: roles.Role) -> None:
+    """Make a role the owner."""
+    for kind, name in found:
         statement = sql.SQL(f"ALTER {kind} {{}} OWNER TO {{}}")
-        cursor.execute(statement.format(sql.Identifier(owned, name), sql.Identifier(owner.name)))
+        cursor.execute(statement.format(sql.Identifier(*name), sql.Identifier(role.name)))

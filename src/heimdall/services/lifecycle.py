@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +56,15 @@ def up(root: Path, say: Say) -> None:
         connection.connect(endpoints.database(root)).close()
     if endpoints.s3_configured():
         ObjectStore(endpoints.s3(root), endpoints.RAW_BUCKET).ping()
-    if not (endpoints.database_configured() and endpoints.s3_configured()):
-        with _in_turn(root):
+    embeds = not (endpoints.database_configured() and endpoints.s3_configured())
+    with _in_turn(root) if embeds else nullcontext():  # no `down --delete` in between
+        if embeds:
             _start(root, say)
+        _fill(root, say)
+
+
+def _fill(root: Path, say: Say) -> None:
+    """Make database, tables and buckets on servers that run, and tell DVC of its remote."""
     where = endpoints.resolve(root, identity=Identity.ADMIN)
     for name, ours, variable, address in (
         ("PostgreSQL", where.database.embedded, where.database.variable, where.database.name),
@@ -67,11 +73,10 @@ def up(root: Path, say: Say) -> None:
         if not ours:
             say(f"{name}: using {address} ({variable}); nothing started")
     if where.database.embedded:
-        with _in_turn(root):
-            settings = embedded.load(root)
-            assert settings is not None  # noqa: S101 - `_start` saved it
-            for done in database_roles.make(settings):
-                say(f"PostgreSQL: {done}")
+        settings = embedded.load(root)
+        assert settings is not None  # noqa: S101 - `_start` saved it, and it is our turn
+        for done in database_roles.make(settings):
+            say(f"PostgreSQL: {done}")
     else:
         say("PostgreSQL: nothing changed there; `heimdall database migrate` makes Heimdall's own tables")
     # MLflow's own only where it is ours: a foreign server may have none of it.
@@ -93,7 +98,7 @@ def down(root: Path, delete: bool, say: Say) -> None:
     Raises:
         HeimdallError: A server does not stop.
     """
-    home, folder = embedded.home(root), embedded.folder(root.resolve())
+    home, folder = embedded.home(root), embedded.folder(root)
     if not home.exists() and not folder.exists():
         say("no embedded servers here; configured ones are left alone")
         return
@@ -132,6 +137,12 @@ def _start(root: Path, say: Say) -> None:
     database_runs, s3_runs = postgres.is_running(home), seaweedfs.is_running(home)
     known = _known(root, home, database_runs or s3_runs)
     bases = _bases(known, database_runs or s3_runs)
+    if not database_runs and known is not None and postgres.runs_unseen(home, known):
+        raise HeimdallError(
+            str(postgres.data(home)),
+            "a PostgreSQL server works in it that this process does not see",
+            "Run `heimdall services down` where it was started, such as in another container",
+        )
     old = s3_runs and known is not None and not seaweedfs.knows_identities(home, known)
     if old and not endpoints.s3_configured():
         say("S3: started anew, because who may do what there has changed")
@@ -149,9 +160,9 @@ def _start(root: Path, say: Say) -> None:
         settings = dataclasses.replace(known or embedded.create(root), port_base=base)
         embedded.save(root, settings)
         home.mkdir(parents=True, exist_ok=True)
-        if home != embedded.folder(root.resolve()):
+        if home != embedded.folder(root):
             # Others may pass through to the folders inside, which are private, but not look around.
-            home.parent.chmod(0o711)
+            embedded.SHARED.chmod(0o711)
             home.chmod(0o711)
         if start_s3:
             seaweedfs.start(home, settings)

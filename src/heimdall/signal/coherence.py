@@ -31,7 +31,9 @@ def correlate_coherent(
 ) -> Correlation:
     """`correlate`, without the GPS time of those recordings whose time the others contradict.
 
-    Such a recording is one without GPS time: it may hear the signal, and its level counts.
+    Such a recording is one without GPS time: it may hear the signal, and its level counts. So is one to which
+    the signal came so much earlier or later than to the reference that the lags do not reach there: what they
+    hold of it is a side lobe. It is looked for again, for it was perhaps the reference that went.
 
     Args:
         recordings: The session's recordings, at least one.
@@ -39,33 +41,27 @@ def correlate_coherent(
         params: The parameters of the features.
     """
     grid = params.correlation_band_hz, params.correlation_rate_hz, params.correlation_max_lag_s
-    found = correlate(recordings, *grid)
     sigma_s = np.array([sigma_of(item.timing_sigma_ns) for item in recordings])
-    delay_s = claimed_delays(recordings, found, *grid)
-    wrong = contradicting(
-        np.where(np.isfinite(sigma_s), delay_s, np.nan),
-        sigma_s,
-        position_m,
-        found.reference,
-        params.correlation_max_lag_s,
-    )
-    if not wrong.any():
-        return found
-    kept = [
-        replace(item, start_gps_ns=None) if left else item
-        for item, left in zip(recordings, wrong.tolist(), strict=True)
-    ]
-    return correlate(kept, *grid)
+    kept = list(recordings)
+    while True:
+        found = correlate(kept, *grid)
+        delay_s = np.where(np.isfinite(sigma_s), claimed_delays(kept, found, *grid), np.nan)
+        left = contradicting(delay_s, sigma_s, position_m)
+        if not left.any():
+            left = np.abs(delay_s - delay_s[found.reference]) > params.correlation_max_lag_s  # never of NaN
+        if not left.any():
+            return found
+        kept = [
+            replace(item, start_gps_ns=None) if out else item
+            for item, out in zip(kept, left.tolist(), strict=True)
+        ]
 
 
-def contradicting(
-    delay_s: Float64, sigma_s: Float64, position_m: Float64, reference: int, max_lag_s: float
-) -> npt.NDArray[np.bool_]:
+def contradicting(delay_s: Float64, sigma_s: Float64, position_m: Float64) -> npt.NDArray[np.bool_]:
     """Which arrival times the others contradict.
 
     Two contradict each other if they differ by more than the light takes between the receivers, `EXCESS_S`
-    and `SIGMAS` standard deviations of both clocks. Against the reference the lags are a limit, too: what
-    lies beyond them is not measured, and no arrival time. The one that contradicts most is left out, then
+    and `SIGMAS` standard deviations of both clocks. The one that contradicts most is left out, then
     the next, until none contradicts; of several that contradict as many, all are left out, for nobody can
     tell which of them is right.
 
@@ -73,8 +69,6 @@ def contradicting(
         delay_s: Delays, seconds, shape (R,); NaN where there is no arrival time.
         sigma_s: Standard deviations of the clocks, seconds, shape (R,).
         position_m: East, north and up of the receivers, metres, shape (R, 3).
-        reference: Row of the reference of the lags.
-        max_lag_s: Largest lag, seconds.
 
     Returns:
         Shape (R,), bool.
@@ -87,8 +81,6 @@ def contradicting(
         for b in timed:
             far_m = math.dist(position_m[a].tolist(), position_m[b].tolist())
             limit_s = far_m / _LIGHT_M_S + EXCESS_S + SIGMAS * math.hypot(sigma_s[a], sigma_s[b])
-            if reference in (a, b):
-                limit_s = min(limit_s, max_lag_s)
             against[a, b] = abs(float(delay_s[a] - delay_s[b])) > limit_s
     while against.any():
         times = against.sum(axis=1)

@@ -76,13 +76,14 @@ def _rights(cursor: Cursor, source: RowSource, select: str) -> list[Finding]:
     named = {(_folded(schema) if schema else usual, _folded(name)) for schema, name in tables_in(select)}
     cursor.execute(
         "SELECT nspname::text, relname::text, current_user::text, "
-        "has_schema_privilege(pg_namespace.oid, 'USAGE'), has_table_privilege(pg_class.oid, 'SELECT') "
+        "has_schema_privilege(pg_namespace.oid, 'USAGE'), has_table_privilege(pg_class.oid, 'SELECT'), "
+        "row_security_active(pg_class.oid) "
         "FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
         "WHERE relkind = ANY('{r,v,m,f,p}') AND (nspname::text, relname::text) IN %s ORDER BY 1, 2",
         (tuple(named) or (("", ""),),),
     )
     found = []
-    for schema, name, user, may_enter, may_read in cursor.fetchall():
+    for schema, name, user, may_enter, may_read, in_part in cursor.fetchall():
         lacking = [
             sql.SQL(grant).format(sql.Identifier(*what), sql.Identifier(user)).as_string(cursor)
             for there, grant, what in (
@@ -91,7 +92,11 @@ def _rights(cursor: Cursor, source: RowSource, select: str) -> list[Finding]:
             )
             if not there
         ]
-        verdict, detail = (BAD, f"Let its owner run: {'; '.join(lacking)}") if lacking else (OK, "granted")
+        verdict, detail = OK, "granted"
+        if lacking:
+            verdict, detail = BAD, f"Let its owner run: {'; '.join(lacking)}"
+        elif in_part:
+            verdict, detail = NULL, f"granted, but row security hides what no policy lets {user} see"
         found.append(Finding(f"right to read {schema}.{name}", verdict, detail))
     return found
 

@@ -81,7 +81,7 @@ def connect(where: Database) -> Connection:
     names = address.parameters.get("user", ""), address.parameters.get("dbname", "")
     for pause_s in (*CONNECTION_PAUSES_S, None):
         try:
-            connection: Connection = psycopg2.connect(where.url, client_encoding="UTF8", **OPTIONS)
+            connection = _connected(where.url)
             if connection.get_parameter_status("server_encoding") == "SQL_ASCII":
                 connection.set_client_encoding("SQL_ASCII")  # the server would refuse what is no UTF-8
                 connection.commit()
@@ -99,12 +99,24 @@ def connect(where: Database) -> Connection:
             if not address.hosts and not connection.info.ssl_in_use:
                 try:
                     why = "the service does not demand TLS"
-                    database_url.refuse_without_tls(connection.info.host, why, where.variable)
+                    # Where the service says both, libpq connects to hostaddr, and the host is a mere name.
+                    hosts = connection.info.dsn_parameters.get("hostaddr") or connection.info.host
+                    for host in hosts.split(","):
+                        database_url.refuse_without_tls(host, why, where.variable)
                 except HeimdallError:
                     connection.close()
                     raise
             return connection
     raise AssertionError("the last try returns or raises")
+
+
+def _connected(url: str) -> Connection:
+    """One try. A server's refusal may be in its own encoding: psycopg2 fails to decode it."""
+    try:
+        connection: Connection = psycopg2.connect(url, client_encoding="UTF8", **OPTIONS)
+    except UnicodeDecodeError as error:
+        raise psycopg2.OperationalError(error.object.decode("utf-8", "backslashreplace")) from None
+    return connection
 
 
 def create_if_missing(where: Database) -> None:

@@ -61,6 +61,7 @@ _DOWN = ("Connection refused", "No such file")
 # A server refuses a connection in the language of its lc_messages, and libpq passes no SQLSTATE on. Its word
 # for FATAL, and two blanks, are before what it says; libpq's own messages have none.
 _SERVER_SAYS = re.compile(r"(?:^| failed: )[^\s:]+:  \S")
+_SEVERITY = re.compile(r"^[^\s:]+:  ")  # of a server's message, which psycopg2 leaves out if it is English
 _OTHER_LANGUAGE = (
     "Correct user, password and database in {url}, and let the user have LOGIN and CONNECT; a server that "
     "is starting, or full, needs time"
@@ -92,6 +93,7 @@ REFUSALS = {
 }
 _WHAT_IS_DENIED = re.compile(r"permission denied for (\w+(?: \w+)?) (\S+)$")
 _NO_TABLES = ("schema", "database", "sequence")
+_WORK = {"INSERT": roles.OPERATOR, "UPDATE": roles.OPERATOR, "CREATE": roles.MIGRATOR}
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -125,6 +127,8 @@ def explained(
         remedy = remedy and remedy.replace("{url}", variable)
         if embedded and any(said in cause for said in _DOWN):
             remedy = "Run `heimdall services up`, which starts it"
+        elif embedded and any(f'"{role.name}"' in cause for role in roles.ALL):
+            remedy = "Run `heimdall services up`, which makes the roles that this version has"
     elif code == DENIED:
         remedy = _grant(cause, str(error.cursor.query if error.cursor else ""), user, schemas)
     hint = (error.diag.message_hint or "").strip().rstrip(".")
@@ -164,7 +168,7 @@ def cause_of(error: psycopg2.Error) -> str:
     if len(tries) > 1:  # several hosts: what each of them said
         return "; ".join(tries)
     said = lines[0].split(" failed: ", 1)[-1] if tries else lines[0]
-    return said.removeprefix("FATAL:").strip()
+    return _SEVERITY.sub("", said).strip()
 
 
 def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
@@ -175,11 +179,10 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
     if own is not None:
         return _of_role(own, statement, studies=roles.STUDIES in words)
     found = _WHAT_IS_DENIED.search(cause)
-    if found is None:
-        return (
-            f'Let the owner give that right to "{user}": `heimdall database check` says which GRANT lacks, '
-            "in whatever language the server speaks"
-        )
+    if found is None:  # the server speaks another language
+        needed = _WORK.get(statement)
+        told = f"roles {needed.kind}` prints the rights that" if needed else "check` says which GRANT"
+        return f'Let the owner give that right to "{user}": `heimdall database {told} this work needs'
     kind, thing = found[1].upper(), found[2]
     if statement == "CREATE":
         right = "CREATE"
@@ -194,8 +197,7 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
 
 def _of_role(own: roles.Role, statement: str, *, studies: bool) -> str:
     """What to do where one of Heimdall's roles may not run a statement."""
-    work = {"INSERT": roles.OPERATOR, "UPDATE": roles.OPERATOR, "CREATE": roles.MIGRATOR}
-    needed = roles.SWEEPER if studies else work.get(statement, own)
+    needed = roles.SWEEPER if studies else _WORK.get(statement, own)
     printed = f"`heimdall database roles {needed.kind}`"
     if needed is own:
         return f"Let an administrator run in psql what {printed} prints: the rights of this role"

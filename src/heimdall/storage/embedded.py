@@ -27,6 +27,7 @@ MIN_PORT_BASE, MAX_PORT_BASE = 1024, 22750
 # What a clone tries one after the other if nobody asks for a base; no two have a port in common.
 PORT_BASES = range(DEFAULT_PORT_BASE, MAX_PORT_BASE + 1, 20)
 PORT_BASE_VARIABLE = variables.PORT_BASE.name
+SHARED = Path("/var/lib/heimdall")  # has the data of servers that root starts, a folder for each clone
 HOST = "127.0.0.1"  # reachable from this machine alone
 REGION = "us-east-1"
 
@@ -137,8 +138,8 @@ class State:
 
 
 def folder(root: Path) -> Path:
-    """The folder of the embedded servers' file, and of the data of an ordinary user's servers."""
-    return root / ".heimdall" / "services"
+    """The folder of the embedded servers' file and of an ordinary user's data, by its path without links."""
+    return (root / ".heimdall" / "services").resolve()
 
 
 def path(root: Path) -> Path:
@@ -153,9 +154,9 @@ def home(root: Path) -> Path:
     folder; the repository may lie below a folder that only root may enter.
     """
     if os.geteuid() != 0:
-        return folder(root.resolve())
+        return folder(root)
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
-    return Path("/var/lib/heimdall") / name
+    return (SHARED / name).resolve()  # it may be a link to another disk
 
 
 def create(root: Path) -> State:
@@ -184,7 +185,7 @@ def load(root: Path) -> State | None:
         return None
     remedy = "Run `heimdall services down --delete` to start with empty servers"
     try:
-        values = artifacts.read_json(file)
+        values = artifacts.read_json(file, remedy)
         state = State(**values | {"jwt_keys": tuple(values["jwt_keys"])})
     except (TypeError, KeyError):
         raise HeimdallError(str(file), "not a file of embedded servers", remedy) from None

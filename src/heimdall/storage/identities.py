@@ -1,4 +1,4 @@
-"""Who may do what in S3: the embedded server has a pair of keys for each, and others a policy to give it."""
+"""Who may do what in S3: the embedded server has a pair of keys and a policy for each, others that policy."""
 
 from __future__ import annotations
 
@@ -27,20 +27,8 @@ class Identity(Enum):
         self._writes = writes
 
     @property
-    def actions(self) -> list[str]:
-        """What SeaweedFS lets it do."""
-        if self is Identity.ADMIN:
-            return ["Admin", "Read", "Write", "List", "Tagging"]
-        if self is Identity.READER:
-            return ["Read", "List"]
-        return [
-            *(f"{action}:{bucket.read()}" for bucket in self._reads for action in ("Read", "List")),
-            *(f"Write:{bucket.read()}" for bucket in self._writes),
-        ]
-
-    @property
     def policy(self) -> dict[str, object]:
-        """The same as a policy of Amazon's, for any server that takes those. Nobody may delete."""
+        """What it may do, as a policy of Amazon's. Nobody may delete, but the embedded server's ADMIN."""
         if self is Identity.ADMIN:
             made = [f"arn:aws:s3:::{bucket.read()}" for bucket in (*_ALL, variables.MLFLOW_BUCKET)]
             return _document(_allow(["s3:CreateBucket", "s3:ListBucket"], made))

@@ -79,6 +79,18 @@ def apply(connection: Connection) -> list[str]:
         return done + _apply_missing(cursor, schema)
 
 
+def made(cursor: Cursor, schema: str) -> bool:
+    """Whether the tables of a schema are what its record says that we made.
+
+    Args:
+        cursor: In a transaction of a user who may create a schema.
+        schema: Its name.
+    """
+    known = _recorded(cursor, schema)
+    ours = bool(known) and known["001_measurements.sql"] == files()[0].sha256
+    return ours and _are_ours(cursor, schema, known)
+
+
 def _is_complete(cursor: Cursor, schema: str) -> bool:
     """Whether every file is recorded; it needs no right to create anything."""
     known = _recorded(cursor, schema)
@@ -109,7 +121,7 @@ def _move_former(cursor: Cursor, schema: str) -> list[str]:
     known = _recorded(cursor, FORMER_SCHEMA)
     if not known or _recorded(cursor, schema):
         return []
-    if known["001_measurements.sql"] != files()[0].sha256 or not _are_ours(cursor, FORMER_SCHEMA, known):
+    if not made(cursor, FORMER_SCHEMA):
         return [
             f"{FORMER_SCHEMA}.{RECORD} is there, but the tables beside it are not all of Heimdall's making: "
             f"they stay as they are. If your recordings are in them, set {variables.DATABASE_SCHEMA.name}="
@@ -147,19 +159,62 @@ def _refuse_changed(known: dict[str, str]) -> None:
 
 
 def _refuse_dropped(cursor: Cursor, schema: str) -> None:
-    """Tables that the record says were made, and that somebody dropped, are not made anew: rows are lost."""
-    missing = [table for table in TABLES if not _shape(cursor, schema, table)]
-    if missing:
-        left = [table for table in (*TABLES, RECORD) if table not in missing]
+    """What the record says was made, and somebody dropped, is not made anew: values are lost."""
+    there = {table: [name for name, *_ in _shape(cursor, schema, table)] for table in TABLES}
+    missing = [table for table in TABLES if not there[table]]
+    additions = []
+    if not missing:
+        for table, name, definition in _made_columns(cursor, _recorded(cursor, schema)):
+            if name not in there[table]:
+                missing.append(f"{table}.{name}")
+                additions.append((table, name, definition))
+    if not missing:
+        return
+    if additions and all(definition for *_, definition in additions):
+        statement = sql.SQL("; ").join(
+            sql.SQL(f"ALTER TABLE {{}} ADD COLUMN {{}} {definition}").format(
+                sql.Identifier(schema, table), sql.Identifier(name)
+            )
+            for table, name, definition in additions
+        )
+        lost, after = "values", "then this again"
+    else:
+        left = [table for table in (*TABLES, RECORD) if there.get(table, True)]
         statement = sql.SQL("DROP TABLE {}").format(
             sql.SQL(", ").join(sql.Identifier(schema, table) for table in left)
         )
-        raise HeimdallError(
-            f"schema {schema}",
-            f"{', '.join(missing)} were made and are not there: somebody dropped or renamed them",
-            f"Restore them from a backup. If their rows may be lost, run {statement.as_string(cursor)} as "
-            "their owner, then this again, which makes all of them anew",
+        lost, after = "rows", "then this again, which makes all of them anew"
+    raise HeimdallError(
+        f"schema {schema}",
+        f"{', '.join(missing)} were made and are not there: somebody dropped or renamed them",
+        f"Restore them from a backup. If their {lost} may be lost, run {statement.as_string(cursor)} as "
+        f"their owner, {after}",
+    )
+
+
+def _made_columns(cursor: Cursor, known: dict[str, str]) -> list[tuple[str, str, str | None]]:
+    """Table, name and definition of each column that the recorded files make.
+
+    The definition is None where rows cannot do without a value, and none is usual. The list is empty for who
+    may not create the schema in which the files are tried.
+    """
+    cursor.execute("SELECT has_database_privilege(current_database(), 'CREATE')")
+    if cursor.fetchone() != (True,):
+        return []
+    with _as_made(cursor, known):
+        cursor.execute(
+            "SELECT relname::text, attname::text, CASE WHEN attnotnull AND adbin IS NULL OR EXISTS ("
+            "SELECT FROM pg_index WHERE indrelid = attrelid AND indisprimary AND attnum = ANY(indkey)) "
+            "THEN NULL ELSE concat_ws(' ', format_type(atttypid, atttypmod), "
+            "CASE WHEN attnotnull THEN 'NOT NULL' END, 'DEFAULT ' || pg_get_expr(adbin, adrelid)) END "
+            "FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+            "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum "
+            "WHERE nspname = %s AND relname = ANY(%s) AND attnum > 0 AND NOT attisdropped "
+            "ORDER BY relname, attnum",
+            (_SCRATCH, list(TABLES)),
         )
+        return cursor.fetchall()
 
 
 def _refuse_foreign(cursor: Cursor, schema: str, known: dict[str, str]) -> None:
@@ -176,16 +231,22 @@ def _refuse_foreign(cursor: Cursor, schema: str, known: dict[str, str]) -> None:
 
 def _are_ours(cursor: Cursor, schema: str, known: dict[str, str]) -> bool:
     """Whether the tables of a schema are what the recorded files make, column by column."""
+    with _as_made(cursor, known):
+        made = [_shape(cursor, _SCRATCH, table) for table in TABLES]
+    return made == [_shape(cursor, schema, table) for table in TABLES]
+
+
+@contextmanager
+def _as_made(cursor: Cursor, known: dict[str, str]) -> Iterator[None]:
+    """Within the block the tables of the recorded files are in `_SCRATCH`, as they were made."""
     cursor.execute("SAVEPOINT compare")
     cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(_SCRATCH)))
     with _names_of(cursor, _SCRATCH):
         for file in files():
             if file.name in known:
                 cursor.execute(file.content)
-    made = [_shape(cursor, _SCRATCH, table) for table in TABLES]
-    found = [_shape(cursor, schema, table) for table in TABLES]
+    yield
     cursor.execute("ROLLBACK TO SAVEPOINT compare")
-    return made == found
 
 
 def _shape(cursor: Cursor, schema: str, table: str) -> list[tuple[str, str, bool]]:

@@ -125,9 +125,7 @@ class ObjectStore:
             except ClientError as error:
                 if code_of(error) not in ("404", "NoSuchBucket"):
                     raise
-                # Another process may be faster.
-                with suppress(self._client.exceptions.BucketAlreadyOwnedByYou):
-                    self._create_bucket()
+                self._create_bucket()
 
     def put(self, key: str, content: bytes) -> None:
         """Write an object; the server checks a hash of it. A large one is sent in parts.
@@ -145,6 +143,36 @@ class ObjectStore:
                 return
             parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=MULTIPART_BYTES)
             self._client.upload_fileobj(io.BytesIO(content), self.bucket, key, Config=parts)
+
+    def put_new(self, key: str, content: bytes) -> bool:
+        """Write an object if there is none: of two who do so at once one succeeds.
+
+        A server that does not know the condition writes in any case.
+
+        Args:
+            key: Key.
+            content: The whole object, at most 5 GiB.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            HeimdallError: S3 cannot be reached or refuses.
+        """
+        put = partial(
+            self._client.put_object, Bucket=self.bucket, Key=key, Body=content, ContentMD5=md5(content)
+        )
+        with self._reported(key):
+            try:
+                put(IfNoneMatch="*")
+            except ClientError as error:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if status in (409, 412):
+                    return False
+                if status != 501:
+                    raise
+                put()
+        return True
 
     def get(self, key: str, max_bytes: int, listed: ObjectInfo | None = None) -> bytes:
         """Read an object.
@@ -165,6 +193,29 @@ class ObjectStore:
             HeimdallError: S3 cannot be reached or refuses.
         """
         return self._get(key, max_bytes, listed)[0]
+
+    def holds(self, key: str, content: bytes, listed: ObjectInfo | None) -> bool:
+        """Whether an object that was listed has this content; nothing is written.
+
+        Args:
+            key: Key.
+            content: The whole object.
+            listed: What `head_many` said of it; None if it is not there.
+
+        Returns:
+            The answer by its length and by the MD5 in its entity tag; if that is another one, or none, by
+            its content. An object that is gone or replaced since does not have it.
+
+        Raises:
+            HeimdallError: S3 cannot be reached or refuses.
+        """
+        if listed is None or listed.size != len(content):
+            return False
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == listed.etag:
+            return True
+        with suppress(ObjectMissing, ObjectChanged):
+            return self.get(key, len(content), listed) == content
+        return False
 
     def head_all(self, prefix: str) -> dict[str, ObjectInfo]:
         """List all objects below a prefix.
@@ -224,14 +275,20 @@ class ObjectStore:
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
     def _create_bucket(self) -> None:
-        region = self._client.meta.region_name
-        if region == FALLBACK_REGION:  # the one that must not be named
-            self._client.create_bucket(Bucket=self.bucket)
-        else:
-            where = cast("BucketLocationConstraintType", region)
-            self._client.create_bucket(
-                Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": where}
-            )
+        make = partial(self._client.create_bucket, Bucket=self.bucket)
+        region = cast("BucketLocationConstraintType", self._client.meta.region_name)
+        try:
+            if region == FALLBACK_REGION:  # the one that must not be named
+                make()
+            else:
+                make(CreateBucketConfiguration={"LocationConstraint": region})
+        except ClientError as error:
+            if code_of(error) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
+            with suppress(ClientError):  # another process was faster, whatever the server calls that
+                self._client.head_bucket(Bucket=self.bucket)
+                return
+            raise
 
     def _get(self, key: str, max_bytes: int, listed: ObjectInfo | None = None) -> tuple[bytes, str]:
         """As `get`; also the entity tag, empty where the answer has none."""
@@ -339,8 +396,8 @@ def _bare(etag: str) -> str:
 
 def _identity(etag: str | None, modified: datetime | None) -> str:
     """The entity tag, else the time of the last change: headers have it to the second."""
-    if etag:
-        return _bare(etag)
+    if etag and (bare := _bare(etag)):
+        return bare
     return f"{_MODIFIED}{modified.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if modified else _MODIFIED
 
 
@@ -353,7 +410,7 @@ def _content(answer: GetObjectOutputTypeDef, max_bytes: int, listed: ObjectInfo 
     wanted = min(length, max_bytes + 1)
     if len(content) < wanted:
         raise HTTPError(f"the content broke off after {len(content)} of {wanted} bytes")
-    if listed is not None and not answer.get("ETag") and _holds_other(content, listed):
+    if listed is not None and not answer.get("ETag") and _holds_other(content, answer, listed):
         raise _Other
     return content
 
@@ -381,15 +438,21 @@ def _tells_identity(answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
     """
     if listed.etag.startswith(_MODIFIED):
         return bool(answer.get("LastModified"))
-    return bool(answer.get("ETag") or _MD5.fullmatch(listed.etag))
+    return bool(answer.get("ETag")) or _is_md5(answer, listed)
 
 
-def _holds_other(content: bytes, listed: ObjectInfo) -> bool:
+def _is_md5(answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
+    """Whether an entity tag is the MD5 of the content: not of several parts, nor where a KMS encrypts it."""
+    by_kms = answer.get("ServerSideEncryption", "").startswith("aws:kms")
+    return _MD5.fullmatch(listed.etag) is not None and not by_kms
+
+
+def _holds_other(content: bytes, answer: GetObjectOutputTypeDef, listed: ObjectInfo) -> bool:
     """Whether content is another one than was listed, as far as its length and an MD5 tell."""
     if len(content) != listed.size:
         return len(content) > listed.size  # a shorter one is a beginning: no more was wanted
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return bool(_MD5.fullmatch(listed.etag)) and found != listed.etag
+    return _is_md5(answer, listed) and found != listed.etag
 
 
 def _folder(key: str) -> str:

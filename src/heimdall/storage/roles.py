@@ -57,6 +57,7 @@ OPERATOR = Role(
     (
         "GRANT USAGE ON SCHEMA {schema} TO {role}",
         "GRANT SELECT, INSERT ON {schema}.websdrs, {schema}.sources, {schema}.measurements TO {role}",
+        "GRANT UPDATE (altitude_m) ON {schema}.websdrs TO {role}",
         "GRANT UPDATE (modulation) ON {schema}.sources TO {role}",
         "GRANT UPDATE (latitude, longitude, source_id, approved, approved_at, start_gps_ns, timing_sigma_ns) "
         "ON {schema}.measurements TO {role}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ OF_BUCKET = ("NoSuchBucket", "404", "InvalidBucketName", "BucketAlreadyExists")
 WEB_IDENTITY = ("ExpiredToken", "InvalidIdentityToken", "InvalidToken")
 FOR_CREDENTIALS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials")
 DENIED = ("403", "AccessDenied", "AllAccessDisabled", "AccountProblem")
+STATUSES = ("200", "400", "401", "403", "404", "500", "unknown")  # codes of answers that name none
+_NOT_KNOWN = (*DENIED, "InvalidAccessKeyId", "SignatureDoesNotMatch")
 ELSEWHERE = (
     "AuthorizationHeaderMalformed",
     "PermanentRedirect",
@@ -96,6 +99,10 @@ REFUSALS = {
         "the server asks for fewer requests",
         "Run it again later, or with a lower snapshot.download_threads; what is there is not fetched again",
     ),
+    "ServiceUnavailable": (
+        "the server, or one behind it, cannot answer for now",
+        "Run it again later; what is there is not fetched again. If it stays, see that server's log",
+    ),
     "EntityTooLarge": (
         "the object is larger than the server or a gateway before it takes",
         "Raise that limit (nginx: client_max_body_size)",
@@ -156,6 +163,10 @@ FAILURES: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
         "Correct the profile in ~/.aws/config; `aws sts get-caller-identity` tries it",
     ),
     (
+        (exceptions.ParamValidationError,),
+        *REFUSALS["InvalidBucketName"],
+    ),
+    (
         (exceptions.ProxyConnectionError,),
         "the proxy of HTTP_PROXY or HTTPS_PROXY cannot be reached",
         "Correct that variable, or add the server's host to NO_PROXY",
@@ -170,8 +181,7 @@ Failure = BotoCoreError | HTTPError | ResponseParserError
 SAME = {
     "ExpiredTokenException": "ExpiredToken",
     "InvalidClientTokenId": "InvalidAccessKeyId",
-    "ServiceUnavailable": "SlowDown",
-    "503": "SlowDown",
+    "503": "ServiceUnavailable",
     "TooManyRequests": "SlowDown",
     "429": "SlowDown",
     "Throttling": "SlowDown",
@@ -245,12 +255,16 @@ def unreadable(place: Place, error: OSError) -> HeimdallError:
 def _refused(place: Place, error: ClientError) -> HeimdallError:
     """What the server, or another server that gives credentials, answers."""
     code, operation = code_of(error), error.operation_name
+    if (
+        code in STATUSES
+        and operation != "HeadBucket"
+        and _header(error, "content-type").startswith("text/html")
+    ):
+        code = "MethodNotAllowed"  # a page for people
     if code == "NoSuchKey" or (place.key is not None and code == "404"):
         return ObjectMissing(str(place), "the object is missing", "Upload it again")
     if code in ELSEWHERE or (code == "400" and _region_asked(error)):
         return _elsewhere(place, error)
-    if code in ("200", "500", "unknown") and _header(error, "content-type").startswith("text/html"):
-        code = "MethodNotAllowed"  # a page for people
     if (
         code == "SignatureDoesNotMatch"
         and "Signature" in (said := _said(error))
@@ -267,11 +281,18 @@ def _refused(place: Place, error: ClientError) -> HeimdallError:
         remedy = "Let the role trust the profile's own credentials; `aws sts get-caller-identity` tries it"
     elif code in DENIED:
         what, right = RIGHTS.get(operation, ("do this", operation))
+        if of_key := re.search(r"\bkms:\w+", _said(error)):
+            what, right = f"{what}, which is encrypted", of_key[0]
         cause = f"access denied ({code}): the credentials may not {what}"
         remedy = f"Give their identity the right {right} there, or use other ones ({KEYS}, or AWS_PROFILE)"
     elif not cause:
         log = ".heimdall/services/seaweedfs/weed.log" if place.access.embedded else "that server's log"
         cause, remedy = f"the server failed at {operation} ({code})", f"Run it again; if it stays, see {log}"
+    if place.access.embedded and code in _NOT_KNOWN:  # it knows what it was told when it started
+        remedy = (
+            "Run `heimdall services up` in this shell: it tells the server this version's keys, and gives "
+            "them rights to the buckets that the variables HEIMDALL_*_BUCKET name now"
+        )
     return HeimdallError(
         subject, cause if code in cause or code in OF_BUCKET else f"{cause} ({code})", remedy
     )
@@ -318,7 +339,7 @@ def _failed(place: Place, error: Failure) -> HeimdallError:
         return _without_trust(place.of_bucket, text)
     for kinds, cause, remedy in FAILURES:
         if isinstance(error, kinds):
-            return HeimdallError(place.of_bucket, cause, remedy)
+            return HeimdallError(place.of_bucket, cause, remedy.replace("{bucket}", place.variable))
     if any(words in text for words in UNRESOLVED):
         remedy = f"Correct {ENDPOINT}, or this machine's name server"
         return HeimdallError(place.of_bucket, "its name has no address", remedy)

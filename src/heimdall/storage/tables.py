@@ -6,7 +6,7 @@ the stages, one in `sql/own.sql`, `storage.columns` and `recordings.archive.MEAS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -196,6 +196,31 @@ def change_unapproved(cursor: Cursor, rows: Sequence[Measurement]) -> None:
     if len(changed) != len(rows):
         cause = f"{len(rows) - len(changed)} of them are approved or deleted since this moment"
         raise HeimdallError("measurements", cause, "Run the same command again")
+
+
+def correct_altitudes(cursor: Cursor, altitudes_m: Mapping[int, float]) -> None:
+    """Give receivers at 0 m, of which nobody had said the altitude, the right one in metres, by id."""
+    if altitudes_m:
+        use_own_tables(cursor)
+        execute_values(
+            cursor,
+            "UPDATE websdrs SET altitude_m = new.altitude_m FROM (VALUES %s) AS new (id, altitude_m) "
+            "WHERE websdrs.id = new.id",
+            sorted(altitudes_m.items()),
+            template="(%s::integer, %s::float8)",
+        )
+
+
+def approved_receivers(cursor: Cursor, websdr_ids: Sequence[int]) -> set[int]:
+    """Those of some receivers that have approved recordings."""
+    if not websdr_ids:
+        return set()
+    use_own_tables(cursor)
+    cursor.execute(
+        "SELECT DISTINCT websdr_id FROM measurements WHERE websdr_id = ANY(%s) AND approved",
+        (list(websdr_ids),),
+    )
+    return {row[0] for row in cursor.fetchall()}
 
 
 def present(cursor: Cursor, measurement_ids: Sequence[str]) -> dict[str, Present]:

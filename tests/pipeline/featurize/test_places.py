@@ -57,3 +57,21 @@ def test_too_few_sessions_say_nothing() -> None:
     index["websdr_id"] = index["websdr_id"].replace({1: 7, 7: 1})
     assert places.doubts(index, NETWORK) == []
     assert places.doubts(heard(2, 30).assign(detected=False), NETWORK) == []
+
+
+def test_transmitters_that_nobody_there_can_hear_are_said() -> None:
+    index = heard(3, 10).assign(frequency_mhz=145.5)
+    assert places.far(index, NETWORK) == []
+    exchanged = index.rename(columns={"latitude_deg": "longitude_deg", "longitude_deg": "latitude_deg"})
+    exchanged.loc[exchanged["session_id"] < "00000004-0", ["latitude_deg", "longitude_deg"]] = [45.0, 8.0]
+    (said,) = places.far(exchanged, NETWORK)
+    assert said.startswith("in 6 of 10 sessions, first in 00000004, the nearest receiver stands 5")
+    assert places.far(exchanged.assign(frequency_mhz=7.1), NETWORK) == []  # the ionosphere carries it
+
+
+def test_a_network_larger_than_the_lags_is_said_with_the_lag_that_it_needs() -> None:
+    assert places.beyond_the_lags(NETWORK, 1e-3) == []
+    (said,) = places.beyond_the_lags(NETWORK, 1e-4)
+    needed_s = float(said.split("correlation_max_lag_s to ")[1].split()[0])
+    assert places.beyond_the_lags(NETWORK, needed_s) == []
+    assert places.beyond_the_lags(NETWORK[:1], 1e-4) == []

@@ -116,7 +116,7 @@ EXTRA = {
     "source_id": ("int", "7"),
     "modulation": ("text", "nfm"),
     "simulated": ("boolean", "true"),
-    "start_gps_ns": ("bigint", "1451304245000000123"),
+    "start_gps_ns": ("bigint", "1451649845000000123"),
     "timing_sigma_ns": ("real", "50"),
 }
 
@@ -151,7 +151,7 @@ def test_the_specifications_table_may_have_more_or_fewer_columns(
         "source_id": "7",
         "modulation": "nfm",
         "simulated": "True",
-        "start_gps_ns": "1451304245000000123",
+        "start_gps_ns": "1451649845000000123",
         "timing_sigma_ns": "50.0",
     }
     assert second.session_id in set(archive.read_measurements(tmp_path / "more")["session_id"])
@@ -165,10 +165,16 @@ def test_a_transmitter_without_a_place_and_a_session_that_is_not_approved_are_le
         "UPDATE heimdall.known_sources SET latitude = NULL WHERE name = 'beacon 0'",
         "UPDATE heimdall.recording_sessions SET approval_status = 'rejected' WHERE known_source_id = "
         "(SELECT id FROM heimdall.known_sources WHERE name = 'beacon 1')",
+        "UPDATE heimdall.known_sources SET error_margin_meters = 101 WHERE name = 'beacon 2'",
+        "UPDATE heimdall.recording_sessions SET status = 'failed' WHERE known_source_id = "
+        "(SELECT id FROM heimdall.known_sources WHERE name = 'beacon 3')",
     )
     taken = take(foreign, tmp_path, "acquisition", max_quarantined_fraction=0.5)
     assert taken.summary.quarantined == {"bad_position": 7}
     assert taken.summary.sessions == 2
+    said = " ".join(taken.said)
+    assert "the place of the transmitter is uncertain by more than 100 m (7 rows)" in said
+    assert "the session failed, and is approved all the same (7 rows)" in said
 
 
 PINNED = "number,name,latitude,longitude,altitude_m,from,until\n"

@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 
 from heimdall.pipeline.snapshot import checked, schemas
+from heimdall.storage.columns import MEASUREMENTS
+from heimdall.storage.columns import RECEIVERS as RECEIVERS_COLUMNS
+from tests import REPOSITORY
 
 APPROVED = pd.Timestamp("2026-01-03T00:00:00Z")
 RECEIVERS = [1, 2, 3]
@@ -127,6 +130,7 @@ def test_a_start_that_is_weeks_off_or_in_unix_time_is_no_gps_start(off_s: int, i
     table = rows().assign(start_gps_ns=pd.array([gps_ns] * 6, "Int64"))
     table.loc[2, "start_gps_ns"] = gps_ns + 315_964_800 * 10**9
     table.loc[4, "start_gps_ns"] = gps_ns + off_s * 10**9
+    assert faults(table.assign(timing_sigma_ns=0.0)) == [(row, schemas.BAD_TIMING) for row in range(6)]
     assert faults(table) == [(row, schemas.BAD_TIMING) for row in (2, 4) if row == 2 or is_bad]
 
 
@@ -190,6 +194,35 @@ def test_detail_holds_the_value_or_says_that_there_is_none() -> None:
     empty = dict.fromkeys(row)
     for reason in schemas._ORDER[1:8]:
         assert not {"nan", "None", "NaT", "<NA>"} & set(schemas.detail(reason, empty).split())
+
+
+def documented(part: str) -> list[list[str]]:
+    """The rows of a table in docs/postgresql.md without their last column."""
+    text = (REPOSITORY / "docs/postgresql.md").read_text(encoding="utf-8")
+    table = text.split(f"\n`-- {part}`")[1].split("\n\n")[1]
+    return [[cell.strip(" `") for cell in line.split("|")[1:5]] for line in table.splitlines()[2:]]
+
+
+def test_the_documents_columns_are_those_of_a_select_and_its_nulls_are_allowed() -> None:
+    words = {"truth": "boolean", "time": "timestamptz"}
+    for part, columns in (("measurements", MEASUREMENTS), ("receivers", RECEIVERS_COLUMNS)):
+        found = documented(part)
+        assert [row[:3] for row in found] == [
+            [column.name, words.get(column.kind, column.kind), "no" if column.required else "yes"]
+            for column in columns
+        ]
+        for column, (*_, null) in zip(columns, found, strict=True):
+            assert null == ("yes" if may_be_null(part, column.ours) else "no"), column.name
+
+
+def may_be_null(part: str, column: str) -> bool:
+    if part == "receivers":
+        place = {"websdr_id": 1, "name": "a", "latitude_deg": 45.0, "longitude_deg": 8.0, "altitude_m": 0.0}
+        return len(schemas.valid_receivers(pd.DataFrame([place | {column: None}]))) == 1
+    table = rows().assign(simulated=False, object_key=None, modulation=None, start_gps_ns=None)
+    table["source_id"] = None if column == "source_id" else table["source_id"]
+    table[column] = table[column].where(table.index != 4)
+    return faults(table) == []
 
 
 def test_every_row_may_be_bad() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -166,6 +167,13 @@ def test_failure_names_the_cause_and_leaves_the_former_snapshot(
     with pytest.raises(HeimdallError, match=message):
         world.take()
     assert world.outputs() == former
+    listed = world.root / snapshot.REFUSED
+    assert listed.exists() == message.startswith((r"9", r"8")), "the bad rows of a refused snapshot"
+    if listed.exists():
+        bad = pd.read_csv(listed)
+        assert len(bad) == int(message[0])
+        assert bad["reason"].isin(["missing", "bad_position", "not_npy"]).all()
+        assert bad["detail"].notna().all()
     assert len(set(downloads)) == fetched if fetched == 0 else len(set(downloads)) >= fetched
 
 

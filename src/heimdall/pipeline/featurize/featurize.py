@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,7 +92,8 @@ def run(
     names = [shard_of[name] for name in measurements["shard"].unique()]
     index = tables.measured(measurements, network, store, shard_of)
     index["time_left_out"] = times.left_out(index)
-    for doubt in [*places.doubts(index, network), *times.told(index, network)]:
+    doubts = places.far(index, network), places.doubts(index, network), times.told(index, network)
+    for doubt in itertools.chain(places.beyond_the_lags(network, params.correlation_max_lag_s), *doubts):
         say(doubt)
     index[["split", "validation_rank"]] = split.assign(index, split_params)
 

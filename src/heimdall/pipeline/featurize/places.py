@@ -1,18 +1,21 @@
-"""Whether the levels that receivers hear fit the places that they are said to have.
+"""Whether what receivers hear fits the places that they and the transmitters are said to have.
 
 Where a number means another receiver than was written down, distances are wrong and nothing fails. But then
-the levels of that number fall with the distance from another receiver's place.
+the levels of that number fall with the distance from another receiver's place. Where coordinates are
+exchanged, or the receivers are those of another network, transmitters stand farther away than anybody hears.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from heimdall.geometry import geo
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 
 Array = npt.NDArray[np.float64]
 LOSS_DB = 30.0  # in each decade of distance: between free space (20) and towns (40)
@@ -20,6 +23,10 @@ SESSIONS = 20  # that are judged together, in their order: a number may change i
 BETTER = 3.0  # times less variance, and
 LEAST_DB = 6.0  # so much scatter at its own place: with both, 72 worlds of right receivers raised no doubt
 NEAR_M = 1000.0  # a transmitter nearer than this is taken to be as far
+# Above this frequency nothing is heard from this far but satellites and rare reflections: between mountains
+# of 3 km the horizon is at 450 km (ITU-R P.310, effective radius of the Earth of 8500 km).
+HORIZON_MHZ = 30.0
+BEYOND_HORIZON_M = 1e6
 
 
 def doubts(index: pd.DataFrame, network: pd.DataFrame) -> list[str]:
@@ -55,6 +62,53 @@ def doubts(index: pd.DataFrame, network: pd.DataFrame) -> list[str]:
             f"{own_db:.1f} dB). Check which receiver had this number then"
         )
     return said
+
+
+def far(index: pd.DataFrame, network: pd.DataFrame) -> list[str]:
+    """What is to be said of sessions all of whose receivers stand beyond the transmitter's horizon.
+
+    Args:
+        index: As of `doubts`, and `frequency_mhz`.
+        network: As of `doubts`.
+    """
+    rows = index[index["frequency_mhz"] >= HORIZON_MHZ].merge(
+        network[["websdr_id", "latitude_deg", "longitude_deg"]], on="websdr_id", suffixes=("", "_receiver")
+    )
+    place, receiver = (
+        (rows[f"latitude_deg{of}"].to_numpy(), rows[f"longitude_deg{of}"].to_numpy())
+        for of in ("", "_receiver")
+    )
+    rows["far_m"] = geo.distance_m(*place, *receiver)
+    nearest_m = rows.groupby("session_id", sort=False)["far_m"].min()
+    beyond_m = nearest_m[nearest_m > BEYOND_HORIZON_M]
+    if beyond_m.empty:
+        return []
+    first, far_km = str(beyond_m.index[0])[:8], beyond_m.iloc[0] / 1e3
+    return [
+        f"in {len(beyond_m)} of {index['session_id'].nunique()} sessions, first in {first}, the nearest "
+        f"receiver stands {far_km:.0f} km from the transmitter. Check latitude and longitude of both, and "
+        "that the receivers are those of this network"
+    ]
+
+
+def beyond_the_lags(network: pd.DataFrame, max_lag_s: float) -> list[str]:
+    """What is to be said where light takes longer between two receivers than the correlations reach.
+
+    Args:
+        network: The receivers: `name`, `latitude_deg`, `longitude_deg`.
+        max_lag_s: Largest lag, seconds.
+    """
+    latitude_deg, longitude_deg = network[["latitude_deg", "longitude_deg"]].to_numpy(np.float64).T
+    far_m = geo.distance_m(latitude_deg[:, None], longitude_deg[:, None], latitude_deg, longitude_deg)
+    needed_s = float(far_m.max()) / SPEED_OF_LIGHT_M_S
+    if needed_s <= max_lag_s:
+        return []
+    one, other = (network["name"].iloc[int(row)] for row in divmod(int(np.argmax(far_m)), len(far_m)))
+    return [
+        f"{one} and {other} are {far_m.max() / 1e3:.0f} km apart, for which light takes {1e3 * needed_s:.2f} "
+        f"ms. Arrival times that differ by more than {1e3 * max_lag_s:g} ms are not used: set "
+        f"features.correlation_max_lag_s to {math.ceil(1e4 * needed_s) / 1e4:g} to use them"
+    ]
 
 
 def _loss_db(at: Array, place: Array) -> Array:

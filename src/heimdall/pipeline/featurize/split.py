@@ -47,10 +47,9 @@ def assign(recordings: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     any lower part of the rest is a validation set.
 
     Args:
-        recordings: Columns `session_id`, `source_id` (may be null), `latitude_deg`, `longitude_deg`,
-            `region` and `object_sha256`. `transmitters.by_place` says which sessions are of one transmitter;
-            sessions that hold the same samples are of one unit, too. The region of a unit is that of its
-            session with the smallest `session_id`.
+        recordings: Columns `session_id`, `source_id` (may be null), `latitude_deg`, `longitude_deg` and
+            `region`. `transmitters.by_place` says which sessions are of one transmitter. The region of a
+            unit is that of its session with the smallest `session_id`.
         params: By what to split, test fraction and seed.
 
     Returns:
@@ -62,7 +61,6 @@ def assign(recordings: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     """
     session = recordings["session_id"].astype(str)
     unit = transmitters.by_place(recordings) if params.by == "transmitter" else session
-    unit = transmitters.linked(unit, unit, recordings["object_sha256"])
     first = (
         pd.DataFrame({"unit": unit, "session": session, "region": recordings["region"]})
         .sort_values(["unit", "session"])

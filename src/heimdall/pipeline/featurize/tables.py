@@ -31,7 +31,6 @@ INDEX_SCHEMA = pa.schema(
         ("modulation", pa.string()),
         ("region", pa.string()),
         ("simulated", pa.bool_()),
-        ("object_sha256", pa.string()),
         ("receivers_heard", pa.int32()),
         ("snr_db", pa.float64()),
         ("detected", pa.bool_()),

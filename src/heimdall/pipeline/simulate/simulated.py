@@ -90,7 +90,7 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
 
     network, origin = tables.placed(receivers_of(tasks[0].world()))
     rows = pd.concat([measurements(task, number / len(tasks)) for number, task in enumerate(tasks)])
-    index = tables.measured(rows, network, store, shard_of).assign(object_sha256=None)  # they have no object
+    index = tables.measured(rows, network, store, shard_of)
 
     store.commit(names)
     described = {

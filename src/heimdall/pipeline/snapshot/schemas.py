@@ -68,14 +68,15 @@ def _made_before_approval(rows: pd.DataFrame) -> Any:  # noqa: ANN401 - pandas' 
     return (rows["timestamp"] >= EARLIEST) & (rows["timestamp"] <= rows["approved_at"])
 
 
-def _starts_then(rows: pd.DataFrame) -> Any:  # noqa: ANN401
+def _has_a_start(rows: pd.DataFrame) -> Any:  # noqa: ANN401
     if "start_gps_ns" not in rows:
         return pd.Series(True, rows.index)
     start_s = pd.to_numeric(rows["start_gps_ns"]).astype("Float64") / 1e9 + _GPS_EPOCH_S
     # In microseconds: those of NumPy's nanoseconds end in 2262, and the year 1 is possible in PostgreSQL.
     made = rows["timestamp"].dt.as_unit("us").dt.tz_localize(None).to_numpy("datetime64[us]")
     made_s = (made - np.datetime64(0, "us")) / np.timedelta64(1, "s")
-    return ((start_s - made_s).abs() <= _MAX_APART_S).fillna(True).astype(bool)
+    then = ((start_s - made_s).abs() <= _MAX_APART_S).fillna(True).astype(bool)
+    return then & ~(rows["start_gps_ns"].notna() & (rows["timing_sigma_ns"] < limits.MIN_TIMING_SIGMA_NS))
 
 
 def _number(reason: str, *checks: pa.Check, nullable: bool = False) -> pa.Column:
@@ -140,7 +141,7 @@ def measurement_schema(receiver_ids: Iterable[int]) -> pa.DataFrameSchema:
         },
         checks=[
             pa.Check(_made_before_approval, error=IMPOSSIBLE_TIME),
-            pa.Check(_starts_then, error=BAD_TIMING),
+            pa.Check(_has_a_start, error=BAD_TIMING),
         ],
     )
 
@@ -184,7 +185,7 @@ _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
         "websdr_id has no value"
         if pd.isna(row.get("number", row["websdr_id"]))
         else f"websdr_id {row.get('number', row['websdr_id'])} is no receiver with a position on Earth at "
-        f"{_said(row, 'timestamp')}"
+        f"{_said(row, 'timestamp')} (a file that pins receivers says from when and until when)"
     ),
     BAD_POSITION: lambda row: (
         f"latitude {_said(row, 'latitude_deg')}, longitude {_said(row, 'longitude_deg')}"

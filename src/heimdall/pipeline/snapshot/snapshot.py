@@ -220,7 +220,7 @@ def _refuse_too_many(
     raise HeimdallError(
         "snapshot",
         f"{count} of {len(reasons)} approved recordings are bad ({worst}), more than "
-        f"{params.max_quarantined_fraction:.0%}; {REFUSED} lists them, and the former snapshot stays",
+        f"{params.max_quarantined_fraction:.0%}; {REFUSED} lists them, and a former snapshot stays",
         f"{mend}, withdraw their approval, or raise snapshot.max_quarantined_fraction",
     )
 
