@@ -44,7 +44,7 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 		"             heimdall services down      when you are done for today; make demo starts them again"
 
 # Two workers, the longest files first (tests/conftest.py); what they share is built once.
-PYTEST = pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup lint ## the installation if it is missing, lint, types and the tests; of long series one of each kind
 	$(PYTEST) -m "not series"

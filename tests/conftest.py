@@ -55,10 +55,10 @@ SERVICE_VARIABLES = (
 )
 
 FIRST = (
-    "test_specification",
     "test_release",
     "test_resumption",
     "test_training",
+    "test_specification",
     "test_first_hour",
     "test_pipeline",
     "test_verify",
@@ -77,20 +77,13 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker of pytest-xdist has all tests of a file, and the longest files begin first.
+    """The longest files begin first: `--dist loadfile` gives a worker of pytest-xdist all tests of a file.
 
-    Two workers: while one builds the pipeline that the tests of commands share, the other has FIRST.
+    Two workers: while one builds the pipeline that the tests of commands share, for FIRST[0], the other has
+    FIRST[1] and what follows, which do not need it.
     """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
     items.sort(key=lambda item: place_of(item.path))
-
-
-def group_of(path: Path) -> str:
-    """The group of a test file; a study of the sweep would be in the way of the monitor's copied database."""
-    return "monitor, sweep" if path.stem in ("test_monitor", "test_sweep") else str(path)
 
 
 def place_of(path: Path) -> tuple[int, int]:

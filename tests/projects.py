@@ -175,7 +175,7 @@ def shared_services(shared: Path, worker_id: str) -> Iterator[Services]:
             (users / worker_id).unlink()
             if not any(users.iterdir()):
                 stop_services(root)
-                for folder in (root, shared / "built"):
+                for folder in (root, shared / "built", shared / "slower"):
                     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -236,17 +236,42 @@ def built(shared: Path, shared_services: Services, tmp_path_factory: pytest.Temp
 
     One for all workers: the first that needs it builds it.
     """
-    folder = shared / "built"
-    done = folder / "env.json"
-    with FileLock(shared / "built.lock"):
+    env = once(shared / "built", lambda root: build(new_project(root, shared_services)).env)
+    own = {"DVC_SITE_CACHE_DIR": str(tmp_path_factory.mktemp("dvc-site"))}
+    return Project(shared / "built/heimdall", env | own)
+
+
+@pytest.fixture(scope="session")
+def slower(built: Project, shared: Path) -> tuple[Project, str]:
+    """A second model, of an experiment that was pushed and committed; the first is one commit back.
+
+    One for all workers, as `built`. 1e-5, not 1e-4: DVC writes it as `1e-05`, which YAML reads as a string.
+
+    Returns:
+        The project, to be copied or cloned, not changed; and what DVC said of the experiment.
+    """
+
+    def learn(root: Path) -> dict[str, str]:
+        made = built.copy(root)
+        said = made.run("dvc", "exp", "run", "--name", "slower", "-S", "lr=1e-5").stdout
+        made.run("dvc", "push")
+        made.commit("Learn more slowly")
+        return {"said": said}
+
+    found = once(shared / "slower", learn)
+    return replace(built, root=shared / "slower/heimdall"), found["said"]
+
+
+def once(folder: Path, make: Callable[[Path], dict[str, str]]) -> dict[str, str]:
+    """What `make` says of the project that it makes in `folder`; the first worker that asks lets it."""
+    done = folder / "said.json"
+    with FileLock(folder.with_suffix(".lock")):
         if not done.is_file():
             shutil.rmtree(folder, ignore_errors=True)
-            done.parent.mkdir()
-            made = build(new_project(folder / "heimdall", shared_services))
-            done.write_text(json.dumps(made.env), encoding="utf-8")
-    env: dict[str, str] = json.loads(done.read_text(encoding="utf-8"))
-    own = {"DVC_SITE_CACHE_DIR": str(tmp_path_factory.mktemp("dvc-site"))}
-    return Project(folder / "heimdall", env | own)
+            folder.mkdir()
+            done.write_text(json.dumps(make(folder / "heimdall")), encoding="utf-8")
+    said: dict[str, str] = json.loads(done.read_text(encoding="utf-8"))
+    return said
 
 
 def build(project: Project) -> Project:

@@ -123,7 +123,7 @@ PASSED_ON = {
     "src/heimdall/track/own_process.py": ["the process that sends a training"],
     "src/heimdall/track/ui.py": ["`heimdall ui`"],
 }
-PASSING = re.compile(r"(?:(?:child|git|checkout)\.)?(?:bare_)?environment|stage\.run")
+PASSING = re.compile(r"(?:(?:child|git|checkout)\.)?(?:bare_)?environment(?:_of_code)?|stage\.run")
 
 
 def passed_on(text: str) -> list[tuple[bool, bool, bool]]:

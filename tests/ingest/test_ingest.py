@@ -202,6 +202,11 @@ def test_receiver_that_comes_later_joins_the_sessions_that_are_stored(
     assert {session for session, _, _ in rows} > {session.session_id for session in two}
     assert len({(receiver, start) for _, receiver, start in rows}) == len(rows) == 8
     assert before.items() <= buckets.raw.head_all("").items()
+    moved = cut_sessions(
+        {dataclasses.replace(WEST, name="Renamed"): parts[WEST], SOUTH: parts[SOUTH]}, 0.0775
+    )
+    for beside in ({"Renamed": WEST.name}, {}):  # said once
+        assert ingest.store(moved, TRANSMISSION, Approval(APPROVED), database.endpoints).beside == beside
 
 
 def test_other_samples_of_a_stored_second_are_another_session(database: Services, buckets: Buckets) -> None:

@@ -306,7 +306,9 @@ def test_migrate(
         migrate.apply(opened)
         with opened, opened.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO public.websdrs SELECT n, 'R' || n, 45, 7, 100 FROM generate_series(1, 500) n"
+                "INSERT INTO public.websdrs SELECT n, 'R' || n, 45, 7, 100 FROM generate_series(1, 500) n; "
+                "DELETE FROM public.heimdall_migrations WHERE name >= '004'; "  # as revisions before schemas
+                "ALTER TABLE public.measurements ALTER latitude SET NOT NULL, ALTER longitude SET NOT NULL"
             )
     monkeypatch.delenv("HEIMDALL_DATABASE_SCHEMA")
     name = former.endpoints.database.name.rsplit("/")[-1]
@@ -333,7 +335,7 @@ def test_migrate(
                     found["rows"] = cursor.fetchall()
                     cursor.execute(f"SELECT name, sha256 FROM {home}.{migrate.RECORD} ORDER BY 1")  # noqa: S608
                     found["record"] = cursor.fetchall()
-                    assert len(found["record"]) == len(migrate.files())
+                    assert len(found["record"]) == (3 if home == "public" else len(migrate.files()))
                     assert len(found["rows"]) == 500 * (number % 2)
                 return found
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import uuid
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from heimdall.services.process import wait_until
+from heimdall.storage.connection import create_if_missing
 from heimdall.storage.endpoints import Database
 from heimdall.sweep import space as spaces
 from heimdall.sweep import study as studies
@@ -42,9 +45,12 @@ PNG = b"\x89PNG"
 
 
 @pytest.fixture
-def cut(built: Project, tmp_path: Path) -> Project:
-    """A built project whose pipeline ends with the training."""
-    project = built.copy(tmp_path / "heimdall")
+def cut(built: Project, shared_services: Services, tmp_path: Path) -> Project:
+    """A built project whose pipeline ends with the training, with a database of its own for the studies."""
+    own = shared_services.with_database(f"sweep_{uuid.uuid4().hex[:12]}").endpoints.database
+    create_if_missing(own)
+    project = replace(built.copy(tmp_path / "heimdall"), env=built.env | {"HEIMDALL_DATABASE_URL": own.url})
+    project.run("heimdall", "database", "migrate")
     path = project.root / "dvc.yaml"
     pipeline = yaml.safe_load(path.read_text(encoding="utf-8"))
     for name in ("evaluate", "export"):

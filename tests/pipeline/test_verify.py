@@ -12,7 +12,10 @@ import safetensors.numpy
 from heimdall.reproduce import dvc_lock, git
 from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
+from tests.pipeline.test_same_bytes import UNDER_UMASK, UNUSUAL
 from tests.projects import Project
+
+NO_DATABASE = {"HEIMDALL_DATABASE_URL": "postgresql://nobody:none@127.0.0.1:1/none"}
 
 
 @pytest.fixture
@@ -23,8 +26,7 @@ def clone(built: Project, tmp_path: Path) -> Project:
 
 def verify(project: Project, *arguments: str) -> tuple[int, str]:
     """Exit code and what was printed, of a `heimdall verify` that can reach no database."""
-    settings = {"HEIMDALL_DATABASE_URL": "postgresql://nobody:none@127.0.0.1:1/none"}
-    done = project.run("heimdall", "verify", *arguments, check=False, **settings)
+    done = project.run("heimdall", "verify", *arguments, check=False, **NO_DATABASE)
     return done.returncode, done.stdout
 
 
@@ -43,8 +45,10 @@ def rows(printed: str) -> dict[str, tuple[str, str]]:
 
 
 def test_every_output_is_equal_with_git_and_the_remote_alone(built: Project, clone: Project) -> None:
-    code, printed = verify(clone, "HEAD")
-    assert code == 0, printed
+    """In another folder, with another hash seed, locale, time zone and umask."""
+    done = clone.run(*UNDER_UMASK, "077", "heimdall", "verify", "HEAD", check=False, **NO_DATABASE, **UNUSUAL)
+    printed = done.stdout
+    assert done.returncode == 0, printed
     lock = dvc_lock.read(built.root, git.commit_of(built.root, "HEAD"))
     assert rows(printed) == {
         output: (stage.name, "input" if stage.name == "snapshot" else "equal")

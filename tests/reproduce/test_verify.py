@@ -49,8 +49,20 @@ def test_no_stage_but_the_snapshot_is_told_of_the_services(
         "AWS_SECRET_ACCESS_KEY": "hunter2",
         "AWS_SESSION_TOKEN": "hunter2",
         "MLFLOW_TRACKING_URI": "https://radio:hunter2@mlflow.example",
+        # What deployments call the same secrets, and those of others.
+        "DATABASE_URL": "postgresql://radio:hunter2@db.example/heimdall",
+        **dict.fromkeys(
+            ("MINIO_ROOT_PASSWORD", "GITHUB_TOKEN", "VAULT_TOKEN", "DVC_STUDIO_TOKEN"), "hunter2"
+        ),
+        "SSH_AUTH_SOCK": "/run/agent",
     }
-    monkeypatch.setattr(os, "environ", secrets | {"PATH": "/bin", "HOME": "/root"})
+    settings = {
+        **{"PATH": "/bin", "HOME": "/root", "LC_ALL": "C", "https_proxy": "http://proxy.example:3128"},
+        **{"VIRTUAL_ENV": "/venv", "CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "2"},
+        **{"HEIMDALL_RECIPE": "off", "HEIMDALL_RAW_BUCKET": "radio-raw", "DVC_NO_ANALYTICS": "1"},
+        **{"XDG_CONFIG_HOME": "/config", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory"},
+    }
+    monkeypatch.setattr(os, "environ", secrets | settings)
     keys = """['remote "s3"']\n    secret_access_key = hunter2\n['cache']\n    dir = cache\n"""
     local = tmp_path / ".dvc" / "config.local"
     local.parent.mkdir()
@@ -68,7 +80,7 @@ def test_no_stage_but_the_snapshot_is_told_of_the_services(
     verify._rebuild(tmp_path, verify.chosen(lock, None, True), {"the": "snapshot's"}, lambda line: None)
     assert told.pop("snapshot") == {"the": "snapshot's"}
     assert [*told] == ["featurize", "train"]
-    assert all({*env} == {"PATH", "HOME", "HEIMDALL_TRACKING"} for env in told.values())
+    assert all({*env} == {*settings, "HEIMDALL_TRACKING"} for env in told.values())
     assert local.read_text() == keys
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from psycopg2 import sql
+from psycopg2.extensions import make_dsn
 
 from heimdall.core.errors import HeimdallError
 from heimdall.storage import migrate, tables
@@ -65,7 +66,7 @@ def as_earlier_revisions(connection: Connection, *files: str) -> None:
         "applied_at timestamptz NOT NULL DEFAULT now())",
     )
     for file in migrate.files():
-        if not files or file.name in files:
+        if file.name in files or (not files and file.name < migrate._FIRST_OF_SCHEMAS):
             digest = migrate._FORMER_SHA256.get(file.name, file.sha256)
             with transaction(connection) as cursor:
                 cursor.execute(file.content)
@@ -102,7 +103,7 @@ def test_tables_of_earlier_revisions_are_moved_with_their_rows(
     with pytest.raises(HeimdallError, match=r"database migrate`.* moves those of an earlier version"):
         read_approved(opened, NOON)
     with monkeypatch.context() as patch:
-        patch.setenv("HEIMDALL_DATABASE_SCHEMA", "public")  # where they may stay, too
+        patch.setenv("HEIMDALL_DATABASE_SCHEMA", "public")
         tables.insert(opened, RECEIVERS, SOURCES, [measurement(1)])
         before = read_approved(opened, NOON)
     assert len(before) == 1
@@ -111,6 +112,43 @@ def test_tables_of_earlier_revisions_are_moved_with_their_rows(
     assert read_approved(opened, NOON).equals(before)
     assert len(tables.read_receivers(opened)) == 2
     assert migrate.apply(opened) == []
+
+
+def test_tables_that_somebody_keeps_in_public_stay_there(
+    opened: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_earlier_revisions(opened)
+    with monkeypatch.context() as patch:
+        patch.setenv("HEIMDALL_DATABASE_SCHEMA", "public")
+        assert migrate.apply(opened) == ["applied 004_place_may_be_unknown.sql in schema public"]
+        tables.insert(opened, RECEIVERS, SOURCES, [measurement(1)])
+    done = migrate.apply(opened)
+    assert "stay there" in done[0]
+    assert len(read_approved(opened, NOON)) == 0
+    monkeypatch.setenv(*done[0].split("set ")[1].split(" ")[0].split("="))
+    assert len(read_approved(opened, NOON)) == 1
+
+
+def test_former_tables_of_another_owner_are_moved_after_what_is_told(
+    empty: Database, opened: Connection
+) -> None:
+    as_earlier_revisions(opened)
+    role = f"migrator_{uuid.uuid4().hex}"
+    execute(
+        opened,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'm'",
+        f"DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO {role}', current_database()); END $$",
+    )
+    where = Database(make_dsn(empty.url, user=role, password="m"), embedded=False)  # noqa: S106
+    followed = []
+    with closing(connect(where)) as migrator:
+        for _ in range(2):
+            with pytest.raises(HeimdallError, match=r"schema public: .*nothing was changed") as caught:
+                migrate.apply(migrator)
+            followed.append(caught.value.remedy.split(" run: ")[1])
+            execute(opened, followed[-1])
+        assert migrate.apply(migrator)[0].startswith("moved websdrs, sources, measurements")
+    assert [statement.split()[0] for statement in followed] == ["GRANT", "ALTER"]
 
 
 @pytest.mark.parametrize("theirs", [SPECIFIED, OTHER])

@@ -343,6 +343,36 @@ def test_an_approval_that_never_comes_is_counted(connection: Connection, tmp_pat
     assert (found.count, found.undated) == (0, 1)
 
 
+# Two texts of different collations make one of none, by which PostgreSQL orders only if it is told how.
+UNORDERED = """
+CREATE SCHEMA team;
+CREATE TABLE team.m (number text COLLATE "C", nothing text COLLATE "POSIX", snr float8, key text);
+INSERT INTO team.m VALUES ('b', '', 1, 'z'), ('B', '', 2, 'z'), ('a', '', 3, 'z'), ('a', '', 3, 'y')"""
+
+
+def test_rows_are_in_one_order_however_the_table_and_its_database_order_them(
+    connection: Connection, tmp_path: Path
+) -> None:
+    select = ODD.format(f"{TIMES}, m.snr AS snr_db, m.key AS object_key")
+    select = select.replace("SELECT 1 AS id", "SELECT m.number || m.nothing AS id")
+    select = select.replace("gen_random_uuid()", "'x' || m.nothing").replace("(1, 1)", "(1, 1), team.m AS m")
+    source = dataclasses.replace(OWN, measurements=select)
+
+    def read() -> list[tuple[object, ...]]:
+        approved.read_from(connection, source, NOON, tmp_path / "rows")
+        rows = pq.read_table(tmp_path / "rows").to_pylist()
+        return [(row["measurement_id"], row["snr_db"], row["object_key"]) for row in rows]
+
+    with transaction(connection) as cursor:
+        cursor.execute(UNORDERED)
+    expected = [("B", 2.0, "z"), ("a", 3.0, "y"), ("a", 3.0, "z"), ("b", 1.0, "z")]
+    assert read() == expected
+    with transaction(connection) as cursor:
+        cursor.execute("UPDATE team.m SET snr = snr WHERE key = 'y'")  # it lies at the end now
+        cursor.execute("UPDATE team.m SET snr = snr WHERE key = 'z'")
+    assert read() == expected
+
+
 def approved_rows(where: Database) -> int:
     try:
         with closing(connect(where)) as opened, opened.cursor() as cursor:

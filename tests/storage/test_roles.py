@@ -194,6 +194,39 @@ def test_of_a_select_of_ones_own_neither_comments_nor_functions_nor_parts_count(
         "UNION SELECT 'FROM d, e' FROM v x, radio.w AS y, LATERAL f(1), z WHERE true"
     )
     source = dataclasses.replace(OWN, name="mine", measurements=text, receivers=None)
-    read = [('"Radio.it"', "rows"), ("", "other"), ("", "t"), ("", "v"), ("radio", "w")]
+    read = [('"Radio.it"', "rows"), ("", "other"), ("", "t"), ("", "v"), ("radio", "w"), ("", "z")]
     assert roles.tables_of(source) == read
     assert 'GRANT USAGE ON SCHEMA "Radio.it" TO "heimdall_reader"' in roles.statements(roles.READER, source)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("SELECT * FROM (SELECT 1) AS x, t, s.u", ["t", "s.u"]),
+        (
+            "SELECT * FROM generate_series(1, 3) AS g, t AS m(id, b), u TABLESAMPLE SYSTEM (9), v",
+            ["t", "u", "v"],
+        ),
+        (
+            "SELECT * FROM ROWS FROM (f(1), g(2)) AS a, (t JOIN (u CROSS JOIN rows) USING (b, c)), v",
+            ["t", "u", "rows", "v"],
+        ),
+        ("SELECT E'it\\'s', $$it's FROM a$$, $b$FROM $$ c$b$, U&'d' /* e /* f */ FROM g */ FROM t", ["t"]),
+        ("WITH t AS MATERIALIZED (SELECT * FROM t), u(a, b) AS (TABLE t) SELECT * FROM u, t", ["t"]),
+        ("SELECT t.from FROM t JOIN u ON t.values = u.values, v", ["t", "u", "v"]),
+        ("WITH RECURSIVE r AS (SELECT 1 FROM t UNION SELECT 1 FROM r, s) SELECT * FROM r", ["t", "s"]),
+        ("SELECT substring(a FROM 1 FOR (SELECT n FROM t)), array(TABLE u) FROM b.s.v", ["t", "u", "s.v"]),
+        ("SELECT sum(a) OVER w, b FROM t WINDOW w AS (PARTITION BY a, b), v AS (ORDER BY c, d)", ["t"]),
+        (
+            "SELECT 1 UNION (SELECT 2 FROM t JOIN LATERAL (VALUES (1), (2)) AS a ON true, u) ORDER BY b, c",
+            ["t", "u"],
+        ),
+    ],
+)
+def test_every_form_of_a_from_is_understood(text: str, read: list[str]) -> None:
+    assert [".".join(filter(None, pair)) for pair in sources.tables_in(text)] == read
+
+
+def test_a_select_of_functions_alone_asks_for_no_table() -> None:
+    source = dataclasses.replace(OWN, name="mine", measurements="SELECT * FROM team.rows(1)", receivers=None)
+    assert "GRANT SELECT" not in "; ".join(roles.statements(roles.READER, source))

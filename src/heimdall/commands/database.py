@@ -80,9 +80,9 @@ def migrate() -> None:
     """Make Heimdall's own tables, or complete them.
 
     This is the only command that changes a schema. It changes only tables that Heimdall made, in the schema
-    `heimdall` (HEIMDALL_DATABASE_SCHEMA names another one). Tables that earlier versions made in the schema
-    `public` are moved there with all their rows. `heimdall services up` does the same, but for the embedded
-    server alone.
+    `heimdall` (HEIMDALL_DATABASE_SCHEMA names another one). Tables that versions without that setting made in
+    the schema `public` are moved there with all their rows. `heimdall services up` does the same, but for the
+    embedded server alone.
 
     Example: heimdall database migrate
     """

@@ -378,6 +378,11 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
     )
     for name, altitude_m in sorted(report.altitudes.items()):
         click.echo(f"The altitude of {name}, which nobody had said, is {altitude_m:g} m now, not 0 m.")
+    for name, known in sorted(report.beside.items()):
+        click.echo(
+            f"{name} is a new receiver at the place of {known}. If it is {known} under another name, use "
+            "that: of recordings that are stored under both a snapshot takes neither."
+        )
     for name, seconds in sorted(report.twice.items()):
         click.echo(
             f"{name}: {seconds} of its seconds are stored with other samples. Those stay in their sessions, "

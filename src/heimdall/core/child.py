@@ -19,6 +19,20 @@ _NEEDED = frozenset(
     )
 )
 _NEEDED_KINDS = ("LC_", "PYTHON")
+# What else the code of a revision and DVC, which runs it, may be set by: shell and interpreter, Heimdall, DVC
+# and git, and what computes. DVC_STUDIO_TOKEN and what git signs in with are not among them.
+_OF_CODE = frozenset(
+    (
+        *("SHELL", "TERM", "COLUMNS", "NO_COLOR", "CI", "SOURCE_DATE_EPOCH", "LD_PRELOAD"),
+        *("VIRTUAL_ENV", "CONDA_PREFIX"),
+    )
+)
+_OF_CODE_KINDS = (
+    *("HEIMDALL_", "XDG_", "GIT_CONFIG", "GIT_AUTHOR_", "GIT_COMMITTER_"),
+    *("DVC_ROOT", "DVC_EXP_", "DVC_NO_", "DVC_IGNORE_", "DVC_GLOBAL_", "DVC_SYSTEM_", "DVC_SITE_"),
+    *("CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "TORCH", "PYTORCH_", "ATEN_", "ONEDNN_", "DNNL_", "MKL_"),
+    *("OMP_", "KMP_", "GOMP_", "OPENBLAS_", "NPY_", "NUMEXPR_", "MALLOC_", "MPL"),
+)
 # Name files, which libraries look for in the folder of their process.
 _FILES = frozenset(
     (
@@ -64,6 +78,20 @@ def bare_environment(*services: Service) -> dict[str, str]:
         name: value
         for name, value in settled(os.environ).items()
         if name.upper() in _NEEDED or name.startswith(kinds)
+    }
+
+
+def environment_of_code(*services: Service) -> dict[str, str]:
+    """As `environment`, for the code of any revision: of all else only what it may be set by.
+
+    Args:
+        services: As of `environment`.
+    """
+    names, kinds = _NEEDED | _OF_CODE, _NEEDED_KINDS + _OF_CODE_KINDS + _starts(*services)
+    return {
+        name: value
+        for name, value in environment(*services).items()
+        if name.upper() in names or name.startswith(kinds)
     }
 
 

@@ -196,6 +196,7 @@ class Ingested:
         approved_at: When they were approved, if they were.
         twice: By name of a receiver, how many of its seconds are stored with other samples in other sessions.
         altitudes: By name of a receiver, in metres, those that nobody had said before.
+        beside: By name of a new receiver, the one that the database has at its place.
     """
 
     receivers: dict[str, int]
@@ -208,6 +209,7 @@ class Ingested:
     approved_at: dt.datetime | None
     twice: dict[str, int]
     altitudes: dict[str, float]
+    beside: dict[str, str]
 
 
 def read_stretches(recorded: Recorded) -> list[Stretch]:
@@ -395,6 +397,7 @@ def store(
         rows.approved_at,
         plan.twice,
         there.altitudes,
+        there.beside,
     )
 
 
@@ -405,11 +408,13 @@ class _There:
     Attributes:
         numbers: Of the receivers, by name.
         altitudes: By name, those in metres that the database does not know, and has at 0 m.
+        beside: By name of one that the database does not have, the one that it has at the same place.
         sessions: The stored sessions that hold a second of one of them, by its number and the second.
     """
 
     numbers: dict[str, int]
     altitudes: dict[str, float]
+    beside: dict[str, str]
     sessions: dict[tuple[int, dt.datetime], set[str]]
 
 
@@ -447,6 +452,12 @@ def _there(
     }
     numbers = receiver_ids(sites.values(), known, tables.approved_receivers(cursor, list(unsaid)))
     altitudes = {name: given[name] for name in unsaid.values()}
+    names = {receiver.name for receiver in known}
+    at_place = {(receiver.latitude_deg, receiver.longitude_deg): receiver.name for receiver in known}
+    places = {name: (site.latitude_deg, site.longitude_deg) for name, site in sites.items()}
+    beside = {
+        name: at_place[place] for name, place in places.items() if name not in names and place in at_place
+    }
     stored: dict[tuple[int, dt.datetime], set[str]] = {}
     seconds = sorted({_second(session) for session in sessions})
     tolerance_mhz = MAX_DETUNING_HZ / 1e6 * (1 + 1e-9)
@@ -454,7 +465,7 @@ def _there(
         cursor, sorted(numbers.values()), seconds, transmission.frequency_mhz, tolerance_mhz
     ):
         stored.setdefault((row.websdr_id, row.second), set()).add(row.session_id)
-    return _There(numbers, altitudes, stored)
+    return _There(numbers, altitudes, beside, stored)
 
 
 def _plan(bucket: ObjectStore, sessions: Sequence[Session], there: _There) -> _Plan:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from heimdall.core import variables
+from heimdall.core import child, variables
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.reproduce import git
@@ -98,14 +98,26 @@ def forget_credentials(tree: Path) -> None:
 
 
 def environment(*services: Service) -> dict[str, str]:
-    """The environment of a command in a checkout: this interpreter's programs first, no tracker.
+    """The environment of DVC's own commands in a checkout: this interpreter's programs first, no tracker.
 
     Args:
         services: As of `child.environment`.
     """
-    inherited = git.environment(*services)
+    return _here(git.environment(*services))
+
+
+def environment_of_code(*services: Service) -> dict[str, str]:
+    """The same for the code of the revision that is checked out.
+
+    Args:
+        services: As of `child.environment_of_code`.
+    """
+    return _here(child.environment_of_code(*services))
+
+
+def _here(inherited: Mapping[str, str]) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
-    return inherited | {"PATH": path, variables.TRACKING.name: "off"}
+    return {**inherited, "PATH": path, variables.TRACKING.name: "off"}
 
 
 def dvc(tree: Path, *arguments: str, env: Mapping[str, str]) -> int:

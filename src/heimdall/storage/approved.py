@@ -62,8 +62,8 @@ class Approved:
 def read(where: Database, source: RowSource, as_of: datetime, target: Path) -> Approved:
     """Write the rows approved at or before `as_of` to a file, in one READ ONLY transaction.
 
-    The rows are ordered by the moment of their approval, session, receiver and identifier. If the connection
-    is lost, or a standby cancels the query, all is read again.
+    The rows are ordered by the moment of their approval, session, receiver and identifier, then by all other
+    columns. If the connection is lost, or a standby cancels the query, all is read again.
 
     Args:
         where: The database.
@@ -109,11 +109,12 @@ def read_from(connection: Connection, source: RowSource, as_of: datetime, target
 def selection(select: str, given: list[Given], as_of: datetime) -> sql.Composable:
     """The statement that reads the rows approved by then, in their order."""
     by_name = {item.column.name: item for item in given}
+    others = [name for name in by_name if name not in _ORDER and by_name[name].type is not None]
     order = [
         sql.SQL("{} COLLATE {}").format(by_name[name].expression(), sql.Identifier("C"))
-        if by_name[name].column.kind == "text" or not by_name[name].native
+        if by_name[name].is_text
         else by_name[name].expression()
-        for name in _ORDER
+        for name in (*_ORDER, *others)  # all: rows without a key are ordered by nothing else
     ]
     return sql.SQL("{} WHERE given.approved_at <= {} ORDER BY given.approved_at, {}").format(
         _columns_of(select, given), sql.Literal(as_of), sql.SQL(", ").join(order)

@@ -10,10 +10,10 @@ from psycopg2 import sql
 
 from heimdall.core import variables
 from heimdall.core.errors import HeimdallError
-from heimdall.storage import approved, columns
+from heimdall.storage import approved, columns, database_errors
 from heimdall.storage.columns import MEASUREMENTS, RECEIVERS, Column
 from heimdall.storage.connection import Connection, Cursor, transaction, use_own_tables
-from heimdall.storage.sources import RowSource, tables_in
+from heimdall.storage.sources import RowSource, folded, tables_in
 
 OK, NULL, BAD = "ok", "null", "bad"
 
@@ -71,12 +71,12 @@ def _part(
 
 
 def _rights(cursor: Cursor, source: RowSource, select: str) -> list[Finding]:
-    """Whether each table that a SELECT names may be read; what is not there is found out by its columns."""
+    """Whether of each table that a SELECT names something may be read; the SELECT itself shows the rest."""
     usual = variables.DATABASE_SCHEMA.read() if source.is_own else "public"
-    named = {(_folded(schema) if schema else usual, _folded(name)) for schema, name in tables_in(select)}
+    named = {(folded(schema) if schema else usual, folded(name)) for schema, name in tables_in(select)}
     cursor.execute(
         "SELECT nspname::text, relname::text, current_user::text, "
-        "has_schema_privilege(pg_namespace.oid, 'USAGE'), has_table_privilege(pg_class.oid, 'SELECT'), "
+        "has_schema_privilege(pg_namespace.oid, 'USAGE'), has_any_column_privilege(pg_class.oid, 'SELECT'), "
         "row_security_active(pg_class.oid) "
         "FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
         "WHERE relkind = ANY('{r,v,m,f,p}') AND (nspname::text, relname::text) IN %s ORDER BY 1, 2",
@@ -96,14 +96,9 @@ def _rights(cursor: Cursor, source: RowSource, select: str) -> list[Finding]:
         if lacking:
             verdict, detail = BAD, f"Let its owner run: {'; '.join(lacking)}"
         elif in_part:
-            verdict, detail = NULL, f"granted, but row security hides what no policy lets {user} see"
+            verdict, detail = BAD, database_errors.rows_hidden_from(user)
         found.append(Finding(f"right to read {schema}.{name}", verdict, detail))
     return found
-
-
-def _folded(name: str) -> str:
-    """A name as PostgreSQL stores it."""
-    return name[1:-1] if name.startswith('"') else name.lower()
 
 
 def _columns(cursor: Cursor, part: str, select: str, wanted: Sequence[Column]) -> list[Finding]:

@@ -135,6 +135,11 @@ class Given:
         """Whether the database has it in a type of its kind."""
         return self.type in _NATIVE.get(self.column.kind, ())
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is read as text."""
+        return self.column.kind == "text" or not (self.native or self.column.kind == "time")
+
     def expression(self) -> sql.Composable:
         """What reads it from a subquery called `given`."""
         if self.type is None:

@@ -152,7 +152,8 @@ def transaction(connection: Connection, *, read_only: bool = False) -> Iterator[
 
     Args:
         connection: With no transaction in progress.
-        read_only: Whether the server refuses to change anything, and all statements see the same moment.
+        read_only: Whether the server refuses to change anything, and to read a table of which row-level
+            security may hide rows, and all statements see the same moment.
 
     Yields:
         A cursor.
@@ -167,6 +168,7 @@ def transaction(connection: Connection, *, read_only: bool = False) -> Iterator[
             if read_only:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 cursor.execute("SET LOCAL cursor_tuple_fraction = 1")  # every row is wanted, not a tenth
+                cursor.execute("SET LOCAL row_security = off")  # a policy that hides rows is an error
             cursor.execute(_LIMITS)
             yield cursor
     except psycopg2.Error as error:

@@ -91,7 +91,10 @@ REFUSALS = {
     "57014": f"Run it again when the server is less busy, or make {SELECT} faster by an index",
     "57P": "Run it again when the server is up; `heimdall services status` tries it",
 }
-_WHAT_IS_DENIED = re.compile(r"permission denied for (\w+(?: \w+)?) (\S+)$")
+_WHAT_IS_DENIED = re.compile(
+    r"(?:permission denied for|(?P<owner>must be owner of)) (?P<kind>\w+(?: \w+)?) (?P<name>\S+)$"
+)
+_ROW_SECURITY = "check_enable_rls"  # the server's function that refuses, in whatever language it speaks
 _NO_TABLES = ("schema", "database", "sequence")
 _WORK = {"INSERT": roles.OPERATOR, "UPDATE": roles.OPERATOR, "CREATE": roles.MIGRATOR}
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -129,6 +132,8 @@ def explained(
             remedy = "Run `heimdall services up`, which starts it"
         elif embedded and any(f'"{role.name}"' in cause for role in roles.ALL):
             remedy = "Run `heimdall services up`, which makes the roles that this version has"
+    elif error.diag.source_function == _ROW_SECURITY:
+        remedy = rows_hidden_from(user)
     elif code == DENIED:
         remedy = _grant(cause, str(error.cursor.query if error.cursor else ""), user, schemas)
     hint = (error.diag.message_hint or "").strip().rstrip(".")
@@ -143,7 +148,15 @@ def explained(
 def denied(error: psycopg2.Error) -> str | None:
     """The table that may not be used; None where it is something else that was refused."""
     found = _WHAT_IS_DENIED.search(cause_of(error)) if error.pgcode == DENIED else None
-    return found[2] if found and found[1] not in _NO_TABLES else None
+    return found["name"] if found and found["kind"] not in _NO_TABLES else None
+
+
+def rows_hidden_from(user: str) -> str:
+    """What helps where a table's policies may hide rows from a user."""
+    return (
+        f'Row-level security may hide rows of it: let an administrator run ALTER ROLE "{user}" BYPASSRLS, or '
+        f"let {SELECT} read a view that the table's owner made of the rows that count"
+    )
 
 
 def is_hopeless(error: psycopg2.Error, names: Sequence[str] = ()) -> bool:
@@ -175,32 +188,43 @@ def _grant(cause: str, query: str, user: str, schemas: Sequence[str]) -> str:
     """The statement that gives the right which a statement lacked, or whose work the statement is."""
     words = query.removeprefix("b").strip("\"'").split()
     statement = words[0].upper() if words else ""
+    lacking = _lacking(cause, query, statement, user, schemas)
     own = next((role for role in roles.ALL if role.name == user), None)
     if own is not None:
-        return _of_role(own, statement, studies=roles.STUDIES in words)
-    found = _WHAT_IS_DENIED.search(cause)
-    if found is None:  # the server speaks another language
+        return _of_role(own, statement, lacking, studies=roles.STUDIES in words)
+    if lacking is None:  # the server speaks another language
         needed = _WORK.get(statement)
         told = f"roles {needed.kind}` prints the rights that" if needed else "check` says which GRANT"
         return f'Let the owner give that right to "{user}": `heimdall database {told} this work needs'
-    kind, thing = found[1].upper(), found[2]
+    return f"Let the owner run: {lacking}"
+
+
+def _lacking(cause: str, query: str, statement: str, user: str, schemas: Sequence[str]) -> str | None:
+    """The statement that gives a right; None where the cause does not say which one lacks."""
+    found = _WHAT_IS_DENIED.search(cause)
+    if found is None:
+        return None
+    kind, thing = found["kind"].upper(), found["name"]
+    if found["owner"]:
+        return f'ALTER {kind} {thing} OWNER TO "{user}"'
     if statement == "CREATE":
         right = "CREATE"
-    elif found[1] in _NO_TABLES:
+    elif found["kind"] in _NO_TABLES:
         right = "CONNECT" if kind == "DATABASE" else "USAGE"
     else:
         right, kind = statement if statement in _RIGHTS else "SELECT", "TABLE"  # or a view
         named = [schema for schema in schemas if f"{schema}.{thing}" in query]
         thing = f"{(named or list(schemas))[0]}.{thing}" if schemas else thing
-    return f'Let the owner run: GRANT {right} ON {kind} {thing} TO "{user}"'
+    return f'GRANT {right} ON {kind} {thing} TO "{user}"'
 
 
-def _of_role(own: roles.Role, statement: str, *, studies: bool) -> str:
+def _of_role(own: roles.Role, statement: str, lacking: str | None, *, studies: bool) -> str:
     """What to do where one of Heimdall's roles may not run a statement."""
     needed = roles.SWEEPER if studies else _WORK.get(statement, own)
     printed = f"`heimdall database roles {needed.kind}`"
     if needed is own:
-        return f"Let an administrator run in psql what {printed} prints: the rights of this role"
+        more = f"; if that does not help, let the owner run {lacking}" if lacking else ""
+        return f"Let an administrator run in psql what {printed} prints: the rights of this role{more}"
     return (
         f"This is the work of another role: set {needed.variable.name} to the address of {needed.name}, "
         f"which {printed} makes"

@@ -1,7 +1,8 @@
 """Makes Heimdall's own tables by the SQL files of `migrations/`, which declare every column.
 
 They live in a schema of their own. Tables that others made are never altered, whatever their names. Earlier
-revisions made ours in the schema public: these are moved, with all rows, if they are exactly what we made.
+revisions made ours in the schema public: these are moved, with all rows, if they are exactly what we made and
+no later revision keeps them there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ LOCK_TIMEOUT = "10s"  # while it waits for a table, everybody else who wants the
 TABLES = ("websdrs", "sources", "measurements")
 FORMER_SCHEMA = "public"
 _SCRATCH = "heimdall_scratch_of_a_migration"  # made and undone within the transaction
+_FIRST_OF_SCHEMAS = "004_place_may_be_unknown.sql"  # came with HEIMDALL_DATABASE_SCHEMA
 # 003 as it was until it left the rows of existing tables where they are.
 _FORMER_SHA256 = {"003_hypertable.sql": "807acbc0b78a5835608c60c000f1ec8d2e6886b27a6fca4837b3d7f5c55366d9"}
 
@@ -103,6 +105,7 @@ def _apply_missing(cursor: Cursor, schema: str) -> list[str]:
     known = _recorded(cursor, schema)
     _refuse_changed(known)
     _refuse_foreign(cursor, schema, known)
+    _refuse_not_owned(cursor, schema)
     with _names_of(cursor, schema):
         cursor.execute(
             f"CREATE TABLE IF NOT EXISTS {RECORD} "
@@ -118,16 +121,26 @@ def _apply_missing(cursor: Cursor, schema: str) -> list[str]:
 
 def _move_former(cursor: Cursor, schema: str) -> list[str]:
     """Move the tables of earlier revisions out of public, or say why they stay."""
-    known = _recorded(cursor, FORMER_SCHEMA)
-    if not known or _recorded(cursor, schema):
+    if _recorded(cursor, schema):
         return []
+    if _has_record(cursor, FORMER_SCHEMA):
+        _refuse_unread(cursor, FORMER_SCHEMA)
+    known = _recorded(cursor, FORMER_SCHEMA)
+    if not known:
+        return []
+    variable = variables.DATABASE_SCHEMA.name
+    if _FIRST_OF_SCHEMAS in known:
+        return [
+            f"Heimdall's tables in schema {FORMER_SCHEMA} stay there, for they were made or completed since "
+            f"{variable} is known; set {variable}={FORMER_SCHEMA} to use them"
+        ]
     if not made(cursor, FORMER_SCHEMA):
         return [
             f"{FORMER_SCHEMA}.{RECORD} is there, but the tables beside it are not all of Heimdall's making: "
-            f"they stay as they are. If your recordings are in them, set {variables.DATABASE_SCHEMA.name}="
-            f"{FORMER_SCHEMA}"
+            f"they stay as they are. If your recordings are in them, set {variable}={FORMER_SCHEMA}"
         ]
     _refuse_foreign(cursor, schema, {})
+    _refuse_not_owned(cursor, FORMER_SCHEMA)
     for table in (*TABLES, RECORD):
         statement = sql.SQL("ALTER TABLE {} SET SCHEMA {}")
         cursor.execute(statement.format(sql.Identifier(FORMER_SCHEMA, table), sql.Identifier(schema)))
@@ -136,15 +149,65 @@ def _move_former(cursor: Cursor, schema: str) -> list[str]:
 
 def _recorded(cursor: Cursor, schema: str) -> dict[str, str]:
     """Names and hashes of the files that a schema's record has; empty where there is no record of ours."""
-    if _shape(cursor, schema, RECORD) != [
-        ("name", "text", True),
-        ("sha256", "text", True),
-        ("applied_at", "timestamp with time zone", True),
-    ]:
+    if not _has_record(cursor, schema):
         return {}
     cursor.execute(sql.SQL("SELECT name, sha256 FROM {}").format(sql.Identifier(schema, RECORD)))
     known = dict(cursor.fetchall())
     return known if "001_measurements.sql" in known else {}
+
+
+def _has_record(cursor: Cursor, schema: str) -> bool:
+    return _shape(cursor, schema, RECORD) == [
+        ("name", "text", True),
+        ("sha256", "text", True),
+        ("applied_at", "timestamp with time zone", True),
+    ]
+
+
+def _refuse_unread(cursor: Cursor, schema: str) -> None:
+    """A record that may not be read does not say whose tables are beside it."""
+    cursor.execute(
+        "SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE nspname = %s AND relname = %s AND NOT (has_schema_privilege(pg_namespace.oid, 'USAGE') "
+        "AND has_table_privilege(pg_class.oid, 'SELECT'))",
+        (schema, RECORD),
+    )
+    if cursor.rowcount:
+        told = sql.SQL("GRANT USAGE ON SCHEMA {} TO {user}; GRANT SELECT ON TABLE {} TO {user}").format(
+            sql.Identifier(schema), sql.Identifier(schema, RECORD), user=_user(cursor)
+        )
+        raise HeimdallError(
+            f"schema {schema}",
+            f"{RECORD} may not be read, which says what becomes of the tables beside it; nothing was changed",
+            f"Let its owner run: {told.as_string(cursor)}",
+        )
+
+
+def _refuse_not_owned(cursor: Cursor, schema: str) -> None:
+    """Only their owner may alter or move tables."""
+    cursor.execute(
+        "SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE nspname = %s AND relname = ANY(%s) AND relkind IN ('r', 'p') "
+        "AND NOT pg_has_role(relowner, 'USAGE') ORDER BY 1",
+        (schema, [*TABLES, RECORD]),
+    )
+    others = [name for (name,) in cursor.fetchall()]
+    if others:
+        statement = sql.SQL("ALTER TABLE {} OWNER TO {}")
+        told = [
+            statement.format(sql.Identifier(schema, name), _user(cursor)).as_string(cursor) for name in others
+        ]
+        raise HeimdallError(
+            f"schema {schema}",
+            f"{', '.join(others)} are Heimdall's, and another user owns them; nothing was changed",
+            f"Let an administrator run: {'; '.join(told)}",
+        )
+
+
+def _user(cursor: Cursor) -> sql.Identifier:
+    cursor.execute("SELECT current_user::text")
+    ((user,),) = cursor.fetchall()
+    return sql.Identifier(user)
 
 
 def _refuse_changed(known: dict[str, str]) -> None:

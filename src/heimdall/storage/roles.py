@@ -137,5 +137,5 @@ def _rights_to_read(tables: Sequence[tuple[str, str]], role: str) -> list[str]:
     names = ", ".join(f"{schema}.{name}" if schema else name for schema, name in tables)
     return [
         *(f"GRANT USAGE ON SCHEMA {schema} TO {role}" for schema in schemas),
-        f"GRANT SELECT ON {names} TO {role}",
+        *([f"GRANT SELECT ON {names} TO {role}"] if tables else []),
     ]

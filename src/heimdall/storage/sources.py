@@ -7,6 +7,7 @@ file `sql/NAME.receivers.csv` beside it takes the place of the second one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +17,19 @@ from heimdall.core.errors import HeimdallError
 FOLDER = Path("sql")
 OWN = "own"
 _PARTS = ("measurements", "receivers")
-_NAME = r'(?:"[^"]+"|\w+)'
-_TABLE = rf'(?!(?:LATERAL|ONLY)\b){_NAME}(?:\s*\.\s*{_NAME})?(?![\w."])(?!\s*\()'
-# The tables of one FROM or JOIN: all but the first stand after a comma, maybe with an alias before it.
-_TABLES = re.compile(
-    rf"\b(?<!DISTINCT )(?:FROM|JOIN)\s+(?:ONLY\s+)?({_TABLE}(?:(?:\s+(?:AS\s+)?{_NAME})?\s*,\s*{_TABLE})*)",
-    re.IGNORECASE,
+_TOKENS = re.compile(
+    r"--[^\n]*|(?P<comment>/\*)"
+    r"|[eE]'(?:\\.|''|[^'\\])*'|(?:[uU]&|[bBxXnN])?'(?:''|[^'])*'"
+    r"|\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$"
+    r'|(?P<name>(?:[uU]&)?"(?:""|[^"])*"|[^\W\d][\w$]*)'
+    r"|(?P<sign>\d[\w.]*|\S)",
+    re.DOTALL,
 )
-_AFTER_COMMA = re.compile(rf"(?:^|,)\s*(?:({_NAME})\s*\.\s*)?({_NAME})")
-_WITH = re.compile(r"(?:\bWITH(?:\s+RECURSIVE)?|,)\s+(\w+)\s+AS\s*(?:MATERIALIZED\s*)?\(", re.IGNORECASE)
-_NO_CODE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)  # comments and texts
-_FROM_IN_FUNCTIONS = re.compile(r"\b(?:extract|substring|trim|overlay)\s*\([^()]*\)", re.IGNORECASE)
+_COMMENT = re.compile(r"/\*|\*/")
+# After these words of a SELECT no table follows, until the next FROM.
+_ENDS_FROM = re.compile(
+    "SELECT|WHERE|GROUP|HAVING|WINDOW|UNION|INTERSECT|EXCEPT|ORDER|LIMIT|OFFSET|FETCH|FOR|VALUES"
+)
 _HEADING = re.compile(rf"^--[ \t]*({'|'.join(_PARTS)})[ \t\r]*$", re.MULTILINE)
 
 
@@ -113,16 +116,117 @@ def tables_in(select: str) -> list[tuple[str, str]]:
     Returns:
         Pairs; the schema is empty where the SELECT names none.
     """
-    bare = _FROM_IN_FUNCTIONS.sub("", _NO_CODE.sub(" ", select))
-    temporary = {name.lower() for name in _WITH.findall(bare)}
-    named = dict.fromkeys(pair for listed in _TABLES.findall(bare) for pair in _AFTER_COMMA.findall(listed))
-    return [
-        (schema, name)
-        for schema, name in named
-        if (schema or name.lower() not in temporary)
-        and schema != "information_schema"
-        and not (schema or name).startswith("pg_")
-    ]
+    found: dict[tuple[str, str], None] = {}
+    tokens = [*_tokens(select), "", "", "", ""]
+    levels = [_Level()]
+    place = 0
+    while tokens[place]:
+        now, level = tokens[place], levels[-1]
+        place += 1
+        if now == "(":
+            levels.append(level.inner())
+        elif now == ")" and len(levels) > 1:
+            part = levels.pop().part
+            levels[-1].parts |= {part}
+        elif tokens[place - 2] == "." or level.take_keyword(now.upper(), before=tokens[place - 2].upper()):
+            continue  # a column of any name, or a keyword
+        elif part := _part_of_with(tokens, place - 1):
+            level.next_part = part
+            level.parts |= {part} if level.is_recursive else set()
+        elif level.awaits_table and _is_name(now):
+            level.awaits_table = False
+            names = [now]
+            while tokens[place] == "." and _is_name(tokens[place + 1]):
+                names.append(tokens[place + 1])
+                place += 2
+            schema, name = ["", *names][-2:]
+            is_part = not schema and any(folded(name) in one.parts for one in levels)
+            is_system = schema == "information_schema" or (schema or name).startswith("pg_")
+            is_function = tokens[place] == "(" or (now.upper(), tokens[place].upper()) == ("ROWS", "FROM")
+            if not (is_part or is_system or is_function):
+                found[schema, name] = None
+    return list(found)
+
+
+def folded(name: str) -> str:
+    """A name as PostgreSQL stores it."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+
+
+@dataclass
+class _Level:
+    """What is known between two brackets of a SELECT.
+
+    Attributes:
+        in_from: Whether a comma separates tables.
+        awaits_table: Whether the next name is a table's.
+        part: The part of a WITH that stands here.
+        next_part: That of the bracket that follows.
+        in_select: Whether a SELECT has begun.
+        is_recursive: Whether a part of its WITH may name itself.
+        parts: Of its WITH, as far as they are known, by their folded names.
+    """
+
+    in_from: bool = False
+    awaits_table: bool = False
+    part: str = ""
+    next_part: str = ""
+    in_select: bool = False
+    is_recursive: bool = False
+    parts: frozenset[str] = frozenset()
+
+    def inner(self) -> _Level:
+        """That of a bracket which begins here."""
+        begun = _Level(in_from=self.awaits_table, awaits_table=self.awaits_table, part=self.next_part)
+        self.awaits_table, self.next_part = False, ""
+        return begun
+
+    def take_keyword(self, word: str, *, before: str) -> bool:
+        """Whether a word, or a comma, is one that says what follows."""
+        if word == ",":
+            self.awaits_table = self.in_from
+        elif word == "FROM":  # neither that of `extract(... FROM ...)` nor of IS DISTINCT FROM
+            self.awaits_table = self.in_select and before != "DISTINCT"
+            self.in_from = self.in_from or self.awaits_table
+        elif word in ("JOIN", "TABLE"):
+            self.awaits_table = self.in_from or word == "TABLE"
+        elif _ENDS_FROM.fullmatch(word):
+            self.in_from = self.awaits_table = False
+            self.in_select = self.in_select or word == "SELECT"
+        elif word == "RECURSIVE":
+            self.is_recursive = True
+        else:
+            return word in ("LATERAL", "ONLY")
+        return True
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Names, signs and numbers of SQL; neither comments nor texts."""
+    place = 0
+    while match := _TOKENS.search(text, place):
+        place = match.end()
+        if match["comment"]:
+            depth = 1  # comments stand within comments
+            while depth and (edge := _COMMENT.search(text, place)):
+                depth, place = depth + (1 if edge[0] == "/*" else -1), edge.end()
+        elif match["name"] or match["sign"]:
+            yield match[0]
+
+
+def _is_name(token: str) -> bool:
+    return token[:1].isalpha() or token[:1] in ("_", '"')
+
+
+def _part_of_with(tokens: list[str], place: int) -> str:
+    """The part of a WITH of which the name stands here, folded; empty where there is none."""
+    name = tokens[place]
+    place += 1
+    if tokens[place] == "(":  # names of its columns
+        place = next((at + 1 for at in range(place, len(tokens)) if tokens[at] == ")"), place)
+    words = [word.upper() for word in tokens[place : place + 5]]
+    after = [word for word in words if word not in ("NOT", "MATERIALIZED")]
+    is_part = after[:2] == ["AS", "("] and after[2] in ("SELECT", "WITH", "VALUES", "TABLE", "(")
+    return folded(name) if is_part and _is_name(name) else ""
 
 
 def _statement(text: str, path: Path, heading: str) -> str:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from heimdall.core import artifacts, params
@@ -165,13 +166,16 @@ def test_a_transmitter_without_a_place_and_a_session_that_is_not_approved_are_le
         "UPDATE heimdall.known_sources SET latitude = NULL WHERE name = 'beacon 0'",
         "UPDATE heimdall.recording_sessions SET approval_status = 'rejected' WHERE known_source_id = "
         "(SELECT id FROM heimdall.known_sources WHERE name = 'beacon 1')",
+        "UPDATE measurements SET s3_path = 's3://heimdall-raw-iq/sessions/2026-02/torino.npy' WHERE id = 20",
         "UPDATE heimdall.known_sources SET error_margin_meters = 101 WHERE name = 'beacon 2'",
         "UPDATE heimdall.recording_sessions SET status = 'failed' WHERE known_source_id = "
         "(SELECT id FROM heimdall.known_sources WHERE name = 'beacon 3')",
     )
     taken = take(foreign, tmp_path, "acquisition", max_quarantined_fraction=0.5)
-    assert taken.summary.quarantined == {"bad_position": 7}
+    assert taken.summary.quarantined == {"bad_position": 7, "missing": 1}
     assert taken.summary.sessions == 2
+    bad = pq.read_table(tmp_path / snapshot.QUARANTINE).to_pylist()
+    assert [row["object_key"] for row in bad if row["reason"] == "missing"] == ["sessions/2026-02/torino.npy"]
     said = " ".join(taken.said)
     assert "the place of the transmitter is uncertain by more than 100 m (7 rows)" in said
     assert "the session failed, and is approved all the same (7 rows)" in said
@@ -232,9 +236,16 @@ def test_a_line_more_changes_no_identifier(tmp_path: Path) -> None:
 
 def test_a_spreadsheets_semicolons_and_decimal_commas_are_read(tmp_path: Path) -> None:
     file = tmp_path / "receivers.csv"
-    file.write_text(PINNED.replace(",", ";") + "5;A, B;45,04;7,67;250;;\n", encoding="utf-8")
+    file.write_text(
+        PINNED.replace(",", ";") + "5;A, B;45,04;7,67;250;2026-02-01 12:00:00+01;2026-02-01 12:00 UTC\n",
+        "utf-8",
+    )
     (found,) = receivers.pinned(file).to_dict("records")
     assert (found["name"], found["latitude_deg"], found["longitude_deg"]) == ("A, B", 45.04, 7.67)
+    assert [found[name].isoformat() for name in ("from", "until")] == [  # as psql writes them
+        "2026-02-01T11:00:00+00:00",
+        "2026-02-01T12:00:00+00:00",
+    ]
 
 
 def test_a_number_that_means_another_station_than_before_is_said(tmp_path: Path) -> None:

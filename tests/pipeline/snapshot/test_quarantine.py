@@ -100,17 +100,31 @@ def test_neither_of_two_rows_for_one_recording_is_used(world: World) -> None:
     assert world.quarantine() == [(session_id(1), 1, schemas.DUPLICATE)] * 2
 
 
+def details(world: World) -> list[str]:
+    return pq.read_table(world.root / snapshot.QUARANTINE)["detail"].to_pylist()
+
+
+def said_of(session: int, receiver: int) -> str:
+    """What is said of a row that has the samples of this recording."""
+    identifier = measurement(session, receiver).measurement_id
+    return (
+        f"the same samples as receiver {receiver} in session {session_id(session)} (measurement {identifier})"
+    )
+
+
 def test_the_same_samples_in_two_sessions_are_used_once(world: World) -> None:
     world.execute("UPDATE measurements SET latitude = 45, longitude = 8.5, source_id = NULL")
     content = iq.encode(samples(1, 1))
     world.bucket.put(object_key(session_id(2), 1), content)
     assert world.take().recordings == 23
     assert world.quarantine() == [(session_id(2), 1, schemas.REPEATED)]
+    assert details(world) == [said_of(1, 1)]
     # As recordings of two receivers, or of two transmitters, nothing says which of them is right.
     world.bucket.put(object_key(session_id(3), 2), content)
     assert world.take().recordings == 21
     before = world.outputs()
     assert world.take().quarantined == {schemas.REPEATED: 3}
+    assert details(world) == [said_of(2, 1), said_of(1, 1), said_of(1, 1)]
     assert world.outputs() == before
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heimdall.core import artifacts
+from heimdall.pipeline.snapshot import schemas
 from heimdall.pipeline.snapshot.receivers import NUMBER
 from heimdall.pipeline.snapshot.rows import Positions, Rows, slices
 from heimdall.recordings import archive
@@ -121,10 +122,15 @@ def with_keys(rows: pd.DataFrame, bucket: str) -> pd.DataFrame:
     Args:
         rows: As the source gives them, with `NUMBER`; `object_key` is a key, or s3://bucket/key.
         bucket: The bucket of the recordings. What lies in another one keeps its address, which is no key.
+
+    Returns:
+        The rows; a key is NA where none is named, and session and receiver make none of the usual form.
     """
     usual = OBJECT_PREFIX + rows["session_id"] + "/websdr_" + rows[NUMBER].astype("str") + ".npy"
+    is_usual = rows["session_id"].str.fullmatch(schemas.UUID, na=False)
+    is_usual &= rows[NUMBER].ge(0).fillna(False).astype(bool)
     named = rows["object_key"].str.removeprefix(f"s3://{bucket}/")
-    return rows.assign(object_key=named.where(named.notna(), usual))
+    return rows.assign(object_key=named.where(named.notna(), usual.where(is_usual)))
 
 
 def cut(candidates: Iterable[Candidate], shard_sessions: int) -> Iterator[list[Candidate]]:

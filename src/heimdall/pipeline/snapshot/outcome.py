@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,15 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.snapshot import schemas
 from heimdall.pipeline.snapshot.candidates import Good
 from heimdall.pipeline.snapshot.checked import Reasons
 from heimdall.pipeline.snapshot.former import Verdict
 from heimdall.pipeline.snapshot.receivers import NUMBER
-from heimdall.pipeline.snapshot.rows import BATCH_ROWS, Rows, slices
+from heimdall.pipeline.snapshot.repeated import Repeated
+from heimdall.pipeline.snapshot.rows import BATCH_ROWS, Positions, Rows, slices
 from heimdall.recordings import archive
-from heimdall.storage import objectstore
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -89,7 +88,9 @@ def measurements(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows) -> It
         yield table[columns].reset_index(drop=True)
 
 
-def quarantine(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows | None) -> Iterator[pd.DataFrame]:
+def quarantine(
+    rows: Rows, reasons: Reasons, good: Good, outcomes: Rows | None, same: Repeated | None
+) -> Iterator[pd.DataFrame]:
     """data/quarantine.parquet in batches, in the order of the approved rows.
 
     Args:
@@ -97,6 +98,7 @@ def quarantine(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows | None) 
         reasons: Of the bad ones.
         good: Those whose objects were looked for.
         outcomes: What was found in the objects; None where none was fetched.
+        same: Those of the bad ones that are there twice; None where no object was fetched.
     """
     places = np.flatnonzero(reasons.bad[good.order])  # of rows that were good until their object was seen
     places = places[np.argsort(good.order[places])]
@@ -109,8 +111,10 @@ def quarantine(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows | None) 
             details = {
                 row: detail
                 for row, (reason, detail) in zip(good.order[mine].tolist(), said, strict=True)
-                if reason
+                if isinstance(reason, str)
             }
+        if same is not None:
+            details |= _others(rows, same, part[[reason == schemas.REPEATED for reason in found]])
         records = batch.to_dict("records")
         for row, reason, record in zip(part.tolist(), found, records, strict=True):
             if row not in details:
@@ -118,18 +122,16 @@ def quarantine(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows | None) 
         numbers = batch[NUMBER]
         yield batch.assign(
             websdr_id=numbers.where(numbers.between(-(2**31), 2**31 - 1)),  # as far as 32 bits have room
-            object_key=pd.Series([_key_of(record) for record in records], batch.index, "object"),
             reason=found,
             detail=[details[row] for row in part.tolist()],
         ).reset_index(drop=True)
 
 
-def _key_of(row: Mapping[Any, Any]) -> str | None:
-    """The object of a bad row; None where session and receiver would make no key of the usual form."""
-    key, session_id, number = row["object_key"], row["session_id"], row[NUMBER]
-    if not pd.isna(key) and not str(key).startswith(objectstore.OBJECT_PREFIX):
-        return str(key)
-    try:
-        return objectstore.object_key(str(session_id), int(number))
-    except (HeimdallError, TypeError, ValueError):
-        return None
+def _others(rows: Rows, same: Repeated, repeated: Positions) -> dict[int, str]:
+    """What to say of some rows that are there twice, by position: where the same samples are."""
+    found = rows.take(same.others_of(repeated))
+    said = zip(found[NUMBER], found["session_id"], found["measurement_id"], strict=True)
+    return {
+        row: f"the same samples as receiver {number} in session {session_id} (measurement {measurement_id})"
+        for row, (number, session_id, measurement_id) in zip(repeated.tolist(), said, strict=True)
+    }

@@ -30,8 +30,7 @@ _RANGE = "no number in its range"
 _WRONG = {
     NUMBER: "no whole number that a receiver may have",
     "name": "no name",
-    "from": "no time with a zone",
-    "until": "no time with a zone",
+    **dict.fromkeys(("from", "until"), "no time with a zone, such as 2026-02-01T12:00:00Z"),
 }
 _FORM = "Write it as sql/specification.receivers.csv: number,name,latitude,longitude,altitude_m,from,until"
 
@@ -135,6 +134,9 @@ def used(receivers: pd.DataFrame, websdr_ids: Collection[int]) -> pd.DataFrame:
 
 
 _DECIMAL_COMMA = re.compile(r"\A([+-]?\d+),(\d+)\Z")
+_NAMED_UTC = re.compile(r"\s*(?:UTC|GMT)\s*\Z")
+# As ISO 8601 and PostgreSQL write it; the day at the end of a date is no zone.
+_ZONED = r"[T ]\d\d[\d:.]*\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)\s*$"
 _FIRST, _LAST = (pd.Timestamp(f"{year}-01-01T00:00:00Z").as_unit("us") for year in ("0001", "9999"))
 
 
@@ -170,8 +172,9 @@ def _read(path: Path) -> pd.DataFrame:
     good |= {name: rows[name].between(*schemas.RECEIVER_RANGES[name]) for name in wanted[2:]}
     for name in ("from", "until"):
         texts = given[name] if name in given else pd.Series(None, rows.index, "str")
+        zoned = texts.str.contains(_ZONED, na=True)
+        texts = texts.str.replace(_NAMED_UTC, "Z", regex=True)
         times = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
-        zoned = texts.str.contains(r"(?:Z|[+-]\d\d:?\d\d)\s*$", na=True)
         rows[name] = times.astype("datetime64[us, UTC]")
         good[name] = zoned & (texts.isna() == times.isna())
     for row, place in enumerate(places):

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from heimdall.pipeline.snapshot.candidates import Good
 from heimdall.pipeline.snapshot.checked import Reasons
-from heimdall.pipeline.snapshot.rows import Positions, Rows, slices
+from heimdall.pipeline.snapshot.rows import BATCH_ROWS, Positions, Rows, slices
 
 _SAME = ["websdr_id", "latitude_deg", "longitude_deg"]
 
 
-def repeated(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows) -> Positions:
+@dataclass(frozen=True)
+class Repeated:
+    """Rows whose samples another row has, too, which are not used.
+
+    Attributes:
+        rows: Positions among the approved rows, ascending, shape (n,).
+        others: For each of them a row with the same samples, shape (n,).
+    """
+
+    rows: Positions
+    others: Positions
+
+    def others_of(self, rows: Positions) -> Positions:
+        """For each of some of `rows` the other row."""
+        return self.others[np.searchsorted(self.rows, rows)]
+
+
+def repeated(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows) -> Repeated:
     """The rows whose samples another row has, too.
 
     Of those of one receiver and one place, in several sessions, the first one is not among them. Where they
@@ -25,27 +43,37 @@ def repeated(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows) -> Positi
         reasons: Why rows are not used.
         good: The candidates.
         outcomes: The verdict on each of them.
-
-    Returns:
-        Positions among the approved rows.
     """
-    found: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
-    for places in _equal(~reasons.bad[good.order], outcomes):
-        group = rows.take(good.order[places])
-        agree = (group[_SAME].nunique() == 1).all() and group["session_id"].is_unique
-        found.append(good.order[places[1:] if agree else places])
-    return np.concatenate(found)
+    places = np.flatnonzero(~reasons.bad[good.order])
+    same = pd.DataFrame({"row": good.order[places], "digest": _digests(places, outcomes)})
+    same = same[same["digest"].duplicated(keep=False)]
+    found = same.join(_compared(rows, np.sort(same["row"].to_numpy())), on="row")
+    groups = found.groupby("digest", sort=False)
+    agree = (groups[_SAME].transform("nunique") == 1).all(axis=1)
+    agree &= groups["session"].transform("nunique") == groups["row"].transform("size")
+    first, second = (found[groups.cumcount() == place].set_index("digest")["row"] for place in (0, 1))
+    is_first = found["row"] == found["digest"].map(first)
+    bad = found[~(agree & is_first)]
+    others = bad["digest"].map(first).where(~is_first[bad.index], bad["digest"].map(second))
+    order = np.argsort(bad["row"].to_numpy())
+    return Repeated(bad["row"].to_numpy(np.int64)[order], others.to_numpy(np.int64)[order])
 
 
-def _equal(good: npt.NDArray[np.bool_], outcomes: Rows) -> Iterator[Positions]:
-    """Groups of candidates with equal samples; 16 bytes a candidate are in memory."""
-    digests = np.zeros(len(good), np.uint64)
-    for places in slices(np.flatnonzero(good)):
-        texts = outcomes.take(places)["sha256"]
-        digests[places] = [int(text[:16], 16) for text in texts]
-    places = np.flatnonzero(good)
-    order = places[np.argsort(digests[places], kind="stable")]
-    starts = np.flatnonzero(np.diff(digests[order], prepend=digests[order][:1] ^ np.uint64(1)) != 0)
-    for group in np.split(order, starts[1:]):
-        if len(group) > 1:
-            yield group
+def _digests(places: Positions, outcomes: Rows) -> npt.NDArray[np.uint64]:
+    """The first 64 bits of the hash of each candidate's samples."""
+    digests = np.empty(len(places), np.uint64)
+    for start, part in enumerate(slices(places)):
+        texts = outcomes.take(part)["sha256"]
+        begin = start * BATCH_ROWS
+        digests[begin : begin + len(part)] = [int(text[:16], 16) for text in texts]
+    return digests
+
+
+def _compared(rows: Rows, positions: Positions) -> pd.DataFrame:
+    """What is compared of some rows, by position: the columns of `_SAME`, and 64 bits for the session."""
+    parts = [pd.DataFrame(columns=[*_SAME, "session"], dtype="float64")]
+    for part in slices(positions):
+        batch = rows.take(part)
+        session = pd.util.hash_array(batch["session_id"].to_numpy(object))
+        parts.append(batch[_SAME].astype("float64").assign(session=session))
+    return pd.concat(parts[1:] or parts)

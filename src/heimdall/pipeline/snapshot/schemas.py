@@ -210,7 +210,6 @@ _SENTENCES: dict[str, Callable[[dict[Any, Any]], str]] = {
         f"the session's rows are more than {MAX_SPREAD_S:g} s or {MAX_FREQUENCY_SPREAD:.1%} of the "
         "frequency apart"
     ),
-    REPEATED: lambda row: f"another row has the same samples as {str(row['object_key'])[:100]}",
     iq.MISSING: lambda _: NO_OBJECT,
 }
 

@@ -30,7 +30,7 @@ from heimdall.pipeline.snapshot.checked import Reasons, check
 from heimdall.pipeline.snapshot.collector import Collector
 from heimdall.pipeline.snapshot.former import METRICS, read_former, read_receivers
 from heimdall.pipeline.snapshot.outcome import Outcomes
-from heimdall.pipeline.snapshot.repeated import repeated
+from heimdall.pipeline.snapshot.repeated import Repeated, repeated
 from heimdall.pipeline.snapshot.rows import Rows
 from heimdall.recordings import archive, iq
 from heimdall.recordings.shards import ShardStore
@@ -111,7 +111,7 @@ def take(
             store = ObjectStore(endpoints.s3, RAW_BUCKET)
             good = with_objects(rows, order, store.head_many)
             reasons.say(good.missing, iq.MISSING)
-            _refuse_too_many(params, root, store, (rows, reasons, good, None))  # before any download
+            _refuse_too_many(params, root, store, (rows, reasons, good, None, None))  # before any download
 
             former = read_former(root)
             shards = ShardStore(
@@ -120,11 +120,12 @@ def take(
             collector = Collector(params, store, shards, former, work / "verdicts")
             names = _collect(params, collector, rows, good, reasons=reasons, target=outcome_file)
             with Rows(outcome_file) as outcomes:
-                reasons.say(repeated(rows, reasons, good, outcomes), schemas.REPEATED)
-                content = rows, reasons, good, outcomes
+                same = repeated(rows, reasons, good, outcomes)
+                reasons.say(same.rows, schemas.REPEATED)
+                content = rows, reasons, good, outcomes, same
                 _refuse_too_many(params, root, store, content)
                 seen = _Seen()
-                batches = map(seen.pass_on, outcome.measurements(*content))
+                batches = map(seen.pass_on, outcome.measurements(rows, reasons, good, outcomes))
                 archive.write_batches(made, batches, archive.MEASUREMENTS_SCHEMA)
                 used = receivers.used(known, seen.receivers)
                 summary = _summary(params.as_of, source, seen, used, reasons)
@@ -196,7 +197,7 @@ def _refuse_too_many(
     params: SnapshotParams,
     root: Path,
     store: ObjectStore,
-    content: tuple[Rows, Reasons, Good, Rows | None],
+    content: tuple[Rows, Reasons, Good, Rows | None, Repeated | None],
 ) -> None:
     """Refuse a snapshot of which too much is bad, and list the bad rows in `REFUSED`."""
     rows, reasons, *_ = content
