@@ -156,29 +156,23 @@ def test_second_run_adds_nothing_and_a_snapshot_takes_them_in(
 
 
 @pytest.mark.parametrize(
-    ("transmission", "approved_at", "message"),
+    ("transmission", "message"),
     [
-        (
-            dataclasses.replace(TRANSMISSION, latitude_deg=51.0),
-            APPROVED,
-            "the database has it at 50.0152, 9.0112",
-        ),
-        (dataclasses.replace(TRANSMISSION, source_id="other"), APPROVED, "source dcf77"),
-        (TRANSMISSION, None, "source dcf77, approved"),
+        (dataclasses.replace(TRANSMISSION, latitude_deg=51.0), "the database has it at 50.0152, 9.0112"),
+        (dataclasses.replace(TRANSMISSION, source_id="other"), "source dcf77"),
     ],
 )
 def test_contradiction_to_what_is_stored_is_refused(
     database: Services,
     buckets: Buckets,
     transmission: Transmission,
-    approved_at: dt.datetime | None,
     message: str,
 ) -> None:
     sessions = cut_sessions(three(), 0.0775)[:1]
     ingest.store(sessions, TRANSMISSION, Approval(APPROVED), database.endpoints)
     before = buckets.raw.head_all("")
     with pytest.raises(HeimdallError, match=message):
-        ingest.store(sessions, transmission, approved_at and Approval(approved_at), database.endpoints)
+        ingest.store(sessions, transmission, Approval(APPROVED), database.endpoints)
     assert (stored_rows(database), buckets.raw.head_all("")) == (2, before)
 
 
@@ -470,7 +464,8 @@ class Given:
         ([Given(HERE, "dcf77"), Given()], 0, (*HERE, "dcf77", False)),
         ([Given(HERE, approve=True), Given(HERE, approve=True)], 0, (*HERE, None, True)),
         ([Given(HERE, approve=True), Given((1.0, 2.0), approve=True)], None, (*HERE, None, True)),
-        ([Given(HERE, approve=True), Given(HERE)], None, (*HERE, None, True)),
+        ([Given(HERE, approve=True), Given(HERE)], 0, (*HERE, None, True)),
+        ([Given(HERE, "dcf77", approve=True), Given()], 0, (*HERE, "dcf77", True)),
         ([Given(HERE, approve=True), Given(HERE, "dcf77", approve=True)], None, (*HERE, None, True)),
         ([Given(), Given(approve=True)], None, (None, None, None, False)),
     ],
@@ -503,6 +498,7 @@ def test_what_is_stored_takes_a_place_and_an_approval_later_and_is_never_changed
     else:
         report = run(runs[-1])
         assert (report.new, report.changed, report.recordings) == (0, changed, 2)
+        assert report.before == 2 * any(given.approve for given in runs[:-1])
     assert {row[:4] for row in rows()} == {stored}
     if not changed:
         assert rows() == former  # the moment of an approval, too
@@ -677,7 +673,36 @@ def test_without_approval_nothing_is_approved(
     done = CliRunner().invoke(ingest_command, again)
     assert "4 recordings, 0 new, 4 changed" in done.output
     assert "The recordings are approved at" in done.output
+    assert "Without --source the transmitter has no name, and gets none after the approval." in done.output
     assert stored_rows(database) == 4
+    for repeated in (again[:-1], again):
+        done = CliRunner().invoke(ingest_command, repeated)
+        assert (done.exit_code, "The recordings were approved before." in done.output) == (0, True)
+
+
+def test_files_that_make_no_session_are_told_why(
+    database: Services, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_in(tmp_path, database, monkeypatch)
+    north, south = wav_files(tmp_path)
+    (tmp_path / "folder").mkdir()
+    noise = np.random.default_rng(3).integers(0, 255, 2 * 2 * 12_000).astype(np.uint8)
+    (tmp_path / "SOUTH.cu8").write_bytes(noise.tobytes())
+    raw = ["--sample-rate", "12000", "--start"]
+    other_day = [north, south, "SOUTH=SOUTH.cu8", *PLACE, *RECEIVERS, *raw, "2017-11-28 10:41"]
+    for arguments, told in (
+        ([north, *PLACE, *RECEIVERS], "all files are of receiver NORTH, and a session needs two"),
+        (
+            ["SOUTH.cu8", *PLACE, *RECEIVERS, "--sample-rate", "48000", "--start", "2017-11-28"],
+            "its 0.5 s at 48000",
+        ),
+        (["folder", *PLACE, *RECEIVERS], "folder: is a folder"),
+        (["*.cs8", *PLACE, *RECEIVERS], "*.cs8: there is no such file"),
+        (other_day, "SOUTH.cu8 shares no whole second with another receiver, and is left out."),
+        (other_day, "--start 2017-11-28 10:41 has no time zone, and counts as UTC."),
+    ):
+        done = CliRunner().invoke(ingest_command, arguments)
+        assert told in f"{done.output} {done.exception}"
 
 
 def test_an_approval_of_this_moment_says_from_when_a_snapshot_can_have_it(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 
 FORMATS = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")  # keys of formats.plain.RAW_TYPES
+
+
+_ZONED = re.compile(r"[Zz]\s*\Z|[Tt ][\d:.,]+[+-]\d\d")
 
 
 class _SiteType(click.ParamType[Any]):
@@ -68,9 +72,12 @@ class _MomentType(click.ParamType[Any]):
         from heimdall.formats.gps_time import Moment
 
         try:
-            return Moment.parse(str(value))
+            moment = Moment.parse(str(value))
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is not an ISO 8601 time such as 2026-02-01T00:00:00Z", param, ctx)
+        if param is not None and not _ZONED.search(str(value)):
+            click.echo(f"{param.opts[0]} {value} has no time zone, and counts as UTC.", err=True)
+        return moment
 
 
 @click.command(
@@ -202,15 +209,33 @@ def ingest(
         stretches = _tuned(stretches, frequency_mhz)
     sessions = ingestion.cut_sessions(stretches, frequency_mhz)
     if not sessions:
-        raise HeimdallError(
-            "sessions",
-            "no two receivers have a whole GPS second in common",
-            "Give recordings of the same time by at least two receivers",
-        )
+        raise _without_sessions(stretches)
+    used = {part.recorded.name for session in sessions for part in session.parts}
+    for name in sorted({one.recorded.name for one in stretches} - used):
+        click.echo(f"{name} shares no whole second with another receiver, and is left out.")
+    if approve and not source_id:
+        click.echo("Without --source the transmitter has no name, and gets none after the approval.")
     transmission = ingestion.Transmission(latitude, longitude, frequency_mhz, source_id, modulation)
     approval = ingestion.Approval(None if approved_at is None else approved_at.utc) if approve else None
     report = ingestion.store(sessions, transmission, approval, services)
     _say(sessions, report)
+
+
+def _without_sessions(stretches: Sequence[Stretch]) -> HeimdallError:
+    """Why no second has two receivers."""
+    if not any(one.parts for one in stretches):
+        longest = max(stretches, key=lambda one: one.about.duration_s)
+        rate_hz = longest.about.sample_rate_hz
+        cause = f"its {longest.about.duration_s:.2g} s at {rate_hz:g} Hz hold no whole second with a signal"
+        remedy = "Give longer recordings, or their true rate as --sample-rate"
+        return HeimdallError(longest.recorded.name, cause, remedy)
+    receivers = {one.recorded.site.name for one in stretches}
+    if len(receivers) == 1:
+        cause = f"all files are of receiver {receivers.pop()}, and a session needs two"
+        remedy = "Give a file of another receiver at the same time, too; one that is stored will do"
+        return HeimdallError("sessions", cause, remedy)
+    cause = "no two receivers have a whole GPS second in common"
+    return HeimdallError("sessions", cause, "Give recordings of the same time by at least two receivers")
 
 
 def _check_places(sites: Iterable[Site], latitude: float | None, longitude: float | None) -> None:
@@ -371,6 +396,8 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
     untimed = sum(part.start_gps_ns is None for session in sessions for part in session.parts)
     if untimed:
         click.echo(f"{untimed} of the recordings have no GPS time: only their levels help to locate.")
+    if report.approved_at and report.before:
+        click.echo(f"{report.before} of the recordings were approved before: their moment of approval stays.")
     if report.approved_at:
         # Rows of this run are stamped a moment before they can be seen: the next whole second is after both.
         moment = report.approved_at
@@ -384,12 +411,14 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
             click.echo(f"A snapshot with an as_of from {text} on that was taken before now lacks them.")
         if taken > dt.datetime.now(dt.UTC):
             click.echo(f"Such a snapshot can be taken from {_utc_text(taken)} on, by the database's clock.")
-    elif (report.new or report.changed) and report.placed:
+    elif report.before == report.recordings:
+        click.echo("The recordings were approved before.")
+    elif report.placed:
         click.echo(
             "The recordings are not approved. A snapshot includes them only after approval: run the same "
             "command with --approve."
         )
-    elif report.new or report.changed:
+    else:
         click.echo(
             "The recordings are not approved, and cannot be until the place of the transmitter is known. "
             "When it is, run the same command with --latitude, --longitude and --approve."

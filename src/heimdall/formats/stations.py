@@ -10,7 +10,10 @@ from heimdall.formats import file_names, plain, sigmf_files
 from heimdall.formats.receivers_file import Site
 from heimdall.recordings import limits
 
-_REMEDY = "Rename the file, write NAME=FILE, or give the place of its receiver: --receiver NAME,LAT,LON,ALT"
+_REMEDY = (
+    "Rename the file, write NAME=FILE, or give the place of its receiver in the file of --receivers, or by "
+    "--receiver NAME,LAT,LON,ALT"
+)
 
 
 def assign(files: Sequence[str], named: Sequence[Site], listed: Sequence[Site]) -> dict[Path, Site]:
@@ -67,6 +70,10 @@ def _own_place(path: Path, name: str) -> Site | None:
 
 
 def _by_name(path: Path, known: dict[str, Site]) -> Site:
+    if path.is_dir():
+        raise HeimdallError(str(path), "is a folder", "Name the files in it")
+    if not path.exists() and any(letter in path.name for letter in "*?"):
+        raise HeimdallError(str(path), "there is no such file", "Check the pattern and the folder")
     station = plain.named_receiver(path) or file_names.parse(path).station
     if station:
         wanted = file_names.composed(station)

@@ -191,6 +191,7 @@ class Ingested:
         changed: Those that it had without an approval, and that have another place, source,
             GPS time or approval now.
         otherwise: Approved ones that have another GPS time in the database, which stays.
+        before: Those that were approved before.
         placed: Whether the place of the transmitter is known.
         approved_at: When they were approved, if they were.
         twice: By name of a receiver, how many of its seconds are stored with other samples in other sessions.
@@ -203,6 +204,7 @@ class Ingested:
     new: int
     changed: int
     otherwise: int
+    before: int
     placed: bool
     approved_at: dt.datetime | None
     twice: dict[str, int]
@@ -390,6 +392,7 @@ def store(
         len(rows.new),
         len(rows.changed),
         rows.otherwise,
+        rows.before,
         rows.placed,
         rows.approved_at,
         plan.twice,
@@ -626,6 +629,7 @@ class _Rows:
         changed: As they will be, those that it has and that are not approved, if anything of them changes.
         kept: How many stay as they are.
         otherwise: How many of these are approved with another GPS time.
+        before: How many of these are approved.
         placed: Whether all have a place of the transmitter.
         approved_at: Of those that are new or changed, and approved.
     """
@@ -634,6 +638,7 @@ class _Rows:
     changed: list[Measurement]
     kept: int
     otherwise: int
+    before: int
     placed: bool
     approved_at: dt.datetime | None
 
@@ -679,6 +684,7 @@ def _checked_rows(
         changed,
         len(rows) - len(new) - len(changed),
         otherwise,
+        sum(found.approved for found in stored.values()),
         all(row.latitude_deg is not None for row in rows),
         approved_at if new or changed else None,
     )
@@ -754,13 +760,14 @@ def _completed(row: Measurement, found: Present | None) -> Measurement:
         return row
     if found.approved or row.start_gps_ns is None:
         row = replace(row, start_gps_ns=found.start_gps_ns, timing_sigma_ns=found.timing_sigma_ns)
+    if row.latitude_deg is None:
+        row = replace(row, latitude_deg=found.latitude_deg, longitude_deg=found.longitude_deg)
+    row = replace(row, source_id=row.source_id or found.source_id, approved=row.approved or found.approved)
     if found.approved and found != Present.of(row):
         cause = (
             f"the database has it at {found.latitude_deg}, {found.longitude_deg}, "
             f"source {found.source_id}, approved"
         )
-        remedy = "Give the same and --approve: what is approved is not changed, for a snapshot may have it"
+        remedy = "Give the same: what is approved is not changed, for a snapshot may have it"
         raise HeimdallError(f"measurement {row.measurement_id}", cause, remedy)
-    if row.latitude_deg is None:
-        row = replace(row, latitude_deg=found.latitude_deg, longitude_deg=found.longitude_deg)
-    return replace(row, source_id=row.source_id or found.source_id)
+    return row
