@@ -376,18 +376,7 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
         + "; receivers "
         + ", ".join(f"{name} {number}" for name, number in report.receivers.items())
     )
-    for name, altitude_m in sorted(report.altitudes.items()):
-        click.echo(f"The altitude of {name}, which nobody had said, is {altitude_m:g} m now, not 0 m.")
-    for name, known in sorted(report.beside.items()):
-        click.echo(
-            f"{name} is a new receiver at the place of {known}. If it is {known} under another name, use "
-            "that: of recordings that are stored under both a snapshot takes neither."
-        )
-    for name, seconds in sorted(report.twice.items()):
-        click.echo(
-            f"{name}: {seconds} of its seconds are stored with other samples. Those stay in their sessions, "
-            "and this recording has sessions of its own."
-        )
+    _say_of_receivers(report)
     if report.otherwise:
         click.echo(
             f"{report.otherwise} of the recordings are approved with another GPS time or sigma, which stays: "
@@ -422,6 +411,21 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
         click.echo(
             "The recordings are not approved, and cannot be until the place of the transmitter is known. "
             "When it is, run the same command with --latitude, --longitude and --approve."
+        )
+
+
+def _say_of_receivers(report: Ingested) -> None:
+    for name, altitude_m in sorted(report.altitudes.items()):
+        click.echo(f"The altitude of {name}, which nobody had said, is {altitude_m:g} m now, not 0 m.")
+    for name, known in sorted(report.beside.items()):
+        click.echo(
+            f"{name} is a new receiver at the place of {known}. If it is {known} under another name, use "
+            "that: of recordings that are stored under both a snapshot takes neither."
+        )
+    for name, seconds in sorted(report.twice.items()):
+        click.echo(
+            f"{name}: {seconds} of its seconds are stored with other samples. Those stay in their sessions, "
+            "and this recording has sessions of its own."
         )
 
 
