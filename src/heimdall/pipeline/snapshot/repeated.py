@@ -10,7 +10,7 @@ import pandas as pd
 
 from heimdall.pipeline.snapshot.candidates import Good
 from heimdall.pipeline.snapshot.checked import Reasons
-from heimdall.pipeline.snapshot.rows import BATCH_ROWS, Positions, Rows, slices
+from heimdall.pipeline.snapshot.rows import Positions, Rows, slices
 
 _SAME = ["websdr_id", "latitude_deg", "longitude_deg"]
 
@@ -45,8 +45,12 @@ def repeated(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows) -> Repeat
         outcomes: The verdict on each of them.
     """
     places = np.flatnonzero(~reasons.bad[good.order])
-    same = pd.DataFrame({"row": good.order[places], "digest": _digests(places, outcomes)})
-    same = same[same["digest"].duplicated(keep=False)]
+    digests = _digests(places, outcomes)
+    order = np.argsort(digests, kind="stable")
+    again = np.zeros(len(order) + 1, bool)
+    again[1:-1] = digests[order[1:]] == digests[order[:-1]]
+    members = order[again[:-1] | again[1:]]
+    same = pd.DataFrame({"row": good.order[places[members]], "digest": digests[members]})
     found = same.join(_compared(rows, np.sort(same["row"].to_numpy())), on="row")
     groups = found.groupby("digest", sort=False)
     agree = (groups[_SAME].transform("nunique") == 1).all(axis=1)
@@ -61,12 +65,11 @@ def repeated(rows: Rows, reasons: Reasons, good: Good, outcomes: Rows) -> Repeat
 
 def _digests(places: Positions, outcomes: Rows) -> npt.NDArray[np.uint64]:
     """The first 64 bits of the hash of each candidate's samples."""
-    digests = np.empty(len(places), np.uint64)
-    for start, part in enumerate(slices(places)):
+    found = [np.empty(0, np.uint64)]
+    for part in slices(places):
         texts = outcomes.take(part)["sha256"]
-        begin = start * BATCH_ROWS
-        digests[begin : begin + len(part)] = [int(text[:16], 16) for text in texts]
-    return digests
+        found.append(np.array([int(text[:16], 16) for text in texts], np.uint64))
+    return np.concatenate(found)
 
 
 def _compared(rows: Rows, positions: Positions) -> pd.DataFrame:
