@@ -365,8 +365,6 @@ def _said_hz(stretches: Sequence[Stretch]) -> set[float]:
 
 
 def _say(sessions: Sequence[Session], report: Ingested) -> None:
-    from heimdall.storage import approved
-
     heard = Counter(len(session.parts) for session in sessions)
     click.echo(
         f"{len(sessions)} sessions of 1 s ("
@@ -385,6 +383,13 @@ def _say(sessions: Sequence[Session], report: Ingested) -> None:
     untimed = sum(part.start_gps_ns is None for session in sessions for part in session.parts)
     if untimed:
         click.echo(f"{untimed} of the recordings have no GPS time: only their levels help to locate.")
+    _say_approval(report)
+
+
+def _say_approval(report: Ingested) -> None:
+    """Whether a snapshot includes the recordings, and what is still to do."""
+    from heimdall.storage import approved
+
     if report.approved_at and report.before:
         click.echo(f"{report.before} of the recordings were approved before: their moment of approval stays.")
     if report.approved_at:
