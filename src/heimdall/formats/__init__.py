@@ -8,6 +8,7 @@ __all__ = [
     "file_names",
     "gps_time",
     "kiwi",
+    "misplaced",
     "plain",
     "reader",
     "receivers_file",
