@@ -1,6 +1,6 @@
 """Files of other programs (KiwiSDR, WAV, SigMF, raw) as recordings, and of receivers' places.
 
-`reader.read` recognises any format; a new one is a module here, and a line there. Imports `core` and
+`reader.read` recognises any format; a new one is a module here, and a line there. Imports `core`, `geometry` and
 `recordings`.
 """
 
