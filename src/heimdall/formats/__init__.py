@@ -1,7 +1,7 @@
 """Files of other programs (KiwiSDR, WAV, SigMF, raw) as recordings, and of receivers' places.
 
-`reader.read` recognises any format; a new one is a module here, and a line there. Imports `core`, `geometry` and
-`recordings`.
+`reader.read` recognises any format; a new one is a module here, and a line there. Imports `core`, `geometry`
+and `recordings`.
 """
 
 __all__ = [
