@@ -21,6 +21,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -40,6 +41,7 @@ from heimdall.release import audit_log, registry
 from heimdall.release.bucket import ConditionalStore
 from heimdall.reproduce import git
 from heimdall.storage import connection, migrate
+from heimdall.storage.connection import Cursor
 from heimdall.storage.objectstore import object_key
 from tests import REPOSITORY
 from tests.conftest import Buckets, Services, as_clone
@@ -295,6 +297,20 @@ CONSTRAINTS = (
 SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema)' ORDER BY 1"
 
 
+def alone(cursor: Cursor) -> None:
+    """Wait until the server has ended what a killed command had begun: it may commit without it."""
+    for _ in range(200):
+        cursor.execute(
+            "SELECT pg_stat_clear_snapshot(); SELECT count(*) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database() "
+            "AND backend_type = 'client backend'"
+        )
+        if cursor.fetchone() == (0,):
+            return
+        time.sleep(0.05)
+    raise AssertionError("a killed command's connection does not end")
+
+
 def test_migrate(
     victims: Victims, kills: int, database: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,6 +338,7 @@ def test_migrate(
                 opened,
                 opened.cursor() as cursor,
             ):
+                alone(cursor)  # one look is several statements, which must not stand about a commit
                 found: Content = {}
                 for part in (SHAPE, INDEXES, CONSTRAINTS, SCHEMAS):
                     cursor.execute(part)
