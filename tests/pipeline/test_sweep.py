@@ -255,7 +255,7 @@ def test_what_fails_what_diverges_and_what_is_pushed(
     assert "Traceback" not in failed.stdout
     assert [trial.state for trial in studies.load_study(found, "broken").get_trials()] == [TrialState.FAIL]
 
-    train_by(project, "raise SystemExit('train.py: the loss is nan in epoch 1 at lr=1. Lower lr')")
+    train_by(project, "raise SystemExit('train.py: train: the loss is nan in epoch 1 at lr=1. Lower lr')")
     assert "not finite" in project.run(*command, "diverging").stdout
     assert [trial.state for trial in studies.load_study(found, "diverging").get_trials()] == [
         TrialState.PRUNED
