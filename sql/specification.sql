@@ -16,7 +16,9 @@ SELECT found.*,
     concat_ws(
         '; ',
         CASE WHEN all_count THEN 'the table has no column approved, so every row counts as approved' END,
-        CASE WHEN one_rate THEN 'the table has no column sample_rate_hz, so 192000 Hz count' END,
+        CASE WHEN one_rate THEN
+            'the table has no column sample_rate_hz, so the ' || round(otherwise.sample_rate_hz) || ' Hz of this SELECT count'
+        END,
         CASE
             WHEN uses_approved_at IS NULL AND uses_created_at IS NULL THEN 'no moment of approval: timestamp counts'
             WHEN uses_approved_at IS NULL THEN 'no moment of approval: created_at counts'

@@ -100,3 +100,8 @@ def region_of_boto3(environment: dict[str, str]) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+def test_an_empty_name_of_a_file_names_no_folder() -> None:
+    empty = dict.fromkeys(("PGPASSFILE", "REQUESTS_CA_BUNDLE"), "")
+    assert empty.items() <= child.settled(empty).items()

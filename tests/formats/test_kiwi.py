@@ -241,6 +241,15 @@ def test_stamps_that_leave_the_line_and_come_back_are_not_believed(tmp_path: Pat
     assert max(sigma or 0.0 for one in (read[0], read[2]) for sigma in sigmas(one)) < 200
 
 
+def test_a_short_stretch_before_a_long_loss_takes_no_time_from_the_others(tmp_path: Path) -> None:
+    """A correction of the clock within it bends its line; a minute on that is more than a sample."""
+    lost = round(60 * RATE_HZ / BLOCK)
+    true = true_ns(330 + lost, 0)
+    times = [time + (-150 if block < 15 else 150 if block < 30 else 0) for block, time in enumerate(true)]
+    kept = [(time, 1) for block, time in enumerate(times) if not 30 <= block < 30 + lost]
+    assert [one.start_gps_ns is None for one in read_all(written(tmp_path, kept, 330))] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("step_ns", "sigma_ns"),
     [

@@ -63,8 +63,8 @@ def test_all_that_is_there_is_named(check: Check, specified: Foreign) -> None:
         "null measurements.object_key not given, so it is NULL",
         "ok receivers pinned by sql/specification.receivers.csv",
         "ok rows 7 approved at or before 2026-03-01T00:00:00+00:00 (snapshot.as_of)",
-        "null rows the table has no column sample_rate_hz, so 192000 Hz count; no moment of approval: "
-        "created_at counts (7 rows)",
+        "null rows the table has no column sample_rate_hz, so the 192000 Hz of this SELECT count; no "
+        "moment of approval: created_at counts (7 rows)",
         "ok snapshot.as_of over, by the database's clock",
         "ok sql/specification.receivers.csv 7 receivers",
     ):

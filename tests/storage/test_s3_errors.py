@@ -106,7 +106,7 @@ REFUSALS = [
     (put, error(507, "InsufficientStorage"), "the server's disk is full", "Free space on the server's disk"),
     (put, error(503, "SlowDown"), "asks for fewer requests", "snapshot.download_threads"),
     (find, Answer(503, {"Content-Type": "text/html"}, b"<html><p>Later"), "cannot answer for now", "later"),
-    (get, Answer(404, {"Content-Type": "text/html"}, b"<html><p>No page"), "is not S3", "another port"),
+    (get, Answer(404, {"Content-Type": "text/html"}, b"<html><p>No page"), "object is missing", "Upload it"),
     (find, Answer(400, {"Content-Type": "text/html"}, b"<html><p>TLS!"), "is not S3", "another port"),
     (put, denied_by_kms(), "may not write the object, which is encrypted", "the right kms:GenerateDataKey"),
     (make_odd, Answer(200, {}, b""), "no name that a bucket may have", "Correct the variable of the bucket"),

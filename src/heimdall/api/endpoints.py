@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from heimdall.storage import endpoints
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import DVC_BUCKET, MODELS_BUCKET, RAW_BUCKET, Endpoints
 from heimdall.storage.identities import Identity
 
-__all__ = ["Endpoints", "as_environment", "resolve"]
+__all__ = ["DVC_BUCKET", "MODELS_BUCKET", "RAW_BUCKET", "Endpoints", "as_environment", "resolve"]
 
 
 def resolve(root: Path = Path()) -> Endpoints:

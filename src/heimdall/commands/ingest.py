@@ -200,9 +200,11 @@ def ingest(
     hints = reader.Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format, only_kiwi)
     stretches = _read(assigned, hints)
     for one, other in ingestion.copies(stretches):
-        click.echo(
-            f"{one} and {other} have the same samples, so a snapshot uses neither: is it one file twice?"
-        )
+        cause = "have the same samples, so a snapshot uses neither"
+        if approve:
+            remedy = "Give each receiver's own file, or leave --approve out"
+            raise HeimdallError(f"{one} and {other}", cause, remedy)
+        click.echo(f"{one} and {other} {cause}: is it one file twice?")
     if frequency_mhz is None:
         frequency_mhz = _frequency_mhz(stretches)
     else:
@@ -213,11 +215,11 @@ def ingest(
     used = {part.recorded.name for session in sessions for part in session.parts}
     for name in sorted({one.recorded.name for one in stretches} - used):
         click.echo(f"{name} shares no whole second with another receiver, and is left out.")
-    if approve and not source_id:
-        click.echo("Without --source the transmitter has no name, and gets none after the approval.")
     transmission = ingestion.Transmission(latitude, longitude, frequency_mhz, source_id, modulation)
     approval = ingestion.Approval(None if approved_at is None else approved_at.utc) if approve else None
     report = ingestion.store(sessions, transmission, approval, services)
+    if report.approved_at and not report.before and not source_id:
+        click.echo("Without --source the transmitter has no name, and gets none after the approval.")
     _say(sessions, report)
 
 

@@ -23,12 +23,22 @@ _NEEDED_KINDS = ("LC_", "PYTHON")
 # and git, and what computes. DVC_STUDIO_TOKEN and what git signs in with are not among them.
 _OF_CODE = frozenset(
     (
-        *("SHELL", "TERM", "COLUMNS", "NO_COLOR", "CI", "SOURCE_DATE_EPOCH", "LD_PRELOAD"),
+        *(
+            "SHELL",
+            "TERM",
+            "KRB5CCNAME",
+            "KRB5_CONFIG",
+            "COLUMNS",
+            "NO_COLOR",
+            "CI",
+            "SOURCE_DATE_EPOCH",
+            "LD_PRELOAD",
+        ),
         *("VIRTUAL_ENV", "CONDA_PREFIX"),
     )
 )
 _OF_CODE_KINDS = (
-    *("HEIMDALL_", "XDG_", "GIT_CONFIG", "GIT_AUTHOR_", "GIT_COMMITTER_"),
+    *("HEIMDALL_", "RAY_", "XDG_", "GIT_CONFIG", "GIT_AUTHOR_", "GIT_COMMITTER_"),
     *("DVC_ROOT", "DVC_EXP_", "DVC_NO_", "DVC_IGNORE_", "DVC_GLOBAL_", "DVC_SYSTEM_", "DVC_SITE_"),
     *("CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "TORCH", "PYTORCH_", "ATEN_", "ONEDNN_", "DNNL_", "MKL_"),
     *("OMP_", "KMP_", "GOMP_", "OPENBLAS_", "NPY_", "NUMEXPR_", "MALLOC_", "MPL"),
@@ -110,7 +120,7 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
         environment: Of this process, or what a child is given in addition with it.
     """
     found = {
-        name: str(Path(value).absolute()) if name in _FILES and Path(value).exists() else value
+        name: str(Path(value).absolute()) if value and name in _FILES and Path(value).exists() else value
         for name, value in environment.items()
         if value or not name.startswith("AWS_")
     }

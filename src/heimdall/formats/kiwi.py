@@ -195,9 +195,8 @@ def _possible(blocks: Blocks, lines: Sequence[tuple[int, int, _Fitted]]) -> list
         kept[timed[number]] = (first, end, _Fitted(lines[timed[other]][2].line, timed=False, cause=cause))
     left = [number for number in range(len(timed)) if number not in away]
     for one, other in pairwise(left):
-        (_, former_end), (first, _) = spans[one], spans[other]
-        former, latter = kept[timed[one]][2].line, kept[timed[other]][2].line
-        wrong_ns = stamps.unexplained_ns(former, former_end, latter, first, blocks.pieces[0][1])
+        both = [kept[timed[number]][2].line for number in (one, other)]
+        wrong_ns = stamps.unexplained_ns((spans[one], spans[other]), both, blocks.pieces[0][1])
         if wrong_ns:
             for number in (timed[one], timed[other]):
                 begin, end, doubted = kept[number]

@@ -74,7 +74,9 @@ def refuse_far(found: list[Misplaced]) -> None:
     for one in found:
         if one.far_m > LARGEST_M:
             raise HeimdallError(
-                "places", str(one), "Correct its latitude and longitude, or those of the others"
+                "places",
+                str(one),
+                "Correct its latitude and longitude, or those of all others, as of a file of receivers",
             )
 
 

@@ -76,7 +76,7 @@ def read(path: Path, start: Moment | None = None) -> list[TimedRecording]:
         raise HeimdallError(str(path), "no core:sample_rate", _REMEDY)
     rate_hz = recording.checked_rate(str(path), float(whole["core:sample_rate"]))
     _check_hash(source)
-    captures = _timed(_captures(source, kind), rate_hz, start)
+    captures = _timed(_of_equal_digits(_captures(source, kind)), rate_hz, start)
     found: list[TimedRecording] = []
     refused: list[HeimdallError] = []
     for joined in _joined(captures, rate_hz):
@@ -146,6 +146,12 @@ def _stretch(
         frequency_hz=first.frequency_hz,
         remarks=(*dict.fromkeys(remark for one in captures for remark in one.remarks), *remarks),
     )
+
+
+def _of_equal_digits(captures: list[_Capture]) -> list[_Capture]:
+    """The captures with the finest step that one of them writes: programs leave zeros at the end out."""
+    finest_ns = min((one.step_ns for one in captures if one.step_ns is not None), default=None)
+    return [one if one.step_ns is None else replace(one, step_ns=finest_ns) for one in captures]
 
 
 def _timed(captures: list[_Capture], rate_hz: float, start: Moment | None) -> list[_Capture]:

@@ -200,25 +200,28 @@ def between(spans: Sequence[tuple[int, int]], lines: Sequence[Line]) -> dict[int
     return found
 
 
-def unexplained_ns(one: Line, end: int, other: Line, first: int, block: int) -> float:
+def unexplained_ns(spans: Sequence[tuple[int, int]], lines: Sequence[Line], block: int) -> float:
     """By how much two stretches contradict each other: 0 if samples were lost, or blocks written twice.
 
     Args:
-        one: Line of the former stretch.
-        end: The sample after its last.
-        other: Line of the latter.
-        first: Its first sample; those between `end` and it are of stretches without a time.
+        spans: First sample of each of the two, and the one after its last. What is between has no time.
+        lines: Their lines.
         block: Samples of a block.
 
     Returns:
         How far the latter begins from where the former ends, if that is neither a number of lost samples nor
         of repeated blocks: then one of the clocks was wrong by as much, or by a part of it.
     """
+    (one, other), ((_, end), (first, _)) = lines, spans
     off_ns = distance_ns(one, other, first)
     unit_ns = one.period_ns * (1 if off_ns > 0 else block)
     apart_s = ((first - end) * one.period_ns + abs(off_ns)) / SECOND_NS
-    known_ns = JUMP_NS + DRIFT_NS_PER_S * apart_s + TRIM_SIGMAS * (one.sigma_ns + other.sigma_ns)
-    return abs(off_ns) if abs(off_ns - round(off_ns / unit_ns) * unit_ns) > known_ns else 0.0
+    slopes_ns = sum(
+        line.sigma_ns * (1 + math.sqrt(12) * apart_s / ((until - since) * line.period_ns / SECOND_NS))
+        for line, (since, until) in zip(lines, spans, strict=True)
+    )
+    left_ns = abs(off_ns - round(off_ns / unit_ns) * unit_ns)
+    return abs(off_ns) if left_ns > JUMP_NS + DRIFT_NS_PER_S * apart_s + TRIM_SIGMAS * slopes_ns else 0.0
 
 
 def timing_sigma(blocks: Stamped, line: Line) -> TimingSigma:

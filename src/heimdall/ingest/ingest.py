@@ -50,6 +50,7 @@ __all__ = [
 
 MIN_RECEIVERS = 2  # one receiver alone has no arrival-time difference
 UPLOAD_THREADS = 8
+TRIES = 10  # each begins again only if another ingest has stored something of the same meanwhile
 FIRST_RECEIVER_ID = 1000  # below are the network's own receivers
 RECEIVER_IDS = 1_000_000
 MAX_DETUNING_HZ = 1000.0  # by so much programs round a frequency
@@ -363,7 +364,7 @@ def store(
     """
     sites = {part.site.name: part.site for session in sessions for part in session.parts}
     bucket = ObjectStore(endpoints.s3, RAW_BUCKET)
-    while True:
+    for _ in range(TRIES):
         with _transaction(endpoints.database) as cursor:
             there = _there(cursor, sessions, sites, transmission)
         plan = _plan(bucket, sessions, there)
@@ -386,6 +387,9 @@ def store(
                 if approval and approval.at is None and rows.approved_at:
                     ingestion.refuse_late(cursor, rows.approved_at)
                 break
+    else:
+        cause = f"other ingests of the same recordings were faster {TRIES} times, or it refuses what is new"
+        raise HeimdallError(f"bucket {RAW_BUCKET}", cause, "Run the same command again when they are done")
     return Ingested(
         there.numbers,
         len(rows.new) + len(rows.changed) + rows.kept,

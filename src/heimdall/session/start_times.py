@@ -47,7 +47,7 @@ def read(path: Path) -> dict[int, tuple[int, float]]:
             rows = csv.DictReader(stream, delimiter=separator, skipinitialspace=True)
             for number, row in enumerate(rows, start=2):
                 subject = f"{path}, line {number}"
-                if None in row:
+                if any(value.strip() for value in row.get(None) or ()):
                     raise HeimdallError(subject, "more values than its header has", remedy)
                 try:
                     websdr_id, start_ns = (whole_number(row[name]) for name in COLUMNS[:2])

@@ -261,7 +261,10 @@ def _made_columns(cursor: Cursor, known: dict[str, str]) -> list[tuple[str, str,
     The definition is None where rows cannot do without a value, and none is usual. The list is empty for who
     may not create the schema in which the files are tried.
     """
-    cursor.execute("SELECT has_database_privilege(current_database(), 'CREATE')")
+    cursor.execute(
+        "SELECT has_database_privilege(current_database(), 'CREATE') "
+        "AND current_setting('transaction_read_only') = 'off'"
+    )
     if cursor.fetchone() != (True,):
         return []
     with _as_made(cursor, known):

@@ -257,6 +257,7 @@ def _refused(place: Place, error: ClientError) -> HeimdallError:
     code, operation = code_of(error), error.operation_name
     if (
         code in STATUSES
+        and not (code == "404" and place.key is not None)
         and operation != "HeadBucket"
         and _header(error, "content-type").startswith("text/html")
     ):

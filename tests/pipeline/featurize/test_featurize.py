@@ -123,9 +123,9 @@ def test_same_bytes_in_one_process_and_in_two(
 
 
 def test_a_late_receiver_that_is_calibrated_leaves_no_trace(root: Path, tmp_path: Path) -> None:
-    """Its recordings give the bytes that they would give with right stamps. Too vague stamps are none."""
-    late, vague, without = tmp_path / "late", tmp_path / "vague", tmp_path / "without"
-    stamped = {root: (0, 50.0), late: (2500, 50.0), vague: (0, 5.77e8), without: None}
+    """Its recordings give the bytes that they would give with right ones. Vague or perfect ones are none."""
+    late, vague, perfect, without = (tmp_path / name for name in ("late", "vague", "perfect", "without"))
+    stamped = {root: (0, 50.0), late: (2500, 50.0), vague: (0, 5.77e8), perfect: (0, 0.0), without: None}
     for folder, stamp in stamped.items():
         artifacts.write_bytes(folder / determinism.LOCK_FILE, b"numpy==1\n")
         table = write_snapshot(folder)
@@ -140,9 +140,11 @@ def test_a_late_receiver_that_is_calibrated_leaves_no_trace(root: Path, tmp_path
         return {name: content for name, content in outputs(folder).items() if "shards" in name}
 
     featurize.run(PARAMS, SPLIT, root)
-    for folder in (late, vague, without):
-        featurize.run(PARAMS, SPLIT, folder)
-    assert shards(vague) == shards(without)
+    said: list[str] = []
+    for folder in (late, vague, perfect, without):
+        featurize.run(PARAMS, SPLIT, folder, say=said.append)
+    assert shards(vague) == shards(perfect) == shards(without)
+    assert any("claim a standard deviation below 1 ns" in one for one in said)
     assert shards(late).keys().isdisjoint(shards(root))
     featurize.run(PARAMS, SPLIT, late, calibration=CalibrationParams({"websdr_2": 2500}))
     assert shards(late) == shards(root)

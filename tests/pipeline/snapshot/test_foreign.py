@@ -66,7 +66,10 @@ def take(foreign: Foreign, root: Path, source: str, queries: Path = QUERIES, **c
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("specification", (0, "192000 Hz count; no moment of approval: created_at counts (56 rows)")),
+        (
+            "specification",
+            (0, "192000 Hz of this SELECT count; no moment of approval: created_at counts (56 rows)"),
+        ),
         ("acquisition", (COUNT, "acquisition.receivers.csv to pin which number is which")),
     ],
 )

@@ -92,8 +92,10 @@ def run(
     names = [shard_of[name] for name in measurements["shard"].unique()]
     index = tables.measured(measurements, network, store, shard_of)
     index["time_left_out"] = times.left_out(index)
-    doubts = places.far(index, network), places.doubts(index, network), times.told(index, network)
-    for doubt in itertools.chain(places.beyond_the_lags(network, params.correlation_max_lag_s), *doubts):
+    of_times = times.impossible(index), times.told(index, network)
+    of_places = places.far(index, network), places.doubts(index, network)
+    large = places.beyond_the_lags(network, params.correlation_max_lag_s)
+    for doubt in itertools.chain(large, *of_places, *of_times):
         say(doubt)
     index[["split", "validation_rank"]] = split.assign(index, split_params)
 

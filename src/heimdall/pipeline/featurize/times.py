@@ -14,8 +14,9 @@ _TOLD = {
 
 
 def useful(recordings: pd.DataFrame) -> pd.DataFrame:
-    """The same rows without those start times that are too uncertain to help."""
-    vague = recordings["timing_sigma_ns"] > limits.USEFUL_TIMING_SIGMA_NS
+    """The same rows without those start times that are too uncertain to help, or claim what no clock can."""
+    sigma_ns = recordings["timing_sigma_ns"]
+    vague = (sigma_ns > limits.USEFUL_TIMING_SIGMA_NS) | (sigma_ns < limits.MIN_TIMING_SIGMA_NS)
     if not vague.any():
         return recordings
     return recordings.assign(
@@ -48,6 +49,22 @@ def left_out(index: pd.DataFrame) -> list[str | None]:
         for place, reason in zip(session["place"].to_list(), found, strict=True):
             reasons[place] = reason
     return reasons
+
+
+def impossible(recordings: pd.DataFrame) -> list[str]:
+    """What is to be said of start times that are too good to be true.
+
+    Args:
+        recordings: With `start_gps_ns` and `timing_sigma_ns`.
+    """
+    known = recordings["start_gps_ns"].notna()
+    count = int((known & (recordings["timing_sigma_ns"] < limits.MIN_TIMING_SIGMA_NS)).sum())
+    if not count:
+        return []
+    least = f"{limits.MIN_TIMING_SIGMA_NS:g} ns"
+    return [
+        f"{count} start times claim a standard deviation below {least}, as no clock has: they do not count"
+    ]
 
 
 def told(index: pd.DataFrame, network: pd.DataFrame) -> list[str]:

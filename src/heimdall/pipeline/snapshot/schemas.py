@@ -75,8 +75,7 @@ def _has_a_start(rows: pd.DataFrame) -> Any:  # noqa: ANN401
     # In microseconds: those of NumPy's nanoseconds end in 2262, and the year 1 is possible in PostgreSQL.
     made = rows["timestamp"].dt.as_unit("us").dt.tz_localize(None).to_numpy("datetime64[us]")
     made_s = (made - np.datetime64(0, "us")) / np.timedelta64(1, "s")
-    then = ((start_s - made_s).abs() <= _MAX_APART_S).fillna(True).astype(bool)
-    return then & ~(rows["start_gps_ns"].notna() & (rows["timing_sigma_ns"] < limits.MIN_TIMING_SIGMA_NS))
+    return ((start_s - made_s).abs() <= _MAX_APART_S).fillna(True).astype(bool)
 
 
 def _number(reason: str, *checks: pa.Check, nullable: bool = False) -> pa.Column:

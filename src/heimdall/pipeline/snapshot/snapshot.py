@@ -222,7 +222,7 @@ def _refuse_too_many(
         "snapshot",
         f"{count} of {len(reasons)} approved recordings are bad ({worst}), more than "
         f"{params.max_quarantined_fraction:.0%}; {REFUSED} lists them, and a former snapshot stays",
-        f"{mend}, withdraw their approval, or raise snapshot.max_quarantined_fraction",
+        f"{mend}, withdraw their approval (docs/recordings.md), or raise snapshot.max_quarantined_fraction",
     )
 
 
