@@ -137,7 +137,7 @@ def sentences(answer: Answer, fix: Fix) -> list[str]:
         said.append(_motion(fix.velocity))
     error_m = answer.error_m(fix)
     if error_m is not None:
-        said.append(f"Where it truly was is known: this is {length(error_m)} from there.")
+        said.append(f"The true place is known, and {length(error_m)} away.")
     if answer.beside is not None and fix is answer.main:
         said.append(_model(answer.beside, fix))
     return said
