@@ -5,6 +5,7 @@
 
 __all__ = [
     "answer",
+    "arrival_table",
     "error_ellipse",
     "fix_csv",
     "fix_geojson",
