@@ -25,6 +25,7 @@ _KINDS = {
     "region": "with a region alone",
     "nothing": "without an answer",
 }
+_SHOWN_REST = 0.005  # of the probability, that no place has
 _SURE_ALTITUDE_M = 0.5  # an altitude with a smaller standard deviation was given
 _REMARKS = 5  # of separate events, the most frequent
 
@@ -134,6 +135,8 @@ def sentences(answer: Answer, fix: Fix) -> list[str]:
         said.append(f"It is taken to be {fix.places[0].altitude_m:,.0f} m above the ellipsoid.")
     if fix.places and not fix.consistent:
         said.append("Its times do not fit together within their standard deviations: it may be elsewhere.")
+    if fix.events > 1:
+        said.append(f"This is the answer of {fix.events} events together.")
     if fix.velocity is not None:
         said.append(_motion(fix.velocity))
     error_m = answer.error_m(fix)
@@ -151,14 +154,28 @@ def _headline(fix: Fix) -> list[str]:
     if fix.kind == "position":
         return [f"The transmitter is at {where(best)}.", f"{spread(best).capitalize()}."]
     if fix.kind == "ambiguous":
-        return [
-            f"The transmitter is at one of {len(fix.places)} places: what is known does not tell at which.",
-            f"The likeliest, with {share(best.probability)}, is {where(best)}: {spread(best)}.",
-        ]
+        return [*_several(fix.places), *_elsewhere(fix.places)]
     return [
         "Where the transmitter is, is known only roughly: there is a region for it, and no single position.",
         f"The likeliest point of it is {where(best)}: {deviation(best)}.",
     ]
+
+
+def _several(places: Sequence[Place]) -> list[str]:
+    best = places[0]
+    how = f"{where(best)}: {spread(best)}."
+    if len(places) == 1:
+        return [f"The transmitter may be here, with {share(best.probability)} probability: {how}"]
+    return [
+        f"The transmitter may be at one of {len(places)} places: what is known does not tell at which.",
+        f"The likeliest, with {share(best.probability)} probability, is {how}",
+    ]
+
+
+def _elsewhere(places: Sequence[Place]) -> list[str]:
+    rest = 1 - sum(place.probability for place in places)
+    where_else = "at none of them" if len(places) > 1 else "somewhere else"
+    return [f"With {share(rest)} probability it is {where_else}."] if rest > _SHOWN_REST else []
 
 
 def _motion(velocity: Velocity) -> str:
