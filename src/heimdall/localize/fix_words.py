@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,15 +67,17 @@ def share(probability: float) -> str:
     return f"> {SURE:.1%}".replace("%", " %") if probability > SURE else f"{100 * probability:.1f} %"
 
 
-def latitude_longitude(place: Place) -> tuple[str, str]:
-    """Of a place, degrees, with the digits that its standard deviation deserves.
-
-    The last digit is of a third of the smaller standard deviation at most.
-    """
+def digits(place: Place) -> int:
+    """Decimals of degrees that a place deserves: the last is a third of its smaller sigma at most."""
     sigma_deg = min(sigma_m(place)) / _M_PER_DEGREE
     needed = math.ceil(-math.log10(sigma_deg / 3)) if sigma_deg > 0 else _MAX_DIGITS
-    digits = min(max(needed, 1), _MAX_DIGITS)
-    return f"{place.latitude_deg:.{digits}f}", f"{place.longitude_deg:.{digits}f}"
+    return min(max(needed, 1), _MAX_DIGITS)
+
+
+def latitude_longitude(place: Place, shown: int | None = None) -> tuple[str, str]:
+    """Of a place, degrees, with so many digits, or with those that it deserves."""
+    decimals = digits(place) if shown is None else shown
+    return f"{place.latitude_deg:.{decimals}f}", f"{place.longitude_deg:.{decimals}f}"
 
 
 def sigma_m(place: Place) -> tuple[float, float]:
@@ -260,6 +263,8 @@ def events(answer: Answer) -> Table:
     """A row for each event: its name, its place, how sure that is, and how wrong if that is known."""
     known = any(event.truth is not None for event in answer.events)
     headings = ("event", "latitude", "longitude", "sigma E x N", *(("error",) if known else ()), "")
+    # In a column of numbers all have the digits that most deserve.
+    shown = statistics.median_low([digits(fix.places[0]) for fix in answer.fixes if fix.places] or [1])
     rows = []
     for fix in answer.fixes:
         best = fix.places[:1]
@@ -268,7 +273,7 @@ def events(answer: Answer) -> Table:
         rows.append(
             (
                 printable(fix.name),
-                *(latitude_longitude(best[0]) if best else ("", "")),
+                *(latitude_longitude(best[0], shown) if best else ("", "")),
                 " x ".join(map(length, sigma_m(best[0]))) if best else "",
                 *(("" if error_m is None else length(error_m),) if known else ()),
                 ", ".join(flags if fix.consistent else [*flags, "inconsistent"]),
