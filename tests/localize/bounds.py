@@ -64,21 +64,28 @@ def delay_information_s2(
 
 
 def position_covariance_m2(
-    delays_s: Callable[[Float64], Float64], place: Float64, sigma_s: Float64
+    delays_s: Callable[[Float64], Float64],
+    place_m: Float64,
+    sigma_s: Float64,
+    prior_sigma_m: Float64 | None = None,
 ) -> Float64:
     """Smallest covariance of a place from independent arrival times and an unknown time of emission.
 
     Args:
         delays_s: Delays to the receivers, shape (R,), at a place of n coordinates in metres.
-        place: The true one, shape (n,).
+        place_m: The true one, shape (n,).
         sigma_s: Standard deviation of each arrival time, seconds, shape (R,).
+        prior_sigma_m: What is known of each coordinate beforehand, shape (n,); inf for nothing, None for
+            nothing of all.
 
     Returns:
-        Shape (n, n): the inverse of sum_i w_i (g_i - g_mean)(g_i - g_mean)^T, w_i = 1 / sigma_i^2.
+        Shape (n, n): the inverse of sum_i w_i (g_i - g_mean)(g_i - g_mean)^T and the prior's information,
+        w_i = 1 / sigma_i^2.
     """
     step_m = 1.0
-    steps = step_m * np.eye(len(place))
-    slope = np.array([(delays_s(place + one) - delays_s(place - one)) / (2 * step_m) for one in steps]).T
+    steps = step_m * np.eye(len(place_m))
+    slope = np.array([(delays_s(place_m + one) - delays_s(place_m - one)) / (2 * step_m) for one in steps]).T
     weight = 1 / sigma_s**2
     centred = slope - (weight @ slope) / weight.sum()
-    return np.asarray(np.linalg.inv(centred.T @ (weight[:, None] * centred)), np.float64)
+    prior = np.zeros(len(place_m)) if prior_sigma_m is None else 1 / prior_sigma_m**2
+    return np.asarray(np.linalg.inv(centred.T @ (weight[:, None] * centred) + np.diag(prior)), np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,15 @@ from pyproj import Geod
 from heimdall.multilateration.event import Position
 
 Float64 = npt.NDArray[np.float64]
+Way = Literal["line of sight", "ground", "sky"]
 
 SPEED_OF_LIGHT_M_S = 299_792_458.0
 REFRACTIVITY = 315e-6  # of air at sea level (ITU-R P.453), falling by 1 / e in 7350 m
 SCALE_HEIGHT_M = 7_350.0
 _GEOD = Geod(ellps="WGS84")
+LAYER_M, LAYER_SIGMA_M = 300e3, 60e3  # virtual height of the F layer
+SKY_SPREAD_S = 20e-6  # of one way by it against another
+_MEAN_RADIUS_M = 6_371_008.8
 _MAJOR_M, _MINOR_M = 6378137.0, 6356752.314245
 
 
@@ -30,14 +35,14 @@ class Network:
         receiver: Places of the receivers.
         transmitter: Place of the transmitter, with its altitude.
         frequency_hz: Carrier.
-        ground_wave: Whether rays follow the ground, and not the straight line.
+        way: How the signal travels.
     """
 
     name: str
     receiver: tuple[Position, ...]
     transmitter: Position
     frequency_hz: float
-    ground_wave: bool = False
+    way: Way = "line of sight"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,10 +60,18 @@ class Network:
         return self.delays_from(np.zeros(2))
 
     def delays_from(self, offset_m: Float64) -> Float64:
-        """From a point east and north of the transmitter, and above it if there are three, shape (R,)."""
-        place = moved(self.transmitter, *offset_m.tolist())
-        delay = ground_delay_s if self.ground_wave else line_of_sight_delay_s
-        return np.array([delay(place, one) for one in self.receiver])
+        """From a point east and north of the transmitter, and above it, shape (R,).
+
+        By the sky, the third coordinate is the layer's height over `LAYER_M`, and not the transmitter's.
+        """
+        east_m, north_m, up_m = np.pad(offset_m, (0, 3 - len(offset_m))).tolist()
+        if self.way == "line of sight":
+            place = moved(self.transmitter, east_m, north_m, up_m)
+            return np.array([line_of_sight_delay_s(place, one) for one in self.receiver])
+        place = moved(self.transmitter, east_m, north_m)
+        if self.way == "ground":
+            return np.array([ground_delay_s(place, one) for one in self.receiver])
+        return np.array([sky_delay_s(place, one, LAYER_M + up_m) for one in self.receiver])
 
     def error_m(self, latitude_deg: float, longitude_deg: float) -> Float64:
         """East and north of an answer from the truth, metres, shape (2,)."""
@@ -94,6 +107,15 @@ def ground_delay_s(one: Position, other: Position) -> float:
     return float(length_m * (1 + REFRACTIVITY) / SPEED_OF_LIGHT_M_S)
 
 
+def sky_delay_s(one: Position, other: Position, layer_m: float) -> float:
+    """By one reflection in the middle of the way, at a virtual height over the sphere, in vacuum."""
+    ground_m = _GEOD.inv(one.longitude_deg, one.latitude_deg, other.longitude_deg, other.latitude_deg)[2]
+    angle = ground_m / (2 * _MEAN_RADIUS_M)
+    across_m = _MEAN_RADIUS_M * math.sin(angle)
+    rise_m = layer_m + _MEAN_RADIUS_M * (1 - math.cos(angle))
+    return 2 * math.hypot(across_m, rise_m) / SPEED_OF_LIGHT_M_S
+
+
 def line_of_sight_delay_s(one: Position, other: Position) -> float:
     """Along the straight line, in air that thins out with the height over the ellipsoid (Gauss-Legendre)."""
     first, last = earth_centred_m(one), earth_centred_m(other)
@@ -118,7 +140,7 @@ def around(
     frequency_hz: float,
     altitude_m: Callable[[], float],
     offset_m: tuple[float, float],
-    ground_wave: bool = False,
+    way: Way = "line of sight",
 ) -> Network:
     """Receivers spread over a disc, the transmitter at an offset from its centre."""
     turn = random.uniform(0, 2 * math.pi)
@@ -129,6 +151,4 @@ def around(
         angle = turn + number * golden + random.uniform(-0.2, 0.2)
         there = moved(centre, away_m * math.sin(angle), away_m * math.cos(angle))
         receiver.append(Position(there.latitude_deg, there.longitude_deg, altitude_m()))
-    return Network(
-        name, tuple(receiver), moved(centre, *offset_m), frequency_hz, ground_wave
-    )
+    return Network(name, tuple(receiver), moved(centre, *offset_m), frequency_hz, way)

@@ -25,9 +25,7 @@ from heimdall.simulate import signals
 
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
-Kind = Literal[
-    "morse", "ssb", "nfm", "am", "afsk1200", "gmsk9600", "qpsk2400", "qpsk300k", "time signal"
-]
+Kind = Literal["morse", "ssb", "nfm", "am", "afsk1200", "gmsk9600", "qpsk2400", "qpsk300k", "time signal"]
 
 PERIOD_S = signals.PERIOD_S
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -78,6 +76,28 @@ class Waveform:
         return np.arange(-half, half) / PERIOD_S
 
 
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """A transmission on its way to R receivers.
+
+    Attributes:
+        waveform: What was sent.
+        delay_s: To each receiver, shape (R,).
+        level_db: Over the receivers' `snr_db`, shape (R,).
+        offset_hz: How far the transmitter is from the tuned frequency.
+    """
+
+    waveform: Waveform
+    delay_s: Float64
+    level_db: Float64
+    offset_hz: float = 0.0
+
+    @classmethod
+    def alone(cls, sent: Waveform, delay_s: Float64, offset_hz: float = 0.0) -> Sent:
+        """At the receivers' `snr_db`."""
+        return cls(sent, delay_s, np.zeros(len(delay_s)), offset_hz)
+
+
 @dataclass(frozen=True)
 class Front:
     """How a receiver samples.
@@ -107,37 +127,34 @@ def waveform(kind: Kind, random: np.random.Generator) -> Waveform:
 
 
 def record(
-    sent: Waveform,
-    delay_s: Sequence[float] | Float64,
+    sent: Sequence[Sent],
     fronts: Sequence[Front],
     random: np.random.Generator,
     *,
     frequency_hz: float,
     duration_s: float = 1.0,
-    transmitter_offset_hz: float = 0.0,
     timing_sigma_ns: float = 1.0,
 ) -> list[Recording]:
-    """What R receivers record of it, each with its own carrier phase and independent white noise.
+    """What R receivers record, each with its own carrier phases and independent white noise.
 
     Args:
-        sent: The transmission.
-        delay_s: Delays to the receivers, shape (R,); one that is infinite is out of reach.
+        sent: All that is on the air; nothing for noise alone.
         fronts: Of the receivers.
         random: Where noise and phases come from.
         frequency_hz: Carrier to which all receivers are tuned, by their own oscillators.
         duration_s: Length of the recordings by the nominal rate, at most `PERIOD_S`.
-        transmitter_offset_hz: How far the transmitter is from it.
         timing_sigma_ns: What the recordings say of their clocks.
     """
     found = []
-    for row, (delay, front) in enumerate(zip(delay_s, fronts, strict=True)):
+    for row, front in enumerate(fronts):
         count = round(duration_s * front.rate_hz)
-        scale = 10 ** (front.snr_db / 20) * math.sqrt(BANDWIDTH_HZ[sent.kind] / front.rate_hz)
         samples = white(count, random)
-        if math.isfinite(delay):
-            seen_hz = transmitter_offset_hz - front.clock_error * frequency_hz
+        for one in sent:
+            width = BANDWIDTH_HZ[one.waveform.kind]
+            scale = 10 ** ((front.snr_db + one.level_db[row]) / 20) * math.sqrt(width / front.rate_hz)
             phase = np.exp(2j * np.pi * random.random())
-            samples += scale * phase * clean(sent, float(delay), front, count, seen_hz)
+            seen_hz = one.offset_hz - front.clock_error * frequency_hz
+            samples += scale * phase * clean(one.waveform, float(one.delay_s[row]), front, count, seen_hz)
         if front.spur_db is not None:
             samples += 10 ** (front.spur_db / 20) * np.exp(2j * np.pi * random.random())
         start_ns = START_GPS_NS + round((front.start_s + front.stamp_error_s) * 1e9)
@@ -191,7 +208,9 @@ def quantised(samples: Complex128, bits: int) -> npt.NDArray[np.complex64]:
     """Samples as integers of so many bits, the largest at half of full scale, which is 1."""
     full = 2.0 ** (bits - 1)
     gain = full / 2 / np.abs(samples).max()
-    return np.asarray((np.round(samples.real * gain) + 1j * np.round(samples.imag * gain)) / full, np.complex64)
+    return np.asarray(
+        (np.round(samples.real * gain) + 1j * np.round(samples.imag * gain)) / full, np.complex64
+    )
 
 
 def usual_fronts(
@@ -236,7 +255,9 @@ def _coefficients(kind: Kind, random: np.random.Generator) -> Complex128:
 
 @lru_cache(maxsize=len(KINDS))
 def _mean_power(kind: Kind) -> Float64:
-    drawn = [np.abs(_coefficients(kind, generator(n, "power", KINDS.index(kind)))) ** 2 for n in range(_DRAWS)]
+    drawn = [
+        np.abs(_coefficients(kind, generator(n, "power", KINDS.index(kind)))) ** 2 for n in range(_DRAWS)
+    ]
     return np.asarray(scipy.ndimage.gaussian_filter1d(np.mean(drawn, axis=0), _SMOOTHING_BINS, mode="wrap"))
 
 

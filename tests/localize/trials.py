@@ -1,0 +1,146 @@
+"""Answers for simulated transmissions, judged by the bound of Cramer and Rao."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.multilateration.fix import Fix, Region
+from tests.localize.bounds import position_covariance_m2
+from tests.localize.networks import Network
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One answer and what was true.
+
+    Attributes:
+        network: Who sent and who heard.
+        bound_m2: Smallest covariance of east and north, shape (2, 2).
+        fix: The answer.
+        cpu_s: What it cost.
+    """
+
+    network: Network
+    bound_m2: Float64
+    fix: Fix
+    cpu_s: float = math.nan
+
+    @property
+    def error_m(self) -> Float64:
+        """East and north of the first place from the truth, shape (2,); NaN without a place."""
+        if not self.fix.places:
+            return np.full(2, np.nan)
+        place = self.fix.places[0]
+        return self.network.error_m(place.latitude_deg, place.longitude_deg)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What N trials say together.
+
+    Attributes:
+        trials: How many.
+        positions: Share of the answers that are a position and consistent.
+        bound_m: Root of the bound's trace, the median.
+        error_m: Median distance to the truth.
+        median_ratio: Errors over the bound, by the median of their squares: 1 for an estimator that reaches it.
+        rms_ratio: By the mean of their squares, among the answers that do not warn.
+        claimed_ratio: Claimed sigma over the bound's, the median.
+        honesty: Errors over the claimed sigma, as `median_ratio`.
+        honesty_rms: As `rms_ratio`.
+        within_68: Share of the truths in the region of 68 %.
+        within_95: Of 95 %.
+        cpu_s: Median.
+    """
+
+    trials: int
+    positions: float
+    bound_m: float
+    error_m: float
+    median_ratio: float
+    rms_ratio: float
+    claimed_ratio: float
+    honesty: float
+    honesty_rms: float
+    within_68: float
+    within_95: float
+    cpu_s: float
+
+
+def summary(trials: Sequence[Trial]) -> Summary:
+    """Of at least one trial; NaN where no answer has a place."""
+    nothing = np.full((2, 2), np.nan)
+    error = np.array([one.error_m for one in trials])
+    bound = np.array([one.bound_m2 for one in trials])
+    claimed = np.array([one.fix.places[0].covariance_m2 if one.fix.places else nothing for one in trials])
+    placed = np.isfinite(error).all(axis=1)
+    sound = np.array([not one.fix.flagged for one in trials]) & placed
+    by_bound, by_claim = _squares(error, bound), _squares(error, claimed)
+    size = np.sqrt(np.trace(claimed, axis1=1, axis2=2) / np.trace(bound, axis1=1, axis2=2))
+    held = np.array([[_held(one, wanted) for wanted in (0.68, 0.95)] for one in trials])
+    return Summary(
+        trials=len(trials),
+        positions=float(sound.mean()),
+        bound_m=float(np.median(np.sqrt(np.trace(bound, axis1=1, axis2=2)))),
+        error_m=_median(np.hypot(*error[placed].T)),
+        median_ratio=math.sqrt(_median(by_bound[placed]) / (2 * math.log(2))),
+        rms_ratio=math.sqrt(_mean(by_bound[sound]) / 2),
+        claimed_ratio=_median(size[placed]),
+        honesty=math.sqrt(_median(by_claim[placed]) / (2 * math.log(2))),
+        honesty_rms=math.sqrt(_mean(by_claim[sound]) / 2),
+        within_68=float(held[:, 0].mean()),
+        within_95=float(held[:, 1].mean()),
+        cpu_s=float(np.median([one.cpu_s for one in trials])),
+    )
+
+
+def horizontal_bound_m2(network: Network, sigma_s: Float64, prior_sigma_m: Float64 | None = None) -> Float64:
+    """The bound of east and north, shape (2, 2), by arrival times of these standard deviations, shape (R,).
+
+    Args:
+        network: Receivers and transmitter.
+        sigma_s: inf for a receiver without a time.
+        prior_sigma_m: Of east, north and the third coordinate of `Network.delays_from`; None if that is known.
+    """
+    size = 2 if prior_sigma_m is None else 3
+    whole = position_covariance_m2(network.delays_from, np.zeros(size), sigma_s, prior_sigma_m)
+    return whole[:2, :2]
+
+
+def inside(region: Region, latitude_deg: float, longitude_deg: float) -> bool:
+    """Whether a place is within a region, by the crossings of a ray to the east."""
+    crossings = 0
+    for ring in region.rings:
+        for (x_a, y_a), (x_b, y_b) in zip(ring[:-1], ring[1:], strict=True):
+            if (y_a > latitude_deg) != (y_b > latitude_deg):
+                crossings += x_a + (latitude_deg - y_a) / (y_b - y_a) * (x_b - x_a) > longitude_deg
+    return crossings % 2 == 1
+
+
+def _held(trial: Trial, probability: float) -> bool:
+    truth = trial.network.transmitter
+    found = [one for one in trial.fix.regions if abs(one.probability - probability) < 1e-6]
+    return any(inside(one, truth.latitude_deg, truth.longitude_deg) for one in found)
+
+
+def _squares(error: Float64, covariance: Float64) -> Float64:
+    """Error in units of the covariance, squared, shape (N,)."""
+    good = np.isfinite(error).all(axis=1) & np.isfinite(covariance).all(axis=(1, 2))
+    found = np.full(len(error), np.nan)
+    found[good] = [e @ np.linalg.solve(c, e) for e, c in zip(error[good], covariance[good], strict=True)]
+    return found
+
+
+def _median(values: Float64) -> float:
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
+
+
+def _mean(values: Float64) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
