@@ -1,4 +1,4 @@
-"""Networks of receivers on the ellipsoid with exact delays, by formulas of their own: Vincenty, and rays in air."""
+"""Networks of receivers on the ellipsoid, and exact delays to them by formulas of their own."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class Network:
         transmitter: Place of the transmitter, with its altitude.
         frequency_hz: Carrier.
         way: How the signal travels.
+        third_sigma_m: Standard deviation of what nobody says of the third coordinate of `delays_from`; 0 if
+            it is known.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Network:
     transmitter: Position
     frequency_hz: float
     way: Way = "line of sight"
+    third_sigma_m: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,9 +143,8 @@ def around(
     frequency_hz: float,
     altitude_m: Callable[[], float],
     offset_m: tuple[float, float],
-    way: Way = "line of sight",
 ) -> Network:
-    """Receivers spread over a disc, the transmitter at an offset from its centre."""
+    """Receivers spread over a disc, the transmitter at an offset from its centre and at its altitude."""
     turn = random.uniform(0, 2 * math.pi)
     golden = math.pi * (3 - math.sqrt(5))
     receiver = []
@@ -151,4 +153,4 @@ def around(
         angle = turn + number * golden + random.uniform(-0.2, 0.2)
         there = moved(centre, away_m * math.sin(angle), away_m * math.cos(angle))
         receiver.append(Position(there.latitude_deg, there.longitude_deg, altitude_m()))
-    return Network(name, tuple(receiver), moved(centre, *offset_m), frequency_hz, way)
+    return Network(name, tuple(receiver), moved(centre, *offset_m), frequency_hz)

@@ -280,7 +280,7 @@ def _analytic(signal: Float64) -> Complex128:
 
 
 def _speech(random: np.random.Generator) -> Float64:
-    """Noise of 300-2700 Hz that falls by 6 dB an octave above 500 Hz, in syllables of some 0.2 s; |x| <= 1."""
+    """Noise of 300-2700 Hz, falling by 6 dB an octave above 500 Hz, in syllables of 0.2 s; |x| <= 1."""
     size = _count(_RATE_HZ)
     frequency = scipy.fft.rfftfreq(size, 1 / _RATE_HZ)
     shape = np.where((frequency > 300) & (frequency < 2_700), 1 / np.hypot(1, frequency / 500), 0.0)

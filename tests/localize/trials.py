@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.multilateration import solver
+from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Region
+from heimdall.multilateration.solver import Assumptions
 from tests.localize.bounds import position_covariance_m2
-from tests.localize.networks import Network
+from tests.localize.networks import SKY_SPREAD_S, Network
 
 Float64 = npt.NDArray[np.float64]
 
@@ -50,7 +55,7 @@ class Summary:
         positions: Share of the answers that are a position and consistent.
         bound_m: Root of the bound's trace, the median.
         error_m: Median distance to the truth.
-        median_ratio: Errors over the bound, by the median of their squares: 1 for an estimator that reaches it.
+        median_ratio: Errors over the bound, by the median of their squares; 1 if it is reached.
         rms_ratio: By the mean of their squares, among the answers that do not warn.
         claimed_ratio: Claimed sigma over the bound's, the median.
         honesty: Errors over the claimed sigma, as `median_ratio`.
@@ -101,24 +106,58 @@ def summary(trials: Sequence[Trial]) -> Summary:
     )
 
 
-def horizontal_bound_m2(network: Network, sigma_s: Float64, prior_sigma_m: Float64 | None = None) -> Float64:
-    """The bound of east and north, shape (2, 2), by arrival times of these standard deviations, shape (R,).
+def of_times(
+    network: Network, sigma_s: float, random: np.random.Generator, wrong_s: Sequence[float] = ()
+) -> Trial:
+    """The answer for arrival times with Gaussian errors.
 
     Args:
         network: Receivers and transmitter.
-        sigma_s: inf for a receiver without a time.
-        prior_sigma_m: Of east, north and the third coordinate of `Network.delays_from`; None if that is known.
+        sigma_s: Standard deviation of each arrival time.
+        random: Where errors come from.
+        wrong_s: By how much the times of the first receivers are off beside that.
     """
-    size = 2 if prior_sigma_m is None else 3
-    whole = position_covariance_m2(network.delays_from, np.zeros(size), sigma_s, prior_sigma_m)
-    return whole[:2, :2]
+    drawn = np.zeros(3)
+    spread_s = 0.0
+    if network.way == "sky":
+        drawn[2] = network.third_sigma_m * random.standard_normal()
+        spread_s = SKY_SPREAD_S
+    sigma = np.full(len(network.receiver), math.hypot(sigma_s, spread_s))
+    arrival_s = network.delays_from(drawn) + sigma * random.standard_normal(len(sigma)) + random.random()
+    arrival_s[: len(wrong_s)] += wrong_s
+    event = Event.of_times(
+        network.name,
+        network.names,
+        network.receiver,
+        arrival_s.tolist(),
+        sigma_s,
+        frequency_hz=network.frequency_hz,
+    )
+    started = time.process_time()
+    fix = solver.locate(event, assumed(network))
+    return Trial(network, horizontal_bound_m2(network, sigma), fix, time.process_time() - started)
+
+
+def assumed(network: Network) -> Assumptions:
+    """What a user who knows the network's rays and altitude says, and nothing that is unknown."""
+    if network.way == "line of sight":
+        return Assumptions(altitude=None if network.third_sigma_m else network.transmitter.altitude_m)
+    return Assumptions(propagation="sky-wave" if network.way == "sky" else "ground-wave")
+
+
+def horizontal_bound_m2(network: Network, sigma_s: Float64) -> Float64:
+    """The bound of east and north, shape (2, 2), by arrival times of standard deviations (R,)."""
+    if not network.third_sigma_m:
+        return position_covariance_m2(network.delays_from, np.zeros(2), sigma_s)
+    prior_m = np.array([np.inf, np.inf, network.third_sigma_m])
+    return position_covariance_m2(network.delays_from, np.zeros(3), sigma_s, prior_m)[:2, :2]
 
 
 def inside(region: Region, latitude_deg: float, longitude_deg: float) -> bool:
     """Whether a place is within a region, by the crossings of a ray to the east."""
     crossings = 0
     for ring in region.rings:
-        for (x_a, y_a), (x_b, y_b) in zip(ring[:-1], ring[1:], strict=True):
+        for (x_a, y_a), (x_b, y_b) in itertools.pairwise(ring):
             if (y_a > latitude_deg) != (y_b > latitude_deg):
                 crossings += x_a + (latitude_deg - y_a) / (y_b - y_a) * (x_b - x_a) > longitude_deg
     return crossings % 2 == 1
