@@ -4,7 +4,14 @@
 """
 
 __all__ = [
+    "answer",
     "error_ellipse",
+    "fix_csv",
+    "fix_geojson",
+    "fix_json",
+    "fix_kml",
+    "fix_page",
+    "fix_text",
     "location",
     "location_text",
     "prediction",

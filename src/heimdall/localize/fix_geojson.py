@@ -1,0 +1,10 @@
+"""What was located as GeoJSON (RFC 7946)."""
+
+from __future__ import annotations
+
+from heimdall.localize.answer import Answer
+
+
+def text(answer: Answer) -> str:
+    """The answer, with a newline at its end."""
+    return answer.title + "\n"
