@@ -42,6 +42,7 @@ BANDWIDTH_HZ: dict[Kind, float] = {
     "time signal": 1_300.0,
 }
 START_GPS_NS = 1_400_000_000 * 10**9
+CLOCK_SIGMA_NS = 10.0  # of a receiver that GPS disciplines
 _RATE_HZ = 96_000.0
 _WIDE_RATE_HZ = 1_200_000.0
 _DRAWS = 16
@@ -133,7 +134,7 @@ def record(
     *,
     frequency_hz: float,
     duration_s: float = 1.0,
-    timing_sigma_ns: float = 1.0,
+    clock_sigma_ns: float = CLOCK_SIGMA_NS,
 ) -> list[Recording]:
     """What R receivers record, each with its own carrier phases and independent white noise.
 
@@ -143,7 +144,7 @@ def record(
         random: Where noise and phases come from.
         frequency_hz: Carrier to which all receivers are tuned, by their own oscillators.
         duration_s: Length of the recordings by the nominal rate, at most `PERIOD_S`.
-        timing_sigma_ns: What the recordings say of their clocks.
+        clock_sigma_ns: Standard deviation of the clocks' errors, which the recordings say.
     """
     found = []
     for row, front in enumerate(fronts):
@@ -157,9 +158,10 @@ def record(
             samples += scale * phase * clean(one.waveform, float(one.delay_s[row]), front, count, seen_hz)
         if front.spur_db is not None:
             samples += 10 ** (front.spur_db / 20) * np.exp(2j * np.pi * random.random())
-        start_ns = START_GPS_NS + round((front.start_s + front.stamp_error_s) * 1e9)
+        clock_ns = clock_sigma_ns * random.standard_normal()
+        start_ns = START_GPS_NS + round(front.start_s * 1e9) + round(front.stamp_error_s * 1e9 + clock_ns)
         iq = quantised(filtered(samples), front.bits)
-        found.append(Recording(row + 1, iq, front.rate_hz, start_ns, timing_sigma_ns))
+        found.append(Recording(row + 1, iq, front.rate_hz, start_ns, clock_sigma_ns))
     return found
 
 

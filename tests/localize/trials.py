@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,11 @@ from heimdall.multilateration import solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Region
 from heimdall.multilateration.solver import Assumptions
-from tests.localize.bounds import position_covariance_m2
+from heimdall.signal import arrival_times
+from heimdall.signal.correlation import Recording
+from tests.localize.bounds import delay_information_s2, position_covariance_m2
 from tests.localize.networks import SKY_SPREAD_S, Network
+from tests.localize.transmissions import CLOCK_SIGMA_NS, Kind, Sent, record, usual_fronts, waveform
 
 Float64 = npt.NDArray[np.float64]
 
@@ -136,6 +139,57 @@ def of_times(
     started = time.process_time()
     fix = solver.locate(event, assumed(network))
     return Trial(network, horizontal_bound_m2(network, sigma), fix, time.process_time() - started)
+
+
+def of_signals(
+    network: Network,
+    kind: Kind,
+    rate_hz: float,
+    snr_db: float,
+    random: np.random.Generator,
+    *,
+    spread_db: float = 6.0,
+) -> Trial:
+    """The answer for recordings of one second, from their samples.
+
+    Args:
+        network: Receivers and transmitter.
+        kind: Of signal.
+        rate_hz: Sample rate of all receivers.
+        snr_db: Mean of the receivers' signal to noise ratios in the signal's bandwidth, about which they are
+            spread by +-`spread_db`.
+        random: Where the transmission, levels and noise come from.
+        spread_db: Largest difference to the mean.
+    """
+    sent = waveform(kind, random)
+    fronts = usual_fronts(len(network.receiver), rate_hz, snr_db, random, spread_db=spread_db)
+    on_air = Sent.alone(sent, network.delays_s, float(random.uniform(-100, 100)))
+    recordings = record([on_air], fronts, random, frequency_hz=network.frequency_hz)
+    started = time.process_time()
+    fix = located(network, recordings)
+    cpu_s = time.process_time() - started
+    sigma_s = np.sqrt(1 / delay_information_s2(sent, fronts) + (CLOCK_SIGMA_NS * 1e-9) ** 2)
+    return Trial(network, horizontal_bound_m2(network, sigma_s), fix, cpu_s)
+
+
+def located(network: Network, recordings: Sequence[Recording]) -> Fix:
+    """The answer for recordings of a network's receivers."""
+    return solver.locate(measured(network, recordings), assumed(network))
+
+
+def measured(network: Network, recordings: Sequence[Recording]) -> Event:
+    """Arrival times and levels of recordings as an event."""
+    times = arrival_times.measure(recordings, network.position_m)
+    clock_s = np.array([one.timing_sigma_ns or np.nan for one in recordings]) * 1e-9
+    empty = Event.of_times(
+        network.name,
+        network.names,
+        network.receiver,
+        times.delay_s.tolist(),
+        np.hypot(times.sigma_s, clock_s).tolist(),
+        frequency_hz=network.frequency_hz,
+    )
+    return replace(empty, level_db=times.level_db, heard=times.heard)
 
 
 def assumed(network: Network) -> Assumptions:
