@@ -30,20 +30,24 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy: CPU times are of one core
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("src", "")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from tqdm import tqdm
 
 from heimdall.core.randomness import generator
 from heimdall.core.table import markdown
-from tests.localize import known_networks, trials
+from tests.localize import known_networks, trials, unlocatable
 from tests.localize.networks import Network
-from tests.localize.transmissions import KINDS, Kind
+from tests.localize.transmissions import BANDWIDTH_HZ, KINDS, Kind
 from tests.localize.trials import Trial
 
 PARTS = ("networks", "signals", "quiet", "unknown", "cost")
@@ -59,6 +63,10 @@ NETWORKS: tuple[tuple[Callable[[int], Network], float], ...] = (
     (known_networks.city, 2e-8),
 )
 WRONG_S = (10e-6, 3e-3, 1.0)
+QUIET_DB = (20.0, 10.0, 5.0, 0.0, -5.0, -10.0, -15.0, -20.0)
+ANSWERS = ("position", "flagged", "ambiguous", "region", "nothing")
+COST_ROUNDS = 3
+PROGRESS = {"disable": None, "leave": False, "file": sys.stderr}
 
 
 def main() -> None:
@@ -74,7 +82,13 @@ def main() -> None:
     if "networks" in options.part:
         networks(options.repetitions)
     if "signals" in options.part:
-        of_signals(options.kinds, options.rates, options.repetitions)
+        signals(options.kinds, options.rates, options.repetitions)
+    if "quiet" in options.part:
+        quiet(options.kinds, min(options.rates), options.repetitions)
+    if "unknown" in options.part:
+        unknown(options.repetitions)
+    if "cost" in options.part:
+        cost(options.rates)
 
 
 def networks(repetitions: int) -> None:
@@ -92,13 +106,76 @@ def networks(repetitions: int) -> None:
     show("One time is wrong; the bound is of none (simulated)", lines)
 
 
+def signals(kinds: Sequence[Kind], rates_hz: Sequence[float], repetitions: int) -> None:
+    """Each kind of signal at each sample rate that holds it."""
+    lines = [
+        row(f"{kind}, {rate_hz / 1e3:g} kHz", of_signals(kind, rate_hz, HIGH_SNR_DB, repetitions))
+        for kind in kinds
+        for rate_hz in rates_hz
+        if rate_hz > BANDWIDTH_HZ[kind]
+    ]
+    show(f"Recordings of seven receivers, {HIGH_SNR_DB:g} +- 6 dB (simulated)", lines)
+
+
+def quiet(kinds: Sequence[Kind], rate_hz: float, repetitions: int) -> None:
+    """Ever lower signal to noise ratios."""
+    lines = [
+        row(f"{kind}, {snr_db:g} dB", of_signals(kind, rate_hz, snr_db, repetitions))
+        for kind in kinds
+        if rate_hz > BANDWIDTH_HZ[kind]
+        for snr_db in QUIET_DB
+    ]
+    show(f"Recordings of seven receivers at {rate_hz / 1e3:g} kHz, by their SNR, +- 6 dB (simulated)", lines)
+
+
+def unknown(repetitions: int) -> None:
+    """What is said of what cannot be located."""
+    lines = []
+    for case in unlocatable.CASES:
+        found = [case.answer(seed) for seed in tqdm(range(repetitions), desc=case.name, **PROGRESS)]
+        kinds = Counter(
+            "flagged" if one.fix.kind == "position" and one.fix.flagged else one.fix.kind for one in found
+        )
+        shares = [f"{100 * kinds[kind] / len(found):.0f}" for kind in ANSWERS]
+        misled = f"{100 * sum(one.misleads for one in found) / len(found):.0f}"
+        surest = max((place.probability for one in found for place in one.fix.places), default=0.0)
+        said = Counter(one.fix.remarks[0] if one.fix.remarks else "" for one in found).most_common(1)[0][0]
+        lines.append([case.name, *shares, misled, f"{surest:.4f}", said])
+    print("\nWhat cannot be located, % of the answers (simulated)\n")
+    heading = ("", *ANSWERS, "misleading", "surest", "most frequent first remark")
+    print("\n".join(markdown(heading, lines, "l" + "r" * (len(ANSWERS) + 2) + "l")), flush=True)
+
+
+def cost(rates_hz: Sequence[float]) -> None:
+    """CPU time of `heimdall locate` with SigMF files of one second of seven, thirty and three receivers."""
+    lines = []
+    for make, rate_hz in [(known_networks.seven, rate_hz) for rate_hz in rates_hz] + [
+        (known_networks.metre_waves, 48_000.0),
+        (known_networks.city, 192_000.0),
+    ]:
+        with tempfile.TemporaryDirectory() as folder:
+            found = [trials.program(make(0), "nfm", rate_hz, 25.0, Path(folder)) for _ in range(COST_ROUNDS)]
+        seconds = statistics.median(one.cpu_s for one in found)
+        lines.append([f"{make(0).name}, {rate_hz / 1e3:g} kHz", f"{seconds:.2f}", f"{found[0].error_m:.3g}"])
+    print("\nCPU time of heimdall locate, its start included, SigMF of 16 bits, voice in FM (simulated)\n")
+    print("\n".join(markdown(("", "CPU, s", "error, m"), lines, "lrr")), flush=True)
+
+
+def of_signals(kind: Kind, rate_hz: float, snr_db: float, repetitions: int) -> list[Trial]:
+    """Repetitions of one line."""
+    return [
+        trials.of_signals(known_networks.seven(seed), kind, rate_hz, snr_db, generator(seed, "signals"))
+        for seed in tqdm(range(repetitions), desc=f"{kind} {rate_hz:g} Hz {snr_db:g} dB", **PROGRESS)
+    ]
+
+
 def of_times(
     make: Callable[[int], Network], sigma_s: float, repetitions: int, wrong_s: Sequence[float]
 ) -> list[Trial]:
     """Repetitions of one line."""
     return [
         trials.of_times(make(seed), sigma_s, generator(seed, "times"), wrong_s)
-        for seed in tqdm(range(repetitions), desc=make.__name__, disable=None, leave=False)
+        for seed in tqdm(range(repetitions), desc=make.__name__, **PROGRESS)
     ]
 
 

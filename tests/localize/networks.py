@@ -53,6 +53,15 @@ class Network:
         return tuple(f"rx{number:02d}" for number in range(1, len(self.receiver) + 1))
 
     @property
+    def receivers_csv(self) -> str:
+        """Its receivers as `heimdall` reads them, their clocks good to 10 ns."""
+        lines = [
+            f"{name},{one.latitude_deg:.9f},{one.longitude_deg:.9f},{one.altitude_m or 0.0:.3f},10"
+            for name, one in zip(self.names, self.receiver, strict=True)
+        ]
+        return "\n".join(["name,latitude,longitude,altitude_m,timing_sigma_ns", *lines, ""])
+
+    @property
     def position_m(self) -> Float64:
         """Of the receivers, earth-centred, metres, shape (R, 3)."""
         return np.array([earth_centred_m(one) for one in self.receiver])

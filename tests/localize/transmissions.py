@@ -7,10 +7,12 @@ their sum, by a chirp transform.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,6 +21,7 @@ import scipy.fft
 import scipy.ndimage
 
 from heimdall.core.randomness import generator
+from heimdall.formats.gps_time import to_utc
 from heimdall.signal.correlation import Recording
 from heimdall.signal.transforms import chirp_transform
 from heimdall.simulate import signals
@@ -347,3 +350,26 @@ def _time_signal(random: np.random.Generator) -> Complex128:
     phase = np.where(within, sign * np.radians(13.0) * (1 - 2 * chip), 0.0)
     level = np.where(time_s < dip_s, 0.15, 1.0)
     return np.roll(level * np.exp(1j * phase), int(random.integers(size)))
+
+
+def write_sigmf(
+    folder: Path, recordings: Sequence[Recording], names: Sequence[str], frequency_hz: float
+) -> list[Path]:
+    """Write recordings as SigMF, and return the metadata files in their order."""
+    files = []
+    for name, one in zip(names, recordings, strict=True):
+        file = folder / f"{name}.sigmf-meta"
+        parts = np.stack([one.iq.real, one.iq.imag], axis=1)
+        file.with_suffix(".sigmf-data").write_bytes((parts * 32768).astype("<i2").tobytes())
+        second_ns, rest_ns = divmod(one.start_gps_ns or 0, 10**9)
+        moment = f"{to_utc(second_ns * 10**9):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"
+        capture = {"core:sample_start": 0, "core:frequency": frequency_hz, "core:datetime": moment}
+        whole = {
+            "core:datatype": "ci16_le",
+            "core:sample_rate": one.sample_rate_hz,
+            "core:version": "1.0.0",
+            "core:description": "simulated",
+        }
+        file.write_text(json.dumps({"global": whole, "captures": [capture], "annotations": []}))
+        files.append(file)
+    return files

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.core import child
+from heimdall.core.randomness import generator
 from heimdall.multilateration import solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Region
@@ -19,7 +26,15 @@ from heimdall.signal import arrival_times
 from heimdall.signal.correlation import Recording
 from tests.localize.bounds import delay_information_s2, position_covariance_m2
 from tests.localize.networks import SKY_SPREAD_S, Network
-from tests.localize.transmissions import CLOCK_SIGMA_NS, Kind, Sent, record, usual_fronts, waveform
+from tests.localize.transmissions import (
+    CLOCK_SIGMA_NS,
+    Kind,
+    Sent,
+    record,
+    usual_fronts,
+    waveform,
+    write_sigmf,
+)
 
 Float64 = npt.NDArray[np.float64]
 
@@ -170,6 +185,53 @@ def of_signals(
     cpu_s = time.process_time() - started
     sigma_s = np.sqrt(1 / delay_information_s2(sent, fronts) + (CLOCK_SIGMA_NS * 1e-9) ** 2)
     return Trial(network, horizontal_bound_m2(network, sigma_s), fix, cpu_s)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the program.
+
+    Attributes:
+        cpu_s: Of the process, its start included.
+        error_m: Distance of its answer from the truth.
+    """
+
+    cpu_s: float
+    error_m: float
+
+
+def program(network: Network, kind: Kind, rate_hz: float, snr_db: float, folder: Path) -> Run:
+    """`heimdall locate` with SigMF files of one second.
+
+    Args:
+        network: Receivers and transmitter.
+        kind: Of signal.
+        rate_hz: Sample rate of all receivers.
+        snr_db: As of `of_signals`.
+        folder: Where the files are written.
+    """
+    random = generator(0, "program")
+    usual = usual_fronts(len(network.receiver), rate_hz, snr_db, random)
+    fronts = [replace(one, start_s=one.start_s - 4e-3) for one in usual]  # before the whole second
+    sent = Sent.alone(waveform(kind, random), network.delays_s)
+    recordings = record([sent], fronts, random, frequency_hz=network.frequency_hz, duration_s=1.02)
+    files = write_sigmf(folder, recordings, network.names, network.frequency_hz)
+    receivers = folder / "receivers.csv"
+    receivers.write_text(network.receivers_csv)
+    call = "import sys; from heimdall.cli import main; sys.exit(main())"
+    words = ["locate", *map(str, files), "--receivers", str(receivers), "--json"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", call, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=child.environment(),
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    place = json.loads(done.stdout)["events"][0]["places"][0]
+    return Run(cpu_s, float(np.hypot(*network.error_m(place["latitude_deg"], place["longitude_deg"]))))
 
 
 def located(network: Network, recordings: Sequence[Recording]) -> Fix:
