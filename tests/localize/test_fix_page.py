@@ -178,16 +178,6 @@ def test_a_hyperbola_has_the_difference_of_distances_that_was_measured() -> None
     assert differ_m[0] == pytest.approx(np.full(len(latitude), differ_m[1] + 299_792_458 * offset_s), abs=400)
 
 
-def test_zero_lines_of_a_round_hill_are_one_closed_circle() -> None:
-    y, x = np.mgrid[0:41, 0:41]
-    (line,) = fix_lines.zero_lines(np.hypot(x - 20.0, y - 18.0) - 10.3)
-    assert np.array_equal(line[0], line[-1])
-    assert np.hypot(line[:, 0] - 20, line[:, 1] - 18) == pytest.approx(np.full(len(line), 10.3), abs=0.05)
-    (open_line,) = fix_lines.zero_lines(x - 20.5 + 0.0 * y)
-    assert sorted(open_line[[0, -1], 1].tolist()) == [0.0, 40.0]
-    assert fix_lines.zero_lines(np.ones((5, 5))) == []
-
-
 @pytest.mark.parametrize(
     ("latitude_deg", "longitude_deg", "half_m", "expected"),
     [

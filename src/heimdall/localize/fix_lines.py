@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+from contourpy import contour_generator
 
 from heimdall.localize.fix_chart import Chart
 from heimdall.localize.fix_shapes import wrapped
@@ -19,7 +21,7 @@ Float64 = npt.NDArray[np.float64]
 _ACROSS = 5  # lines of the graticule across a map, about
 _CORNERS = 48  # of a line of the graticule
 _AROUND_POLE_DEG = 270.0  # that many degrees of longitude are only in a picture of a pole
-_GRID = 96  # cells along the wider side, in which hyperbolas are sought
+_GRID = 128  # cells along the wider side, in which hyperbolas are sought
 _ALL_PAIRS = 5  # of that many receivers every pair has a hyperbola,
 _MOST_PAIRS = 12  # of more those of the surest one with the surest others
 _EARTH_M = 6.371e6
@@ -138,7 +140,8 @@ def hyperbolas(fix: Fix, receivers: dict[str, Position], chart: Chart, box: Box)
     lines = []
     for first, second in pairs:
         name = f"{used[first].receiver} and {used[second].receiver}"
-        for points in zero_lines(beyond_m[first] - beyond_m[second]):
+        differ_m = beyond_m[first] - beyond_m[second]
+        for points in cast("list[Float64]", contour_generator(z=differ_m).lines(0.0)):
             points_m = np.array([box.west_m, box.south_m]) + points * cell_m
             lines.append(Line(name, False, points_m))
     return lines
@@ -153,49 +156,3 @@ def _arc_m(receiver: Position, latitude_deg: Float64, longitude_deg: Float64) ->
         + math.cos(here) * np.cos(latitude) * np.sin((longitude - there) / 2) ** 2
     )
     return np.asarray(2 * _EARTH_M * np.arcsin(np.sqrt(half)), np.float64)
-
-
-def zero_lines(values: Float64) -> list[Float64]:
-    """The lines along which a function on a grid is zero (marching squares, linear along the edges).
-
-    Args:
-        values: At the corners of the cells, shape (rows, columns).
-
-    Returns:
-        Lines as (column, row), shape (n, 2) each.
-    """
-    above = values > 0
-    along = {(0, int(r), int(c)) for r, c in np.argwhere(above[:, 1:] != above[:, :-1])}
-    upward = {(1, int(r), int(c)) for r, c in np.argwhere(above[1:] != above[:-1])}
-    crossed = along | upward
-    neighbours: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {edge: [] for edge in crossed}
-    cells = {cell for _, r, c in along for cell in ((r, c), (r - 1, c))}
-    cells |= {cell for _, r, c in upward for cell in ((r, c), (r, c - 1))}
-    for r, c in sorted(cells):
-        edges = [edge for edge in ((0, r, c), (1, r, c + 1), (0, r + 1, c), (1, r, c)) if edge in crossed]
-        if (0 <= r < len(values) - 1) and (0 <= c < values.shape[1] - 1):
-            for one, other in zip(edges[::2], edges[1::2], strict=True):
-                neighbours[one].append(other)
-                neighbours[other].append(one)
-    lines = []
-    left = set(crossed)
-    # Lines that end at the border first, then closed ones.
-    for start in sorted(crossed, key=lambda edge: (len(neighbours[edge]), edge)):
-        if start not in left:
-            continue
-        path = [start]
-        left.discard(start)
-        while following := [edge for edge in neighbours[path[-1]] if edge in left]:
-            path.append(following[0])
-            left.discard(following[0])
-        if len(path) > 2 and start in neighbours[path[-1]]:
-            path.append(start)
-        lines.append(np.array([_crossing(values, edge) for edge in path]))
-    return [line for line in lines if len(line) > 1]
-
-
-def _crossing(values: Float64, edge: tuple[int, int, int]) -> tuple[float, float]:
-    upward, r, c = edge
-    begin, end = float(values[r, c]), float(values[r + upward, c + 1 - upward])
-    part = begin / (begin - end)
-    return (float(c), r + part) if upward else (c + part, float(r))

@@ -154,14 +154,19 @@ def _receivers(answer: Answer) -> list[Mark]:
 
 
 def _events(answer: Answer) -> list[Mark]:
-    """The events' own places, where there are several events."""
-    if len(answer.fixes) < 2:
-        return []
-    return [
-        _mark(_of(fix.places[0]), "event", "", f"{printable(fix.name)}: {fix_words.where(fix.places[0])}")
-        for fix in answer.fixes
-        if fix.places
-    ]
+    """The events' own places, where there are several events, and the truth where each has its own."""
+    marks = []
+    if answer.truth is None:
+        for event in answer.events:
+            if event.truth is not None:
+                title = f"Truth of {printable(event.name)}: {_exact(event.truth)}"
+                marks.append(_mark(event.truth, "truths", "", title))
+    if len(answer.fixes) > 1:
+        for fix in answer.fixes:
+            for place in fix.places[:1]:
+                title = f"{printable(fix.name)}: {fix_words.where(place)}"
+                marks.append(_mark(_of(place), "event", "", title))
+    return marks
 
 
 def _places(answer: Answer) -> list[Mark]:
@@ -176,14 +181,17 @@ def _places(answer: Answer) -> list[Mark]:
         label = "" if len(places) == 1 else share
         title = f"{fix_words.where(place)}, probability {share}"
         marks.append(_mark(_of(place), "alternative" if number else "place", label, title))
-    for truth in dict.fromkeys(event.truth for event in answer.events if event.truth is not None):
-        title = f"Truth: {truth.latitude_deg:.5f}, {truth.longitude_deg:.5f}"
-        marks.append(_mark(truth, "truth", "truth", title))
+    if answer.truth is not None:
+        marks.append(_mark(answer.truth, "truth", "truth", f"Truth: {_exact(answer.truth)}"))
     return marks
 
 
 def _mark(position: Position, symbol: str, label: str, title: str) -> Mark:
     return Mark((position.latitude_deg, position.longitude_deg), symbol, label, title)
+
+
+def _exact(position: Position) -> str:
+    return f"{position.latitude_deg:.5f}, {position.longitude_deg:.5f}"
 
 
 def _of(place: Place) -> Position:

@@ -21,25 +21,29 @@ for (const figure of document.querySelectorAll("figure")) {
     }
     return null;
   }
+  const unit = () => width / map.getBoundingClientRect().width;
   function draw() {
+    const size = k * Math.max(1, 0.75 * unit());  // of symbols and letters, also on a narrow screen
     map.setAttribute("viewBox", `${x} ${y} ${width * k} ${height * k}`);
     map.classList.toggle("near", k < 0.3);
     for (const [mark, east, south] of marks) {
-      mark.setAttribute("transform", `translate(${east} ${south}) scale(${k})`);
+      mark.setAttribute("transform", `translate(${east} ${south}) scale(${size})`);
     }
     labels.forEach((label, n) => {
       const meridian = label.classList.contains("meridian");
-      const point = crossing(lines[n], meridian ? 1 : 0, meridian ? y + (height - 6) * k : x + 4 * k);
-      const shown = point && (meridian || point[1] < y + (height - 20) * k);  // the corner is the meridians'
+      const point = crossing(lines[n], meridian ? 1 : 0, meridian ? y + height * k - 6 * size : x + 4 * size);
+      // The corner is the meridians'.
+      const shown = point && (meridian || point[1] < y + height * k - 20 * size);
       label.setAttribute("visibility", shown ? "visible" : "hidden");
-      if (point) label.setAttribute("transform", `translate(${point[0]} ${point[1]}) scale(${k})`);
+      if (point) label.setAttribute("transform", `translate(${point[0]} ${point[1]}) scale(${size})`);
     });
-    const most = 200 * metres * k, power = 10 ** Math.floor(Math.log10(most));
+    const most = 200 * metres * size, power = 10 ** Math.floor(Math.log10(most));
     const bar = [5, 2, 1].map((factor) => factor * power).find((length) => length <= most);
-    const shown = Number(bar.toPrecision(1));
-    scale.querySelector("path").setAttribute("d", `M0 -5V0H-${bar / metres / k}V-5`);
-    scale.querySelector("text").textContent = shown >= 1000 ? `${shown / 1000} km` : `${shown} m`;
-    scale.setAttribute("transform", `translate(${x + (width - 20) * k} ${y + (height - 28) * k}) scale(${k})`);
+    const round = Number(bar.toPrecision(1));
+    scale.querySelector("path").setAttribute("d", `M0 -5V0H-${bar / metres / size}V-5`);
+    scale.querySelector("text").textContent = round >= 1000 ? `${round / 1000} km` : `${round} m`;
+    const corner = `${x + width * k - 20 * size} ${y + height * k - 28 * size}`;
+    scale.setAttribute("transform", `translate(${corner}) scale(${size})`);
   }
   function zoom(factor, px = width / 2, py = height / 2) {
     const next = Math.min(2, Math.max(1e-4, k * factor));
@@ -50,7 +54,6 @@ for (const figure of document.querySelectorAll("figure")) {
   }
   function reset() { x = 0; y = 0; k = 1; draw(); }
   function pan(dx, dy) { x += dx * k; y += dy * k; draw(); }
-  const unit = () => width / map.getBoundingClientRect().width;
 
   const keys = {
     "+": () => zoom(0.7),
@@ -92,4 +95,5 @@ for (const figure of document.querySelectorAll("figure")) {
     buttons.append(button);
   }
   figure.append(buttons);
+  new ResizeObserver(draw).observe(map);
 }

@@ -24,12 +24,14 @@ _SYMBOLS = {
     "alternative": '<circle r="5.5"/>',
     "place": '<circle r="6.5"/>',
     "truth": '<path d="M-7 -7L7 7M-7 7L7 -7"/>',
+    "truths": '<path d="M-4 -4L4 4M-4 4L4 -4"/>',
 }
 _LEGEND = {
     "place": "the likeliest place",
     "alternative": "another place",
     "event": "a single event",
     "truth": "where it truly was",
+    "truths": "where it truly was",
     "model": "what the trained model says",
     "receiver": "a receiver that is used",
     "unused": "a receiver that is not used",
