@@ -108,6 +108,13 @@ class Problem:
         beyond = np.maximum(ways.length_m - horizon, 0) / _BEYOND_M
         return np.asarray(-np.minimum(beyond, _SELDOM).sum(axis=-1), np.float64)
 
+    def without_times(self) -> Problem:
+        """The same, had no receiver a time."""
+        nobody = np.zeros(0, np.intp)
+        return replace(
+            self, row=nobody, sites=Sites.at(*np.zeros((3, 0))), range_m=np.zeros(0), sigma_m=np.zeros(0)
+        )
+
     def best_times(self) -> npt.NDArray[np.intp]:
         """The times by which the moment of emission is tried at each place of a grid."""
         return np.argsort(self.sigma_m, kind="stable")[:_TIMES]
