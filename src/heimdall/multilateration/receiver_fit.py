@@ -163,7 +163,7 @@ def _linear(
     shift = (receiver[..., 1:] * of_cells(state.own, table.cell)[..., 1:]).sum(axis=-1)
     target = table.range_m - expected.length_m + shift - (event @ aim[..., None])[..., 0]
     information = np.einsum("msi,ms,msj->mij", event, weight, event) + np.eye(OF_EVENT) * precision[:, None]
-    root = np.linalg.inv(np.linalg.cholesky(information)).swapaxes(-1, -2)
+    root: Float64 = np.linalg.inv(np.linalg.cholesky(information)).swapaxes(-1, -2)
     return _Linear(event, receiver, weight, root, target)
 
 
@@ -189,7 +189,7 @@ def _receivers(table: Arrivals, linear: _Linear, offset_sigma_m: Float64) -> tup
         flat = dense[:, :size].transpose(1, 0, 2).reshape(size, -1)
         information -= flat @ flat.T
         right_side[:size] -= flat @ pulled[rows].ravel()
-    covariance = np.linalg.inv(information)
+    covariance: Float64 = np.asarray(np.linalg.inv(information), np.float64)
     return covariance, (covariance @ right_side[:size]).reshape(count, OF_RECEIVER)
 
 
