@@ -77,7 +77,7 @@ class Transmission:
             f"{time_s:g} s",
             names,
             places,
-            arrival,
+            arrival.tolist(),
             self.sigma_s,
             frequency_hz=self.frequency_hz,
             altitude_known_m=ALTITUDE_M,
