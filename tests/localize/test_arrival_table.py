@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,9 @@ def test_no_digit_of_nanoseconds_since_1970_is_lost(form: str, tmp_path: Path) -
 def test_times_of_iso_8601_keep_their_nanoseconds(tmp_path: Path) -> None:
     rows = "receiver,time\nNORTH,2026-01-09T23:06:40.000000017Z\n"
     rows += "south pier,2026-01-09T23:06:40.001234530Z\nWEST,2026-01-10T00:06:40.000900121+01:00\n"
-    np.testing.assert_allclose(late_s(table(tmp_path, rows)), LATE_S, atol=1e-15)
+    found = table(tmp_path, rows)
+    np.testing.assert_allclose(late_s(found), LATE_S, atol=1e-15)
+    assert found.origin_utc == dt.datetime(2026, 1, 9, 23, 6, 40, tzinfo=dt.UTC)
 
 
 def test_units_come_from_the_column_or_from_the_user(tmp_path: Path) -> None:
@@ -186,3 +189,17 @@ def test_sensors_of_locards_are_receivers(tmp_path: Path) -> None:
     path = tmp_path / "sensors.csv"
     path.write_text("serial,latitude,longitude,height,type,good\n263,48.9,9.2,303.7,Radarcape,TRUE\n")
     assert receivers_file.read(path) == (Site("263", 48.9, 9.2, 303.7),)
+
+
+def test_times_of_a_clock_that_is_not_good_are_not_used(tmp_path: Path) -> None:
+    """Most sensors of LocaRDS count from whenever they were switched on."""
+    path = tmp_path / "sensors.csv"
+    path.write_text(
+        "serial,latitude,longitude,height,good\n1,48,9,300,TRUE\n2,48,10,300,FALSE\n3,49,9,300,TRUE\n"
+    )
+    (tmp_path / "set.csv").write_text('id,measurements\n7,"[[1,1000,50],[2,77000000,50],[3,2000,50]]"\n')
+    (event,) = arrival_table.read(tmp_path / "set.csv", receivers_file.read(path)).events
+    np.testing.assert_array_equal(np.isfinite(event.arrival_s), [True, False, True])
+    assert event.remarks == (
+        "the receivers file says that the clock of 2 is not good, and its time is not used",
+    )

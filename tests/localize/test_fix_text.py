@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from heimdall.localize import fix_text, fix_words
-from heimdall.multilateration.fix import Velocity
+from heimdall.localize import fix_geojson, fix_json, fix_kml, fix_page, fix_text, fix_words
+from heimdall.multilateration.fix import Residual, Velocity
 from tests.localize import answers
 from tests.localize.answers import ALL, place
 
@@ -84,6 +84,7 @@ def test_a_position_is_said_first_with_all_that_is_known_of_it() -> None:
     assert lines[3] == "The transmitter is at 50.099, 9.011 (latitude, longitude), locator JO40mc."
     said = "\n".join(lines)
     assert "9.9 km to the east and 3.3 km to the north" in said
+    assert "The probability of this place, against all others, is > 99.9 %." in said
     assert "of 314 km² with 68 % and of 1,257 km² with 95 % probability" in said
     assert "The true place is known, and 9.3 km away." in said  # 0.0835 degrees of latitude
     assert "The trained model models/model.onnx has it at 50.200, 9.100" in said
@@ -93,11 +94,37 @@ def test_a_position_is_said_first_with_all_that_is_known_of_it() -> None:
 
 def test_two_places_are_both_shown_with_their_probabilities() -> None:
     text = fix_text.text(answers.ambiguous())
-    assert "at one of 2 places: what is known does not tell at which" in text
+    assert "may be at one of 2 places: what is known does not tell at which" in text
     assert re.search(r"62\.0 %\s+50\.100", text)
     assert re.search(r"38\.0 %\s+47\.300", text)
     assert re.search(r"F1JEK +3,000\.0 +5\.0 +not used: its time is 3 ms off", text)
     assert re.search(r"HB9RYZ +not used: it hears nothing", text)
+
+
+def test_a_residual_of_nothing_has_no_sign() -> None:
+    one = answers.event()
+    exact = [Residual(name, -1e-12, 5e-6, used=True) for name in one.receiver]
+    answer = answers.Answer("", (one,), (answers.fix(one, [place(50.1, 9.0)], residuals=exact),))
+    assert re.search(r"DF0KL +0\.0 +5\.0 +used", fix_text.text(answer))
+
+
+def test_one_doubtful_place_is_not_called_one_of_many_and_the_rest_is_said() -> None:
+    one = answers.event()
+    doubtful = answers.fix(one, [place(50.1, 9.0, probability=0.75)], kind="ambiguous")
+    text = fix_text.text(answers.Answer("two transmitters", (one,), (doubtful,)))
+    assert "The transmitter may be here, with 75.0 % probability: 50.100, 9.000" in text
+    assert "With 25.0 % probability it is somewhere else." in text
+    assert "none of them" not in fix_text.text(answers.ambiguous())
+
+
+def test_a_place_that_is_next_to_impossible_is_in_json_alone() -> None:
+    one = answers.event()
+    far = place(-6.0, 83.0, (3e6, 3e6), probability=0.002)
+    answer = answers.Answer("", (one,), (answers.fix(one, [place(50.1, 9.0, probability=0.99), far]),))
+    assert len(fix_json.document(answer)["events"][0]["places"]) == 2
+    for written in (fix_text, fix_geojson, fix_kml):
+        assert "83.0" not in written.text(answer)
+    assert "-6.0, 83.0" not in fix_page.text(answer)
 
 
 def test_a_region_is_no_position() -> None:
@@ -120,6 +147,7 @@ def test_seconds_have_a_short_line_each_up_to_twenty_and_a_summary() -> None:
     assert len(re.findall(r"^2017-11-27T10:41:\d\dZ ", text, re.MULTILINE)) == 20
     assert "... and 8 more" in text
     assert "28 events: 28 with a position." in text
+    assert "This is the answer of 28 events together." in text
     assert "The recordings are simulated." in text
     assert max(map(len, text[text.index("event  ") :].split("\n"))) <= 110
 

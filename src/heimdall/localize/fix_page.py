@@ -71,7 +71,7 @@ def _body(answer: Answer) -> list[str]:
         style = "note simulated" if answer.simulated else "note"
         parts.append(f'<p class="{style}">{provenance}</p>')
     parts += _maps(answer)
-    if main is not None and len(main.places) > 1:
+    if main is not None and len(fix_words.shown(main)) > 1:
         parts.append(_table("Places", fix_words.places(main)))
     said = fix_words.common_remarks(answer) if main is None else fix_words.remarks(main)
     if said:
@@ -104,7 +104,9 @@ def _maps(answer: Answer) -> list[str]:
     ]
     if 'class="hyperbola"' in drawn:
         legend.append("<li>thin lines: equal difference of arrival times at two receivers</li>")
-    if 'class="region' in drawn:
+    if 'class="map many"' in drawn:
+        legend.append("<li>outlines: 95 % regions of the events</li>")
+    elif 'class="region' in drawn:
         legend.append("<li>areas: 68 % (dark) and 95 % (light) regions</li>")
     note = "Drag moves a map, the buttons or + and - enlarge and reduce it."
     return [*parts, f'<ul class="legend">{"".join(legend)}</ul>\n<p class="note hint">{note}</p>']

@@ -4,9 +4,8 @@ Line of sight (above 30 MHz): the straight line in space times the mean refracti
 exponential refractivity (ITU-R P.453-14: 315 N-units at the sea, scale height 7.35 km) slows a ray to an
 aircraft by 20 to 90 m in 400 km.
 
-Ground wave (below 1.6 MHz): the geodesic in air at the ground. The sky wave comes with it, later by tau(d) =
-path by the D layer less d, and draws the delay of both towards its own: the longer the way, the more of it
-there is.
+Ground wave (below 1.6 MHz): the geodesic in air at the ground. The sky wave comes with it, later by what the
+way by the D layer is longer, and the delay of both is anywhere between.
 
 Sky wave (1.6 to 30 MHz): hops between ground and a layer of a virtual height that is the same for all
 receivers, but unknown, on the sphere (K. Davies, Ionospheric Radio, 1990, section 6.2).
@@ -31,13 +30,14 @@ REFRACTIVITY = 315e-6
 SCALE_HEIGHT_M = 7_350.0
 EARTH_RADIUS_M = 6_371_008.8
 
+_LONGEST_RAY_M = 450_000.0  # beyond it a ray would run through the earth
 _GROUND_BELOW_HZ = 1.6e6  # of medium waves; above it the ground wave ends after 100 km
 _LINE_OF_SIGHT_ABOVE_HZ = 30e6
 D_LAYER_M = 75_000.0  # 70 km by day, 90 km at night
-# What the sky wave draws the delay by, of tau: nothing near the transmitter, and half where both are alike,
-# which is 600 to 1100 km away at 77.5 kHz (PTB, "DCF77: range and reception").
-_DRAW, _DRAW_SIGMA = 0.25, 0.25
-_ALIKE_M = 800_000.0
+# The sky wave's share of the delay: anything from none to all far away, none near the transmitter, where the
+# ground wave is strong and the way up is in the null of a mast.
+_NEAR_M = 200_000.0
+_DRAW, _DRAW_SIGMA = 1 / 2, 1 / math.sqrt(12)
 F_LAYER_M, F_LAYER_SIGMA_M = 300_000.0, 60_000.0
 _SKY_SPREAD_M = 6_000.0  # tilts and waves of the layer, of one path against another: 20 us
 
@@ -209,20 +209,18 @@ def paths(
     unit = line / np.maximum(length, 1.0)[..., None]
     slope = np.einsum("...ij,...rj->...ri", axes(latitude_deg, longitude_deg), unit)
     if straight:
-        index = 1 + mean_refractivity(altitude[..., None], sites.altitude_m)
+        index = 1 + mean_refractivity(altitude[..., None], sites.altitude_m, length)
         nothing = np.zeros_like(length)
-        return Paths(length * index, slope, nothing, nothing)
+        return Paths(length * index, slope * index[..., None], nothing, nothing)
     horizontal = np.sqrt((slope[..., :2] ** 2).sum(axis=-1, keepdims=True))
     level = np.concatenate([slope[..., :2] / np.maximum(horizontal, 1e-9), 0 * horizontal], axis=-1)
     ground = _arc_m(length, np.asarray(latitude_deg)[..., None], sites.latitude_deg, level[..., 1])
     if propagation == "ground-wave":
         hop, by_distance, _ = _hops(ground, D_LAYER_M)
-        share = np.minimum(ground / _ALIKE_M, 1.0)
-        tau = hop - ground
+        share, tau = -np.expm1(-ground / _NEAR_M), hop - ground
         length = ground * (1 + REFRACTIVITY) + _DRAW * share * tau
-        slope_by = (
-            1 + REFRACTIVITY + _DRAW * (share * (by_distance - 1) + tau * (ground < _ALIKE_M) / _ALIKE_M)
-        )
+        by_ground = _DRAW * (share * (by_distance - 1) + (1 - share) / _NEAR_M * tau)
+        slope_by = 1 + REFRACTIVITY + by_ground
         drawn = _DRAW_SIGMA * share * tau
         return Paths(length, level * slope_by[..., None], np.zeros_like(ground), drawn)
     hop, by_distance, by_height = _hops(ground, F_LAYER_M)
@@ -230,12 +228,17 @@ def paths(
     return Paths(hop, level * by_distance[..., None], by_height * F_LAYER_SIGMA_M, spread)
 
 
-def mean_refractivity(altitude_m: Float64, receiver_m: Float64) -> Float64:
-    """Mean of the refractive index less 1 along a straight ray between two altitudes, any shapes."""
+def mean_refractivity(altitude_m: Float64, receiver_m: Float64, length_m: Float64) -> Float64:
+    """Mean of the refractive index less 1 along a ray of a length between two altitudes, any shapes.
+
+    The height along it is taken to be linear, less the mean bulge of an earth of 4/3 of the radius, to which
+    a ray bends.
+    """
     low, high = np.minimum(altitude_m, receiver_m), np.maximum(altitude_m, receiver_m)
     rise = (high - low) / SCALE_HEIGHT_M
     mean = np.where(rise > 1e-6, -np.expm1(-rise) / np.maximum(rise, 1e-6), 1.0)
-    return np.asarray(REFRACTIVITY * np.exp(-low / SCALE_HEIGHT_M) * mean, np.float64)
+    bulge = np.minimum(length_m, _LONGEST_RAY_M) ** 2 / (12 * 4 / 3 * EARTH_RADIUS_M)
+    return np.asarray(REFRACTIVITY * np.exp((bulge - low) / SCALE_HEIGHT_M) * mean, np.float64)
 
 
 def _arc_m(chord_m: Float64, latitude_a_deg: Float64, latitude_b_deg: Float64, northward: Float64) -> Float64:
