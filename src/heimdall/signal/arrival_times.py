@@ -27,6 +27,7 @@ _FALSE_ALARM_NATS = 10.0  # of alignments of noise, less than one in a thousand 
 _LEAST_OVERLAP = 0.5  # of the reference's recording
 _CANDIDATES = 3  # for the reference
 _LEAST_SAMPLES = 32
+_MOST_DOUBT = 0.01
 
 NO_GPS_TIME = "its start is no GPS time"
 STARTS_ELSEWHERE = "its recording starts at another time than the others"
@@ -99,8 +100,11 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
         part = replace(band, spectrum=band.spectrum[kept])
         lag_s = np.array([aligned[row].lag_s for row in kept])
         offset_hz = np.array([aligned[row].offset_hz for row in kept])
-        joint = joint_delay.solve(part, lag_s, offset_hz, kept.index(reference), interval)
-        known = np.isfinite(joint.sigma_s)
+        max_lag_s = _max_lag_s(position_m, excess_s)[reference, kept]
+        joint = joint_delay.solve(
+            part, lag_s, offset_hz, reference=kept.index(reference), interval=interval, max_lag_s=max_lag_s
+        )
+        known = _known(joint)
         if np.count_nonzero(known) < 2 or not known[kept.index(reference)]:
             joint = None
 
@@ -110,7 +114,7 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
     delay_s, sigma_s, snr_db, offset_hz, offset_sigma_hz = np.full((5, count), np.nan)
     level_db = _level_db(band, recordings)
     if joint is not None:
-        known = np.isfinite(joint.sigma_s)
+        known = _known(joint)
         rows = np.array(kept)[known]
         delay_s[rows], sigma_s[rows] = joint.delay_s[known], joint.sigma_s[known]
         offset_hz[rows] = band.centre_hz + joint.offset_hz[known]
@@ -157,8 +161,7 @@ def _aligned(
     inside = np.argsort(band.frequency_hz, kind="stable")
     inside = inside[np.abs(band.frequency_hz[inside]) <= half_hz]
     whitened = [alignment.whitened(one, inside) for one in band.spectrum]
-    away_m = position_m[:, None] - position_m[None]
-    max_lag_s = np.sqrt((away_m * away_m).sum(axis=-1)) / _LIGHT_M_S + excess_s
+    max_lag_s = _max_lag_s(position_m, excess_s)
     duration_s = band.spectrum.shape[1] / band.rate_hz
     cells = 4 * half_hz * float(max_lag_s.max()) * 2 * CARRIER_SEARCH_HZ * duration_s
     gate = math.log(max(cells, 1.0)) + _FALSE_ALARM_NATS
@@ -174,6 +177,17 @@ def _aligned(
         if len(evident) > 1:
             return candidate, evident
     return -1, {}
+
+
+def _max_lag_s(position_m: Float64, excess_s: float) -> Float64:
+    """Largest delay between two receivers, shape (R, R)."""
+    away_m = position_m[:, None] - position_m[None]
+    return np.asarray(np.sqrt((away_m * away_m).sum(axis=-1)) / _LIGHT_M_S + excess_s, np.float64)
+
+
+def _known(joint: joint_delay.JointDelays) -> npt.NDArray[np.bool_]:
+    """Which delays are known."""
+    return np.isfinite(joint.sigma_s) & (joint.doubt < _MOST_DOUBT)
 
 
 def _level_db(band: Band, recordings: Sequence[Recording]) -> Float64:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,23 @@ import scipy.fft
 import scipy.ndimage
 
 from heimdall.signal.band import Band
+from heimdall.signal.correlation import normalised_lags
 from heimdall.signal.transforms import phase_ramp, squared_magnitude
 
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
 
 _ROUNDS = 5
+_STARTS = 3
+_BETTER_NATS = 1.0
+_MOST_NATS = 600.0
+_FINE = 4  # lags a sample
+_SIGMAS = 6.0  # from a delay to another one
+_BROAD = 2.0
+_EVIDENT = (
+    4.0  # of carriers that are never keyed 3.0 was the most, of Morse code 4 and more where it is heard
+)
+_MOST_ALIKE = 300.0  # of recordings, over what is not alike: echoes and clocks allow no more
 _PHASE_ROUNDS = 2
 _PHASE_STEPS = 4
 _EDGE_SHARE = 0.05  # of the interval, on which the window rises, and falls
@@ -57,6 +69,7 @@ class JointDelays:
         offset_sigma_hz: Standard deviations, shape (R,).
         snr_db: Of what is alike to what is not, in the weighted band, shape (R,).
         rms_bandwidth_hz: Of the signal, weighted by what it says of the delay.
+        doubt: Probability that the delay is another one, far away, shape (R,).
     """
 
     delay_s: Float64
@@ -65,6 +78,7 @@ class JointDelays:
     offset_sigma_hz: Float64
     snr_db: Float64
     rms_bandwidth_hz: float
+    doubt: Float64
 
 
 class Interval:
@@ -78,9 +92,15 @@ class Interval:
 
 
 def solve(
-    band: Band, delay_s: Float64, offset_hz: Float64, reference: int, interval: Interval
+    band: Band,
+    delay_s: Float64,
+    offset_hz: Float64,
+    *,
+    reference: int,
+    interval: Interval,
+    max_lag_s: Float64,
 ) -> JointDelays:
-    """Delays next to given ones.
+    """The most likely delays of all receivers.
 
     Args:
         band: Spectra of R recordings, two at least.
@@ -88,38 +108,145 @@ def solve(
         offset_hz: Carrier offsets within a part of 1 / duration, shape (R,).
         reference: Row whose delay and offset stay.
         interval: Where all recordings have the signal.
+        max_lag_s: Largest delay over that of the reference, shape (R,).
     """
     delay_s, offset_hz = delay_s.copy(), offset_hz.copy()
+    for _ in range(_STARTS):
+        last = _converged(band, delay_s, offset_hz, reference, interval)
+        elsewhere = [
+            _elsewhere(row, last, band, interval, (-max_lag_s[row] - delay, max_lag_s[row] - delay))
+            for row, delay in enumerate(last.delay_s.tolist())
+        ]
+        delay_s, offset_hz = last.delay_s.copy(), last.offset_hz.copy()
+        better = [one.lag_s if one.gain_nats > _BETTER_NATS else 0.0 for one in elsewhere]
+        better[reference] = 0.0
+        if not any(better):
+            break
+        delay_s += better
+    sigma_s, snr_db, bandwidth_hz = _judged(last.standing, last.snr)
+    offset_sigma_hz = np.array([one.offset_sigma_hz for one in last.standing])
+    doubt = np.array([one.probability for one in elsewhere])
+    doubt[[one.evidence < _EVIDENT for one in last.standing]] = 1.0
+    return JointDelays(last.delay_s, sigma_s, last.offset_hz, offset_sigma_hz, snr_db, bandwidth_hz, doubt)
+
+
+@dataclass(frozen=True, eq=False)
+class _Converged:
+    """Delays and offsets, and each receiver against the others there.
+
+    `weight` turns spectra of the interval, by rising frequency, to what goes into the likelihood, (R, F).
+    """
+
+    delay_s: Float64
+    offset_hz: Float64
+    standing: list[_Standing]
+    snr: Float64
+    weight: Complex128
+
+
+def _converged(
+    band: Band, delay_s: Float64, offset_hz: Float64, reference: int, interval: Interval
+) -> _Converged:
+    """The nearest maximum of the likelihood."""
+    delay_s, offset_hz = delay_s.copy(), offset_hz.copy()
     limit_s = 0.5 / (band.high_hz - band.low_hz)
+    count = len(interval.window)
     for number in range(_ROUNDS):
         values, slopes = _aligned(band, delay_s, offset_hz, interval)
         flat = values / np.sqrt(
             _spread(np.maximum(_cells(squared_magnitude(values)), _TINY), values.shape[1])
         )
         turn = _phases(flat)
+        whole = turn
         for _ in range(_PHASE_ROUNDS):  # a phase that is off passes for noise, and noise for other weights
             values, slopes = values * turn, slopes * turn
             amplitude, noise = signal_and_noise(values)
             snr = amplitude * amplitude / noise
             weight = amplitude / noise / np.sqrt(1 + snr.sum(axis=0))
             turn = _phases(values * weight)
+            whole = whole * turn
         weighted = values * turn * weight, slopes * turn * weight
-        y, d = (np.array([_in_time(one, len(interval.window)) for one in ones]) for ones in weighted)
-        time_s = (np.arange(y.shape[1]) - len(interval.window) / 2) / band.rate_hz
+        y, d = (np.array([_in_time(one, count) for one in ones]) for ones in weighted)
+        time_s = np.asarray((np.arange(y.shape[1]) - count / 2) / band.rate_hz, np.float64)
         # What the others say that each has: weights differ from one receiver and cell to the next.
         said = (weighted[0].sum(axis=0) - weighted[0]) * (snr / (1 + snr.sum(axis=0) - snr))
-        standing = [
-            _standing(k, y, d, _in_time(one, len(interval.window)), time_s) for k, one in enumerate(said)
-        ]
-        if number == _ROUNDS - 1:
-            break
-        left_s = np.array([one.delay_s for one in standing])
-        left_hz = np.array([one.offset_hz for one in standing])
-        delay_s += np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
-        offset_hz += _jointly(left_hz, y * time_s, reference)
-    sigma_s, snr_db, bandwidth_hz = _judged(standing, snr)
-    offset_sigma_hz = np.array([one.offset_sigma_hz for one in standing])
-    return JointDelays(delay_s, sigma_s, offset_hz, offset_sigma_hz, snr_db, bandwidth_hz)
+        standing = [_standing(k, y, d, _in_time(one, count), time_s) for k, one in enumerate(said)]
+        if number < _ROUNDS - 1:
+            left_s = np.array([one.delay_s for one in standing])
+            left_hz = np.array([one.offset_hz for one in standing])
+            delay_s += np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
+            offset_hz += _jointly(left_hz, np.asarray(y * time_s, np.complex128), reference)
+    return _Converged(delay_s, offset_hz, standing, snr, weight * whole)
+
+
+class _Elsewhere(NamedTuple):
+    """The best other lag, how many nats more it has, and the probability of all others."""
+
+    lag_s: float
+    gain_nats: float
+    probability: float
+
+
+def _elsewhere(
+    row: int, last: _Converged, band: Band, interval: Interval, lags_s: tuple[float, float]
+) -> _Elsewhere:
+    """Whether the delay of a receiver may be another one: the likelihood at all lags.
+
+    The recording is not cut, only what the others say is, and each lag is normalised by what the recording
+    has there: so a carrier that is never keyed is as likely at all lags.
+    """
+    one = last.standing[row]
+    if one.information <= 0:
+        return _Elsewhere(0.0, 0.0, 1.0)
+    reach = math.ceil(max(-lags_s[0], lags_s[1], 2 / band.rate_hz) * band.rate_hz)
+    size, rate_hz = len(band.frequency_hz), band.rate_hz
+    reach = min(reach, size // 4)
+    own = np.zeros(_FINE * size, np.complex128)
+    others = np.zeros(_FINE * size, np.complex128)
+    bins = np.arange(-(size // 2), (size + 1) // 2)
+    half = last.weight.shape[1] // 2
+    axis = np.arange(-half, half + 1) / scipy.fft.next_fast_len(len(interval.window))
+    for other, spectrum in enumerate(band.spectrum):
+        moved = spectrum * np.exp(2j * np.pi * np.remainder(band.frequency_hz * last.delay_s[other], 1.0))
+        turned = scipy.fft.fft(
+            scipy.fft.ifft(moved) * phase_ramp(-float(last.offset_hz[other]) / rate_hz, size)
+        )
+        weight = last.weight[other]
+        by = np.interp(bins / size, axis, weight.real) + 1j * np.interp(bins / size, axis, weight.imag)
+        (own if other == row else others)[bins] += turned[bins] * by
+    window = np.zeros(_FINE * size)
+    window[_FINE * interval.part.start : _FINE * interval.part.stop] = np.repeat(interval.window**2, _FINE)
+    found = normalised_lags(scipy.fft.ifft(own), scipy.fft.ifft(others), window, _FINE * reach)
+    strength = np.sqrt(squared_magnitude(found))
+    middle = _FINE * reach
+    lag_s = np.arange(-middle, middle + 1) / (_FINE * rate_hz)
+    fall = strength / max(float(strength[middle]), _TINY) - 1
+    alike = min(one.along, _MOST_ALIKE * one.cells)
+    # Of a peak as broad as that, and of the delay itself.
+    broad_s, sigma_s = math.sqrt(one.along / alike / one.information), 1 / math.sqrt(one.information)
+    step_s = 1 / (_FINE * rate_hz)
+    possible = (lag_s >= lags_s[0]) & (lag_s <= lags_s[1])
+    away = possible & (np.abs(lag_s) > max(_SIGMAS * broad_s, 2 * step_s))
+    if sigma_s > step_s:  # the peak itself is to be as narrow as it claims
+        near = possible & (np.abs(lag_s) <= _SIGMAS * sigma_s)
+        height = np.exp(np.clip(2 * one.along * fall[near], -_MOST_NATS, _MOST_NATS))
+        spread_s2 = float((height * lag_s[near] ** 2).sum() / height.sum())
+        if spread_s2 > (_BROAD * sigma_s) ** 2 or lags_s[1] - lags_s[0] < _SIGMAS * sigma_s:
+            return _Elsewhere(0.0, 0.0, 1.0)
+    nats = 2 * alike * fall
+    mass = (
+        float(np.exp(np.minimum(nats[away], _MOST_NATS)).sum()) * step_s / (math.sqrt(2 * math.pi) * broad_s)
+    )
+    peaks = 1 + np.flatnonzero((nats[1:-1] >= nats[:-2]) & (nats[1:-1] > nats[2:]) & away[1:-1])
+    if not len(peaks):
+        return _Elsewhere(0.0, 0.0, mass / (1 + mass))
+    # Between the lags a peak may be higher than at any.
+    before, at, after = nats[peaks - 1], nats[peaks], nats[peaks + 1]
+    top = at - (before - after) ** 2 / (8 * (before - 2 * at + after))
+    best = int(np.argmax(top))
+    gain = float(top[best])
+    mass = max(mass, math.exp(min(gain, _MOST_NATS)))
+    return _Elsewhere(float(lag_s[peaks[best]]), gain, mass / (1 + mass))
 
 
 def _aligned(
@@ -256,7 +383,9 @@ class _Standing:
         offset_hz: How much higher.
         information: On its delay against the others, 1 / s^2; 0 if it says nothing.
         offset_sigma_hz: Of its carrier offset.
-        along: Product of both, a measure of the energy that is alike.
+        evidence: Of that information, in standard deviations of what a signal has that says nothing of time.
+        along: Product of both: the energy that is alike over noise.
+        cells: Of the spectrum that it comes from, a number.
         across: What a delay does to the others' sum that gain, phase and offset do not, time series.
         rest: What the receiver has that the others do not say, time series.
     """
@@ -265,7 +394,9 @@ class _Standing:
     offset_hz: float
     information: float
     offset_sigma_hz: float
+    evidence: float
     along: float
+    cells: float
     across: Complex128
     rest: Complex128
 
@@ -278,6 +409,8 @@ def _standing(k: int, y: Complex128, d: Complex128, said: Complex128, time_s: Fl
     """
     model, direction = y.sum(axis=0) - y[k], d.sum(axis=0) - d[k]
     energy = squared_magnitude(said)
+    power = squared_magnitude(scipy.fft.fft(said))
+    cells = float(power.sum()) ** 2 / max(float((power * power).sum()), _TINY)
     said = said * (complex(np.vdot(said, y[k])) / max(float(energy.sum()), _TINY))
     rest = y[k] - said
     along = _real_dot(model, y[k])
@@ -286,7 +419,7 @@ def _standing(k: int, y: Complex128, d: Complex128, said: Complex128, time_s: Fl
     theirs = (1j * model, direction - growth * model, around * said)
     own = (1j * y[k], d[k], around * y[k])
     normal = np.array([[_real_dot(a, b) for b in own] for a in theirs])
-    nothing = _Standing(0.0, 0.0, 0.0, math.inf, along, theirs[1], rest)
+    nothing = _Standing(0.0, 0.0, 0.0, math.inf, 0.0, along, cells, theirs[1], rest)
     if along <= 0 or not np.all(normal.diagonal() > 0):
         return nothing
     nuisance = [0, 2]
@@ -303,7 +436,13 @@ def _standing(k: int, y: Complex128, d: Complex128, said: Complex128, time_s: Fl
     _, offset = -np.linalg.solve(inner, score[nuisance] + normal[nuisance, 1] * delay)
     scale = along / max(_real_dot(said, y[k]), _TINY)  # of `said` to `model`
     sigma_hz = 1 / math.sqrt(2 * scale * normal[2, 2])
-    return _Standing(delay, -offset, 2 * information, sigma_hz, along, across, rest)
+    centred = scipy.fft.fft(
+        d[k] - (complex(np.vdot(y[k], d[k])) / float(squared_magnitude(y[k]).sum())) * y[k]
+    )
+    across_spectrum = scipy.fft.fft(across)
+    parts = across_spectrum.real * centred.real + across_spectrum.imag * centred.imag
+    evidence = float(parts.sum()) / math.sqrt(max(float((parts * parts).sum()), _TINY))
+    return _Standing(delay, -offset, 2 * information, sigma_hz, evidence, along, cells, across, rest)
 
 
 def _centre(y: Complex128, d: Complex128) -> complex:
