@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.fft
 
 from heimdall.core.randomness import generator
-from heimdall.signal.arrival_times import ALONE, measure
+from heimdall.signal.arrival_times import ALONE, NO_TIME, measure
 from heimdall.signal.correlation import Recording
 
 Float64 = npt.NDArray[np.float64]
@@ -77,3 +79,47 @@ def test_one_receiver_has_no_time_and_says_why() -> None:
     found = measure(heard(noise_like(random, 12e3, 3e3), 12e3, DELAY_S[:1], 0.1, random), POSITION_M[:1])
     assert np.isnan(found.delay_s).all()
     assert found.reason == (ALONE,)
+
+
+def time_signal() -> Complex128:
+    """A long-wave time signal: a carrier, lower for 0.1 s, with pseudo-random phases of +-15 degrees."""
+    time_s = np.arange(15000) / 12000
+    chips = 2 * generator(4, "test.arrival_times.chips").integers(0, 2, 820) - 1
+    phase = np.where(time_s > 0.4, chips[(time_s * 645.83).astype(np.int64)], 0)
+    return np.asarray(np.where(time_s < 0.3, 0.15, 1.0) * np.exp(1j * np.radians(15) * phase))
+
+
+def test_noise_is_what_is_not_alike_also_behind_a_filter() -> None:
+    """Outside of a filter there is quantisation, which says nothing of the noise within."""
+    random = generator(5, "test.arrival_times")
+    deviation = []
+    for _ in range(6):
+        recordings = []
+        for one in heard(time_signal(), 12e3, DELAY_S, 0.5, random):
+            spectrum = scipy.fft.fft(one.iq.astype(np.complex128))
+            spectrum[np.abs(scipy.fft.fftfreq(12000, 1 / 12e3)) > 550] = 0
+            iq = scipy.fft.ifft(spectrum)
+            rounded = np.round(iq.real * 32768) + 1j * np.round(iq.imag * 32768)
+            recordings.append(replace(one, iq=(rounded / 32768).astype(np.complex64)))
+        found = measure(recordings, POSITION_M)
+        error_s = found.delay_s - DELAY_S
+        weight = 1 / found.sigma_s**2
+        error_s -= (error_s * weight).sum() / weight.sum()
+        deviation.append((error_s**2 * weight).sum() / 3)
+        assert 5e-6 < found.sigma_s.min() < found.sigma_s.max() < 80e-6
+    assert 1 / 2 < np.sqrt(np.mean(deviation)) < 1.5
+
+
+def test_a_carrier_that_is_never_keyed_is_heard_and_has_no_time() -> None:
+    random = generator(6, "test.arrival_times")
+    carrier = np.exp(2j * np.pi * 400 * np.arange(15000) / 12000)
+    found = measure(heard(carrier, 12e3, DELAY_S, 0.1, random), POSITION_M)
+    assert found.heard.all()
+    assert np.isnan(found.delay_s).all()
+    assert set(found.reason) == {NO_TIME}
+
+
+def test_two_tones_fit_at_many_delays_and_have_no_time() -> None:
+    random = generator(7, "test.arrival_times")
+    tones = np.cos(2 * np.pi * 480 * np.arange(15000) / 12000).astype(np.complex128)
+    assert np.isnan(measure(heard(tones, 12e3, DELAY_S, 0.1, random), POSITION_M).delay_s).all()

@@ -24,6 +24,7 @@ _LEAST_SHARE = 0.05
 _LEAST_BLOCK_S = 0.02
 _MOST_SAMPLES = 1 << 17
 _EVIDENT_NATS = 20.0
+_ONE_CARRIER = 0.5  # of the coherence: what else there is in the band is less
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -35,11 +36,14 @@ class Alignment(NamedTuple):
         offset_hz: Its carrier offset less that of the reference.
         evidence: Of one signal in both, nats: noise and unlike signals have t or more with a probability of
             exp(-t) in each cell of the search.
+        carrier_nats: The same, if noise is what else they may hold: a carrier, which has one amplitude and
+            one phase, is like any other carrier.
     """
 
     lag_s: float
     offset_hz: float
     evidence: float
+    carrier_nats: float
 
 
 class Whitened(NamedTuple):
@@ -111,11 +115,11 @@ def align(
             candidates.append(_best_lag(a, tuned, rate_hz, max_lag_s))
         by_power, flat = candidates
         lag = flat[0] if flat[1] > _EVIDENT_NATS else by_power[0]
-    return Alignment(lag / rate_hz, offset_hz, max(by_power[1], flat[1]))
+    return Alignment(lag / rate_hz, offset_hz, max(by_power[1], flat[1]), by_power[2])
 
 
-def _best_lag(a: Complex128, b: Complex128, rate_hz: float, max_lag_s: float) -> tuple[float, float]:
-    """Lag of b after a in samples, and the evidence of one signal in both there."""
+def _best_lag(a: Complex128, b: Complex128, rate_hz: float, max_lag_s: float) -> tuple[float, float, float]:
+    """Lag of b after a in samples, and the evidence of one signal in both there, and of one carrier."""
     size = len(a)
     lags = min(math.ceil(max_lag_s * rate_hz), (size - 1) // 2)
     series = scipy.fft.ifft(a.conj() * b) * size
@@ -124,10 +128,11 @@ def _best_lag(a: Complex128, b: Complex128, rate_hz: float, max_lag_s: float) ->
     energy = float(power_a.sum()) * float(power_b.sum())
     both = float((power_a * power_b).sum())
     if both <= 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     cells = max(energy / both - 1, 0.0)
     coherence = min(float(power.max()) / energy, 1 - 1e-12)
-    return peak(power) - lags, -cells * math.log1p(-coherence)
+    carrier = float(power.max()) / float(power_a.sum()) if coherence > _ONE_CARRIER else 0.0
+    return peak(power) - lags, -cells * math.log1p(-coherence), carrier
 
 
 def _search(ref: Complex128, other: Complex128, rate_hz: float, max_lag_s: float) -> tuple[int, float]:

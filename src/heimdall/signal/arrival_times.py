@@ -23,7 +23,7 @@ Float64 = npt.NDArray[np.float64]
 
 EXCESS_S = 3e-3  # of a path over the straight one, or of one sky wave over another
 _LIGHT_M_S = 299_792_458.0
-_FALSE_ALARM_NATS = 10.0  # of alignments of noise, less than one in a thousand passes
+_FALSE_ALARM_NATS = 13.0  # with 10, one alignment of noise in two thousand passed
 _LEAST_OVERLAP = 0.5  # of the reference's recording
 _CANDIDATES = 3  # for the reference
 _LEAST_SAMPLES = 32
@@ -93,7 +93,7 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
         raise ValueError("a transmission needs at least one recording")
     start_s, timed = starts(recordings)
     band = spectra(recordings, start_s, *occupied(recordings))
-    reference, aligned = _aligned(band, timed, position_m, excess_s)
+    reference, aligned, carriers = _aligned(band, timed, position_m, excess_s)
     kept, interval = _common(recordings, start_s, reference, aligned, band)
     joint = None
     if len(kept) > 1:
@@ -110,7 +110,7 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
 
     count = len(recordings)
     heard = np.zeros(count, np.bool_)
-    heard[list(aligned)] = True
+    heard[[*aligned, *carriers]] = True
     delay_s, sigma_s, snr_db, offset_hz, offset_sigma_hz = np.full((5, count), np.nan)
     level_db = _level_db(band, recordings)
     if joint is not None:
@@ -127,7 +127,7 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
             reason.append("")
         elif item.start_gps_ns is None:
             reason.append(NO_GPS_TIME)
-        elif not timed[row] or (heard[row] and row not in kept):
+        elif not timed[row] or (row in aligned and row not in kept):
             reason.append(STARTS_ELSEWHERE)
         elif heard[row]:
             reason.append(NO_TIME)
@@ -151,11 +151,11 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
 
 def _aligned(
     band: Band, timed: npt.NDArray[np.bool_], position_m: Float64, excess_s: float
-) -> tuple[int, dict[int, alignment.Alignment]]:
+) -> tuple[int, dict[int, alignment.Alignment], list[int]]:
     """The reference, and by row the recordings in which its signal is evident, it among them.
 
     The reference is that with the most power over noise, or the next one if nobody else has the same signal.
-    Without any it is -1.
+    Without any it is -1. Third are rows in which a carrier is evident, but nothing else.
     """
     half_hz = (band.high_hz - band.low_hz) / 2
     inside = np.argsort(band.frequency_hz, kind="stable")
@@ -167,16 +167,19 @@ def _aligned(
     gate = math.log(max(cells, 1.0)) + _FALSE_ALARM_NATS
     strength = np.array([float(np.log(np.maximum(one.power_over_noise, 1.0)).sum()) for one in whitened])
     rows = [row for row in np.argsort(-strength, kind="stable").tolist() if timed[row]]
+    carriers: list[int] = []
     for candidate in rows[:_CANDIDATES]:
-        found = {candidate: alignment.Alignment(0.0, 0.0, math.inf)}
+        found = {candidate: alignment.Alignment(0.0, 0.0, math.inf, math.inf)}
         for row in rows:
             if row != candidate:
                 lag_s = float(max_lag_s[candidate, row])
                 found[row] = alignment.align(whitened[candidate], whitened[row], band.rate_hz, lag_s)
         evident = {row: one for row, one in sorted(found.items()) if one.evidence > gate}
+        heard = [row for row, one in sorted(found.items()) if one.carrier_nats > gate and row not in evident]
         if len(evident) > 1:
-            return candidate, evident
-    return -1, {}
+            return candidate, evident, heard
+        carriers = max(carriers, [*heard, *evident] if heard else [], key=len)
+    return -1, {}, carriers
 
 
 def _max_lag_s(position_m: Float64, excess_s: float) -> Float64:
