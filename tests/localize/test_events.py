@@ -182,3 +182,16 @@ def test_memory_holds_one_second_of_all_receivers(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert kept < 0.1 * iq.nbytes
     assert second < 0.5 * iq.nbytes
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_noise_is_not_heard_with_or_without_gps_time(timed: bool, tmp_path: Path) -> None:
+    paths = {}
+    for name in PLACES:
+        random = np.random.default_rng(len(name))
+        noise = (random.normal(size=(RATE_HZ, 2)) @ [0.02, 0.02j]).astype(np.complex64)
+        paths[name] = files.write_npy(tmp_path, name, noise, START_GPS_NS if timed else None)
+    (cut,) = events.cuts(stretches(tmp_path, paths), quiet)
+    event = measured(cut)
+    assert not event.heard.any()
+    assert np.isnan(event.arrival_s).all()
