@@ -17,12 +17,13 @@ from heimdall.formats.gps_time import Moment, to_utc
 from heimdall.formats.reader import Hints
 from heimdall.formats.receivers_file import Site
 from heimdall.geometry import terrain
-from heimdall.localize import arrival_table, events
+from heimdall.localize import arrival_table, events, receiver_errors_file
 from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.events import Say
-from heimdall.multilateration import combine, solver
+from heimdall.multilateration import combine, receiver_errors, solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.rays import Propagation
+from heimdall.multilateration.receiver_errors import ReceiverError
 from heimdall.multilateration.solver import Assumptions
 
 UNKNOWN = "unknown"
@@ -41,6 +42,7 @@ class Given:
         unit: Of the times of a table whose columns do not say it, one of `arrival_table.UNITS`.
         assumptions: Of the altitude and the propagation.
         model: File of a trained model, whose answer is to stand beside.
+        errors: Of the receivers, which are taken off.
     """
 
     named: tuple[Site, ...] = ()
@@ -50,6 +52,7 @@ class Given:
     unit: str | None = None
     assumptions: Assumptions = field(default_factory=Assumptions)
     model: Path | None = None
+    errors: tuple[ReceiverError, ...] = ()
 
 
 def locate(
@@ -64,6 +67,7 @@ def locate(
     start: str | None = None,
     date: str | None = None,
     unit: str | None = None,
+    errors: str | Path | None = None,
     model: str | Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Answer:
@@ -86,6 +90,7 @@ def locate(
         start: Time of the first sample, ISO 8601, for files that do not say it.
         date: A time within half a week of KiwiSDR files whose names have none, ISO 8601.
         unit: "s", "ms", "us" or "ns", for a table whose columns do not say it.
+        errors: A CSV file of the receivers' own errors (`heimdall receivers FILE... --output`), to take off.
         model: An exported model (ONNX) of the kind fusion, whose answer is to stand beside: `.beside`.
         say: Takes lines for a person about the files; None for nobody.
 
@@ -111,6 +116,7 @@ def locate(
         unit=unit,
         assumptions=Assumptions(altitude_of(altitude), propagation),
         model=None if model is None else Path(model),
+        errors=() if errors is None else receiver_errors_file.read(Path(errors)),
     )
     return answer([str(path) for path in paths], given, say or (lambda line: None))
 
@@ -144,14 +150,8 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     Raises:
         HeimdallError: As of `locate`.
     """
-    tables = [file for file in files if arrival_table.is_table(Path(file))]
-    recordings = [file for file in files if file not in tables]
-    if tables and recordings:
-        cause = f"a table of arrival times, beside recordings such as {recordings[0]}"
-        raise HeimdallError(tables[0], cause, "Locate them one after the other")
-    read = (_of_tables if tables else _of_recordings)(files, given, say)
-    found = read.events
-    _check_places(found, say)
+    read = _read(files, given, say)
+    found = receiver_errors.apply(read.events, given.errors)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
     together = combine.together(found, given.assumptions)
@@ -165,6 +165,20 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     )
 
 
+def events_of(files: Sequence[str], given: Given, say: Say) -> list[Event]:
+    """What the files say, as one event for each second or row: what `answer` locates.
+
+    Args:
+        files: Paths, or `NAME=path`.
+        given: What is known beside them; its errors are not taken off.
+        say: Takes lines for a person.
+
+    Raises:
+        HeimdallError: As of `locate`.
+    """
+    return _read(files, given, say).events
+
+
 @dataclass(frozen=True, eq=False)
 class _Read:
     """What files say: the events, from which moment their times count, and what a model says."""
@@ -172,6 +186,17 @@ class _Read:
     events: list[Event]
     origin_utc: dt.datetime | None = None
     beside: Beside | None = None
+
+
+def _read(files: Sequence[str], given: Given, say: Say) -> _Read:
+    tables = [file for file in files if arrival_table.is_table(Path(file))]
+    recordings = [file for file in files if file not in tables]
+    if tables and recordings:
+        cause = f"a table of arrival times, beside recordings such as {recordings[0]}"
+        raise HeimdallError(tables[0], cause, "Locate them one after the other")
+    read = (_of_tables if tables else _of_recordings)(files, given, say)
+    _check_places(read.events, say)
+    return read
 
 
 def _of_tables(files: Sequence[str], given: Given, say: Say) -> _Read:
