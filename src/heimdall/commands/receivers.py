@@ -107,7 +107,7 @@ def receivers(
     frequency_hz = None if frequency_mhz is None else frequency_mhz * 1e6
     assumptions = Assumptions(locating.altitude_of(altitude), propagation)
     given = locating.Given(sites, listed, hints, frequency_hz, unit, assumptions)
-    events = locating.events_of(files, given, output.progress("receivers"))
+    events = locating.read(files, given, output.progress("receivers")).events
     measured = receiver_errors.measure(events, assumptions, known=known)
     if output_file is not None:
         artifacts.write_bytes(output_file, receiver_errors_file.text(measured.errors).encode())
