@@ -335,8 +335,8 @@ def _common(given: Sequence[Stretch]) -> tuple[int, int]:
 
 
 def _heard_untimed(given: Sequence[Recording], found: ArrivalTimes) -> npt.NDArray[np.bool_]:
-    """Which recordings without GPS time hold a signal, by its power, for its delay is unknown, (R,)."""
-    untimed = np.array([one.start_gps_ns is None for one in given])
+    """Which recordings without GPS time, or alone, hold a signal by its power, (R,)."""
+    untimed = np.array([one.start_gps_ns is None or len(given) == 1 for one in given])
     if not untimed.any():
         return untimed
     half_band_hz = max(abs(found.low_hz), abs(found.high_hz))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import misplaced, receivers_file, stations
 from heimdall.formats.gps_time import Moment, to_utc
 from heimdall.formats.reader import Hints
@@ -191,6 +192,10 @@ def read(files: Sequence[str], given: Given, say: Say) -> Material:
     Raises:
         HeimdallError: As of `locate`.
     """
+    for file in files:
+        path = Path(file if Path(file).exists() else file.partition("=")[2] or file)
+        if not path.exists() and not any(letter in path.name for letter in "*?"):
+            raise unreadable(path, FileNotFoundError(errno.ENOENT, ""))
     tables = [file for file in files if arrival_table.is_table(Path(file))]
     recordings = [file for file in files if file not in tables]
     if tables and recordings:
@@ -272,4 +277,4 @@ def _title(files: Sequence[str], found: Sequence[Event]) -> str:
     what = name or (Path(files[0]).name if len(files) == 1 else f"{len(files)} files")
     size, unit = (1e6, "MHz") if frequency_hz >= 1e6 else (1e3, "kHz")
     at = "" if math.isnan(frequency_hz) else f" at {frequency_hz / size:.12g} {unit}"
-    return f"{what}: {len(receivers)} receivers{at}"
+    return f"{what}: {len(receivers)} receiver{'' if len(receivers) == 1 else 's'}{at}"
