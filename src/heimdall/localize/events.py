@@ -241,7 +241,9 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
     remarks = [f"{name}: {reason}" for name, reason in zip(names, found.reason, strict=True) if reason]
     if alike.any():
         same = " and ".join(name for name, copied in zip(names, alike, strict=True) if copied)
-        remarks.append(f"{same} have the same samples, so no time of theirs is used: is it one file twice")
+        remarks.append(
+            f"{same} have the same samples, so neither time nor level is used: is it one file twice"
+        )
     return Event(
         name=cut.name,
         receiver=tuple(names),
@@ -250,7 +252,7 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
         altitude_m=np.array([site.altitude_m for site in sites], np.float64),
         arrival_s=np.where(timed, found.delay_s, np.nan),
         sigma_s=np.where(timed, np.hypot(found.sigma_s, clock_s), np.nan),
-        level_db=np.asarray(level_db, np.float64),
+        level_db=np.where(alike, np.nan, level_db),
         heard=np.asarray(heard, np.bool_),
         offset_hz=np.where(timed, found.offset_hz, np.nan),
         offset_sigma_hz=np.where(timed, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
