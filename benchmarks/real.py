@@ -1,0 +1,367 @@
+"""How far `heimdall locate` is off on real data, beside what it claims and beside a yardstick.
+
+    python benchmarks/real.py ../shared/real
+    python benchmarks/real.py ../shared/real --set mlat --json > real.json
+
+Every folder of DIR with a `set.yaml` is a set (docs/real.md says what that file holds). Each set is located
+by `heimdall.locate`, as anybody would call it: nothing is tuned for a set, and no truth is given. Of
+recordings it is given the files and the receivers' places. Of tables of arrival times it is given a copy
+without the columns of the truth; in one run the transmitter's altitude is among them, in another it is not.
+The last run takes off the receivers' own errors, which were found on the earlier half of the messages with
+the truth, and is judged on the later half. The line before it is the same half without that.
+
+Columns: `median` and `p90` are errors along the ground. `95 % interval` is that of the median, by a bootstrap
+over transmitters. `claimed` is the median of the distances that answers expect to be off (the root of the
+sum of both variances). `in 68 %` and `in 95 %` is how often the truth lies inside of the region that the
+answer gives for that probability. `flagged` says how many answers say themselves that they may be wrong:
+ambiguous, inconsistent, or no position. `or flagged` is the share that is within 300 m or flagged, and `far,
+flagged` how many of those beyond 300 m are flagged. A message without an answer counts as infinitely far and
+as flagged, and no region of it holds the truth. The exit code is 1 if something could not be judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import numpy as np
+import numpy.typing as npt
+import real_sets
+from real_sets import RealSet, Row
+
+import heimdall
+from heimdall.core import artifacts, table
+from heimdall.core.errors import HeimdallError
+from heimdall.geometry import geo
+from heimdall.metrics import metrics
+from heimdall.multilateration.event import Position
+from heimdall.multilateration.fix import Fix, Region
+
+Float64 = npt.NDArray[np.float64]
+Found = TypeVar("Found")
+
+FAR_M = 300.0
+SEED = 42
+RESAMPLES = 1000
+PROBABILITIES = (0.68, 0.95)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one answer was wrong by, and what it claimed.
+
+    Attributes:
+        name: Of the event.
+        transmitter: Name of the transmitter, or of the event if that has no name.
+        error_m: Distance of its first place from the truth along the ground, metres; infinite without one.
+        claimed_m: Root of the sum of both variances of its first place, metres; infinite without one.
+        inside: Whether the truth lies inside of its regions for 68 and for 95 %.
+        flagged: Whether the answer says that it may be wrong.
+        kind: What it says that it is.
+    """
+
+    name: str
+    transmitter: str
+    error_m: float
+    claimed_m: float
+    inside: tuple[bool, bool]
+    flagged: bool
+    kind: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        set: Name of the set.
+        what: Which answers.
+        kind: Of the set.
+        answers: The answers, judged.
+        yardstick_m: The yardstick's error on the same, metres; None if there is none.
+        cpu_s: CPU time of the calls that gave the answers, seconds; None if it is another line's.
+    """
+
+    set: str
+    what: str
+    kind: str
+    answers: tuple[Judged, ...]
+    yardstick_m: float | None
+    cpu_s: float | None
+
+    def figures(self) -> dict[str, Any]:
+        """What the table is made of; lengths in metres, shares in [0, 1], None where there is none."""
+        error = np.array([one.error_m for one in self.answers])
+        flagged = np.array([one.flagged for one in self.answers])
+        far = error > FAR_M
+        arrivals = self.kind == "arrivals"
+        return {
+            "events": len(error),
+            "median_m": float(np.median(error)),
+            "median_interval_m": self._interval(error),
+            "p90_m": _quantile(error, 0.9),
+            "within_300m": float((~far).mean()) if arrivals else None,
+            "within_300m_or_flagged": float((~far | flagged).mean()) if arrivals else None,
+            "claimed_m": float(np.median([one.claimed_m for one in self.answers])),
+            "inside_68": float(np.mean([one.inside[0] for one in self.answers])),
+            "inside_95": float(np.mean([one.inside[1] for one in self.answers])),
+            "flagged": float(flagged.mean()),
+            "far": int(far.sum()) if arrivals else None,
+            "far_flagged": int((far & flagged).sum()) if arrivals else None,
+            "yardstick_m": self.yardstick_m,
+            "cpu_s": self.cpu_s,
+        }
+
+    def _interval(self, error: Float64) -> tuple[float, float] | None:
+        """Of the median: whole transmitters are drawn, for the errors of one are alike."""
+        transmitters = [one.transmitter for one in self.answers]
+        if len(set(transmitters)) < 2:
+            return None
+        medians = metrics.weighted_median(error, metrics.cluster_weights(transmitters, RESAMPLES, SEED))
+        return _quantile(medians, 0.025), _quantile(medians, 0.975)
+
+
+def _quantile(values: Float64, share: float) -> float:
+    """The smallest value that at least this share does not exceed; it may be infinite."""
+    return float(np.quantile(values, share, method="inverted_cdf"))
+
+
+def judged(fix: Fix | None, name: str, transmitter: str, truth: Position) -> Judged:
+    """An answer beside the truth; None if there is no answer."""
+    if fix is None or not fix.places:
+        return Judged(name, transmitter, math.inf, math.inf, (False, False), True, "nothing")
+    place = fix.places[0]
+    error = geo.distance_m(place.latitude_deg, place.longitude_deg, truth.latitude_deg, truth.longitude_deg)
+    regions = {region.probability: region for region in fix.regions}
+    inside = [probability in regions and holds(regions[probability], truth) for probability in PROBABILITIES]
+    claimed = math.sqrt(float(np.trace(place.covariance_m2)))
+    return Judged(name, transmitter, float(error[0]), claimed, (inside[0], inside[1]), fix.flagged, fix.kind)
+
+
+def holds(region: Region, truth: Position) -> bool:
+    """Whether a position lies inside a region: an odd number of its rings' edges is crossed on the way west.
+
+    Rings are taken as they stand, in degrees; holes are rings of their own.
+    """
+    crossed = 0
+    for turn in (-360.0, 0.0, 360.0):
+        for ring in region.rings:
+            corners = np.array(ring, np.float64)
+            crossed += _crossings(corners, truth.longitude_deg + turn, truth.latitude_deg)
+    return crossed % 2 == 1
+
+
+def _crossings(corners: Float64, longitude_deg: float, latitude_deg: float) -> int:
+    """How many edges of a closed ring lie west of a position, at its latitude."""
+    (x_a, y_a), (x_b, y_b) = corners[:-1].T, corners[1:].T
+    between = (y_a > latitude_deg) != (y_b > latitude_deg)
+    run, rise = (x_b - x_a)[between], (y_b - y_a)[between]
+    at = x_a[between] + run * (latitude_deg - y_a[between]) / rise
+    return int((at < longitude_deg).sum())
+
+
+def of_recordings(one: RealSet) -> list[Line]:
+    """The seconds of a set's recordings, and all of them together."""
+    if one.truth is None:
+        raise HeimdallError(one.name, "it has no truth", "Say it in set.yaml")
+    answer, cpu_s = _timed(lambda: heimdall.locate(one.files, receivers=one.receivers))
+    truth = one.truth
+    seconds = [
+        judged(fix, event.name, event.name, truth)
+        for event, fix in zip(answer.events, answer.fixes, strict=True)
+    ]
+    lines = [Line(one.name, "each second", one.kind, tuple(seconds), None, cpu_s)]
+    if answer.main is not None:
+        whole = (judged(answer.main, "all", "all", truth),)
+        lines.append(Line(one.name, "all together", one.kind, whole, one.yardstick_m, None))
+    return lines
+
+
+def of_arrivals(one: RealSet) -> Iterator[Callable[[], list[Line]]]:
+    """The messages of a set's tables: altitude known, altitude unknown, receivers' own errors taken off."""
+    rows = [row for row in real_sets.rows(one) if row.truth is not None]
+    if not rows:
+        raise HeimdallError(one.name, "no row of it says where the transmitter was", "Say it in set.yaml")
+    earlier, later = real_sets.halves(rows)
+    yield partial(_messages, one, rows, "altitude known", one.yardstick_m, altitude=True)
+    yield partial(_messages, one, rows, "altitude unknown")
+    if earlier:
+        yield partial(_messages, one, later, "known, later half", altitude=True)
+        without = "the same, receivers' errors off"
+        yield partial(_messages, one, later, without, altitude=True, learned_from=earlier)
+
+
+def _messages(
+    one: RealSet,
+    rows: Sequence[Row],
+    what: str,
+    yardstick_m: float | None = None,
+    *,
+    altitude: bool = False,
+    learned_from: Sequence[Row] = (),
+) -> list[Line]:
+    """Messages, located and judged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "times.csv"
+        real_sets.write_table(rows, path, one.frequency_mhz, altitude=altitude)
+        errors = None
+        if learned_from:
+            known = Path(folder) / "known.csv"
+            real_sets.write_table(learned_from, known, one.frequency_mhz, altitude=True, truth=True)
+            errors = heimdall.receiver_errors(
+                [known], receivers=one.receivers, frequency_mhz=one.frequency_mhz
+            )
+        answer, cpu_s = _timed(
+            lambda: heimdall.locate(
+                [path], receivers=one.receivers, frequency_mhz=one.frequency_mhz, errors=errors
+            )
+        )
+    fixes = {event.name: fix for event, fix in zip(answer.events, answer.fixes, strict=True)}
+    strangers = set(fixes) - {row.name for row in rows}
+    if strangers:
+        raise HeimdallError(one.name, f"answers to what was not asked: {sorted(strangers)[:5]}", "A bug")
+    answers = [
+        judged(fixes.get(row.name), row.name, row.transmitter or row.name, row.truth)
+        for row in rows
+        if row.truth is not None
+    ]
+    return [Line(one.name, what, one.kind, tuple(answers), yardstick_m, cpu_s)]
+
+
+def _timed(call: Callable[[], Found]) -> tuple[Found, float]:
+    before = time.process_time()
+    found = call()
+    return found, time.process_time() - before
+
+
+HEADINGS = (
+    *("set", "what", "events", "median, m", "95 % interval", "p90, m", "within 300 m", "or flagged"),
+    *("claimed, m", "in 68 %", "in 95 %", "flagged", "far, flagged", "yardstick, m", "CPU, s"),
+)
+ALIGN = "ll" + "r" * (len(HEADINGS) - 2)
+
+
+def cells(line: Line) -> list[str]:
+    """One line of the table as it is printed."""
+    found = line.figures()
+    interval = found["median_interval_m"]
+    return [
+        line.set,
+        line.what,
+        str(found["events"]),
+        _metres(found["median_m"]),
+        "-" if interval is None else " to ".join(map(_metres, interval)),
+        _metres(found["p90_m"]),
+        *(_percent(found[key]) for key in ("within_300m", "within_300m_or_flagged")),
+        _metres(found["claimed_m"]),
+        *(_percent(found[key]) for key in ("inside_68", "inside_95", "flagged")),
+        "-" if found["far"] is None else f"{found['far_flagged']} of {found['far']}",
+        _metres(found["yardstick_m"]),
+        "-" if found["cpu_s"] is None else f"{found['cpu_s']:.1f}",
+    ]
+
+
+def _metres(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if math.isfinite(value) else "none"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def runs(one: RealSet) -> Iterator[Callable[[], list[Line]]]:
+    """What gives the lines of a set, one call after another: where one fails, the others are still judged."""
+    if one.kind == "iq":
+        yield partial(of_recordings, one)
+    else:
+        yield from of_arrivals(one)
+
+
+def judge(folders: Sequence[Path]) -> tuple[list[Line], list[str], bool]:
+    """All lines of some sets, remarks about them, and whether all could be judged."""
+    lines: list[Line] = []
+    remarks: list[str] = []
+    whole = True
+    for folder in folders:
+        try:
+            one = real_sets.read(folder)
+            remarks += [f"{one.name}: {remark}" for remark in one.remarks]
+            calls = list(runs(one))
+        except HeimdallError as error:
+            whole = False
+            print(error, file=sys.stderr)
+            continue
+        for call in calls:
+            try:
+                lines += call()
+            except HeimdallError as error:
+                whole = False
+                print(f"{one.name}: {error}", file=sys.stderr)
+            except Exception:  # a bug of ours: the other lines are still worth reading
+                whole = False
+                print(f"{one.name}: {traceback.format_exc()}", file=sys.stderr)
+    return lines, remarks, whole
+
+
+def as_json(lines: Sequence[Line], remarks: Sequence[str]) -> str:
+    """Figures and each judged answer; null where a figure is infinite or there is none."""
+    shown = [
+        {"set": line.set, "what": line.what, **line.figures(), "answers": list(map(asdict, line.answers))}
+        for line in lines
+    ]
+    return artifacts.json_text({"lines": _finite(shown), "remarks": list(remarks)})
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main() -> int:
+    """Print the table."""
+    first, _, about = (__doc__ or "").partition("\n\nEvery folder")
+    parser = argparse.ArgumentParser(
+        description=first, epilog="Every folder" + about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="folder that holds the sets, or a set")
+    parser.add_argument("--set", action="append", metavar="NAME", help="only this set; may be repeated")
+    parser.add_argument("--json", action="store_true", help="figures and each judged answer as JSON")
+    parser.add_argument("--markdown", action="store_true", help="the table as docs/real.md has it")
+    asked = parser.parse_args()
+    try:
+        folders = real_sets.folders(asked.directory)
+    except HeimdallError as error:
+        print(error, file=sys.stderr)
+        return 1
+    by_name = {folder.resolve().name: folder for folder in folders}
+    for name in set(asked.set or ()) - set(by_name):
+        parser.error(f"there is no set {name}: there are {', '.join(by_name)}")
+    lines, remarks, whole = judge([by_name[name] for name in asked.set or by_name])
+    rows = [cells(line) for line in lines]
+    if asked.json:
+        print(as_json(lines, remarks), end="")
+    else:
+        print(*(table.markdown if asked.markdown else table.lines)(HEADINGS, rows, ALIGN), sep="\n")
+        print(*remarks, sep="\n", end="\n" if remarks else "")
+    return 0 if whole and lines else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
