@@ -10,10 +10,11 @@ without the columns of the truth; in one run the transmitter's altitude is among
 The last run takes off the receivers' own errors, which were found on the earlier half of the messages with
 the truth, and is judged on the later half. The line before it is the same half without that.
 
-Columns: `median` and `p90` are errors along the ground. `95 % interval` is that of the median, by a bootstrap
-over transmitters. `claimed` is the median of the distances that answers expect to be off (the root of the
-sum of both variances). `in 68 %` and `in 95 %` is how often the truth lies inside of the region that the
-answer gives for that probability. `flagged` says how many answers say themselves that they may be wrong:
+Columns: `median` and `p90` are errors along the ground. In brackets stands the 95 % interval of the median,
+by a bootstrap over transmitters. `yardstick` is the median error of the method that `set.yaml` speaks of, if
+it was measured on the same. `claimed` is the median of the distances that answers expect to be off (the root
+of the sum of both variances). `in 68 %` and `in 95 %` is how often the truth lies inside of the region that
+the answer gives for that probability. `flagged` says how many answers say themselves that they may be wrong:
 ambiguous, inconsistent, or no position. `or flagged` is the share that is within 300 m or flagged, and `far,
 flagged` how many of those beyond 300 m are flagged. A message without an answer counts as infinitely far and
 as flagged, and no region of it holds the truth. The exit code is 1 if something could not be judged.
@@ -246,11 +247,23 @@ def _timed(call: Callable[[], Found]) -> tuple[Found, float]:
     return found, time.process_time() - before
 
 
-HEADINGS = (
-    *("set", "what", "events", "median, m", "95 % interval", "p90, m", "within 300 m", "or flagged"),
-    *("claimed, m", "in 68 %", "in 95 %", "flagged", "far, flagged", "yardstick, m", "CPU, s"),
+# What heads a column, whether its cells stand left or right, and whether it is of the short table.
+COLUMNS = (
+    ("set", "l", True),
+    ("what", "l", True),
+    ("events", "r", True),
+    ("median, m", "r", True),
+    ("yardstick, m", "r", True),
+    ("p90, m", "r", False),
+    ("claimed, m", "r", True),
+    ("in 68 %", "r", True),
+    ("in 95 %", "r", True),
+    ("within 300 m", "r", False),
+    ("or flagged", "r", False),
+    ("flagged", "r", True),
+    ("far, flagged", "r", False),
+    ("CPU, s", "r", False),
 )
-ALIGN = "ll" + "r" * (len(HEADINGS) - 2)
 
 
 def cells(line: Line) -> list[str]:
@@ -261,14 +274,13 @@ def cells(line: Line) -> list[str]:
         line.set,
         line.what,
         str(found["events"]),
-        _metres(found["median_m"]),
-        "-" if interval is None else " to ".join(map(_metres, interval)),
-        _metres(found["p90_m"]),
-        *(_percent(found[key]) for key in ("within_300m", "within_300m_or_flagged")),
-        _metres(found["claimed_m"]),
-        *(_percent(found[key]) for key in ("inside_68", "inside_95", "flagged")),
-        "-" if found["far"] is None else f"{found['far_flagged']} of {found['far']}",
+        _metres(found["median_m"]) + (f" ({' to '.join(map(_metres, interval))})" if interval else ""),
         _metres(found["yardstick_m"]),
+        _metres(found["p90_m"]),
+        _metres(found["claimed_m"]),
+        *(_percent(found[key]) for key in ("inside_68", "inside_95")),
+        *(_percent(found[key]) for key in ("within_300m", "within_300m_or_flagged", "flagged")),
+        "-" if found["far"] is None else f"{found['far_flagged']} of {found['far']}",
         "-" if found["cpu_s"] is None else f"{found['cpu_s']:.1f}",
     ]
 
@@ -344,6 +356,7 @@ def main() -> int:
     parser.add_argument("--set", action="append", metavar="NAME", help="only this set; may be repeated")
     parser.add_argument("--json", action="store_true", help="figures and each judged answer as JSON")
     parser.add_argument("--markdown", action="store_true", help="the table as docs/real.md has it")
+    parser.add_argument("--short", action="store_true", help="only the columns that the README has")
     asked = parser.parse_args()
     try:
         folders = real_sets.folders(asked.directory)
@@ -354,11 +367,13 @@ def main() -> int:
     for name in set(asked.set or ()) - set(by_name):
         parser.error(f"there is no set {name}: there are {', '.join(by_name)}")
     lines, remarks, whole = judge([by_name[name] for name in asked.set or by_name])
-    rows = [cells(line) for line in lines]
+    shown = [place for place, (_, _, short) in enumerate(COLUMNS) if short or not asked.short]
+    headings, align = ([COLUMNS[place][part] for place in shown] for part in (0, 1))
+    rows = [[found[place] for place in shown] for found in map(cells, lines)]
     if asked.json:
         print(as_json(lines, remarks), end="")
     else:
-        print(*(table.markdown if asked.markdown else table.lines)(HEADINGS, rows, ALIGN), sep="\n")
+        print(*(table.markdown if asked.markdown else table.lines)(headings, rows, "".join(align)), sep="\n")
         print(*remarks, sep="\n", end="\n" if remarks else "")
     return 0 if whole and lines else 1
 
