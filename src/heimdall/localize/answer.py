@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -78,11 +78,12 @@ class Answer:
         where = (place.latitude_deg, place.longitude_deg, truth.latitude_deg, truth.longitude_deg)
         return float(geo.distance_m(*where)[0])
 
-    def utc(self, event: Event) -> datetime | None:
-        """When an event was, to the microsecond; None if that is not known."""
+    def utc(self, event: Event) -> str | None:
+        """When an event was, in UTC as ISO 8601 with microseconds; None if that is not known."""
         if self.origin_utc is None or not np.isfinite(event.time_s):
             return None
-        return self.origin_utc + timedelta(seconds=event.time_s)
+        moment = (self.origin_utc + timedelta(seconds=event.time_s)).astimezone(UTC)
+        return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
     def receivers(self) -> dict[str, Position]:
         """Where every receiver of the events stands, by its name, in the order of the events."""

@@ -4,4 +4,4 @@ An `event.Event` goes in, a `fix.Fix` comes out. Imports `core` and `geometry`, 
 and SciPy alone: the answer is there in seconds, start included.
 """
 
-__all__ = ["event", "fix"]
+__all__ = ["density", "event", "fix", "levels", "minima", "rays", "regions", "solver"]
