@@ -7,8 +7,8 @@ Every folder of DIR with a `set.yaml` is a set (docs/real.md says what that file
 by `heimdall.locate`, as anybody would call it: nothing is tuned for a set, and no truth is given. Of
 recordings it is given the files and the receivers' places. Of tables of arrival times it is given a copy
 without the columns of the truth; in one run the transmitter's altitude is among them, in another it is not.
-The last run takes off the receivers' own errors, which were found on the earlier half of the messages with
-the truth, and is judged on the later half. The line before it is the same half without that.
+The last lines are of the later half of the messages: as they are, and without the receivers' own errors,
+which were found on the earlier half, once with the truth of that half and once without any.
 
 Columns: `median` and `p90` are errors along the ground. In brackets stands the 95 % interval of the median,
 by a bootstrap over transmitters. `yardstick` is the median error of the method that `set.yaml` speaks of, if
@@ -45,9 +45,12 @@ from real_sets import RealSet, Row
 import heimdall
 from heimdall.core import artifacts, table
 from heimdall.core.errors import HeimdallError
+from heimdall.formats import receivers_file
 from heimdall.geometry import geo
+from heimdall.localize import arrival_table
 from heimdall.metrics import metrics
-from heimdall.multilateration.event import Position
+from heimdall.multilateration import receiver_errors, solver
+from heimdall.multilateration.event import Event, Position
 from heimdall.multilateration.fix import Fix, Region
 
 Float64 = npt.NDArray[np.float64]
@@ -57,6 +60,9 @@ FAR_M = 300.0
 SEED = 42
 RESAMPLES = 1000
 PROBABILITIES = (0.68, 0.95)
+LATER = "known, later half"
+LEARNED_WITH_TRUTH = "errors off, by the truth"
+LEARNED_WITHOUT = "errors off, without it"
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,7 @@ def of_recordings(one: RealSet) -> list[Line]:
     """The seconds of a set's recordings, and all of them together."""
     if one.truth is None:
         raise HeimdallError(one.name, "it has no truth", "Say it in set.yaml")
-    answer, cpu_s = _timed(lambda: heimdall.locate(one.files, receivers=one.receivers))
+    answer, cpu_s = _timed(lambda: heimdall.locate(one.files, one.receivers))
     truth = one.truth
     seconds = [
         judged(fix, event.name, event.name, truth)
@@ -197,48 +203,58 @@ def of_arrivals(one: RealSet) -> Iterator[Callable[[], list[Line]]]:
         raise HeimdallError(one.name, "no row of it says where the transmitter was", "Say it in set.yaml")
     earlier, later = real_sets.halves(rows)
     yield partial(_messages, one, rows, "altitude known", one.yardstick_m, altitude=True)
-    yield partial(_messages, one, rows, "altitude unknown")
+    yield partial(_messages, one, rows, "altitude unknown", None, altitude=False)
     if earlier:
-        yield partial(_messages, one, later, "known, later half", altitude=True)
-        without = "the same, receivers' errors off"
-        yield partial(_messages, one, later, without, altitude=True, learned_from=earlier)
+        yield partial(_messages, one, later, LATER, None, altitude=True)
+        yield partial(_corrected, one, earlier, later, LEARNED_WITH_TRUTH, known=True)
+        yield partial(_corrected, one, earlier, later, LEARNED_WITHOUT, known=False)
 
 
 def _messages(
-    one: RealSet,
-    rows: Sequence[Row],
-    what: str,
-    yardstick_m: float | None = None,
-    *,
-    altitude: bool = False,
-    learned_from: Sequence[Row] = (),
+    one: RealSet, rows: Sequence[Row], what: str, yardstick_m: float | None, *, altitude: bool
 ) -> list[Line]:
-    """Messages, located and judged."""
+    """Messages, located by the public call and judged."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "times.csv"
         real_sets.write_table(rows, path, one.frequency_mhz, altitude=altitude)
-        errors = None
-        if learned_from:
-            known = Path(folder) / "known.csv"
-            real_sets.write_table(learned_from, known, one.frequency_mhz, altitude=True, truth=True)
-            errors = heimdall.receiver_errors(
-                [known], receivers=one.receivers, frequency_mhz=one.frequency_mhz
-            )
-        answer, cpu_s = _timed(
-            lambda: heimdall.locate(
-                [path], receivers=one.receivers, frequency_mhz=one.frequency_mhz, errors=errors
-            )
-        )
-    fixes = {event.name: fix for event, fix in zip(answer.events, answer.fixes, strict=True)}
-    strangers = set(fixes) - {row.name for row in rows}
-    if strangers:
-        raise HeimdallError(one.name, f"answers to what was not asked: {sorted(strangers)[:5]}", "A bug")
+        answer, cpu_s = _timed(lambda: heimdall.locate([path], one.receivers))
+    return [_line(one, rows, what, answer.events, answer.fixes, yardstick_m, cpu_s)]
+
+
+def _corrected(
+    one: RealSet, earlier: Sequence[Row], later: Sequence[Row], what: str, *, known: bool
+) -> list[Line]:
+    """Later messages without the receivers' own errors, which the earlier ones say."""
+    sites = receivers_file.read(one.receivers)
+    with tempfile.TemporaryDirectory() as folder:
+        learn, judge = Path(folder) / "earlier.csv", Path(folder) / "later.csv"
+        real_sets.write_table(earlier, learn, one.frequency_mhz, altitude=True, truth=known)
+        real_sets.write_table(later, judge, one.frequency_mhz, altitude=True)
+        learned_from, judged_on = (arrival_table.read(path, sites).events for path in (learn, judge))
+    events, cpu_s = _timed(
+        lambda: receiver_errors.apply(judged_on, receiver_errors.measure(learned_from, known=known).errors)
+    )
+    fixes, more_s = _timed(lambda: [solver.locate(event) for event in events])
+    return [_line(one, later, what, events, fixes, None, cpu_s + more_s)]
+
+
+def _line(
+    one: RealSet,
+    rows: Sequence[Row],
+    what: str,
+    events: Sequence[Event],
+    fixes: Sequence[Fix],
+    yardstick_m: float | None,
+    cpu_s: float,
+) -> Line:
+    """The answers of messages beside their truth; a row that has no answer is not left out."""
+    by_name = {event.name: fix for event, fix in zip(events, fixes, strict=True)}
     answers = [
-        judged(fixes.get(row.name), row.name, row.transmitter or row.name, row.truth)
+        judged(by_name.get(row.name), row.name, row.transmitter or row.name, row.truth)
         for row in rows
         if row.truth is not None
     ]
-    return [Line(one.name, what, one.kind, tuple(answers), yardstick_m, cpu_s)]
+    return Line(one.name, what, one.kind, tuple(answers), yardstick_m, cpu_s)
 
 
 def _timed(call: Callable[[], Found]) -> tuple[Found, float]:
