@@ -218,7 +218,7 @@ def _messages(
         path = Path(folder) / "times.csv"
         real_sets.write_table(rows, path, one.frequency_mhz, altitude=altitude)
         answer, cpu_s = _timed(lambda: heimdall.locate([path], one.receivers))
-    return [_line(one, rows, what, answer.events, answer.fixes, yardstick_m, cpu_s)]
+    return [_line(one, rows, what, answer.events, answer.fixes, cpu_s=cpu_s, yardstick_m=yardstick_m)]
 
 
 def _corrected(
@@ -235,7 +235,7 @@ def _corrected(
         lambda: receiver_errors.apply(judged_on, receiver_errors.measure(learned_from, known=known).errors)
     )
     fixes, more_s = _timed(lambda: [solver.locate(event) for event in events])
-    return [_line(one, later, what, events, fixes, None, cpu_s + more_s)]
+    return [_line(one, later, what, events, fixes, cpu_s=cpu_s + more_s)]
 
 
 def _line(
@@ -244,8 +244,9 @@ def _line(
     what: str,
     events: Sequence[Event],
     fixes: Sequence[Fix],
-    yardstick_m: float | None,
+    *,
     cpu_s: float,
+    yardstick_m: float | None = None,
 ) -> Line:
     """The answers of messages beside their truth; a row that has no answer is not left out."""
     by_name = {event.name: fix for event, fix in zip(events, fixes, strict=True)}
