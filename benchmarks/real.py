@@ -16,8 +16,11 @@ it was measured on the same. `claimed` is the median of the distances that answe
 of the sum of both variances). `in 68 %` and `in 95 %` is how often the truth lies inside of the region that
 the answer gives for that probability. `flagged` says how many answers say themselves that they may be wrong:
 ambiguous, inconsistent, or no position. `or flagged` is the share that is within 300 m or flagged, and `far,
-flagged` how many of those beyond 300 m are flagged. A message without an answer counts as infinitely far and
-as flagged, and no region of it holds the truth. The exit code is 1 if something could not be judged.
+flagged` how many of those beyond 300 m are flagged. `along` is how far answers within
+300 m are ahead of the truth on the transmitter's way, and `across` how far to the right of it: the median and
+the quartiles; after them how often the error across the way is within what its claimed variance has at 68 and
+at 95 %. A message without an answer counts as infinitely far and as flagged, and no region of it holds
+the truth. The exit code is 1 if something could not be judged.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -40,13 +44,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import numpy as np
 import numpy.typing as npt
 import real_sets
+from pyproj import Geod
 from real_sets import RealSet, Row
 
 import heimdall
 from heimdall.core import artifacts, table
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import receivers_file
-from heimdall.geometry import geo
 from heimdall.localize import arrival_table
 from heimdall.metrics import metrics
 from heimdall.multilateration import receiver_errors, solver
@@ -56,6 +60,7 @@ from heimdall.multilateration.fix import Fix, Region
 Float64 = npt.NDArray[np.float64]
 Found = TypeVar("Found")
 
+GEOD = Geod(ellps="WGS84")
 FAR_M = 300.0
 SEED = 42
 RESAMPLES = 1000
@@ -77,6 +82,9 @@ class Judged:
         inside: Whether the truth lies inside of its regions for 68 and for 95 %.
         flagged: Whether the answer says that it may be wrong.
         kind: What it says that it is.
+        along_m: How far the first place is ahead of the truth on the transmitter's way; None if it has none.
+        across_m: How far it is to the right of that way.
+        across_sigma_m: Standard deviation of that, by the covariance of the first place.
     """
 
     name: str
@@ -86,6 +94,9 @@ class Judged:
     inside: tuple[bool, bool]
     flagged: bool
     kind: str
+    along_m: float | None = None
+    across_m: float | None = None
+    across_sigma_m: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,28 @@ class Line:
             "far_flagged": int((far & flagged).sum()) if arrivals else None,
             "yardstick_m": self.yardstick_m,
             "cpu_s": self.cpu_s,
+            **{key: self._quartiles(key) for key in ("along_m", "across_m")},
+            "across_68": self._across_within(0.68),
+            "across_95": self._across_within(0.95),
         }
+
+    def _across_within(self, probability: float) -> float | None:
+        """How often the error across the way is within what a Gaussian of its variance has."""
+        told = [
+            abs(one.across_m) <= NormalDist().inv_cdf((1 + probability) / 2) * one.across_sigma_m
+            for one in self.answers
+            if one.across_m is not None and one.across_sigma_m is not None
+        ]
+        return float(np.mean(told)) if told else None
+
+    def _quartiles(self, key: str) -> tuple[float, float, float] | None:
+        """Of a part of the errors, of those answers that are not far off."""
+        near = [getattr(one, key) for one in self.answers if one.error_m <= FAR_M]
+        parts = np.array([part for part in near if part is not None])
+        if not len(parts):
+            return None
+        low, middle, high = (float(np.quantile(parts, share)) for share in (0.25, 0.5, 0.75))
+        return low, middle, high
 
     def _interval(self, error: Float64) -> tuple[float, float] | None:
         """Of the median: whole transmitters are drawn, for the errors of one are alike."""
@@ -145,16 +177,27 @@ def _quantile(values: Float64, share: float) -> float:
     return float(np.quantile(values, share, method="inverted_cdf"))
 
 
-def judged(fix: Fix | None, name: str, transmitter: str, truth: Position) -> Judged:
+def judged(
+    fix: Fix | None, name: str, transmitter: str, truth: Position, course_deg: float | None = None
+) -> Judged:
     """An answer beside the truth; None if there is no answer."""
     if fix is None or not fix.places:
         return Judged(name, transmitter, math.inf, math.inf, (False, False), True, "nothing")
     place = fix.places[0]
-    error = geo.distance_m(place.latitude_deg, place.longitude_deg, truth.latitude_deg, truth.longitude_deg)
+    azimuth_deg, _, error_m = GEOD.inv(
+        truth.longitude_deg, truth.latitude_deg, place.longitude_deg, place.latitude_deg
+    )
     regions = {region.probability: region for region in fix.regions}
     inside = [probability in regions and holds(regions[probability], truth) for probability in PROBABILITIES]
-    claimed = math.sqrt(float(np.trace(place.covariance_m2)))
-    return Judged(name, transmitter, float(error[0]), claimed, (inside[0], inside[1]), fix.flagged, fix.kind)
+    claimed_m = math.sqrt(float(np.trace(place.covariance_m2)))
+    one = Judged(name, transmitter, error_m, claimed_m, (inside[0], inside[1]), fix.flagged, fix.kind)
+    if course_deg is None:
+        return one
+    turn = math.radians(azimuth_deg - course_deg)
+    right = np.array([math.cos(math.radians(course_deg)), -math.sin(math.radians(course_deg))])
+    sigma_m = math.sqrt(float(right @ place.covariance_m2 @ right))
+    along_m, across_m = error_m * math.cos(turn), error_m * math.sin(turn)
+    return replace(one, along_m=along_m, across_m=across_m, across_sigma_m=sigma_m)
 
 
 def holds(region: Region, truth: Position) -> bool:
@@ -250,9 +293,10 @@ def _line(
 ) -> Line:
     """The answers of messages beside their truth; a row that has no answer is not left out."""
     by_name = {event.name: fix for event, fix in zip(events, fixes, strict=True)}
+    courses_deg = real_sets.courses_deg(rows)
     answers = [
-        judged(by_name.get(row.name), row.name, row.transmitter or row.name, row.truth)
-        for row in rows
+        judged(by_name.get(row.name), row.name, row.transmitter or row.name, row.truth, course_deg)
+        for row, course_deg in zip(rows, courses_deg, strict=True)
         if row.truth is not None
     ]
     return Line(one.name, what, one.kind, tuple(answers), yardstick_m, cpu_s)
@@ -279,6 +323,9 @@ COLUMNS = (
     ("or flagged", "r", False),
     ("flagged", "r", True),
     ("far, flagged", "r", False),
+    ("along, m", "r", False),
+    ("across, m", "r", False),
+    ("in 68, 95 %", "r", False),
     ("CPU, s", "r", False),
 )
 
@@ -298,6 +345,10 @@ def cells(line: Line) -> list[str]:
         *(_percent(found[key]) for key in ("inside_68", "inside_95")),
         *(_percent(found[key]) for key in ("within_300m", "within_300m_or_flagged", "flagged")),
         "-" if found["far"] is None else f"{found['far_flagged']} of {found['far']}",
+        *(_quartiles(found[key]) for key in ("along_m", "across_m")),
+        "-"
+        if found["across_68"] is None
+        else "{across_68:.1%}, {across_95:.1%}".format(**found).replace("%", " %"),
         "-" if found["cpu_s"] is None else f"{found['cpu_s']:.1f}",
     ]
 
@@ -306,6 +357,10 @@ def _metres(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.0f}" if math.isfinite(value) else "none"
+
+
+def _quartiles(found: tuple[float, float, float] | None) -> str:
+    return "-" if found is None else "{1:.0f} ({0:.0f} to {2:.0f})".format(*found)
 
 
 def _percent(share: float | None) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pyproj import Geod
+
 from heimdall.core import strict_yaml
 from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.multilateration.event import Position
@@ -22,6 +24,9 @@ _REQUIRED = ("kind", "files", "receivers", "truth")
 _GIVEN = ("id", "timeAtServer", "aircraft", "measurements")
 _ALTITUDE = "geoAltitude"
 _TRUTH = ("latitude", "longitude", _ALTITUDE)
+_COURSE_M = 400.0  # two seconds of an airliner: what its own places scatter by turns the course little
+_COURSE_S = 120.0
+_GEOD = Geod(ellps="WGS84")
 _CSV_FIELD_BYTES = 1 << 20
 
 
@@ -237,3 +242,30 @@ def halves(given: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     ordered = sorted(given, key=lambda row: row.time_s if math.isfinite(row.time_s) else math.inf)
     middle = len(ordered) // 2
     return ordered[:middle], ordered[middle:]
+
+
+def courses_deg(given: Sequence[Row]) -> list[float | None]:
+    """Azimuth of each row's transmitter as it flew, by the nearest other row of it in time; None without one.
+
+    The truth alone says it. Rows less than `_COURSE_M` apart say no direction.
+    """
+    of_transmitter: dict[str, list[Row]] = {}
+    for row in given:
+        if row.transmitter and row.truth is not None and math.isfinite(row.time_s):
+            of_transmitter.setdefault(row.transmitter, []).append(row)
+    return [_course_deg(row, of_transmitter.get(row.transmitter, ())) for row in given]
+
+
+def _course_deg(row: Row, others: Sequence[Row]) -> float | None:
+    found: list[tuple[float, float]] = []
+    for other in others:
+        later_s = row.time_s - other.time_s
+        if not 0 < abs(later_s) <= _COURSE_S or row.truth is None or other.truth is None:
+            continue
+        ends = [other.truth, row.truth] if later_s > 0 else [row.truth, other.truth]
+        there, back, length_m = _GEOD.inv(
+            *(value for end in ends for value in (end.longitude_deg, end.latitude_deg))
+        )
+        if length_m > _COURSE_M:
+            found.append((abs(later_s), back + 180 if later_s > 0 else there))
+    return min(found)[1] if found else None

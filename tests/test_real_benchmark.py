@@ -173,7 +173,7 @@ def test_the_figures_of_recordings_are_those_of_the_public_call(
     sets: Path, printed: dict[str, dict[str, Any]]
 ) -> None:
     folder = sets / "station"
-    answer = heimdall.locate(sorted(folder.glob("*.npy")), receivers=folder / "receivers.csv")
+    answer = heimdall.locate(sorted(folder.glob("*.npy")), folder / "receivers.csv")
     expected = figures_of(answer.fixes, [TRANSMITTER[:2]] * SECONDS)
     del expected["within_300m"]
     line = printed["station: each second"]
@@ -197,7 +197,7 @@ def test_the_figures_of_arrival_times_are_those_of_the_public_call(
         writer.writerow(["id", "timeAtServer", "geoAltitude", "measurements"])
         for number, row in enumerate(rows):
             writer.writerow([number, row["timeAtServer"], row["geoAltitude"], row["measurements"]])
-    answer = heimdall.locate([table], receivers=sets / "aircraft" / "receivers.csv")
+    answer = heimdall.locate([table], sets / "aircraft" / "receivers.csv")
     truths = [(float(row["latitude"]), float(row["longitude"])) for row in rows]
     expected = figures_of(answer.fixes, truths)
     line = printed["aircraft: altitude known"]
@@ -226,6 +226,19 @@ def fix(east_deg: float, *, consistent: bool = True) -> Fix:
     place = Place(0.0, east_deg, 0.0, 0.0, np.diag([9.0, 16.0]), 1.0)
     regions = (Region(0.68, (square(0.2),), 1.0), Region(0.95, (square(1.0), square(0.1)[::-1]), 1.0))
     return Fix("", "position", (place,), regions, (), consistent, ())
+
+
+def test_errors_are_told_along_the_way_of_the_transmitter_and_across_it(real: ModuleType) -> None:
+    eastwards = [
+        real.Row(name, {}, time_s, "aircraft", Position(0.0, longitude_deg))
+        for name, time_s, longitude_deg in [("a", 0.0, 0.0), ("b", 60.0, 0.1), ("c", 500.0, 1.0)]
+    ]
+    courses_deg = real.real_sets.courses_deg(eastwards)
+    assert courses_deg == [pytest.approx(90), pytest.approx(90), None]
+    ahead = real.judged(fix(0.001), "a", "a", Position(0.0, 0.0), courses_deg[0])
+    assert (ahead.along_m, ahead.across_m) == (pytest.approx(111.3, abs=0.1), pytest.approx(0, abs=0.1))
+    left = real.judged(fix(0.0), "a", "a", Position(-0.001, 0.0), courses_deg[0])
+    assert (left.along_m, left.across_m) == (pytest.approx(0, abs=0.1), pytest.approx(-110.6, abs=0.1))
 
 
 def test_a_region_holds_what_is_inside_and_not_in_a_hole(real: ModuleType) -> None:
