@@ -17,7 +17,7 @@ def test_every_answer_is_strict_json_with_the_same_bytes_each_time(name: str) ->
     text = artifacts.json_text(fix_json.document(ALL[name]()))
     document = json.loads(text)
     assert text == artifacts.json_text(fix_json.document(ALL[name]()))
-    assert (document["schema"], document["schema_version"]) == ("heimdall.locate", 1)
+    assert (document["schema"], document["schema_version"]) == ("heimdall-locate", 1)
     assert len(document["events"]) == len(ALL[name]().events)
 
 

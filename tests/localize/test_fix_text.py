@@ -85,7 +85,7 @@ def test_a_position_is_said_first_with_all_that_is_known_of_it() -> None:
     said = "\n".join(lines)
     assert "9.9 km to the east and 3.3 km to the north" in said
     assert "of 314 km² with 68 % and of 1,257 km² with 95 % probability" in said
-    assert "this is 9.3 km from there" in said  # 0.0835 degrees of latitude
+    assert "The true place is known, and 9.3 km away." in said  # 0.0835 degrees of latitude
     assert "The trained model models/model.onnx has it at 50.200, 9.100" in said
     assert "HB9RYZ             2.5        5.0  used" in said
     assert lines[-2] == "The sky wave may be late."

@@ -13,6 +13,8 @@ __all__ = [
     "fix_geojson",
     "fix_json",
     "fix_kml",
+    "fix_lines",
+    "fix_map",
     "fix_page",
     "fix_shapes",
     "fix_text",

@@ -1,23 +1,6 @@
 """What was located as JSON: every number in full, units in the names, null for what is not known.
 
-The document, `schema_version` 1:
-
-- `schema`, `schema_version`, `title`, `simulated`;
-- `receivers`: `name`, `latitude_deg`, `longitude_deg`, `altitude_m`;
-- `events`: one answer for each event; `together`: the answer for all of them, or null. An answer has
-  - `name`, `kind` (position, ambiguous, region, nothing), `flagged`, `consistent`, `events`;
-  - of the event, null for all together: `time_s`, `utc`, `frequency_hz`, `transmitter`;
-  - `position`: the first of `places` if `kind` is position, else null;
-  - `places`: `latitude_deg`, `longitude_deg`, `altitude_m`, `altitude_sigma_m`, `sigma_east_m`,
-    `sigma_north_m`, `covariance_m2` (east before north), `ellipse_95_major_m`, `ellipse_95_minor_m`,
-    `ellipse_azimuth_deg`, `probability`;
-  - `regions`: `probability`, `area_km2`, `rings_deg` (as `multilateration.fix.Region` has them);
-  - `residuals`: `receiver`, `residual_s`, `sigma_s`, `used`, `reason`;
-  - `velocity`: `east_m_s`, `north_m_s`, `covariance_m2_s2`, or null;
-  - `remarks`; `truth` (as a receiver, without a name) and `error_m`, or null;
-- `beside`: what a trained model says: `name`, `place` as above or null, `remark`; null without a model.
-
-A later version keeps these names or has another number.
+docs/answers.md has the schema. Within a version names are only added.
 """
 
 from __future__ import annotations
@@ -31,7 +14,7 @@ from heimdall.localize.error_ellipse import ellipse_95
 from heimdall.multilateration.event import Event, Position
 from heimdall.multilateration.fix import Fix, Place, Velocity
 
-SCHEMA = "heimdall.locate"
+SCHEMA = "heimdall-locate"
 SCHEMA_VERSION = 1
 
 

@@ -25,6 +25,7 @@ _KINDS = {
     "region": "with a region alone",
     "nothing": "without an answer",
 }
+_SURE_ALTITUDE_M = 0.5  # an altitude with a smaller standard deviation was given
 _REMARKS = 5  # of separate events, the most frequent
 
 
@@ -123,7 +124,7 @@ def sentences(answer: Answer, fix: Fix) -> list[str]:
     if fix.regions:
         areas = [f"of {area(one.area_km2)} with {100 * one.probability:.0f} %" for one in fix.regions]
         said.append(f"It is within a region {' and '.join(areas)} probability.")
-    if fix.places and fix.places[0].altitude_sigma_m > 0:
+    if fix.places and fix.places[0].altitude_sigma_m > _SURE_ALTITUDE_M:
         best = fix.places[0]
         said.append(
             f"Its altitude is {best.altitude_m:,.0f} m above the ellipsoid, standard deviation "
@@ -137,7 +138,7 @@ def sentences(answer: Answer, fix: Fix) -> list[str]:
         said.append(_motion(fix.velocity))
     error_m = answer.error_m(fix)
     if error_m is not None:
-        said.append(f"Where it truly was is known: this is {length(error_m)} from there.")
+        said.append(f"The true place is known, and {length(error_m)} away.")
     if answer.beside is not None and fix is answer.main:
         said.append(_model(answer.beside, fix))
     return said
@@ -205,7 +206,7 @@ def places(fix: Fix) -> Table:
                 f"{ellipse.azimuth_deg:.0f}°",
             )
         )
-    return Table(headings, tuple(rows), "rrrlrrr")
+    return Table(headings, tuple(rows), "rlllrrr")
 
 
 def residuals(fix: Fix) -> Table:
@@ -256,7 +257,7 @@ def events(answer: Answer) -> Table:
                 ", ".join(flags if fix.consistent else [*flags, "inconsistent"]),
             )
         )
-    return Table(headings, tuple(rows), "lrrr" + "r" * known + "l")
+    return Table(headings, tuple(rows), "lllr" + "r" * known + "l")
 
 
 def summary(answer: Answer) -> list[str]:

@@ -102,6 +102,8 @@ def _over(problem: Problem, heard: Sites, level_db: Float64, east_m: Float64, no
     total = problem.log_prior(latitude, longitude) + levels.log_likelihood(
         latitude, longitude, altitude, heard, level_db=level_db, propagation=problem.propagation
     )
+    if len(problem.row) > 0:
+        total = total + problem.log_within_horizon(latitude, longitude, altitude)
     if len(problem.row) > 1:
         total = total + _of_times(problem, latitude, longitude, altitude, half_cell)
     # Of an azimuthal equidistant map: its circles are too long by angle over sine.

@@ -44,6 +44,9 @@ _REACH = 6.0  # of the search, in network sizes; its places are dense at the mid
 _BEND = 2.2
 _TIMES = 12  # receivers by which the moment of emission is tried at each place of the grid
 _UNLIKELY = 10.0  # what a wrong time costs there, in nats
+_MAST_M = 30.0
+_BEYOND_M = 50_000.0  # per neper
+_SELDOM = 4.0  # nepers, for one receiver
 _FREE_M = 0.5  # below this standard deviation an altitude is given
 _FURTHEST_M = 15e6
 
@@ -87,6 +90,23 @@ class Problem:
     def altitude_is_free(self) -> bool:
         """Whether the altitude is an unknown."""
         return self.altitude_sigma_m > _FREE_M and self.propagation == "line-of-sight"
+
+    def log_within_horizon(
+        self, latitude_deg: Float64, longitude_deg: Float64, altitude_m: Float64
+    ) -> Float64:
+        """Log of how likely it is that all receivers hear places of any shape over the bulge of the earth.
+
+        Beyond the radio horizon (4/3 of the earth's radius) a line of sight is lost; ducts and scatter carry
+        farther, but seldom.
+        """
+        if self.propagation != "line-of-sight":
+            return np.zeros(np.shape(latitude_deg))
+        ways = rays.paths(latitude_deg, longitude_deg, altitude_m, self.sites, self.propagation)
+        height = np.maximum(np.asarray(altitude_m)[..., None] - self.sites.altitude_m.min(), 0) + _MAST_M
+        own = np.maximum(self.sites.altitude_m - self.sites.altitude_m.min(), 0) + _MAST_M
+        horizon = np.sqrt(2 * 4 / 3 * rays.EARTH_RADIUS_M) * (np.sqrt(height) + np.sqrt(own))
+        beyond = np.maximum(ways.length_m - horizon, 0) / _BEYOND_M
+        return np.asarray(-np.minimum(beyond, _SELDOM).sum(axis=-1), np.float64)
 
     def best_times(self) -> npt.NDArray[np.intp]:
         """The times by which the moment of emission is tried at each place of a grid."""
@@ -299,9 +319,12 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     """One minimum with its evidence; None where the times leave the place open."""
     free = [0, 1, *([2] if problem.altitude_is_free else []), 3, 4]
     information = last.matrix[row][np.ix_(free, free)]
-    sign, log_det = np.linalg.slogdet(information)
-    if sign <= 0 or np.linalg.cond(information[:2, :2]) > _OPEN:
+    if not np.isfinite(information).all() or np.linalg.cond(information[:2, :2]) > _OPEN:
         return None
+    # No place is less certain than before anything was received: the curvature of the prior.
+    away = float(rays.arc_m(state[0], state[1], *problem.centre_deg))
+    information[[0, 1], [0, 1]] += 4 / (problem.scale_m**2 + away**2)
+    log_det = np.linalg.slogdet(information)[1]
     inverse = np.linalg.inv(information)
     covariance = np.zeros((3, 3))
     known = len(free) - 2
@@ -316,6 +339,7 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     log_evidence += np.count_nonzero(right) * math.log(1 - WRONG_SHARE)
     log_evidence += float(wrong_log_density(residual[~right], deviation[~right]).sum())
     log_evidence += float(problem.log_prior(state[0], state[1]))
+    log_evidence += float(problem.log_within_horizon(state[0], state[1], state[2]))
     weighted = residual[right] / deviation[right]
     return Candidate(
         float(state[0]),

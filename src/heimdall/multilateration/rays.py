@@ -31,6 +31,7 @@ REFRACTIVITY = 315e-6
 SCALE_HEIGHT_M = 7_350.0
 EARTH_RADIUS_M = 6_371_008.8
 
+_LONGEST_RAY_M = 450_000.0  # beyond it a ray would run through the earth
 _GROUND_BELOW_HZ = 1.6e6  # of medium waves; above it the ground wave ends after 100 km
 _LINE_OF_SIGHT_ABOVE_HZ = 30e6
 D_LAYER_M = 75_000.0  # 70 km by day, 90 km at night
@@ -209,7 +210,7 @@ def paths(
     unit = line / np.maximum(length, 1.0)[..., None]
     slope = np.einsum("...ij,...rj->...ri", axes(latitude_deg, longitude_deg), unit)
     if straight:
-        index = 1 + mean_refractivity(altitude[..., None], sites.altitude_m)
+        index = 1 + mean_refractivity(altitude[..., None], sites.altitude_m, length)
         nothing = np.zeros_like(length)
         return Paths(length * index, slope, nothing, nothing)
     horizontal = np.sqrt((slope[..., :2] ** 2).sum(axis=-1, keepdims=True))
@@ -230,12 +231,17 @@ def paths(
     return Paths(hop, level * by_distance[..., None], by_height * F_LAYER_SIGMA_M, spread)
 
 
-def mean_refractivity(altitude_m: Float64, receiver_m: Float64) -> Float64:
-    """Mean of the refractive index less 1 along a straight ray between two altitudes, any shapes."""
+def mean_refractivity(altitude_m: Float64, receiver_m: Float64, length_m: Float64) -> Float64:
+    """Mean of the refractive index less 1 along a ray of a length between two altitudes, any shapes.
+
+    The height along it is taken to be linear, less the mean bulge of an earth of 4/3 of the radius, to which
+    a ray bends.
+    """
     low, high = np.minimum(altitude_m, receiver_m), np.maximum(altitude_m, receiver_m)
     rise = (high - low) / SCALE_HEIGHT_M
     mean = np.where(rise > 1e-6, -np.expm1(-rise) / np.maximum(rise, 1e-6), 1.0)
-    return np.asarray(REFRACTIVITY * np.exp(-low / SCALE_HEIGHT_M) * mean, np.float64)
+    bulge = np.minimum(length_m, _LONGEST_RAY_M) ** 2 / (12 * 4 / 3 * EARTH_RADIUS_M)
+    return np.asarray(REFRACTIVITY * np.exp((bulge - low) / SCALE_HEIGHT_M) * mean, np.float64)
 
 
 def _arc_m(chord_m: Float64, latitude_a_deg: Float64, latitude_b_deg: Float64, northward: Float64) -> Float64:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
+from scipy.stats import binom, chi2
 
-from heimdall.multilateration import density, levels, minima, rays, regions
+from heimdall.multilateration import density, doppler, levels, minima, rays, regions
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Place, Residual
 from heimdall.multilateration.minima import Candidate, Problem, Terrain
@@ -24,7 +24,9 @@ Float64 = npt.NDArray[np.float64]
 USUAL_SIGMA_S = 150e-9
 CONTRADICTION = 1e-3  # probability of residuals as large as those; below it the times do not fit together
 SURE = 0.9  # probability of the first place from which on it is the answer
-_OVERLAP = 9.0  # squared standard deviations: places nearer than this are one
+SUREST = 0.999  # of any place: models are wrong more often than Gaussians say
+_OVERLAP = 9.0  # squared standard deviations: places nearer than this are one, if of a similar size,
+_SIMILAR = 2 * math.log(9.0)  # which is an area of a ninth to nine times the other's
 _WIDE = 0.25  # of the network's size: a 95 % ellipse as long is no ellipse any more
 _LEAST_LEVELS = 3  # without times: two say only which of them is nearer
 _AERONAUTICAL_HZ = ((108e6, 137e6), (960e6, 1215e6))
@@ -78,21 +80,34 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
     if count < 2 and (len(level_db) < _LEAST_LEVELS or heard.diameter_m() == 0):
         return _nothing(event, _too_few(event, count))
     found = [_with_levels(one, heard, level_db, problem) for one in minima.candidates(problem)]
+    offsets = doppler.Offsets.of(event) if problem.propagation == "line-of-sight" else None
+    velocity = None
+    if found and offsets is not None:
+        both = [doppler.refined(problem, one, offsets) for one in found]
+        velocity = max(both, key=lambda one: one[0].log_evidence)[1]
+        found = [one for one, _ in both]
+    found = sorted(found, key=lambda one: -one.log_evidence)
     places = _places(found)
     if not places or _is_wide(places[0], problem) or _contradicts(found[0]):
         return _over_grid(event, problem, heard, level_db, found)
-    best = max(found, key=lambda one: one.log_evidence)
+    best = found[0]
     residuals = _residuals(event, problem, best)
-    consistent = best.right.all() or best.freedom > 0
+    credible = _is_credible(best)
+    elsewhere: tuple[Place, ...] = ()
+    if not credible:
+        share = float(best.right.mean())
+        places = tuple(replace(place, probability=share * place.probability) for place in places)
+        elsewhere = (_everywhere(problem, 1 - share),)
     sure = places[0].probability >= SURE
     return Fix(
         event.name,
         "position" if sure else "ambiguous",
         places,
-        regions.of_places(places),
+        regions.of_places((*places, *elsewhere)),
         residuals,
-        bool(consistent),
-        (*_remarks(best, residuals, sure=sure), *event.remarks),
+        credible,
+        (*_remarks(best, residuals, sure=sure, credible=credible), *event.remarks),
+        velocity=velocity,
     )
 
 
@@ -143,29 +158,34 @@ def _with_levels(one: Candidate, heard: Sites, level_db: Float64, problem: Probl
 
 
 def _places(found: Sequence[Candidate]) -> tuple[Place, ...]:
-    """Gaussians of the candidates; those that overlap are one, with the moments of both."""
+    """Gaussians of the candidates, best first; those that overlap are one, with the moments of both."""
     if not found:
         return ()
-    ordered = sorted(found, key=lambda one: one.log_evidence, reverse=True)
-    weight = np.exp([one.log_evidence - ordered[0].log_evidence for one in ordered])
-    # That more is wrong than any of them says is not among them.
-    share = weight / weight.sum() * (1 - minima.WRONG_SHARE) ** np.count_nonzero(ordered[0].right)
+    weight = np.exp([one.log_evidence - found[0].log_evidence for one in found])
+    share = weight / weight.sum() * min(_unseen(found[0]), SUREST)
     groups: list[list[int]] = []
-    for number, one in enumerate(ordered):
+    for number, one in enumerate(found):
         for group in groups:
-            if _overlap(ordered[group[0]], one):
+            if _overlap(found[group[0]], one):
                 group.append(number)
                 break
         else:
             groups.append([number])
-    places = [_merged([ordered[number] for number in group], share[group]) for group in groups]
+    places = [_merged([found[number] for number in group], share[group]) for group in groups]
     return tuple(sorted(places, key=lambda place: -place.probability))
 
 
+def _unseen(best: Candidate) -> float:
+    """Probability that no time is wrong that nothing checks."""
+    return 1.0 if best.freedom > 0 else (1 - minima.WRONG_SHARE) ** int(np.count_nonzero(best.right))
+
+
 def _overlap(one: Candidate, other: Candidate) -> bool:
-    offset = _offset(one, other)
-    both = one.covariance_m2[:2, :2] + other.covariance_m2[:2, :2]
-    return float(offset @ np.linalg.solve(both, offset)) < _OVERLAP
+    """Whether two candidates are alike: near in the terms of the first, and of a similar size."""
+    offset = _offset(other, one)
+    covariance = one.covariance_m2[:2, :2]
+    ratio = np.linalg.slogdet(other.covariance_m2[:2, :2])[1] - np.linalg.slogdet(covariance)[1]
+    return abs(float(ratio)) < _SIMILAR and float(offset @ np.linalg.solve(covariance, offset)) < _OVERLAP
 
 
 def _offset(one: Candidate, other: Candidate) -> Float64:
@@ -210,6 +230,23 @@ def _contradicts(best: Candidate) -> bool:
     return float(chi2.sf(best.square, max(best.freedom, 1))) < CONTRADICTION
 
 
+def _is_credible(best: Candidate) -> bool:
+    """Whether as many wrong times are credible, and the others check each other.
+
+    A few of many random times always fit to some place: then too many others are wrong.
+    """
+    wrong = int(np.count_nonzero(~best.right))
+    return wrong == 0 or (
+        best.freedom > 0 and float(binom.sf(wrong - 1, len(best.right), minima.WRONG_SHARE)) > CONTRADICTION
+    )
+
+
+def _everywhere(problem: Problem, probability: float) -> Place:
+    """Anywhere about the network."""
+    covariance = np.eye(2) * (problem.scale_m / 2) ** 2
+    return Place(*problem.centre_deg, problem.altitude_m, problem.altitude_sigma_m, covariance, probability)
+
+
 def _residuals(event: Event, problem: Problem, best: Candidate) -> tuple[Residual, ...]:
     found = [Residual(name, math.nan, math.nan, False, "it has no arrival time") for name in event.receiver]
     for place, row in enumerate(problem.row.tolist()):
@@ -230,9 +267,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
-def _remarks(best: Candidate, residuals: Sequence[Residual], *, sure: bool) -> list[str]:
+def _remarks(best: Candidate, residuals: Sequence[Residual], *, sure: bool, credible: bool) -> list[str]:
     said = []
-    if not sure:
+    if not credible:
+        said.append(
+            "the arrival times contradict each other: clocks are wrong, or two transmitters are heard"
+        )
+    elif not sure:
         said.append("several places explain the times, and the most probable one is not sure")
     said += [
         f"{one.receiver} is left out: {one.reason}" for one in residuals if one.reason and one.sigma_s > 0
