@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,9 @@ def test_no_digit_of_nanoseconds_since_1970_is_lost(form: str, tmp_path: Path) -
 def test_times_of_iso_8601_keep_their_nanoseconds(tmp_path: Path) -> None:
     rows = "receiver,time\nNORTH,2026-01-09T23:06:40.000000017Z\n"
     rows += "south pier,2026-01-09T23:06:40.001234530Z\nWEST,2026-01-10T00:06:40.000900121+01:00\n"
-    np.testing.assert_allclose(late_s(table(tmp_path, rows)), LATE_S, atol=1e-15)
+    found = table(tmp_path, rows)
+    np.testing.assert_allclose(late_s(found), LATE_S, atol=1e-15)
+    assert found.origin_utc == dt.datetime(2026, 1, 9, 23, 6, 40, tzinfo=dt.UTC)
 
 
 def test_units_come_from_the_column_or_from_the_user(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ receivers = click.option(
     "--receivers",
     "receivers_path",
     type=click.Path(path_type=Path),
-    help="CSV file of receivers with the columns name, latitude, longitude and altitude_m, or GeoJSON.",
+    help="CSV file of receivers with the columns name, latitude, longitude, altitude_m and, where GPS "
+    "disciplines the clock, timing_sigma_ns; or GeoJSON.",
 )
 receiver = click.option(
     "--receiver",

@@ -7,7 +7,9 @@
 __all__ = [
     "answer",
     "arrival_table",
+    "beside",
     "error_ellipse",
+    "events",
     "fix_chart",
     "fix_csv",
     "fix_geojson",
@@ -19,6 +21,7 @@ __all__ = [
     "fix_shapes",
     "fix_text",
     "fix_words",
+    "locating",
     "location",
     "location_text",
     "prediction",

@@ -12,6 +12,7 @@ Times are read as decimal numbers and keep all their digits: nanoseconds since 1
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
 import math
@@ -25,7 +26,7 @@ import numpy as np
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import text_file
-from heimdall.formats.gps_time import Moment
+from heimdall.formats.gps_time import UNIX_EPOCH, Moment
 from heimdall.formats.receivers_file import Site
 from heimdall.multilateration.event import Event, Position
 
@@ -83,6 +84,7 @@ _TRUE_LATITUDE = ("truelatitude", "truthlatitude", "txlatitude", "truelat", "tru
 _TRUE_LONGITUDE = ("truelongitude", "truthlongitude", "txlongitude", "truelon", "truthlon", "txlon")
 _TRUE_ALTITUDE = ("truealtitude", "truthaltitude", "txaltitude", "truealt", "truthalt", "txalt")
 _ALTITUDE = ("geoaltitude", "altitudeknown", "altitudeknownm")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]|\d{8}T")
 _COLUMNS = "receiver and time_ns, with a column event if there are several; or one column NAME_ns a receiver"
 
 
@@ -93,10 +95,12 @@ class Table:
     Attributes:
         events: In the file's order.
         remarks: What a person should know of the whole file: sentences without a full stop.
+        origin_utc: From when `Event.time_s` counts; None if the times have no date.
     """
 
     events: tuple[Event, ...]
     remarks: tuple[str, ...] = ()
+    origin_utc: dt.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class _Draft:
     altitude_m: float | None = None
     truth: Position | None = None
     time_s: Decimal | None = None
+    dated: bool = False
     transmitter: str = ""
 
     def add(self, receiver: str | None, said: str, heard: _Heard) -> None:
@@ -202,12 +207,16 @@ def read(path: Path, sites: Sequence[Site], unit: str | None = None) -> Table:
         shown = ", ".join(unknown[:5]) + (" and others" if len(unknown) > 5 else "")
         cause = f"none of its receivers ({shown}) is in the receivers file"
         raise HeimdallError(str(path), cause, "Give their places with --receivers, under the same names")
-    first_s = min((draft.time_s for draft in drafts if draft.time_s is not None), default=Decimal(0))
+    timed = [draft for draft in drafts if draft.time_s is not None]
+    first_s = min((draft.time_s for draft in timed if draft.time_s is not None), default=Decimal(0))
+    origin_utc = None
+    if timed and all(draft.dated for draft in timed):
+        origin_utc = UNIX_EPOCH + dt.timedelta(microseconds=int(first_s * 10**6))
     unknown_all = {name for draft in drafts for name in draft.unknown}
     if unknown_all:
         shown = ", ".join(sorted(unknown_all)[:8]) + (" and others" if len(unknown_all) > 8 else "")
         remarks = (*remarks, f"receivers without a place, which are left out: {shown}")
-    return Table(tuple(_event(draft, names, first_s) for draft in drafts), remarks)
+    return Table(tuple(_event(draft, names, first_s) for draft in drafts), remarks, origin_utc)
 
 
 class _Names:
@@ -299,7 +308,7 @@ def _long(
         heard = _Heard(time_s, _sigma(row, sigma, factor), row.number(_LEVEL))
         draft.add(names.find(said), said, heard)
         if time_s is not None and (draft.time_s is None or time_s < draft.time_s):
-            draft.time_s = time_s
+            draft.time_s, draft.dated = time_s, bool(_DATE.match(row.cells[column]))
     found = list(drafts.values())
     if not by_event and found and len(found[0].twice) >= max(1, len(found[0].heard) - 1):
         cause = (
@@ -323,6 +332,7 @@ def _wide(
         draft = _draft(row, row.text(_EVENT) or f"{path.stem} {row.place.rpartition(' ')[2]}", columns)
         column, named_unit = _with_unit([name for name in _EVENT_TIME if name not in times], columns)
         draft.time_s = _time(row, column, columns[column], named_unit or "s") if column else None
+        draft.dated = bool(column and _DATE.match(row.cells[column]))
         for plain, (receiver, suffix) in times.items():
             time_s = _time(row, plain, columns[plain], suffix or unit)
             if time_s is not None:
@@ -488,7 +498,7 @@ def _time(row: _Row, column: str, said: str, unit: str | None) -> Decimal | None
         HeimdallError: It is neither, or nothing says its unit.
     """
     text = row.cells.get(column, "")
-    if re.match(r"\d{4}-\d\d-\d\d[T ]|\d{8}T", text):
+    if _DATE.match(text):
         try:
             return Decimal(Moment.parse(text).ns) * _UNITS["ns"]
         except ValueError:
