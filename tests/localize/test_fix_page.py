@@ -13,6 +13,7 @@ import pytest
 
 from heimdall.geometry import geo
 from heimdall.localize import fix_chart, fix_lines, fix_map, fix_page
+from heimdall.localize.answer import Answer
 from heimdall.localize.fix_chart import Chart
 from heimdall.localize.fix_lines import Box
 from heimdall.multilateration.event import Position
@@ -108,6 +109,9 @@ def test_a_small_place_has_a_map_of_its_own_and_two_have_two() -> None:
     assert len(fix_map.maps(answers.ambiguous())) == 3
     assert len(fix_map.maps(answers.only_region())) == 1
     assert len(fix_map.maps(answers.nothing())) == 1
+    apart = answers.seconds()
+    names = [name for name, _ in fix_map.maps(Answer("", apart.events[:3], apart.fixes[:3]))]
+    assert names == ["Receivers and places", "The events, enlarged"]
 
 
 @pytest.mark.parametrize("name", ["normal", "fiji", "pole", "many_receivers", "ambiguous"])

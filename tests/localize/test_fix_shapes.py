@@ -92,6 +92,14 @@ def test_two_outlines_keep_their_own_holes() -> None:
     assert max(y for _, y in south.holes[0]) < 41
 
 
+def test_an_outline_within_another_is_no_polygon_of_its_own_but_in_a_hole_it_is() -> None:
+    large, hole = circle(50.0, 9.0, 50_000.0), circle(50.0, 9.0, 30_000.0, clockwise=True)
+    small = circle(50.0, 9.0, 5_000.0)
+    assert len(fix_shapes.polygons(Region(0.95, (small, large), 1.0))) == 1
+    (around, island) = fix_shapes.polygons(Region(0.95, (large, hole, small), 1.0))
+    assert [len(around.holes), len(island.holes)] == [1, 0]
+
+
 def test_a_region_narrower_than_a_centimetre_has_no_polygon() -> None:
     assert fix_shapes.polygons(region(50.0, 9.0, 1e-4, 0.95)) == ()
 

@@ -93,11 +93,20 @@ def test_a_position_is_said_first_with_all_that_is_known_of_it() -> None:
 
 def test_two_places_are_both_shown_with_their_probabilities() -> None:
     text = fix_text.text(answers.ambiguous())
-    assert "at one of 2 places: what is known does not tell at which" in text
+    assert "may be at one of 2 places: what is known does not tell at which" in text
     assert re.search(r"62\.0 %\s+50\.100", text)
     assert re.search(r"38\.0 %\s+47\.300", text)
     assert re.search(r"F1JEK +3,000\.0 +5\.0 +not used: its time is 3 ms off", text)
     assert re.search(r"HB9RYZ +not used: it hears nothing", text)
+
+
+def test_one_doubtful_place_is_not_called_one_of_many_and_the_rest_is_said() -> None:
+    one = answers.event()
+    doubtful = answers.fix(one, [place(50.1, 9.0, probability=0.75)], kind="ambiguous")
+    text = fix_text.text(answers.Answer("two transmitters", (one,), (doubtful,)))
+    assert "The transmitter may be here, with 75.0 % probability: 50.100, 9.000" in text
+    assert "With 25.0 % probability it is somewhere else." in text
+    assert "none of them" not in fix_text.text(answers.ambiguous())
 
 
 def test_a_region_is_no_position() -> None:
@@ -120,6 +129,7 @@ def test_seconds_have_a_short_line_each_up_to_twenty_and_a_summary() -> None:
     assert len(re.findall(r"^2017-11-27T10:41:\d\dZ ", text, re.MULTILINE)) == 20
     assert "... and 8 more" in text
     assert "28 events: 28 with a position." in text
+    assert "This is the answer of 28 events together." in text
     assert "The recordings are simulated." in text
     assert max(map(len, text[text.index("event  ") :].split("\n"))) <= 110
 

@@ -26,6 +26,7 @@ _HEIGHTS_PX = (480.0, 760.0)
 _MARGIN_PX = 90.0  # on every side
 _DETAIL = 6  # a place has a map of its own if the whole one is more times as wide
 _MAX_DETAILS = 3
+_FEW = 5  # of more events only the outlines of the 95 % regions are drawn
 _LARGEST_M = 9e6  # from the middle to a side
 _SMALLEST_M = 10.0
 _LETTER_PX, _LINE_PX = 6.6, 13.0  # of a label
@@ -116,13 +117,15 @@ def maps(answer: Answer) -> list[tuple[str, str]]:
     positions = [*(mark.position for mark in marks), *corners]
     first = (places[0].latitude_deg, places[0].longitude_deg) if places else _middle(positions)
     whole = Frame.around(Chart(*first), positions)
-    made = [("Receivers and places", _svg(answer, shown, marks, whole))]
+    frames = [("Receivers and places", whole)]
+    others = [mark.position for mark in marks if mark.symbol in ("truth", "model")]
     for place in places[:_MAX_DETAILS]:
-        detail = _around(place, [mark.position for mark in marks if mark.symbol in ("truth", "model")])
-        if detail.m_per_px * _DETAIL < whole.m_per_px:
-            name = "The place" if len(places) == 1 else f"The place with {fix_words.share(place.probability)}"
-            made.append((f"{name}, enlarged", _svg(answer, shown, marks, detail)))
-    return made
+        name = "The place" if len(places) == 1 else f"The place with {fix_words.share(place.probability)}"
+        frames.append((f"{name}, enlarged", _around(place, others)))
+    if main is None and corners:
+        frames.append(("The events, enlarged", Frame.around(Chart(*_middle(corners)), corners)))
+    shown_frames = frames[:1] + [one for one in frames[1:] if one[1].m_per_px * _DETAIL < whole.m_per_px]
+    return [(name, _svg(answer, shown, marks, frame)) for name, frame in shown_frames]
 
 
 def _around(place: Place, others: Sequence[Degrees]) -> Frame:
@@ -200,8 +203,10 @@ def _of(place: Place) -> Position:
 
 def _svg(answer: Answer, shown: Sequence[Fix], marks: Sequence[Mark], frame: Frame) -> str:
     title = html.escape(printable(answer.title))
+    many = len(shown) > _FEW
     parts = [
-        f'<svg class="map" viewBox="0 0 {WIDTH_PX:.0f} {_number(frame.height_px)}" role="img" tabindex="0" '
+        f'<svg class="map{" many" if many else ""}" viewBox="0 0 {WIDTH_PX:.0f} {_number(frame.height_px)}" '
+        f'role="img" tabindex="0" '
         f'aria-label="Map: {title}" data-metres="{frame.m_per_px:.6g}">',
         *_graticule(frame),
     ]
@@ -209,7 +214,8 @@ def _svg(answer: Answer, shown: Sequence[Fix], marks: Sequence[Mark], frame: Fra
         lines = fix_lines.hyperbolas(answer.main, answer.receivers(), frame.chart, frame.box)
         parts += [_path("hyperbola", [frame.px(line.points_m)], line.name) for line in lines]
     for fix in shown:
-        for one in sorted(fix.regions, key=lambda region: -region.probability):
+        largest_first = sorted(fix.regions, key=lambda region: -region.probability)
+        for one in largest_first[:1] if many else largest_first:
             parts.append(_region(frame, one, f"region p{100 * one.probability:.0f}"))
     if answer.beside is not None and answer.beside.place is not None:
         parts.append(_region(frame, fix_chart.ellipse(answer.beside.place), "region by-model"))

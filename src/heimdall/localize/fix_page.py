@@ -104,7 +104,9 @@ def _maps(answer: Answer) -> list[str]:
     ]
     if 'class="hyperbola"' in drawn:
         legend.append("<li>thin lines: equal difference of arrival times at two receivers</li>")
-    if 'class="region' in drawn:
+    if 'class="map many"' in drawn:
+        legend.append("<li>outlines: 95 % regions of the events</li>")
+    elif 'class="region' in drawn:
         legend.append("<li>areas: 68 % (dark) and 95 % (light) regions</li>")
     note = "Drag moves a map, the buttons or + and - enlarge and reduce it."
     return [*parts, f'<ul class="legend">{"".join(legend)}</ul>\n<p class="note hint">{note}</p>']

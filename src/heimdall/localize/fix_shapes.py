@@ -44,11 +44,12 @@ def polygons(region: Region) -> tuple[Polygon, ...]:
         pieces += cut
     rounded = [_rounded(ring) for ring in (*closed, *_joined(pieces))]
     rings = [ring for ring in rounded if len(ring) > 3 and signed_area(ring) != 0]
-    outlines = [ring for ring in rings if signed_area(ring) > 0]
+    outlines = [ring for ring in rings if signed_area(ring) > 0 and not _is_covered(ring, rings)]
     holes: dict[int, list[Ring]] = {number: [] for number in range(len(outlines))}
     for hole in rings:
         if signed_area(hole) < 0:
-            around = [number for number, outline in enumerate(outlines) if _holds(outline, hole)]
+            inside = _corner(hole, outlines)
+            around = [number for number, outline in enumerate(outlines) if _holds(outline, inside)]
             if around:
                 holes[min(around, key=lambda number: signed_area(outlines[number]))].append(hole)
     return tuple(Polygon(ring, tuple(holes[number])) for number, ring in enumerate(outlines))
@@ -177,12 +178,25 @@ def _rounded(ring: Ring) -> Ring:
     return (*kept, kept[0]) if kept[0] != kept[-1] else tuple(kept)
 
 
-def _holds(outline: Ring, hole: Ring) -> bool:
-    """Whether a hole is in an outline, by the first of its corners that is no corner of the outline."""
-    corners = set(outline)
-    longitude, latitude = next((point for point in hole if point not in corners), hole[0])
+def _is_covered(outline: Ring, rings: Sequence[Ring]) -> bool:
+    """Whether an outline lies in the inside of the other rings, and not in a hole of them."""
+    others = [(ring, 1 if signed_area(ring) > 0 else -1) for ring in rings if ring is not outline]
+    return bool(others) and all(
+        sum(sign for ring, sign in others if _holds(ring, corner)) > 0 for corner in outline
+    )
+
+
+def _corner(ring: Ring, others: Sequence[Ring]) -> Point:
+    """A corner that is none of the others, if there is one."""
+    known = {corner for other in others for corner in other}
+    return next((corner for corner in ring if corner not in known), ring[0])
+
+
+def _holds(ring: Ring, point: Point) -> bool:
+    """Whether a point is inside a ring."""
+    longitude, latitude = point
     inside = False
-    for (x_a, y_a), (x_b, y_b) in pairwise(outline):
+    for (x_a, y_a), (x_b, y_b) in pairwise(ring):
         if (y_a > latitude) != (y_b > latitude):
             inside ^= longitude < x_a + (x_b - x_a) * (latitude - y_a) / (y_b - y_a)
     return inside

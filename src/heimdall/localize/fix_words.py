@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ _KINDS = {
     "region": "with a region alone",
     "nothing": "without an answer",
 }
+_SHOWN_REST = 0.005  # of the probability, that no place has
 _SURE_ALTITUDE_M = 0.5  # an altitude with a smaller standard deviation was given
 _REMARKS = 5  # of separate events, the most frequent
 
@@ -65,15 +67,17 @@ def share(probability: float) -> str:
     return f"> {SURE:.1%}".replace("%", " %") if probability > SURE else f"{100 * probability:.1f} %"
 
 
-def latitude_longitude(place: Place) -> tuple[str, str]:
-    """Of a place, degrees, with the digits that its standard deviation deserves.
-
-    The last digit is of a third of the smaller standard deviation at most.
-    """
+def digits(place: Place) -> int:
+    """Decimals of degrees that a place deserves: the last is a third of its smaller sigma at most."""
     sigma_deg = min(sigma_m(place)) / _M_PER_DEGREE
     needed = math.ceil(-math.log10(sigma_deg / 3)) if sigma_deg > 0 else _MAX_DIGITS
-    digits = min(max(needed, 1), _MAX_DIGITS)
-    return f"{place.latitude_deg:.{digits}f}", f"{place.longitude_deg:.{digits}f}"
+    return min(max(needed, 1), _MAX_DIGITS)
+
+
+def latitude_longitude(place: Place, shown: int | None = None) -> tuple[str, str]:
+    """Of a place, degrees, with so many digits, or with those that it deserves."""
+    decimals = digits(place) if shown is None else shown
+    return f"{place.latitude_deg:.{decimals}f}", f"{place.longitude_deg:.{decimals}f}"
 
 
 def sigma_m(place: Place) -> tuple[float, float]:
@@ -134,6 +138,8 @@ def sentences(answer: Answer, fix: Fix) -> list[str]:
         said.append(f"It is taken to be {fix.places[0].altitude_m:,.0f} m above the ellipsoid.")
     if fix.places and not fix.consistent:
         said.append("Its times do not fit together within their standard deviations: it may be elsewhere.")
+    if fix.events > 1:
+        said.append(f"This is the answer of {fix.events} events together.")
     if fix.velocity is not None:
         said.append(_motion(fix.velocity))
     error_m = answer.error_m(fix)
@@ -151,14 +157,28 @@ def _headline(fix: Fix) -> list[str]:
     if fix.kind == "position":
         return [f"The transmitter is at {where(best)}.", f"{spread(best).capitalize()}."]
     if fix.kind == "ambiguous":
-        return [
-            f"The transmitter is at one of {len(fix.places)} places: what is known does not tell at which.",
-            f"The likeliest, with {share(best.probability)}, is {where(best)}: {spread(best)}.",
-        ]
+        return [*_several(fix.places), *_elsewhere(fix.places)]
     return [
         "Where the transmitter is, is known only roughly: there is a region for it, and no single position.",
         f"The likeliest point of it is {where(best)}: {deviation(best)}.",
     ]
+
+
+def _several(places: Sequence[Place]) -> list[str]:
+    best = places[0]
+    how = f"{where(best)}: {spread(best)}."
+    if len(places) == 1:
+        return [f"The transmitter may be here, with {share(best.probability)} probability: {how}"]
+    return [
+        f"The transmitter may be at one of {len(places)} places: what is known does not tell at which.",
+        f"The likeliest, with {share(best.probability)} probability, is {how}",
+    ]
+
+
+def _elsewhere(places: Sequence[Place]) -> list[str]:
+    rest = 1 - sum(place.probability for place in places)
+    where_else = "at none of them" if len(places) > 1 else "somewhere else"
+    return [f"With {share(rest)} probability it is {where_else}."] if rest > _SHOWN_REST else []
 
 
 def _motion(velocity: Velocity) -> str:
@@ -243,6 +263,8 @@ def events(answer: Answer) -> Table:
     """A row for each event: its name, its place, how sure that is, and how wrong if that is known."""
     known = any(event.truth is not None for event in answer.events)
     headings = ("event", "latitude", "longitude", "sigma E x N", *(("error",) if known else ()), "")
+    # In a column of numbers all have the digits that most deserve.
+    shown = statistics.median_low([digits(fix.places[0]) for fix in answer.fixes if fix.places] or [1])
     rows = []
     for fix in answer.fixes:
         best = fix.places[:1]
@@ -251,7 +273,7 @@ def events(answer: Answer) -> Table:
         rows.append(
             (
                 printable(fix.name),
-                *(latitude_longitude(best[0]) if best else ("", "")),
+                *(latitude_longitude(best[0], shown) if best else ("", "")),
                 " x ".join(map(length, sigma_m(best[0]))) if best else "",
                 *(("" if error_m is None else length(error_m),) if known else ()),
                 ", ".join(flags if fix.consistent else [*flags, "inconsistent"]),

@@ -20,7 +20,7 @@ from heimdall.geometry import terrain
 from heimdall.localize import arrival_table, events
 from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.events import Say
-from heimdall.multilateration import combine, solver
+from heimdall.multilateration import solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.rays import Propagation
 from heimdall.multilateration.solver import Assumptions
@@ -154,7 +154,7 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     _check_places(found, say)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
-    together = combine.together(found, given.assumptions)
+    together = None
     return Answer(
         _title(files, found),
         tuple(found),
