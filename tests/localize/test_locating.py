@@ -63,9 +63,11 @@ def test_recordings_of_any_format_are_one_answer(folder: Path) -> None:
     )
     assert [event.name for event in answer.events] == ["2026-01-09T12:00:00Z", "2026-01-09T12:00:01Z"]
     assert len(answer.fixes) == 2
-    place = answer.fixes[0].places[0]
-    error = geo.distance_m(place.latitude_deg, place.longitude_deg, *TRUTH[:2])[0]
-    assert error < min(300, 5 * np.sqrt(np.trace(place.covariance_m2)))
+    assert answer.together is not None
+    assert answer.together.events == 2
+    assert error_m(answer) < 300
+    place = answer.together.places[0]
+    assert error_m(answer) < 5 * np.sqrt(np.trace(place.covariance_m2))
     assert answer.origin_utc is not None
     assert answer.origin_utc.isoformat() == "2026-01-09T12:00:00+00:00"
 

@@ -15,6 +15,7 @@ from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.error_ellipse import ellipse_95
 from heimdall.multilateration.fix import Fix, Place, Velocity
 
+SHOWN_SHARE = 0.01  # of another place
 SURE = 0.999  # nobody knows more: a probability above it is never written as a number
 _MAX_DIGITS = 7  # of a degree: 1 cm
 _M_PER_DEGREE = 111_320.0
@@ -74,10 +75,15 @@ def digits(place: Place) -> int:
     return min(max(needed, 1), _MAX_DIGITS)
 
 
-def latitude_longitude(place: Place, shown: int | None = None) -> tuple[str, str]:
+def latitude_longitude(place: Place, decimals: int | None = None) -> tuple[str, str]:
     """Of a place, degrees, with so many digits, or with those that it deserves."""
-    decimals = digits(place) if shown is None else shown
-    return f"{place.latitude_deg:.{decimals}f}", f"{place.longitude_deg:.{decimals}f}"
+    count = digits(place) if decimals is None else decimals
+    return f"{place.latitude_deg:.{count}f}", f"{place.longitude_deg:.{count}f}"
+
+
+def shown(fix: Fix) -> tuple[Place, ...]:
+    """The likeliest place, and the others that have 1 % at least."""
+    return fix.places[:1] + tuple(one for one in fix.places[1:] if one.probability >= SHOWN_SHARE)
 
 
 def sigma_m(place: Place) -> tuple[float, float]:
@@ -157,7 +163,7 @@ def _headline(fix: Fix) -> list[str]:
     if fix.kind == "position":
         return [f"The transmitter is at {where(best)}.", f"{spread(best).capitalize()}."]
     if fix.kind == "ambiguous":
-        return [*_several(fix.places), *_elsewhere(fix.places)]
+        return [*_several(shown(fix)), *_elsewhere(shown(fix))]
     return [
         "Where the transmitter is, is known only roughly: there is a region for it, and no single position.",
         f"The likeliest point of it is {where(best)}: {deviation(best)}.",
@@ -211,10 +217,10 @@ def remarks(fix: Fix) -> list[str]:
 
 
 def places(fix: Fix) -> Table:
-    """The places of an answer, the likeliest first."""
+    """The places of an answer that are shown, the likeliest first."""
     headings = ("probability", "latitude", "longitude", "locator", "sigma E x N", "95 % ellipse", "azimuth")
     rows = []
-    for one in fix.places:
+    for one in shown(fix):
         ellipse = ellipse_95(one.covariance_m2)
         rows.append(
             (
@@ -236,7 +242,8 @@ def residuals(fix: Fix) -> Table:
     decimals = 2 if sigma_s and min(sigma_s) * scale < 1 else 1
 
     def time(value_s: float) -> str:
-        return f"{value_s * scale:,.{decimals}f}" if np.isfinite(value_s) else ""
+        rounded = round(value_s * scale, decimals) + 0.0  # no -0.0
+        return f"{rounded:,.{decimals}f}" if np.isfinite(value_s) else ""
 
     def verdict(reason: str, used: bool) -> str:
         return "used" if used else f"not used: {printable(reason)}" if reason else "not used"
@@ -264,7 +271,7 @@ def events(answer: Answer) -> Table:
     known = any(event.truth is not None for event in answer.events)
     headings = ("event", "latitude", "longitude", "sigma E x N", *(("error",) if known else ()), "")
     # In a column of numbers all have the digits that most deserve.
-    shown = statistics.median_low([digits(fix.places[0]) for fix in answer.fixes if fix.places] or [1])
+    decimals = statistics.median_low([digits(fix.places[0]) for fix in answer.fixes if fix.places] or [1])
     rows = []
     for fix in answer.fixes:
         best = fix.places[:1]
@@ -273,7 +280,7 @@ def events(answer: Answer) -> Table:
         rows.append(
             (
                 printable(fix.name),
-                *(latitude_longitude(best[0], shown) if best else ("", "")),
+                *(latitude_longitude(best[0], decimals) if best else ("", "")),
                 " x ".join(map(length, sigma_m(best[0]))) if best else "",
                 *(("" if error_m is None else length(error_m),) if known else ()),
                 ", ".join(flags if fix.consistent else [*flags, "inconsistent"]),

@@ -20,7 +20,7 @@ from heimdall.geometry import terrain
 from heimdall.localize import arrival_table, events
 from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.events import Say
-from heimdall.multilateration import solver
+from heimdall.multilateration import combine, solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.rays import Propagation
 from heimdall.multilateration.solver import Assumptions
@@ -154,7 +154,7 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     _check_places(found, say)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
-    together = None
+    together = combine.together(found, given.assumptions)
     return Answer(
         _title(files, found),
         tuple(found),
@@ -243,5 +243,6 @@ def _title(files: Sequence[str], found: Sequence[Event]) -> str:
     frequency_hz = next(iter(frequencies)) if len(frequencies) == 1 else math.nan
     name = next(iter(transmitters)) if len(transmitters) == 1 else ""
     what = name or (Path(files[0]).name if len(files) == 1 else f"{len(files)} files")
-    at = "" if math.isnan(frequency_hz) else f" at {frequency_hz / 1e6:.12g} MHz"
+    size, unit = (1e6, "MHz") if frequency_hz >= 1e6 else (1e3, "kHz")
+    at = "" if math.isnan(frequency_hz) else f" at {frequency_hz / size:.12g} {unit}"
     return f"{what}: {len(receivers)} receivers{at}"
