@@ -16,11 +16,15 @@ it was measured on the same. `claimed` is the median of the distances that answe
 of the sum of both variances). `in 68 %` and `in 95 %` is how often the truth lies inside of the region that
 the answer gives for that probability. `flagged` says how many answers say themselves that they may be wrong:
 ambiguous, inconsistent, or no position. `or flagged` is the share that is within 300 m or flagged, and `far,
-flagged` how many of those beyond 300 m are flagged. `along` is how far answers within
-300 m are ahead of the truth on the transmitter's way, and `across` how far to the right of it: the median and
-the quartiles; after them how often the error across the way is within what its claimed variance has at 68 and
-at 95 %. A message without an answer counts as infinitely far and as flagged, and no region of it holds
-the truth. The exit code is 1 if something could not be judged.
+flagged` how many of those beyond 300 m are flagged. A message without an answer counts as infinitely far and
+as flagged, and no region of it holds the truth.
+
+The second table is of transmitters that move, by their course. `along` is how far answers within 300 m are
+ahead of the truth, and `across` how far to the right of it: the median and the quartiles. `in 68 %` and
+`in 95 %` is how often the error across is within what its claimed variance has. `far, straight ahead` is how
+many of the answers beyond 300 m are ahead of the truth to 10 degrees.
+
+The exit code is 1 if something could not be judged.
 """
 
 from __future__ import annotations
@@ -62,6 +66,7 @@ Found = TypeVar("Found")
 
 GEOD = Geod(ellps="WGS84")
 FAR_M = 300.0
+AHEAD_DEG = 10.0  # on both sides of the course
 SEED = 42
 RESAMPLES = 1000
 PROBABILITIES = (0.68, 0.95)
@@ -141,9 +146,16 @@ class Line:
             "yardstick_m": self.yardstick_m,
             "cpu_s": self.cpu_s,
             **{key: self._quartiles(key) for key in ("along_m", "across_m")},
+            **self._far_ahead(),
             "across_68": self._across_within(0.68),
             "across_95": self._across_within(0.95),
         }
+
+    def _far_ahead(self) -> dict[str, int]:
+        """Of the answers that are far off, and whose course is known: how many are straight ahead."""
+        far = [one for one in self.answers if one.error_m > FAR_M and one.along_m is not None]
+        ahead = [one.along_m > math.cos(math.radians(AHEAD_DEG)) * one.error_m for one in far if one.along_m]
+        return {"far_on_course": len(far), "far_ahead": sum(ahead)}
 
     def _across_within(self, probability: float) -> float | None:
         """How often the error across the way is within what a Gaussian of its variance has."""
@@ -308,49 +320,52 @@ def _timed(call: Callable[[], Found]) -> tuple[Found, float]:
     return found, time.process_time() - before
 
 
-# What heads a column, whether its cells stand left or right, and whether it is of the short table.
-COLUMNS = (
-    ("set", "l", True),
-    ("what", "l", True),
-    ("events", "r", True),
-    ("median, m", "r", True),
-    ("yardstick, m", "r", True),
-    ("p90, m", "r", False),
-    ("claimed, m", "r", True),
-    ("in 68 %", "r", True),
-    ("in 95 %", "r", True),
-    ("within 300 m", "r", False),
-    ("or flagged", "r", False),
-    ("flagged", "r", True),
-    ("far, flagged", "r", False),
-    ("along, m", "r", False),
-    ("across, m", "r", False),
-    ("in 68, 95 %", "r", False),
-    ("CPU, s", "r", False),
-)
+SHORT = ("set", "what", "events", "median, m", "yardstick, m", "claimed, m", "in 68 %", "in 95 %", "flagged")
 
 
-def cells(line: Line) -> list[str]:
-    """One line of the table as it is printed."""
+def row(line: Line) -> dict[str, str]:
+    """One line of the table as it is printed, by its columns."""
     found = line.figures()
     interval = found["median_interval_m"]
-    return [
-        line.set,
-        line.what,
-        str(found["events"]),
-        _metres(found["median_m"]) + (f" ({' to '.join(map(_metres, interval))})" if interval else ""),
-        _metres(found["yardstick_m"]),
-        _metres(found["p90_m"]),
-        _metres(found["claimed_m"]),
-        *(_percent(found[key]) for key in ("inside_68", "inside_95")),
-        *(_percent(found[key]) for key in ("within_300m", "within_300m_or_flagged", "flagged")),
-        "-" if found["far"] is None else f"{found['far_flagged']} of {found['far']}",
-        *(_quartiles(found[key]) for key in ("along_m", "across_m")),
-        "-"
-        if found["across_68"] is None
-        else "{across_68:.1%}, {across_95:.1%}".format(**found).replace("%", " %"),
-        "-" if found["cpu_s"] is None else f"{found['cpu_s']:.1f}",
-    ]
+    return {
+        "set": line.set,
+        "what": line.what,
+        "events": str(found["events"]),
+        "median, m": _metres(found["median_m"])
+        + (f" ({' to '.join(map(_metres, interval))})" if interval else ""),
+        "yardstick, m": _metres(found["yardstick_m"]),
+        "p90, m": _metres(found["p90_m"]),
+        "claimed, m": _metres(found["claimed_m"]),
+        "in 68 %": _percent(found["inside_68"]),
+        "in 95 %": _percent(found["inside_95"]),
+        "within 300 m": _percent(found["within_300m"]),
+        "or flagged": _percent(found["within_300m_or_flagged"]),
+        "flagged": _percent(found["flagged"]),
+        "far, flagged": "-" if found["far"] is None else f"{found['far_flagged']} of {found['far']}",
+        "CPU, s": "-" if found["cpu_s"] is None else f"{found['cpu_s']:.1f}",
+    }
+
+
+def row_of_ways(line: Line) -> dict[str, str]:
+    """One line of the table of errors by the transmitters' ways."""
+    found = line.figures()
+    return {
+        "set": line.set,
+        "what": line.what,
+        "along, m": _quartiles(found["along_m"]),
+        "across, m": _quartiles(found["across_m"]),
+        "in 68 %": _percent(found["across_68"]),
+        "in 95 %": _percent(found["across_95"]),
+        "far, straight ahead": f"{found['far_ahead']} of {found['far_on_course']}",
+    }
+
+
+def printed(rows: Sequence[dict[str, str]], *, markdown: bool) -> list[str]:
+    """A table as lines; the first two columns are words."""
+    headings = list(rows[0]) if rows else []
+    cells = [list(row.values()) for row in rows]
+    align = "ll" + "r" * (len(headings) - 2)
+    return (table.markdown if markdown else table.lines)(headings, cells, align) if rows else []
 
 
 def _metres(value: float | None) -> str:
@@ -439,14 +454,17 @@ def main() -> int:
     for name in set(asked.set or ()) - set(by_name):
         parser.error(f"there is no set {name}: there are {', '.join(by_name)}")
     lines, remarks, whole = judge([by_name[name] for name in asked.set or by_name])
-    shown = [place for place, (_, _, short) in enumerate(COLUMNS) if short or not asked.short]
-    headings, align = ([COLUMNS[place][part] for place in shown] for part in (0, 1))
-    rows = [[found[place] for place in shown] for found in map(cells, lines)]
     if asked.json:
         print(as_json(lines, remarks), end="")
-    else:
-        print(*(table.markdown if asked.markdown else table.lines)(headings, rows, "".join(align)), sep="\n")
-        print(*remarks, sep="\n", end="\n" if remarks else "")
+        return 0 if whole and lines else 1
+    rows = [row(line) for line in lines]
+    if asked.short:
+        rows = [{heading: found[heading] for heading in SHORT} for found in rows]
+    parts = [printed(rows, markdown=asked.markdown)]
+    moving = [row_of_ways(line) for line in lines if line.figures()["along_m"]]
+    if not asked.short:
+        parts.append(printed(moving, markdown=asked.markdown))
+    print("\n\n".join("\n".join(part) for part in (*parts, remarks) if part))
     return 0 if whole and lines else 1
 
 
