@@ -84,6 +84,7 @@ def test_a_position_is_said_first_with_all_that_is_known_of_it() -> None:
     assert lines[3] == "The transmitter is at 50.099, 9.011 (latitude, longitude), locator JO40mc."
     said = "\n".join(lines)
     assert "9.9 km to the east and 3.3 km to the north" in said
+    assert "The probability of this place, against all others, is > 99.9 %." in said
     assert "of 314 km² with 68 % and of 1,257 km² with 95 % probability" in said
     assert "The true place is known, and 9.3 km away." in said  # 0.0835 degrees of latitude
     assert "The trained model models/model.onnx has it at 50.200, 9.100" in said

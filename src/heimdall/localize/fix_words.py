@@ -161,7 +161,11 @@ def _headline(fix: Fix) -> list[str]:
         return ["Nothing can be said of where the transmitter is."]
     best = fix.places[0]
     if fix.kind == "position":
-        return [f"The transmitter is at {where(best)}.", f"{spread(best).capitalize()}."]
+        return [
+            f"The transmitter is at {where(best)}.",
+            f"{spread(best).capitalize()}.",
+            f"The probability of this place, against all others, is {share(best.probability)}.",
+        ]
     if fix.kind == "ambiguous":
         return [*_several(shown(fix)), *_elsewhere(shown(fix))]
     return [

@@ -29,6 +29,21 @@ UNKNOWN = "unknown"
 _RECEIVERS = "Give the file of receivers with --receivers: name, latitude, longitude and altitude_m of each"
 
 
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What files say.
+
+    Attributes:
+        events: At least one.
+        origin_utc: The moment from which their times count; None if it is not known.
+        beside: What a trained model says of one of them, if it was asked.
+    """
+
+    events: tuple[Event, ...]
+    origin_utc: dt.datetime | None = None
+    beside: Beside | None = None
+
+
 @dataclass(frozen=True)
 class Given:
     """What a person gives beside the files.
@@ -144,37 +159,43 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     Raises:
         HeimdallError: As of `locate`.
     """
-    tables = [file for file in files if arrival_table.is_table(Path(file))]
-    recordings = [file for file in files if file not in tables]
-    if tables and recordings:
-        cause = f"a table of arrival times, beside recordings such as {recordings[0]}"
-        raise HeimdallError(tables[0], cause, "Locate them one after the other")
-    read = (_of_tables if tables else _of_recordings)(files, given, say)
-    found = read.events
-    _check_places(found, say)
+    material = read(files, given, say)
+    found = material.events
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
     together = combine.together(found, given.assumptions)
     return Answer(
         _title(files, found),
-        tuple(found),
+        found,
         tuple(fixes),
         together,
-        beside=read.beside,
-        origin_utc=read.origin_utc,
+        beside=material.beside,
+        origin_utc=material.origin_utc,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """What files say: the events, from which moment their times count, and what a model says."""
+def read(files: Sequence[str], given: Given, say: Say) -> Material:
+    """The events of some files, before anything is located.
 
-    events: list[Event]
-    origin_utc: dt.datetime | None = None
-    beside: Beside | None = None
+    Args:
+        files: Paths, or `NAME=path`.
+        given: What is known beside them.
+        say: Takes lines for a person.
+
+    Raises:
+        HeimdallError: As of `locate`.
+    """
+    tables = [file for file in files if arrival_table.is_table(Path(file))]
+    recordings = [file for file in files if file not in tables]
+    if tables and recordings:
+        cause = f"a table of arrival times, beside recordings such as {recordings[0]}"
+        raise HeimdallError(tables[0], cause, "Locate them one after the other")
+    material = (_of_tables if tables else _of_recordings)(files, given, say)
+    _check_places(material.events, say)
+    return material
 
 
-def _of_tables(files: Sequence[str], given: Given, say: Say) -> _Read:
+def _of_tables(files: Sequence[str], given: Given, say: Say) -> Material:
     sites = tuple({site.name: site for site in (*given.listed, *given.named)}.values())
     if not sites:
         raise HeimdallError(files[0], "no place of a receiver is given", _RECEIVERS)
@@ -192,10 +213,10 @@ def _of_tables(files: Sequence[str], given: Given, say: Say) -> _Read:
     if len(files) > 1:
         found = [replace(event, time_s=math.nan) for event in found]
     beside = Beside(given.model.name, None, "it takes recordings, and no times") if given.model else None
-    return _Read(found, origin, beside)
+    return Material(tuple(found), origin, beside)
 
 
-def _of_recordings(files: Sequence[str], given: Given, say: Say) -> _Read:
+def _of_recordings(files: Sequence[str], given: Given, say: Say) -> Material:
     try:
         assigned = stations.assign(files, given.named, given.listed)
     except HeimdallError as error:
@@ -219,7 +240,7 @@ def _of_recordings(files: Sequence[str], given: Given, say: Say) -> _Read:
 
         beside = of_second(given.model, max(cuts, key=lambda cut: len(cut.parts)), frequency_hz)
     dated = any(stretch.begun for stretch, _ in cuts[0].parts)
-    return _Read(found, to_utc(origin_ns) if dated else None, beside)
+    return Material(tuple(found), to_utc(origin_ns) if dated else None, beside)
 
 
 def _check_places(found: Sequence[Event], say: Say) -> None:

@@ -7,7 +7,6 @@ them (a clock, a cable, the way of the signal) does not, however many events the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -64,9 +63,7 @@ def together(events: Sequence[Event], assumptions: Assumptions | None = None) ->
             remarks.insert(0, "the arrival times drift as those of no moving transmitter do: a clock drifts")
             agree = False
         else:
-            remarks.insert(
-                0, f"the transmitter moves: {speed_text(velocity)}; the position is that of the mean time"
-            )
+            remarks.insert(0, "the transmitter moves; the position is that of the mean time")
     return replace(
         found,
         name="all",
@@ -75,15 +72,6 @@ def together(events: Sequence[Event], assumptions: Assumptions | None = None) ->
         remarks=tuple(remarks),
         velocity=velocity,
     )
-
-
-def speed_text(velocity: Velocity) -> str:
-    """`12.3 +- 0.4 m/s towards 45 degrees`."""
-    speed = math.hypot(velocity.east_m_s, velocity.north_m_s)
-    along = np.array([velocity.east_m_s, velocity.north_m_s]) / max(speed, 1e-9)
-    sigma = math.sqrt(float(along @ velocity.covariance_m2_s2 @ along))
-    towards = math.degrees(math.atan2(velocity.east_m_s, velocity.north_m_s)) % 360
-    return f"{speed:.1f} +- {sigma:.1f} m/s towards {towards:.0f} degrees"
 
 
 @dataclass(frozen=True, eq=False)

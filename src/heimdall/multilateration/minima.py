@@ -38,7 +38,7 @@ _CONVERGED_M = 1e-3
 _LONGEST_STEP = 0.5  # of the network's size
 _ALTITUDES_M = (-500.0, 40_000.0)
 _LONGEST_CLIMB_M = 2_000.0
-_NEGLIGIBLE = 1e-4  # of the probability
+_NEGLIGIBLE = 1e-3  # of the probability
 _GRID = 51  # places across the search
 _REACH = 6.0  # of the search, in network sizes; its places are dense at the middle
 _BEND = 2.2
@@ -107,6 +107,13 @@ class Problem:
         horizon = np.sqrt(2 * 4 / 3 * rays.EARTH_RADIUS_M) * (np.sqrt(height) + np.sqrt(own))
         beyond = np.maximum(ways.length_m - horizon, 0) / _BEYOND_M
         return np.asarray(-np.minimum(beyond, _SELDOM).sum(axis=-1), np.float64)
+
+    def without_times(self) -> Problem:
+        """The same, had no receiver a time."""
+        nobody = np.zeros(0, np.intp)
+        return replace(
+            self, row=nobody, sites=Sites.at(*np.zeros((3, 0))), range_m=np.zeros(0), sigma_m=np.zeros(0)
+        )
 
     def best_times(self) -> npt.NDArray[np.intp]:
         """The times by which the moment of emission is tried at each place of a grid."""
