@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import itertools
 import json
 import math
 import re
@@ -298,3 +299,36 @@ def test_a_directory_without_sets_fails(tmp_path: Path) -> None:
     )
     assert run.returncode == 1
     assert "no folder of it has a set.yaml" in run.stderr
+
+
+def table_after(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table of a page whose columns begin so."""
+    lines = (REPOSITORY / page).read_text(encoding="utf-8").split("\n")
+    first = next(number for number, line in enumerate(lines) if line.startswith(heading))
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[first:])
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
+
+
+def test_the_readme_and_the_page_have_one_table(real: ModuleType) -> None:
+    page = table_after("docs/real.md", "| set | what | events |")
+    columns = [page[0].index(heading) for heading in real.SHORT]
+    assert table_after("README.md", "| set | what | events |") == [[row[k] for k in columns] for row in page]
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert readme.index("| set | what | events |") < readme.index("simulated")
+
+
+def test_the_table_of_the_page_on_locating_is_located_as_it_says(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "locate.md").read_text(encoding="utf-8")
+    for name in ("receivers.csv", "times.csv"):
+        block = page.partition(f"`{name}`:\n\n```text\n")[2].partition("```")[0]
+        (tmp_path / name).write_text(block)
+    answer = heimdall.locate([tmp_path / "times.csv"], tmp_path / "receivers.csv", frequency_mhz=433.92)
+    assert answer.main is not None
+    said = re.search(
+        r"times.csv: 5 receivers.*?\n\nThe transmitter is at ([\d.]+), ([\d.]+)", page, re.DOTALL
+    )
+    assert said is not None
+    place = answer.main.places[0]
+    for there in ((float(said[1]), float(said[2])), (47.32, 8.4)):
+        assert GEOD.inv(place.longitude_deg, place.latitude_deg, there[1], there[0])[2] < 50
+    assert [one.receiver for one in answer.main.residuals if not one.used] == ["mill"]
