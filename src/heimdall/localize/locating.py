@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,18 +12,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import misplaced, receivers_file, stations
 from heimdall.formats.gps_time import Moment, to_utc
 from heimdall.formats.reader import Hints
 from heimdall.formats.receivers_file import Site
 from heimdall.geometry import terrain
-from heimdall.localize import arrival_table, events
+from heimdall.localize import arrival_table, events, receiver_errors_file
 from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.events import Say
-from heimdall.multilateration import combine, solver
+from heimdall.multilateration import combine, receiver_errors, solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.rays import Propagation
+from heimdall.multilateration.receiver_errors import ReceiverError
 from heimdall.multilateration.solver import Assumptions
 
 UNKNOWN = "unknown"
@@ -56,6 +58,7 @@ class Given:
         unit: Of the times of a table whose columns do not say it, one of `arrival_table.UNITS`.
         assumptions: Of the altitude and the propagation.
         model: File of a trained model, whose answer is to stand beside.
+        errors: Of the receivers, which are taken off.
     """
 
     named: tuple[Site, ...] = ()
@@ -65,6 +68,7 @@ class Given:
     unit: str | None = None
     assumptions: Assumptions = field(default_factory=Assumptions)
     model: Path | None = None
+    errors: tuple[ReceiverError, ...] = ()
 
 
 def locate(
@@ -79,6 +83,7 @@ def locate(
     start: str | None = None,
     date: str | None = None,
     unit: str | None = None,
+    errors: str | Path | None = None,
     model: str | Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Answer:
@@ -101,6 +106,7 @@ def locate(
         start: Time of the first sample, ISO 8601, for files that do not say it.
         date: A time within half a week of KiwiSDR files whose names have none, ISO 8601.
         unit: "s", "ms", "us" or "ns", for a table whose columns do not say it.
+        errors: A CSV file of the receivers' own errors (`heimdall receivers FILE... --output`), to take off.
         model: An exported model (ONNX) of the kind fusion, whose answer is to stand beside: `.beside`.
         say: Takes lines for a person about the files; None for nobody.
 
@@ -126,6 +132,7 @@ def locate(
         unit=unit,
         assumptions=Assumptions(altitude_of(altitude), propagation),
         model=None if model is None else Path(model),
+        errors=() if errors is None else receiver_errors_file.read(Path(errors)),
     )
     return answer([str(path) for path in paths], given, say or (lambda line: None))
 
@@ -160,7 +167,7 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
         HeimdallError: As of `locate`.
     """
     material = read(files, given, say)
-    found = material.events
+    found = tuple(receiver_errors.apply(material.events, given.errors))
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
     together = combine.together(found, given.assumptions)
@@ -185,6 +192,10 @@ def read(files: Sequence[str], given: Given, say: Say) -> Material:
     Raises:
         HeimdallError: As of `locate`.
     """
+    for file in files:
+        path = Path(file if Path(file).exists() else file.partition("=")[2] or file)
+        if not path.exists() and not any(letter in path.name for letter in "*?"):
+            raise unreadable(path, FileNotFoundError(errno.ENOENT, ""))
     tables = [file for file in files if arrival_table.is_table(Path(file))]
     recordings = [file for file in files if file not in tables]
     if tables and recordings:
@@ -266,4 +277,4 @@ def _title(files: Sequence[str], found: Sequence[Event]) -> str:
     what = name or (Path(files[0]).name if len(files) == 1 else f"{len(files)} files")
     size, unit = (1e6, "MHz") if frequency_hz >= 1e6 else (1e3, "kHz")
     at = "" if math.isnan(frequency_hz) else f" at {frequency_hz / size:.12g} {unit}"
-    return f"{what}: {len(receivers)} receivers{at}"
+    return f"{what}: {len(receivers)} receiver{'' if len(receivers) == 1 else 's'}{at}"
