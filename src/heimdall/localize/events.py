@@ -120,7 +120,7 @@ def stretches(assigned: Mapping[Path, Site], hints: Hints, say: Say) -> list[Str
             later.append((file, site))
     begin_ns = min((one.about.time_ns(0) for one in found), default=_SOME_DAY_NS)
     for file, site in later:
-        found += _read(file, site, hints, -(-begin_ns // SECOND_NS) * SECOND_NS, say)
+        found += _read(file, site, hints, begin_ns, say)
     untimed = {one.site.name for one in found} - {one.site.name for one in found if one.timed}
     if untimed:
         say(f"{', '.join(sorted(untimed))}: levels alone, without arrival times. {CLOCK}.")
