@@ -28,6 +28,7 @@ from heimdall.recordings.iq import Samples
 from heimdall.signal import arrival_times
 from heimdall.signal.arrival_times import ArrivalTimes
 from heimdall.signal.correlation import Recording
+from heimdall.signal.transforms import phase_ramp
 
 UNTIMED_S = 0.1  # by less differ clocks that a network sets
 MIN_OVERLAP_NS = 200_000_000  # shorter recordings hold too little of a signal of some hundred hertz
@@ -64,6 +65,12 @@ class Stretch:
             part.timing_sigma_ns is not None for part in self.parts.values()
         )
 
+    def off_hz(self, frequency_hz: float) -> float | None:
+        """Its tuned frequency less another one, 0 if nothing says it; None if that is outside of its band."""
+        tuned_hz = self.about.frequency_hz
+        off_hz = 0.0 if tuned_hz is None or math.isnan(frequency_hz) else tuned_hz - frequency_hz
+        return off_hz if abs(off_hz) <= self.about.sample_rate_hz / 2 else None
+
     def part_of(self, begin_ns: int, end_ns: int) -> Part | None:
         """What it holds of some time, if that is at least `MIN_OVERLAP_NS`."""
         first = max(0, self.about.first_sample_at(begin_ns))
@@ -81,6 +88,11 @@ class Stretch:
         """
         assert self.about.source is not None  # noqa: S101 - what was read stands in a file
         return self.about.source.read(part.first, part.end)
+
+    def tuned(self, samples: Samples, frequency_hz: float) -> Samples:
+        """The same samples, had the receiver been tuned to another frequency of its band."""
+        turn = (self.off_hz(frequency_hz) or 0.0) / self.about.sample_rate_hz
+        return samples if turn == 0 else (samples * phase_ramp(turn, len(samples))).astype(np.complex64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +144,8 @@ def at_frequency(
 ) -> tuple[list[Stretch], float]:
     """The stretches at one frequency, and that in Hz; NaN if nothing says it.
 
+    Receivers may be tuned beside the transmitter, as off the spur in the middle of a band, each elsewhere.
+
     Args:
         given: Of all receivers.
         frequency_hz: By the user's word, or None.
@@ -147,9 +161,17 @@ def at_frequency(
         if max(said) - min(said) > tuning.MAX_DETUNING_HZ:
             raise tuning.undecided(said)
         return list(given), sorted(said)[len(said) // 2]
+    there = [one for one in given if one.off_hz(frequency_hz) is not None]
+    if any(one.about.frequency_hz for one in there):
+        left = len(given) - len(there)
+        if left:
+            say(f"Stretches of other bands than {frequency_hz / 1e6:g} MHz are left out: {left}")
+        return there, frequency_hz
     kept, told = tuning.fitting([one.about for one in given], frequency_hz)
     if told:
         say(told)
+    if not any(kept):
+        raise tuning.undecided(said)
     return [one for one, fits in zip(given, kept, strict=True) if fits], frequency_hz
 
 
@@ -188,8 +210,12 @@ def cuts(given: Sequence[Stretch], say: Say) -> list[Cut]:
     return found
 
 
-def recordings(cut: Cut) -> list[tuple[Stretch, Recording]]:
-    """The samples of a second; a receiver all of whose samples are zero is left out, unless all are.
+def recordings(cut: Cut, frequency_hz: float) -> list[tuple[Stretch, Recording]]:
+    """The samples of a second, all tuned to one frequency; a receiver with nothing but zeros is left out.
+
+    Args:
+        cut: The second.
+        frequency_hz: That of the samples at 0 Hz; NaN leaves them as they are.
 
     Raises:
         HeimdallError: A file cannot be read any more.
@@ -199,7 +225,7 @@ def recordings(cut: Cut) -> list[tuple[Stretch, Recording]]:
             one,
             Recording(
                 number,
-                one.samples(part),
+                one.tuned(one.samples(part), frequency_hz),
                 one.about.sample_rate_hz,
                 None if part.timing_sigma_ns is None else part.nominal_start_ns,
                 part.timing_sigma_ns,
@@ -221,7 +247,7 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
     Raises:
         HeimdallError: A file cannot be read any more.
     """
-    read = recordings(cut)
+    read = recordings(cut, frequency_hz)
     sites, given = [one.site for one, _ in read], [recording for _, recording in read]
     position_m = np.array(
         [geo.ecef_m(site.latitude_deg, site.longitude_deg, site.altitude_m) for site in sites]
