@@ -55,9 +55,9 @@ import heimdall
 from heimdall.core import artifacts, table
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import receivers_file
-from heimdall.localize import arrival_table
+from heimdall.localize import arrival_table, receiver_errors_file
 from heimdall.metrics import metrics
-from heimdall.multilateration import receiver_errors, solver
+from heimdall.multilateration import receiver_errors
 from heimdall.multilateration.event import Event, Position
 from heimdall.multilateration.fix import Fix, Region
 
@@ -280,17 +280,15 @@ def _corrected(
     one: RealSet, earlier: Sequence[Row], later: Sequence[Row], what: str, *, known: bool
 ) -> list[Line]:
     """Later messages without the receivers' own errors, which the earlier ones say."""
-    sites = receivers_file.read(one.receivers)
     with tempfile.TemporaryDirectory() as folder:
-        learn, judge = Path(folder) / "earlier.csv", Path(folder) / "later.csv"
+        learn, judge, errors = (Path(folder) / name for name in ("earlier.csv", "later.csv", "errors.csv"))
         real_sets.write_table(earlier, learn, one.frequency_mhz, altitude=True, truth=known)
         real_sets.write_table(later, judge, one.frequency_mhz, altitude=True)
-        learned_from, judged_on = (arrival_table.read(path, sites).events for path in (learn, judge))
-    events, cpu_s = _timed(
-        lambda: receiver_errors.apply(judged_on, receiver_errors.measure(learned_from, known=known).errors)
-    )
-    fixes, more_s = _timed(lambda: [solver.locate(event) for event in events])
-    return [_line(one, later, what, events, fixes, cpu_s=cpu_s + more_s)]
+        events = arrival_table.read(learn, receivers_file.read(one.receivers)).events
+        measured, learning_s = _timed(lambda: receiver_errors.measure(events, known=known))
+        errors.write_text(receiver_errors_file.text(measured.errors), encoding="utf-8")
+        answer, cpu_s = _timed(lambda: heimdall.locate([judge], one.receivers, errors=errors))
+    return [_line(one, later, what, answer.events, answer.fixes, cpu_s=learning_s + cpu_s)]
 
 
 def _line(
