@@ -238,8 +238,13 @@ def of_recordings(one: RealSet) -> list[Line]:
     """The seconds of a set's recordings, and all of them together."""
     if one.truth is None:
         raise HeimdallError(one.name, "it has no truth", "Say it in set.yaml")
-    answer, cpu_s = _timed(lambda: heimdall.locate(one.files, one.receivers))
     truth = one.truth
+    answer, cpu_s = _timed(lambda: heimdall.locate(one.files, one.receivers))
+    if one.frequency_mhz is not None and any(math.isnan(event.frequency_hz) for event in answer.events):
+        # The files do not say it, and whoever made them knows it.
+        answer, cpu_s = _timed(
+            lambda: heimdall.locate(one.files, one.receivers, frequency_mhz=one.frequency_mhz)
+        )
     seconds = [
         judged(fix, event.name, event.name, truth)
         for event, fix in zip(answer.events, answer.fixes, strict=True)
@@ -410,7 +415,7 @@ def judge(folders: Sequence[Path]) -> tuple[list[Line], list[str], bool]:
                 print(f"{one.name}: {error}", file=sys.stderr)
             except Exception:  # a bug of ours: the other lines are still worth reading
                 whole = False
-                print(f"{one.name}: {traceback.format_exc()}", file=sys.stderr)
+                print(f"{one.name}: {traceback.format_exc(limit=-2)}", file=sys.stderr)
     return lines, remarks, whole
 
 
