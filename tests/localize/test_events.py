@@ -87,6 +87,16 @@ def test_recordings_without_time_in_common_are_refused_with_their_beginnings(tmp
         cuts(tmp_path, {"north": 0.0, "SOUTH": 7.0}, 1.0)
 
 
+def test_a_stamp_a_second_wrong_leaves_a_receiver_out_and_is_said(tmp_path: Path) -> None:
+    iq = files.samples(0.0, 1.0)
+    paths = {name: files.write_npy(tmp_path, name, iq[name]) for name in PLACES}
+    files.write_npy(tmp_path, "west", iq["west"], files.later_ns(1.0))
+    (cut,) = events.cuts(stretches(tmp_path, paths), quiet)
+    event = measured(cut)
+    assert event.receiver == ("SOUTH", "east pier", "north")
+    assert event.remarks == ("west: its recording has no time in common with the others",)
+
+
 def test_one_receiver_has_its_own_seconds(tmp_path: Path) -> None:
     found = cuts(tmp_path, {"north": 0.0}, 2.0)
     assert [heard(cut) for cut in found] == [{"north": RATE_HZ}] * 2

@@ -106,11 +106,13 @@ class Cut:
         name: Its time in UTC, or its number where no clock is known.
         start_ns: Its nominal time, GPS nanoseconds.
         parts: What each receiver has of it.
+        remarks: Of receivers that have nothing of any second.
     """
 
     name: str
     start_ns: int
     parts: tuple[tuple[Stretch, Part], ...]
+    remarks: tuple[str, ...] = ()
 
 
 def stretches(assigned: Mapping[Path, Site], hints: Hints, say: Say) -> list[Stretch]:
@@ -210,7 +212,10 @@ def cuts(given: Sequence[Stretch], say: Say) -> list[Cut]:
     for file in dict.fromkeys(one.file for one in given):
         if file not in used:
             say(f"{file} has no time in common with the others, and is left out.")
-    return found
+    heard = {one.site.name for cut in found for one, _ in cut.parts}
+    absent = sorted({one.site.name for one in given} - heard)
+    remarks = tuple(f"{name}: its recording has no time in common with the others" for name in absent)
+    return [replace(cut, remarks=remarks) for cut in found]
 
 
 def recordings(cut: Cut, frequency_hz: float) -> list[tuple[Stretch, Recording]]:
@@ -288,7 +293,7 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
         offset_sigma_hz=np.where(locked, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
         frequency_hz=frequency_hz,
         time_s=(cut.start_ns - origin_ns) / SECOND_NS,
-        remarks=tuple(remarks),
+        remarks=(*remarks, *cut.remarks),
     )
 
 
