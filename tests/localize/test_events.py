@@ -153,7 +153,8 @@ def test_a_file_under_two_names_gives_no_time(tmp_path: Path) -> None:
     event = measured(cut)
     copied = [name in ("north", "SOUTH") for name in event.receiver]
     np.testing.assert_array_equal(np.isnan(event.arrival_s), copied)
-    assert event.remarks[-1].startswith("SOUTH and north have the same samples, so no time of theirs is used")
+    np.testing.assert_array_equal(np.isnan(event.level_db), copied)
+    assert event.remarks[-1].startswith("SOUTH and north have the same samples, so neither time nor level")
 
 
 def test_files_at_several_frequencies_need_the_users_word(tmp_path: Path) -> None:
@@ -182,3 +183,16 @@ def test_memory_holds_one_second_of_all_receivers(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert kept < 0.1 * iq.nbytes
     assert second < 0.5 * iq.nbytes
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_noise_is_not_heard_with_or_without_gps_time(timed: bool, tmp_path: Path) -> None:
+    paths = {}
+    for seed, name in enumerate(PLACES):
+        random = np.random.default_rng(seed)
+        noise = (random.normal(size=(RATE_HZ, 2)) @ [0.02, 0.02j]).astype(np.complex64)
+        paths[name] = files.write_npy(tmp_path, name, noise, START_GPS_NS if timed else None)
+    (cut,) = events.cuts(stretches(tmp_path, paths), quiet)
+    event = measured(cut)
+    assert not event.heard.any()
+    assert np.isnan(event.arrival_s).all()

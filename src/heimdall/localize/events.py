@@ -27,8 +27,9 @@ from heimdall.multilateration.event import Event
 from heimdall.recordings.iq import Samples
 from heimdall.signal import arrival_times
 from heimdall.signal.arrival_times import ArrivalTimes
-from heimdall.signal.correlation import Recording, correlate
+from heimdall.signal.correlation import Recording
 
+UNTIMED_S = 0.1  # by less differ clocks that a network sets
 MIN_OVERLAP_NS = 200_000_000  # shorter recordings hold too little of a signal of some hundred hertz
 CLOCK = "The column timing_sigma_ns of the receivers file says that GPS disciplines a receiver's clock"
 _BEGAN_ALIKE = "nothing says when its recording began, so its level counts as of the time of the others"
@@ -226,6 +227,11 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
         [geo.ecef_m(site.latitude_deg, site.longitude_deg, site.altitude_m) for site in sites]
     )
     found = arrival_times.measure(given, position_m)
+    heard, level_db = found.heard, found.level_db
+    anywhen = _untimed(cut, given, position_m)
+    if anywhen is not None:
+        level_db = np.where(heard, level_db, anywhen.level_db)
+        heard = heard | anywhen.heard
     names = [site.name for site in sites]
     alike = _alike([one.iq for one in given])
     clock_s = [math.nan if one.timing_sigma_ns is None else one.timing_sigma_ns * 1e-9 for one in given]
@@ -235,7 +241,9 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
     remarks = [f"{name}: {reason}" for name, reason in zip(names, found.reason, strict=True) if reason]
     if alike.any():
         same = " and ".join(name for name, copied in zip(names, alike, strict=True) if copied)
-        remarks.append(f"{same} have the same samples, so no time of theirs is used: is it one file twice")
+        remarks.append(
+            f"{same} have the same samples, so neither time nor level is used: is it one file twice"
+        )
     return Event(
         name=cut.name,
         receiver=tuple(names),
@@ -244,8 +252,8 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
         altitude_m=np.array([site.altitude_m for site in sites], np.float64),
         arrival_s=np.where(timed, found.delay_s, np.nan),
         sigma_s=np.where(timed, np.hypot(found.sigma_s, clock_s), np.nan),
-        level_db=np.asarray(found.level_db, np.float64),
-        heard=np.asarray(found.heard | _heard_untimed(given, found), np.bool_),
+        level_db=np.where(alike, np.nan, level_db),
+        heard=np.asarray(heard, np.bool_),
         offset_hz=np.where(timed, found.offset_hz, np.nan),
         offset_sigma_hz=np.where(timed, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
         frequency_hz=frequency_hz,
@@ -334,13 +342,17 @@ def _common(given: Sequence[Stretch]) -> tuple[int, int]:
     return begin_ns, begin_ns + length_ns
 
 
-def _heard_untimed(given: Sequence[Recording], found: ArrivalTimes) -> npt.NDArray[np.bool_]:
-    """Which recordings without GPS time, or alone, hold a signal by its power, (R,)."""
-    untimed = np.array([one.start_gps_ns is None or len(given) == 1 for one in given])
-    if not untimed.any():
-        return untimed
-    half_band_hz = max(abs(found.low_hz), abs(found.high_hz))
-    return untimed & correlate(given, half_band_hz, 2.5 * half_band_hz, arrival_times.EXCESS_S).detected
+def _untimed(
+    cut: Cut, given: Sequence[Recording], position_m: npt.NDArray[np.float64]
+) -> ArrivalTimes | None:
+    """What is alike in recordings that may be late by `UNTIMED_S`; None if all of them have GPS time."""
+    if all(one.start_gps_ns is not None for one in given):
+        return None
+    begun = {number: part.nominal_start_ns for number, (_, part) in enumerate(cut.parts)}
+    placed = [
+        replace(one, start_gps_ns=begun[one.websdr_id], timing_sigma_ns=UNTIMED_S * 1e9) for one in given
+    ]
+    return arrival_times.measure(placed, position_m, UNTIMED_S)
 
 
 def _alike(samples: Sequence[Samples]) -> npt.NDArray[np.bool_]:
