@@ -30,6 +30,7 @@ from tests.localize.transmissions import (
     CLOCK_SIGMA_NS,
     Kind,
     Sent,
+    late,
     record,
     usual_fronts,
     waveform,
@@ -159,6 +160,7 @@ def of_signals(
     random: np.random.Generator,
     *,
     offset_hz: float | None = None,
+    wrong_s: float = 0.0,
 ) -> Trial:
     """The answer for recordings of one second, from their samples.
 
@@ -170,9 +172,11 @@ def of_signals(
             spread.
         random: Where the transmission, levels and noise come from.
         offset_hz: Carrier less the tuned frequency; None for anything within 100 Hz.
+        wrong_s: By how much the stamp of the first receiver is late.
     """
     sent = waveform(kind, random)
     fronts = usual_fronts(len(network.receiver), rate_hz, snr_db, random)
+    fronts[0] = late(fronts[0], wrong_s)
     drawn_hz = float(random.uniform(-100, 100))
     delays_s = drawn_delays_s(network, random)
     on_air = Sent.alone(sent, delays_s, drawn_hz if offset_hz is None else offset_hz)
@@ -248,7 +252,8 @@ def measured(network: Network, recordings: Sequence[Recording]) -> Event:
         np.hypot(times.sigma_s, clock_s).tolist(),
         frequency_hz=network.frequency_hz,
     )
-    return replace(empty, level_db=times.level_db, heard=times.heard)
+    said = [f"{name}: {why}" for name, why in zip(network.names, times.reason, strict=True) if why]
+    return replace(empty, level_db=times.level_db, heard=times.heard, remarks=tuple(said))
 
 
 def assumed(network: Network) -> Assumptions:
