@@ -55,9 +55,9 @@ import heimdall
 from heimdall.core import artifacts, table
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import receivers_file
-from heimdall.localize import arrival_table
+from heimdall.localize import arrival_table, receiver_errors_file
 from heimdall.metrics import metrics
-from heimdall.multilateration import receiver_errors, solver
+from heimdall.multilateration import receiver_errors
 from heimdall.multilateration.event import Event, Position
 from heimdall.multilateration.fix import Fix, Region
 
@@ -238,8 +238,13 @@ def of_recordings(one: RealSet) -> list[Line]:
     """The seconds of a set's recordings, and all of them together."""
     if one.truth is None:
         raise HeimdallError(one.name, "it has no truth", "Say it in set.yaml")
-    answer, cpu_s = _timed(lambda: heimdall.locate(one.files, one.receivers))
     truth = one.truth
+    answer, cpu_s = _timed(lambda: heimdall.locate(one.files, one.receivers))
+    if one.frequency_mhz is not None and any(math.isnan(event.frequency_hz) for event in answer.events):
+        # The files do not say it, and whoever made them knows it.
+        answer, cpu_s = _timed(
+            lambda: heimdall.locate(one.files, one.receivers, frequency_mhz=one.frequency_mhz)
+        )
     seconds = [
         judged(fix, event.name, event.name, truth)
         for event, fix in zip(answer.events, answer.fixes, strict=True)
@@ -280,17 +285,15 @@ def _corrected(
     one: RealSet, earlier: Sequence[Row], later: Sequence[Row], what: str, *, known: bool
 ) -> list[Line]:
     """Later messages without the receivers' own errors, which the earlier ones say."""
-    sites = receivers_file.read(one.receivers)
     with tempfile.TemporaryDirectory() as folder:
-        learn, judge = Path(folder) / "earlier.csv", Path(folder) / "later.csv"
+        learn, judge, errors = (Path(folder) / name for name in ("earlier.csv", "later.csv", "errors.csv"))
         real_sets.write_table(earlier, learn, one.frequency_mhz, altitude=True, truth=known)
         real_sets.write_table(later, judge, one.frequency_mhz, altitude=True)
-        learned_from, judged_on = (arrival_table.read(path, sites).events for path in (learn, judge))
-    events, cpu_s = _timed(
-        lambda: receiver_errors.apply(judged_on, receiver_errors.measure(learned_from, known=known).errors)
-    )
-    fixes, more_s = _timed(lambda: [solver.locate(event) for event in events])
-    return [_line(one, later, what, events, fixes, cpu_s=cpu_s + more_s)]
+        events = arrival_table.read(learn, receivers_file.read(one.receivers)).events
+        measured, learning_s = _timed(lambda: receiver_errors.measure(events, known=known))
+        errors.write_text(receiver_errors_file.text(measured.errors), encoding="utf-8")
+        answer, cpu_s = _timed(lambda: heimdall.locate([judge], one.receivers, errors=errors))
+    return [_line(one, later, what, answer.events, answer.fixes, cpu_s=learning_s + cpu_s)]
 
 
 def _line(
@@ -412,7 +415,7 @@ def judge(folders: Sequence[Path]) -> tuple[list[Line], list[str], bool]:
                 print(f"{one.name}: {error}", file=sys.stderr)
             except Exception:  # a bug of ours: the other lines are still worth reading
                 whole = False
-                print(f"{one.name}: {traceback.format_exc()}", file=sys.stderr)
+                print(f"{one.name}: {traceback.format_exc(limit=-2)}", file=sys.stderr)
     return lines, remarks, whole
 
 

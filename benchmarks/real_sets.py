@@ -186,13 +186,11 @@ def rows(one: RealSet) -> list[Row]:
             raise unreadable(path, error) from None
         except (csv.Error, UnicodeDecodeError) as error:
             raise HeimdallError(str(path), f"it is no table: {error}", "Save it as CSV in UTF-8") from None
+        if table and "measurements" not in table[0]:
+            raise HeimdallError(
+                str(path), "it has no column measurements", "Its cells are [[receiver, ns, level], ...]"
+            )
         for cells in table:
-            if not cells.get("measurements"):
-                raise HeimdallError(
-                    str(path),
-                    "a row has no measurements",
-                    "It has a column with [[receiver, ns, level], ...]",
-                )
             place = [_float(cells.get(key)) for key in _TRUTH]
             known = all(math.isfinite(value) for value in place[:2])
             altitude = place[2] if math.isfinite(place[2]) else None

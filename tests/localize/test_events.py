@@ -178,7 +178,7 @@ def test_memory_holds_one_second_of_all_receivers(tmp_path: Path) -> None:
     kept, _ = tracemalloc.get_traced_memory()
     first, *_ = events.cuts(given, quiet)
     tracemalloc.reset_peak()
-    events.recordings(first)
+    events.recordings(first, 145.5e6)
     _, second = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 0.1 * iq.nbytes
@@ -196,3 +196,37 @@ def test_noise_is_not_heard_with_or_without_gps_time(timed: bool, tmp_path: Path
     event = measured(cut)
     assert not event.heard.any()
     assert np.isnan(event.arrival_s).all()
+
+
+def test_receivers_may_be_tuned_beside_the_transmitter_each_elsewhere(tmp_path: Path) -> None:
+    """As who keeps the signal off the spur in the middle of the band."""
+    iq = files.samples(0.0, 1.0)
+    paths = {}
+    for name, off_hz in zip(PLACES, (0, 1500, -2250, 3000), strict=True):
+        turned = iq[name] * np.exp(-2j * np.pi * off_hz * np.arange(RATE_HZ) / RATE_HZ)
+        paths[name] = files.write_npy(tmp_path, name, turned.astype(np.complex64))
+        beside = paths[name].with_suffix(".json")
+        beside.write_text(beside.read_text().replace("145500000", str(145_500_000 + off_hz)))
+    given, frequency_hz = events.at_frequency(stretches(tmp_path, paths), 145.5e6, quiet)
+    (cut,) = events.cuts(given, quiet)
+    event = events.event(cut, frequency_hz, START_GPS_NS)
+    expected_s = np.array([files.delay_s(name) for name in event.receiver])
+    error_s = (event.arrival_s - event.arrival_s.mean()) - (expected_s - expected_s.mean())
+    assert (np.abs(error_s) < 5 * event.sigma_s).all()
+    assert (event.sigma_s < 2e-6).all()
+
+
+def test_carriers_count_where_gps_disciplines_the_clock_by_its_owners_word(tmp_path: Path) -> None:
+    """Time stamps in a file are good without that: a KiwiSDR's tuning follows another clock."""
+    iq = files.samples(0.0, 1.0)
+    paths = {name: files.write_sigmf(tmp_path, name, iq[name]) for name in ("north", "east pier", "west")}
+    paths["SOUTH"] = files.write_npy(tmp_path, "SOUTH", iq["SOUTH"])
+    clocks = files.write_receivers(tmp_path, dict.fromkeys(PLACES, 80.0))
+    known = {site.name: site for site in receivers_file.read(clocks)}
+    given = events.stretches({path: known[name] for name, path in paths.items()}, Hints(), quiet)
+    (cut,) = events.cuts(given, quiet)
+    event = measured(cut)
+    assert np.isfinite(event.arrival_s).all()
+    locked = [name != "SOUTH" for name in event.receiver]
+    np.testing.assert_array_equal(np.isfinite(event.offset_hz), locked)
+    assert (event.offset_sigma_hz[locked] > 80e-9 * 145.5e6 * 0.9).all()

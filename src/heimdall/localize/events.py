@@ -28,6 +28,7 @@ from heimdall.recordings.iq import Samples
 from heimdall.signal import arrival_times
 from heimdall.signal.arrival_times import ArrivalTimes
 from heimdall.signal.correlation import Recording
+from heimdall.signal.transforms import phase_ramp
 
 UNTIMED_S = 0.1  # by less differ clocks that a network sets
 MIN_OVERLAP_NS = 200_000_000  # shorter recordings hold too little of a signal of some hundred hertz
@@ -49,6 +50,8 @@ class Stretch:
         about: All else that is known of it.
         parts: By GPS second, each that it holds whole and that has a signal.
         begun: Whether anything says when it began.
+        locked: Whether its owner says that GPS disciplines the clock that drives it. Time stamps in a file
+            say nothing of the oscillator that tunes it: those of three KiwiSDRs differed by 0.5 ppm.
     """
 
     file: Path
@@ -56,6 +59,7 @@ class Stretch:
     about: TimedRecording
     parts: Mapping[int, Part]
     begun: bool
+    locked: bool
 
     @property
     def timed(self) -> bool:
@@ -63,6 +67,12 @@ class Stretch:
         return self.about.timing_sigma_ns(0, 1) is not None or any(
             part.timing_sigma_ns is not None for part in self.parts.values()
         )
+
+    def off_hz(self, frequency_hz: float) -> float | None:
+        """Its tuned frequency less another one, 0 if nothing says it; None if that is outside of its band."""
+        tuned_hz = self.about.frequency_hz
+        off_hz = 0.0 if tuned_hz is None or math.isnan(frequency_hz) else tuned_hz - frequency_hz
+        return off_hz if abs(off_hz) <= self.about.sample_rate_hz / 2 else None
 
     def part_of(self, begin_ns: int, end_ns: int) -> Part | None:
         """What it holds of some time, if that is at least `MIN_OVERLAP_NS`."""
@@ -81,6 +91,11 @@ class Stretch:
         """
         assert self.about.source is not None  # noqa: S101 - what was read stands in a file
         return self.about.source.read(part.first, part.end)
+
+    def tuned(self, samples: Samples, frequency_hz: float) -> Samples:
+        """The same samples, had the receiver been tuned to another frequency of its band."""
+        turn = (self.off_hz(frequency_hz) or 0.0) / self.about.sample_rate_hz
+        return samples if turn == 0 else (samples * phase_ramp(turn, len(samples))).astype(np.complex64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +135,7 @@ def stretches(assigned: Mapping[Path, Site], hints: Hints, say: Say) -> list[Str
             later.append((file, site))
     begin_ns = min((one.about.time_ns(0) for one in found), default=_SOME_DAY_NS)
     for file, site in later:
-        found += _read(file, site, hints, -(-begin_ns // SECOND_NS) * SECOND_NS, say)
+        found += _read(file, site, hints, begin_ns, say)
     untimed = {one.site.name for one in found} - {one.site.name for one in found if one.timed}
     if untimed:
         say(f"{', '.join(sorted(untimed))}: levels alone, without arrival times. {CLOCK}.")
@@ -131,6 +146,8 @@ def at_frequency(
     given: Sequence[Stretch], frequency_hz: float | None, say: Say
 ) -> tuple[list[Stretch], float]:
     """The stretches at one frequency, and that in Hz; NaN if nothing says it.
+
+    Receivers may be tuned beside the transmitter, as off the spur in the middle of a band, each elsewhere.
 
     Args:
         given: Of all receivers.
@@ -147,9 +164,17 @@ def at_frequency(
         if max(said) - min(said) > tuning.MAX_DETUNING_HZ:
             raise tuning.undecided(said)
         return list(given), sorted(said)[len(said) // 2]
+    there = [one for one in given if one.off_hz(frequency_hz) is not None]
+    if any(one.about.frequency_hz for one in there):
+        left = len(given) - len(there)
+        if left:
+            say(f"Stretches of other bands than {frequency_hz / 1e6:g} MHz are left out: {left}")
+        return there, frequency_hz
     kept, told = tuning.fitting([one.about for one in given], frequency_hz)
     if told:
         say(told)
+    if not any(kept):
+        raise tuning.undecided(said)
     return [one for one, fits in zip(given, kept, strict=True) if fits], frequency_hz
 
 
@@ -188,8 +213,12 @@ def cuts(given: Sequence[Stretch], say: Say) -> list[Cut]:
     return found
 
 
-def recordings(cut: Cut) -> list[tuple[Stretch, Recording]]:
-    """The samples of a second; a receiver all of whose samples are zero is left out, unless all are.
+def recordings(cut: Cut, frequency_hz: float) -> list[tuple[Stretch, Recording]]:
+    """The samples of a second, all tuned to one frequency; a receiver with nothing but zeros is left out.
+
+    Args:
+        cut: The second.
+        frequency_hz: That of the samples at 0 Hz; NaN leaves them as they are.
 
     Raises:
         HeimdallError: A file cannot be read any more.
@@ -199,7 +228,7 @@ def recordings(cut: Cut) -> list[tuple[Stretch, Recording]]:
             one,
             Recording(
                 number,
-                one.samples(part),
+                one.tuned(one.samples(part), frequency_hz),
                 one.about.sample_rate_hz,
                 None if part.timing_sigma_ns is None else part.nominal_start_ns,
                 part.timing_sigma_ns,
@@ -221,7 +250,7 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
     Raises:
         HeimdallError: A file cannot be read any more.
     """
-    read = recordings(cut)
+    read = recordings(cut, frequency_hz)
     sites, given = [one.site for one, _ in read], [recording for _, recording in read]
     position_m = np.array(
         [geo.ecef_m(site.latitude_deg, site.longitude_deg, site.altitude_m) for site in sites]
@@ -236,7 +265,8 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
     alike = _alike([one.iq for one in given])
     clock_s = [math.nan if one.timing_sigma_ns is None else one.timing_sigma_ns * 1e-9 for one in given]
     timed = np.isfinite(found.delay_s) & ~alike
-    # The clock of the samples is that of the tuning: by so much its rate may be wrong.
+    locked = timed & np.array([one.locked for one, _ in read])
+    # By so much the rate of a clock may be wrong that is right to its sigma at both ends of the recording.
     rate = np.array(clock_s) / [one.about.duration_s for one, _ in read]
     remarks = [f"{name}: {reason}" for name, reason in zip(names, found.reason, strict=True) if reason]
     if alike.any():
@@ -254,8 +284,8 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
         sigma_s=np.where(timed, np.hypot(found.sigma_s, clock_s), np.nan),
         level_db=np.where(alike, np.nan, level_db),
         heard=np.asarray(heard, np.bool_),
-        offset_hz=np.where(timed, found.offset_hz, np.nan),
-        offset_sigma_hz=np.where(timed, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
+        offset_hz=np.where(locked, found.offset_hz, np.nan),
+        offset_sigma_hz=np.where(locked, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
         frequency_hz=frequency_hz,
         time_s=(cut.start_ns - origin_ns) / SECOND_NS,
         remarks=tuple(remarks),
@@ -265,18 +295,24 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
 def _read(file: Path, site: Site, hints: Hints, begin_ns: int | None, say: Say) -> list[Stretch]:
     """The stretches of a file; of one that does not say when it began only with a GPS time for that."""
     found = []
-    for recording in reader.read_of(file, site, hints):
+    for read in reader.read(file, hints):
+        recording = read if site.timing_sigma_ns is None else read.disciplined(site.timing_sigma_ns)
+        locked = recording is not read
         begun = recording.nominal_start_ns is not None
         if not begun and begin_ns is None:
             return []
         if not begun and begin_ns is not None:
             told = (*recording.remarks, _BEGAN_ALIKE)
-            recording = replace(recording, start_utc_ns=utc_ns(to_utc(begin_ns)), remarks=told)  # noqa: PLW2901
-        found.append(_stretch(file, site, recording, say, begun=begun))
+            recording = replace(recording, start_utc_ns=utc_ns(to_utc(begin_ns)), remarks=told)
+        about, parts = _said(site, recording, say, begun=begun)
+        found.append(Stretch(file, site, about, parts, begun, locked))
     return found
 
 
-def _stretch(file: Path, site: Site, recording: TimedRecording, say: Say, *, begun: bool) -> Stretch:
+def _said(
+    site: Site, recording: TimedRecording, say: Say, *, begun: bool
+) -> tuple[TimedRecording, dict[int, Part]]:
+    """A stretch without its samples, and its whole seconds; a line for a person says what it is."""
     parts = seconds.whole(recording)
     sigmas_ns = [part.timing_sigma_ns for part in parts.values()]
     if not parts:
@@ -284,7 +320,7 @@ def _stretch(file: Path, site: Site, recording: TimedRecording, say: Say, *, beg
     began = f" from {recording.start_utc.isoformat()}" if begun and recording.start_utc is not None else ""
     told = ", ".join((*recording.remarks, seconds.gps_time_text(recording, sigmas_ns)))
     say(f"{site.name}: {recording.duration_s:.1f} s at {recording.sample_rate_hz:.4f} Hz{began}, {told}")
-    return Stretch(file, site, recording.without_samples(), parts, begun)
+    return recording.without_samples(), parts
 
 
 def _cut(given: Iterable[Stretch], begin_ns: int, end_ns: int) -> Cut:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -18,6 +18,7 @@ from heimdall.formats.gps_time import Moment, to_utc
 from heimdall.formats.reader import Hints
 from heimdall.formats.receivers_file import Site
 from heimdall.geometry import terrain
+from heimdall.geometry.terrain import Terrain
 from heimdall.localize import arrival_table, events, receiver_errors_file
 from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.events import Say
@@ -75,7 +76,7 @@ def locate(
     files: str | Path | Iterable[str | Path],
     receivers: str | Path | Iterable[Site],
     *,
-    altitude: float | str | Path | None = None,
+    altitude: float | str | Path | Terrain | None = None,
     propagation: Propagation | None = None,
     frequency_mhz: float | None = None,
     sample_rate_hz: float | None = None,
@@ -98,9 +99,10 @@ def locate(
             receiver; or tables of arrival times (`localize.arrival_table`). A path or `NAME=path`.
         receivers: A CSV or GeoJSON file of receivers (`formats.receivers_file`), or the receivers.
         altitude: Of the transmitter: metres above the ellipsoid; "unknown" if it may fly anywhere; a terrain
-            file or a folder of such files; None for what an event says itself, or else the ground.
+            file, a folder of such files, or what `geometry.terrain.read` gives; None for what an event says
+            itself, or else the ground.
         propagation: "line-of-sight", "ground-wave" or "sky-wave"; None for what is usual at the frequency.
-        frequency_mhz: Frequency to which the receivers were tuned; None for what the files say.
+        frequency_mhz: Of the transmission; None for that to which the receivers were tuned, as the files say.
         sample_rate_hz: Of raw and `.npy` files that do not say it.
         sample_format: How raw files store samples, such as "cu8".
         start: Time of the first sample, ISO 8601, for files that do not say it.
@@ -137,18 +139,22 @@ def locate(
     return answer([str(path) for path in paths], given, say or (lambda line: None))
 
 
-def altitude_of(said: float | str | Path | None) -> Any:  # noqa: ANN401 - as of `Assumptions.altitude`
+def altitude_of(
+    said: float | str | Path | Terrain | None,
+) -> float | Literal["unknown"] | Terrain | None:
     """What a person says of the altitude, as the solver takes it.
 
     Raises:
         HeimdallError: It is a file that is no terrain.
     """
-    if said is None or said == UNKNOWN or isinstance(said, int | float):
+    if said == UNKNOWN:
+        return "unknown"
+    if not isinstance(said, str | Path | int | float):
         return said
     try:
         metres = float(str(said))
     except ValueError:
-        return terrain.read([Path(said)])
+        return terrain.read([Path(str(said))])
     if not -500 <= metres <= 100_000:
         cause = "no altitude of a transmitter in metres"
         raise HeimdallError(f"altitude {said}", cause, "Give -500 to 100000")
