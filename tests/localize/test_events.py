@@ -214,3 +214,19 @@ def test_receivers_may_be_tuned_beside_the_transmitter_each_elsewhere(tmp_path: 
     error_s = (event.arrival_s - event.arrival_s.mean()) - (expected_s - expected_s.mean())
     assert (np.abs(error_s) < 5 * event.sigma_s).all()
     assert (event.sigma_s < 2e-6).all()
+
+
+def test_carriers_count_where_gps_disciplines_the_clock_by_its_owners_word(tmp_path: Path) -> None:
+    """Time stamps in a file are good without that: a KiwiSDR's tuning follows another clock."""
+    iq = files.samples(0.0, 1.0)
+    paths = {name: files.write_sigmf(tmp_path, name, iq[name]) for name in ("north", "east pier", "west")}
+    paths["SOUTH"] = files.write_npy(tmp_path, "SOUTH", iq["SOUTH"])
+    clocks = files.write_receivers(tmp_path, dict.fromkeys(PLACES, 80.0))
+    known = {site.name: site for site in receivers_file.read(clocks)}
+    given = events.stretches({path: known[name] for name, path in paths.items()}, Hints(), quiet)
+    (cut,) = events.cuts(given, quiet)
+    event = measured(cut)
+    assert np.isfinite(event.arrival_s).all()
+    locked = [name != "SOUTH" for name in event.receiver]
+    np.testing.assert_array_equal(np.isfinite(event.offset_hz), locked)
+    assert (event.offset_sigma_hz[locked] > 80e-9 * 145.5e6 * 0.9).all()

@@ -165,6 +165,15 @@ def test_options_of_sessions_and_of_files_are_told_apart(folder: Path) -> None:
     assert (result.exit_code, "--altitude is for files: leave it out" in result.stderr) == (2, True)
 
 
+def test_sessions_need_a_clone_and_files_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = str(CliRunner().invoke(locate, ["6f1c2a9e"]).exception)
+    assert "not inside a clone of Heimdall's repository, which has the sessions" in told
+    assert run(folder, "times.csv").exit_code == 0
+
+
 def test_exchanged_coordinates_are_told(folder: Path, tmp_path: Path) -> None:
     text = (folder / "receivers.csv").read_text()
     (tmp_path / "receivers.csv").write_text(text.replace("44.6,8.2", "8.2,44.6"))

@@ -205,6 +205,11 @@ def _refuse(options_typed: Sequence[str], what: str) -> None:
 def _locate_sessions(
     session_ids: tuple[str, ...], methods: tuple[str, ...], data_dir: Path, model: Path, *, as_json: bool
 ) -> None:
+    if place.clone_around(Path.cwd()) is None:
+        cause = "not inside a clone of Heimdall's repository, which has the sessions"
+        raise HeimdallError(
+            str(Path.cwd()), cause, "Change to the folder of a clone, or name files to locate"
+        )
     from heimdall.core import params
     from heimdall.session import identifiers
 

@@ -50,6 +50,8 @@ class Stretch:
         about: All else that is known of it.
         parts: By GPS second, each that it holds whole and that has a signal.
         begun: Whether anything says when it began.
+        locked: Whether its owner says that GPS disciplines the clock that drives it. Time stamps in a file
+            say nothing of the oscillator that tunes it: those of three KiwiSDRs differed by 0.5 ppm.
     """
 
     file: Path
@@ -57,6 +59,7 @@ class Stretch:
     about: TimedRecording
     parts: Mapping[int, Part]
     begun: bool
+    locked: bool
 
     @property
     def timed(self) -> bool:
@@ -262,7 +265,8 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
     alike = _alike([one.iq for one in given])
     clock_s = [math.nan if one.timing_sigma_ns is None else one.timing_sigma_ns * 1e-9 for one in given]
     timed = np.isfinite(found.delay_s) & ~alike
-    # The clock of the samples is that of the tuning: by so much its rate may be wrong.
+    locked = timed & np.array([one.locked for one, _ in read])
+    # By so much the rate of a clock may be wrong that is right to its sigma at both ends of the recording.
     rate = np.array(clock_s) / [one.about.duration_s for one, _ in read]
     remarks = [f"{name}: {reason}" for name, reason in zip(names, found.reason, strict=True) if reason]
     if alike.any():
@@ -280,8 +284,8 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
         sigma_s=np.where(timed, np.hypot(found.sigma_s, clock_s), np.nan),
         level_db=np.where(alike, np.nan, level_db),
         heard=np.asarray(heard, np.bool_),
-        offset_hz=np.where(timed, found.offset_hz, np.nan),
-        offset_sigma_hz=np.where(timed, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
+        offset_hz=np.where(locked, found.offset_hz, np.nan),
+        offset_sigma_hz=np.where(locked, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
         frequency_hz=frequency_hz,
         time_s=(cut.start_ns - origin_ns) / SECOND_NS,
         remarks=tuple(remarks),
@@ -291,18 +295,24 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
 def _read(file: Path, site: Site, hints: Hints, begin_ns: int | None, say: Say) -> list[Stretch]:
     """The stretches of a file; of one that does not say when it began only with a GPS time for that."""
     found = []
-    for recording in reader.read_of(file, site, hints):
+    for read in reader.read(file, hints):
+        recording = read if site.timing_sigma_ns is None else read.disciplined(site.timing_sigma_ns)
+        locked = recording is not read
         begun = recording.nominal_start_ns is not None
         if not begun and begin_ns is None:
             return []
         if not begun and begin_ns is not None:
             told = (*recording.remarks, _BEGAN_ALIKE)
-            recording = replace(recording, start_utc_ns=utc_ns(to_utc(begin_ns)), remarks=told)  # noqa: PLW2901
-        found.append(_stretch(file, site, recording, say, begun=begun))
+            recording = replace(recording, start_utc_ns=utc_ns(to_utc(begin_ns)), remarks=told)
+        about, parts = _said(site, recording, say, begun=begun)
+        found.append(Stretch(file, site, about, parts, begun, locked))
     return found
 
 
-def _stretch(file: Path, site: Site, recording: TimedRecording, say: Say, *, begun: bool) -> Stretch:
+def _said(
+    site: Site, recording: TimedRecording, say: Say, *, begun: bool
+) -> tuple[TimedRecording, dict[int, Part]]:
+    """A stretch without its samples, and its whole seconds; a line for a person says what it is."""
     parts = seconds.whole(recording)
     sigmas_ns = [part.timing_sigma_ns for part in parts.values()]
     if not parts:
@@ -310,7 +320,7 @@ def _stretch(file: Path, site: Site, recording: TimedRecording, say: Say, *, beg
     began = f" from {recording.start_utc.isoformat()}" if begun and recording.start_utc is not None else ""
     told = ", ".join((*recording.remarks, seconds.gps_time_text(recording, sigmas_ns)))
     say(f"{site.name}: {recording.duration_s:.1f} s at {recording.sample_rate_hz:.4f} Hz{began}, {told}")
-    return Stretch(file, site, recording.without_samples(), parts, begun)
+    return recording.without_samples(), parts
 
 
 def _cut(given: Iterable[Stretch], begin_ns: int, end_ns: int) -> Cut:
