@@ -110,7 +110,7 @@ def test_help_of_the_installed_command_is_the_same(tmp_path: Path) -> None:
         ("predict none.npy --frequency-mhz 145500", 2, "looks like a frequency in kHz: did you mean 145.5?"),
         ("predict none.npy --frequency-mhz 145500000", 2, "a frequency in Hz: did you mean 145.5?"),
         ("predict none.npy --frequency 145.5", 2, "option '--frequency'. Did you mean '--frequency-mhz'?"),
-        ("locate", 2, "Missing argument 'SESSION_ID...'"),
+        ("locate", 2, "Missing argument 'FILE...|SESSION_ID...'"),
         ("locate 6f1c2a9e --method guess", 2, "Invalid value for '--method': 'guess' is not one of"),
         ("locate 6f1c2a9e", 1, "heimdall: data/features/network.json: the file is missing. Run `dvc repro`"),
         ("locate session-1", 1, "heimdall: 'session-1': no session's identifier"),

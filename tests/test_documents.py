@@ -72,9 +72,9 @@ def test_the_readme_shows_the_rooms_with_their_first_lines() -> None:
     rooms = sorted(file.parent for file in PACKAGE.glob("*/__init__.py"))
     lines = []
     for room in rooms:
-        lines.append(f"{room.name + '/':<13}{first_line(room / '__init__.py')}")
+        lines.append(f"{room.name + '/':<17}{first_line(room / '__init__.py')}")
         lines += [
-            f"  {inner.parent.name + '/':<11}{first_line(inner)}"
+            f"  {inner.parent.name + '/':<15}{first_line(inner)}"
             for inner in sorted(room.glob("*/__init__.py"))
             if room.name == "pipeline"
         ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from heimdall.api.training_pipeline import TrainingPipeline
     from heimdall.core.errors import HeimdallError
     from heimdall.geometry.geo import LocalFrame
+    from heimdall.localize.locating import locate
     from heimdall.network.dataset import HeimdallDataset
     from heimdall.network.localization_net import LocalizationNet
     from heimdall.network.loss import GaussianNLLLoss
@@ -37,6 +38,7 @@ _ROOMS = {
     "augment_features": "signal.features",
     "compute_mfcc": "signal.features",
     "iq_to_mel_spectrogram": "signal.log_mel",
+    "locate": "localize.locating",
     "normalize_features": "signal.features",
     "recording_features": "signal.log_mel",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "augment_features",
     "compute_mfcc",
     "iq_to_mel_spectrogram",
+    "locate",
     "normalize_features",
     "recording_features",
 ]

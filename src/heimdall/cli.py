@@ -45,7 +45,11 @@ ENTRIES = {
     "doctor": Entry("Check what this machine lacks, and say how to get it.", computes=False),
     "ingest": Entry("Write real recordings to the database and the bucket.", computes=True),
     "lineage": Entry("Trace a model file to the recordings that made it, and check them.", computes=False),
-    "locate": Entry("Locate the transmitters of sessions with every method, side by side.", computes=True),
+    "locate": Entry(
+        "Locate a transmitter from files of anybody, or sessions by every method.",
+        computes=True,
+        needs_clone=False,
+    ),
     "machine": Entry(
         "Show CPU, instruction sets and library versions, and compare them with the recorded ones.",
         computes=False,

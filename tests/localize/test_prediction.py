@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from heimdall.commands.predict import predict
 from heimdall.core import params
 from heimdall.core.errors import HeimdallError
 from heimdall.core.randomness import generator
+from heimdall.formats.receivers_file import Site
 from heimdall.geometry.geo import LocalFrame
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.inference.onnx_model import OnnxLocalizer, session_inputs
 from heimdall.inference.preprocessing import Preprocessing
-from heimdall.localize import prediction, session_files
+from heimdall.localize import locating, prediction, session_files
+from heimdall.localize.locating import Given
 from heimdall.pipeline.export.graphs import recording_graph
 from heimdall.pipeline.export.onnx_file import onnx_bytes
 from heimdall.position.arrival import Observation, arrivals
@@ -358,3 +361,40 @@ def test_model_that_does_not_say_how_its_inputs_are_made_is_refused(
     onnx.save_model(graph, path)
     options = ("--frequency-mhz", 145.5) if kind == "fusion" else ()
     assert "does not say how its" in message_of(f"{recording}", "--model", path, *options)
+
+
+def test_locate_says_beside_its_own_answer_what_the_model_says(
+    fusion: Path, session: Path, tmp_path: Path
+) -> None:
+    """If it knows the receivers: the network of a model is fixed."""
+    recorded = []
+    known = {"sample_rate_hz": RATE_HZ, "start_gps_ns": START_NS, "timing_sigma_ns": SIGMA_NS}
+    for path in session.glob("*.npy"):
+        recorded.append(shutil.copy(path, tmp_path))
+        (tmp_path / path.name).with_suffix(".json").write_text(json.dumps(known))
+    places = known_sessions.PLANE.to_degrees(*known_sessions.RECEIVERS.position_m[:, :2].T)
+    sites = [Site(f"websdr_{k}", *place, 200.0) for k, place in enumerate(zip(*places, strict=True), 1)]
+    given = Given(named=tuple(sites), frequency_hz=145e6, model=fusion)
+    answer = locating.answer(recorded, given, lambda line: None)
+    assert answer.beside is not None
+    assert answer.beside.place is not None
+    arguments = (*sorted(recorded), *COMMON, "--frequency-mhz", "145", "--model", fusion, "--json")
+    times = tmp_path / "times.csv"
+    times.write_text((session / "times.csv").read_text())
+    predicted = json.loads(run(*arguments, "--times", times).stdout)
+    assert answer.beside.place.latitude_deg == pytest.approx(predicted["latitude_deg"], abs=1e-6)
+    assert answer.beside.place.probability == pytest.approx(predicted["weight"])
+    moved = [dataclasses.replace(sites[0], latitude_deg=sites[0].latitude_deg + 0.1), *sites[1:]]
+    beside = locating.answer(
+        recorded, dataclasses.replace(given, named=tuple(moved)), lambda line: None
+    ).beside
+    assert beside is not None
+    assert beside.place is not None
+    assert "4 of the 5 receivers are of its network" in beside.remark
+    far = [dataclasses.replace(site, latitude_deg=site.latitude_deg + 3) for site in sites]
+    beside = locating.answer(recorded, dataclasses.replace(given, named=tuple(far)), lambda line: None).beside
+    assert beside is not None
+    assert (beside.place, beside.remark) == (
+        None,
+        "0 of the 5 receivers are of its network, which has others",
+    )

@@ -20,6 +20,7 @@ __all__ = [
     "predict",
     "promote",
     "receivers",
+    "recording_options",
     "release",
     "releases",
     "review",

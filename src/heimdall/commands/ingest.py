@@ -3,81 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from heimdall.commands import options, place
+from heimdall.commands import options, place, recording_options
 from heimdall.core.errors import HeimdallError
 
 if TYPE_CHECKING:
     from heimdall.formats.gps_time import Moment
     from heimdall.formats.reader import Hints
     from heimdall.formats.receivers_file import Site
-    from heimdall.formats.recording import TimedRecording
     from heimdall.ingest.ingest import Ingested, Session, Stretch
-
-
-FORMATS = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")  # keys of formats.plain.RAW_TYPES
-
-
-_ZONED = re.compile(r"[Zz]\s*\Z|[Tt ][\d:.,]+[+-]\d\d")
-
-
-class _SiteType(click.ParamType[Any]):
-    name = "NAME,LAT,LON,ALT"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Site:
-        """`DF0KL,53.665,7.283,5` -> receiver; degrees and metres."""
-        parts = str(value).split(",")
-        try:
-            name, latitude, longitude, altitude = parts[0].strip(), *map(float, parts[1:])
-        except ValueError:
-            self.fail(f"{value!r} is not NAME,LATITUDE,LONGITUDE,ALTITUDE", param, ctx)
-        from heimdall.formats.receivers_file import Site
-        from heimdall.recordings import limits
-
-        name = limits.receiver_name(name) or ""
-        if not name:
-            self.fail(f"{value!r}: the name is empty, too long, or no text", param, ctx)
-        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and -500 <= altitude <= 20_000):
-            self.fail(f"{value!r}: the latitude, longitude or altitude is out of range", param, ctx)
-        return Site(name, latitude, longitude, altitude)
-
-
-class _NameType(click.ParamType[str]):
-    name = "NAME"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """A name in one line that a person can read."""
-        from heimdall.recordings import limits
-
-        name = limits.receiver_name(str(value))
-        if name is None:
-            self.fail(f"{value!r} is empty, too long, or no text", param, ctx)
-        return name
-
-
-class _MomentType(click.ParamType[Any]):
-    name = "TIME"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
-        """ISO 8601 -> time in UTC, and how exactly it is written; without a zone it is UTC."""
-        from heimdall.formats.gps_time import Moment
-
-        try:
-            moment = Moment.parse(str(value))
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not an ISO 8601 time such as 2026-02-01T00:00:00Z", param, ctx)
-        if param is not None and not _ZONED.search(str(value)):
-            click.echo(f"{param.opts[0]} {value} has no time zone, and counts as UTC.", err=True)
-        return moment
 
 
 @click.command(
@@ -100,53 +41,27 @@ Example: heimdall ingest NORTH=a.bin SOUTH=b.bin --receivers receivers.csv \\
 @click.option(
     "--longitude", type=options.FiniteRange(-180, 180), help="Longitude of the transmitter, degrees."
 )
+@recording_options.frequency_mhz
+@recording_options.receivers
+@recording_options.receiver
+@recording_options.sample_rate
+@recording_options.sample_format
 @click.option(
-    "--frequency-mhz",
-    type=options.FrequencyMhz(),
-    help="Frequency to which the receivers were tuned, MHz.  [default: as the files say]",
+    "--source",
+    "source_id",
+    type=recording_options.NameType(),
+    help="Name of the transmitter, if it is known.",
 )
-@click.option(
-    "--receivers",
-    "receivers_path",
-    type=click.Path(path_type=Path),
-    help="CSV file of receivers with the columns name, latitude, longitude and altitude_m, or GeoJSON.",
-)
-@click.option(
-    "--receiver",
-    "sites",
-    multiple=True,
-    type=_SiteType(),
-    help="Name of a receiver, its latitude and longitude in degrees, and its altitude in metres. The name "
-    "stands between separators in the name of its file. Give this option once for each receiver.",
-)
-@click.option(
-    "--sample-rate",
-    "sample_rate_hz",
-    type=options.FiniteRange(min=0, min_open=True),
-    help="Sample rate in Hz of raw and .npy files.  [default: as their name, or a .json beside them, says]",
-)
-@click.option(
-    "--sample-format",
-    type=click.Choice(FORMATS),
-    help="How a raw file stores samples.  [default: as its name ends]",
-)
-@click.option("--source", "source_id", type=_NameType(), help="Name of the transmitter, if it is known.")
-@click.option("--modulation", type=_NameType(), help="Modulation of the known transmitter.")
-@click.option(
-    "--date",
-    type=_MomentType(),
-    help="Time in UTC, at most half a week from the recordings, for KiwiSDR files whose names have no time.",
-)
-@click.option(
-    "--start",
-    type=_MomentType(),
-    help="Time of the first sample in UTC, for files that do not say it. It is as exact as its last digit.",
-)
+@click.option("--modulation", type=recording_options.NameType(), help="Modulation of the known transmitter.")
+@recording_options.date
+@recording_options.start
 @click.option(
     "--approve/--no-approve", default=False, show_default=True, help="Approve the recordings for training."
 )
 @click.option(
-    "--approved-at", type=_MomentType(), help="Time of the approval, if --approve is given.  [default: now]"
+    "--approved-at",
+    type=recording_options.MomentType(),
+    help="Time of the approval, if --approve is given.  [default: now]",
 )
 def ingest(
     *,
@@ -185,8 +100,7 @@ def ingest(
         raise click.UsageError("--modulation describes a known transmitter: give --source, too")
     if approved_at and not approve:
         raise click.UsageError("--approved-at is the time of an approval: give --approve, too")
-    if len({site.name for site in sites}) != len(sites):
-        raise click.UsageError("two of the --receiver options have the same name")
+    recording_options.refuse_same_names(sites)
     from heimdall.formats import reader, receivers_file, stations
     from heimdall.ingest import ingest as ingestion
     from heimdall.storage import endpoints, roles
@@ -255,16 +169,17 @@ def _check_places(sites: Iterable[Site], latitude: float | None, longitude: floa
 
 def _read(assigned: Mapping[Path, Site], hints: Hints) -> list[Stretch]:
     """The stretches of all files, each with a line that says what it is."""
-    from heimdall.formats import reader
+    from heimdall.formats import reader, seconds
     from heimdall.ingest import ingest as ingestion
 
     found: dict[Site, list[Stretch]] = {}
     for file, site in assigned.items():
-        recorded = ingestion.Recorded(str(file), site, partial(_on_its_time, file, site, hints))
+        recorded = ingestion.Recorded(str(file), site, partial(reader.read_of, file, site, hints))
         for stretch in ingestion.read_stretches(recorded):
             found.setdefault(site, []).append(stretch)
             one = stretch.about
-            told = ", ".join((*one.remarks, _gps_time(stretch)))
+            sigmas_ns = [part.timing_sigma_ns for part in stretch.parts.values()]
+            told = ", ".join((*one.remarks, seconds.gps_time_text(one, sigmas_ns)))
             click.echo(
                 f"{site.name}: {one.duration_s:.1f} s at {one.sample_rate_hz:.4f} Hz "
                 f"from {one.start_utc.isoformat() if one.start_utc else ''}, {told}"
@@ -281,89 +196,25 @@ def _read(assigned: Mapping[Path, Site], hints: Hints) -> list[Stretch]:
     return [stretch for stretches in found.values() for stretch in stretches]
 
 
-def _gps_time(stretch: Stretch) -> str:
-    """How well the GPS time of its seconds is known."""
-    from heimdall.recordings import limits
-
-    sigmas_ns = [part.timing_sigma_ns for part in stretch.parts.values()]
-    known_ns = sorted(sigma_ns for sigma_ns in sigmas_ns if sigma_ns is not None)
-    if known_ns:
-        lowest, highest = _duration(known_ns[0]), _duration(known_ns[-1])
-        text = f"GPS time with a sigma of {lowest if lowest == highest else f'{lowest} to {highest}'}"
-        without = len(sigmas_ns) - len(known_ns)
-        return text + (f", none in {without} of its {len(sigmas_ns)} seconds" if without else "")
-    sigma = stretch.about.timing_sigma
-    best_ns = math.inf if sigma is None else float(sigma.sigma_ns.min())
-    if limits.USEFUL_TIMING_SIGMA_NS < best_ns < math.inf:
-        most = _duration(limits.USEFUL_TIMING_SIGMA_NS)
-        return f"no GPS time: a sigma of {_duration(best_ns)} is more than {most}"
-    return "no GPS time" if sigmas_ns else "no whole second with a signal"
-
-
-def _duration(nanoseconds: float) -> str:
-    """In a unit in which it is easily read."""
-    if nanoseconds < 1e3:
-        return f"{nanoseconds:.0f} ns"
-    return f"{nanoseconds / 1e3:.0f} us" if nanoseconds < 1e6 else f"{nanoseconds / 1e6:.0f} ms"
-
-
-def _on_its_time(file: Path, site: Site, hints: Hints) -> list[TimedRecording]:
-    """A file as it is read, on GPS time if its owner says that GPS disciplines the receiver's clock."""
-    from heimdall.formats import reader
-
-    sigma_ns = site.timing_sigma_ns
-    found = reader.read(file, hints)
-    return found if sigma_ns is None else [one.disciplined(sigma_ns) for one in found]
-
-
 def _tuned(stretches: Sequence[Stretch], frequency_mhz: float) -> list[Stretch]:
-    """The stretches at this frequency, of files that say several; else all, for the user knows better.
+    """The stretches at this frequency."""
+    from heimdall.formats import tuning
 
-    A frequency outside of the one band that the files say is told: it may be in another unit.
-    """
-    from heimdall.ingest import ingest as ingestion
-
-    wanted_hz = frequency_mhz * 1e6
-    if len(_said_hz(stretches)) < 2:
-        outside = {
-            one.about.frequency_hz
-            for one in stretches
-            if one.about.frequency_hz
-            and abs(one.about.frequency_hz - wanted_hz) > one.about.sample_rate_hz / 2
-        }
-        if outside:
-            said = outside.pop() / 1e6
-            click.echo(
-                f"The files say {said:.12g} MHz, far from {frequency_mhz:.12g} MHz, which counts. "
-                f"If it is a mistake, give --frequency-mhz {said:.12g}, or leave it out."
-            )
-        return list(stretches)
-    kept = [
-        one
-        for one in stretches
-        if one.about.frequency_hz is None
-        or abs(one.about.frequency_hz - wanted_hz) <= ingestion.MAX_DETUNING_HZ
-    ]
-    if len(kept) < len(stretches):
-        left = len(stretches) - len(kept)
-        click.echo(f"Stretches at another frequency than {frequency_mhz:g} MHz are left out: {left}")
-    return kept
+    kept, told = tuning.fitting([one.about for one in stretches], frequency_mhz * 1e6)
+    if told:
+        click.echo(told)
+    return [one for one, fits in zip(stretches, kept, strict=True) if fits]
 
 
 def _frequency_mhz(stretches: Sequence[Stretch]) -> float:
     """The one frequency that the files say."""
-    said = _said_hz(stretches)
+    from heimdall.formats import tuning
+
+    said = tuning.said_hz(one.about for one in stretches)
     if len(said) != 1:
-        cause = "the files do not say it"
-        if said:
-            cause = "the files say " + ", ".join(f"{one / 1e6:.12g}" for one in sorted(said)) + " MHz"
-        raise HeimdallError("frequency of the recordings", cause, "Give --frequency-mhz")
+        raise tuning.undecided(said)
     value: float = options.FrequencyMhz().convert(f"{said.pop() / 1e6:.12g}", None, None)
     return value
-
-
-def _said_hz(stretches: Sequence[Stretch]) -> set[float]:
-    return {one.about.frequency_hz for one in stretches if one.about.frequency_hz}
 
 
 def _say(sessions: Sequence[Session], report: Ingested) -> None:

@@ -1,28 +1,105 @@
-"""`heimdall locate`: where the transmitter of a session is, by every method side by side."""
+"""`heimdall locate`: where a transmitter is, by files of anybody, or of a session by every method."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from heimdall.baselines.methods import METHODS as WITHOUT_LEARNING
-from heimdall.commands import options, output
-from heimdall.core import params, paths
+from heimdall.commands import options, output, place, recording_options
+from heimdall.core import artifacts, paths
 from heimdall.core.errors import HeimdallError
+
+if TYPE_CHECKING:
+    from heimdall.formats.gps_time import Moment
+    from heimdall.formats.receivers_file import Site
+    from heimdall.localize.answer import Answer
+    from heimdall.multilateration.rays import Propagation
 
 FUSION = "fusion"
 METHODS = (*(name.replace("_", "-") for name in WITHOUT_LEARNING), FUSION)
+NOTHING_KNOWN = 3  # 1 is a failure and 2 wrong usage, as of every command; `predict` has the same
+_PROPAGATION = ("line-of-sight", "ground-wave", "sky-wave")
+_UNITS = ("s", "ms", "us", "ns")
+_FOR_SESSIONS = ("methods", "data_dir")
+_FOR_BOTH = ("names", "model", "as_json")
+
+
+class _AltitudeType(click.ParamType[str]):
+    name = "METRES|unknown|FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A number and `unknown` as they are; a file's name from the folder where it was typed."""
+        text = place.as_typed(str(value))
+        return text if Path(text).exists() else str(value)
+
+
+def _written(name: str, what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option for a file that is written."""
+    return click.option(
+        f"--{name}",
+        f"{name}_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help=f"Also write the answer to this file as {what}.",
+    )
 
 
 @click.command(
     epilog="""\b
-Example: heimdall locate 6f1c2a9e
-Example: heimdall locate 6f1c2a9e 7e088111 --method fusion --json
+Example, KiwiSDRs, whose clocks GPS disciplines:
+  heimdall locate *_iq.wav --receivers receivers.csv --kml answer.kml
+
+\b
+Example, other SDRs, whose clocks the column timing_sigma_ns tells:
+  heimdall locate north.sigmf-meta south.sigmf-meta WEST=west.cu8 \\
+           --receivers receivers.csv --sample-rate 2400000 \\
+           --start 2026-02-01T12:00:00.000000000Z
+
+\b
+Example, arrival times, in columns event, receiver and time_ns:
+  heimdall locate times.csv --receivers receivers.csv \\
+           --altitude unknown --csv answers.csv
+
+\b
+Example, sessions of the data:
+  heimdall locate 6f1c2a9e 7e088111 --method fusion --json
 """
 )
-@click.argument("session_ids", nargs=-1, required=True, metavar="SESSION_ID...")
+@click.argument("names", nargs=-1, required=True, type=place.FileOrName(), metavar="FILE...|SESSION_ID...")
+@recording_options.receivers
+@recording_options.receiver
+@recording_options.frequency_mhz
+@click.option(
+    "--altitude",
+    type=_AltitudeType(),
+    metavar="METRES|unknown|FILE",
+    help="Altitude of the transmitter above the ellipsoid in metres, `unknown` if it may fly anywhere, or a "
+    "file or folder of the terrain on which it stands (.hgt, .asc).  [default: its message's, or the ground]",
+)
+@click.option(
+    "--propagation",
+    type=click.Choice(_PROPAGATION),
+    help="How the signal travels.  [default: as is usual at the frequency]",
+)
+@recording_options.sample_rate
+@recording_options.sample_format
+@recording_options.date
+@recording_options.start
+@click.option(
+    "--unit",
+    type=click.Choice(_UNITS),
+    help="Unit of the times of a table.  [default: as the names of its columns end]",
+)
+@_written("csv", "CSV, a row for each second or event")
+@_written("geojson", "GeoJSON")
+@_written("kml", "KML")
+@_written("html", "a page with a map that works offline")
 @click.option(
     "--method",
     "methods",
@@ -30,29 +107,121 @@ Example: heimdall locate 6f1c2a9e 7e088111 --method fusion --json
     type=click.Choice([*METHODS, "all"]),
     default=["all"],
     show_default=True,
-    help="Method that locates. Give this option again to choose several methods.",
+    help="Method that locates sessions. Give this option again to choose several methods.",
 )
 @options.data_dir
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
     default=paths.WEIGHTS,
-    show_default=True,
-    help="File of the trained fusion model. Its configuration stands beside it.",
+    help="File of the trained fusion model of sessions, its configuration beside it; for files an exported "
+    f"model (.onnx), whose answer is said beside.  [default: {paths.WEIGHTS}; for files none]",
 )
 @options.as_json
+@click.pass_context
 def locate(
-    session_ids: tuple[str, ...], methods: tuple[str, ...], data_dir: Path, model: Path, as_json: bool
+    context: click.Context,
+    *,
+    names: tuple[str, ...],
+    receivers_path: Path | None,
+    sites: tuple[Site, ...],
+    frequency_mhz: float | None,
+    altitude: str | None,
+    propagation: Propagation | None,
+    sample_rate_hz: float | None,
+    sample_format: str | None,
+    date: Moment | None,
+    start: Moment | None,
+    unit: str | None,
+    csv_file: Path | None,
+    geojson_file: Path | None,
+    kml_file: Path | None,
+    html_file: Path | None,
+    methods: tuple[str, ...],
+    data_dir: Path,
+    model: Path,
+    as_json: bool,
 ) -> None:
-    """Locate the transmitters of sessions from the recordings of all their receivers.
+    """Locate a transmitter from files of anybody, or those of sessions in the data by every method.
 
-    The beginning of an identifier is enough if no other session begins with it. `heimdall session list`
-    shows the identifiers.
+    FILES are recordings of one transmission by several receivers, in any format that `heimdall ingest` reads,
+    or a table of arrival times. Nothing is trained, and no database is needed. Recordings are cut into whole
+    GPS seconds, of which each has an answer; the first answer is that of all together. The name of a receiver
+    stands in the name of its file, or is given as NAME=FILE. The exit code is 3 if nothing can be said of
+    the place.
 
-    The methods without learning are first tuned on the training split. If fewer than three receivers know
-    the time, time of arrival and direct position give the answer of received power. The fusion model answers
-    with a mixture of Gaussians, of which the dominant one is shown.
+    A table has a row for each time, with columns receiver, time_ns and, of several events, event; or a column
+    NAME_ns of times for each receiver; or a column measurements, as LocaRDS has it. Columns sigma_ns and
+    level_db are used if they are there.
+
+    Of a session of the data the beginning of its identifier is enough if no other session begins with it.
+    `heimdall session list` shows the identifiers. The methods without learning are first tuned on the
+    training split. If fewer than three receivers know the time, time of arrival and direct position give the
+    answer of received power. The fusion model answers with a mixture of Gaussians, of which the dominant one
+    is shown.
     """
+    typed = {
+        param.name: param.opts[0]
+        for param in context.command.params
+        if param.name and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    }
+    if not (typed.keys() & {"receivers_path", "sites"} or any(map(place.is_file, names))):
+        _refuse(
+            [option for name, option in typed.items() if name not in (*_FOR_SESSIONS, *_FOR_BOTH)], "files"
+        )
+        _locate_sessions(names, methods, data_dir, model, as_json=as_json)
+        return
+    _refuse([option for name, option in typed.items() if name in _FOR_SESSIONS], "sessions")
+    recording_options.refuse_same_names(sites)
+    from heimdall.formats import receivers_file
+    from heimdall.formats.reader import Hints
+    from heimdall.localize import locating
+    from heimdall.multilateration.solver import Assumptions
+
+    listed = () if receivers_path is None else receivers_file.read(receivers_path)
+    hints = Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format)
+    frequency_hz = None if frequency_mhz is None else frequency_mhz * 1e6
+    assumptions = Assumptions(locating.altitude_of(altitude), propagation)
+    beside = model if "model" in typed else None
+    known = locating.Given(sites, listed, hints, frequency_hz, unit, assumptions, beside)
+    answer = locating.answer(names, known, output.progress("locate"))
+    for file, text in (
+        (csv_file, "fix_csv"),
+        (geojson_file, "fix_geojson"),
+        (kml_file, "fix_kml"),
+        (html_file, "fix_page"),
+    ):
+        if file is not None:
+            module = import_module(f"heimdall.localize.{text}")
+            artifacts.write_bytes(file, module.text(answer).encode())
+    _say(answer, as_json=as_json)
+    if all(fix.kind == "nothing" for fix in answer.fixes):
+        context.exit(NOTHING_KNOWN)
+
+
+def _say(answer: Answer, *, as_json: bool) -> None:
+    from heimdall.localize import fix_json, fix_text
+
+    if as_json:
+        output.as_json(fix_json.document(answer))
+    else:
+        click.echo(fix_text.text(answer), nl=False)
+
+
+def _refuse(options_typed: Sequence[str], what: str) -> None:
+    """Refuse options that mean nothing for what is to be located.
+
+    Raises:
+        click.UsageError: One of them is given.
+    """
+    if options_typed:
+        raise click.UsageError(f"{options_typed[0]} is for {what}: leave it out")
+
+
+def _locate_sessions(
+    session_ids: tuple[str, ...], methods: tuple[str, ...], data_dir: Path, model: Path, *, as_json: bool
+) -> None:
+    from heimdall.core import params
     from heimdall.session import identifiers
 
     identifiers.require_form(session_ids)

@@ -100,6 +100,22 @@ class NamedFile(_FileName):
         return text
 
 
+class FileOrName(_FileName):
+    """A file as of `NamedFile`, or else the name of something that is no file."""
+
+    name = "FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The file's name from the folder where it was typed; any other name as it is."""
+        found = NamedFile().convert(value, param, ctx)
+        return found if is_file(found) else str(value)
+
+
+def is_file(text: str) -> bool:
+    """Whether a path, or a path after a name and `=`, is that of an existing file."""
+    return Path(text).exists() or Path(text.partition("=")[2] or os.devnull).is_file()
+
+
 class RecordingName(_FileName):
     """A recording's file, with or without its receiver before it: `ID=FILE`."""
 

@@ -15,8 +15,11 @@ __all__ = [
     "recording",
     "riff",
     "sample_types",
+    "seconds",
     "sigmf_files",
     "stamps",
     "stations",
+    "text_file",
+    "tuning",
     "wav",
 ]

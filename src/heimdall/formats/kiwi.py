@@ -21,6 +21,7 @@ from heimdall.formats import file_names, recording, riff, sample_types, stamps
 from heimdall.formats.file_names import Named
 from heimdall.formats.gps_time import GPS_EPOCH, SECOND_NS, WEEK_NS, leap_seconds, to_utc, utc_ns
 from heimdall.formats.recording import TimedRecording
+from heimdall.formats.sample_types import Source
 from heimdall.formats.stamps import Line, Stamped
 from heimdall.recordings.iq import Samples
 
@@ -227,7 +228,7 @@ def _line(blocks: Blocks, first: int, end: int) -> _Fitted:
 def _stretch(file: _File, first: int, end: int, fitted: _Fitted, read: int) -> TimedRecording:
     """Samples and times of some blocks, after as many samples of the file as are read."""
     line, timed, part = fitted.line, fitted.timed, file.blocks.stamped.part(first, end)
-    samples, rate_hz, remarks = _samples(file, first, end, SECOND_NS / line.period_ns, read)
+    source, samples, rate_hz, remarks = _samples(file, first, end, SECOND_NS / line.period_ns, read)
     start_week_ns = round(line.origin_ns + int(part.first_sample[0]) * line.period_ns)
     start_ns = start_week_ns + _week_start_ns(start_week_ns, file.near)
     start_utc_ns = utc_ns(to_utc(start_ns)) + start_ns % 1000
@@ -244,13 +245,14 @@ def _stretch(file: _File, first: int, end: int, fitted: _Fitted, read: int) -> T
         timing_sigma=stamps.timing_sigma(part, line).with_error(fitted.doubt_ns) if timed else None,
         start_utc_ns=start_utc_ns,
         remarks=(_about(fitted), *remarks),
+        source=source,
     )
 
 
 def _untimed(file: _File, cause: str) -> TimedRecording:
     """All blocks as one stretch, for their stamps say nothing."""
     blocks, start = file.blocks, file.named.start
-    samples, rate_hz, remarks = _samples(file, 0, len(blocks.pieces), float(blocks.form.rate_hz))
+    source, samples, rate_hz, remarks = _samples(file, 0, len(blocks.pieces), float(blocks.form.rate_hz))
     return TimedRecording(
         samples,
         rate_hz,
@@ -258,18 +260,20 @@ def _untimed(file: _File, cause: str) -> TimedRecording:
         start_step_ns=None if start is None else float(SECOND_NS),
         frequency_hz=file.named.frequency_hz,
         remarks=(f"no GPS time: {cause}", *remarks),
+        source=source,
     )
 
 
 def _samples(
     file: _File, first: int, end: int, rate_hz: float, read: int = 0
-) -> tuple[Samples, float, tuple[str, ...]]:
-    """Samples of some blocks, their rate, and what to say of them."""
+) -> tuple[Source, Samples, float, tuple[str, ...]]:
+    """Where the samples of some blocks are, they, their rate, and what to say of them."""
     rate_hz = recording.checked_rate(str(file.path), rate_hz)
     pieces, remarks = recording.limited(str(file.path), file.blocks.pieces[first:end], rate_hz, read)
-    samples = sample_types.read(file.path, file.blocks.form.kind, pieces)
+    source = Source(file.path, file.blocks.form.kind, tuple(pieces))
+    samples = sample_types.read(file.path, source.kind, pieces)
     recording.check_samples(str(file.path), samples, rate_hz)
-    return samples, rate_hz, remarks
+    return source, samples, rate_hz, remarks
 
 
 def _about(fitted: _Fitted) -> str:

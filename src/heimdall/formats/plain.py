@@ -17,7 +17,7 @@ from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import file_names, recording, sample_types
 from heimdall.formats.gps_time import to_utc, utc_ns
 from heimdall.formats.recording import TimedRecording, TimingSigma
-from heimdall.formats.sample_types import SampleType
+from heimdall.formats.sample_types import SampleType, Source
 from heimdall.recordings import iq, limits
 
 RAW_TYPES: dict[str, SampleType] = {
@@ -147,6 +147,7 @@ def _recording(
         receiver=beside.receiver,
         frequency_hz=beside.frequency_hz or named.frequency_hz,
         remarks=remarks,
+        source=Source(path, kind, tuple(pieces)),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import gps_time, kiwi, plain, riff, sigmf_files, wav
 from heimdall.formats.gps_time import SECOND_NS, Moment, utc_ns
+from heimdall.formats.receivers_file import Site
 from heimdall.formats.recording import TimedRecording
 from heimdall.recordings import iq
 
@@ -65,6 +66,22 @@ def read(path: Path, hints: Hints | None = None) -> list[TimedRecording]:
             return [replace(first, start_utc_ns=start.ns, start_step_ns=start.step_ns)]
     remark = "it says itself when it began, and --start does not count"
     return [replace(first, remarks=(*first.remarks, remark)), *recordings[1:]]
+
+
+def read_of(path: Path, site: Site, hints: Hints | None = None) -> list[TimedRecording]:
+    """Read a receiver's recording, on GPS time if its owner says that GPS disciplines the receiver's clock.
+
+    Args:
+        path: The file.
+        site: The receiver.
+        hints: What the file may not say.
+
+    Raises:
+        HeimdallError: As of `read`.
+    """
+    sigma_ns = site.timing_sigma_ns
+    found = read(path, hints)
+    return found if sigma_ns is None else [one.disciplined(sigma_ns) for one in found]
 
 
 def _plausible(recording: TimedRecording) -> TimedRecording:

@@ -11,12 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heimdall.core.errors import HeimdallError, unreadable
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import text_file
 from heimdall.recordings import limits
 
 # The first of each wins over the others.
 _COLUMNS = {
-    "name": ("name", "receiver", "station", "receivername", "stationname", "id", "websdrid"),
+    "name": (
+        "name",
+        "receiver",
+        "station",
+        "receivername",
+        "stationname",
+        "id",
+        "websdrid",
+        "sensor",
+        "serial",
+        "sensorserial",
+    ),
     "latitude_deg": ("latitude", "lat", "latitudedeg", "latdeg"),
     "longitude_deg": ("longitude", "lon", "lng", "long", "longitudedeg", "londeg", "lngdeg"),
     "altitude_m": (
@@ -86,7 +98,7 @@ def read(path: Path) -> tuple[Site, ...]:
     Raises:
         HeimdallError: The file cannot be read, a line is wrong, or a name stands twice.
     """
-    text = _text(path)
+    text = text_file.read(path, _MAX_BYTES, "a CSV or GeoJSON file of receivers")
     rows = _geojson(path, text) if text.lstrip()[:1] == "{" else _csv(path, text)
     sites: dict[str, tuple[str, Site]] = {}
     for place, row in rows:
@@ -99,25 +111,9 @@ def read(path: Path) -> tuple[Site, ...]:
     return tuple(site for _, site in sites.values())
 
 
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise unreadable(path, error) from None
-    if len(content) > _MAX_BYTES:
-        raise HeimdallError(str(path), "larger than 16 MiB", "Give a CSV or GeoJSON file of receivers")
-    for encoding in ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252"):
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise HeimdallError(str(path), "no text", "Save it as UTF-8")
-
-
 def _csv(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     head = next(iter(text.splitlines()), "")
-    separator = max(";\t,", key=head.count)
+    separator = text_file.separator_of(head)
     lines = list(io.StringIO(text, newline=""))
     reader = csv.reader(lines, delimiter=separator)
     try:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats.gps_time import SECOND_NS, gps_ns_of_utc, to_utc
+from heimdall.formats.sample_types import Source
 from heimdall.recordings import iq, limits
 from heimdall.recordings.iq import Samples
 
@@ -70,6 +71,7 @@ class TimedRecording:
         receiver: Name of the receiver, if the file or its name says it.
         frequency_hz: Frequency at the centre of the spectrum, if the file or its name says it.
         remarks: What a person should know of this stretch: sentences without a full stop.
+        source: Where the samples stand; None of what was in no file.
     """
 
     samples: Samples
@@ -81,6 +83,7 @@ class TimedRecording:
     receiver: str | None = None
     frequency_hz: float | None = None
     remarks: tuple[str, ...] = ()
+    source: Source | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -92,6 +95,10 @@ class TimedRecording:
             RECEIVER: self.receiver,
         }
         return tuple(name for name, value in known.items() if value is None)
+
+    def without_samples(self) -> TimedRecording:
+        """The same with as many zeros, which take no memory."""
+        return replace(self, samples=np.broadcast_to(np.complex64(0), len(self.samples)))
 
     @property
     def duration_s(self) -> float:

@@ -61,6 +61,35 @@ def floats(bits: int, order: str = "<") -> SampleType:
     return SampleType(f"{order}f{bits // 8}")
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where samples stand in a file, to read some of them again: all of them may not fit into memory.
+
+    Attributes:
+        path: The file.
+        kind: Of each component.
+        pieces: Offset in bytes and number of samples of each, in their order.
+    """
+
+    path: Path
+    kind: SampleType
+    pieces: tuple[tuple[int, int], ...]
+
+    def read(self, first: int, end: int) -> Samples:
+        """Samples `first` to `end - 1` of all pieces together, shape (end - first,), complex64.
+
+        Raises:
+            HeimdallError: As of the function `read`.
+        """
+        found, begin = [], 0
+        for offset, count in self.pieces:
+            skipped, kept = max(0, first - begin), min(count, end - begin)
+            if skipped < kept:
+                found.append((offset + skipped * self.kind.sample_bytes, kept - skipped))
+            begin += count
+        return read(self.path, self.kind, found)
+
+
 def read(path: Path, kind: SampleType, pieces: Sequence[tuple[int, int]]) -> Samples:
     """Read samples that stand in one or more pieces of a file.
 

@@ -17,7 +17,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.formats import recording, sample_types
 from heimdall.formats.gps_time import SECOND_NS, Moment, is_plausible
 from heimdall.formats.recording import TimedRecording
-from heimdall.formats.sample_types import SampleType
+from heimdall.formats.sample_types import SampleType, Source
 
 META, DATA, ARCHIVE = ".sigmf-meta", ".sigmf-data", ".sigmf"
 _MAX_META_BYTES = 1 << 24
@@ -145,6 +145,7 @@ def _stretch(
         start_step_ns=step_ns,
         frequency_hz=first.frequency_hz,
         remarks=(*dict.fromkeys(remark for one in captures for remark in one.remarks), *remarks),
+        source=Source(source.data, kind, tuple(pieces)),
     )
 
 

@@ -17,6 +17,7 @@ from heimdall.formats import file_names, recording, riff, sample_types
 from heimdall.formats.file_names import Named
 from heimdall.formats.gps_time import SECOND_NS, Moment, is_plausible, utc_ns
 from heimdall.formats.recording import TimedRecording
+from heimdall.formats.sample_types import Source
 
 # `auxi` of SpectraVue, HDSDR, SDRuno and SDR#: start and stop as Windows' SYSTEMTIME, then the frequency.
 _AUXI = struct.Struct("<8H8HI")
@@ -94,6 +95,7 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
             receiver=named.station,
             frequency_hz=frequency_hz,
             remarks=(*remarks, *about_start, *about_loss, *about_frequency, *cut),
+            source=Source(path, form.kind, tuple(pieces)),
         )
     ]
 

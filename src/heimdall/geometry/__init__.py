@@ -1,6 +1,6 @@
-"""Where things are on the earth: distances, local frames, one place or two, rays to receivers, areas.
+"""Where things are on the earth: distances, local frames, one place or two, rays, areas, terrain.
 
 WGS84. Imports `core`.
 """
 
-__all__ = ["area", "geo", "propagation", "transmitters"]
+__all__ = ["area", "geo", "propagation", "terrain", "transmitters"]

@@ -23,9 +23,11 @@ from tqdm import tqdm
 
 from heimdall.core import artifacts, variables
 from heimdall.core.errors import HeimdallError
+from heimdall.formats import seconds
 from heimdall.formats.gps_time import SECOND_NS, to_utc
 from heimdall.formats.receivers_file import Site
 from heimdall.formats.recording import TimedRecording
+from heimdall.formats.tuning import MAX_DETUNING_HZ
 from heimdall.recordings import iq
 from heimdall.storage import connection, ingestion, objectstore, tables
 from heimdall.storage.connection import Cursor
@@ -53,7 +55,6 @@ UPLOAD_THREADS = 8
 TRIES = 10  # each begins again only if another ingest has stored something of the same meanwhile
 FIRST_RECEIVER_ID = 1000  # below are the network's own receivers
 RECEIVER_IDS = 1_000_000
-MAX_DETUNING_HZ = 1000.0  # by so much programs round a frequency
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "heimdall:ingest")
 
 
@@ -146,6 +147,11 @@ class Part:
         )
 
     @property
+    def rank(self) -> tuple[bool, float]:
+        """What is smaller is the better one of two parts for the same second."""
+        return seconds.rank(self.timing_sigma_ns)
+
+    @property
     def start_gps_ns(self) -> int | None:
         """GPS time of the first sample, if it is known."""
         return None if self.timing_sigma_ns is None else self.nominal_start_ns
@@ -225,16 +231,14 @@ def read_stretches(recorded: Recorded) -> list[Stretch]:
             told = f" ({'; '.join(recording.remarks)})" if recording.remarks else ""
             cause = f"nothing says when it began{told}"
             raise HeimdallError(recorded.name, cause, "Give --start with a time in UTC")
-        zeros = np.broadcast_to(np.complex64(0), len(recording.samples))
-        first = recording.time_ns(0) // SECOND_NS
-        end = recording.time_ns(len(recording.samples)) // SECOND_NS + 1
-        found = {second: _part(recorded, number, recording, second) for second in range(first, end)}
-        parts = {second: part for second, part in found.items() if part is not None}
+        parts = {
+            second: _part(recorded, number, recording, held)
+            for second, held in seconds.whole(recording).items()
+        }
         contents = {part.sha256 for part in parts.values()}
         if recording.samples[: int(recording.sample_rate_hz)].any():
             contents.add(artifacts.sha256_bytes(_content(recording, 0)))
-        about = replace(recording, samples=zeros)
-        stretches.append(Stretch(recorded, about, parts, frozenset(contents)))
+        stretches.append(Stretch(recorded, recording.without_samples(), parts, frozenset(contents)))
     return stretches
 
 
@@ -270,7 +274,7 @@ def cut_sessions(stretches: Iterable[Stretch], frequency_mhz: float) -> list[Ses
         for second, part in stretch.parts.items():
             heard = found.setdefault(second, {})
             name = part.site.name
-            if name not in heard or _rank(part) < _rank(heard[name]):
+            if name not in heard or part.rank < heard[name].rank:
                 heard[name] = part
     sessions = []
     for second, heard in sorted(found.items()):
@@ -694,26 +698,16 @@ def _checked_rows(
     )
 
 
-def _rank(part: Part) -> tuple[bool, float]:
-    """What is smaller is the better one of two parts for the same second."""
-    sigma_ns = part.timing_sigma_ns
-    return sigma_ns is None, sigma_ns or 0.0
-
-
-def _part(recorded: Recorded, number: int, recording: TimedRecording, second: int) -> Part | None:
-    """One GPS second, or None where the recording does not hold it whole, or all samples are zero."""
-    first = recording.first_sample_at(second * SECOND_NS)
-    end = first + int(recording.sample_rate_hz)
-    if first < 0 or end > len(recording.samples) or not recording.samples[first:end].any():
-        return None
+def _part(recorded: Recorded, number: int, recording: TimedRecording, held: seconds.Part) -> Part:
+    """One GPS second of the stretch of this number."""
     return Part(
         recorded=recorded,
         stretch=number,
-        first=first,
+        first=held.first,
         sample_rate_hz=recording.sample_rate_hz,
-        nominal_start_ns=recording.time_ns(first),
-        timing_sigma_ns=recording.timing_sigma_ns(first, end),
-        sha256=artifacts.sha256_bytes(_content(recording, first)),
+        nominal_start_ns=held.nominal_start_ns,
+        timing_sigma_ns=held.timing_sigma_ns,
+        sha256=artifacts.sha256_bytes(_content(recording, held.first)),
     )
 
 

@@ -1,10 +1,27 @@
-"""Where a transmitter is, for who asks: recordings answered by the exported model, sessions by every method.
+"""Where a transmitter is, for who asks: files of anybody, and sessions by every method.
 
-`*_text` are the answers as lines of text. Imports `inference`, `baselines`, `metrics`, and what they import.
+`*_text` and `fix_*` are the answers as they are shown. Imports `formats`, `multilateration`, `inference`,
+`baselines`, `metrics`, and what they import.
 """
 
 __all__ = [
+    "answer",
+    "arrival_table",
+    "beside",
     "error_ellipse",
+    "events",
+    "fix_chart",
+    "fix_csv",
+    "fix_geojson",
+    "fix_json",
+    "fix_kml",
+    "fix_lines",
+    "fix_map",
+    "fix_page",
+    "fix_shapes",
+    "fix_text",
+    "fix_words",
+    "locating",
     "location",
     "location_text",
     "prediction",

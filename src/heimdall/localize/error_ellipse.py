@@ -36,8 +36,11 @@ def ellipse_95(covariance_m2: npt.NDArray[np.float64]) -> ErrorEllipse:
     """
     (east, cross), (_, north) = covariance_m2.tolist()
     middle, half = (east + north) / 2, math.hypot((east - north) / 2, cross)
+    major_m2 = middle + half
+    # By the determinant, which keeps the digits of a narrow ellipse; 0 for a line and for a point.
+    minor_m2 = max(east * north - cross**2, 0.0) / major_m2 if major_m2 > 0 else 0.0
     return ErrorEllipse(
-        major_m=RADIUS_95 * math.sqrt(middle + half),
-        minor_m=RADIUS_95 * math.sqrt((east * north - cross**2) / (middle + half)),
+        major_m=RADIUS_95 * math.sqrt(major_m2),
+        minor_m=RADIUS_95 * math.sqrt(minor_m2),
         azimuth_deg=math.degrees(0.5 * math.atan2(2 * cross, north - east)) % 180,
     )

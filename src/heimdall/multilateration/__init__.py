@@ -4,4 +4,15 @@ An `event.Event` goes in, a `fix.Fix` comes out. Imports `core` and `geometry`, 
 and SciPy alone: the answer is there in seconds, start included.
 """
 
-__all__ = ["event", "fix"]
+__all__ = [
+    "combine",
+    "density",
+    "doppler",
+    "event",
+    "fix",
+    "levels",
+    "minima",
+    "rays",
+    "regions",
+    "solver",
+]

@@ -1,14 +1,18 @@
-"""From a session's recordings to its features: the log-mel spectrogram, detection gate, correlations.
+"""From a session's recordings to its features and arrival times: log-mel spectrogram, gate, correlations.
 
 `features` has MFCC, normalisation and augmentation. Imports `core`.
 """
 
 __all__ = [
+    "alignment",
+    "arrival_times",
+    "band",
     "coherence",
     "correlation",
     "detection",
     "extraction",
     "features",
+    "joint_delay",
     "log_mel",
     "noise",
     "sessions",

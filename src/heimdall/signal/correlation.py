@@ -76,6 +76,11 @@ class Recording:
     start_gps_ns: int | None
     timing_sigma_ns: float | None
 
+    @property
+    def duration_s(self) -> float:
+        """Its length."""
+        return len(self.iq) / self.sample_rate_hz
+
 
 @dataclass(frozen=True, eq=False)
 class Correlation:
@@ -96,7 +101,7 @@ class Correlation:
         pair: Rows (a, b), a < b, int32, shape (P, 2).
         lag_s: Lags, shape (lags,).
         xcorr: r(a, b) at each lag, complex128, shape (P, lags). Its peak is at delay of a - delay of b. Of a
-            signal narrower than `NARROW_HZ` it is that of `_normalised_lags`.
+            signal narrower than `NARROW_HZ` it is that of `normalised_lags`.
     """
 
     energy_db: Float64
@@ -150,7 +155,7 @@ def correlate(
     if not recordings:
         raise ValueError("a session needs at least one recording")
     lags = math.floor(max_lag_s * rate_hz + 1e-9)
-    start_s, timed = _starts(recordings)
+    start_s, timed = starts(recordings)
     prepared, size = _on_one_grid(recordings, start_s, band_hz, rate_hz, lags)
     candidates = timed if timed.any() else ~timed
     snr_db = np.array([item.snr_db for item in prepared])
@@ -215,7 +220,7 @@ def claimed_delays(
     reference = found.reference
     if found.spread_hz < NARROW_HZ or not found.timed[reference]:
         return delay_s
-    cells = np.array([2 * _half_band_hz(item, band_hz, rate_hz) * _duration_s(item) for item in recordings])
+    cells = np.array([2 * _half_band_hz(item, band_hz, rate_hz) * item.duration_s for item in recordings])
     energy = cells * np.array([10 ** (level_db / 10) for level_db in found.snr_db.tolist()])
     # A recording whose start is wrong may not pass the gate against the reference, loud as it is.
     loud = found.timed & (found.detected | (energy * energy / cells / 2 > DETECTION_GATE))
@@ -233,7 +238,7 @@ def claimed_delays(
     delay_s[reference] = 0.0
     if not doubtful:
         return delay_s
-    start_s, _ = _starts(recordings)
+    start_s, _ = starts(recordings)
     prepared, _ = _on_one_grid(recordings, start_s, band_hz, rate_hz, len(found.lag_s) // 2)
     for row in doubtful:
         lag, gate = match_anywhere(prepared[reference].signal, prepared[row].signal, band_hz, rate_hz)
@@ -279,22 +284,18 @@ def near_each_other(start_gps_ns: Sequence[int | None], longest_s: float) -> lis
     return [start is not None and abs(start - median_ns) <= longest_ns for start in start_gps_ns]
 
 
-def _starts(recordings: Sequence[Recording]) -> tuple[Float64, npt.NDArray[np.bool_]]:
+def starts(recordings: Sequence[Recording]) -> tuple[Float64, npt.NDArray[np.bool_]]:
     """Seconds from the earliest start, shape (R,), and which of them are GPS times."""
-    starts = [item.start_gps_ns for item in recordings]
-    timed = near_each_other(starts, max(_duration_s(item) for item in recordings))
-    near = [start for start, kept in zip(starts, timed, strict=True) if kept and start is not None]
+    said = [item.start_gps_ns for item in recordings]
+    timed = near_each_other(said, max(item.duration_s for item in recordings))
+    near = [start for start, kept in zip(said, timed, strict=True) if kept and start is not None]
     if not near:
         return np.zeros(len(recordings)), np.zeros(len(recordings), np.bool_)
     mean_ns = sum(near) // len(near)
     placed = [
-        start if kept and start is not None else mean_ns for start, kept in zip(starts, timed, strict=True)
+        start if kept and start is not None else mean_ns for start, kept in zip(said, timed, strict=True)
     ]
     return np.array([(start - min(near)) * 1e-9 for start in placed]), np.array(timed)
-
-
-def _duration_s(recording: Recording) -> float:
-    return len(recording.iq) / recording.sample_rate_hz
 
 
 def _half_band_hz(recording: Recording, band_hz: float, rate_hz: float) -> float:
@@ -305,7 +306,7 @@ def _on_one_grid(
     recordings: Sequence[Recording], start_s: Float64, band_hz: float, rate_hz: float, lags: int
 ) -> tuple[list[_Prepared], int]:
     """The recordings on the session's grid, and its size."""
-    span_s = max(float(start) + _duration_s(item) for start, item in zip(start_s, recordings, strict=True))
+    span_s = max(float(start) + item.duration_s for start, item in zip(start_s, recordings, strict=True))
     # Long enough that no lag wraps around. The lengths for real data have factors of 2, 3 and 5 only; those
     # for complex data go up to 11, which makes the long transforms at 192 kHz half as fast.
     length = math.ceil(span_s * rate_hz - 1e-9)
@@ -343,7 +344,7 @@ def _prepare(recording: Recording, start_s: float, size: int, band_hz: float, ra
     around_hz = min(_NOISE_REACH * band_hz, usable_hz, 0.45 * rate_hz)
     spectrum = _spectrum(recording, size, rate_hz, max(half_band_hz, around_hz))
     spectrum *= delay_ramp(start_s * rate_hz, size)
-    duration_s = _duration_s(recording)
+    duration_s = recording.duration_s
     first, last = math.ceil(start_s * rate_hz), math.floor((start_s + duration_s) * rate_hz)
     heard = scipy.fft.ifft(spectrum)[first : max(last, first + 1)]
     noise = noise_density(heard, around_hz / rate_hz) * duration_s * rate_hz  # of a bin
@@ -372,7 +373,7 @@ def _spectrum(recording: Recording, size: int, rate_hz: float, half_band_hz: flo
     length = round(size * ratio)
     half = _half_bins(half_band_hz, size, rate_hz)
     spectrum = np.zeros(size, np.complex128)
-    samples = np.asarray(recording.iq * _fade(len(recording.iq)), np.complex128)
+    samples = np.asarray(recording.iq * fade(len(recording.iq)), np.complex128)
     if abs(length - size * ratio) < 1e-9 * length:  # the samples fall on the grid, as 192 kHz on 32 kHz
         padded = np.zeros(length, np.complex128)
         padded[: len(samples)] = samples
@@ -386,7 +387,7 @@ def _spectrum(recording: Recording, size: int, rate_hz: float, half_band_hz: flo
 
 
 @lru_cache(maxsize=8)
-def _fade(count: int) -> Float64:
+def fade(count: int) -> Float64:
     """Rise and fall of a recording's level by half a cosine, shape (count,), of mean square 1."""
     edge = math.floor(FADE_SHARE * count)
     rise = [math.sin(math.pi / 2 * (k + 0.5) / edge) ** 2 for k in range(edge)]
@@ -406,7 +407,7 @@ def _decibel(power: float, lowest_db: float) -> float:
 
 def _ends_s(recording: Recording, start_s: float) -> tuple[float, float]:
     """First and last time of a recording that its fading, spread by a filter, leaves as it was."""
-    duration_s = _duration_s(recording)
+    duration_s = recording.duration_s
     away_s = FADE_SHARE * duration_s + _SPREAD_S
     return start_s + away_s, start_s + duration_s - away_s
 
@@ -434,12 +435,12 @@ def _narrow(
     """Correlations (2 lags + 1,) of pairs of a narrow signal's time series, each (size,)."""
     size = len(narrow[0])
     return [
-        _normalised_lags(narrow[a], narrow[b], _window(ends_s[a], ends_s[b], size, rate_hz, lags), lags)
+        normalised_lags(narrow[a], narrow[b], _window(ends_s[a], ends_s[b], size, rate_hz, lags), lags)
         for a, b in pair
     ]
 
 
-def _normalised_lags(a: Complex128, b: Complex128, window: Float64, lags: int) -> Complex128:
+def normalised_lags(a: Complex128, b: Complex128, window: Float64, lags: int) -> Complex128:
     """r(a, b) of what b has within a window, each lag over the relative amplitude of what a has there.
 
     So normalised, the magnitude for two copies of a signal is largest at their delay wherever the window cuts

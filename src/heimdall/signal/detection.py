@@ -44,11 +44,11 @@ def match(
     if energy == 0:
         return 0.0, 0.0
     lag, offset_hz = _search(ref, other, band_hz, rate_hz, lags)
-    offset_hz = _refined_hz(np.roll(other, lag) * ref.conj(), offset_hz, rate_hz)
+    offset_hz = refined_hz(np.roll(other, lag) * ref.conj(), offset_hz, rate_hz)
     tuned = scipy.fft.fft(other * phase_ramp(-offset_hz / rate_hz, size))
     shift = peak(squared_magnitude(lag_window(ref_spectrum * tuned.conj(), lags))) - lags
     product = scipy.fft.ifft(tuned * delay_ramp(shift, size), overwrite_x=True) * ref.conj()
-    rest_hz = _refined_hz(product, 0.0, rate_hz)
+    rest_hz = refined_hz(product, 0.0, rate_hz)
     total = complex((product * phase_ramp(-rest_hz / rate_hz, size)).sum())
     return (total.real**2 + total.imag**2) * size**2 / energy, offset_hz + rest_hz
 
@@ -83,8 +83,8 @@ def match_anywhere(ref: Complex128, other: Complex128, band_hz: float, rate_hz: 
     product = shifted[part] * ref[part].conj()
     near_hz = [offset_hz + quarter / 4 * (rate_hz / second) for quarter in range(-2, 3)]
     sums = [abs(complex((product * phase_ramp(-one / rate_hz, second)).sum())) for one in near_hz]
-    offset_hz = _refined_hz(product, near_hz[int(np.argmax(sums))], rate_hz)
-    offset_hz = _refined_hz(shifted * ref.conj(), offset_hz, rate_hz)
+    offset_hz = refined_hz(product, near_hz[int(np.argmax(sums))], rate_hz)
+    offset_hz = refined_hz(shifted * ref.conj(), offset_hz, rate_hz)
     spectrum = scipy.fft.fft(ref)
     tuned = scipy.fft.fft(other * phase_ramp(-offset_hz / rate_hz, size))
     reach = (size - 1) // 2
@@ -149,7 +149,7 @@ def peak(power: Float64) -> float:
     return place + (0.5 * (before - after) / curvature if curvature < 0 else 0.0)
 
 
-def _refined_hz(product: Complex128, near_hz: float, rate_hz: float) -> float:
+def refined_hz(product: Complex128, near_hz: float, rate_hz: float) -> float:
     """Frequency near `near_hz` at which |sum of product(t) exp(-2 pi i f t)| is largest, by Newton's method.
 
     Args:

@@ -1,0 +1,129 @@
+"""Options of the commands that read recordings of other programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from heimdall.commands import options
+
+if TYPE_CHECKING:
+    from heimdall.formats.gps_time import Moment
+    from heimdall.formats.receivers_file import Site
+
+FORMATS = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")  # keys of formats.plain.RAW_TYPES
+
+_ZONED = re.compile(r"[Zz]\s*\Z|[Tt ][\d:.,]+[+-]\d\d")
+
+
+class SiteType(click.ParamType[Any]):
+    """A receiver in one word."""
+
+    name = "NAME,LAT,LON,ALT"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Site:
+        """`DF0KL,53.665,7.283,5` -> receiver; degrees and metres."""
+        parts = str(value).split(",")
+        try:
+            name, latitude, longitude, altitude = parts[0].strip(), *map(float, parts[1:])
+        except ValueError:
+            self.fail(f"{value!r} is not NAME,LATITUDE,LONGITUDE,ALTITUDE", param, ctx)
+        from heimdall.formats.receivers_file import Site
+        from heimdall.recordings import limits
+
+        name = limits.receiver_name(name) or ""
+        if not name:
+            self.fail(f"{value!r}: the name is empty, too long, or no text", param, ctx)
+        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and -500 <= altitude <= 20_000):
+            self.fail(f"{value!r}: the latitude, longitude or altitude is out of range", param, ctx)
+        return Site(name, latitude, longitude, altitude)
+
+
+class NameType(click.ParamType[str]):
+    """What a person calls something."""
+
+    name = "NAME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A name in one line that a person can read."""
+        from heimdall.recordings import limits
+
+        name = limits.receiver_name(str(value))
+        if name is None:
+            self.fail(f"{value!r} is empty, too long, or no text", param, ctx)
+        return name
+
+
+class MomentType(click.ParamType[Any]):
+    """A time in UTC."""
+
+    name = "TIME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
+        """ISO 8601 -> time in UTC, and how exactly it is written; without a zone it is UTC."""
+        from heimdall.formats.gps_time import Moment
+
+        try:
+            moment = Moment.parse(str(value))
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is not an ISO 8601 time such as 2026-02-01T00:00:00Z", param, ctx)
+        if param is not None and not _ZONED.search(str(value)):
+            click.echo(f"{param.opts[0]} {value} has no time zone, and counts as UTC.", err=True)
+        return moment
+
+
+frequency_mhz = click.option(
+    "--frequency-mhz",
+    type=options.FrequencyMhz(),
+    help="Frequency to which the receivers were tuned, MHz.  [default: as the files say]",
+)
+receivers = click.option(
+    "--receivers",
+    "receivers_path",
+    type=click.Path(path_type=Path),
+    help="CSV file of receivers with the columns name, latitude, longitude, altitude_m and, where GPS "
+    "disciplines the clock, timing_sigma_ns; or GeoJSON.",
+)
+receiver = click.option(
+    "--receiver",
+    "sites",
+    multiple=True,
+    type=SiteType(),
+    help="Name of a receiver, its latitude and longitude in degrees, and its altitude in metres. The name "
+    "stands between separators in the name of its file. Give this option once for each receiver.",
+)
+sample_rate = click.option(
+    "--sample-rate",
+    "sample_rate_hz",
+    type=options.FiniteRange(min=0, min_open=True),
+    help="Sample rate in Hz of raw and .npy files.  [default: as their name, or a .json beside them, says]",
+)
+sample_format = click.option(
+    "--sample-format",
+    type=click.Choice(FORMATS),
+    help="How a raw file stores samples.  [default: as its name ends]",
+)
+date = click.option(
+    "--date",
+    type=MomentType(),
+    help="Time in UTC, at most half a week from the recordings, for KiwiSDR files whose names have no time.",
+)
+start = click.option(
+    "--start",
+    type=MomentType(),
+    help="Time of the first sample in UTC, for files that do not say it. It is as exact as its last digit.",
+)
+
+
+def refuse_same_names(sites: Sequence[Site]) -> None:
+    """Refuse two receivers of one name.
+
+    Raises:
+        click.UsageError: There are two.
+    """
+    if len({site.name for site in sites}) != len(sites):
+        raise click.UsageError("two of the --receiver options have the same name")

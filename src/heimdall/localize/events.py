@@ -1,0 +1,349 @@
+"""Recordings of one transmission as events, one for each second that receivers have in common.
+
+Files are read one by one, first to find the seconds, and then second by second: memory holds the samples of
+one file, or of one second of all of them, however long they are.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import reader, seconds, tuning
+from heimdall.formats.gps_time import SECOND_NS, gps_ns_of_utc, to_utc, utc_ns
+from heimdall.formats.reader import Hints
+from heimdall.formats.receivers_file import Site
+from heimdall.formats.recording import TimedRecording
+from heimdall.formats.seconds import Part
+from heimdall.geometry import geo
+from heimdall.multilateration.event import Event
+from heimdall.recordings.iq import Samples
+from heimdall.signal import arrival_times
+from heimdall.signal.arrival_times import ArrivalTimes
+from heimdall.signal.correlation import Recording, correlate
+
+MIN_OVERLAP_NS = 200_000_000  # shorter recordings hold too little of a signal of some hundred hertz
+CLOCK = "The column timing_sigma_ns of the receivers file says that GPS disciplines a receiver's clock"
+_BEGAN_ALIKE = "nothing says when its recording began, so its level counts as of the time of the others"
+_SOME_DAY_NS = gps_ns_of_utc(utc_ns(dt.datetime(2000, 1, 1, tzinfo=dt.UTC)))  # where nothing says one
+_COMPARED = 4096  # samples of noise that two receivers cannot have alike
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """What one receiver recorded without a gap, without the samples.
+
+    Attributes:
+        file: For messages.
+        site: The receiver.
+        about: All else that is known of it.
+        parts: By GPS second, each that it holds whole and that has a signal.
+        begun: Whether anything says when it began.
+    """
+
+    file: Path
+    site: Site
+    about: TimedRecording
+    parts: Mapping[int, Part]
+    begun: bool
+
+    @property
+    def timed(self) -> bool:
+        """Whether some of it has a GPS time."""
+        return self.about.timing_sigma_ns(0, 1) is not None or any(
+            part.timing_sigma_ns is not None for part in self.parts.values()
+        )
+
+    def part_of(self, begin_ns: int, end_ns: int) -> Part | None:
+        """What it holds of some time, if that is at least `MIN_OVERLAP_NS`."""
+        first = max(0, self.about.first_sample_at(begin_ns))
+        end = min(len(self.about.samples), self.about.first_sample_at(end_ns))
+        # The last sample of a common time may be the next one's first.
+        if (end - first + 1) * SECOND_NS < MIN_OVERLAP_NS * self.about.sample_rate_hz:
+            return None
+        return Part(first, end, self.about.time_ns(first), self.about.timing_sigma_ns(first, end))
+
+    def samples(self, part: Part) -> Samples:
+        """The samples of a part, read from the file.
+
+        Raises:
+            HeimdallError: It cannot be read any more.
+        """
+        assert self.about.source is not None  # noqa: S101 - what was read stands in a file
+        return self.about.source.read(part.first, part.end)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A second that receivers have in common, or less where that is all.
+
+    Attributes:
+        name: Its time in UTC, or its number where no clock is known.
+        start_ns: Its nominal time, GPS nanoseconds.
+        parts: What each receiver has of it.
+    """
+
+    name: str
+    start_ns: int
+    parts: tuple[tuple[Stretch, Part], ...]
+
+
+def stretches(assigned: Mapping[Path, Site], hints: Hints, say: Say) -> list[Stretch]:
+    """Read all files, and say a line of each stretch. The samples are not kept.
+
+    A recording that nobody says the beginning of is taken to begin with the first of the others.
+
+    Args:
+        assigned: The receiver of each file.
+        hints: What the files may not say.
+        say: Takes lines for a person.
+
+    Raises:
+        HeimdallError: A file cannot be read.
+    """
+    found: list[Stretch] = []
+    later: list[tuple[Path, Site]] = []
+    for file, site in assigned.items():
+        read = _read(file, site, hints, None, say)
+        found += read
+        if not read:
+            later.append((file, site))
+    begin_ns = min((one.about.time_ns(0) for one in found), default=_SOME_DAY_NS)
+    for file, site in later:
+        found += _read(file, site, hints, -(-begin_ns // SECOND_NS) * SECOND_NS, say)
+    untimed = {one.site.name for one in found} - {one.site.name for one in found if one.timed}
+    if untimed:
+        say(f"{', '.join(sorted(untimed))}: levels alone, without arrival times. {CLOCK}.")
+    return found
+
+
+def at_frequency(
+    given: Sequence[Stretch], frequency_hz: float | None, say: Say
+) -> tuple[list[Stretch], float]:
+    """The stretches at one frequency, and that in Hz; NaN if nothing says it.
+
+    Args:
+        given: Of all receivers.
+        frequency_hz: By the user's word, or None.
+        say: Takes lines for a person.
+
+    Raises:
+        HeimdallError: The files say several, and the user none.
+    """
+    said = tuning.said_hz(one.about for one in given)
+    if frequency_hz is None:
+        if not said:
+            return list(given), math.nan
+        if max(said) - min(said) > tuning.MAX_DETUNING_HZ:
+            raise tuning.undecided(said)
+        return list(given), sorted(said)[len(said) // 2]
+    kept, told = tuning.fitting([one.about for one in given], frequency_hz)
+    if told:
+        say(told)
+    return [one for one, fits in zip(given, kept, strict=True) if fits], frequency_hz
+
+
+def cuts(given: Sequence[Stretch], say: Say) -> list[Cut]:
+    """The whole GPS seconds that at least two receivers hold; or what they have in common, if there are none.
+
+    A receiver that holds a second in part takes part in it. Of two stretches of one receiver the one that
+    holds it whole is taken, then the one with the better time. A single receiver has its own seconds.
+
+    Args:
+        given: Of all receivers, at one frequency.
+        say: Takes lines for a person.
+
+    Returns:
+        In order of time; at least one.
+
+    Raises:
+        HeimdallError: No two receivers have `MIN_OVERLAP_NS` in common.
+    """
+    needed = min(2, len({one.site.name for one in given}))
+    holders: dict[int, set[str]] = {}
+    for one in given:
+        for second in one.parts:
+            holders.setdefault(second, set()).add(one.site.name)
+    found = [
+        _cut(given, second * SECOND_NS, (second + 1) * SECOND_NS)
+        for second, names in sorted(holders.items())
+        if len(names) >= needed
+    ]
+    if not found:
+        found = [_cut(given, *_common(given))]
+    used = {one.file for cut in found for one, _ in cut.parts}
+    for file in dict.fromkeys(one.file for one in given):
+        if file not in used:
+            say(f"{file} has no time in common with the others, and is left out.")
+    return found
+
+
+def recordings(cut: Cut) -> list[tuple[Stretch, Recording]]:
+    """The samples of a second; a receiver all of whose samples are zero is left out, unless all are.
+
+    Raises:
+        HeimdallError: A file cannot be read any more.
+    """
+    read = [
+        (
+            one,
+            Recording(
+                number,
+                one.samples(part),
+                one.about.sample_rate_hz,
+                None if part.timing_sigma_ns is None else part.nominal_start_ns,
+                part.timing_sigma_ns,
+            ),
+        )
+        for number, (one, part) in enumerate(cut.parts)
+    ]
+    return [row for row in read if row[1].iq.any()] or read[:1]
+
+
+def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
+    """Measure when the signal of a second came, and how loud it is.
+
+    Args:
+        cut: The second.
+        frequency_hz: Tuned frequency; NaN if nothing says it.
+        origin_ns: The GPS time from which `Event.time_s` counts.
+
+    Raises:
+        HeimdallError: A file cannot be read any more.
+    """
+    read = recordings(cut)
+    sites, given = [one.site for one, _ in read], [recording for _, recording in read]
+    position_m = np.array(
+        [geo.ecef_m(site.latitude_deg, site.longitude_deg, site.altitude_m) for site in sites]
+    )
+    found = arrival_times.measure(given, position_m)
+    names = [site.name for site in sites]
+    alike = _alike([one.iq for one in given])
+    clock_s = [math.nan if one.timing_sigma_ns is None else one.timing_sigma_ns * 1e-9 for one in given]
+    timed = np.isfinite(found.delay_s) & ~alike
+    # The clock of the samples is that of the tuning: by so much its rate may be wrong.
+    rate = np.array(clock_s) / [one.about.duration_s for one, _ in read]
+    remarks = [f"{name}: {reason}" for name, reason in zip(names, found.reason, strict=True) if reason]
+    if alike.any():
+        same = " and ".join(name for name, copied in zip(names, alike, strict=True) if copied)
+        remarks.append(f"{same} have the same samples, so no time of theirs is used: is it one file twice")
+    return Event(
+        name=cut.name,
+        receiver=tuple(names),
+        latitude_deg=np.array([site.latitude_deg for site in sites], np.float64),
+        longitude_deg=np.array([site.longitude_deg for site in sites], np.float64),
+        altitude_m=np.array([site.altitude_m for site in sites], np.float64),
+        arrival_s=np.where(timed, found.delay_s, np.nan),
+        sigma_s=np.where(timed, np.hypot(found.sigma_s, clock_s), np.nan),
+        level_db=np.asarray(found.level_db, np.float64),
+        heard=np.asarray(found.heard | _heard_untimed(given, found), np.bool_),
+        offset_hz=np.where(timed, found.offset_hz, np.nan),
+        offset_sigma_hz=np.where(timed, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
+        frequency_hz=frequency_hz,
+        time_s=(cut.start_ns - origin_ns) / SECOND_NS,
+        remarks=tuple(remarks),
+    )
+
+
+def _read(file: Path, site: Site, hints: Hints, begin_ns: int | None, say: Say) -> list[Stretch]:
+    """The stretches of a file; of one that does not say when it began only with a GPS time for that."""
+    found = []
+    for recording in reader.read_of(file, site, hints):
+        begun = recording.nominal_start_ns is not None
+        if not begun and begin_ns is None:
+            return []
+        if not begun and begin_ns is not None:
+            told = (*recording.remarks, _BEGAN_ALIKE)
+            recording = replace(recording, start_utc_ns=utc_ns(to_utc(begin_ns)), remarks=told)  # noqa: PLW2901
+        found.append(_stretch(file, site, recording, say, begun=begun))
+    return found
+
+
+def _stretch(file: Path, site: Site, recording: TimedRecording, say: Say, *, begun: bool) -> Stretch:
+    parts = seconds.whole(recording)
+    sigmas_ns = [part.timing_sigma_ns for part in parts.values()]
+    if not parts:
+        sigmas_ns = [recording.timing_sigma_ns(0, len(recording.samples))]
+    began = f" from {recording.start_utc.isoformat()}" if begun and recording.start_utc is not None else ""
+    told = ", ".join((*recording.remarks, seconds.gps_time_text(recording, sigmas_ns)))
+    say(f"{site.name}: {recording.duration_s:.1f} s at {recording.sample_rate_hz:.4f} Hz{began}, {told}")
+    return Stretch(file, site, recording.without_samples(), parts, begun)
+
+
+def _cut(given: Iterable[Stretch], begin_ns: int, end_ns: int) -> Cut:
+    """What each receiver has of some time."""
+    best: dict[str, tuple[tuple[object, ...], Stretch, Part]] = {}
+    whole_second = begin_ns // SECOND_NS if begin_ns % SECOND_NS == 0 else None
+    for one in given:
+        part = None if whole_second is None else one.parts.get(whole_second)
+        partial = part is None
+        part = part or one.part_of(begin_ns, end_ns)
+        if part is None:
+            continue
+        rank = (partial, *part.rank, part.first - part.end)
+        if one.site.name not in best or rank < best[one.site.name][0]:
+            best[one.site.name] = (rank, one, part)
+    parts = tuple((one, part) for _, (_, one, part) in sorted(best.items()))
+    if not any(one.begun for one, _ in parts):
+        return Cut(f"second {(begin_ns - _SOME_DAY_NS) // SECOND_NS + 1}", begin_ns, parts)
+    utc = to_utc(begin_ns)
+    text = utc.isoformat(timespec="seconds" if whole_second is not None else "milliseconds")
+    return Cut(text.replace("+00:00", "Z"), begin_ns, parts)
+
+
+def _common(given: Sequence[Stretch]) -> tuple[int, int]:
+    """The time that most receivers have in common, and of several the longest.
+
+    Raises:
+        HeimdallError: It is too short.
+    """
+    spans = [
+        (one.site.name, one.about.time_ns(0), one.about.time_ns(len(one.about.samples))) for one in given
+    ]
+    best = (0, 0, 0, 0)
+    for _, begin_ns, _ in spans:
+        ends: dict[str, int] = {}
+        for name, first_ns, last_ns in spans:
+            if first_ns <= begin_ns:
+                ends[name] = max(ends.get(name, 0), last_ns)
+        lasting = sorted((end_ns for end_ns in ends.values()), reverse=True)
+        for count, end_ns in enumerate(lasting, 1):
+            length_ns = end_ns - begin_ns
+            if length_ns >= MIN_OVERLAP_NS:
+                best = max(best, (count, length_ns, begin_ns, end_ns))
+    count, length_ns, begin_ns, _ = best
+    names = {name for name, _, _ in spans}
+    if count < min(2, len(names)):
+        if len(names) < 2:
+            cause = f"its recording is shorter than {MIN_OVERLAP_NS / SECOND_NS:g} s"
+            raise HeimdallError(str(given[0].file), cause, "Give a longer one, or its true --sample-rate")
+        began = ", ".join(
+            f"{name} {to_utc(begin).isoformat(timespec='seconds')}" for name, begin, _ in spans[:8]
+        )
+        cause = f"no two receivers have {MIN_OVERLAP_NS / SECOND_NS:g} s in common; they begin at: {began}"
+        raise HeimdallError("recordings", cause, "Give recordings of the same time, or correct --start")
+    return begin_ns, begin_ns + length_ns
+
+
+def _heard_untimed(given: Sequence[Recording], found: ArrivalTimes) -> npt.NDArray[np.bool_]:
+    """Which recordings without GPS time hold a signal, by its power, for its delay is unknown, (R,)."""
+    untimed = np.array([one.start_gps_ns is None for one in given])
+    if not untimed.any():
+        return untimed
+    half_band_hz = max(abs(found.low_hz), abs(found.high_hz))
+    return untimed & correlate(given, half_band_hz, 2.5 * half_band_hz, arrival_times.EXCESS_S).detected
+
+
+def _alike(samples: Sequence[Samples]) -> npt.NDArray[np.bool_]:
+    """Which recordings begin with the same samples as another one, (R,)."""
+    begin = [one[:_COMPARED].tobytes() for one in samples]
+    return np.array([begin.count(one) > 1 for one in begin], np.bool_)

@@ -1,0 +1,247 @@
+"""From anybody's files to where the transmitter is: `heimdall.locate`, and `heimdall locate FILE...`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import misplaced, receivers_file, stations
+from heimdall.formats.gps_time import Moment, to_utc
+from heimdall.formats.reader import Hints
+from heimdall.formats.receivers_file import Site
+from heimdall.geometry import terrain
+from heimdall.localize import arrival_table, events
+from heimdall.localize.answer import Answer, Beside
+from heimdall.localize.events import Say
+from heimdall.multilateration import solver
+from heimdall.multilateration.event import Event
+from heimdall.multilateration.rays import Propagation
+from heimdall.multilateration.solver import Assumptions
+
+UNKNOWN = "unknown"
+_RECEIVERS = "Give the file of receivers with --receivers: name, latitude, longitude and altitude_m of each"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a person gives beside the files.
+
+    Attributes:
+        named: Receivers that were named one by one; they win over those of the same name in `listed`.
+        listed: Receivers of a file.
+        hints: What recordings may not say.
+        frequency_hz: Carrier; None for what the files say.
+        unit: Of the times of a table whose columns do not say it, one of `arrival_table.UNITS`.
+        assumptions: Of the altitude and the propagation.
+        model: File of a trained model, whose answer is to stand beside.
+    """
+
+    named: tuple[Site, ...] = ()
+    listed: tuple[Site, ...] = ()
+    hints: Hints = field(default_factory=Hints)
+    frequency_hz: float | None = None
+    unit: str | None = None
+    assumptions: Assumptions = field(default_factory=Assumptions)
+    model: Path | None = None
+
+
+def locate(
+    files: str | Path | Iterable[str | Path],
+    receivers: str | Path | Iterable[Site],
+    *,
+    altitude: float | str | Path | None = None,
+    propagation: Propagation | None = None,
+    frequency_mhz: float | None = None,
+    sample_rate_hz: float | None = None,
+    sample_format: str | None = None,
+    start: str | None = None,
+    date: str | None = None,
+    unit: str | None = None,
+    model: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Answer:
+    """Where the transmitter is that some receivers recorded, without training.
+
+        answer = heimdall.locate(["DF0KL.wav", "F1JEK.wav", "HB9RYZ.wav"], "receivers.csv")
+        place = answer.main.places[0]
+        print(place.latitude_deg, place.longitude_deg, place.covariance_m2)
+
+    Args:
+        files: Recordings of one transmission, of any format that `heimdall ingest` reads, one or more of each
+            receiver; or tables of arrival times (`localize.arrival_table`). A path or `NAME=path`.
+        receivers: A CSV or GeoJSON file of receivers (`formats.receivers_file`), or the receivers.
+        altitude: Of the transmitter: metres above the ellipsoid; "unknown" if it may fly anywhere; a terrain
+            file or a folder of such files; None for what an event says itself, or else the ground.
+        propagation: "line-of-sight", "ground-wave" or "sky-wave"; None for what is usual at the frequency.
+        frequency_mhz: Frequency to which the receivers were tuned; None for what the files say.
+        sample_rate_hz: Of raw and `.npy` files that do not say it.
+        sample_format: How raw files store samples, such as "cu8".
+        start: Time of the first sample, ISO 8601, for files that do not say it.
+        date: A time within half a week of KiwiSDR files whose names have none, ISO 8601.
+        unit: "s", "ms", "us" or "ns", for a table whose columns do not say it.
+        model: An exported model (ONNX) of the kind fusion, whose answer is to stand beside: `.beside`.
+        say: Takes lines for a person about the files; None for nobody.
+
+    Returns:
+        `.events`, one for each second or row; `.fixes`, one for each event; `.together`, the answer of all
+        events of one transmitter (None if there is one event); `.main`, what to read first.
+
+    Raises:
+        HeimdallError: A file cannot be read, or lacks what is needed.
+        ValueError: A time is none.
+    """
+    paths = [files] if isinstance(files, str | Path) else files
+    listed = receivers_file.read(Path(receivers)) if isinstance(receivers, str | Path) else tuple(receivers)
+    given = Given(
+        listed=listed,
+        hints=Hints(
+            None if date is None else Moment.parse(date).utc,
+            None if start is None else Moment.parse(start),
+            sample_rate_hz,
+            sample_format,
+        ),
+        frequency_hz=None if frequency_mhz is None else frequency_mhz * 1e6,
+        unit=unit,
+        assumptions=Assumptions(altitude_of(altitude), propagation),
+        model=None if model is None else Path(model),
+    )
+    return answer([str(path) for path in paths], given, say or (lambda line: None))
+
+
+def altitude_of(said: float | str | Path | None) -> Any:  # noqa: ANN401 - as of `Assumptions.altitude`
+    """What a person says of the altitude, as the solver takes it.
+
+    Raises:
+        HeimdallError: It is a file that is no terrain.
+    """
+    if said is None or said == UNKNOWN or isinstance(said, int | float):
+        return said
+    try:
+        metres = float(str(said))
+    except ValueError:
+        return terrain.read([Path(said)])
+    if not -500 <= metres <= 100_000:
+        cause = "no altitude of a transmitter in metres"
+        raise HeimdallError(f"altitude {said}", cause, "Give -500 to 100000")
+    return metres
+
+
+def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
+    """The answer for some files: the one of `locate`.
+
+    Args:
+        files: Paths, or `NAME=path`.
+        given: What is known beside them.
+        say: Takes lines for a person.
+
+    Raises:
+        HeimdallError: As of `locate`.
+    """
+    tables = [file for file in files if arrival_table.is_table(Path(file))]
+    recordings = [file for file in files if file not in tables]
+    if tables and recordings:
+        cause = f"a table of arrival times, beside recordings such as {recordings[0]}"
+        raise HeimdallError(tables[0], cause, "Locate them one after the other")
+    read = (_of_tables if tables else _of_recordings)(files, given, say)
+    found = read.events
+    _check_places(found, say)
+    bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
+    fixes = [solver.locate(event, given.assumptions) for event in bar]
+    together = None
+    return Answer(
+        _title(files, found),
+        tuple(found),
+        tuple(fixes),
+        together,
+        beside=read.beside,
+        origin_utc=read.origin_utc,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What files say: the events, from which moment their times count, and what a model says."""
+
+    events: list[Event]
+    origin_utc: dt.datetime | None = None
+    beside: Beside | None = None
+
+
+def _of_tables(files: Sequence[str], given: Given, say: Say) -> _Read:
+    sites = tuple({site.name: site for site in (*given.listed, *given.named)}.values())
+    if not sites:
+        raise HeimdallError(files[0], "no place of a receiver is given", _RECEIVERS)
+    found: list[Event] = []
+    origin = None
+    for file in files:
+        table = arrival_table.read(Path(file), sites, given.unit)
+        origin = table.origin_utc if len(files) == 1 else None
+        for remark in table.remarks:
+            say(f"{file}: {remark}")
+        found += table.events
+    if given.frequency_hz is not None:
+        found = [replace(event, frequency_hz=given.frequency_hz) for event in found]
+    # Times of several files count from origins of their own.
+    if len(files) > 1:
+        found = [replace(event, time_s=math.nan) for event in found]
+    beside = Beside(given.model.name, None, "it takes recordings, and no times") if given.model else None
+    return _Read(found, origin, beside)
+
+
+def _of_recordings(files: Sequence[str], given: Given, say: Say) -> _Read:
+    try:
+        assigned = stations.assign(files, given.named, given.listed)
+    except HeimdallError as error:
+        if given.named or given.listed or not Path(error.subject).exists():
+            raise
+        raise HeimdallError(error.subject, "no place of a receiver is given", _RECEIVERS) from None
+    stretches = events.stretches(assigned, given.hints, say)
+    unknown = list(dict.fromkeys(site.name for site in assigned.values() if not site.altitude_known))
+    if unknown:
+        say(f"The altitude of {', '.join(unknown)} is not given, and counts as 0 m.")
+    stretches, frequency_hz = events.at_frequency(stretches, given.frequency_hz, say)
+    if math.isnan(frequency_hz):
+        say("Nothing says the frequency: --frequency-mhz tells how the signal travels.")
+    cuts = events.cuts(stretches, say)
+    origin_ns = cuts[0].start_ns
+    bar = tqdm(cuts, desc="arrival times", unit="s", disable=None, delay=2.0, leave=False)
+    found = [events.event(cut, frequency_hz, origin_ns) for cut in bar]
+    beside = None
+    if given.model is not None:
+        from heimdall.localize.beside import of_second  # noqa: PLC0415 - ONNX Runtime, only where it is asked
+
+        beside = of_second(given.model, max(cuts, key=lambda cut: len(cut.parts)), frequency_hz)
+    dated = any(stretch.begun for stretch, _ in cuts[0].parts)
+    return _Read(found, to_utc(origin_ns) if dated else None, beside)
+
+
+def _check_places(found: Sequence[Event], say: Say) -> None:
+    """Say which receivers stand as if their coordinates were exchanged; refuse what is too far."""
+    places = {
+        f"receiver {name}": (float(event.latitude_deg[row]), float(event.longitude_deg[row]))
+        for event in found
+        for row, name in enumerate(event.receiver)
+    }
+    doubtful = misplaced.find(places)
+    misplaced.refuse_far(doubtful)
+    for one in doubtful:
+        say(f"Check the places: {one}.")
+
+
+def _title(files: Sequence[str], found: Sequence[Event]) -> str:
+    """What was located, in a few words."""
+    transmitters = {event.transmitter for event in found}
+    receivers = {name for event in found for name in event.receiver}
+    frequencies = {event.frequency_hz for event in found}
+    frequency_hz = next(iter(frequencies)) if len(frequencies) == 1 else math.nan
+    name = next(iter(transmitters)) if len(transmitters) == 1 else ""
+    what = name or (Path(files[0]).name if len(files) == 1 else f"{len(files)} files")
+    at = "" if math.isnan(frequency_hz) else f" at {frequency_hz / 1e6:.12g} MHz"
+    return f"{what}: {len(receivers)} receivers{at}"

@@ -1,0 +1,283 @@
+"""Several events of one transmitter together: one place, unless it moves or the answers change.
+
+Each event has a moment of emission of its own; what the receivers' times have in common beyond that is the
+place. A time's error has two parts. What scatters from event to event averages; what is the same in all of
+them (a clock, a cable, the way of the signal) does not, however many events there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import chi2
+
+from heimdall.multilateration import rays, solver
+from heimdall.multilateration.event import Event
+from heimdall.multilateration.fix import Fix, Velocity
+from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Sites
+from heimdall.multilateration.solver import CONTRADICTION, Assumptions
+
+Float64 = npt.NDArray[np.float64]
+
+_TURNS = 10  # of the robust fit
+_FITS = 5.0  # standard deviations of most residuals, beyond which a time is left out
+_TINY = 1e-300
+_STATED_EVENTS = 2.0  # the stated sigma counts as much as so many events
+_OFTEN = 0.2  # so many events with residuals that chance does not explain are no chance
+_TO_SIGMA = 1.4826  # from the median of magnitudes
+_LEAST_FOR_MOTION = 4
+
+
+def together(events: Sequence[Event], assumptions: Assumptions | None = None) -> Fix | None:
+    """One answer for all events of a transmitter.
+
+    Args:
+        events: Any order.
+        assumptions: As of `solver.locate`.
+
+    Returns:
+        The answer, of the name "all"; None where there are fewer than two events with arrival times, or the
+        events are of several transmitters by their names or frequencies.
+    """
+    timed = [one for one in events if np.isfinite(one.arrival_s).sum() > 1]
+    names = {one.transmitter for one in timed}
+    if len(timed) < 2 or len(names) > 1 or len({str(one.frequency_hz) for one in timed}) > 1:
+        return None
+    merged = _Merged.of(timed, (assumptions or Assumptions()).sigma_s)
+    found = solver.locate(merged.event, assumptions)
+    remarks = list(found.remarks)
+    velocity = found.velocity
+    agree = merged.odd <= _OFTEN * len(timed)
+    if not agree:
+        remarks.insert(
+            0,
+            f"{merged.odd} of {len(timed)} events do not agree with the others on one place: the transmitter "
+            "changes, or an arrival time jumps",
+        )
+    elif found.places and merged.moves(len(timed)):
+        velocity = merged.velocity(found)
+        if velocity is None:
+            remarks.insert(0, "the arrival times drift as those of no moving transmitter do: a clock drifts")
+            agree = False
+        else:
+            remarks.insert(
+                0, f"the transmitter moves: {speed_text(velocity)}; the position is that of the mean time"
+            )
+    return replace(
+        found,
+        name="all",
+        events=len(timed),
+        consistent=found.consistent and agree,
+        remarks=tuple(remarks),
+        velocity=velocity,
+    )
+
+
+def speed_text(velocity: Velocity) -> str:
+    """`12.3 +- 0.4 m/s towards 45 degrees`."""
+    speed = math.hypot(velocity.east_m_s, velocity.north_m_s)
+    along = np.array([velocity.east_m_s, velocity.north_m_s]) / max(speed, 1e-9)
+    sigma = math.sqrt(float(along @ velocity.covariance_m2_s2 @ along))
+    towards = math.degrees(math.atan2(velocity.east_m_s, velocity.north_m_s)) % 360
+    return f"{speed:.1f} +- {sigma:.1f} m/s towards {towards:.0f} degrees"
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """K events of the R receivers that any of them names; NaN where an event says nothing.
+
+    Attributes:
+        receiver: Names, sorted.
+        site: Latitude, longitude and altitude, shape (3, R).
+        arrival_s: Arrival times, shape (K, R).
+        sigma_s: Their stated standard deviations, shape (K, R).
+        level_db: Levels, shape (K, R).
+        heard: Shape (K, R).
+        offset_hz: Carrier offsets, shape (K, R).
+        offset_sigma_hz: Their standard deviations, shape (K, R).
+    """
+
+    receiver: tuple[str, ...]
+    site: Float64
+    arrival_s: Float64
+    sigma_s: Float64
+    level_db: Float64
+    heard: npt.NDArray[np.bool_]
+    offset_hz: Float64
+    offset_sigma_hz: Float64
+
+    @classmethod
+    def of(cls, events: Sequence[Event], unknown_sigma_s: float) -> _Table:
+        """All events side by side."""
+        names = tuple(sorted({name for one in events for name in one.receiver}))
+        place = {name: row for row, name in enumerate(names)}
+        arrival, sigma, level, offset, offset_sigma = np.full((5, len(events), len(names)), np.nan)
+        heard = np.zeros(arrival.shape, np.bool_)
+        site = np.zeros((3, len(names)))
+        for number, one in enumerate(events):
+            rows = [place[name] for name in one.receiver]
+            arrival[number, rows], level[number, rows] = one.arrival_s, one.level_db
+            sigma[number, rows] = np.where(np.isfinite(one.sigma_s), one.sigma_s, unknown_sigma_s)
+            heard[number, rows] = one.heard
+            offset[number, rows], offset_sigma[number, rows] = one.offset_hz, one.offset_sigma_hz
+            site[:, rows] = one.latitude_deg, one.longitude_deg, one.altitude_m
+        return cls(names, site, arrival, sigma, level, heard, offset, offset_sigma)
+
+
+@dataclass(frozen=True, eq=False)
+class _Merged:
+    """All events as one.
+
+    Attributes:
+        event: Arrival times at the mean time of the events.
+        drift_s_s: How much later the signal comes to each receiver in each second, shape (R,).
+        drift_information: Inverse covariance of that, up to what is common, shape (R, R).
+        odd: How many events have residuals that chance does not explain.
+    """
+
+    event: Event
+    drift_s_s: Float64
+    drift_information: Float64
+    odd: int
+
+    @classmethod
+    def of(cls, events: Sequence[Event], unknown_sigma_s: float) -> _Merged:
+        """Robust least squares of arrival = moment of the event + receiver + drift * time."""
+        table = _Table.of(events, unknown_sigma_s)
+        known = np.isfinite(table.arrival_s)
+        arrival = np.where(known, table.arrival_s, 0.0)
+        time_s = np.array([one.time_s for one in events])
+        drifts = len(events) >= _LEAST_FOR_MOTION and bool(np.isfinite(time_s).all()) and np.ptp(time_s) > 0
+        since = time_s - time_s.mean() if drifts else np.zeros(len(events))
+        stated = np.nan_to_num(np.sqrt(_mean(table.sigma_s**2)), nan=unknown_sigma_s)
+        rest = np.where(known, _about_medians(table.arrival_s), 0.0)
+        scatter = stated
+        for _ in range(_TURNS):
+            usual = np.hypot(stated, _usual(rest, known))
+            kept = known & (np.abs(rest) < _FITS * usual)
+            weight = np.where(kept, 1 / scatter**2, 0.0)
+            mean, _ = _receivers(arrival, weight, np.ones(len(events)))
+            drift, drift_normal = _receivers(arrival - mean, weight, since)
+            rest = arrival - mean - drift * since[:, None]
+            moment = (weight * rest).sum(axis=1, keepdims=True) / np.maximum(
+                weight.sum(axis=1, keepdims=True), _TINY
+            )
+            rest = np.where(known, rest - moment, 0.0)
+            freedom = np.maximum(kept.sum(axis=0) - 1 - drifts, 0) * (1 - 1 / len(table.receiver))
+            total = np.where(kept, rest * rest, 0.0).sum(axis=0) + _STATED_EVENTS * stated**2
+            scatter = np.sqrt(total / (freedom + _STATED_EVENTS))
+        # What the stated sigma has beyond the scatter, and beyond the scatter's own error, does not average.
+        chance = 1 + 2 * np.sqrt(2 / (freedom + _STATED_EVENTS))
+        standing = np.maximum(stated**2 - chance * scatter**2, 0.0)
+        sigma = np.sqrt(scatter**2 / np.maximum(kept.sum(axis=0), 1) + standing)
+        # The scatter of most events: that of all would explain any.
+        of_events = ((rest / np.maximum(stated, _usual(rest, known))) ** 2).sum(axis=1)
+        odd = chi2.sf(of_events, np.maximum(known.sum(axis=1) - 1, 1)) < CONTRADICTION
+        event = _event(events, table, mean, sigma)
+        return cls(event, drift, drift_normal, int(odd.sum()))
+
+    def moves(self, events: int) -> bool:
+        """Whether the receivers' times drift against each other beyond chance."""
+        freedom = len(self.drift_s_s) - 1
+        square = float(self.drift_s_s @ self.drift_information @ self.drift_s_s)
+        return events >= _LEAST_FOR_MOTION and float(chi2.sf(square, freedom)) < CONTRADICTION
+
+    def velocity(self, found: Fix) -> Velocity | None:
+        """The velocity that explains the drifts; None where none does."""
+        place, event = found.places[0], self.event
+        sites = Sites.at(event.latitude_deg, event.longitude_deg, event.altitude_m)
+        slope = rays.paths(
+            np.array(place.latitude_deg),
+            np.array(place.longitude_deg),
+            np.array(place.altitude_m),
+            sites,
+            rays.by_frequency(event.frequency_hz),
+        ).slope[:, :2]
+        seconds_a_metre = slope / SPEED_OF_LIGHT_M_S
+        matrix = seconds_a_metre.T @ self.drift_information @ seconds_a_metre
+        if np.linalg.cond(matrix) > 1e9:
+            return None
+        covariance = np.linalg.inv(matrix)
+        speed = covariance @ seconds_a_metre.T @ self.drift_information @ self.drift_s_s
+        rest = self.drift_s_s - seconds_a_metre @ speed
+        square = float(rest @ self.drift_information @ rest)
+        freedom = len(self.drift_s_s) - 3
+        if freedom > 0 and float(chi2.sf(square, freedom)) < CONTRADICTION:
+            return None
+        return Velocity(float(speed[0]), float(speed[1]), np.asarray(covariance, np.float64))
+
+
+def _event(events: Sequence[Event], table: _Table, mean_s: Float64, sigma_s: Float64) -> Event:
+    """The event of the mean arrival times."""
+    seen = np.isfinite(table.arrival_s).any(axis=0)
+    weight = np.where(np.isfinite(table.offset_hz), 1 / table.offset_sigma_hz**2, 0.0)
+    total = weight.sum(axis=0)
+    locked = total > 0
+    divisor = np.where(locked, total, 1.0)
+    altitudes = {one.altitude_known_m for one in events}
+    return replace(
+        events[0],
+        name="all",
+        receiver=table.receiver,
+        latitude_deg=table.site[0],
+        longitude_deg=table.site[1],
+        altitude_m=table.site[2],
+        arrival_s=np.where(seen, mean_s, np.nan),
+        sigma_s=np.where(seen, sigma_s, np.nan),
+        level_db=_mean(table.level_db),
+        heard=np.asarray(table.heard.any(axis=0)),
+        offset_hz=np.where(locked, np.nansum(table.offset_hz * weight, axis=0) / divisor, np.nan),
+        offset_sigma_hz=np.where(locked, 1 / np.sqrt(divisor), np.nan),
+        altitude_known_m=altitudes.pop() if len(altitudes) == 1 else None,
+        time_s=float(np.mean([one.time_s for one in events])),
+        remarks=tuple(dict.fromkeys(remark for one in events for remark in one.remarks)),
+    )
+
+
+def _usual(rest_s: Float64, known: npt.NDArray[np.bool_]) -> Float64:
+    """Standard deviation of most residuals (K, R) of each receiver, shape (R,); 0 where there is none."""
+    magnitude = np.where(known, np.abs(rest_s), np.nan)
+    magnitude[:, ~known.any(axis=0)] = 0.0
+    return np.asarray(_TO_SIGMA * np.nanmedian(magnitude, axis=0), np.float64)
+
+
+def _receivers(values: Float64, weight: Float64, factor: Float64) -> tuple[Float64, Float64]:
+    """Numbers x of R receivers, of mean 0, with values = moment of the event + factor * x.
+
+    Args:
+        values: Of K events, shape (K, R).
+        weight: Of each, 0 where there is none, shape (K, R).
+        factor: Of each event, shape (K,).
+
+    Returns:
+        x, shape (R,), and its information, shape (R, R).
+    """
+    total = np.maximum(weight.sum(axis=1), 1e-300)
+    squared = factor * factor
+    normal = np.diag((weight * squared[:, None]).sum(axis=0))
+    normal -= np.einsum("k,kr,ks->rs", squared / total, weight, weight)
+    centred = values - ((weight * values).sum(axis=1) / total)[:, None]
+    right = (weight * centred * factor[:, None]).sum(axis=0)
+    found = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
+    return np.asarray(found - found.mean(), np.float64), normal
+
+
+def _about_medians(arrival_s: Float64) -> Float64:
+    """Arrival times (K, R) less a moment for each event and a median for each receiver; NaN where unknown."""
+    reference = int(np.argmax(np.isfinite(arrival_s).sum(axis=0)))
+    later = arrival_s - arrival_s[:, reference : reference + 1]
+    typical = np.nanmedian(np.where(np.isfinite(later), later, np.nan), axis=0)
+    rest = arrival_s - typical
+    return np.asarray(rest - np.nanmedian(rest, axis=1, keepdims=True), np.float64)
+
+
+def _mean(values: Float64) -> Float64:
+    """Mean over events of those that are known, shape (R,); NaN where none is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

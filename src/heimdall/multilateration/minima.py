@@ -1,0 +1,377 @@
+"""The places that explain one event's arrival times, and what speaks for each.
+
+The unknowns are the place, the moment of emission and what the ways of all receivers share (`rays.Paths`).
+From a grid that follows the network's size the best minima are refined by Levenberg's and Marquardt's
+descent (D. H. Foy, "Position-location solutions by Taylor-series estimation", IEEE Trans. AES 12, 1976), each
+under several hypotheses: all times are right, or some are wrong. A right time has a Gaussian error; a wrong
+one is off by anything from its sigma to a second, each power of ten as likely. Laplace's approximation gives
+the evidence of each pair of minimum and hypothesis (D. J. C. MacKay, Information Theory, Inference, and
+Learning Algorithms, 2003, chapter 28), and the mixture of all is the posterior.
+
+Before anything is received the transmitter is near the network: the density falls with the fourth power of
+the distance beyond the largest distance between receivers, and half of it lies within that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import minimum_filter
+
+from heimdall.multilateration import rays
+from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Propagation, Sites
+
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+UNKNOWNS = 3  # two of the place, and the moment of emission
+WRONG_SHARE = 1 / 60  # of the times: of five receivers' messages 1 in 30 has one far wrong (LocaRDS)
+_LONGEST_ERROR_M = SPEED_OF_LIGHT_M_S  # of a wrong time: a second, the next one is another event's
+_OPEN = 1e12  # condition of the information about the place
+_STARTS = 6
+_STEPS = 30
+_CONVERGED_M = 1e-3
+_LONGEST_STEP = 0.5  # of the network's size
+_ALTITUDES_M = (-500.0, 40_000.0)
+_LONGEST_CLIMB_M = 2_000.0
+_NEGLIGIBLE = 1e-4  # of the probability
+_GRID = 51  # places across the search
+_REACH = 6.0  # of the search, in network sizes; its places are dense at the middle
+_BEND = 2.2
+_TIMES = 12  # receivers by which the moment of emission is tried at each place of the grid
+_UNLIKELY = 10.0  # what a wrong time costs there, in nats
+_MAST_M = 30.0
+_BEYOND_M = 50_000.0  # per neper
+_SELDOM = 4.0  # nepers, for one receiver
+_FREE_M = 0.5  # below this standard deviation an altitude is given
+_FURTHEST_M = 15e6
+
+
+class Terrain(Protocol):
+    """Altitude of the ground."""
+
+    def altitude_m(self, latitude_deg: Float64, longitude_deg: Float64) -> Float64:
+        """Above the ellipsoid, metres, at places of any shape; NaN where it is not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The T receivers of one event that have a time, and what is assumed.
+
+    Attributes:
+        row: Their rows in the event, shape (T,).
+        sites: Their places.
+        range_m: Arrival times by the speed of light, metres from any origin, shape (T,).
+        sigma_m: Standard deviations of them, shape (T,).
+        propagation: How the signal travels.
+        altitude_m: Expected altitude of the transmitter, metres.
+        altitude_sigma_m: Standard deviation of that; 0 where it is given.
+        terrain: Altitude of the ground, if the transmitter stands on it; `altitude_m` is above it then.
+        centre_deg: Latitude and longitude of the middle of the network.
+        scale_m: Largest distance between receivers, of all that the event names.
+    """
+
+    row: npt.NDArray[np.intp]
+    sites: Sites
+    range_m: Float64
+    sigma_m: Float64
+    propagation: Propagation
+    altitude_m: float
+    altitude_sigma_m: float
+    terrain: Terrain | None
+    centre_deg: tuple[float, float]
+    scale_m: float
+
+    @property
+    def altitude_is_free(self) -> bool:
+        """Whether the altitude is an unknown."""
+        return self.altitude_sigma_m > _FREE_M and self.propagation == "line-of-sight"
+
+    def log_within_horizon(
+        self, latitude_deg: Float64, longitude_deg: Float64, altitude_m: Float64
+    ) -> Float64:
+        """Log of how likely it is that all receivers hear places of any shape over the bulge of the earth.
+
+        Beyond the radio horizon (4/3 of the earth's radius) a line of sight is lost; ducts and scatter carry
+        farther, but seldom.
+        """
+        if self.propagation != "line-of-sight":
+            return np.zeros(np.shape(latitude_deg))
+        ways = rays.paths(latitude_deg, longitude_deg, altitude_m, self.sites, self.propagation)
+        height = np.maximum(np.asarray(altitude_m)[..., None] - self.sites.altitude_m.min(), 0) + _MAST_M
+        own = np.maximum(self.sites.altitude_m - self.sites.altitude_m.min(), 0) + _MAST_M
+        horizon = np.sqrt(2 * 4 / 3 * rays.EARTH_RADIUS_M) * (np.sqrt(height) + np.sqrt(own))
+        beyond = np.maximum(ways.length_m - horizon, 0) / _BEYOND_M
+        return np.asarray(-np.minimum(beyond, _SELDOM).sum(axis=-1), np.float64)
+
+    def best_times(self) -> npt.NDArray[np.intp]:
+        """The times by which the moment of emission is tried at each place of a grid."""
+        return np.argsort(self.sigma_m, kind="stable")[:_TIMES]
+
+    def expected_altitude_m(self, latitude_deg: Float64, longitude_deg: Float64) -> Float64:
+        """Of a transmitter at places of any shape, metres; where the terrain is not known it is at 0 m."""
+        if self.terrain is None:
+            return np.full(np.shape(latitude_deg), self.altitude_m)
+        ground = self.terrain.altitude_m(latitude_deg, longitude_deg)
+        return np.asarray(self.altitude_m + np.nan_to_num(ground, nan=0.0), np.float64)
+
+    def log_prior(self, latitude_deg: Float64, longitude_deg: Float64) -> Float64:
+        """Log density of places before anything is received, 1/m^2, any shape."""
+        ratio = rays.arc_m(latitude_deg, longitude_deg, *self.centre_deg) / self.scale_m
+        return np.asarray(-math.log(math.pi * self.scale_m**2) - 2 * np.log1p(ratio * ratio), np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A minimum under a hypothesis.
+
+    Attributes:
+        latitude_deg: Degrees.
+        longitude_deg: Degrees.
+        altitude_m: Metres.
+        covariance_m2: Of east, north and up, shape (3, 3).
+        log_evidence: Up to a constant that all candidates share.
+        residual_m: Arrival less expected, shape (T,).
+        deviation_m: Standard deviations of the arrivals there, shape (T,).
+        right: Which times are taken to be right, shape (T,).
+        square: Sum of the squared residuals of these, in standard deviations.
+        freedom: How many more of them there are than unknowns.
+    """
+
+    latitude_deg: float
+    longitude_deg: float
+    altitude_m: float
+    covariance_m2: Float64
+    log_evidence: float
+    residual_m: Float64
+    deviation_m: Float64
+    right: Bool
+    square: float
+    freedom: int
+
+    def weighed(self, log_likelihood: float) -> Candidate:
+        """The same with further evidence."""
+        return replace(self, log_evidence=self.log_evidence + log_likelihood)
+
+
+def candidates(problem: Problem) -> list[Candidate]:
+    """Minima and hypotheses that are not negligible, most probable first; none with fewer than three times.
+
+    With one time to spare a wrong one is seen, and each may be it; with two it is known which. Further wrong
+    ones are looked for as long as that makes the event more probable.
+    """
+    count = len(problem.row)
+    if count < UNKNOWNS:
+        return []
+    start = _starts(problem)
+    found = _under(problem, start, np.ones((1, count), np.bool_))
+    for wrong in range(1, count - UNKNOWNS + 1):
+        best = max(found, key=_evidence, default=None)
+        right = np.ones(count, np.bool_) if best is None or wrong == 1 else best.right
+        further = right & ~np.eye(count, dtype=bool)[right]
+        more = _under(problem, start, further)
+        found += more
+        if best is not None and max(map(_evidence, more), default=-math.inf) < best.log_evidence:
+            break
+    return _weighty(found)
+
+
+def search_grid(problem: Problem, count: int) -> tuple[Float64, Float64]:
+    """East and north of a grid about the middle of the network, metres, dense there; shape (count,) each."""
+    axis = np.linspace(-1.0, 1.0, count)
+    reach_m = min(_REACH * problem.scale_m, _FURTHEST_M)
+    step = reach_m * np.sinh(_BEND * axis) / math.sinh(_BEND)
+    return step, step
+
+
+def _evidence(one: Candidate) -> float:
+    return one.log_evidence
+
+
+def _weighty(found: list[Candidate]) -> list[Candidate]:
+    """Those with a share of the evidence, most probable first."""
+    ordered = sorted(found, key=_evidence, reverse=True)
+    return [one for one in ordered if one.log_evidence > ordered[0].log_evidence + math.log(_NEGLIGIBLE)]
+
+
+def _starts(problem: Problem) -> Float64:
+    """Latitude and longitude of the best minima over a grid that follows the network, shape (S, 2)."""
+    step, _ = search_grid(problem, _GRID)
+    cell = np.gradient(step)
+    east, north = np.meshgrid(step, step, indexing="ij")
+    half_cell = 0.5 * np.maximum(*np.meshgrid(cell, cell, indexing="ij"))
+    latitude, longitude = rays.destination(*problem.centre_deg, east, north)
+    altitude = problem.expected_altitude_m(latitude, longitude)
+    ways = rays.paths(latitude, longitude, altitude, problem.sites, problem.propagation)
+    own = np.hypot(problem.sigma_m, ways.spread_m)
+    weight = 1 / (own * own + ways.common_m**2 + half_cell[..., None] ** 2)
+    emitted = problem.range_m - ways.length_m
+    tried = problem.best_times()
+    cost = np.full(latitude.shape, np.inf)
+    for row in tried.tolist():
+        offset = emitted - emitted[..., row, None]
+        cost = np.minimum(cost, np.minimum(0.5 * offset * offset * weight, _UNLIKELY).sum(axis=-1))
+    cost -= problem.log_prior(latitude, longitude)
+    lowest = cost <= minimum_filter(cost, 3, mode="constant", cval=np.inf)
+    place = np.argwhere(lowest)
+    best = place[np.argsort(cost[lowest], kind="stable")[:_STARTS]]
+    return np.stack([latitude[tuple(best.T)], longitude[tuple(best.T)]], axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Normal:
+    """Normal equations at B states: a step s changes `cost` by - 2 `right` s + s `matrix` s."""
+
+    cost: Float64  # (B,)
+    right: Float64  # (B, 5)
+    matrix: Float64  # (B, 5, 5)
+    residual: Float64  # (B, T)
+    deviation: Float64  # (B, T)
+
+
+def _normal(problem: Problem, state: Float64, used: Bool) -> _Normal:
+    """The normal equations of B states with the times that are used (B, T).
+
+    A state (B, 5) is latitude, longitude, altitude, moment of emission in metres, and what is common to all
+    ways in standard deviations.
+    """
+    ways = rays.paths(state[:, 0], state[:, 1], state[:, 2], problem.sites, problem.propagation)
+    residual = problem.range_m - ways.length_m - state[:, 3:4] - ways.common_m * state[:, 4:]
+    deviation = np.hypot(problem.sigma_m, ways.spread_m)
+    weight = np.where(used, 1 / deviation**2, 0.0)
+    slope = ways.slope * np.array([1.0, 1.0, float(problem.altitude_is_free)])
+    jacobian = np.concatenate([slope, np.ones_like(residual)[..., None], ways.common_m[..., None]], axis=-1)
+    weighted = weight[..., None] * jacobian
+    matrix = np.einsum("bti,btj->bij", weighted, jacobian)
+    right = np.einsum("bti,bt->bi", weighted, residual)
+    # The logarithm keeps the descent from places where a wide spread explains anything.
+    cost = (weight * residual * residual).sum(axis=-1) + 2 * np.where(used, np.log(deviation), 0.0).sum(
+        axis=-1
+    )
+    rise = problem.expected_altitude_m(state[:, 0], state[:, 1]) - state[:, 2]
+    stiff = 1 / problem.altitude_sigma_m**2 if problem.altitude_is_free else 1.0
+    matrix[:, 2, 2] += stiff
+    right[:, 2] += stiff * rise
+    cost += stiff * rise * rise + state[:, 4] ** 2
+    matrix[:, 4, 4] += 1.0
+    right[:, 4] -= state[:, 4]
+    return _Normal(cost, right, matrix, residual, deviation)
+
+
+def _descended(problem: Problem, state: Float64, used: Bool) -> tuple[Float64, _Normal]:
+    """Levenberg's and Marquardt's descent of B states at once."""
+    damping = np.full(len(state), 1e-4)
+    now = _normal(problem, state, used)
+    longest_m = _LONGEST_STEP * problem.scale_m
+    for _ in range(_STEPS):
+        diagonal = np.einsum("bii->bi", now.matrix)
+        damped = now.matrix + np.einsum("bi,ij->bij", damping[:, None] * diagonal + 1e-12, np.eye(5))
+        step = np.linalg.solve(damped, now.right[..., None])[..., 0]
+        size = np.sqrt((step[:, :2] ** 2).sum(axis=-1))
+        step *= np.minimum(1.0, longest_m / np.maximum(size, 1e-9))[:, None]
+        step[:, 2] = np.clip(step[:, 2], -_LONGEST_CLIMB_M, _LONGEST_CLIMB_M)
+        latitude, longitude = rays.moved(state[:, 0], state[:, 1], state[:, 2], step[:, 0], step[:, 1])
+        altitude = np.clip(state[:, 2] + step[:, 2], *_ALTITUDES_M)
+        there = np.stack([latitude, longitude, altitude, *(state[:, 3:] + step[:, 3:]).T], axis=-1)
+        then = _normal(problem, there, used)
+        better = then.cost <= now.cost
+        state = np.where(better[:, None], there, state)
+        now = _Normal(
+            *(
+                np.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+                for new, old in (
+                    (then.cost, now.cost),
+                    (then.right, now.right),
+                    (then.matrix, now.matrix),
+                    (then.residual, now.residual),
+                    (then.deviation, now.deviation),
+                )
+            )
+        )
+        if (np.where(better, size, 0.0) < _CONVERGED_M).all():
+            break
+        damping = np.where(better, damping / 10, damping * 10)
+    return state, now
+
+
+def _under(problem: Problem, start: Float64, right: Bool) -> list[Candidate]:
+    """The distinct minima under each hypothesis, a row of `right` (H, T), from starts (S, 2)."""
+    used = np.repeat(right, len(start), axis=0)
+    place = np.tile(start, (len(right), 1))
+    altitude = problem.expected_altitude_m(place[:, 0], place[:, 1])
+    ways = rays.paths(place[:, 0], place[:, 1], altitude, problem.sites, problem.propagation)
+    emitted = np.nanmedian(np.where(used, problem.range_m - ways.length_m, np.nan), axis=-1)
+    state = np.stack([*place.T, altitude, emitted, np.zeros(len(place))], axis=-1)
+    state, last = _descended(problem, state, used)
+    found: list[Candidate] = []
+    for row in np.argsort(last.cost, kind="stable").tolist():
+        one = _candidate(problem, state[row], last, row, used[row])
+        if one is not None and not any(_same(one, other) for other in found):
+            found.append(one)
+    return found
+
+
+def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right: Bool) -> Candidate | None:
+    """One minimum with its evidence; None where the times leave the place open."""
+    free = [0, 1, *([2] if problem.altitude_is_free else []), 3, 4]
+    information = last.matrix[row][np.ix_(free, free)]
+    if not np.isfinite(information).all() or np.linalg.cond(information[:2, :2]) > _OPEN:
+        return None
+    # No place is less certain than before anything was received: the curvature of the prior.
+    away = float(rays.arc_m(state[0], state[1], *problem.centre_deg))
+    information[[0, 1], [0, 1]] += 4 / (problem.scale_m**2 + away**2)
+    log_det = np.linalg.slogdet(information)[1]
+    inverse = np.linalg.inv(information)
+    covariance = np.zeros((3, 3))
+    known = len(free) - 2
+    covariance[:known, :known] = inverse[:known, :known]
+    residual, deviation = last.residual[row], last.deviation[row]
+    log_evidence = (
+        -0.5 * float(last.cost[row]) + 0.5 * len(free) * math.log(2 * math.pi) - 0.5 * float(log_det)
+    )
+    if problem.altitude_is_free:
+        log_evidence -= math.log(problem.altitude_sigma_m)
+    log_evidence -= 0.5 * np.count_nonzero(right) * math.log(2 * math.pi)
+    log_evidence += np.count_nonzero(right) * math.log(1 - WRONG_SHARE)
+    log_evidence += float(wrong_log_density(residual[~right], deviation[~right]).sum())
+    log_evidence += float(problem.log_prior(state[0], state[1]))
+    log_evidence += float(problem.log_within_horizon(state[0], state[1], state[2]))
+    weighted = residual[right] / deviation[right]
+    return Candidate(
+        float(state[0]),
+        float(state[1]),
+        float(state[2]),
+        covariance,
+        log_evidence,
+        residual,
+        deviation,
+        right,
+        float((weighted * weighted).sum()),
+        int(np.count_nonzero(right)) - UNKNOWNS,
+    )
+
+
+def wrong_log_density(residual_m: Float64, deviation_m: Float64) -> Float64:
+    """Log of the probability that a time is wrong, times the density of its error; any shape."""
+    far = np.maximum(np.abs(residual_m), deviation_m)
+    decades = np.log(np.maximum(_LONGEST_ERROR_M / deviation_m, 10.0))
+    return np.asarray(np.log(WRONG_SHARE / (2 * far * decades)), np.float64)
+
+
+def _same(one: Candidate, other: Candidate) -> bool:
+    """Whether two minima under one hypothesis are one."""
+    if not np.array_equal(one.right, other.right):
+        return False
+    offset = np.array(
+        [
+            float(part)
+            for part in rays.offset_m(
+                one.latitude_deg, one.longitude_deg, other.latitude_deg, other.longitude_deg
+            )
+        ]
+    )
+    return float(offset @ np.linalg.solve(other.covariance_m2[:2, :2], offset)) < 1.0

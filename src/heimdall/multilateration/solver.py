@@ -1,0 +1,347 @@
+"""From one event to the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom, chi2
+
+from heimdall.multilateration import density, doppler, levels, minima, rays, regions
+from heimdall.multilateration.event import Event
+from heimdall.multilateration.fix import Fix, Place, Residual
+from heimdall.multilateration.minima import Candidate, Problem, Terrain
+from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Propagation, Sites
+
+Float64 = npt.NDArray[np.float64]
+
+# Sensors of open networks on GPS time scatter by 20 to 190 ns at known positions, and have offsets of up to
+# 250 ns (cable, decoder, place): of 16 in a part of LocaRDS (docs/real.md).
+USUAL_SIGMA_S = 150e-9
+CONTRADICTION = 1e-3  # probability of residuals as large as those; below it the times do not fit together
+SURE = 0.9  # probability of the first place from which on it is the answer
+SUREST = 0.999  # of any place: models are wrong more often than Gaussians say
+_OVERLAP = 9.0  # squared standard deviations: places nearer than this are one, if of a similar size,
+_SIMILAR = 2 * math.log(9.0)  # which is an area of a ninth to nine times the other's
+_WIDE = 0.25  # of the network's size: a 95 % ellipse as long is no ellipse any more
+_LEAST_LEVELS = 3  # without times: two say only which of them is nearer
+_AERONAUTICAL_HZ = ((108e6, 137e6), (960e6, 1215e6))
+_AIRBORNE_M = (9_000.0, 4_000.0)  # airliners
+_HIGH_M = (5_000.0, 5_000.0)  # of whatever flies
+_RELIEF_M = 300.0  # of the ground about the receivers
+_ANTENNA_M = (10.0, 20.0)  # over a terrain file
+
+
+@dataclass(frozen=True, eq=False)
+class Assumptions:
+    """What is assumed of events beyond what they say.
+
+    Attributes:
+        altitude: Of the transmitter above the ellipsoid in metres; "unknown" if it may fly anywhere; a
+            terrain on which it stands; None for what the event says, or else the ground about the receivers
+            (in aeronautical bands: that of airliners).
+        propagation: How the signal travels; None for what is usual at the event's frequency.
+        sigma_s: Standard deviation of arrival times that say none, seconds.
+    """
+
+    altitude: float | Literal["unknown"] | Terrain | None = None
+    propagation: Propagation | None = None
+    sigma_s: float = USUAL_SIGMA_S
+
+
+def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
+    """Where the transmitter of one event is.
+
+    Three times or more give places as Gaussians; two times, levels alone, and times that contradict each
+    other give the posterior over a grid.
+
+    Args:
+        event: What was received.
+        assumptions: What is assumed beyond that.
+
+    Returns:
+        The answer, also where nothing can be said: its `kind` and `remarks` say so.
+    """
+    problem = problem_of(event, assumptions or Assumptions())
+    usable = event.heard & np.isfinite(event.level_db)
+    heard = Sites.at(event.latitude_deg[usable], event.longitude_deg[usable], event.altitude_m[usable])
+    level_db = event.level_db[usable]
+    count = len(problem.row)
+    apart_m = problem.sites.diameter_m() if count else 0.0
+    if count > 1 and apart_m < 3 * float(np.median(problem.sigma_m)):
+        remark = (
+            f"the receivers with a time are at most {apart_m:.0f} m apart, which their times do not resolve"
+        )
+        return _nothing(event, remark)
+    if count < 2 and (len(level_db) < _LEAST_LEVELS or heard.diameter_m() == 0):
+        return _nothing(event, _too_few(event, count))
+    found = [_with_levels(one, heard, level_db, problem) for one in minima.candidates(problem)]
+    offsets = doppler.Offsets.of(event) if problem.propagation == "line-of-sight" else None
+    velocity = None
+    if found and offsets is not None:
+        both = [doppler.refined(problem, one, offsets) for one in found]
+        velocity = max(both, key=lambda one: one[0].log_evidence)[1]
+        found = [one for one, _ in both]
+    found = sorted(found, key=lambda one: -one.log_evidence)
+    places = _places(found)
+    if not places or _is_wide(places[0], problem) or _contradicts(found[0]):
+        return _over_grid(event, problem, heard, level_db, found)
+    best = found[0]
+    residuals = _residuals(event, problem, best)
+    credible = _is_credible(best)
+    elsewhere: tuple[Place, ...] = ()
+    if not credible:
+        share = float(best.right.mean())
+        places = tuple(replace(place, probability=share * place.probability) for place in places)
+        elsewhere = (_everywhere(problem, 1 - share),)
+    sure = places[0].probability >= SURE
+    return Fix(
+        event.name,
+        "position" if sure else "ambiguous",
+        places,
+        regions.of_places((*places, *elsewhere)),
+        residuals,
+        credible,
+        (*_remarks(best, residuals, sure=sure, credible=credible), *event.remarks),
+        velocity=velocity,
+    )
+
+
+def problem_of(event: Event, assumptions: Assumptions) -> Problem:
+    """The receivers of an event that have a time, and what is assumed of their ways and of the altitude."""
+    row = np.flatnonzero(np.isfinite(event.arrival_s))
+    sigma_s = np.where(np.isfinite(event.sigma_s), event.sigma_s, assumptions.sigma_s)
+    everywhere = Sites.at(event.latitude_deg, event.longitude_deg, event.altitude_m)
+    middle = everywhere.ecef_m.mean(axis=0)
+    latitude = math.degrees(math.atan2(middle[2], math.hypot(middle[0], middle[1])))
+    longitude = math.degrees(math.atan2(middle[1], middle[0]))
+    altitude = _altitude(event, assumptions)
+    return Problem(
+        row=row,
+        sites=Sites.at(event.latitude_deg[row], event.longitude_deg[row], event.altitude_m[row]),
+        range_m=SPEED_OF_LIGHT_M_S
+        * (event.arrival_s[row] - (event.arrival_s[row].min() if len(row) else 0.0)),
+        sigma_m=SPEED_OF_LIGHT_M_S * sigma_s[row],
+        propagation=assumptions.propagation or rays.by_frequency(event.frequency_hz),
+        altitude_m=altitude[0],
+        altitude_sigma_m=altitude[1],
+        terrain=None if isinstance(assumptions.altitude, float | int | str | None) else assumptions.altitude,
+        centre_deg=(latitude, longitude),
+        scale_m=max(everywhere.diameter_m(), 1.0),
+    )
+
+
+def _altitude(event: Event, assumptions: Assumptions) -> tuple[float, float]:
+    """Expected altitude, over the terrain if there is one, and its standard deviation, metres."""
+    given = assumptions.altitude
+    aeronautical = any(low <= event.frequency_hz <= high for low, high in _AERONAUTICAL_HZ)
+    if given == "unknown":
+        return _AIRBORNE_M if aeronautical else _HIGH_M
+    if isinstance(given, float | int):
+        return float(given), 0.0
+    if given is not None:
+        return _ANTENNA_M
+    if event.altitude_known_m is not None:
+        return event.altitude_known_m, 0.0
+    return _AIRBORNE_M if aeronautical else (float(np.median(event.altitude_m)), _RELIEF_M)
+
+
+def _with_levels(one: Candidate, heard: Sites, level_db: Float64, problem: Problem) -> Candidate:
+    """A candidate with what the levels say of its place."""
+    place = (np.array(one.latitude_deg), np.array(one.longitude_deg), np.array(one.altitude_m))
+    more = float(levels.log_likelihood(*place, heard, level_db=level_db, propagation=problem.propagation))
+    return one.weighed(more)
+
+
+def _places(found: Sequence[Candidate]) -> tuple[Place, ...]:
+    """Gaussians of the candidates, best first; those that overlap are one, with the moments of both."""
+    if not found:
+        return ()
+    weight = np.exp([one.log_evidence - found[0].log_evidence for one in found])
+    share = weight / weight.sum() * min(_unseen(found[0]), SUREST)
+    groups: list[list[int]] = []
+    for number, one in enumerate(found):
+        for group in groups:
+            if _overlap(found[group[0]], one):
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    places = [_merged([found[number] for number in group], share[group]) for group in groups]
+    return tuple(sorted(places, key=lambda place: -place.probability))
+
+
+def _unseen(best: Candidate) -> float:
+    """Probability that no time is wrong that nothing checks."""
+    return 1.0 if best.freedom > 0 else (1 - minima.WRONG_SHARE) ** int(np.count_nonzero(best.right))
+
+
+def _overlap(one: Candidate, other: Candidate) -> bool:
+    """Whether two candidates are alike: near in the terms of the first, and of a similar size."""
+    offset = _offset(other, one)
+    covariance = one.covariance_m2[:2, :2]
+    ratio = np.linalg.slogdet(other.covariance_m2[:2, :2])[1] - np.linalg.slogdet(covariance)[1]
+    return abs(float(ratio)) < _SIMILAR and float(offset @ np.linalg.solve(covariance, offset)) < _OVERLAP
+
+
+def _offset(one: Candidate, other: Candidate) -> Float64:
+    """East and north of one candidate from another, metres, shape (2,)."""
+    place = np.array(one.latitude_deg), np.array(one.longitude_deg)
+    return np.array(rays.offset_m(*place, other.latitude_deg, other.longitude_deg))
+
+
+def _merged(group: Sequence[Candidate], share: Float64) -> Place:
+    weight = share / share.sum()
+    away = np.array([_offset(one, group[0]) for one in group])
+    mean = weight @ away
+    rise = np.array([one.altitude_m for one in group])
+    altitude = float(weight @ rise)
+    spread = [
+        one.covariance_m2[:2, :2] + np.outer(shift - mean, shift - mean)
+        for one, shift in zip(group, away, strict=True)
+    ]
+    variance = [one.covariance_m2[2, 2] + (one.altitude_m - altitude) ** 2 for one in group]
+    first = group[0]
+    latitude, longitude = rays.moved(
+        np.array(first.latitude_deg), np.array(first.longitude_deg), np.array(0.0), mean[0], mean[1]
+    )
+    return Place(
+        float(latitude),
+        float(longitude),
+        altitude,
+        math.sqrt(float(weight @ np.array(variance))),
+        np.einsum("k,kij->ij", weight, np.array(spread)),
+        float(share.sum()),
+    )
+
+
+def _is_wide(place: Place, problem: Problem) -> bool:
+    """Whether the place is so uncertain that hyperbolas are no straight lines over it."""
+    longest = math.sqrt(5.99 * float(np.linalg.eigvalsh(place.covariance_m2)[-1]))
+    return not longest < _WIDE * problem.scale_m
+
+
+def _contradicts(best: Candidate) -> bool:
+    """Whether the times of the best candidate cannot all be right."""
+    return float(chi2.sf(best.square, max(best.freedom, 1))) < CONTRADICTION
+
+
+def _is_credible(best: Candidate) -> bool:
+    """Whether as many wrong times are credible, and the others check each other.
+
+    A few of many random times always fit to some place: then too many others are wrong.
+    """
+    wrong = int(np.count_nonzero(~best.right))
+    return wrong == 0 or (
+        best.freedom > 0 and float(binom.sf(wrong - 1, len(best.right), minima.WRONG_SHARE)) > CONTRADICTION
+    )
+
+
+def _everywhere(problem: Problem, probability: float) -> Place:
+    """Anywhere about the network."""
+    covariance = np.eye(2) * (problem.scale_m / 2) ** 2
+    return Place(*problem.centre_deg, problem.altitude_m, problem.altitude_sigma_m, covariance, probability)
+
+
+def _residuals(event: Event, problem: Problem, best: Candidate) -> tuple[Residual, ...]:
+    found = [Residual(name, math.nan, math.nan, False, "it has no arrival time") for name in event.receiver]
+    for place, row in enumerate(problem.row.tolist()):
+        residual_s = float(best.residual_m[place]) / SPEED_OF_LIGHT_M_S
+        sigma_s = float(best.deviation_m[place]) / SPEED_OF_LIGHT_M_S
+        used = bool(best.right[place])
+        when = "late" if residual_s > 0 else "early"
+        reason = "" if used else f"its time is {_duration(abs(residual_s))} {when}"
+        found[row] = Residual(event.receiver[row], residual_s, sigma_s, used, reason)
+    return tuple(found)
+
+
+def _duration(seconds: float) -> str:
+    """`3.02 ms`: three digits with a unit."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def _remarks(best: Candidate, residuals: Sequence[Residual], *, sure: bool, credible: bool) -> list[str]:
+    said = []
+    if not credible:
+        said.append(
+            "the arrival times contradict each other: clocks are wrong, or two transmitters are heard"
+        )
+    elif not sure:
+        said.append("several places explain the times, and the most probable one is not sure")
+    said += [
+        f"{one.receiver} is left out: {one.reason}" for one in residuals if one.reason and one.sigma_s > 0
+    ]
+    if best.freedom == 0:
+        unchecked = (
+            "no fourth time checks the three" if best.right.all() else "no further time checks the others"
+        )
+        said.append(f"{unchecked}: one that is wrong would move the position unseen")
+    return said
+
+
+def _over_grid(
+    event: Event, problem: Problem, heard: Sites, level_db: Float64, found: Sequence[Candidate]
+) -> Fix:
+    """The answer of the posterior over a grid."""
+    over = density.posterior(problem, heard, level_db)
+    latitude, longitude, moment = over.medoid()
+    altitude = float(problem.expected_altitude_m(np.array(latitude), np.array(longitude)))
+    sigma = problem.altitude_sigma_m if problem.altitude_is_free else 0.0
+    place = Place(latitude, longitude, altitude, sigma, moment, SURE)
+    contradicts = bool(found) and _contradicts(found[0])
+    count = len(problem.row)
+    residuals = (
+        _residuals(event, problem, found[0])
+        if found
+        else tuple(
+            Residual(
+                name,
+                math.nan,
+                math.nan,
+                row in problem.row,
+                "" if row in problem.row else "it has no arrival time",
+            )
+            for row, name in enumerate(event.receiver)
+        )
+    )
+    if contradicts:
+        remark = "the arrival times contradict each other, and nothing says which of them are right"
+    elif count < 2:
+        remark = "no two receivers have a time: the answer rests on the levels alone"
+    elif count == 2:
+        remark = "two arrival times leave a hyperbola"
+    else:
+        remark = "the geometry leaves the place open along a line"
+    return Fix(
+        event.name,
+        "region",
+        (place,),
+        regions.of_grid(over.latitude_deg, over.longitude_deg, over.log_density, over.area_m2),
+        residuals,
+        not contradicts,
+        (remark, *event.remarks),
+    )
+
+
+def _too_few(event: Event, count: int) -> str:
+    hearing = int(event.heard.sum())
+    if hearing == 0:
+        return "no receiver hears a signal"
+    if hearing == 1:
+        return "one receiver alone hears the signal: its direction is not known"
+    return f"{hearing} receivers hear the signal, of which {count} have a usable time: that gives no line"
+
+
+def _nothing(event: Event, remark: str) -> Fix:
+    silent = tuple(
+        Residual(name, math.nan, math.nan, False, "it has no arrival time" if math.isnan(arrival) else "")
+        for name, arrival in zip(event.receiver, event.arrival_s.tolist(), strict=True)
+    )
+    return Fix(event.name, "nothing", (), (), silent, True, (remark, *event.remarks))

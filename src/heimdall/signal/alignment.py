@@ -1,0 +1,166 @@
+"""Lag and carrier offset of one recording against another, roughly, wherever they are, and how evident."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import scipy.ndimage
+
+from heimdall.signal.detection import CARRIER_SEARCH_HZ, peak, refined_hz
+from heimdall.signal.transforms import phase_ramp, squared_magnitude
+
+Float64 = npt.NDArray[np.float64]
+Complex128 = npt.NDArray[np.complex128]
+
+SMOOTH_BINS = 15
+_FLOOR_CELLS = 31  # of SMOOTH_BINS: within 465 Hz for one second
+_FLOOR_QUANTILE = 25.0
+_FLOOR_BIAS = 0.82  # that quantile of the mean of 15 squared magnitudes of noise, over their expectation
+_LEAST_SHARE = 0.05
+_LEAST_BLOCK_S = 0.02
+_MOST_SAMPLES = 1 << 17
+_EVIDENT_NATS = 20.0
+_TINY = np.finfo(np.float64).tiny
+
+
+class Alignment(NamedTuple):
+    """Of a recording against the reference.
+
+    Attributes:
+        lag_s: Delay of the recording less that of the reference.
+        offset_hz: Its carrier offset less that of the reference.
+        evidence: Of one signal in both, nats: noise and unlike signals have t or more with a probability of
+            exp(-t) in each cell of the search.
+    """
+
+    lag_s: float
+    offset_hz: float
+    evidence: float
+
+
+class Whitened(NamedTuple):
+    """A spectrum in FFT order, shape (n,) each, and its power over noise in the band's bins, shape (F,)."""
+
+    by_noise: Complex128
+    flat: Complex128
+    power_over_noise: Float64
+
+
+def whitened(spectrum: Complex128, inside: npt.NDArray[np.intp]) -> Whitened:
+    """A spectrum over the noise around each bin, and over the power around it where that is a signal's.
+
+    Noise is what a quarter of the cells around have at most: behind a filter it is that within the filter.
+    The first keeps what a signal's strong parts are worth, and the second takes all parts for equal, so that
+    a carrier does not hide its side bands.
+
+    Args:
+        spectrum: In FFT order, shape (n,).
+        inside: The band's bins by rising frequency, shape (F,).
+    """
+    power = scipy.ndimage.uniform_filter1d(squared_magnitude(spectrum[inside]), SMOOTH_BINS, mode="nearest")
+    cells = power[SMOOTH_BINS // 2 :: SMOOTH_BINS]
+    # The higher one of both sides: noise beside a filter's edge is not to be measured beyond it.
+    sides = [
+        scipy.ndimage.percentile_filter(cells, _FLOOR_QUANTILE, _FLOOR_CELLS, mode="nearest", origin=origin)
+        for origin in (-(_FLOOR_CELLS // 2), _FLOOR_CELLS // 2)
+    ]
+    low = np.maximum(*sides)
+    centre = SMOOTH_BINS // 2 + SMOOTH_BINS * np.arange(len(cells))
+    floor = np.maximum(np.interp(np.arange(len(power)), centre, low) / _FLOOR_BIAS, _TINY)
+    ratio = power / floor
+    surplus = np.where(ratio > 1 + 4 / math.sqrt(SMOOTH_BINS), ratio - 1, 0.0)
+    share = np.maximum(surplus / (1 + surplus), _LEAST_SHARE)
+    by_noise, flat = np.zeros_like(spectrum), np.zeros_like(spectrum)
+    by_noise[inside] = spectrum[inside] / np.sqrt(floor)
+    flat[inside] = spectrum[inside] * np.sqrt(share / np.maximum(power, _TINY))
+    return Whitened(by_noise, flat, ratio)
+
+
+def align(
+    reference: Whitened,
+    other: Whitened,
+    rate_hz: float,
+    max_lag_s: float,
+) -> Alignment:
+    """Align two recordings.
+
+    The offset is found with all power that stands out of the noise, the lag by all parts of the signal alike
+    if they are evident.
+
+    Args:
+        reference: The reference's spectrum.
+        other: The recording's.
+        rate_hz: Rate of the time series that they belong to.
+        max_lag_s: Largest lag.
+    """
+    size = len(reference[0])
+    series = [scipy.fft.ifft(one) for one in (reference[0], other[0])]
+    found, offset_hz = _search(series[0], series[1], rate_hz, max_lag_s)
+    lag = float(found)
+    for _ in range(2):
+        product = np.roll(series[1], -round(lag)) * series[0].conj()
+        offset_hz = refined_hz(product, offset_hz, rate_hz)
+        turn = phase_ramp(-offset_hz / rate_hz, size)
+        candidates = []
+        for a, b in zip(reference[:2], other[:2], strict=True):
+            tuned = scipy.fft.fft(scipy.fft.ifft(b) * turn)
+            candidates.append(_best_lag(a, tuned, rate_hz, max_lag_s))
+        by_power, flat = candidates
+        lag = flat[0] if flat[1] > _EVIDENT_NATS else by_power[0]
+    return Alignment(lag / rate_hz, offset_hz, max(by_power[1], flat[1]))
+
+
+def _best_lag(a: Complex128, b: Complex128, rate_hz: float, max_lag_s: float) -> tuple[float, float]:
+    """Lag of b after a in samples, and the evidence of one signal in both there."""
+    size = len(a)
+    lags = min(math.ceil(max_lag_s * rate_hz), (size - 1) // 2)
+    series = scipy.fft.ifft(a.conj() * b) * size
+    power = squared_magnitude(np.concatenate([series[size - lags :], series[: lags + 1]]))
+    power_a, power_b = squared_magnitude(a), squared_magnitude(b)
+    energy = float(power_a.sum()) * float(power_b.sum())
+    both = float((power_a * power_b).sum())
+    if both <= 0:
+        return 0.0, 0.0
+    cells = max(energy / both - 1, 0.0)
+    coherence = min(float(power.max()) / energy, 1 - 1e-12)
+    return peak(power) - lags, -cells * math.log1p(-coherence)
+
+
+def _search(ref: Complex128, other: Complex128, rate_hz: float, max_lag_s: float) -> tuple[int, float]:
+    """Lag in samples and carrier offset in Hz at which |r| is largest, each on a grid.
+
+    Blocks, so short that an offset of the grid's step turns little in one, are correlated by FFT for each
+    offset of that grid; a transform over the blocks gives the offset finely.
+    """
+    if len(ref) > _MOST_SAMPLES:
+        first = (len(ref) - _MOST_SAMPLES) // 2
+        ref, other = ref[first : first + _MOST_SAMPLES], other[first : first + _MOST_SAMPLES]
+    lags = min(math.ceil(max_lag_s * rate_hz), len(ref) // 4)
+    length = min(max(4 * lags, math.ceil(_LEAST_BLOCK_S * rate_hz)), len(ref))
+    count = len(ref) // length
+    size = scipy.fft.next_fast_len(length + 2 * lags)
+    left = scipy.fft.fft(
+        ref[: count * length].reshape(count, length).astype(np.complex64), size, axis=1
+    ).conj()
+    padded = np.concatenate([np.zeros(lags), other, np.zeros(lags)]).astype(np.complex64)
+    segments = np.lib.stride_tricks.sliding_window_view(padded, length + 2 * lags)[::length][:count]
+    right = scipy.fft.fft(segments, size, axis=1)
+    bins = scipy.fft.next_fast_len(2 * count)
+    step_hz, block_hz = rate_hz / size, rate_hz / length
+    best = (-1.0, 0, 0.0)
+    reach = math.ceil(min(CARRIER_SEARCH_HZ, rate_hz / 4) / step_hz)
+    for shift in range(-reach, reach + 1):
+        blocks = scipy.fft.ifft(left * np.roll(right, -shift, axis=1), axis=1)[:, : 2 * lags + 1]
+        ambiguity = scipy.fft.fft(blocks, bins, axis=0)
+        strength = ambiguity.real**2 + ambiguity.imag**2
+        place = int(np.argmax(strength))
+        row, column = divmod(place, 2 * lags + 1)
+        if strength[row, column] > best[0]:
+            fine_hz = row / bins * block_hz
+            fine_hz += block_hz * round((shift * step_hz - fine_hz) / block_hz)
+            best = (float(strength[row, column]), column - lags, fine_hz)
+    return best[1], best[2]

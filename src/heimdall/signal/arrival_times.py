@@ -1,0 +1,213 @@
+"""When one transmission came to each receiver, by its recordings alone: delays, and how well they are known.
+
+Nothing is tuned to a kind of signal. The band is where the recordings show one, noise is what is not alike in
+them, and the standard deviation says how good a time is. See `alignment` and `joint_delay` for how.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.signal import alignment, joint_delay
+from heimdall.signal.band import Band, occupied, spectra
+from heimdall.signal.correlation import FADE_SHARE, Recording, starts
+from heimdall.signal.detection import CARRIER_SEARCH_HZ
+from heimdall.signal.transforms import squared_magnitude
+
+Float64 = npt.NDArray[np.float64]
+
+EXCESS_S = 3e-3  # of a path over the straight one, or of one sky wave over another
+_LIGHT_M_S = 299_792_458.0
+_FALSE_ALARM_NATS = 10.0  # of alignments of noise, less than one in a thousand passes
+_SETTLED = 16  # samples of the band's rate by which a recording's edges spread
+_LEAST_OVERLAP = 0.5  # of the reference's recording
+_CANDIDATES = 3  # for the reference
+_LEAST_SAMPLES = 32
+
+NO_GPS_TIME = "its start is no GPS time"
+STARTS_ELSEWHERE = "its recording starts at another time than the others"
+NOT_HEARD = "it shows no signal that another receiver hears"
+ALONE = "no other receiver hears the signal at a known time"
+NO_TIME = "its signal says nothing of time"
+
+
+@dataclass(frozen=True, eq=False)
+class ArrivalTimes:
+    """What R recordings of one transmission say together.
+
+    Attributes:
+        delay_s: When the signal came to each receiver, seconds after the reference, shape (R,); NaN where it
+            is not known. Only differences mean something.
+        sigma_s: Standard deviation of the delay by noise, echoes and whatever else makes the recordings
+            unlike, seconds, shape (R,); NaN where there is no delay. Errors of the receivers' clocks are not
+            in it, nor is what all parts of the signal's band have alike, such as a longer path.
+        level_db: Power of the signal within the band, dBFS, shape (R,); of all there is where it is not
+            heard.
+        snr_db: Power of what is alike in the recordings over that of what is not, where the delays come from,
+            dB, shape (R,); NaN where the signal is not heard.
+        heard: Whether the receiver hears the signal, shape (R,).
+        offset_hz: Carrier less the tuned frequency, Hz, shape (R,); NaN where there is no delay. What is
+            common to all is only as good as the centre of the band.
+        offset_sigma_hz: Standard deviation of the difference to the reference's, Hz, shape (R,); NaN as that.
+        reason: Why a receiver has no delay, or "", R of them: sentences without a full stop.
+        reference: Row of the receiver whose delay is 0; -1 if there are no delays.
+        rms_bandwidth_hz: Rms bandwidth of what the delays rest on, Hz; 0 without delays.
+        low_hz: Lower edge of the band in which the signal was looked for, Hz from the tuned frequency.
+        high_hz: Upper edge.
+    """
+
+    delay_s: Float64
+    sigma_s: Float64
+    level_db: Float64
+    snr_db: Float64
+    heard: npt.NDArray[np.bool_]
+    offset_hz: Float64
+    offset_sigma_hz: Float64
+    reason: tuple[str, ...]
+    reference: int
+    rms_bandwidth_hz: float
+    low_hz: float
+    high_hz: float
+
+
+def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: float = EXCESS_S) -> ArrivalTimes:
+    """Delays of one transmission between its receivers.
+
+    Args:
+        recordings: R recordings of the same tuned frequency, of any sample rates.
+        position_m: Where the receivers are, in any system of three right-angled axes, metres, shape (R, 3).
+        excess_s: How much longer than the straight way between two receivers a delay may be.
+
+    Returns:
+        What was found, in the order of the recordings.
+
+    Raises:
+        ValueError: There is no recording.
+    """
+    if not recordings:
+        raise ValueError("a transmission needs at least one recording")
+    start_s, timed = starts(recordings)
+    band = spectra(recordings, start_s, *occupied(recordings))
+    reference, aligned = _aligned(band, timed, position_m, excess_s)
+    kept, interval = _common(recordings, start_s, reference, aligned, band.rate_hz)
+    joint = None
+    if len(kept) > 1:
+        part = replace(band, spectrum=band.spectrum[kept])
+        lag_s = np.array([aligned[row].lag_s for row in kept])
+        offset_hz = np.array([aligned[row].offset_hz for row in kept])
+        joint = joint_delay.solve(part, lag_s, offset_hz, kept.index(reference), interval)
+        known = np.isfinite(joint.sigma_s)
+        if np.count_nonzero(known) < 2 or not known[kept.index(reference)]:
+            joint = None
+
+    count = len(recordings)
+    heard = np.zeros(count, np.bool_)
+    heard[list(aligned)] = True
+    delay_s, sigma_s, snr_db, offset_hz, offset_sigma_hz = np.full((5, count), np.nan)
+    level_db = _level_db(band, recordings)
+    if joint is not None:
+        known = np.isfinite(joint.sigma_s)
+        rows = np.array(kept)[known]
+        delay_s[rows], sigma_s[rows] = joint.delay_s[known], joint.sigma_s[known]
+        offset_hz[rows] = band.centre_hz + joint.offset_hz[known]
+        offset_sigma_hz[rows] = joint.offset_sigma_hz[known]
+        snr_db[kept] = joint.snr_db
+        level_db[kept] -= 10 * np.log10(1 + 10 ** (-joint.snr_db / 10))
+    reason = []
+    for row, item in enumerate(recordings):
+        if math.isfinite(delay_s[row]):
+            reason.append("")
+        elif item.start_gps_ns is None:
+            reason.append(NO_GPS_TIME)
+        elif not timed[row] or (heard[row] and row not in kept):
+            reason.append(STARTS_ELSEWHERE)
+        elif heard[row]:
+            reason.append(NO_TIME)
+        else:
+            reason.append(NOT_HEARD if aligned else ALONE)
+    return ArrivalTimes(
+        delay_s,
+        sigma_s,
+        level_db,
+        snr_db,
+        heard,
+        offset_hz,
+        offset_sigma_hz,
+        tuple(reason),
+        reference if joint is not None else -1,
+        joint.rms_bandwidth_hz if joint is not None else 0.0,
+        band.low_hz,
+        band.high_hz,
+    )
+
+
+def _aligned(
+    band: Band, timed: npt.NDArray[np.bool_], position_m: Float64, excess_s: float
+) -> tuple[int, dict[int, alignment.Alignment]]:
+    """The reference, and by row the recordings in which its signal is evident, it among them.
+
+    The reference is that with the most power over noise, or the next one if nobody else has the same signal.
+    Without any it is -1.
+    """
+    half_hz = (band.high_hz - band.low_hz) / 2
+    inside = np.argsort(band.frequency_hz, kind="stable")
+    inside = inside[np.abs(band.frequency_hz[inside]) <= half_hz]
+    whitened = [alignment.whitened(one, inside) for one in band.spectrum]
+    away_m = position_m[:, None] - position_m[None]
+    max_lag_s = np.sqrt((away_m * away_m).sum(axis=-1)) / _LIGHT_M_S + excess_s
+    duration_s = band.spectrum.shape[1] / band.rate_hz
+    cells = 4 * half_hz * float(max_lag_s.max()) * 2 * CARRIER_SEARCH_HZ * duration_s
+    gate = math.log(max(cells, 1.0)) + _FALSE_ALARM_NATS
+    strength = np.array([float(np.log(one.power_over_noise).sum()) for one in whitened])
+    rows = [row for row in np.argsort(-strength, kind="stable").tolist() if timed[row]]
+    for candidate in rows[:_CANDIDATES]:
+        found = {candidate: alignment.Alignment(0.0, 0.0, math.inf)}
+        for row in rows:
+            if row != candidate:
+                lag_s = float(max_lag_s[candidate, row])
+                found[row] = alignment.align(whitened[candidate], whitened[row], band.rate_hz, lag_s)
+        evident = {row: one for row, one in sorted(found.items()) if one.evidence > gate}
+        if len(evident) > 1:
+            return candidate, evident
+    return -1, {}
+
+
+def _level_db(band: Band, recordings: Sequence[Recording]) -> Float64:
+    """Power within the band, dBFS, shape (R,)."""
+    size = band.spectrum.shape[1]
+    energy = squared_magnitude(band.spectrum).sum(axis=1) / size
+    duration_s = np.array([item.duration_s for item in recordings])
+    return np.asarray(10 * np.log10(np.maximum(energy / (duration_s * band.rate_hz), 1e-30)), np.float64)
+
+
+def _common(
+    recordings: Sequence[Recording],
+    start_s: Float64,
+    reference: int,
+    aligned: dict[int, alignment.Alignment],
+    rate_hz: float,
+) -> tuple[list[int], joint_delay.Interval]:
+    """Rows that overlap with the reference's recording, and the time that they share, as it has it."""
+    first_s, last_s = {}, {}
+    for row, one in aligned.items():
+        edge_s = FADE_SHARE * recordings[row].duration_s + _SETTLED / rate_hz
+        first_s[row] = float(start_s[row]) + edge_s - one.lag_s
+        last_s[row] = float(start_s[row]) + recordings[row].duration_s - edge_s - one.lag_s
+    kept = [
+        row
+        for row in aligned
+        if min(last_s[row], last_s[reference]) - max(first_s[row], first_s[reference])
+        >= _LEAST_OVERLAP * recordings[reference].duration_s
+    ]
+    if not kept:
+        return [], joint_delay.Interval(0, _LEAST_SAMPLES)
+    first = math.ceil(max(first_s[row] for row in kept) * rate_hz)
+    length = math.floor(min(last_s[row] for row in kept) * rate_hz) - first
+    if length < _LEAST_SAMPLES:
+        return [], joint_delay.Interval(0, _LEAST_SAMPLES)
+    return kept, joint_delay.Interval(first, length)

@@ -1,0 +1,140 @@
+"""The part of the spectrum that a transmission fills, and the recordings' spectra there on one grid.
+
+The mean of each recording is taken off: a receiver's own direct current is a line at exactly 0 Hz, alike in
+all of them, and a carrier at exactly 0 Hz says nothing of time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import scipy.ndimage
+
+from heimdall.signal.correlation import Recording, fade
+from heimdall.signal.transforms import chirp_transform, phase_ramp, squared_magnitude
+
+Float64 = npt.NDArray[np.float64]
+Complex128 = npt.NDArray[np.complex128]
+
+REACH = 0.45  # of the sample rate on either side: beyond it receivers' filters fall off
+_RESOLUTION_HZ = 50.0
+_MOST_SEGMENTS = 60
+_SIGMAS = 6.0  # of a cell of the mean spectrum above the floor
+_FLOOR_QUANTILE = 0.2
+_GAP_HZ = 1000.0  # between two signals, at least; the tones of frequency shift keying are nearer
+_MARGIN_HZ = 150.0
+_OVERSAMPLED = 1.25
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """R recordings' spectra on one grid.
+
+    Attributes:
+        low_hz: Lower edge, Hz from the tuned frequency.
+        high_hz: Upper edge.
+        rate_hz: Rate of the time series that the spectra belong to.
+        centre_hz: Frequency of their bin 0.
+        spectrum: In FFT order, zero outside the band, shape (R, n); time 0 is the earliest start.
+    """
+
+    low_hz: float
+    high_hz: float
+    rate_hz: float
+    centre_hz: float
+    spectrum: Complex128
+
+    @property
+    def frequency_hz(self) -> Float64:
+        """Of each bin, from `centre_hz`, shape (n,)."""
+        return scipy.fft.fftfreq(self.spectrum.shape[1], 1 / self.rate_hz)
+
+
+def occupied(recordings: Sequence[Recording]) -> tuple[float, float]:
+    """Edges of the strongest signal, Hz from the tuned frequency, with a margin.
+
+    Cells of the recordings' mean spectra that stand out of the floor of one of them belong to one signal if
+    the gap between them is below `_GAP_HZ` or half of its width. Where none stands out it is the whole band.
+    """
+    reach_hz = REACH * min(item.sample_rate_hz for item in recordings)
+    count = max(math.floor(reach_hz / _RESOLUTION_HZ), 1)
+    axis_hz: Float64 = _RESOLUTION_HZ * np.arange(-count, count + 1.0)
+    energy = np.zeros(len(axis_hz))
+    out = np.zeros(len(axis_hz), np.bool_)
+    for item in recordings:
+        excess, sigma = _excess(item, axis_hz)
+        loud = excess > _SIGMAS * sigma
+        out |= loud
+        energy += np.where(loud, excess, 0.0)
+    if not out.any():
+        return -reach_hz, reach_hz
+    places = np.flatnonzero(out)
+    groups = [[int(places[0])]]
+    for place in places[1:].tolist():
+        width = (groups[-1][-1] - groups[-1][0]) / 2
+        if (place - groups[-1][-1]) <= max(_GAP_HZ / _RESOLUTION_HZ, width):
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    best = max(groups, key=lambda group: float(energy[group].sum()))
+    margin_hz = _MARGIN_HZ + 0.05 * _RESOLUTION_HZ * (best[-1] - best[0])
+    return (
+        max(float(axis_hz[best[0]]) - margin_hz, -reach_hz),
+        min(float(axis_hz[best[-1]]) + margin_hz, reach_hz),
+    )
+
+
+def _excess(recording: Recording, axis_hz: Float64) -> tuple[Float64, float]:
+    """Power over that of the floor, less 1, at each frequency, and its standard deviation in noise."""
+    width = max(min(round(recording.sample_rate_hz / _RESOLUTION_HZ), len(recording.iq)), 2)
+    window = np.hanning(width + 1)[:width]
+    step = max(width // 2, math.ceil((len(recording.iq) - width + 1) / _MOST_SEGMENTS))
+    segments = np.lib.stride_tricks.sliding_window_view(recording.iq, width)[::step]
+    mean = recording.iq.mean(dtype=np.complex128)
+    windowed = ((segments - mean) * window).astype(np.complex64)
+    density = squared_magnitude(scipy.fft.fft(windowed, axis=1)).mean(axis=0)
+    cell = np.rint(axis_hz * width / recording.sample_rate_hz).astype(np.int64)
+    power = density[cell].astype(np.float64)
+    floor = max(float(np.quantile(power, _FLOOR_QUANTILE)), np.finfo(np.float64).tiny)
+    sigma = 1 / math.sqrt(len(segments))
+    return power / floor - 1 - sigma, sigma  # the quantile of averages lies below their mean
+
+
+def spectra(recordings: Sequence[Recording], start_s: Float64, low_hz: float, high_hz: float) -> Band:
+    """Spectra of the recordings within a band.
+
+    Args:
+        recordings: R recordings.
+        start_s: Their starts after the earliest, seconds, shape (R,).
+        low_hz: Lower edge, Hz from the tuned frequency.
+        high_hz: Upper edge.
+    """
+    span_s = max(float(start) + item.duration_s for start, item in zip(start_s, recordings, strict=True))
+    fastest = max(item.sample_rate_hz for item in recordings)
+    span_s = scipy.fft.next_fast_len(math.ceil(1.02 * span_s * fastest)) / fastest
+    middle = round((low_hz + high_hz) / 2 * span_s)
+    half = max(math.floor((high_hz - low_hz) / 2 * span_s), 1)
+    size = scipy.fft.next_fast_len(math.ceil(_OVERSAMPLED * (2 * half + 1)))
+    spectrum = np.zeros((len(recordings), size), np.complex128)
+    bins = np.arange(-half, half + 1)
+    for row, (item, start) in enumerate(zip(recordings, start_s.tolist(), strict=True)):
+        values = _bins(item, middle, half, span_s)
+        angle = np.remainder((middle + bins) * (start / span_s), 1.0)
+        spectrum[row, bins] = values * np.exp(-2j * np.pi * angle) * (size / (span_s * item.sample_rate_hz))
+    return Band(low_hz, high_hz, size / span_s, middle / span_s, spectrum)
+
+
+def _bins(recording: Recording, middle: int, half: int, span_s: float) -> Complex128:
+    """The spectrum at frequencies (middle - half .. middle + half) / span_s, shape (2 half + 1,)."""
+    samples = (recording.iq - recording.iq.mean(dtype=np.complex128)) * fade(len(recording.iq))
+    length = round(span_s * recording.sample_rate_hz)
+    if abs(length - span_s * recording.sample_rate_hz) < 1e-9 * length:
+        full = scipy.fft.fft(samples, length)
+        return np.asarray(full[np.arange(middle - half, middle + half + 1) % length], np.complex128)
+    step = 1 / (span_s * recording.sample_rate_hz)
+    return chirp_transform(samples * phase_ramp(-middle * step, len(samples)), half, step)
