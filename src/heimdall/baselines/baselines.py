@@ -7,10 +7,10 @@
   delay before (`direct_position`).
 - Combined: levels and arrival times together. It is what a specialist would bring.
 
-The last four are evaluated on a grid that becomes finer where the probability is (`cells`), under the same prior:
-transmitters are as frequent everywhere between the receivers and rarer outside. The posterior is a mixture of
-Gaussians that is fitted to the grid (`mixture`). Fewer than three arrival times fix no position, so there the
-methods by time use the levels, too; without two they answer as received power does.
+The last four are evaluated on a grid that becomes finer where the probability is (`cells`), under the same
+prior: transmitters are as frequent everywhere between the receivers, and rarer outside. The posterior is a
+mixture of Gaussians that is fitted to the grid (`mixture`). Two arrival times fix no position, so there the
+methods by time use the levels, too; with fewer they answer as received power does.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from heimdall.position.received_power import Levels
 Float64 = npt.NDArray[np.float64]
 
 TUNE_SESSIONS = 200
-DIRECT_SESSIONS = 30  # one number is tuned on them
+DIRECT_SESSIONS = 20  # one number is tuned on them
 FIXING = 3  # arrival times: two differ by one number, and a position has two
 _MISLEADING = 0.05  # probability that the levels of a session say nothing of its position
 _PRIOR_SIGMA_M = 60_000.0  # of the training transmitters' scatter, worth one of them
 _MARGIN = 1.25  # of the training transmitter that is farthest outside
 _REACH = 2.0 ** -np.arange(2, 10)  # of the extent of the area
-_INFLATION = 2.0 ** np.arange(-1.0, 7.0)
+_INFLATION = 2.0 ** np.arange(6.0)
 _LEVELS_FINEST = 0.25  # of a side of the first grid: levels say no more
 
 
@@ -59,9 +59,9 @@ def fit(
 ) -> Baselines:
     """Tune every baseline on sessions whose transmitters are known.
 
-    Levels, errors of the arrival times and the prior are each made most probable given the true positions. The
-    inflation of the direct position, which is no likelihood, maximises the mean log density at the true
-    positions over the first 30 sessions with three receivers that know the time.
+    Levels, errors of the arrival times and the prior are each made most probable given the true positions.
+    The inflation of the direct position, which is no likelihood, maximises the mean log density at the true
+    positions over the first 20 sessions with three receivers that know the time.
 
     Args:
         observations: At least one session, of the training split.
@@ -154,13 +154,11 @@ def _by_times(timed: Timed, baselines: Baselines) -> LogDensity:
     return lambda position_m, side_m: delays.log_likelihood(timed, law, position_m, side_m, plane)
 
 
-def _by_pairs(
-    observation: Observation, timed: Timed, baselines: Baselines, inflation: float
-) -> LogDensity:
+def _by_pairs(observation: Observation, timed: Timed, baselines: Baselines, inflation: float) -> LogDensity:
     pairs = Pairs.of(observation, timed, baselines.rate_hz)
     excess_s, plane = baselines.tuned.times.excess_s, baselines.plane
-    return lambda position_m, side_m: (
-        direct_position.log_likelihood(pairs, excess_s, inflation, position_m, side_m, plane)
+    return lambda position_m, side_m: direct_position.log_likelihood(
+        pairs, position_m, side_m, plane, excess_s=excess_s, inflation=inflation
     )
 
 
@@ -182,7 +180,7 @@ def _scatter(truth_m: Float64) -> tuple[tuple[float, float], tuple[tuple[float, 
 
 
 def _reach_m(area: Area, outside_m: Float64) -> float:
-    """How fast transmitters become rarer outside the hull: what makes those (n,) metres outside most probable."""
+    """How fast transmitters become rarer outside the hull: under which those there are most probable."""
     side_m = cells.first_side_m(area)
     everywhere_m = np.maximum(area.outside_m(area.grid_m(side_m)), 0.0)
     beyond_m = np.maximum(outside_m, 0.0)
@@ -197,7 +195,9 @@ def _reach_m(area: Area, outside_m: Float64) -> float:
 def _inflation(observations: Sequence[Observation], truth_m: Float64, baselines: Baselines) -> float:
     """The inflation of the direct position under which the true positions are most probable."""
     timed = [(one, Timed.of(one), at_m[None]) for one, at_m in zip(observations, truth_m, strict=True)]
-    fixed = [(one, times, at_m) for one, times, at_m in timed if times is not None and len(times.row) >= FIXING]
+    fixed = [
+        (one, times, at_m) for one, times, at_m in timed if times is not None and len(times.row) >= FIXING
+    ]
     work = tqdm(fixed[:DIRECT_SESSIONS], "tune direct position", unit="session", disable=None, delay=1)
     total = np.zeros(len(_INFLATION))
     for one, times, at_m in work:

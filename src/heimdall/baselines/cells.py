@@ -16,7 +16,7 @@ Float64 = npt.NDArray[np.float64]
 # Log density, up to a constant, at positions (G, 2) that stand for squares of a side in metres, shape (G,).
 LogDensity = Callable[[Float64, float], Float64]
 
-_ACROSS = 48  # squares of the first grid along the longer side of the area
+_ACROSS = 40  # squares of the first grid along the longer side of the area
 _REFINED = 0.99  # of the probability lies in squares that are cut in four,
 _MOST = 192  # of them, the heaviest, for each length of side
 _KEPT = 0.9999  # of the probability is in the answer
@@ -60,8 +60,8 @@ def explore(log_density: LogDensity, area: Area, finest_m: float) -> Cells:
     Args:
         log_density: Natural logarithm, up to a constant that is the same for all sides.
         area: Where to look.
-        finest_m: Squares are cut until their sides are at most this, metres. Of a long and narrow ridge only a
-            part becomes as fine.
+        finest_m: Squares are cut until their sides are at most this, metres. Of a long and narrow ridge only
+            a part becomes as fine.
 
     Returns:
         The squares, without those that hold the last ten thousandth of the probability.

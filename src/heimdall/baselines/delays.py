@@ -21,14 +21,16 @@ Float64 = npt.NDArray[np.float64]
 LEAST_TIMED = 2
 _WRONG = 0.01  # probability that an arrival time has nothing to do with the transmitter
 _WIDER = (1.0, 6.0, 36.0)  # scales of the other errors, each `rare` times as frequent as the one before
-_STUDENT = math.gamma(4) / (math.gamma(3.5) * math.sqrt(7 * math.pi))  # density at 0, seven degrees of freedom
+_STUDENT = math.gamma(4) / (
+    math.gamma(3.5) * math.sqrt(7 * math.pi)
+)  # density at 0, seven degrees of freedom
 # Quantiles of Student's distribution with two degrees of freedom, at the middles of equally probable parts.
 _PARTS = 8
 _SHARE = (np.arange(_PARTS) + 0.5) / _PARTS
 _QUANTILES = (2 * _SHARE - 1) / np.sqrt(2 * _SHARE * (1 - _SHARE))
 _MOST_CENTRES = 8
 _BLOCK = 1 << 17  # numbers held at once: they stay in a core's cache
-# What is tried, with weak priors (middle, standard deviation of the natural logarithm) that keep few sessions sane.
+# What is tried, and a weak prior (middle, standard deviation of the logarithm) that keeps few sessions sane.
 _EXCESS_S = 1e-8 * 2.0 ** np.arange(0.0, 8.5, 0.5)
 _RARE = (0.05, 0.1, 0.2, 0.4)
 _PRIOR_EXCESS_S = (1e-7, 1.5)
@@ -39,12 +41,12 @@ class ErrorLaw:
     """How arrival times err: a mixture of Student's distributions, each six times as wide as the one before.
 
     A scale mixture has the tails that multipath leaves (K. L. Lange, R. J. A. Little and J. M. G. Taylor,
-    "Robust statistical modeling using the t distribution", J. American Statistical Association 84, 1989). With a
-    probability of 1 % the time is anything at all.
+    "Robust statistical modeling using the t distribution", J. American Statistical Association 84, 1989).
+    With a probability of 1 % the time is anything at all.
 
     Attributes:
-        excess_s: Scale of the errors beyond noise and clock, seconds; the root of the sum of the three squares
-            is the scale of the narrowest distribution.
+        excess_s: Scale of the errors beyond noise and clock, seconds. With the squares of these it gives that
+            of the scale of the narrowest distribution.
         rare: How frequent each distribution is, of the one before.
         range_m: Over which a wrong arrival time lies anywhere, times the speed of light, metres.
     """
@@ -77,7 +79,7 @@ class Timed:
         row = np.flatnonzero(arrivals.information_s2 > 0)
         if len(row) < LEAST_TIMED:
             return None
-        variance_s2 = 1 / arrivals.information_s2 [row] + session.timing_sigma_s[row] ** 2
+        variance_s2 = 1 / arrivals.information_s2[row] + session.timing_sigma_s[row] ** 2
         order = np.argsort(variance_s2, kind="stable")
         row = row[order]
         return cls(
@@ -92,7 +94,7 @@ class Timed:
         return np.asarray(self.range_m - distances_m(position_m, self.position_m, plane), np.float64)
 
     def scale_m(self, excess_s: float, side_m: float = 0.0) -> Float64:
-        """Scales of the errors, metres, shape (T,), with what a square adds whose centre stands for all of it."""
+        """Scales of the errors, metres, shape (T,), where the centre of a square stands for all of it."""
         excess_m2 = (SPEED_OF_LIGHT_M_S * excess_s) ** 2 + side_m**2 / 6
         return np.sqrt(self.variance_m2 + excess_m2)
 
@@ -133,7 +135,9 @@ def fit(known: Sequence[tuple[Timed, Float64]], range_m: float, plane: TangentPl
     counts = sorted({len(timed.row) for timed, _ in known})
     groups = [
         (
-            np.concatenate([timed.late_m(truth[None], plane) for timed, truth in known if len(timed.row) == count]),
+            np.concatenate(
+                [timed.late_m(truth[None], plane) for timed, truth in known if len(timed.row) == count]
+            ),
             np.stack([timed.variance_m2 for timed, _ in known if len(timed.row) == count]),
         )
         for count in counts
@@ -155,8 +159,8 @@ def fit(known: Sequence[tuple[Timed, Float64]], range_m: float, plane: TangentPl
 def _marginal(late_m: Float64, scale_m: Float64, law: ErrorLaw) -> Float64:
     """Log of the integral over the emission time of the densities' product, (G,), from ranges (G, T).
 
-    Importance sampling with fixed nodes: the quantiles of Student densities with two degrees of freedom around
-    the ranges of the receivers that know the time best, in proportion to the mean of these densities.
+    Importance sampling with fixed nodes: the quantiles of Student densities with two degrees of freedom
+    around the ranges of the receivers that know the time best, against the mean of these densities.
     """
     centres = min(late_m.shape[1], _MOST_CENTRES)
     node_m = late_m[:, :centres, None] + scale_m[:, :centres, None] * _QUANTILES

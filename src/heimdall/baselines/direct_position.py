@@ -66,22 +66,28 @@ class Pairs:
 
 
 def log_likelihood(
-    pairs: Pairs, excess_s: float, inflation: float, position_m: Float64, side_m: float, plane: TangentPlane
+    pairs: Pairs,
+    position_m: Float64,
+    side_m: float,
+    plane: TangentPlane,
+    *,
+    excess_s: float,
+    inflation: float,
 ) -> Float64:
     """What stands for the log-likelihood of a transmitter in each of some squares.
 
-    Minus half of the pairs' losses of power, each with the weight that the pair has in time. Near a peak |r|^2
-    falls by the squared bandwidth times the squared error of the delay, so that the sum over all pairs is the cost
-    of the weighted least squares; far from it the pair has nothing more to say. As the density of Gaussian errors
-    would be, it is lower for larger squares.
+    Minus half of the pairs' losses of power, each with the weight that the pair has in time. Near a peak
+    |r|^2 falls by the squared bandwidth times the squared error of the delay, so that the sum over all pairs
+    is the cost of the weighted least squares; far from it the pair has nothing more to say. As the density of
+    Gaussian errors would be, it is lower for larger squares.
 
     Args:
         pairs: Of a session.
-        excess_s: Standard deviation of the delays beyond noise and clock, seconds.
-        inflation: By what the losses are divided.
         position_m: Centres of the squares, east and north, metres, shape (G, 2).
         side_m: Of the squares, metres; 0 for points.
         plane: Of the positions.
+        excess_s: Standard deviation of the delays beyond noise and clock, seconds.
+        inflation: By what the losses are divided.
 
     Returns:
         Natural logarithms, up to a constant of the session, shape (G,).

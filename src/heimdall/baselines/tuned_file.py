@@ -50,13 +50,13 @@ def read(file: Path, made: dict[str, Any]) -> Tuned | str:
         made: What it must have been made of, of `made_of`.
     """
     if not file.exists():
-        return f"{file} is missing"
+        return f"{file.name} is missing beside the features"
     try:
         values = artifacts.read_json(file)
         kept = values["made_of"]
         tuned = Tuned.from_dict(values["tuned"])
     except (HeimdallError, KeyError, TypeError, ValueError):
-        return f"{file} is damaged"
+        return f"{file.name} is damaged"
     if kept.get("code") != made["code"]:
-        return f"{file} was made by other code"
-    return tuned if kept == made else f"{file} was made from other data"
+        return f"{file.name} was made by other code"
+    return tuned if kept == made else f"{file.name} was made from other data"

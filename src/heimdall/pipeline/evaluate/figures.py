@@ -35,8 +35,8 @@ def figures(cases: pd.DataFrame, params: EvaluateParams) -> dict[str, Any]:
         the figures of `metrics.summary`, and for the localizer `mae_minus_..._m` for each other predictor
         there, and `before_calibration`. And `cramer_rao` of the test sessions: how many there are (`n`) and
         how many have a bound (`bounded`), its `median_m` and `p90_m` over the latter, null if there are none,
-        and `share_30m`, the share of all that have one of at most 30 m. And `strongest_rival` of val and test:
-        which method without learning has the least mean error.
+        and `share_30m`, the share of all that have one of at most 30 m. And `strongest_rival`, for val and
+        test the method without learning that has the least mean error.
     """
     answer: dict[str, Any] = {}
     for split in (*SPLITS, WITHOUT_GPS):

@@ -49,7 +49,9 @@ def lines(metrics: Mapping[str, Any]) -> list[str]:
         )
     timeless = metrics["test_without_gps"]
     rival = metrics["strongest_rival"]["test"]
-    difference_m, low_m, high_m = (test[LOCALIZER][f"mae_minus_{rival}_m{end}"] for end in ("", "_low", "_high"))
+    difference_m, low_m, high_m = (
+        test[LOCALIZER][f"mae_minus_{rival}_m{end}"] for end in ("", "_low", "_high")
+    )
     interval = "" if low_m is None else f" [{low_m:+.0f}, {high_m:+.0f}]"
     found.append(
         f"Strongest rival: {rival.replace('_', ' ')}; the localizer's mean error less that of it: "
