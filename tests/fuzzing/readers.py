@@ -23,6 +23,7 @@ from heimdall.formats.gps_time import Moment, utc_ns
 from heimdall.formats.reader import Hints
 from heimdall.formats.recording import TimedRecording
 from heimdall.ingest import ingest
+from heimdall.localize import arrival_table
 from heimdall.pipeline.snapshot import receivers, schemas
 from heimdall.recordings import iq, limits
 from heimdall.session import start_times
@@ -413,6 +414,43 @@ def times_seeds() -> list[Files]:
     return [{"times.csv": text.encode()} for text in (plain, floats)]
 
 
+def arrival_seeds() -> list[Files]:
+    """A table of arrival times of each form."""
+    times = (1_768_000_000_000_000_017, 1_768_000_000_001_234_530, 1_768_000_000_000_900_121)
+    long = "event,receiver,time_ns,sigma_ns,level_db,frequency_mhz\n1,NORTH,{},30,-50,145.5\n"
+    long += "1,SOUTH,{},,,\n1,WEST,{},,,\n"
+    dated = (
+        "station;time;tx_latitude\nNORTH;2026-01-09T23:06:40.000000017Z;1\nSOUTH;2026-01-09T23:06:40,001Z;1\n"
+    )
+    wide = "event,NORTH_ns,SOUTH_ns,WEST_us\n1,{},{},{}\n2,1,2,3\n"
+    messages = (
+        "id,timeAtServer,aircraft,latitude,longitude,geoAltitude,measurements\n"
+        '1,1.5,401,48.5,9.2,9875.5,"[[""NORTH"", {}, 75], [""SOUTH"", {}, 3.5], [""WEST"", {}, 9]]"\n'
+    )
+    pairs = "receiver_a,receiver_b,tdoa_us,sigma_us\nSOUTH,NORTH,1234.5,0.2\nWEST,NORTH,-900.25,0.2\n"
+    forms = (long, dated, long.replace(",", "\t"), wide, messages, pairs)
+    return [{"times.csv": form.format(*times).encode()} for form in forms]
+
+
+def read_arrivals(path: Path, random: Random) -> None:
+    """A table of arrival times, as `locate` takes it."""
+    places = ((53.6, 7.2, 5.0), (45.7, 0.6, 200.0), (47.1, 8.4, 450.0))
+    sites = [
+        receivers_file.Site(name, *place)
+        for name, place in zip(("NORTH", "SOUTH", "WEST"), places, strict=True)
+    ]
+    table = arrival_table.read(path, sites, random.choice((None, "us")))
+    require(table.events, "no event")
+    for event in table.events:
+        require(len(set(event.receiver)) == len(event.receiver), "a receiver twice")
+        require(not np.isinf(event.arrival_s).any(), "an infinite time")
+        require(not (event.sigma_s <= 0).any() and not np.isinf(event.sigma_s).any(), "a sigma")
+        require(not np.isinf(event.level_db).any(), "a level")
+        require(not math.isinf(event.frequency_hz) and not math.isinf(event.time_s), "a frequency or a time")
+        require(event.truth is None or abs(event.truth.latitude_deg) <= 90, "a truth")
+        require(all(text.isprintable() for text in (event.name, event.transmitter, *event.remarks)), "a text")
+
+
 def yaml_value(random: Random, content: bytes) -> bytes:
     """The value of a line, a line with another indent, a key twice, an anchor, a bomb."""
     lines = content.decode("utf-8", "replace").split("\n")
@@ -514,5 +552,8 @@ READERS = (
     ),
     Reader("pinned", pinned_seeds, (mutations.cell, mutations.cell, *OF_TEXT), read_pinned),
     Reader("times", times_seeds, (mutations.cell, mutations.cell, *OF_TEXT), read_times),
+    Reader(
+        "arrivals", arrival_seeds, (mutations.cell, mutations.cell, mutations.number, *OF_TEXT), read_arrivals
+    ),
     Reader("parameters", parameters_seeds, (yaml_value, yaml_value, *OF_TEXT), read_parameters),
 )

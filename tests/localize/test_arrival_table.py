@@ -189,3 +189,17 @@ def test_sensors_of_locards_are_receivers(tmp_path: Path) -> None:
     path = tmp_path / "sensors.csv"
     path.write_text("serial,latitude,longitude,height,type,good\n263,48.9,9.2,303.7,Radarcape,TRUE\n")
     assert receivers_file.read(path) == (Site("263", 48.9, 9.2, 303.7),)
+
+
+def test_times_of_a_clock_that_is_not_good_are_not_used(tmp_path: Path) -> None:
+    """Most sensors of LocaRDS count from whenever they were switched on."""
+    path = tmp_path / "sensors.csv"
+    path.write_text(
+        "serial,latitude,longitude,height,good\n1,48,9,300,TRUE\n2,48,10,300,FALSE\n3,49,9,300,TRUE\n"
+    )
+    (tmp_path / "set.csv").write_text('id,measurements\n7,"[[1,1000,50],[2,77000000,50],[3,2000,50]]"\n')
+    (event,) = arrival_table.read(tmp_path / "set.csv", receivers_file.read(path)).events
+    np.testing.assert_array_equal(np.isfinite(event.arrival_s), [True, False, True])
+    assert event.remarks == (
+        "the receivers file says that the clock of 2 is not good, and its time is not used",
+    )

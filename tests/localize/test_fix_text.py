@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from heimdall.localize import fix_text, fix_words
-from heimdall.multilateration.fix import Velocity
+from heimdall.localize import fix_geojson, fix_json, fix_kml, fix_page, fix_text, fix_words
+from heimdall.multilateration.fix import Residual, Velocity
 from tests.localize import answers
 from tests.localize.answers import ALL, place
 
@@ -84,6 +84,7 @@ def test_a_position_is_said_first_with_all_that_is_known_of_it() -> None:
     assert lines[3] == "The transmitter is at 50.099, 9.011 (latitude, longitude), locator JO40mc."
     said = "\n".join(lines)
     assert "9.9 km to the east and 3.3 km to the north" in said
+    assert "The probability of this place, against all others, is > 99.9 %." in said
     assert "of 314 km² with 68 % and of 1,257 km² with 95 % probability" in said
     assert "The true place is known, and 9.3 km away." in said  # 0.0835 degrees of latitude
     assert "The trained model models/model.onnx has it at 50.200, 9.100" in said
@@ -100,6 +101,13 @@ def test_two_places_are_both_shown_with_their_probabilities() -> None:
     assert re.search(r"HB9RYZ +not used: it hears nothing", text)
 
 
+def test_a_residual_of_nothing_has_no_sign() -> None:
+    one = answers.event()
+    exact = [Residual(name, -1e-12, 5e-6, used=True) for name in one.receiver]
+    answer = answers.Answer("", (one,), (answers.fix(one, [place(50.1, 9.0)], residuals=exact),))
+    assert re.search(r"DF0KL +0\.0 +5\.0 +used", fix_text.text(answer))
+
+
 def test_one_doubtful_place_is_not_called_one_of_many_and_the_rest_is_said() -> None:
     one = answers.event()
     doubtful = answers.fix(one, [place(50.1, 9.0, probability=0.75)], kind="ambiguous")
@@ -107,6 +115,16 @@ def test_one_doubtful_place_is_not_called_one_of_many_and_the_rest_is_said() -> 
     assert "The transmitter may be here, with 75.0 % probability: 50.100, 9.000" in text
     assert "With 25.0 % probability it is somewhere else." in text
     assert "none of them" not in fix_text.text(answers.ambiguous())
+
+
+def test_a_place_that_is_next_to_impossible_is_in_json_alone() -> None:
+    one = answers.event()
+    far = place(-6.0, 83.0, (3e6, 3e6), probability=0.002)
+    answer = answers.Answer("", (one,), (answers.fix(one, [place(50.1, 9.0, probability=0.99), far]),))
+    assert len(fix_json.document(answer)["events"][0]["places"]) == 2
+    for written in (fix_text, fix_geojson, fix_kml):
+        assert "83.0" not in written.text(answer)
+    assert "-6.0, 83.0" not in fix_page.text(answer)
 
 
 def test_a_region_is_no_position() -> None:

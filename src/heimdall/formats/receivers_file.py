@@ -43,6 +43,7 @@ _COLUMNS = {
         "altitudeasl",
     ),
     "timing_sigma_ns": ("timingsigmans", "clocksigmans"),
+    "timed": ("timed", "good", "synchronised", "synchronized"),
 }
 _THIRD = "altitude ASL"  # of a coordinate; what GIS programs write there is often a mere 0
 _CALLED = {
@@ -51,6 +52,7 @@ _CALLED = {
     "longitude_deg": "longitude",
     "altitude_m": "altitude_m",
     "timing_sigma_ns": "timing_sigma_ns",
+    "timed": "timed",
 }
 _REQUIRED = ("name", "latitude_deg", "longitude_deg")
 _RANGES = {
@@ -59,6 +61,7 @@ _RANGES = {
     "altitude_m": (-500.0, 20_000.0),
     "timing_sigma_ns": (1.0, 1e9),
 }
+_NO = ("false", "no", "0")
 _MAX_BYTES = 1 << 24  # a receiver needs a hundred bytes
 _REMEDY = "Correct the line; the columns are name, latitude, longitude and, if known, altitude_m"
 
@@ -75,6 +78,8 @@ class Site:
         timing_sigma_ns: How well its clock is disciplined by GPS, where the files themselves do not say it;
             None if it is not.
         altitude_known: Whether anybody said the altitude.
+        timed: Whether the times of messages that it hears mean something; False if the file says that its
+            clock is not good, as that of sensors in LocaRDS does.
     """
 
     name: str
@@ -83,6 +88,7 @@ class Site:
     altitude_m: float
     timing_sigma_ns: float | None = field(default=None, compare=False)
     altitude_known: bool = field(default=True, compare=False)
+    timed: bool = field(default=True, compare=False)
 
 
 def read(path: Path) -> tuple[Site, ...]:
@@ -244,6 +250,7 @@ def _site(place: str, row: Mapping[str, Any]) -> Site:
         altitude_m=altitude_m or 0.0,
         timing_sigma_ns=_number(place, row, "timing_sigma_ns"),
         altitude_known=altitude_m is not None,
+        timed=str(row.get("timed", "")).strip().casefold() not in _NO,
     )
 
 

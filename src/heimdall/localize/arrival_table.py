@@ -11,6 +11,7 @@ Times are read as decimal numbers and keep all their digits: nanoseconds since 1
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import io
@@ -29,10 +30,12 @@ from heimdall.formats import text_file
 from heimdall.formats.gps_time import UNIX_EPOCH, Moment
 from heimdall.formats.receivers_file import Site
 from heimdall.multilateration.event import Event, Position
+from heimdall.recordings import limits
 
 ADS_B_HZ = 1090e6  # the frequency of the messages in LocaRDS
 _MAX_BYTES = 1 << 28
 _HEAD_BYTES = 1 << 12
+_DIGITS = 25  # before and after the point: nanoseconds since 1970 have 19
 _UNITS = {
     "s": Decimal(1),
     "sec": Decimal(1),
@@ -112,8 +115,19 @@ class _Row:
     comma: bool  # a decimal comma may stand in its numbers
 
     def text(self, names: Iterable[str]) -> str:
-        """Of the first of these columns that is not empty."""
-        return next((self.cells[name] for name in names if self.cells.get(name)), "")
+        """Of the first of these columns that is not empty, as a terminal can show it."""
+        return _shown(next((self.cells[name] for name in names if self.cells.get(name)), ""))
+
+    def degrees(self, names: Iterable[str], most: float) -> float:
+        """An angle of the first of these columns that is not empty; NaN if there is none.
+
+        Raises:
+            HeimdallError: It is none from `-most` to `most`.
+        """
+        value = self.number(names)
+        if abs(value) > most:
+            raise HeimdallError(self.place, f"a place at {value:g} degrees", "Correct it, or leave it empty")
+        return value
 
     def decimal(self, name: str) -> Decimal | None:
         """A number with all its digits; None if there is none, or if it is not finite."""
@@ -211,7 +225,8 @@ def read(path: Path, sites: Sequence[Site], unit: str | None = None) -> Table:
     first_s = min((draft.time_s for draft in timed if draft.time_s is not None), default=Decimal(0))
     origin_utc = None
     if timed and all(draft.dated for draft in timed):
-        origin_utc = UNIX_EPOCH + dt.timedelta(microseconds=int(first_s * 10**6))
+        with contextlib.suppress(OverflowError):  # the year 10,000
+            origin_utc = UNIX_EPOCH + dt.timedelta(microseconds=int(first_s * 10**6))
     unknown_all = {name for draft in drafts for name in draft.unknown}
     if unknown_all:
         shown = ", ".join(sorted(unknown_all)[:8]) + (" and others" if len(unknown_all) > 8 else "")
@@ -260,15 +275,16 @@ def _messages(
         draft = _draft(row, row.text(_EVENT) or f"{path.stem} {row.place.rpartition(' ')[2]}", columns)
         if math.isnan(draft.frequency_hz):
             draft.frequency_hz = ADS_B_HZ
-        latitude_deg, longitude_deg = row.number(("latitude", "lat")), row.number(("longitude", "lon"))
+        latitude_deg = row.degrees(("latitude", "lat"), 90)
+        longitude_deg = row.degrees(("longitude", "lon"), 180)
         altitude_m = row.number(_ALTITUDE)
         draft.altitude_m = None if math.isnan(altitude_m) else altitude_m
         if draft.truth is None and not math.isnan(latitude_deg + longitude_deg):
             draft.truth = Position(latitude_deg, longitude_deg, draft.altitude_m)
         draft.time_s = _seconds(row, ("timeatserver",), Decimal(1))
         for receiver, time, *_ in _measurements(row):
-            text = str(receiver)
-            draft.add(names.find(text), text, _Heard(_finite(time * factor)))
+            text = _shown(str(receiver))
+            draft.add(names.find(text), text, _Heard(time * factor if time.is_finite() else None))
         drafts.append(draft)
     return drafts, ()
 
@@ -277,7 +293,10 @@ def _measurements(row: _Row) -> list[tuple[object, Decimal, object]]:
     remedy = "Write [[receiver, time in ns, level], ...]"
     try:
         found = json.loads(row.cells["measurements"] or "[]", parse_float=Decimal, parse_constant=Decimal)
-        return [(one[0], Decimal(str(one[1])), *one[2:]) for one in found]
+        times = [(one[0], Decimal(str(one[1])), *one[2:]) for one in found]
+        if not all(_is_usual(time) for _, time, *_ in times):
+            raise ValueError
+        return times
     except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, RecursionError):
         raise HeimdallError(
             row.place, "its measurements are no list of receivers and times", remedy
@@ -369,9 +388,7 @@ def _pairs(
         draft, said = found.setdefault(name, (_draft(row, name, columns), []))
         difference_s = _time(row, column, columns[column], named_unit or unit)
         pair = [names.find(row.cells[key]) for key in (one, other)]
-        draft.unknown += [
-            row.cells[key] for key, known in zip((one, other), pair, strict=True) if known is None
-        ]
+        draft.unknown += [row.text([key]) for key, known in zip((one, other), pair, strict=True) if not known]
         if difference_s is None or pair[0] is None or pair[1] is None:
             continue
         said.append((pair[0], pair[1], float(difference_s), _sigma(row, sigma, named_unit or unit)))
@@ -400,10 +417,10 @@ def _draft(row: _Row, name: str, columns: _Columns) -> _Draft:
     for base in _FREQUENCY:
         for unit, factor in _HERTZ.items():
             value = row.number((base + unit,))
-            if math.isnan(draft.frequency_hz) and value > 0:
+            if math.isnan(draft.frequency_hz) and 0 < value * factor <= limits.MAX_FREQUENCY_HZ:
                 draft.frequency_hz = value * factor
-    latitude_deg = row.number([*_TRUE_LATITUDE, *(f"{name}deg" for name in _TRUE_LATITUDE)])
-    longitude_deg = row.number([*_TRUE_LONGITUDE, *(f"{name}deg" for name in _TRUE_LONGITUDE)])
+    latitude_deg = row.degrees([*_TRUE_LATITUDE, *(f"{name}deg" for name in _TRUE_LATITUDE)], 90)
+    longitude_deg = row.degrees([*_TRUE_LONGITUDE, *(f"{name}deg" for name in _TRUE_LONGITUDE)], 180)
     altitude_m = row.number([*_TRUE_ALTITUDE, *(f"{name}m" for name in _TRUE_ALTITUDE)])
     if not math.isnan(latitude_deg + longitude_deg):
         draft.truth = Position(latitude_deg, longitude_deg, None if math.isnan(altitude_m) else altitude_m)
@@ -419,13 +436,18 @@ def _event(draft: _Draft, names: _Names, first_s: Decimal) -> Event:
     origin_s = stamps[len(stamps) // 2] if stamps else Decimal(0)
     arrival_s, sigma_s = [], []
     for name, heard in draft.heard.items():
-        alone = name not in draft.twice and heard.time_s is not None
+        alone = name not in draft.twice and heard.time_s is not None and names.site[name].timed
         clock_ns = names.site[name].timing_sigma_ns
         own_s = math.nan if clock_ns is None else clock_ns * 1e-9
         arrival_s.append(float(heard.time_s - origin_s) if alone and heard.time_s is not None else math.nan)
         sigma_s.append((own_s if math.isnan(heard.sigma_s) else heard.sigma_s) if alone else math.nan)
     remarks = [
         f"{name} has several times in one event, of which none is used" for name in dict.fromkeys(draft.twice)
+    ]
+    remarks += [
+        f"the receivers file says that the clock of {name} is not good, and its time is not used"
+        for name in receivers
+        if not names.site[name].timed
     ]
     unknown = list(dict.fromkeys(draft.unknown))
     if unknown:
@@ -540,15 +562,23 @@ def _decimal(place: str, name: str, text: str, comma: bool) -> Decimal | None:
     try:
         if "_" in text:
             raise InvalidOperation
-        return _finite(Decimal(text))
+        value = Decimal(text)
+        if not _is_usual(value):
+            raise InvalidOperation
+        return value if value.is_finite() else None
     except InvalidOperation:
         raise HeimdallError(
-            place, f"{name} is {text[:40]!r}, which is no number", "Correct it, or leave it empty"
+            place, f"{name} is {text[:40]!r}, which is no number of use", "Correct it, or leave it empty"
         ) from None
 
 
-def _finite(value: Decimal) -> Decimal | None:
-    return value if value.is_finite() else None
+def _is_usual(value: Decimal) -> bool:
+    """Whether it is a number with which a computer counts, or none."""
+    return not value.is_finite() or value == 0 or -_DIGITS < value.adjusted() < _DIGITS
+
+
+def _shown(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[: limits.MAX_NAME])
 
 
 def _rows(path: Path) -> tuple[dict[str, str], Iterator[_Row]]:
@@ -561,7 +591,10 @@ def _rows(path: Path) -> tuple[dict[str, str], Iterator[_Row]]:
     ]
     header = lines[0][1] if lines else ""
     separator = text_file.separator_of(header)
-    cells = next(csv.reader([header], delimiter=separator), [])
+    try:
+        cells = next(csv.reader([header], delimiter=separator), [])
+    except csv.Error as error:
+        raise _no_csv(path, error) from None
     plain = [_plain(cell) for cell in cells]
     twice = {cells[number].strip() for number, name in enumerate(plain) if name and plain.count(name) > 1}
     if twice:
@@ -587,7 +620,11 @@ def _read_rows(
             values = {name: cell.strip() for name, cell in zip(plain, cells, strict=True) if name}
             yield _Row(place, values, separator == ";")
     except csv.Error as error:
-        raise HeimdallError(str(path), f"no CSV ({error})", "Save it as CSV with a header line") from None
+        raise _no_csv(path, error) from None
+
+
+def _no_csv(path: Path, error: csv.Error) -> HeimdallError:
+    return HeimdallError(str(path), f"no CSV ({error})", "Save it as CSV with a header line")
 
 
 def _is_comment(line: str) -> bool:

@@ -61,7 +61,7 @@ def _fix(fix: Fix, said: Feature) -> list[Feature]:
     regions = sorted(fix.regions, key=lambda one: -one.probability)
     features = [feature for one in regions for feature in _region(one, "region", said)]
     about = {**said, "kind": fix.kind, "flagged": fix.flagged, "consistent": fix.consistent}
-    return [*features, *(_place(place, "place", about) for place in fix.places)]
+    return [*features, *(_place(place, "place", about) for place in fix_words.shown(fix))]
 
 
 def _region(region: Region, role: str, said: Feature) -> list[Feature]:

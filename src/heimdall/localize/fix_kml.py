@@ -77,8 +77,9 @@ def _fix(folder: Element, answer: Answer, fix: Fix, *, shown: bool = True) -> No
     for region in sorted(fix.regions, key=lambda one: -one.probability):
         _region(folder, region, f"region-{100 * region.probability:.0f}", shown=shown)
     said = [*fix_words.sentences(answer, fix), *fix_words.remarks(fix)]
-    for number, place in enumerate(fix.places):
-        name = fix.name if len(fix.places) == 1 else f"{fix.name}: {fix_words.share(place.probability)}"
+    places = fix_words.shown(fix)
+    for number, place in enumerate(places):
+        name = fix.name if len(places) == 1 else f"{fix.name}: {fix_words.share(place.probability)}"
         style = "place" if number == 0 else "alternative"
         _place(folder, name, place, said if number == 0 else [], style, shown=shown)
 

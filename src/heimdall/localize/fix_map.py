@@ -111,7 +111,7 @@ def maps(answer: Answer) -> list[tuple[str, str]]:
     """The maps of an answer, each with what it shows: all of it, then the places that are small on that."""
     marks = [*_receivers(answer), *_events(answer), *_places(answer)]
     main = answer.main
-    places = () if main is None else main.places
+    places = () if main is None else fix_words.shown(main)
     shown = [main] if main is not None else list(answer.fixes)
     corners = [(y, x) for fix in shown for region in fix.regions for ring in region.rings for x, y in ring]
     positions = [*(mark.position for mark in marks), *corners]
@@ -178,7 +178,7 @@ def _places(answer: Answer) -> list[Mark]:
     if answer.beside is not None and answer.beside.place is not None:
         place, name = answer.beside.place, printable(answer.beside.name)
         marks.append(_mark(_of(place), "model", "model", f"Trained model {name}: {fix_words.where(place)}"))
-    places = () if answer.main is None else answer.main.places
+    places = () if answer.main is None else fix_words.shown(answer.main)
     for number, place in reversed(list(enumerate(places))):
         share = fix_words.share(place.probability)
         label = "" if len(places) == 1 else share

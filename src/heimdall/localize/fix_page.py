@@ -71,7 +71,7 @@ def _body(answer: Answer) -> list[str]:
         style = "note simulated" if answer.simulated else "note"
         parts.append(f'<p class="{style}">{provenance}</p>')
     parts += _maps(answer)
-    if main is not None and len(main.places) > 1:
+    if main is not None and len(fix_words.shown(main)) > 1:
         parts.append(_table("Places", fix_words.places(main)))
     said = fix_words.common_remarks(answer) if main is None else fix_words.remarks(main)
     if said:

@@ -16,7 +16,7 @@ def text(answer: Answer) -> str:
     main = answer.main
     if main is not None:
         parts.append(fix_words.sentences(answer, main))
-        if len(main.places) > 1:
+        if len(fix_words.shown(main)) > 1:
             parts.append(_aligned(fix_words.places(main)))
         if main.residuals:
             parts.append(_aligned(fix_words.residuals(main)))

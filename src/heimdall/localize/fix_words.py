@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.error_ellipse import ellipse_95
 from heimdall.multilateration.fix import Fix, Place, Velocity
 
+SHOWN_SHARE = 0.01  # of another place
 SURE = 0.999  # nobody knows more: a probability above it is never written as a number
 _MAX_DIGITS = 7  # of a degree: 1 cm
 _M_PER_DEGREE = 111_320.0
@@ -66,15 +68,22 @@ def share(probability: float) -> str:
     return f"> {SURE:.1%}".replace("%", " %") if probability > SURE else f"{100 * probability:.1f} %"
 
 
-def latitude_longitude(place: Place) -> tuple[str, str]:
-    """Of a place, degrees, with the digits that its standard deviation deserves.
-
-    The last digit is of a third of the smaller standard deviation at most.
-    """
+def digits(place: Place) -> int:
+    """Decimals of degrees that a place deserves: the last is a third of its smaller sigma at most."""
     sigma_deg = min(sigma_m(place)) / _M_PER_DEGREE
     needed = math.ceil(-math.log10(sigma_deg / 3)) if sigma_deg > 0 else _MAX_DIGITS
-    digits = min(max(needed, 1), _MAX_DIGITS)
-    return f"{place.latitude_deg:.{digits}f}", f"{place.longitude_deg:.{digits}f}"
+    return min(max(needed, 1), _MAX_DIGITS)
+
+
+def latitude_longitude(place: Place, decimals: int | None = None) -> tuple[str, str]:
+    """Of a place, degrees, with so many digits, or with those that it deserves."""
+    count = digits(place) if decimals is None else decimals
+    return f"{place.latitude_deg:.{count}f}", f"{place.longitude_deg:.{count}f}"
+
+
+def shown(fix: Fix) -> tuple[Place, ...]:
+    """The likeliest place, and the others that have 1 % at least."""
+    return fix.places[:1] + tuple(one for one in fix.places[1:] if one.probability >= SHOWN_SHARE)
 
 
 def sigma_m(place: Place) -> tuple[float, float]:
@@ -152,9 +161,13 @@ def _headline(fix: Fix) -> list[str]:
         return ["Nothing can be said of where the transmitter is."]
     best = fix.places[0]
     if fix.kind == "position":
-        return [f"The transmitter is at {where(best)}.", f"{spread(best).capitalize()}."]
+        return [
+            f"The transmitter is at {where(best)}.",
+            f"{spread(best).capitalize()}.",
+            f"The probability of this place, against all others, is {share(best.probability)}.",
+        ]
     if fix.kind == "ambiguous":
-        return [*_several(fix.places), *_elsewhere(fix.places)]
+        return [*_several(shown(fix)), *_elsewhere(shown(fix))]
     return [
         "Where the transmitter is, is known only roughly: there is a region for it, and no single position.",
         f"The likeliest point of it is {where(best)}: {deviation(best)}.",
@@ -208,10 +221,10 @@ def remarks(fix: Fix) -> list[str]:
 
 
 def places(fix: Fix) -> Table:
-    """The places of an answer, the likeliest first."""
+    """The places of an answer that are shown, the likeliest first."""
     headings = ("probability", "latitude", "longitude", "locator", "sigma E x N", "95 % ellipse", "azimuth")
     rows = []
-    for one in fix.places:
+    for one in shown(fix):
         ellipse = ellipse_95(one.covariance_m2)
         rows.append(
             (
@@ -233,7 +246,8 @@ def residuals(fix: Fix) -> Table:
     decimals = 2 if sigma_s and min(sigma_s) * scale < 1 else 1
 
     def time(value_s: float) -> str:
-        return f"{value_s * scale:,.{decimals}f}" if np.isfinite(value_s) else ""
+        rounded = round(value_s * scale, decimals) + 0.0  # no -0.0
+        return f"{rounded:,.{decimals}f}" if np.isfinite(value_s) else ""
 
     def verdict(reason: str, used: bool) -> str:
         return "used" if used else f"not used: {printable(reason)}" if reason else "not used"
@@ -260,6 +274,8 @@ def events(answer: Answer) -> Table:
     """A row for each event: its name, its place, how sure that is, and how wrong if that is known."""
     known = any(event.truth is not None for event in answer.events)
     headings = ("event", "latitude", "longitude", "sigma E x N", *(("error",) if known else ()), "")
+    # In a column of numbers all have the digits that most deserve.
+    decimals = statistics.median_low([digits(fix.places[0]) for fix in answer.fixes if fix.places] or [1])
     rows = []
     for fix in answer.fixes:
         best = fix.places[:1]
@@ -268,7 +284,7 @@ def events(answer: Answer) -> Table:
         rows.append(
             (
                 printable(fix.name),
-                *(latitude_longitude(best[0]) if best else ("", "")),
+                *(latitude_longitude(best[0], decimals) if best else ("", "")),
                 " x ".join(map(length, sigma_m(best[0]))) if best else "",
                 *(("" if error_m is None else length(error_m),) if known else ()),
                 ", ".join(flags if fix.consistent else [*flags, "inconsistent"]),

@@ -5,14 +5,18 @@ and SciPy alone: the answer is there in seconds, start included.
 """
 
 __all__ = [
+    "arrivals",
     "combine",
     "density",
     "doppler",
     "event",
     "fix",
     "levels",
+    "many_places",
     "minima",
     "rays",
+    "receiver_errors",
+    "receiver_fit",
     "regions",
     "solver",
 ]

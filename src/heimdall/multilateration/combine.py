@@ -7,13 +7,12 @@ them (a clock, a cable, the way of the signal) does not, however many events the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from heimdall.multilateration import rays, solver
 from heimdall.multilateration.event import Event
@@ -64,9 +63,7 @@ def together(events: Sequence[Event], assumptions: Assumptions | None = None) ->
             remarks.insert(0, "the arrival times drift as those of no moving transmitter do: a clock drifts")
             agree = False
         else:
-            remarks.insert(
-                0, f"the transmitter moves: {speed_text(velocity)}; the position is that of the mean time"
-            )
+            remarks.insert(0, "the transmitter moves; the position is that of the mean time")
     return replace(
         found,
         name="all",
@@ -75,15 +72,6 @@ def together(events: Sequence[Event], assumptions: Assumptions | None = None) ->
         remarks=tuple(remarks),
         velocity=velocity,
     )
-
-
-def speed_text(velocity: Velocity) -> str:
-    """`12.3 +- 0.4 m/s towards 45 degrees`."""
-    speed = math.hypot(velocity.east_m_s, velocity.north_m_s)
-    along = np.array([velocity.east_m_s, velocity.north_m_s]) / max(speed, 1e-9)
-    sigma = math.sqrt(float(along @ velocity.covariance_m2_s2 @ along))
-    towards = math.degrees(math.atan2(velocity.east_m_s, velocity.north_m_s)) % 360
-    return f"{speed:.1f} +- {sigma:.1f} m/s towards {towards:.0f} degrees"
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +164,7 @@ class _Merged:
         sigma = np.sqrt(scatter**2 / np.maximum(kept.sum(axis=0), 1) + standing)
         # The scatter of most events: that of all would explain any.
         of_events = ((rest / np.maximum(stated, _usual(rest, known))) ** 2).sum(axis=1)
-        odd = chi2.sf(of_events, np.maximum(known.sum(axis=1) - 1, 1)) < CONTRADICTION
+        odd = chdtrc(np.maximum(known.sum(axis=1) - 1, 1), of_events) < CONTRADICTION
         event = _event(events, table, mean, sigma)
         return cls(event, drift, drift_normal, int(odd.sum()))
 
@@ -184,7 +172,7 @@ class _Merged:
         """Whether the receivers' times drift against each other beyond chance."""
         freedom = len(self.drift_s_s) - 1
         square = float(self.drift_s_s @ self.drift_information @ self.drift_s_s)
-        return events >= _LEAST_FOR_MOTION and float(chi2.sf(square, freedom)) < CONTRADICTION
+        return events >= _LEAST_FOR_MOTION and float(chdtrc(freedom, square)) < CONTRADICTION
 
     def velocity(self, found: Fix) -> Velocity | None:
         """The velocity that explains the drifts; None where none does."""
@@ -206,7 +194,7 @@ class _Merged:
         rest = self.drift_s_s - seconds_a_metre @ speed
         square = float(rest @ self.drift_information @ rest)
         freedom = len(self.drift_s_s) - 3
-        if freedom > 0 and float(chi2.sf(square, freedom)) < CONTRADICTION:
+        if freedom > 0 and float(chdtrc(freedom, square)) < CONTRADICTION:
             return None
         return Velocity(float(speed[0]), float(speed[1]), np.asarray(covariance, np.float64))
 

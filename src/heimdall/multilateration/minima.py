@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import minimum_filter
+from scipy.special import bdtrc
 
 from heimdall.multilateration import rays
 from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Propagation, Sites
@@ -31,6 +32,7 @@ Bool = npt.NDArray[np.bool_]
 UNKNOWNS = 3  # two of the place, and the moment of emission
 WRONG_SHARE = 1 / 60  # of the times: of five receivers' messages 1 in 30 has one far wrong (LocaRDS)
 _LONGEST_ERROR_M = SPEED_OF_LIGHT_M_S  # of a wrong time: a second, the next one is another event's
+_INCREDIBLE = 1e-8  # probability of so many wrong times: whatever then fits is chance
 _OPEN = 1e12  # condition of the information about the place
 _STARTS = 6
 _STEPS = 30
@@ -38,7 +40,7 @@ _CONVERGED_M = 1e-3
 _LONGEST_STEP = 0.5  # of the network's size
 _ALTITUDES_M = (-500.0, 40_000.0)
 _LONGEST_CLIMB_M = 2_000.0
-_NEGLIGIBLE = 1e-4  # of the probability
+_NEGLIGIBLE = 1e-3  # of the probability
 _GRID = 51  # places across the search
 _REACH = 6.0  # of the search, in network sizes; its places are dense at the middle
 _BEND = 2.2
@@ -108,6 +110,13 @@ class Problem:
         beyond = np.maximum(ways.length_m - horizon, 0) / _BEYOND_M
         return np.asarray(-np.minimum(beyond, _SELDOM).sum(axis=-1), np.float64)
 
+    def without_times(self) -> Problem:
+        """The same, had no receiver a time."""
+        nobody = np.zeros(0, np.intp)
+        return replace(
+            self, row=nobody, sites=Sites.at(*np.zeros((3, 0))), range_m=np.zeros(0), sigma_m=np.zeros(0)
+        )
+
     def best_times(self) -> npt.NDArray[np.intp]:
         """The times by which the moment of emission is tried at each place of a grid."""
         return np.argsort(self.sigma_m, kind="stable")[:_TIMES]
@@ -176,6 +185,8 @@ def candidates(problem: Problem) -> list[Candidate]:
         more = _under(problem, start, further)
         found += more
         if best is not None and max(map(_evidence, more), default=-math.inf) < best.log_evidence:
+            break
+        if float(bdtrc(wrong, count, WRONG_SHARE)) < _INCREDIBLE:
             break
     return _weighty(found)
 

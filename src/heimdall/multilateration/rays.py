@@ -4,9 +4,8 @@ Line of sight (above 30 MHz): the straight line in space times the mean refracti
 exponential refractivity (ITU-R P.453-14: 315 N-units at the sea, scale height 7.35 km) slows a ray to an
 aircraft by 20 to 90 m in 400 km.
 
-Ground wave (below 1.6 MHz): the geodesic in air at the ground. The sky wave comes with it, later by tau(d) =
-path by the D layer less d, and draws the delay of both towards its own: the longer the way, the more of it
-there is.
+Ground wave (below 1.6 MHz): the geodesic in air at the ground. The sky wave comes with it, later by what the
+way by the D layer is longer, and the delay of both is anywhere between.
 
 Sky wave (1.6 to 30 MHz): hops between ground and a layer of a virtual height that is the same for all
 receivers, but unknown, on the sphere (K. Davies, Ionospheric Radio, 1990, section 6.2).
@@ -35,10 +34,10 @@ _LONGEST_RAY_M = 450_000.0  # beyond it a ray would run through the earth
 _GROUND_BELOW_HZ = 1.6e6  # of medium waves; above it the ground wave ends after 100 km
 _LINE_OF_SIGHT_ABOVE_HZ = 30e6
 D_LAYER_M = 75_000.0  # 70 km by day, 90 km at night
-# What the sky wave draws the delay by, of tau: nothing near the transmitter, and half where both are alike,
-# which is 600 to 1100 km away at 77.5 kHz (PTB, "DCF77: range and reception").
-_DRAW, _DRAW_SIGMA = 0.25, 0.25
-_ALIKE_M = 800_000.0
+# The sky wave's share of the delay: anything from none to all far away, none near the transmitter, where the
+# ground wave is strong and the way up is in the null of a mast.
+_NEAR_M = 200_000.0
+_DRAW, _DRAW_SIGMA = 1 / 2, 1 / math.sqrt(12)
 F_LAYER_M, F_LAYER_SIGMA_M = 300_000.0, 60_000.0
 _SKY_SPREAD_M = 6_000.0  # tilts and waves of the layer, of one path against another: 20 us
 
@@ -212,18 +211,16 @@ def paths(
     if straight:
         index = 1 + mean_refractivity(altitude[..., None], sites.altitude_m, length)
         nothing = np.zeros_like(length)
-        return Paths(length * index, slope, nothing, nothing)
+        return Paths(length * index, slope * index[..., None], nothing, nothing)
     horizontal = np.sqrt((slope[..., :2] ** 2).sum(axis=-1, keepdims=True))
     level = np.concatenate([slope[..., :2] / np.maximum(horizontal, 1e-9), 0 * horizontal], axis=-1)
     ground = _arc_m(length, np.asarray(latitude_deg)[..., None], sites.latitude_deg, level[..., 1])
     if propagation == "ground-wave":
         hop, by_distance, _ = _hops(ground, D_LAYER_M)
-        share = np.minimum(ground / _ALIKE_M, 1.0)
-        tau = hop - ground
+        share, tau = -np.expm1(-ground / _NEAR_M), hop - ground
         length = ground * (1 + REFRACTIVITY) + _DRAW * share * tau
-        slope_by = (
-            1 + REFRACTIVITY + _DRAW * (share * (by_distance - 1) + tau * (ground < _ALIKE_M) / _ALIKE_M)
-        )
+        by_ground = _DRAW * (share * (by_distance - 1) + (1 - share) / _NEAR_M * tau)
+        slope_by = 1 + REFRACTIVITY + by_ground
         drawn = _DRAW_SIGMA * share * tau
         return Paths(length, level * slope_by[..., None], np.zeros_like(ground), drawn)
     hop, by_distance, by_height = _hops(ground, F_LAYER_M)

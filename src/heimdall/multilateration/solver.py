@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, chi2
+from scipy.special import bdtrc, chdtrc
 
 from heimdall.multilateration import density, doppler, levels, minima, rays, regions
 from heimdall.multilateration.event import Event
@@ -28,6 +28,7 @@ SUREST = 0.999  # of any place: models are wrong more often than Gaussians say
 _OVERLAP = 9.0  # squared standard deviations: places nearer than this are one, if of a similar size,
 _SIMILAR = 2 * math.log(9.0)  # which is an area of a ninth to nine times the other's
 _WIDE = 0.25  # of the network's size: a 95 % ellipse as long is no ellipse any more
+_HOPELESS = 25.0  # variances: beyond it the times are of something else
 _LEAST_LEVELS = 3  # without times: two say only which of them is nearer
 _AERONAUTICAL_HZ = ((108e6, 137e6), (960e6, 1215e6))
 _AIRBORNE_M = (9_000.0, 4_000.0)  # airliners
@@ -88,11 +89,14 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
         found = [one for one, _ in both]
     found = sorted(found, key=lambda one: -one.log_evidence)
     places = _places(found)
-    if not places or _is_wide(places[0], problem) or _contradicts(found[0]):
+    if not places or _is_wide(places[0], problem) or _excess(found[0]) > _HOPELESS:
         return _over_grid(event, problem, heard, level_db, found)
     best = found[0]
     residuals = _residuals(event, problem, best)
     credible = _is_credible(best)
+    excess = _excess(best)
+    if excess > 1:
+        places = tuple(replace(place, covariance_m2=excess * place.covariance_m2) for place in places)
     elsewhere: tuple[Place, ...] = ()
     if not credible:
         share = float(best.right.mean())
@@ -105,7 +109,7 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
         places,
         regions.of_places((*places, *elsewhere)),
         residuals,
-        credible,
+        credible and excess == 1,
         (*_remarks(best, residuals, sure=sure, credible=credible), *event.remarks),
         velocity=velocity,
     )
@@ -225,9 +229,10 @@ def _is_wide(place: Place, problem: Problem) -> bool:
     return not longest < _WIDE * problem.scale_m
 
 
-def _contradicts(best: Candidate) -> bool:
-    """Whether the times of the best candidate cannot all be right."""
-    return float(chi2.sf(best.square, max(best.freedom, 1))) < CONTRADICTION
+def _excess(best: Candidate) -> float:
+    """Variance of the best candidate's times over that which they state; 1 where chance explains more."""
+    freedom = max(best.freedom, 1)
+    return best.square / freedom if float(chdtrc(freedom, best.square)) < CONTRADICTION else 1.0
 
 
 def _is_credible(best: Candidate) -> bool:
@@ -237,7 +242,7 @@ def _is_credible(best: Candidate) -> bool:
     """
     wrong = int(np.count_nonzero(~best.right))
     return wrong == 0 or (
-        best.freedom > 0 and float(binom.sf(wrong - 1, len(best.right), minima.WRONG_SHARE)) > CONTRADICTION
+        best.freedom > 0 and float(bdtrc(wrong - 1, len(best.right), minima.WRONG_SHARE)) > CONTRADICTION
     )
 
 
@@ -278,6 +283,11 @@ def _remarks(best: Candidate, residuals: Sequence[Residual], *, sure: bool, cred
     said += [
         f"{one.receiver} is left out: {one.reason}" for one in residuals if one.reason and one.sigma_s > 0
     ]
+    if credible and _excess(best) > 1:
+        more = math.sqrt(_excess(best))
+        said.append(
+            f"the times scatter {more:.1f} times as much as their sigmas say; the regions are that wider"
+        )
     if best.freedom == 0:
         unchecked = (
             "no fourth time checks the three" if best.right.all() else "no further time checks the others"
@@ -290,13 +300,21 @@ def _over_grid(
     event: Event, problem: Problem, heard: Sites, level_db: Float64, found: Sequence[Candidate]
 ) -> Fix:
     """The answer of the posterior over a grid."""
-    over = density.posterior(problem, heard, level_db)
+    contradicts = bool(found) and _excess(found[0]) > 1
+    over = density.posterior(problem.without_times() if contradicts else problem, heard, level_db)
     latitude, longitude, moment = over.medoid()
     altitude = float(problem.expected_altitude_m(np.array(latitude), np.array(longitude)))
     sigma = problem.altitude_sigma_m if problem.altitude_is_free else 0.0
     place = Place(latitude, longitude, altitude, sigma, moment, SURE)
-    contradicts = bool(found) and _contradicts(found[0])
     count = len(problem.row)
+    if contradicts:
+        remark = "the arrival times contradict each other, and nothing says which of them are right"
+    elif count < 2:
+        remark = "no two receivers have a time: the answer rests on the levels alone"
+    elif count == 2:
+        remark = "two arrival times leave a hyperbola"
+    else:
+        remark = "the geometry leaves the place open along a line"
     residuals = (
         _residuals(event, problem, found[0])
         if found
@@ -312,13 +330,7 @@ def _over_grid(
         )
     )
     if contradicts:
-        remark = "the arrival times contradict each other, and nothing says which of them are right"
-    elif count < 2:
-        remark = "no two receivers have a time: the answer rests on the levels alone"
-    elif count == 2:
-        remark = "two arrival times leave a hyperbola"
-    else:
-        remark = "the geometry leaves the place open along a line"
+        residuals = tuple(replace(one, used=False, reason=one.reason or remark) for one in residuals)
     return Fix(
         event.name,
         "region",

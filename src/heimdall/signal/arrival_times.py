@@ -24,7 +24,6 @@ Float64 = npt.NDArray[np.float64]
 EXCESS_S = 3e-3  # of a path over the straight one, or of one sky wave over another
 _LIGHT_M_S = 299_792_458.0
 _FALSE_ALARM_NATS = 10.0  # of alignments of noise, less than one in a thousand passes
-_SETTLED = 16  # samples of the band's rate by which a recording's edges spread
 _LEAST_OVERLAP = 0.5  # of the reference's recording
 _CANDIDATES = 3  # for the reference
 _LEAST_SAMPLES = 32
@@ -94,7 +93,7 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
     start_s, timed = starts(recordings)
     band = spectra(recordings, start_s, *occupied(recordings))
     reference, aligned = _aligned(band, timed, position_m, excess_s)
-    kept, interval = _common(recordings, start_s, reference, aligned, band.rate_hz)
+    kept, interval = _common(recordings, start_s, reference, aligned, band)
     joint = None
     if len(kept) > 1:
         part = replace(band, spectrum=band.spectrum[kept])
@@ -163,7 +162,7 @@ def _aligned(
     duration_s = band.spectrum.shape[1] / band.rate_hz
     cells = 4 * half_hz * float(max_lag_s.max()) * 2 * CARRIER_SEARCH_HZ * duration_s
     gate = math.log(max(cells, 1.0)) + _FALSE_ALARM_NATS
-    strength = np.array([float(np.log(one.power_over_noise).sum()) for one in whitened])
+    strength = np.array([float(np.log(np.maximum(one.power_over_noise, 1.0)).sum()) for one in whitened])
     rows = [row for row in np.argsort(-strength, kind="stable").tolist() if timed[row]]
     for candidate in rows[:_CANDIDATES]:
         found = {candidate: alignment.Alignment(0.0, 0.0, math.inf)}
@@ -190,12 +189,12 @@ def _common(
     start_s: Float64,
     reference: int,
     aligned: dict[int, alignment.Alignment],
-    rate_hz: float,
+    band: Band,
 ) -> tuple[list[int], joint_delay.Interval]:
     """Rows that overlap with the reference's recording, and the time that they share, as it has it."""
     first_s, last_s = {}, {}
     for row, one in aligned.items():
-        edge_s = FADE_SHARE * recordings[row].duration_s + _SETTLED / rate_hz
+        edge_s = FADE_SHARE * recordings[row].duration_s + band.settled_s
         first_s[row] = float(start_s[row]) + edge_s - one.lag_s
         last_s[row] = float(start_s[row]) + recordings[row].duration_s - edge_s - one.lag_s
     kept = [
@@ -206,8 +205,8 @@ def _common(
     ]
     if not kept:
         return [], joint_delay.Interval(0, _LEAST_SAMPLES)
-    first = math.ceil(max(first_s[row] for row in kept) * rate_hz)
-    length = math.floor(min(last_s[row] for row in kept) * rate_hz) - first
+    first = math.ceil(max(first_s[row] for row in kept) * band.rate_hz)
+    length = math.floor(min(last_s[row] for row in kept) * band.rate_hz) - first
     if length < _LEAST_SAMPLES:
         return [], joint_delay.Interval(0, _LEAST_SAMPLES)
     return kept, joint_delay.Interval(first, length)

@@ -29,6 +29,8 @@ _FLOOR_QUANTILE = 0.2
 _GAP_HZ = 1000.0  # between two signals, at least; the tones of frequency shift keying are nearer
 _MARGIN_HZ = 150.0
 _OVERSAMPLED = 1.25
+_SOFT_SHARE, _SOFT_HZ = 0.1, 120.0  # of the band on either side, and no less
+_SETTLED = 2.0  # over the width of the edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class Band:
         high_hz: Upper edge.
         rate_hz: Rate of the time series that the spectra belong to.
         centre_hz: Frequency of their bin 0.
+        settled_s: For how long after a recording begins, and before it ends, that may be seen.
         spectrum: In FFT order, zero outside the band, shape (R, n); time 0 is the earliest start.
     """
 
@@ -47,6 +50,7 @@ class Band:
     high_hz: float
     rate_hz: float
     centre_hz: float
+    settled_s: float
     spectrum: Complex128
 
     @property
@@ -122,11 +126,16 @@ def spectra(recordings: Sequence[Recording], start_s: Float64, low_hz: float, hi
     size = scipy.fft.next_fast_len(math.ceil(_OVERSAMPLED * (2 * half + 1)))
     spectrum = np.zeros((len(recordings), size), np.complex128)
     bins = np.arange(-half, half + 1)
+    # Soft edges: what a recording has where it begins and ends is not to ring on in it.
+    soft_hz = min(max(_SOFT_SHARE * half / span_s, _SOFT_HZ), half / 2 / span_s)
+    soft = np.sin(np.pi / 2 * np.minimum((half + 1 - np.abs(bins)) / (soft_hz * span_s + 1), 1.0)) ** 2
     for row, (item, start) in enumerate(zip(recordings, start_s.tolist(), strict=True)):
         values = _bins(item, middle, half, span_s)
         angle = np.remainder((middle + bins) * (start / span_s), 1.0)
-        spectrum[row, bins] = values * np.exp(-2j * np.pi * angle) * (size / (span_s * item.sample_rate_hz))
-    return Band(low_hz, high_hz, size / span_s, middle / span_s, spectrum)
+        spectrum[row, bins] = (
+            soft * values * np.exp(-2j * np.pi * angle) * (size / (span_s * item.sample_rate_hz))
+        )
+    return Band(low_hz, high_hz, size / span_s, middle / span_s, _SETTLED / soft_hz, spectrum)
 
 
 def _bins(recording: Recording, middle: int, half: int, span_s: float) -> Complex128:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
+import scipy.ndimage
 
 from heimdall.signal.band import Band
 from heimdall.signal.transforms import phase_ramp, squared_magnitude
@@ -27,13 +28,16 @@ Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
 
 _ROUNDS = 5
+_PHASE_ROUNDS = 2
+_PHASE_STEPS = 4
 _EDGE_SHARE = 0.05  # of the interval, on which the window rises, and falls
-_CELL_BINS = 16
+_CELL_BINS = 64
 _MOST_CELLS = 256
 _FINER = 4  # cells of one level in one of the next coarser
 _UNLIKE = 2.5  # standard deviations of its coherence by which a cell differs from a coarser one
 _LEAST_NOISE_SHARE = 0.2  # of what makes the most alike pair of a receiver unlike
 _FACTOR_STEPS = 15
+_NOISE_CELLS = 5
 _HELD_BACK = 1.0  # standard deviations of a coherence
 _MOST_COHERENT = 1 - 1e-9
 CLUSTERS = 12
@@ -86,19 +90,36 @@ def solve(
         interval: Where all recordings have the signal.
     """
     delay_s, offset_hz = delay_s.copy(), offset_hz.copy()
+    limit_s = 0.5 / (band.high_hz - band.low_hz)
     for number in range(_ROUNDS):
         values, slopes = _aligned(band, delay_s, offset_hz, interval)
-        values, slopes = _in_phase(values, slopes, reference)
-        amplitude, noise = signal_and_noise(values)
-        moves = _moves(values, slopes, amplitude, noise, reference)
-        limit_s = 0.5 / (band.high_hz - band.low_hz)
-        delay_s += np.clip(moves, -limit_s, limit_s)
-        turn_hz, turn_sigma_hz = _turns(values, amplitude, noise, band.rate_hz, len(interval.window))
-        turn_hz[reference] = 0.0
-        if number < _ROUNDS - 1:
-            offset_hz += turn_hz
-    sigma_s, snr_db, bandwidth_hz = _judged(values, slopes, amplitude, noise, len(interval.window))
-    return JointDelays(delay_s, sigma_s, offset_hz, turn_sigma_hz, snr_db, bandwidth_hz)
+        flat = values / np.sqrt(
+            _spread(np.maximum(_cells(squared_magnitude(values)), _TINY), values.shape[1])
+        )
+        turn = _phases(flat)
+        for _ in range(_PHASE_ROUNDS):  # a phase that is off passes for noise, and noise for other weights
+            values, slopes = values * turn, slopes * turn
+            amplitude, noise = signal_and_noise(values)
+            snr = amplitude * amplitude / noise
+            weight = amplitude / noise / np.sqrt(1 + snr.sum(axis=0))
+            turn = _phases(values * weight)
+        weighted = values * turn * weight, slopes * turn * weight
+        y, d = (np.array([_in_time(one, len(interval.window)) for one in ones]) for ones in weighted)
+        time_s = (np.arange(y.shape[1]) - len(interval.window) / 2) / band.rate_hz
+        # What the others say that each has: weights differ from one receiver and cell to the next.
+        said = (weighted[0].sum(axis=0) - weighted[0]) * (snr / (1 + snr.sum(axis=0) - snr))
+        standing = [
+            _standing(k, y, d, _in_time(one, len(interval.window)), time_s) for k, one in enumerate(said)
+        ]
+        if number == _ROUNDS - 1:
+            break
+        left_s = np.array([one.delay_s for one in standing])
+        left_hz = np.array([one.offset_hz for one in standing])
+        delay_s += np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
+        offset_hz += _jointly(left_hz, y * time_s, reference)
+    sigma_s, snr_db, bandwidth_hz = _judged(standing, snr)
+    offset_sigma_hz = np.array([one.offset_sigma_hz for one in standing])
+    return JointDelays(delay_s, sigma_s, offset_hz, offset_sigma_hz, snr_db, bandwidth_hz)
 
 
 def _aligned(
@@ -127,17 +148,20 @@ def _inside(band: Band, size: int) -> npt.NDArray[np.int64]:
     return np.arange(-half, half + 1)
 
 
-def _in_phase(values: Complex128, slopes: Complex128, reference: int) -> tuple[Complex128, Complex128]:
-    """The same with the phase of the reference."""
-    smooth = _spread(_cells(squared_magnitude(values)), values.shape[1])
-    flat = values / np.sqrt(np.maximum(smooth, _TINY))
-    mean = (flat * flat[reference].conj()).sum(axis=1)
-    for _ in range(2):  # TODO
-        turned = flat * (mean.conj() / np.maximum(np.abs(mean), _TINY))[:, None]
-        total = turned.sum(axis=0)
-        mean = (flat * (total - turned).conj()).sum(axis=1)
-    turn = (mean.conj() / np.maximum(np.abs(mean), _TINY))[:, None]
-    return values * turn, slopes * turn
+def _phases(y: Complex128) -> Complex128:
+    """What turns each of R spectra to the phase of the sum of the others, shape (R, 1)."""
+    turned = y.copy()
+    turns = np.ones((len(y), 1), np.complex128)
+    whole = turned.sum(axis=0)
+    for step in range(_PHASE_STEPS):
+        for k in range(len(y)):
+            model = turned[k - 1] if step == 0 and k else whole - turned[k]
+            mean = complex(np.vdot(model, turned[k]))
+            turn = mean.conjugate() / abs(mean) if mean else 1.0
+            whole += turned[k] * (turn - 1)
+            turned[k] *= turn
+            turns[k] *= turn
+    return turns
 
 
 def _cell_count(bins: int) -> int:
@@ -176,10 +200,13 @@ def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
         count = min(count * _FINER, finest)
         found = _coherence(flat, count)
         coherence = _refined(coherence, count)
-        sigma = (1 - coherence * coherence) / math.sqrt(2 * bins / count)
+        sigma = (1 - np.maximum(coherence**2, found**2)) / math.sqrt(2 * bins / count)
         coherence = np.where(np.abs(found - coherence) > _UNLIKE * sigma, found, coherence)
     share = _shares(coherence, bins / finest)
-    return np.sqrt(_spread(share * power, bins)), _spread((1 - share) * power, bins)
+    # Noise is smooth: where a cell has less by chance, it would count for too much.
+    noise = (1 - share) * power
+    noise = np.maximum(noise, scipy.ndimage.median_filter(noise, (1, _NOISE_CELLS), mode="nearest"))
+    return np.sqrt(_spread(share * power, bins)), _spread(noise, bins)
 
 
 def _refined(cells: Float64, count: int) -> Float64:
@@ -220,106 +247,111 @@ def _shares(coherence: Float64, cell: float) -> Float64:
     return np.asarray(np.minimum(factor * factor, _MOST_COHERENT))
 
 
-def _weighted(values: Complex128, amplitude: Float64, noise: Float64) -> Complex128:
-    """Spectra as they go into the likelihood, times the root of its weight; shape (R, F)."""
-    total = (amplitude * amplitude / noise).sum(axis=0)
-    return np.asarray(values * (amplitude / noise) / np.sqrt(1 + total))
+@dataclass(frozen=True, eq=False)
+class _Standing:
+    """One receiver against the sum of the others.
+
+    Attributes:
+        delay_s: How much later it has the signal, as far as it is not accounted for.
+        offset_hz: How much higher.
+        information: On its delay against the others, 1 / s^2; 0 if it says nothing.
+        offset_sigma_hz: Of its carrier offset.
+        along: Product of both, a measure of the energy that is alike.
+        across: What a delay does to the others' sum that gain, phase and offset do not, time series.
+        rest: What the receiver has that the others do not say, time series.
+    """
+
+    delay_s: float
+    offset_hz: float
+    information: float
+    offset_sigma_hz: float
+    along: float
+    across: Complex128
+    rest: Complex128
 
 
-def _moves(
-    values: Complex128, slopes: Complex128, amplitude: Float64, noise: Float64, reference: int
-) -> Float64:
-    """What is to be added to the delays for the largest likelihood, by one step of scoring."""
-    y, d = _weighted(values, amplitude, noise), _weighted(slopes, amplitude, noise)
+def _standing(k: int, y: Complex128, d: Complex128, said: Complex128, time_s: Float64) -> _Standing:
+    """Receiver k of those with weighted time series y, their derivatives d, and what the others say it has.
+
+    The derivatives by phase, delay and offset are the others', where noise is another than that of what they
+    are multiplied with.
+    """
+    model, direction = y.sum(axis=0) - y[k], d.sum(axis=0) - d[k]
+    energy = squared_magnitude(said)
+    said = said * (complex(np.vdot(said, y[k])) / max(float(energy.sum()), _TINY))
+    rest = y[k] - said
+    along = _real_dot(model, y[k])
+    growth = _real_dot(model, direction) / max(_real_dot(model, model), _TINY)
+    around = 2j * math.pi * (time_s - float((energy * time_s).sum()) / max(float(energy.sum()), _TINY))
+    theirs = (1j * model, direction - growth * model, around * said)
+    own = (1j * y[k], d[k], around * y[k])
+    normal = np.array([[_real_dot(a, b) for b in own] for a in theirs])
+    nothing = _Standing(0.0, 0.0, 0.0, math.inf, along, theirs[1], rest)
+    if along <= 0 or not np.all(normal.diagonal() > 0):
+        return nothing
+    nuisance = [0, 2]
+    inner = normal[np.ix_(nuisance, nuisance)]
+    if abs(np.linalg.det(inner)) <= _TINY:
+        return nothing
+    left = normal[1, nuisance] @ np.linalg.inv(inner)
+    across = theirs[1] - left[0] * theirs[0] - left[1] * theirs[2]
+    information = float(normal[1, 1] - left @ normal[nuisance, 1])
+    if information <= 0:
+        return nothing
+    score = np.array([_real_dot(a, y[k]) for a in theirs[:2]] + [_real_dot(theirs[2], rest)])
+    delay = -(score[1] - left @ score[nuisance]) / information
+    _, offset = -np.linalg.solve(inner, score[nuisance] + normal[nuisance, 1] * delay)
+    scale = along / max(_real_dot(said, y[k]), _TINY)  # of `said` to `model`
+    sigma_hz = 1 / math.sqrt(2 * scale * normal[2, 2])
+    return _Standing(delay, -offset, 2 * information, sigma_hz, along, across, rest)
+
+
+def _centre(y: Complex128, d: Complex128) -> complex:
+    """What a phase does of the derivative, with products of different receivers alone."""
     total, slope = y.sum(axis=0), d.sum(axis=0)
-    # The derivative across what a phase does; products of one receiver with itself have noise in them.
-    along = max(_real_dot(total, total) - _real_dot(y, y), _TINY)
-    centre = (complex(np.vdot(total, slope)) - complex(np.vdot(y, d))).imag / along
-    across = d - 1j * centre * y
-    information = -2 * np.einsum("af,bf->ab", across.conj(), across).real
-    count = len(y)
+    along = _real_dot(total, total) - _real_dot(y, y)
+    return 1j * (complex(np.vdot(total, slope)) - complex(np.vdot(y, d))).imag / max(along, _TINY)
+
+
+def _jointly(left: Float64, derivative: Complex128, reference: int) -> Float64:
+    """Steps of all receivers from what each needs against the others, over that of the reference."""
+    count = len(left)
     own = np.arange(count)
+    information = -np.einsum("at,bt->ab", derivative.conj(), derivative).real
     information[own, own] = 0.0
     information[own, own] = -information.sum(axis=0)
-    score = np.zeros(count)
-    for k in range(count):
-        model, direction = total - y[k], slope - d[k]
-        score[k] = -2 * _real_dot(_against(model, direction, y[k], d[k])[0], y[k])
     free = np.flatnonzero((own != reference) & (information[own, own] > 0))
-    moves = np.zeros(count)
-    matrix = information[np.ix_(free, free)]
-    moves[free] = np.linalg.lstsq(matrix, score[free], rcond=1e-6)[0]
-    return moves
+    steps = np.zeros(count)
+    if len(free):
+        score = information[own, own][free] * left[free]
+        steps[free] = np.linalg.lstsq(information[np.ix_(free, free)], score, rcond=1e-6)[0]
+    return steps
 
 
 def _real_dot(a: Complex128, b: Complex128) -> float:
     return float((a.real * b.real + a.imag * b.imag).sum())
 
 
-def _against(
-    model: Complex128, direction: Complex128, y: Complex128, d: Complex128
-) -> tuple[Complex128, float, complex]:
-    """Derivative of the others' sum across itself, information on the delay, and gain."""
-    energy = max(float(squared_magnitude(model).sum()), _TINY)
-    across = direction - (complex(np.vdot(model, direction)) / energy) * model
-    gain = complex(np.vdot(model, y)) / energy
-    return across, 2 * _real_dot(across, d), gain
-
-
-def _turns(
-    values: Complex128, amplitude: Float64, noise: Float64, rate_hz: float, count: int
-) -> tuple[Float64, Float64]:
-    """Carrier offsets that are left, Hz, and their standard deviations, shape (R,) each."""
-    y = _weighted(values, amplitude, noise)
-    series = np.array([_in_time(one, count) for one in y])
-    time_s = (np.arange(count) - (count - 1) / 2) / rate_hz
-    total = series.sum(axis=0)
-    turns, sigmas = np.zeros(len(y)), np.full(len(y), np.inf)
-    for k, one in enumerate(series):
-        product = one * (total - one).conj()
-        weight = float(product.real.sum())
-        if weight <= 0:
-            continue
-        middle = float((product.real * time_s).sum()) / weight
-        around = time_s - middle
-        information = 2 * (2 * math.pi) ** 2 * float((product.real * around * around).sum())
-        if information <= 0:
-            continue
-        turns[k] = 2 * 2 * math.pi * float((product.imag * around).sum()) / information
-        sigmas[k] = 1 / math.sqrt(information)
-    return turns, sigmas
-
-
-def _judged(
-    values: Complex128, slopes: Complex128, amplitude: Float64, noise: Float64, count: int
-) -> tuple[Float64, Float64, float]:
+def _judged(standing: list[_Standing], snr: Float64) -> tuple[Float64, Float64, float]:
     """Standard deviations of the delays, ratios of signal to noise, and the rms bandwidth, as `JointDelays`.
 
     The score of a delay is a sum over frequencies, or over times. Model and recordings agree if the sums
     of `CLUSTERS` parts scatter as the information says; if they scatter more, by echoes, filters or
     interference, so does the delay.
     """
-    y, d = _weighted(values, amplitude, noise), _weighted(slopes, amplitude, noise)
-    snr = amplitude * amplitude / noise
     share = snr / np.maximum(snr.sum(axis=0), _TINY)
-    total, slope = y.sum(axis=0), d.sum(axis=0)
-    receivers = len(y)
+    receivers, bins = snr.shape
     sigma_s, level, bandwidth_hz = np.full(receivers, np.inf), np.zeros(receivers), np.zeros(receivers)
-    for k in range(receivers):
-        model, direction = total - y[k], slope - d[k]
-        across, information, gain = _against(model, direction, y[k], d[k])
-        along = _real_dot(model, y[k])
-        if information <= 0 or along <= 0:
+    for k, one in enumerate(standing):
+        if one.information <= 0:
             continue
-        bandwidth_hz[k] = math.sqrt(information / 2 / along) / (2 * math.pi)
+        across, rest = _spectrum(one.across, bins), _spectrum(one.rest, bins)
+        bandwidth_hz[k] = math.sqrt(one.information / 2 / one.along) / (2 * math.pi)
         weight = squared_magnitude(across)
         # What a receiver says of itself is in its product with the others: of two alike, twice as much.
         own = min(float((share[k] * weight).sum() / weight.sum()), _MOST_OWN)
-        rest = y[k] - gain * model
-        scatter = max(
-            _scatter(across, rest), _scatter(_in_time(across, count), _in_time(rest, count)), information
-        )
-        sigma_s[k] = math.sqrt((1 - own) * scatter) / information
+        scatter = max(_scatter(across, rest), _scatter(one.across, one.rest), one.information)
+        sigma_s[k] = math.sqrt((1 - own) * scatter) / one.information
         level[k] = float((weight * snr[k]).sum() / weight.sum())
     best = int(np.argmin(sigma_s))
     return sigma_s, np.asarray(10 * np.log10(np.maximum(level, _LEAST_SNR))), float(bandwidth_hz[best])
@@ -335,9 +367,15 @@ def _scatter(across: Complex128, rest: Complex128) -> float:
 
 
 def _in_time(spectrum: Complex128, count: int) -> Complex128:
-    """Time series of a spectrum by rising frequency, within the interval."""
+    """Time series of a spectrum by rising frequency, from the interval's `count` samples on."""
     size = scipy.fft.next_fast_len(count)
     half = len(spectrum) // 2
     whole = np.zeros(size, np.complex128)
     whole[np.arange(-half, half + 1)] = spectrum
-    return np.asarray(scipy.fft.ifft(whole)[:count] * math.sqrt(size), np.complex128)
+    return np.asarray(scipy.fft.ifft(whole) * math.sqrt(size), np.complex128)
+
+
+def _spectrum(series: Complex128, bins: int) -> Complex128:
+    """The spectrum, by rising frequency, of a time series as of `_in_time`."""
+    half = bins // 2
+    return np.asarray(scipy.fft.fft(series)[np.arange(-half, half + 1)] / math.sqrt(len(series)))

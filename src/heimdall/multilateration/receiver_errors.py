@@ -1,0 +1,221 @@
+"""Receivers' own errors, from the residuals of many events: offset in time, scatter, and place.
+
+Each arrival time is the way by `rays` and the moment of emission, and of the receiver its offset, the effect
+of an error of its place, and an error that is Gaussian with the receiver's own standard deviation, or, of one
+time in sixty, anything (`receiver_fit`). Places and moments of the transmissions are unknown, too.
+
+What no event can tell is fixed by priors, and the uncertainties say so. An offset that all receivers share
+moves no transmitter: offsets count from the mean of the receivers that had events in common, weighted by
+their right times over the square of their scatter. A shift that all receivers share moves all transmitters:
+`receiver_fit.PLACE_SIGMA_M` alone limits it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.multilateration import rays, receiver_fit
+from heimdall.multilateration.arrivals import OF_RECEIVER, Arrivals, arrivals_of, ways
+from heimdall.multilateration.event import Event
+from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S
+from heimdall.multilateration.receiver_fit import PLACE_SIGMA_M, State
+from heimdall.multilateration.solver import Assumptions
+
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+_ITERATIONS, _ROUGH = 60, 12
+_CONVERGED_M = 0.01
+_TELLING = 0.5  # share of the prior's variance above which the events have told nothing
+
+
+@dataclass(frozen=True)
+class ReceiverError:
+    """What one receiver's times are off by. Uncertainties are standard deviations.
+
+    Attributes:
+        receiver: Its name.
+        offset_s: How much later it says a signal came than the others do.
+        offset_uncertainty_s: Of that, its place being unknown, too.
+        sigma_s: Scatter of its arrival times about that, beside the noise that the events state; NaN if the
+            events have too few times to spare.
+        sigma_uncertainty_s: Of that; NaN, too.
+        east_m: How far to the east of its stated place it is.
+        east_uncertainty_m: Of that.
+        north_m: To the north.
+        north_uncertainty_m: Of that.
+        up_m: Above it.
+        up_uncertainty_m: Of that.
+        remaining_s: What offset and place, being uncertain, leave in its corrected times: less than either
+            alone, because the events fix their sum. Infinite if they tell nothing of the receiver.
+        events: Events in which it has a time.
+        wrong: How many of these times do not fit its scatter.
+    """
+
+    receiver: str
+    offset_s: float
+    offset_uncertainty_s: float
+    sigma_s: float
+    sigma_uncertainty_s: float
+    east_m: float
+    east_uncertainty_m: float
+    north_m: float
+    north_uncertainty_m: float
+    up_m: float
+    up_uncertainty_m: float
+    remaining_s: float
+    events: int
+    wrong: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Errors of a network.
+
+    Attributes:
+        errors: Of each receiver that had a time in an event of use, in the order of their names.
+        known_sigma_m: Standard deviation, east or north, of the known places about those that the times
+            say; NaN if none was used.
+        events: How many events it rests on.
+    """
+
+    errors: tuple[ReceiverError, ...]
+    known_sigma_m: float
+    events: int
+
+
+def measure(
+    events: Sequence[Event], assumptions: Assumptions | None = None, *, known: bool = False
+) -> Measured:
+    """Errors of the receivers of many events.
+
+    Args:
+        events: Of one network; those with fewer than three arrival times tell nothing.
+        assumptions: As `solver.locate` takes them. Over a terrain the altitude is taken to be that of the
+            receivers, with the relief as its uncertainty.
+        known: Whether the events' true positions may be used. They count with the scatter that they
+            themselves show about the places that the times say.
+
+    Returns:
+        What was found; nothing for no event of use.
+    """
+    table = arrivals_of(events, assumptions or Assumptions(), known=known)
+    if not table.receiver:
+        return Measured((), math.nan, 0)
+    state = receiver_fit.first(table)
+    covariance, scatter_sigma = np.zeros((0, 0)), np.zeros(0)
+    for step in range(_ITERATIONS):
+        before = state
+        state, covariance, scatter_sigma = receiver_fit.improved(table, state, rough=step < _ROUGH)
+        if step >= _ROUGH and np.abs(state.own - before.own).max() < _CONVERGED_M:
+            break
+    return _measured(table, state, covariance, scatter_sigma)
+
+
+def apply(events: Sequence[Event], errors: Sequence[ReceiverError]) -> list[Event]:
+    """The events without their receivers' errors: times, sigmas and places are corrected.
+
+    The sigma of a time is what the event states, the receiver's scatter and what its errors leave, together.
+    A receiver that is not in the table, or of which it knows nothing, stays as it is.
+    """
+    by_name = {error.receiver: error for error in errors if math.isfinite(error.remaining_s)}
+    if not by_name:
+        return list(events)
+    return [_corrected(event, by_name) for event in events]
+
+
+def _corrected(event: Event, errors: Mapping[str, ReceiverError]) -> Event:
+    nothing = (0.0,) * 5 + (math.nan,)
+    of = [
+        (one.offset_s, one.east_m, one.north_m, one.up_m, one.remaining_s, one.sigma_s)
+        if (one := errors.get(name))
+        else nothing
+        for name in event.receiver
+    ]
+    offset, east, north, up, remaining, scatter = np.array(of, np.float64).T
+    stated = np.nan_to_num(event.sigma_s, nan=0.0)
+    sigma = np.sqrt(stated**2 + scatter**2 + remaining**2)
+    latitude, longitude = rays.moved(event.latitude_deg, event.longitude_deg, event.altitude_m, east, north)
+    return replace(
+        event,
+        arrival_s=event.arrival_s - offset,
+        sigma_s=np.where(np.isfinite(sigma), sigma, event.sigma_s),
+        latitude_deg=latitude,
+        longitude_deg=longitude,
+        altitude_m=event.altitude_m + up,
+    )
+
+
+def _measured(table: Arrivals, state: State, covariance: Float64, scatter_sigma_m: Float64) -> Measured:
+    """The state in the form of the answer; offsets count from the mean of those that had events in common."""
+    count = len(table.receiver)
+    events = table.of_receiver(np.ones(table.cell.shape))
+    wrong = table.of_receiver((state.right < 0.5).astype(np.float64))
+    told = bool(np.isfinite(table.known[:, 0]).any())
+    known_sigma = state.known_sigma_m if told else math.nan
+    if np.isnan(scatter_sigma_m).any():
+        pairs = zip(table.receiver, events, strict=True)
+        return Measured(
+            tuple(_unknown(name, int(number)) for name, number in pairs), known_sigma, len(table.cell)
+        )
+    # The more a receiver tells, the more it counts, and one that is always wrong counts nothing.
+    together = _together(table) * np.maximum(events - wrong, 1e-3) / state.scatter_m**2
+    centre = np.eye(OF_RECEIVER * count)
+    centre[::OF_RECEIVER, ::OF_RECEIVER] -= together / together.sum(axis=1, keepdims=True)
+    own = (centre @ state.own.ravel()).reshape(count, OF_RECEIVER)
+    covariance = centre @ covariance @ centre.T
+    sigma = np.sqrt(np.diag(covariance)).reshape(count, OF_RECEIVER)
+    blocks = covariance.reshape(count, OF_RECEIVER, count, OF_RECEIVER)[np.arange(count), :, np.arange(count)]
+    expected = ways(table, state.place, table.sites(state.own[:, 1:]))
+    padded = np.concatenate([blocks, np.zeros((1, OF_RECEIVER, OF_RECEIVER))])[table.cell]
+    left = np.einsum("msi,msij,msj->ms", expected.by_receiver, padded, expected.by_receiver)
+    remaining = np.sqrt(table.of_receiver(left) / events)
+    remaining[sigma[:, 0] ** 2 > _TELLING * state.offset_sigma_m**2] = np.inf
+    second = SPEED_OF_LIGHT_M_S
+    errors = tuple(
+        ReceiverError(
+            receiver=name,
+            offset_s=float(own[k, 0] / second),
+            offset_uncertainty_s=float(sigma[k, 0] / second),
+            sigma_s=float(state.scatter_m[k] / second),
+            sigma_uncertainty_s=float(scatter_sigma_m[k] / second),
+            east_m=float(own[k, 1]),
+            east_uncertainty_m=float(sigma[k, 1]),
+            north_m=float(own[k, 2]),
+            north_uncertainty_m=float(sigma[k, 2]),
+            up_m=float(own[k, 3]),
+            up_uncertainty_m=float(sigma[k, 3]),
+            remaining_s=float(remaining[k] / second),
+            events=int(events[k]),
+            wrong=int(wrong[k]),
+        )
+        for k, name in enumerate(table.receiver)
+    )
+    return Measured(errors, known_sigma, len(table.cell))
+
+
+def _unknown(receiver: str, events: int) -> ReceiverError:
+    """A receiver of which the events tell nothing."""
+    nan, place = math.nan, PLACE_SIGMA_M
+    return ReceiverError(
+        receiver, 0.0, math.inf, nan, nan, 0.0, place, 0.0, place, 0.0, place, math.inf, events, 0
+    )
+
+
+def _together(table: Arrivals) -> Bool:
+    """Which receivers are linked by events, directly or through others, shape (K, K)."""
+    count = len(table.receiver)
+    label = np.arange(count + 1)
+    while True:
+        lowest = np.where(table.there, label[table.cell], count).min(axis=1)
+        fresh = label.copy()
+        np.minimum.at(fresh, table.cell, np.broadcast_to(lowest[:, None], table.cell.shape))
+        fresh[count] = count
+        if (fresh == label).all():
+            return np.asarray(label[:count, None] == label[:count], np.bool_)
+        label = fresh

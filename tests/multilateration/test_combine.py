@@ -1,0 +1,91 @@
+"""Several seconds of one transmitter together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from heimdall.multilateration.combine import together
+from heimdall.multilateration.event import Event
+from heimdall.multilateration.solver import locate
+from tests.multilateration.networks import Transmission, error_m, square_of
+
+
+def _seconds(sent: Transmission, count: int, seed: int = 0) -> list[Event]:
+    return [sent.event(100 * seed + second, float(second)) for second in range(count)]
+
+
+def test_many_seconds_are_as_much_better_as_they_claim() -> None:
+    sent = Transmission(6)
+    squares, ratios = [], []
+    for seed in range(20):
+        events = _seconds(sent, 25, seed)
+        fix = together(events)
+        assert fix is not None
+        assert (fix.kind, fix.consistent, fix.events) == ("position", True, 25)
+        squares.append(square_of(fix, sent.truth_deg()))
+        area = np.linalg.det(locate(events[0]).places[0].covariance_m2)
+        ratios.append((np.linalg.det(fix.places[0].covariance_m2) / area) ** 0.25)
+    assert np.mean(squares) == pytest.approx(2.0, abs=1.2)
+    assert np.median(ratios) == pytest.approx(1 / 5, rel=0.25)
+
+
+def test_what_all_seconds_have_alike_does_not_average() -> None:
+    sent = Transmission(6)
+    standing = np.random.default_rng(1).normal(0, 3e-7, 6)
+    events = [
+        replace(one, arrival_s=one.arrival_s + standing, sigma_s=np.full(6, np.hypot(3e-7, 1e-7)))
+        for one in _seconds(sent, 25)
+    ]
+    fix = together(events)
+    assert fix is not None
+    assert square_of(fix, sent.truth_deg()) < 9
+    alone = np.linalg.det(locate(events[0]).places[0].covariance_m2)
+    assert np.linalg.det(fix.places[0].covariance_m2) > 0.3 * alone
+
+
+def test_a_transmitter_that_moves_is_said_to_move() -> None:
+    sent = Transmission(6, speed_m_s=(30.0, 0.0))
+    fix = together(_seconds(sent, 28))
+    assert fix is not None
+    assert fix.velocity is not None
+    assert fix.velocity.east_m_s == pytest.approx(30, abs=5)
+    assert "moves" in fix.remarks[0]
+    assert error_m(fix, sent.truth_deg(13.5)) < 60
+
+
+def test_two_transmitters_in_turn_are_no_position() -> None:
+    one, other = Transmission(6), Transmission(6, place_m=(-20_000.0, 15_000.0))
+    mixed = [(other if second % 3 == 0 else one).event(second, float(second)) for second in range(24)]
+    fix = together(mixed)
+    assert fix is not None
+    assert fix.flagged
+    assert "do not agree" in fix.remarks[0]
+
+
+def test_a_clock_that_drifts_is_told_from_a_transmitter_that_moves() -> None:
+    events = _seconds(Transmission(6), 28)
+    for event in events:
+        event.arrival_s[2] += 5e-8 * event.time_s
+    fix = together(events)
+    assert fix is not None
+    assert fix.flagged
+    assert "clock drifts" in fix.remarks[0]
+
+
+def test_a_wrong_second_does_not_move_the_rest() -> None:
+    sent = Transmission(6)
+    events = _seconds(sent, 20)
+    events[7].arrival_s[1] += 1e-3
+    fix, right = together(events), together(_seconds(sent, 20))
+    assert fix is not None
+    assert right is not None
+    assert error_m(fix, sent.truth_deg()) < error_m(right, sent.truth_deg()) + 10
+
+
+def test_events_of_different_transmitters_have_no_common_answer() -> None:
+    events = _seconds(Transmission(6), 3)
+    assert together([replace(one, transmitter=str(row)) for row, one in enumerate(events)]) is None
+    assert together(events[:1]) is None

@@ -1,0 +1,138 @@
+"""Where a transmitter is, by its arrival times alone, and what the answer does not claim."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from heimdall.multilateration import rays
+from heimdall.multilateration.fix import Fix
+from heimdall.multilateration.solver import Assumptions, locate
+from tests.multilateration.networks import Transmission, error_m, square_of
+
+SEEDS = range(24)
+
+
+def _holds(fix: Fix, truth_deg: tuple[float, float], number: int) -> bool:
+    """Whether a region holds a place: an odd number of its rings is crossed by a line to the west."""
+    latitude, longitude = truth_deg
+    crossed = 0
+    for ring in fix.regions[number].rings:
+        for (x0, y0), (x1, y1) in itertools.pairwise(ring):
+            if (y0 > latitude) != (y1 > latitude):
+                crossed += x0 + (latitude - y0) / (y1 - y0) * (x1 - x0) < longitude
+    return crossed % 2 == 1
+
+
+@pytest.mark.parametrize(("receivers", "size_m"), [(5, 1e5), (12, 5e3), (30, 3e5)])
+def test_claims_of_any_network_are_those_of_the_scatter(receivers: int, size_m: float) -> None:
+    sent = Transmission(receivers, size_m, 2e-8, place_m=(0.1 * size_m, -0.05 * size_m))
+    squares = [square_of(locate(sent.event(seed)), sent.truth_deg()) for seed in SEEDS]
+    assert np.mean(squares) == pytest.approx(2.0, abs=1.2)  # of 24: 2 +- 3 sqrt(4 / 24)
+
+
+@pytest.mark.parametrize("error_s", [10e-6, 3e-3, 1.0])
+def test_one_wrong_time_of_six_is_left_out_and_said(error_s: float) -> None:
+    sent = Transmission(6)
+    right, wrong = [], []
+    for seed in SEEDS[:15]:
+        right.append(error_m(locate(sent.event(seed)), sent.truth_deg()))
+        fix = locate(replace(sent, wrong_s={seed % 6: error_s}).event(seed))
+        wrong.append(error_m(fix, sent.truth_deg()))
+        assert [one.receiver for one in fix.residuals if not one.used] == [f"rx{seed % 6:02d}"]
+        assert any("left out" in remark for remark in fix.remarks)
+        assert "late" in next(one.reason for one in fix.residuals if not one.used)
+    assert np.median(wrong) < 1.3 * np.median(right)
+
+
+def test_regions_hold_what_they_claim_for_two_receivers_too() -> None:
+    inside = []
+    generator = np.random.default_rng(5)
+    for seed in range(20):
+        # Places as the density before anything is received has them: half within the network's size.
+        radius = 1e5 * np.sqrt(1 / (1 - generator.uniform()) - 1)
+        angle = generator.uniform(0, 2 * np.pi)
+        sent = Transmission(2, 1e5, place_m=(radius * np.cos(angle), radius * np.sin(angle)))
+        fix = locate(replace(sent.event(seed), frequency_hz=7e6), Assumptions(propagation="ground-wave"))
+        assert fix.kind == "region"
+        assert fix.regions[1].area_km2 > 1_000
+        inside.append(_holds(fix, sent.truth_deg(), 1))
+    assert 0.8 <= np.mean(inside) <= 1.0
+
+
+def test_three_times_are_not_checked_and_that_is_said() -> None:
+    fix = locate(Transmission(3).event(1))
+    assert fix.kind == "position"
+    assert fix.places[0].probability < 0.96
+    assert any("no fourth time" in remark for remark in fix.remarks)
+
+
+def test_times_at_random_give_no_small_ellipse() -> None:
+    for receivers in (4, 7, 30):
+        for seed in range(4 if receivers < 30 else 2):
+            event = Transmission(receivers).event(seed)
+            at_random = np.random.default_rng(seed).uniform(0, 3e-4, receivers)
+            fix = locate(replace(event, arrival_s=at_random))
+            assert fix.flagged
+            assert fix.regions[1].area_km2 > 100
+
+
+def test_two_transmitters_at_once_are_said() -> None:
+    one, other = Transmission(7), Transmission(7, place_m=(-30_000.0, 20_000.0))
+    for seed in range(6):
+        mixed = np.where(np.arange(7) % 2, one.event(seed).arrival_s, other.event(seed).arrival_s)
+        fix = locate(replace(one.event(seed), arrival_s=mixed))
+        assert fix.flagged
+        assert any("two transmitters" in remark for remark in fix.remarks)
+
+
+def test_nothing_is_claimed_where_nothing_is_known() -> None:
+    event = Transmission(5).event(0)
+    silent = np.full(5, np.nan)
+    nobody = locate(replace(event, arrival_s=silent, heard=np.zeros(5, np.bool_)))
+    alone = locate(replace(event, arrival_s=silent, heard=np.arange(5) == 2))
+    same = np.full(5, 45.0)
+    together = locate(replace(event, latitude_deg=same, longitude_deg=same))
+    for fix, word in ((nobody, "no receiver"), (alone, "one receiver"), (together, "apart")):
+        assert fix.kind == "nothing"
+        assert fix.places == ()
+        assert word in fix.remarks[0]
+
+
+def test_levels_alone_leave_a_wide_region_that_holds_the_transmitter() -> None:
+    sent = Transmission(6)
+    event = sent.event(0)
+    latitude, longitude = (np.array(value) for value in sent.truth_deg())
+    ways = rays.paths(latitude, longitude, np.array(200.0), sent.sites(), "line-of-sight")
+    level = -35 * np.log10(ways.length_m) + np.random.default_rng(0).normal(0, 6, 6)
+    fix = locate(replace(event, arrival_s=np.full(6, np.nan), level_db=level))
+    assert fix.kind == "region"
+    assert "levels alone" in fix.remarks[0]
+    assert _holds(fix, sent.truth_deg(), 1)
+    assert fix.regions[1].area_km2 > 100
+
+
+def test_an_unknown_altitude_is_found_and_its_uncertainty_is_in_the_position() -> None:
+    sent = Transmission(9, 2e5)
+    event = replace(sent.event(3), altitude_known_m=None, frequency_hz=1090e6)
+    fix = locate(event, Assumptions(altitude="unknown"))
+    known = locate(event, Assumptions(altitude=200.0))
+    assert fix.places[0].altitude_sigma_m > 50
+    assert square_of(fix, sent.truth_deg()) < 12
+    assert known.places[0].altitude_sigma_m < 1e-9
+    assert np.linalg.det(fix.places[0].covariance_m2) > np.linalg.det(known.places[0].covariance_m2)
+
+
+def test_a_moving_transmitter_has_its_velocity_from_the_carriers() -> None:
+    sent = Transmission(6, speed_m_s=(20.0, -10.0), offset_sigma_hz=2e-3)
+    still = replace(sent, offset_sigma_hz=0.0)
+    fixes = [locate(sent.event(seed)) for seed in SEEDS[:20]]
+    alone = [error_m(locate(still.event(seed)), sent.truth_deg()) for seed in SEEDS[:20]]
+    velocity = fixes[0].velocity
+    assert velocity is not None
+    assert (velocity.east_m_s, velocity.north_m_s) == pytest.approx((20, -10), abs=0.3)
+    assert np.mean([square_of(fix, sent.truth_deg()) for fix in fixes]) == pytest.approx(2.0, abs=1.2)
+    assert np.median([error_m(fix, sent.truth_deg()) for fix in fixes]) < 0.8 * np.median(alone)
