@@ -138,10 +138,12 @@ def locate(
     level_db are used if they are there.
 
     Of a session of the data the beginning of its identifier is enough if no other session begins with it.
-    `heimdall session list` shows the identifiers. The methods without learning are first tuned on the
-    training split. If fewer than three receivers know the time, time of arrival and direct position give the
-    answer of received power. The fusion model answers with a mixture of Gaussians, of which the dominant one
-    is shown.
+    `heimdall session list` shows the identifiers. The methods without learning know from the stage evaluate
+    what the training split told (data/baselines.json); without that file they are tuned first. If two
+    receivers know the time, time of arrival and direct position use the levels, too; with fewer they give the
+    answer of received power. All answers are mixtures of Gaussians. Of the methods without learning the point
+    of the least expected distance is shown with the spread of the whole mixture, of the fusion model the
+    dominant Gaussian.
     """
     typed = {
         param.name: param.opts[0]
@@ -226,6 +228,7 @@ def _locate_sessions(
     existing = dataset.read_index(config)["session_id"].tolist()
     wanted = list(dict.fromkeys(identifiers.find(name, existing, str(data_dir)) for name in session_ids))
     chosen = METHODS if "all" in methods else methods
+    say = output.progress("locate")
     fusion = None
     if FUSION in chosen:
         try:
@@ -233,10 +236,10 @@ def _locate_sessions(
         except HeimdallError as error:
             if FUSION in methods:
                 raise
-            output.progress("locate")(f"the method fusion is left out: {error}")
+            say(f"the method fusion is left out: {error}")
     known = dataset.observations(config, "all", validation_split)
     tuned = [name for name in WITHOUT_LEARNING if name.replace("_", "-") in chosen]
-    localizers = location.without_learning(tuned, known, receivers, network, config)
+    localizers = location.without_learning(tuned, known, validation_split, config, say)
     if fusion is not None:
         localizers[FUSION] = fusion
     row_of = {name: row for row, name in enumerate(known.table["session_id"])}
