@@ -23,7 +23,7 @@ TEST_SESSIONS = 300
 COVERAGE_POINTS = 0.04
 UNFIXED = "0-2"  # arrival times, of the slice "clock"
 MEAN_POSITION = "mean_position"
-BY_TIME = ("time_of_arrival", "direct_position")
+BY_TIME = ("time_of_arrival", "direct_position", "combined")
 CLEAN_TARGETS = {"median_m": 20.0, "accuracy_30m": 0.9, "calibration_error_m": 5.0}
 
 
@@ -132,7 +132,7 @@ def ratio_interval(rows: pd.DataFrame, rival: str, key: str, settings: Params) -
 def unaided(cases: pd.DataFrame) -> pd.DataFrame:
     """The cases, had the methods by arrival time no answer but the mean position where these fix none.
 
-    As `baselines` has them they answer as received power there: rivals that are stronger than their names.
+    As `baselines` has them they use levels there: rivals that are stronger than their names.
     """
     open_ = cases["clock"] == UNFIXED
     mean = cases[open_ & (cases["predictor"] == MEAN_POSITION)]

@@ -4,6 +4,7 @@ metrics/eval.json has the headline figures of the test split.
 metrics/eval_val.json has the headline figures of the validation split.
 metrics/eval_full.json has all figures of both splits and of the other methods,
 with 95 % intervals and the Cramer-Rao bound. No figure is rounded.
+data/baselines.json has what the training split told the other methods.
 
 Examples:
     python stages/evaluate.py
@@ -34,7 +35,7 @@ def typed() -> argparse.Namespace:
         "--output_dir",
         type=stage.typed_path,
         default=Path(),
-        help="Folder in which metrics/ and plots/ are written.",
+        help="Folder in which metrics/, plots/ and data/baselines.json are written.",
     )
     parser.add_argument("--show", action="store_true", help="Only print metrics/eval_full.json as a table.")
     return parser.parse_args()
@@ -82,6 +83,7 @@ def main() -> None:
     for name, content in tables.items():
         artifacts.write_bytes(arguments.output_dir / "plots" / name, plots.csv_bytes(content))
     artifacts.write_bytes(arguments.output_dir / "plots" / "evaluation.png", figure)
+    artifacts.write_json(arguments.output_dir / paths.BASELINES, found.tuned)
     artifacts.write_json(metrics_dir / "eval_full.json", found.metrics)
     artifacts.write_json(metrics_dir / "eval_val.json", figures.headline(found.metrics, "val"))
     artifacts.write_json(metrics_dir / "eval.json", figures.headline(found.metrics, "test"))

@@ -60,7 +60,9 @@ ENTRIES = {
         "Locate transmitters from recordings with the exported model.", computes=True, needs_clone=False
     ),
     "promote": Entry("Make a released version the champion.", computes=False),
-    "receivers": Entry("Measure the delay and the filter of each receiver.", computes=True),
+    "receivers": Entry(
+        "Measure the errors of each receiver's clock, place and filter.", computes=True, needs_clone=False
+    ),
     "release": Entry("Release the checked-out commit as a version that never changes.", computes=False),
     "releases": Entry("List the released versions, and check them for damage.", computes=False),
     "review": Entry("Print what the working tree changes against a baseline, as Markdown.", computes=True),

@@ -87,6 +87,16 @@ def test_recordings_without_time_in_common_are_refused_with_their_beginnings(tmp
         cuts(tmp_path, {"north": 0.0, "SOUTH": 7.0}, 1.0)
 
 
+def test_a_stamp_a_second_wrong_leaves_a_receiver_out_and_is_said(tmp_path: Path) -> None:
+    iq = files.samples(0.0, 1.0)
+    paths = {name: files.write_npy(tmp_path, name, iq[name]) for name in PLACES}
+    files.write_npy(tmp_path, "west", iq["west"], files.later_ns(1.0))
+    (cut,) = events.cuts(stretches(tmp_path, paths), quiet)
+    event = measured(cut)
+    assert event.receiver == ("SOUTH", "east pier", "north")
+    assert event.remarks == ("west: its recording has no time in common with the others",)
+
+
 def test_one_receiver_has_its_own_seconds(tmp_path: Path) -> None:
     found = cuts(tmp_path, {"north": 0.0}, 2.0)
     assert [heard(cut) for cut in found] == [{"north": RATE_HZ}] * 2
@@ -153,7 +163,8 @@ def test_a_file_under_two_names_gives_no_time(tmp_path: Path) -> None:
     event = measured(cut)
     copied = [name in ("north", "SOUTH") for name in event.receiver]
     np.testing.assert_array_equal(np.isnan(event.arrival_s), copied)
-    assert event.remarks[-1].startswith("SOUTH and north have the same samples, so no time of theirs is used")
+    np.testing.assert_array_equal(np.isnan(event.level_db), copied)
+    assert event.remarks[-1].startswith("SOUTH and north have the same samples, so neither time nor level")
 
 
 def test_files_at_several_frequencies_need_the_users_word(tmp_path: Path) -> None:
@@ -177,8 +188,55 @@ def test_memory_holds_one_second_of_all_receivers(tmp_path: Path) -> None:
     kept, _ = tracemalloc.get_traced_memory()
     first, *_ = events.cuts(given, quiet)
     tracemalloc.reset_peak()
-    events.recordings(first)
+    events.recordings(first, 145.5e6)
     _, second = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 0.1 * iq.nbytes
     assert second < 0.5 * iq.nbytes
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_noise_is_not_heard_with_or_without_gps_time(timed: bool, tmp_path: Path) -> None:
+    paths = {}
+    for seed, name in enumerate(PLACES):
+        random = np.random.default_rng(seed)
+        noise = (random.normal(size=(RATE_HZ, 2)) @ [0.02, 0.02j]).astype(np.complex64)
+        paths[name] = files.write_npy(tmp_path, name, noise, START_GPS_NS if timed else None)
+    (cut,) = events.cuts(stretches(tmp_path, paths), quiet)
+    event = measured(cut)
+    assert not event.heard.any()
+    assert np.isnan(event.arrival_s).all()
+
+
+def test_receivers_may_be_tuned_beside_the_transmitter_each_elsewhere(tmp_path: Path) -> None:
+    """As who keeps the signal off the spur in the middle of the band."""
+    iq = files.samples(0.0, 1.0)
+    paths = {}
+    for name, off_hz in zip(PLACES, (0, 1500, -2250, 3000), strict=True):
+        turned = iq[name] * np.exp(-2j * np.pi * off_hz * np.arange(RATE_HZ) / RATE_HZ)
+        paths[name] = files.write_npy(tmp_path, name, turned.astype(np.complex64))
+        beside = paths[name].with_suffix(".json")
+        beside.write_text(beside.read_text().replace("145500000", str(145_500_000 + off_hz)))
+    given, frequency_hz = events.at_frequency(stretches(tmp_path, paths), 145.5e6, quiet)
+    (cut,) = events.cuts(given, quiet)
+    event = events.event(cut, frequency_hz, START_GPS_NS)
+    expected_s = np.array([files.delay_s(name) for name in event.receiver])
+    error_s = (event.arrival_s - event.arrival_s.mean()) - (expected_s - expected_s.mean())
+    assert (np.abs(error_s) < 5 * event.sigma_s).all()
+    assert (event.sigma_s < 2e-6).all()
+
+
+def test_carriers_count_where_gps_disciplines_the_clock_by_its_owners_word(tmp_path: Path) -> None:
+    """Time stamps in a file are good without that: a KiwiSDR's tuning follows another clock."""
+    iq = files.samples(0.0, 1.0)
+    paths = {name: files.write_sigmf(tmp_path, name, iq[name]) for name in ("north", "east pier", "west")}
+    paths["SOUTH"] = files.write_npy(tmp_path, "SOUTH", iq["SOUTH"])
+    clocks = files.write_receivers(tmp_path, dict.fromkeys(PLACES, 80.0))
+    known = {site.name: site for site in receivers_file.read(clocks)}
+    given = events.stretches({path: known[name] for name, path in paths.items()}, Hints(), quiet)
+    (cut,) = events.cuts(given, quiet)
+    event = measured(cut)
+    assert np.isfinite(event.arrival_s).all()
+    locked = [name != "SOUTH" for name in event.receiver]
+    np.testing.assert_array_equal(np.isfinite(event.offset_hz), locked)
+    assert (event.offset_sigma_hz[locked] > 80e-9 * 145.5e6 * 0.9).all()

@@ -14,8 +14,12 @@ from click.testing import CliRunner, Result
 import heimdall
 from heimdall.commands.locate import NOTHING_KNOWN, locate
 from heimdall.core.errors import HeimdallError
+from heimdall.core.randomness import generator
+from heimdall.formats.gps_time import SECOND_NS
 from heimdall.geometry import geo
 from heimdall.localize.answer import Answer
+from tests.formats.test_kiwi import BLOCK, true_ns, wav
+from tests.formats.test_kiwi import RATE_HZ as KIWI_RATE_HZ
 from tests.localize import recorded_files as files
 from tests.localize.recorded_files import PLACES, RATE_HZ, START, TRUTH
 
@@ -134,13 +138,16 @@ def test_nothing_known_has_an_exit_code_of_its_own(folder: Path) -> None:
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("name,latitude,longitude\nEAST,45,7\n")
     for arguments, told in (
-        (["none.wav"], "none.wav: its name does not have the name of exactly one receiver"),
+        (["none.wav"], "none.wav: it cannot be read (No such file or directory). Check the name"),
+        (["north=none.wav"], "none.wav: it cannot be read (No such file or directory). Check the name"),
+        (["none*.wav"], "none*.wav: there is no such file. Check the pattern and the folder"),
         (["west.cu8"], "west.cu8: nothing says its sample rate. Give --sample-rate"),
         (["times.csv", "SOUTH.npy"], "times.csv: a table of arrival times, beside recordings such as"),
         (["times.csv", "--altitude", "none.asc"], "none.asc: it cannot be read"),
         (["times.csv", "--altitude", "-9000"], "no altitude of a transmitter in metres"),
     ):
         assert told in message_of(folder, *arguments)
+    assert "none.wav: it cannot be read" in str(CliRunner().invoke(locate, ["none.wav"]).exception)
     for file in ("times.csv", "SOUTH.npy"):
         result = CliRunner().invoke(locate, [str(folder / file)])
         assert "no place of a receiver is given. Give the file of receivers with --receivers" in str(
@@ -156,6 +163,15 @@ def test_options_of_sessions_and_of_files_are_told_apart(folder: Path) -> None:
     assert (result.exit_code, "--method is for sessions: leave it out" in result.stderr) == (2, True)
     result = CliRunner().invoke(locate, ["6f1c2a9e", "--altitude", "unknown"])
     assert (result.exit_code, "--altitude is for files: leave it out" in result.stderr) == (2, True)
+
+
+def test_sessions_need_a_clone_and_files_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = str(CliRunner().invoke(locate, ["6f1c2a9e"]).exception)
+    assert "not inside a clone of Heimdall's repository, which has the sessions" in told
+    assert run(folder, "times.csv").exit_code == 0
 
 
 def test_exchanged_coordinates_are_told(folder: Path, tmp_path: Path) -> None:
@@ -179,3 +195,65 @@ def test_no_slow_library_is_loaded(folder: Path) -> None:
     assert not {"torch", "pandas", "pyarrow", "onnxruntime", "matplotlib", "pydantic"} & set(
         done.stdout.split()
     )
+
+
+def write_kiwi(folder: Path, name: str, late_ns: int) -> Path:
+    """3.4 s of many tones at 7.1 MHz as a KiwiSDR has them, begun so many nanoseconds after the others."""
+    blocks, begin_ns = 80, 124_934 * SECOND_NS + 300_000_000 + late_ns
+    random = generator(3, "test kiwi signal")
+    tone_hz, phase = random.uniform(-1800, 1800, 150), random.uniform(0, 2 * np.pi, 150)
+    time_s = np.arange(blocks * BLOCK) / KIWI_RATE_HZ + late_ns * 1e-9 - files.delay_s(name)
+    turns = np.exp(2j * np.pi * tone_hz[0] * time_s + 1j * phase[0])
+    for hertz, start in zip(tone_hz[1:], phase[1:], strict=True):
+        turns += np.exp(1j * (2 * np.pi * hertz * time_s + start))
+    own = generator(3, f"test kiwi noise of {name}")
+    iq = 300 * turns + own.normal(size=len(turns)) * 300 + 1j * own.normal(size=len(turns)) * 300
+    path = folder / f"20171127T104156Z_7100000_{name}_iq.wav"
+    path.write_bytes(wav([(time, 2) for time in true_ns(blocks, begin_ns)], np.stack([iq.real, iq.imag], 1)))
+    return path
+
+
+def test_kiwisdr_files_need_nothing_but_the_receivers(tmp_path: Path) -> None:
+    late_ns = {"north": 0, "east pier": 170_000_003, "SOUTH": 20_000_001, "west": 99_999_999}
+    paths = [write_kiwi(tmp_path, name, late) for name, late in late_ns.items()]
+    answer = heimdall.locate(paths, files.write_receivers(tmp_path), propagation="line-of-sight")
+    assert [event.name for event in answer.events] == [f"2017-11-27T10:41:{second}Z" for second in (57, 58)]
+    assert {event.frequency_hz for event in answer.events} == {7.1e6}
+    assert error_m(answer) < 500
+    assert answer.main is not None
+    assert error_m(answer) < 4 * np.sqrt(np.trace(answer.main.places[0].covariance_m2))
+
+
+def test_sigmf_that_says_its_place_needs_no_file_of_receivers(tmp_path: Path) -> None:
+    iq = files.samples(0.0, 1.0)
+    paths = []
+    for name, (latitude, longitude, altitude) in PLACES.items():
+        paths.append(files.write_sigmf(tmp_path, name, iq[name]))
+        meta = json.loads(paths[-1].read_text())
+        point = {"type": "Point", "coordinates": [longitude, latitude, altitude]}
+        meta["global"]["core:geolocation"] = point
+        paths[-1].write_text(json.dumps(meta))
+    answer = heimdall.locate(paths, [])
+    assert sorted(answer.receivers()) == sorted(PLACES)
+    assert all(np.isnan(event.arrival_s).all() for event in answer.events), (
+        "nothing says how good the clocks are"
+    )
+
+
+def test_a_table_with_a_column_for_each_receiver_takes_the_users_unit(folder: Path, tmp_path: Path) -> None:
+    times = ",".join(f"{files.delay_s(name) * 1e6:.4f}" for name in PLACES)
+    (tmp_path / "wide.csv").write_text(f"{','.join(PLACES)}\n{times}\n")
+    with pytest.raises(HeimdallError, match="nothing says the unit of north"):
+        heimdall.locate(tmp_path / "wide.csv", folder / "receivers.csv")
+    answer = heimdall.locate(tmp_path / "wide.csv", folder / "receivers.csv", altitude=TRUTH[2], unit="us")
+    assert error_m(answer) < 50
+
+
+def test_a_terrain_file_says_the_altitude(folder: Path, tmp_path: Path) -> None:
+    rows = "\n".join(" ".join(["250"] * 40) for _ in range(40))
+    header = "ncols 40\nnrows 40\nxllcorner 6\nyllcorner 43\ncellsize 0.1\nNODATA_value -9999\n"
+    (tmp_path / "ground.asc").write_text(header + rows + "\n")
+    answer = heimdall.locate(folder / "times.csv", folder / "receivers.csv", altitude=tmp_path / "ground.asc")
+    assert answer.main is not None
+    assert answer.main.places[0].altitude_m == pytest.approx(TRUTH[2], abs=30)
+    assert error_m(answer) < 50

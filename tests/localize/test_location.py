@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from heimdall.baselines import baselines, tuned_file
 from heimdall.commands.locate import METHODS, locate
+from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.metrics import metrics
 from heimdall.network import dataset, model_file
@@ -58,8 +60,8 @@ def test_table_has_a_line_for_every_method_and_says_what_the_data_are(data_dir: 
     lines = run(data_dir, TEST.upper()).splitlines()
     assert lines[0] == f"{TEST} (test): nfm at 145.5000 MHz; 5 receivers hear it, 5 have an arrival time"
     assert "sigma E x N, m" in lines[1]
-    assert [line.split()[0] for line in lines[2:6]] == list(METHODS[:4])
-    assert lines[6] == "Data: simulated."
+    assert [line.split()[0] for line in lines[2:7]] == list(METHODS[:5])
+    assert lines[7] == "Data: simulated."
 
 
 def test_without_a_fusion_model_all_goes_on_and_says_so(data_dir: Path) -> None:
@@ -84,6 +86,27 @@ def test_a_fusion_model_answers_beside_the_others_and_another_model_does_not(
     model_file.save(network.encoder, file, tmp_path / "localizer.json", {})
     with pytest.raises(HeimdallError, match="it is not a fusion model"):
         CliRunner().invoke(locate, arguments, catch_exceptions=False)
+
+
+def test_methods_are_tuned_once_and_kept_beside_the_features(data_dir: Path) -> None:
+    given = [TEST, "--data-dir", str(data_dir), "--method", "combined", "--json"]
+    first = CliRunner().invoke(locate, given, catch_exceptions=False)
+    assert "baselines.json is missing beside the features" in first.stderr
+    config = DatasetConfig(data_dir)
+    network, known = dataset.read_network(config), dataset.observations(config, "train", 0.2)
+    tuned = baselines.fit(
+        known.observations,
+        known.truth_m(network.plane),
+        dataset.read_receivers(config),
+        network.plane,
+        network.features["correlation_rate_hz"],
+    ).tuned
+    kept = data_dir.parent / "baselines.json"
+    artifacts.write_json(kept, tuned_file.content(tuned, tuned_file.made_of(data_dir, 0.2)))
+    second = CliRunner().invoke(locate, given, catch_exceptions=False)
+    kept.unlink()
+    assert second.stdout == first.stdout
+    assert "tuned" not in second.stderr
 
 
 def test_an_unknown_session_is_told_one_that_is_like_it_or_some_that_exist(data_dir: Path) -> None:

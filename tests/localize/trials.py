@@ -30,6 +30,7 @@ from tests.localize.transmissions import (
     CLOCK_SIGMA_NS,
     Kind,
     Sent,
+    late,
     record,
     usual_fronts,
     waveform,
@@ -135,13 +136,8 @@ def of_times(
         random: Where errors come from.
         wrong_s: By how much the times of the first receivers are off beside that.
     """
-    drawn = np.zeros(3)
-    spread_s = 0.0
-    if network.way == "sky":
-        drawn[2] = network.third_sigma_m * random.standard_normal()
-        spread_s = SKY_SPREAD_S
-    sigma = np.full(len(network.receiver), math.hypot(sigma_s, spread_s))
-    arrival_s = network.delays_from(drawn) + sigma * random.standard_normal(len(sigma)) + random.random()
+    sigma = np.full(len(network.receiver), sigma_s)
+    arrival_s = drawn_delays_s(network, random) + sigma * random.standard_normal(len(sigma)) + random.random()
     arrival_s[: len(wrong_s)] += wrong_s
     event = Event.of_times(
         network.name,
@@ -163,7 +159,8 @@ def of_signals(
     snr_db: float,
     random: np.random.Generator,
     *,
-    spread_db: float = 6.0,
+    offset_hz: float | None = None,
+    wrong_s: float = 0.0,
 ) -> Trial:
     """The answer for recordings of one second, from their samples.
 
@@ -172,13 +169,17 @@ def of_signals(
         kind: Of signal.
         rate_hz: Sample rate of all receivers.
         snr_db: Mean of the receivers' signal to noise ratios in the signal's bandwidth, about which they are
-            spread by +-`spread_db`.
+            spread.
         random: Where the transmission, levels and noise come from.
-        spread_db: Largest difference to the mean.
+        offset_hz: Carrier less the tuned frequency; None for anything within 100 Hz.
+        wrong_s: By how much the stamp of the first receiver is late.
     """
     sent = waveform(kind, random)
-    fronts = usual_fronts(len(network.receiver), rate_hz, snr_db, random, spread_db=spread_db)
-    on_air = Sent.alone(sent, network.delays_s, float(random.uniform(-100, 100)))
+    fronts = usual_fronts(len(network.receiver), rate_hz, snr_db, random)
+    fronts[0] = late(fronts[0], wrong_s)
+    drawn_hz = float(random.uniform(-100, 100))
+    delays_s = drawn_delays_s(network, random)
+    on_air = Sent.alone(sent, delays_s, drawn_hz if offset_hz is None else offset_hz)
     recordings = record([on_air], fronts, random, frequency_hz=network.frequency_hz)
     started = time.process_time()
     fix = located(network, recordings)
@@ -251,7 +252,8 @@ def measured(network: Network, recordings: Sequence[Recording]) -> Event:
         np.hypot(times.sigma_s, clock_s).tolist(),
         frequency_hz=network.frequency_hz,
     )
-    return replace(empty, level_db=times.level_db, heard=times.heard)
+    said = [f"{name}: {why}" for name, why in zip(network.names, times.reason, strict=True) if why]
+    return replace(empty, level_db=times.level_db, heard=times.heard, remarks=tuple(said))
 
 
 def assumed(network: Network) -> Assumptions:
@@ -261,8 +263,19 @@ def assumed(network: Network) -> Assumptions:
     return Assumptions(propagation="sky-wave" if network.way == "sky" else "ground-wave")
 
 
+def drawn_delays_s(network: Network, random: np.random.Generator) -> Float64:
+    """Delays to the receivers, shape (R,); by the sky, with the layer at any height and each way its own."""
+    if network.way != "sky":
+        return network.delays_s
+    height_m = network.third_sigma_m * random.standard_normal()
+    own_s = SKY_SPREAD_S * random.standard_normal(len(network.receiver))
+    return network.delays_from(np.array([0.0, 0.0, height_m])) + own_s
+
+
 def horizontal_bound_m2(network: Network, sigma_s: Float64) -> Float64:
     """The bound of east and north, shape (2, 2), by arrival times of standard deviations (R,)."""
+    if network.way == "sky":
+        sigma_s = np.hypot(sigma_s, SKY_SPREAD_S)
     if not network.third_sigma_m:
         return position_covariance_m2(network.delays_from, np.zeros(2), sigma_s)
     prior_m = np.array([np.inf, np.inf, network.third_sigma_m])

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+import heimdall
 from heimdall.commands.session import session
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
@@ -147,7 +148,9 @@ def test_the_picture_is_one_and_the_same_twice(run: Run, tmp_path: Path) -> None
 def test_fetched_recordings_and_times_are_those_of_the_snapshot(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "my recordings"
     done = run("fetch", session_id(4), "--output", folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["times.csv", "websdr_1.npy", "websdr_2.npy"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "receivers.csv", "times.csv", "websdr_1.json", "websdr_1.npy", "websdr_2.json", "websdr_2.npy",
+    ]  # fmt: skip
     for websdr_id in (1, 2):
         stored = np.load(folder / f"websdr_{websdr_id}.npy", allow_pickle=False)
         np.testing.assert_array_equal(stored, tiny_snapshot.samples(4, websdr_id))
@@ -160,6 +163,13 @@ def test_fetched_recordings_and_times_are_those_of_the_snapshot(run: Run, tmp_pa
     said = json.loads(run("fetch", session_id(4), "--output", folder, "--json").stdout)
     assert said["predict"] == done.stdout.strip()
     assert said["times"] == str(folder / "times.csv")
+    program, command, *files, _, listed = shlex.split(said["locate"])
+    assert (program, command, listed) == ("heimdall", "locate", str(folder / "receivers.csv"))
+    answer = heimdall.locate(files, listed)
+    (event,) = answer.events
+    assert event.receiver == ("websdr_1", "websdr_2")
+    assert event.frequency_hz == 145.5e6
+    assert answer.fixes[0].kind == "nothing", "one of two receivers has a time"
 
 
 def test_a_damaged_shard_is_named_and_no_recording_of_it_written(

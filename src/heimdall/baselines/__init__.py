@@ -3,4 +3,14 @@
 Imports `core`, `geometry`, `signal` and `position`.
 """
 
-__all__ = ["baselines", "cramer_rao", "direct_position", "fitted", "fixes", "methods", "time_of_arrival"]
+__all__ = [
+    "baselines",
+    "cells",
+    "cramer_rao",
+    "delays",
+    "direct_position",
+    "fitted",
+    "methods",
+    "mixture",
+    "tuned_file",
+]

@@ -1,38 +1,36 @@
-"""What can be done without learning: four ways to a position and its covariance, tuned on the training split.
+"""What can be done without learning: five ways to a posterior of the position, tuned on the training split.
 
 - Mean position: the mean of the training transmitters and their covariance, whatever is heard.
-- Received power: mean and covariance of the posterior that levels and silent receivers leave
-  (`received_power`). The mean, not the maximum: on simulated sessions of other worlds its
-  MAE is a fifth lower.
-- Time of arrival: weighted least squares on the delays of the receivers that know the time, the emission
-  time unknown, with Cauchy's robust weights (D. H. Foy, "Position-location solutions by Taylor-series
-  estimation", IEEE Trans. AES 12, 1976; P. J. Holland and R. E. Welsch, "Robust regression using iteratively
-  reweighted least-squares", Comm. Stat. A6, 1977).
+- Received power: what levels and silent receivers say (`position.received_power`).
+- Time of arrival: what the arrival times say, of which any may be wrong (`delays`).
 - Direct position: the place at whose delays the correlations themselves are large, without a decision on any
-  delay before (A. J. Weiss, "Direct position determination of narrowband radio frequency transmitters", IEEE
-  Signal Processing Letters 11, 2004).
+  delay before (`direct_position`).
+- Combined: levels and arrival times together. It is what a specialist would bring.
 
-The last two look for the place that is most probable with the mean position's Gaussian as prior, so that an
-open ridge of three receivers has an end. Their covariance is the inverse of the information there, times a
-factor, and the spread of the other places that explain the delays as well: three receivers' hyperbolas cross
-twice. With fewer than three receivers that know the time they answer as received power does.
+The last four are evaluated on a grid that becomes finer where the probability is (`cells`), under the same
+prior: transmitters are as frequent everywhere between the receivers, and rarer outside. The posterior is a
+mixture of Gaussians that is fitted to the grid (`mixture`). Two arrival times fix no position, so there the
+methods by time use the levels, too; with fewer they answer as received power does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 from tqdm import tqdm
 
-from heimdall.baselines.direct_position import direct_position
-from heimdall.baselines.fitted import Baselines, Timing
-from heimdall.baselines.fixes import GRID_SPACING_M, Fixes, Prior, Timed, determinant
+from heimdall.baselines import cells, delays, direct_position, mixture
+from heimdall.baselines.cells import LogDensity
+from heimdall.baselines.delays import Timed
+from heimdall.baselines.direct_position import Pairs
+from heimdall.baselines.fitted import Baselines, Tuned
 from heimdall.baselines.methods import Method
-from heimdall.baselines.time_of_arrival import time_of_arrival
-from heimdall.geometry.area import Area, Receivers
+from heimdall.geometry.area import MARGIN_M, Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.position import received_power
 from heimdall.position.arrival import Observation
@@ -42,9 +40,14 @@ from heimdall.position.received_power import Levels
 Float64 = npt.NDArray[np.float64]
 
 TUNE_SESSIONS = 200
+DIRECT_SESSIONS = 20  # one number is tuned on them
+FIXING = 3  # arrival times: two differ by one number, and a position has two
+_MISLEADING = 0.05  # probability that the levels of a session say nothing of its position
 _PRIOR_SIGMA_M = 60_000.0  # of the training transmitters' scatter, worth one of them
-_EXCESS_S = np.array([5e-8, 1e-7, 2e-7, 4e-7, 8e-7, 1.6e-6, 3.2e-6])
-_INFLATION = 10.0 ** np.linspace(-1.0, 4.0, 101)
+_MARGIN = 1.25  # of the training transmitter that is farthest outside
+_REACH = 2.0 ** -np.arange(2, 10)  # of the extent of the area
+_INFLATION = 2.0 ** np.arange(6.0)
+_LEVELS_FINEST = 0.25  # of a side of the first grid: levels say no more
 
 
 def fit(
@@ -56,9 +59,9 @@ def fit(
 ) -> Baselines:
     """Tune every baseline on sessions whose transmitters are known.
 
-    Excess and inflation of the time of arrival maximise the mean log density at the true positions, over a
-    fixed grid and the first 200 sessions with three receivers that know the time. The direct position takes
-    over the excess, which is the channel's, and has an inflation of its own.
+    Levels, errors of the arrival times and the prior are each made most probable given the true positions.
+    The inflation of the direct position, which is no likelihood, maximises the mean log density at the true
+    positions over the first 20 sessions with three receivers that know the time.
 
     Args:
         observations: At least one session, of the training split.
@@ -68,37 +71,35 @@ def fit(
         rate_hz: Lags a second of the correlations (`correlation_rate_hz` of the features), Hz.
 
     Returns:
-        The baselines. Where no session has three receivers that know the time, excess and inflation are the
-        least of their grids.
+        The baselines.
 
     Raises:
         ValueError: There is no session.
     """
     truth_m = np.asarray(truth_m, np.float64)
+    levels = received_power.fit(observations, truth_m, receivers, plane)
+    known = [(Timed.of(one), at_m) for one, at_m in zip(observations, truth_m, strict=True)]
+    timed = [(one, at_m) for one, at_m in known if one is not None][:TUNE_SESSIONS]
     mean_m, covariance_m2 = _scatter(truth_m)
-    untuned = Baselines(
-        receivers=receivers,
-        plane=plane,
-        area=Area.around(receivers),
-        rate_hz=rate_hz,
+    hull = Area.around(receivers)
+    outside_m = hull.outside_m(truth_m)
+    area = replace(hull, margin_m=max(MARGIN_M, _MARGIN * float(outside_m.max())))
+    tuned = Tuned(
         mean_m=mean_m,
         covariance_m2=covariance_m2,
-        levels=received_power.fit(observations, truth_m, receivers, plane),
-        arrival=Timing(0.0, 1.0),
-        direct=Timing(0.0, 1.0),
+        margin_m=area.margin_m,
+        reach_m=_reach_m(area, outside_m),
+        levels=levels,
+        times=delays.fit(timed, 2 * cells.extent_m(area), plane),
+        direct_inflation=1.0,
     )
-    timed = [number for number, one in enumerate(observations) if Timed.of(one)][:TUNE_SESSIONS]
-    known = [(observations[number], truth_m[number]) for number in timed]
-    arrival = _tuned(known, untuned, time_of_arrival, _EXCESS_S)
-    direct = _tuned(known, untuned, direct_position, np.array([arrival.excess_sigma_s]))
-    return replace(untuned, arrival=arrival, direct=direct)
+    untuned = Baselines.of(tuned, receivers, plane, rate_hz)
+    inflation = _inflation(observations, truth_m, untuned)
+    return replace(untuned, tuned=replace(tuned, direct_inflation=inflation))
 
 
 def locate(method: Method, observation: Observation, baselines: Baselines) -> Posterior:
     """Where one session's transmitter is.
-
-    "time_of_arrival" and "direct_position" answer as "received_power" does where fewer than three receivers
-    know the time.
 
     Args:
         method: One of `METHODS`.
@@ -106,37 +107,66 @@ def locate(method: Method, observation: Observation, baselines: Baselines) -> Po
         baselines: What `fit` returned.
 
     Returns:
-        One Gaussian for the one session.
+        A mixture of Gaussians for the one session. Its medoid stands for all of it: see `mixture.of_cells`.
     """
+    tuned = baselines.tuned
     if method == "mean_position":
-        return _gaussian(np.array(baselines.mean_m), np.array(baselines.covariance_m2))
-    fixes = None
-    if method == "time_of_arrival":
-        timing = baselines.arrival
-        fixes = time_of_arrival(observation, baselines, timing.excess_sigma_s)
-    elif method == "direct_position":
-        timing = baselines.direct
-        fixes = direct_position(observation, baselines, timing.excess_sigma_s)
-    if fixes is None:
-        return _gaussian(*_received_power(observation, baselines))
-    position_m, covariance_m2 = fixes.moments(
-        np.array([timing.inflation]), Prior.of(baselines).information_m2
-    )
-    return _gaussian(position_m, covariance_m2[0])
+        return Posterior.gaussian(np.array([tuned.mean_m]), np.array([tuned.covariance_m2]))
+    timed = None if method == "received_power" else Timed.of(observation)
+    terms = [_prior(baselines)]
+    finest_m = _LEVELS_FINEST * cells.first_side_m(baselines.area)
+    if timed is None:
+        terms.append(_by_levels(observation, baselines))
+    elif len(timed.row) < FIXING or method == "combined":
+        terms.append(_by_doubted_levels(observation, baselines))
+    if timed is not None:
+        finest_m = min(finest_m, float(timed.scale_m(tuned.times.excess_s)[0]))
+        if method == "direct_position":
+            terms.append(_by_pairs(observation, timed, baselines, tuned.direct_inflation))
+        else:
+            terms.append(_by_times(timed, baselines))
+    return mixture.of_cells(cells.explore(_sum(terms), baselines.area, finest_m))
 
 
-_Method = Callable[[Observation, Baselines, float], "Fixes | None"]
+def _prior(baselines: Baselines) -> LogDensity:
+    return lambda position_m, _: baselines.log_prior(position_m)
 
 
-def _received_power(observation: Observation, baselines: Baselines) -> tuple[Float64, Float64]:
-    grid_m = baselines.area.grid_m(GRID_SPACING_M)
+def _by_levels(observation: Observation, baselines: Baselines) -> LogDensity:
     levels = Levels.of(observation, baselines.receivers)
-    log_likelihood = received_power.log_likelihood(baselines.levels, levels, grid_m, baselines.plane)
-    return received_power.moments(log_likelihood, grid_m, GRID_SPACING_M)
+    model, plane = baselines.tuned.levels, baselines.plane
+    return lambda position_m, _: received_power.log_likelihood(model, levels, position_m, plane)
 
 
-def _gaussian(position_m: Float64, covariance_m2: Float64) -> Posterior:
-    return Posterior.gaussian(position_m[None], covariance_m2[None])
+def _by_doubted_levels(observation: Observation, baselines: Baselines) -> LogDensity:
+    """The same, beside arrival times, which may know better: levels have misled before."""
+    by_levels = _by_levels(observation, baselines)
+    grid_m = baselines.area.grid_m(cells.first_side_m(baselines.area))
+    log_prior = baselines.log_prior(grid_m)
+    mean = special.logsumexp(by_levels(grid_m, 0.0) + log_prior) - special.logsumexp(log_prior)
+    return lambda position_m, side_m: np.logaddexp(
+        math.log(1 - _MISLEADING) - mean + by_levels(position_m, side_m), math.log(_MISLEADING)
+    )
+
+
+def _by_times(timed: Timed, baselines: Baselines) -> LogDensity:
+    law, plane = baselines.tuned.times, baselines.plane
+    return lambda position_m, side_m: delays.log_likelihood(timed, law, position_m, side_m, plane)
+
+
+def _by_pairs(observation: Observation, timed: Timed, baselines: Baselines, inflation: float) -> LogDensity:
+    pairs = Pairs.of(observation, timed, baselines.rate_hz)
+    excess_s, plane = baselines.tuned.times.excess_s, baselines.plane
+    return lambda position_m, side_m: direct_position.log_likelihood(
+        pairs, position_m, side_m, plane, excess_s=excess_s, inflation=inflation
+    )
+
+
+def _sum(terms: Sequence[LogDensity]) -> LogDensity:
+    def total(position_m: Float64, side_m: float) -> Float64:
+        return np.asarray(sum(term(position_m, side_m) for term in terms), np.float64)
+
+    return total
 
 
 def _scatter(truth_m: Float64) -> tuple[tuple[float, float], tuple[tuple[float, float], tuple[float, float]]]:
@@ -149,25 +179,31 @@ def _scatter(truth_m: Float64) -> tuple[tuple[float, float], tuple[tuple[float, 
     return (float(mean[0]), float(mean[1])), ((east, cross), (cross, north))
 
 
-def _tuned(
-    known: Sequence[tuple[Observation, Float64]], baselines: Baselines, method: _Method, excess_s: Float64
-) -> Timing:
-    """The excess, of those given, and the inflation that make the true positions most likely."""
-    prior_m2 = Prior.of(baselines).information_m2
-    total = np.zeros((len(excess_s), len(_INFLATION)))
-    work = [(row, session) for row in range(len(excess_s)) for session in known]
-    for row, (observation, truth_m) in tqdm(work, "tune baselines", unit="fix", disable=None, delay=1):
-        fixes = method(observation, baselines, float(excess_s[row]))
-        if fixes is not None:
-            total[row] += _log_density(*fixes.moments(_INFLATION, prior_m2), truth_m)
-    excess, inflation = np.unravel_index(np.argmax(total), total.shape)
-    return Timing(float(excess_s[excess]), float(_INFLATION[inflation]))
+def _reach_m(area: Area, outside_m: Float64) -> float:
+    """How fast transmitters become rarer outside the hull: under which those there are most probable."""
+    side_m = cells.first_side_m(area)
+    everywhere_m = np.maximum(area.outside_m(area.grid_m(side_m)), 0.0)
+    beyond_m = np.maximum(outside_m, 0.0)
+    reaches_m = _REACH * cells.extent_m(area)
+    fits = [
+        -float(np.mean(beyond_m)) / reach_m - math.log(float(np.exp(-everywhere_m / reach_m).sum()))
+        for reach_m in reaches_m.tolist()
+    ]
+    return float(reaches_m[int(np.argmax(fits))])
 
 
-def _log_density(position_m: Float64, covariance_m2: Float64, truth_m: Float64) -> Float64:
-    """Of Gaussians about one position with covariances (I, 2, 2) at the truth, up to a constant, (I,)."""
-    east, north = (truth_m - position_m).tolist()
-    square_m4 = determinant(covariance_m2)
-    square = covariance_m2[:, 1, 1] * east**2 + covariance_m2[:, 0, 0] * north**2
-    square = (square - 2 * covariance_m2[:, 0, 1] * east * north) / square_m4
-    return np.asarray(-0.5 * (np.log(square_m4) + square), np.float64)
+def _inflation(observations: Sequence[Observation], truth_m: Float64, baselines: Baselines) -> float:
+    """The inflation of the direct position under which the true positions are most probable."""
+    timed = [(one, Timed.of(one), at_m[None]) for one, at_m in zip(observations, truth_m, strict=True)]
+    fixed = [
+        (one, times, at_m) for one, times, at_m in timed if times is not None and len(times.row) >= FIXING
+    ]
+    work = tqdm(fixed[:DIRECT_SESSIONS], "tune direct position", unit="session", disable=None, delay=1)
+    total = np.zeros(len(_INFLATION))
+    for one, times, at_m in work:
+        finest_m = float(times.scale_m(baselines.tuned.times.excess_s)[0])
+        for number, inflation in enumerate(_INFLATION.tolist()):
+            density = _sum([_prior(baselines), _by_pairs(one, times, baselines, inflation)])
+            found = cells.explore(density, baselines.area, finest_m)
+            total[number] += float(density(at_m, 0.0)[0]) - found.log_total
+    return float(_INFLATION[int(np.argmax(total))])

@@ -7,76 +7,98 @@ transmitters", IEEE Signal Processing Letters 11, 2004).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from heimdall.baselines.fitted import Baselines
-from heimdall.baselines.fixes import (
-    GRID_SPACING_M,
-    Fixes,
-    Normal,
-    Prior,
-    Timed,
-    descend,
-    distinct,
-    fisher_information,
-    shared_weight,
-    starts,
-)
-from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m, gradients
+from heimdall.baselines.delays import Timed
+from heimdall.geometry.geo import TangentPlane
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.position.arrival import Observation
 from heimdall.position.interpolation import interpolate
 
 Float64 = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
-_FINE = 16  # lags a sample at which the direct method interpolates the correlations
+_FINE = 16  # lags a sample at which the correlations are interpolated
 
 
-def direct_position(observation: Observation, baselines: Baselines, excess_s: float) -> Fixes | None:
-    """The pairs' |r|^2, each over its largest value, summed with the weight that the pair has in time.
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """The P pairs of a session's receivers that know the time.
 
-    Near a peak |r|^2 falls by the squared bandwidth times the squared error of the delay, so that the sum
-    over all pairs is the cost of the weighted least squares; far from it the pair has nothing more to say.
+    Attributes:
+        timed: The receivers.
+        first: Of each pair the one receiver, its place in `timed`, shape (P,).
+        second: The other, shape (P,).
+        power: |r|^2 over its largest value, at the fine lags, shape (P, fine lags).
+        lags_m: Fine lags a metre.
+        fall_m2: By what share of itself the power of a pair falls with the squared error of a range, 1/m^2.
     """
-    timed = Timed.of(observation)
-    if timed is None:
-        return None
-    prior = Prior.of(baselines)
-    excess_m = SPEED_OF_LIGHT_M_S * excess_s
-    first, second = np.triu_indices(len(timed.row), 1)
-    numbers = {pair: number for number, pair in enumerate(map(tuple, observation.session.pair.tolist()))}
-    rows = timed.row.tolist()
-    chosen = [numbers[rows[a], rows[b]] for a, b in zip(first.tolist(), second.tolist(), strict=True)]
-    fine = _relative_power(observation.session.xcorr[chosen])  # (pairs, fine lags)
-    middle = fine.shape[1] // 2
-    lags_m = baselines.rate_hz * _FINE / SPEED_OF_LIGHT_M_S  # fine lags a metre
-    fall_m2 = (2 * math.pi * observation.arrivals.rms_bandwidth_hz / SPEED_OF_LIGHT_M_S) ** 2
-    pair = np.arange(len(chosen))
 
-    grid_m = baselines.area.grid_m(GRID_SPACING_M)
-    distance = distances_m(grid_m, timed.position_m, baselines.plane)
-    place = np.rint((distance[:, first] - distance[:, second]) * lags_m).astype(np.int64) + middle
-    coarse = timed.weight(math.hypot(excess_m, GRID_SPACING_M / 2))
-    loss = 1 - fine[pair, np.clip(place, 0, fine.shape[1] - 1)]
-    score = (shared_weight(coarse, first, second) / fall_m2 * loss).sum(axis=-1) + prior.cost(grid_m)
-    shared = shared_weight(timed.weight(excess_m), first, second)
+    timed: Timed
+    first: Indices
+    second: Indices
+    power: Float64
+    lags_m: float
+    fall_m2: float
 
-    def evaluate(state: Float64) -> Normal:
-        distance, slope = gradients(state, timed.position_m, baselines.plane)
-        value, derivative = _cubic(fine, (distance[:, first] - distance[:, second]) * lags_m + middle)
-        jacobian = slope[:, first] - slope[:, second]  # (K, pairs, 2)
-        pull = 0.5 * shared / fall_m2 * derivative * lags_m
-        right = (pull[..., None] * jacobian).sum(axis=-2) - prior.gradient(state)
-        cost = (shared / fall_m2 * (1 - value)).sum(axis=-1) + prior.cost(state)
-        matrix = (shared[:, None, None] * jacobian[..., :, None] * jacobian[..., None, :]).sum(axis=-3)
-        return Normal(cost, right, matrix + prior.information_m2)
+    @classmethod
+    def of(cls, observation: Observation, timed: Timed, rate_hz: float) -> Pairs:
+        """Those of a session; `rate_hz` is that of the lags."""
+        place = {row: number for number, row in enumerate(timed.row.tolist())}
+        pairs = [
+            (number, place[a], place[b])
+            for number, (a, b) in enumerate(observation.session.pair.tolist())
+            if a in place and b in place
+        ]
+        number, first, second = np.array(pairs, np.intp).T
+        return cls(
+            timed,
+            first,
+            second,
+            _relative_power(observation.session.xcorr[number]),
+            rate_hz * _FINE / SPEED_OF_LIGHT_M_S,
+            (2 * math.pi * observation.arrivals.rms_bandwidth_hz / SPEED_OF_LIGHT_M_S) ** 2,
+        )
 
-    found = descend(starts(score, grid_m), evaluate)
-    _, slope = gradients(found, timed.position_m, baselines.plane)
-    information = fisher_information(slope, timed.weight(excess_m))
-    return distinct(found, evaluate(found).cost, information)
+
+def log_likelihood(
+    pairs: Pairs,
+    position_m: Float64,
+    side_m: float,
+    plane: TangentPlane,
+    *,
+    excess_s: float,
+    inflation: float,
+) -> Float64:
+    """What stands for the log-likelihood of a transmitter in each of some squares.
+
+    Minus half of the pairs' losses of power, each with the weight that the pair has in time. Near a peak
+    |r|^2 falls by the squared bandwidth times the squared error of the delay, so that the sum over all pairs
+    is the cost of the weighted least squares; far from it the pair has nothing more to say. As the density of
+    Gaussian errors would be, it is lower for larger squares.
+
+    Args:
+        pairs: Of a session.
+        position_m: Centres of the squares, east and north, metres, shape (G, 2).
+        side_m: Of the squares, metres; 0 for points.
+        plane: Of the positions.
+        excess_s: Standard deviation of the delays beyond noise and clock, seconds.
+        inflation: By what the losses are divided.
+
+    Returns:
+        Natural logarithms, up to a constant of the session, shape (G,).
+    """
+    distance_m = distances_m(position_m, pairs.timed.position_m, plane)
+    place = (distance_m[:, pairs.first] - distance_m[:, pairs.second]) * pairs.lags_m
+    weight = pairs.timed.scale_m(excess_s, side_m) ** -2
+    shared = weight[pairs.first] * weight[pairs.second] / weight.sum()
+    loss = 1 - _cubic(pairs.power, place + pairs.power.shape[1] // 2)
+    height = 0.5 * (np.log(weight).sum() - math.log(weight.sum()))
+    return np.asarray(height - 0.5 * (shared / pairs.fall_m2 * loss).sum(axis=-1) / inflation, np.float64)
 
 
 @lru_cache(maxsize=4)
@@ -96,14 +118,12 @@ def _relative_power(series: npt.NDArray[np.complex64]) -> Float64:
     return np.asarray(square / square.max(axis=1, keepdims=True), np.float64)
 
 
-def _cubic(table: Float64, place: Float64) -> tuple[Float64, Float64]:
-    """Value and derivative at places (K, P) of P rows by the cubic through four neighbours, each (K, P)."""
+def _cubic(table: Float64, place: Float64) -> Float64:
+    """Values at places (G, P) of P rows by the cubic through four neighbours, shape (G, P)."""
     whole = np.clip(np.floor(place).astype(np.int64), 1, table.shape[1] - 3)
     x = np.clip(place - whole, -1.0, 2.0)
     row = np.arange(len(table))
     a, b, c, d = (table[row, whole + step] for step in (-1, 0, 1, 2))
     # Newton's form over the nodes -1, 0, 1, 2.
     first, second, third = b - a, (c - 2 * b + a) / 2, (d - 3 * c + 3 * b - a) / 6
-    value = a + (x + 1) * (first + x * (second + (x - 1) * third))
-    derivative = first + (2 * x + 1) * second + (3 * x * x - 1) * third
-    return value, derivative
+    return np.asarray(a + (x + 1) * (first + x * (second + (x - 1) * third)), np.float64)

@@ -1,49 +1,91 @@
-"""What the baselines know, from the training split."""
+"""What the baselines know: of the network, and from the training split."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.baselines.delays import ErrorLaw
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.position.received_power import PowerModel
 
+Float64 = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True)
-class Timing:
-    """How far the delays of a method are to be trusted.
+class Tuned:
+    """What the training split tells: numbers that JSON can hold.
 
     Attributes:
-        excess_sigma_s: Standard deviation of the delays beyond noise and clock (multipath), seconds.
-        inflation: By what the covariance that follows is multiplied.
+        mean_m: Mean position of the training transmitters, metres.
+        covariance_m2: Their covariance, square metres, by rows.
+        margin_m: How far beyond the receivers' hull a transmitter is looked for, metres.
+        reach_m: How far beyond the hull transmitters become rarer by a factor of e, metres.
+        levels: The received-power model.
+        times: The errors of arrival times.
+        direct_inflation: By what the squared deviations of the direct position are divided.
     """
 
-    excess_sigma_s: float
-    inflation: float
+    mean_m: tuple[float, float]
+    covariance_m2: tuple[tuple[float, float], tuple[float, float]]
+    margin_m: float
+    reach_m: float
+    levels: PowerModel
+    times: ErrorLaw
+    direct_inflation: float
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Tuned:
+        """What `dataclasses.asdict` made, after it went through JSON.
+
+        Raises:
+            KeyError: A value is missing.
+            TypeError: A value is of another form.
+            ValueError: The same.
+        """
+        east_m, north_m = map(float, values["mean_m"])
+        (a, b), (c, d) = (map(float, row) for row in values["covariance_m2"])
+        return cls(
+            mean_m=(east_m, north_m),
+            covariance_m2=((a, b), (c, d)),
+            margin_m=float(values["margin_m"]),
+            reach_m=float(values["reach_m"]),
+            levels=PowerModel.from_dict(values["levels"]),
+            times=ErrorLaw(**values["times"]),
+            direct_inflation=float(values["direct_inflation"]),
+        )
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Everything that the baselines know, from the training split.
+    """Everything that the baselines know.
 
     Attributes:
         receivers: All receivers of the network.
         plane: Of the positions.
         area: Where a transmitter is looked for.
         rate_hz: Lags a second of the correlations, Hz.
-        mean_m: Mean position of the training transmitters, metres.
-        covariance_m2: Their covariance, square metres, by rows.
-        levels: The received-power model.
-        arrival: Tuning of the time of arrival.
-        direct: Tuning of the direct position.
+        tuned: What the training split tells.
     """
 
     receivers: Receivers
     plane: TangentPlane
     area: Area
     rate_hz: float
-    mean_m: tuple[float, float]
-    covariance_m2: tuple[tuple[float, float], tuple[float, float]]
-    levels: PowerModel
-    arrival: Timing
-    direct: Timing
+    tuned: Tuned
+
+    @classmethod
+    def of(cls, tuned: Tuned, receivers: Receivers, plane: TangentPlane, rate_hz: float) -> Baselines:
+        """The baselines of a network; the arguments are those of `baselines.fit`."""
+        area = replace(Area.around(receivers), margin_m=tuned.margin_m)
+        return cls(receivers, plane, area, rate_hz, tuned)
+
+    def log_prior(self, position_m: Float64) -> Float64:
+        """Log density of transmitters at positions (..., 2), up to a constant: even within the hull."""
+        outside_m = np.maximum(self.area.outside_m(position_m), 0.0)
+        return np.asarray(-outside_m / self.tuned.reach_m, np.float64)

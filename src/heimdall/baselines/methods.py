@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Method = Literal["mean_position", "received_power", "time_of_arrival", "direct_position"]
+Method = Literal["mean_position", "received_power", "time_of_arrival", "direct_position", "combined"]
 METHODS: tuple[Method, ...] = get_args(Method)

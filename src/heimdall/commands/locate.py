@@ -25,19 +25,8 @@ if TYPE_CHECKING:
 FUSION = "fusion"
 METHODS = (*(name.replace("_", "-") for name in WITHOUT_LEARNING), FUSION)
 NOTHING_KNOWN = 3  # 1 is a failure and 2 wrong usage, as of every command; `predict` has the same
-_PROPAGATION = ("line-of-sight", "ground-wave", "sky-wave")
-_UNITS = ("s", "ms", "us", "ns")
 _FOR_SESSIONS = ("methods", "data_dir")
 _FOR_BOTH = ("names", "model", "as_json")
-
-
-class _AltitudeType(click.ParamType[str]):
-    name = "METRES|unknown|FILE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """A number and `unknown` as they are; a file's name from the folder where it was typed."""
-        text = place.as_typed(str(value))
-        return text if Path(text).exists() else str(value)
 
 
 def _written(name: str, what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -75,26 +64,19 @@ Example, sessions of the data:
 @recording_options.receivers
 @recording_options.receiver
 @recording_options.frequency_mhz
-@click.option(
-    "--altitude",
-    type=_AltitudeType(),
-    metavar="METRES|unknown|FILE",
-    help="Altitude of the transmitter above the ellipsoid in metres, `unknown` if it may fly anywhere, or a "
-    "file or folder of the terrain on which it stands (.hgt, .asc).  [default: its message's, or the ground]",
-)
-@click.option(
-    "--propagation",
-    type=click.Choice(_PROPAGATION),
-    help="How the signal travels.  [default: as is usual at the frequency]",
-)
+@recording_options.altitude
+@recording_options.propagation
 @recording_options.sample_rate
 @recording_options.sample_format
 @recording_options.date
 @recording_options.start
+@recording_options.unit
 @click.option(
-    "--unit",
-    type=click.Choice(_UNITS),
-    help="Unit of the times of a table.  [default: as the names of its columns end]",
+    "--receiver-errors",
+    "errors_path",
+    type=click.Path(path_type=Path),
+    help="CSV file of the receivers' own errors, which `heimdall receivers FILE... --output` writes, to take "
+    "them off.",
 )
 @_written("csv", "CSV, a row for each second or event")
 @_written("geojson", "GeoJSON")
@@ -133,6 +115,7 @@ def locate(
     date: Moment | None,
     start: Moment | None,
     unit: str | None,
+    errors_path: Path | None,
     csv_file: Path | None,
     geojson_file: Path | None,
     kml_file: Path | None,
@@ -155,10 +138,12 @@ def locate(
     level_db are used if they are there.
 
     Of a session of the data the beginning of its identifier is enough if no other session begins with it.
-    `heimdall session list` shows the identifiers. The methods without learning are first tuned on the
-    training split. If fewer than three receivers know the time, time of arrival and direct position give the
-    answer of received power. The fusion model answers with a mixture of Gaussians, of which the dominant one
-    is shown.
+    `heimdall session list` shows the identifiers. The methods without learning know from the stage evaluate
+    what the training split told (data/baselines.json); without that file they are tuned first. If two
+    receivers know the time, time of arrival and direct position use the levels, too; with fewer they give the
+    answer of received power. All answers are mixtures of Gaussians. Of the methods without learning the point
+    of the least expected distance is shown with the spread of the whole mixture, of the fusion model the
+    dominant Gaussian.
     """
     typed = {
         param.name: param.opts[0]
@@ -175,7 +160,7 @@ def locate(
     recording_options.refuse_same_names(sites)
     from heimdall.formats import receivers_file
     from heimdall.formats.reader import Hints
-    from heimdall.localize import locating
+    from heimdall.localize import locating, receiver_errors_file
     from heimdall.multilateration.solver import Assumptions
 
     listed = () if receivers_path is None else receivers_file.read(receivers_path)
@@ -183,7 +168,8 @@ def locate(
     frequency_hz = None if frequency_mhz is None else frequency_mhz * 1e6
     assumptions = Assumptions(locating.altitude_of(altitude), propagation)
     beside = model if "model" in typed else None
-    known = locating.Given(sites, listed, hints, frequency_hz, unit, assumptions, beside)
+    errors = () if errors_path is None else receiver_errors_file.read(errors_path)
+    known = locating.Given(sites, listed, hints, frequency_hz, unit, assumptions, beside, errors)
     answer = locating.answer(names, known, output.progress("locate"))
     for file, text in (
         (csv_file, "fix_csv"),
@@ -221,6 +207,11 @@ def _refuse(options_typed: Sequence[str], what: str) -> None:
 def _locate_sessions(
     session_ids: tuple[str, ...], methods: tuple[str, ...], data_dir: Path, model: Path, *, as_json: bool
 ) -> None:
+    if place.clone_around(Path.cwd()) is None:
+        cause = "not inside a clone of Heimdall's repository, which has the sessions"
+        raise HeimdallError(
+            str(Path.cwd()), cause, "Change to the folder of a clone, or name files to locate"
+        )
     from heimdall.core import params
     from heimdall.session import identifiers
 
@@ -237,6 +228,7 @@ def _locate_sessions(
     existing = dataset.read_index(config)["session_id"].tolist()
     wanted = list(dict.fromkeys(identifiers.find(name, existing, str(data_dir)) for name in session_ids))
     chosen = METHODS if "all" in methods else methods
+    say = output.progress("locate")
     fusion = None
     if FUSION in chosen:
         try:
@@ -244,10 +236,10 @@ def _locate_sessions(
         except HeimdallError as error:
             if FUSION in methods:
                 raise
-            output.progress("locate")(f"the method fusion is left out: {error}")
+            say(f"the method fusion is left out: {error}")
     known = dataset.observations(config, "all", validation_split)
     tuned = [name for name in WITHOUT_LEARNING if name.replace("_", "-") in chosen]
-    localizers = location.without_learning(tuned, known, receivers, network, config)
+    localizers = location.without_learning(tuned, known, validation_split, config, say)
     if fusion is not None:
         localizers[FUSION] = fusion
     row_of = {name: row for row, name in enumerate(known.table["session_id"])}

@@ -108,12 +108,12 @@ class FileOrName(_FileName):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The file's name from the folder where it was typed; any other name as it is."""
         found = NamedFile().convert(value, param, ctx)
-        return found if is_file(found) else str(value)
+        return found if is_file(str(value)) or Path(found).exists() else str(value)
 
 
 def is_file(text: str) -> bool:
-    """Whether a path, or a path after a name and `=`, is that of an existing file."""
-    return Path(text).exists() or Path(text.partition("=")[2] or os.devnull).is_file()
+    """Whether it is a path, or one after a name and `=`: of an existing file, or with what no name has."""
+    return Path(text).exists() or any(letter in text for letter in "./=*?")
 
 
 class RecordingName(_FileName):

@@ -1,27 +1,123 @@
-"""`heimdall receivers`: the delay of each receiver's clock, and the shape of its filter."""
+"""`heimdall receivers`: the errors of each receiver's clock, place and filter."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from heimdall.commands import options, output
-from heimdall.core import params
+from heimdall.commands import options, output, place, recording_options
+from heimdall.core import artifacts, params
+
+if TYPE_CHECKING:
+    from heimdall.formats.gps_time import Moment
+    from heimdall.formats.receivers_file import Site
+    from heimdall.multilateration.rays import Propagation
+
+_FOR_BOTH = ("files", "as_json")
+_FOR_SESSIONS = ("data_dir",)
 
 
-@click.command(epilog="\b\nExample: heimdall receivers\nExample: heimdall receivers --data-dir data/features")
+@click.command(
+    epilog="""\b
+Example, the sessions of the data:
+  heimdall receivers
+
+\b
+Example, a table of arrival times of many messages:
+  heimdall receivers messages.csv --receivers receivers.csv --output errors.csv
+  heimdall locate other.csv --receivers receivers.csv --receiver-errors errors.csv
+"""
+)
+@click.argument("files", nargs=-1, type=place.FileOrName(), metavar="[FILE...]")
+@recording_options.receivers
+@recording_options.receiver
+@recording_options.frequency_mhz
+@recording_options.altitude
+@recording_options.propagation
+@recording_options.sample_rate
+@recording_options.sample_format
+@recording_options.date
+@recording_options.start
+@recording_options.unit
+@click.option("--known", is_flag=True, help="Use the positions of the transmitters that the table has.")
+@click.option(
+    "--output",
+    "output_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the errors to this CSV file, which `heimdall locate --receiver-errors` takes.",
+)
 @options.data_dir
 @options.as_json
-def receivers(data_dir: Path, as_json: bool) -> None:
-    """Measure the delay of each receiver's clock, and the shape of its filter.
+@click.pass_context
+def receivers(
+    context: click.Context,
+    *,
+    files: tuple[str, ...],
+    receivers_path: Path | None,
+    sites: tuple[Site, ...],
+    frequency_mhz: float | None,
+    altitude: str | None,
+    propagation: Propagation | None,
+    sample_rate_hz: float | None,
+    sample_format: str | None,
+    date: Moment | None,
+    start: Moment | None,
+    unit: str | None,
+    known: bool,
+    output_file: Path | None,
+    data_dir: Path,
+    as_json: bool,
+) -> None:
+    """Measure the errors of each receiver's clock and place, and the shape of its filter.
 
-    The command uses the sessions of known transmitters that are not held out for the test. The table says
-    how much later each receiver has a signal than the median receiver, and the gain of the receiver 4 kHz
-    away from the centre of the signal. Each value has an interval of two standard deviations. If a value is
-    beyond four standard deviations, a sentence below the table says so and what to do.
+    Of FILES, recordings or tables of arrival times as `heimdall locate` takes them, the events themselves
+    tell how early or late each receiver is, how its times scatter, and how far it is from where it is said to
+    be: where four receivers or more have an event, its times must fit one place. No transmitter has to be
+    known. Each value has an interval of two standard deviations; where the events tell nothing, it says so.
+
+    Without FILES the command uses the sessions of known transmitters that are not held out for the test. The
+    table says how much later each receiver has a signal than the median receiver, and the gain of the
+    receiver 4 kHz away from the centre of the signal. If a value is beyond four standard deviations, a
+    sentence below the table says so and what to do.
     """
+    typed = {
+        param.name: param.opts[0]
+        for param in context.command.params
+        if param.name and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    }
+    for name, option in typed.items():
+        if name not in _FOR_BOTH and (name in _FOR_SESSIONS) == bool(files):
+            raise click.UsageError(f"{option} is for {'sessions' if files else 'files'}: leave it out")
+    if not files:
+        _of_sessions(data_dir, as_json=as_json)
+        return
+    recording_options.refuse_same_names(sites)
+    from heimdall.formats import receivers_file
+    from heimdall.formats.reader import Hints
+    from heimdall.localize import locating, receiver_errors_file, receiver_errors_text
+    from heimdall.multilateration import receiver_errors
+    from heimdall.multilateration.solver import Assumptions
+
+    listed = () if receivers_path is None else receivers_file.read(receivers_path)
+    hints = Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format)
+    frequency_hz = None if frequency_mhz is None else frequency_mhz * 1e6
+    assumptions = Assumptions(locating.altitude_of(altitude), propagation)
+    given = locating.Given(sites, listed, hints, frequency_hz, unit, assumptions)
+    events = locating.read(files, given, output.progress("receivers")).events
+    measured = receiver_errors.measure(events, assumptions, known=known)
+    if output_file is not None:
+        artifacts.write_bytes(output_file, receiver_errors_file.text(measured.errors).encode())
+    if as_json:
+        output.as_json(asdict(measured))
+        return
+    click.echo(receiver_errors_text.text(measured), nl=False)
+
+
+def _of_sessions(data_dir: Path, *, as_json: bool) -> None:
     settings = params.load()
     options.require_features(data_dir)
     import pandas as pd
@@ -44,7 +140,7 @@ def receivers(data_dir: Path, as_json: bool) -> None:
     data = provenance(known.table["simulated"])
     count, transmitters = len(known.table), known.table["source_id"].nunique()
     if as_json:
-        measured = [
+        measured: list[dict[str, Any]] = [
             asdict(one)
             | {"name": by_id[one.websdr_id], "is_late": one.is_late, "is_bent": one.is_bent}
             | {"advice": receivers_text.advice(one, calibration)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from heimdall.commands import options
+from heimdall.commands import options, place
 
 if TYPE_CHECKING:
     from heimdall.formats.gps_time import Moment
@@ -58,6 +58,17 @@ class NameType(click.ParamType[str]):
         return name
 
 
+class AltitudeType(click.ParamType[str]):
+    """A transmitter's altitude."""
+
+    name = "METRES|unknown|FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A number and `unknown` as they are; a file's name from the folder where it was typed."""
+        text = place.as_typed(str(value))
+        return text if Path(text).exists() else str(value)
+
+
 class MomentType(click.ParamType[Any]):
     """A time in UTC."""
 
@@ -95,6 +106,23 @@ receiver = click.option(
     type=SiteType(),
     help="Name of a receiver, its latitude and longitude in degrees, and its altitude in metres. The name "
     "stands between separators in the name of its file. Give this option once for each receiver.",
+)
+altitude = click.option(
+    "--altitude",
+    type=AltitudeType(),
+    metavar="METRES|unknown|FILE",
+    help="Altitude of the transmitter above the ellipsoid in metres, `unknown` if it may fly anywhere, or a "
+    "file or folder of the terrain on which it stands (.hgt, .asc).  [default: its message's, or the ground]",
+)
+propagation = click.option(
+    "--propagation",
+    type=click.Choice(("line-of-sight", "ground-wave", "sky-wave")),
+    help="How the signal travels.  [default: as is usual at the frequency]",
+)
+unit = click.option(
+    "--unit",
+    type=click.Choice(("s", "ms", "us", "ns")),
+    help="Unit of the times of a table.  [default: as the names of its columns end]",
 )
 sample_rate = click.option(
     "--sample-rate",

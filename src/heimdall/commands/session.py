@@ -95,7 +95,8 @@ def fetch(session_id: str, folder: Path | None, as_json: bool) -> None:
     """Write the recordings of one session, and print the command that locates them.
 
     The folder gets a file websdr_ID.npy for each receiver, and times.csv with the GPS time of each first
-    sample. `heimdall predict` takes these files.
+    sample. `heimdall predict` takes these files. For `heimdall locate`, which needs no model, receivers.csv
+    has the places of the receivers, and a .json beside each recording its time.
     """
     one = _found(session_id)
     from heimdall.session import files, session_text
@@ -110,6 +111,7 @@ def fetch(session_id: str, folder: Path | None, as_json: bool) -> None:
                 "times": None if written.times is None else str(written.times),
                 "sample_rates_hz": written.sample_rates_hz,
                 "predict": written.command,
+                "locate": written.without_model,
             }
         )
         return
@@ -122,6 +124,7 @@ def fetch(session_id: str, folder: Path | None, as_json: bool) -> None:
     note(where if written.command is None else f"{where}. This locates them:")
     if written.command is not None:
         click.echo(written.command)
+    note(f"without a model: {written.without_model}")
 
 
 def _found(typed: str) -> Session:

@@ -8,4 +8,5 @@ CLONE = Path(__file__).resolve().parents[3]  # the one whose code runs
 FEATURES = Path("data/features")
 NETWORK = "network.json"  # in the features
 WEIGHTS = Path("models/localizer.safetensors")
+BASELINES = Path("data/baselines.json")
 ONNX = Path("models/localizer.onnx")

@@ -1,10 +1,10 @@
 """Altitude of the ground, from files of a digital elevation model (DEM).
 
-Two formats are read: SRTM tiles (`N46E007.hgt`: Farr et al., The Shuttle Radar Topography Mission, Reviews of
-Geophysics 45, 2007) and ESRI ASCII grids in degrees (`.asc`). Both usually hold heights above the geoid (mean
-sea level), while every altitude of Heimdall is above the ellipsoid. The difference, the geoid's undulation,
-lies between -107 and +86 m (Lemoine et al., EGM96, NASA/TP-1998-206861) and changes by a few metres over a
-network. It is not in the files: without `geoid_undulation_m` a height is taken as one above the ellipsoid.
+Two formats are read: SRTM tiles (`N46E007.hgt`: Farr et al., 2007) and ESRI ASCII grids in degrees (`.asc`).
+Both usually hold heights above the geoid (mean sea level), while every altitude of Heimdall is above the
+ellipsoid. The difference, the geoid's undulation, lies between -107 and +86 m (Lemoine et al., 1998) and
+changes by a few metres over a network. It is not in the files: without `geoid_undulation_m` a height is taken
+as one above the ellipsoid.
 """
 
 from __future__ import annotations

@@ -26,5 +26,7 @@ __all__ = [
     "location_text",
     "prediction",
     "prediction_text",
+    "receiver_errors_file",
+    "receiver_errors_text",
     "session_files",
 ]

@@ -38,7 +38,7 @@ def of_second(model: Path, cut: Cut, frequency_hz: float) -> Beside:
     preprocessing = Preprocessing.of(localizer.metadata, str(model))
     tokenizer = preprocessing.tokenizer
     recordings = []
-    for stretch, recording in events.recordings(cut):
+    for stretch, recording in events.recordings(cut, frequency_hz):
         site = stretch.site
         where = (site.latitude_deg, site.longitude_deg, site.altitude_m)
         here_m = geo.enu_m(*where, tokenizer.plane.latitude_deg, tokenizer.plane.longitude_deg)

@@ -27,8 +27,10 @@ from heimdall.multilateration.event import Event
 from heimdall.recordings.iq import Samples
 from heimdall.signal import arrival_times
 from heimdall.signal.arrival_times import ArrivalTimes
-from heimdall.signal.correlation import Recording, correlate
+from heimdall.signal.correlation import Recording
+from heimdall.signal.transforms import phase_ramp
 
+UNTIMED_S = 0.1  # by less differ clocks that a network sets
 MIN_OVERLAP_NS = 200_000_000  # shorter recordings hold too little of a signal of some hundred hertz
 CLOCK = "The column timing_sigma_ns of the receivers file says that GPS disciplines a receiver's clock"
 _BEGAN_ALIKE = "nothing says when its recording began, so its level counts as of the time of the others"
@@ -48,6 +50,8 @@ class Stretch:
         about: All else that is known of it.
         parts: By GPS second, each that it holds whole and that has a signal.
         begun: Whether anything says when it began.
+        locked: Whether its owner says that GPS disciplines the clock that drives it. Time stamps in a file
+            say nothing of the oscillator that tunes it: those of three KiwiSDRs differed by 0.5 ppm.
     """
 
     file: Path
@@ -55,6 +59,7 @@ class Stretch:
     about: TimedRecording
     parts: Mapping[int, Part]
     begun: bool
+    locked: bool
 
     @property
     def timed(self) -> bool:
@@ -62,6 +67,12 @@ class Stretch:
         return self.about.timing_sigma_ns(0, 1) is not None or any(
             part.timing_sigma_ns is not None for part in self.parts.values()
         )
+
+    def off_hz(self, frequency_hz: float) -> float | None:
+        """Its tuned frequency less another one, 0 if nothing says it; None if that is outside of its band."""
+        tuned_hz = self.about.frequency_hz
+        off_hz = 0.0 if tuned_hz is None or math.isnan(frequency_hz) else tuned_hz - frequency_hz
+        return off_hz if abs(off_hz) <= self.about.sample_rate_hz / 2 else None
 
     def part_of(self, begin_ns: int, end_ns: int) -> Part | None:
         """What it holds of some time, if that is at least `MIN_OVERLAP_NS`."""
@@ -81,6 +92,11 @@ class Stretch:
         assert self.about.source is not None  # noqa: S101 - what was read stands in a file
         return self.about.source.read(part.first, part.end)
 
+    def tuned(self, samples: Samples, frequency_hz: float) -> Samples:
+        """The same samples, had the receiver been tuned to another frequency of its band."""
+        turn = (self.off_hz(frequency_hz) or 0.0) / self.about.sample_rate_hz
+        return samples if turn == 0 else (samples * phase_ramp(turn, len(samples))).astype(np.complex64)
+
 
 @dataclass(frozen=True, eq=False)
 class Cut:
@@ -90,11 +106,13 @@ class Cut:
         name: Its time in UTC, or its number where no clock is known.
         start_ns: Its nominal time, GPS nanoseconds.
         parts: What each receiver has of it.
+        remarks: Of receivers that have nothing of any second.
     """
 
     name: str
     start_ns: int
     parts: tuple[tuple[Stretch, Part], ...]
+    remarks: tuple[str, ...] = ()
 
 
 def stretches(assigned: Mapping[Path, Site], hints: Hints, say: Say) -> list[Stretch]:
@@ -119,7 +137,7 @@ def stretches(assigned: Mapping[Path, Site], hints: Hints, say: Say) -> list[Str
             later.append((file, site))
     begin_ns = min((one.about.time_ns(0) for one in found), default=_SOME_DAY_NS)
     for file, site in later:
-        found += _read(file, site, hints, -(-begin_ns // SECOND_NS) * SECOND_NS, say)
+        found += _read(file, site, hints, begin_ns, say)
     untimed = {one.site.name for one in found} - {one.site.name for one in found if one.timed}
     if untimed:
         say(f"{', '.join(sorted(untimed))}: levels alone, without arrival times. {CLOCK}.")
@@ -130,6 +148,8 @@ def at_frequency(
     given: Sequence[Stretch], frequency_hz: float | None, say: Say
 ) -> tuple[list[Stretch], float]:
     """The stretches at one frequency, and that in Hz; NaN if nothing says it.
+
+    Receivers may be tuned beside the transmitter, as off the spur in the middle of a band, each elsewhere.
 
     Args:
         given: Of all receivers.
@@ -146,9 +166,17 @@ def at_frequency(
         if max(said) - min(said) > tuning.MAX_DETUNING_HZ:
             raise tuning.undecided(said)
         return list(given), sorted(said)[len(said) // 2]
+    there = [one for one in given if one.off_hz(frequency_hz) is not None]
+    if any(one.about.frequency_hz for one in there):
+        left = len(given) - len(there)
+        if left:
+            say(f"Stretches of other bands than {frequency_hz / 1e6:g} MHz are left out: {left}")
+        return there, frequency_hz
     kept, told = tuning.fitting([one.about for one in given], frequency_hz)
     if told:
         say(told)
+    if not any(kept):
+        raise tuning.undecided(said)
     return [one for one, fits in zip(given, kept, strict=True) if fits], frequency_hz
 
 
@@ -184,11 +212,18 @@ def cuts(given: Sequence[Stretch], say: Say) -> list[Cut]:
     for file in dict.fromkeys(one.file for one in given):
         if file not in used:
             say(f"{file} has no time in common with the others, and is left out.")
-    return found
+    heard = {one.site.name for cut in found for one, _ in cut.parts}
+    absent = sorted({one.site.name for one in given} - heard)
+    remarks = tuple(f"{name}: its recording has no time in common with the others" for name in absent)
+    return [replace(cut, remarks=remarks) for cut in found]
 
 
-def recordings(cut: Cut) -> list[tuple[Stretch, Recording]]:
-    """The samples of a second; a receiver all of whose samples are zero is left out, unless all are.
+def recordings(cut: Cut, frequency_hz: float) -> list[tuple[Stretch, Recording]]:
+    """The samples of a second, all tuned to one frequency; a receiver with nothing but zeros is left out.
+
+    Args:
+        cut: The second.
+        frequency_hz: That of the samples at 0 Hz; NaN leaves them as they are.
 
     Raises:
         HeimdallError: A file cannot be read any more.
@@ -198,7 +233,7 @@ def recordings(cut: Cut) -> list[tuple[Stretch, Recording]]:
             one,
             Recording(
                 number,
-                one.samples(part),
+                one.tuned(one.samples(part), frequency_hz),
                 one.about.sample_rate_hz,
                 None if part.timing_sigma_ns is None else part.nominal_start_ns,
                 part.timing_sigma_ns,
@@ -220,22 +255,30 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
     Raises:
         HeimdallError: A file cannot be read any more.
     """
-    read = recordings(cut)
+    read = recordings(cut, frequency_hz)
     sites, given = [one.site for one, _ in read], [recording for _, recording in read]
     position_m = np.array(
         [geo.ecef_m(site.latitude_deg, site.longitude_deg, site.altitude_m) for site in sites]
     )
     found = arrival_times.measure(given, position_m)
+    heard, level_db = found.heard, found.level_db
+    anywhen = _untimed(cut, given, position_m)
+    if anywhen is not None:
+        level_db = np.where(heard, level_db, anywhen.level_db)
+        heard = heard | anywhen.heard
     names = [site.name for site in sites]
     alike = _alike([one.iq for one in given])
     clock_s = [math.nan if one.timing_sigma_ns is None else one.timing_sigma_ns * 1e-9 for one in given]
     timed = np.isfinite(found.delay_s) & ~alike
-    # The clock of the samples is that of the tuning: by so much its rate may be wrong.
+    locked = timed & np.array([one.locked for one, _ in read])
+    # By so much the rate of a clock may be wrong that is right to its sigma at both ends of the recording.
     rate = np.array(clock_s) / [one.about.duration_s for one, _ in read]
     remarks = [f"{name}: {reason}" for name, reason in zip(names, found.reason, strict=True) if reason]
     if alike.any():
         same = " and ".join(name for name, copied in zip(names, alike, strict=True) if copied)
-        remarks.append(f"{same} have the same samples, so no time of theirs is used: is it one file twice")
+        remarks.append(
+            f"{same} have the same samples, so neither time nor level is used: is it one file twice"
+        )
     return Event(
         name=cut.name,
         receiver=tuple(names),
@@ -244,31 +287,37 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
         altitude_m=np.array([site.altitude_m for site in sites], np.float64),
         arrival_s=np.where(timed, found.delay_s, np.nan),
         sigma_s=np.where(timed, np.hypot(found.sigma_s, clock_s), np.nan),
-        level_db=np.asarray(found.level_db, np.float64),
-        heard=np.asarray(found.heard | _heard_untimed(given, found), np.bool_),
-        offset_hz=np.where(timed, found.offset_hz, np.nan),
-        offset_sigma_hz=np.where(timed, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
+        level_db=np.where(alike, np.nan, level_db),
+        heard=np.asarray(heard, np.bool_),
+        offset_hz=np.where(locked, found.offset_hz, np.nan),
+        offset_sigma_hz=np.where(locked, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
         frequency_hz=frequency_hz,
         time_s=(cut.start_ns - origin_ns) / SECOND_NS,
-        remarks=tuple(remarks),
+        remarks=(*remarks, *cut.remarks),
     )
 
 
 def _read(file: Path, site: Site, hints: Hints, begin_ns: int | None, say: Say) -> list[Stretch]:
     """The stretches of a file; of one that does not say when it began only with a GPS time for that."""
     found = []
-    for recording in reader.read_of(file, site, hints):
+    for read in reader.read(file, hints):
+        recording = read if site.timing_sigma_ns is None else read.disciplined(site.timing_sigma_ns)
+        locked = recording is not read
         begun = recording.nominal_start_ns is not None
         if not begun and begin_ns is None:
             return []
         if not begun and begin_ns is not None:
             told = (*recording.remarks, _BEGAN_ALIKE)
-            recording = replace(recording, start_utc_ns=utc_ns(to_utc(begin_ns)), remarks=told)  # noqa: PLW2901
-        found.append(_stretch(file, site, recording, say, begun=begun))
+            recording = replace(recording, start_utc_ns=utc_ns(to_utc(begin_ns)), remarks=told)
+        about, parts = _said(site, recording, say, begun=begun)
+        found.append(Stretch(file, site, about, parts, begun, locked))
     return found
 
 
-def _stretch(file: Path, site: Site, recording: TimedRecording, say: Say, *, begun: bool) -> Stretch:
+def _said(
+    site: Site, recording: TimedRecording, say: Say, *, begun: bool
+) -> tuple[TimedRecording, dict[int, Part]]:
+    """A stretch without its samples, and its whole seconds; a line for a person says what it is."""
     parts = seconds.whole(recording)
     sigmas_ns = [part.timing_sigma_ns for part in parts.values()]
     if not parts:
@@ -276,7 +325,7 @@ def _stretch(file: Path, site: Site, recording: TimedRecording, say: Say, *, beg
     began = f" from {recording.start_utc.isoformat()}" if begun and recording.start_utc is not None else ""
     told = ", ".join((*recording.remarks, seconds.gps_time_text(recording, sigmas_ns)))
     say(f"{site.name}: {recording.duration_s:.1f} s at {recording.sample_rate_hz:.4f} Hz{began}, {told}")
-    return Stretch(file, site, recording.without_samples(), parts, begun)
+    return recording.without_samples(), parts
 
 
 def _cut(given: Iterable[Stretch], begin_ns: int, end_ns: int) -> Cut:
@@ -334,13 +383,17 @@ def _common(given: Sequence[Stretch]) -> tuple[int, int]:
     return begin_ns, begin_ns + length_ns
 
 
-def _heard_untimed(given: Sequence[Recording], found: ArrivalTimes) -> npt.NDArray[np.bool_]:
-    """Which recordings without GPS time hold a signal, by its power, for its delay is unknown, (R,)."""
-    untimed = np.array([one.start_gps_ns is None for one in given])
-    if not untimed.any():
-        return untimed
-    half_band_hz = max(abs(found.low_hz), abs(found.high_hz))
-    return untimed & correlate(given, half_band_hz, 2.5 * half_band_hz, arrival_times.EXCESS_S).detected
+def _untimed(
+    cut: Cut, given: Sequence[Recording], position_m: npt.NDArray[np.float64]
+) -> ArrivalTimes | None:
+    """What is alike in recordings that may be late by `UNTIMED_S`; None if all of them have GPS time."""
+    if all(one.start_gps_ns is not None for one in given):
+        return None
+    begun = {number: part.nominal_start_ns for number, (_, part) in enumerate(cut.parts)}
+    placed = [
+        replace(one, start_gps_ns=begun[one.websdr_id], timing_sigma_ns=UNTIMED_S * 1e9) for one in given
+    ]
+    return arrival_times.measure(placed, position_m, UNTIMED_S)
 
 
 def _alike(samples: Sequence[Samples]) -> npt.NDArray[np.bool_]:

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from tqdm import tqdm
 
-from heimdall.core.errors import HeimdallError
+from heimdall.core.errors import HeimdallError, unreadable
 from heimdall.formats import misplaced, receivers_file, stations
 from heimdall.formats.gps_time import Moment, to_utc
 from heimdall.formats.reader import Hints
 from heimdall.formats.receivers_file import Site
 from heimdall.geometry import terrain
-from heimdall.localize import arrival_table, events
+from heimdall.geometry.terrain import Terrain
+from heimdall.localize import arrival_table, events, receiver_errors_file
 from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.events import Say
-from heimdall.multilateration import combine, solver
+from heimdall.multilateration import combine, receiver_errors, solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.rays import Propagation
+from heimdall.multilateration.receiver_errors import ReceiverError
 from heimdall.multilateration.solver import Assumptions
 
 UNKNOWN = "unknown"
 _RECEIVERS = "Give the file of receivers with --receivers: name, latitude, longitude and altitude_m of each"
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What files say.
+
+    Attributes:
+        events: At least one.
+        origin_utc: The moment from which their times count; None if it is not known.
+        beside: What a trained model says of one of them, if it was asked.
+    """
+
+    events: tuple[Event, ...]
+    origin_utc: dt.datetime | None = None
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,7 @@ class Given:
         unit: Of the times of a table whose columns do not say it, one of `arrival_table.UNITS`.
         assumptions: Of the altitude and the propagation.
         model: File of a trained model, whose answer is to stand beside.
+        errors: Of the receivers, which are taken off.
     """
 
     named: tuple[Site, ...] = ()
@@ -50,13 +69,14 @@ class Given:
     unit: str | None = None
     assumptions: Assumptions = field(default_factory=Assumptions)
     model: Path | None = None
+    errors: tuple[ReceiverError, ...] = ()
 
 
 def locate(
     files: str | Path | Iterable[str | Path],
     receivers: str | Path | Iterable[Site],
     *,
-    altitude: float | str | Path | None = None,
+    altitude: float | str | Path | Terrain | None = None,
     propagation: Propagation | None = None,
     frequency_mhz: float | None = None,
     sample_rate_hz: float | None = None,
@@ -64,6 +84,7 @@ def locate(
     start: str | None = None,
     date: str | None = None,
     unit: str | None = None,
+    errors: str | Path | None = None,
     model: str | Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Answer:
@@ -78,14 +99,16 @@ def locate(
             receiver; or tables of arrival times (`localize.arrival_table`). A path or `NAME=path`.
         receivers: A CSV or GeoJSON file of receivers (`formats.receivers_file`), or the receivers.
         altitude: Of the transmitter: metres above the ellipsoid; "unknown" if it may fly anywhere; a terrain
-            file or a folder of such files; None for what an event says itself, or else the ground.
+            file, a folder of such files, or what `geometry.terrain.read` gives; None for what an event says
+            itself, or else the ground.
         propagation: "line-of-sight", "ground-wave" or "sky-wave"; None for what is usual at the frequency.
-        frequency_mhz: Frequency to which the receivers were tuned; None for what the files say.
+        frequency_mhz: Of the transmission; None for that to which the receivers were tuned, as the files say.
         sample_rate_hz: Of raw and `.npy` files that do not say it.
         sample_format: How raw files store samples, such as "cu8".
         start: Time of the first sample, ISO 8601, for files that do not say it.
         date: A time within half a week of KiwiSDR files whose names have none, ISO 8601.
         unit: "s", "ms", "us" or "ns", for a table whose columns do not say it.
+        errors: A CSV file of the receivers' own errors (`heimdall receivers FILE... --output`), to take off.
         model: An exported model (ONNX) of the kind fusion, whose answer is to stand beside: `.beside`.
         say: Takes lines for a person about the files; None for nobody.
 
@@ -111,22 +134,27 @@ def locate(
         unit=unit,
         assumptions=Assumptions(altitude_of(altitude), propagation),
         model=None if model is None else Path(model),
+        errors=() if errors is None else receiver_errors_file.read(Path(errors)),
     )
     return answer([str(path) for path in paths], given, say or (lambda line: None))
 
 
-def altitude_of(said: float | str | Path | None) -> Any:  # noqa: ANN401 - as of `Assumptions.altitude`
+def altitude_of(
+    said: float | str | Path | Terrain | None,
+) -> float | Literal["unknown"] | Terrain | None:
     """What a person says of the altitude, as the solver takes it.
 
     Raises:
         HeimdallError: It is a file that is no terrain.
     """
-    if said is None or said == UNKNOWN or isinstance(said, int | float):
+    if said == UNKNOWN:
+        return "unknown"
+    if not isinstance(said, str | Path | int | float):
         return said
     try:
         metres = float(str(said))
     except ValueError:
-        return terrain.read([Path(said)])
+        return terrain.read([Path(str(said))])
     if not -500 <= metres <= 100_000:
         cause = "no altitude of a transmitter in metres"
         raise HeimdallError(f"altitude {said}", cause, "Give -500 to 100000")
@@ -144,37 +172,47 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     Raises:
         HeimdallError: As of `locate`.
     """
-    tables = [file for file in files if arrival_table.is_table(Path(file))]
-    recordings = [file for file in files if file not in tables]
-    if tables and recordings:
-        cause = f"a table of arrival times, beside recordings such as {recordings[0]}"
-        raise HeimdallError(tables[0], cause, "Locate them one after the other")
-    read = (_of_tables if tables else _of_recordings)(files, given, say)
-    found = read.events
-    _check_places(found, say)
+    material = read(files, given, say)
+    found = tuple(receiver_errors.apply(material.events, given.errors))
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
     together = combine.together(found, given.assumptions)
     return Answer(
         _title(files, found),
-        tuple(found),
+        found,
         tuple(fixes),
         together,
-        beside=read.beside,
-        origin_utc=read.origin_utc,
+        beside=material.beside,
+        origin_utc=material.origin_utc,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """What files say: the events, from which moment their times count, and what a model says."""
+def read(files: Sequence[str], given: Given, say: Say) -> Material:
+    """The events of some files, before anything is located.
 
-    events: list[Event]
-    origin_utc: dt.datetime | None = None
-    beside: Beside | None = None
+    Args:
+        files: Paths, or `NAME=path`.
+        given: What is known beside them.
+        say: Takes lines for a person.
+
+    Raises:
+        HeimdallError: As of `locate`.
+    """
+    for file in files:
+        path = Path(file if Path(file).exists() else file.partition("=")[2] or file)
+        if not path.exists() and not any(letter in path.name for letter in "*?"):
+            raise unreadable(path, FileNotFoundError(errno.ENOENT, ""))
+    tables = [file for file in files if arrival_table.is_table(Path(file))]
+    recordings = [file for file in files if file not in tables]
+    if tables and recordings:
+        cause = f"a table of arrival times, beside recordings such as {recordings[0]}"
+        raise HeimdallError(tables[0], cause, "Locate them one after the other")
+    material = (_of_tables if tables else _of_recordings)(files, given, say)
+    _check_places(material.events, say)
+    return material
 
 
-def _of_tables(files: Sequence[str], given: Given, say: Say) -> _Read:
+def _of_tables(files: Sequence[str], given: Given, say: Say) -> Material:
     sites = tuple({site.name: site for site in (*given.listed, *given.named)}.values())
     if not sites:
         raise HeimdallError(files[0], "no place of a receiver is given", _RECEIVERS)
@@ -192,10 +230,10 @@ def _of_tables(files: Sequence[str], given: Given, say: Say) -> _Read:
     if len(files) > 1:
         found = [replace(event, time_s=math.nan) for event in found]
     beside = Beside(given.model.name, None, "it takes recordings, and no times") if given.model else None
-    return _Read(found, origin, beside)
+    return Material(tuple(found), origin, beside)
 
 
-def _of_recordings(files: Sequence[str], given: Given, say: Say) -> _Read:
+def _of_recordings(files: Sequence[str], given: Given, say: Say) -> Material:
     try:
         assigned = stations.assign(files, given.named, given.listed)
     except HeimdallError as error:
@@ -219,7 +257,7 @@ def _of_recordings(files: Sequence[str], given: Given, say: Say) -> _Read:
 
         beside = of_second(given.model, max(cuts, key=lambda cut: len(cut.parts)), frequency_hz)
     dated = any(stretch.begun for stretch, _ in cuts[0].parts)
-    return _Read(found, to_utc(origin_ns) if dated else None, beside)
+    return Material(tuple(found), to_utc(origin_ns) if dated else None, beside)
 
 
 def _check_places(found: Sequence[Event], say: Say) -> None:
@@ -245,4 +283,4 @@ def _title(files: Sequence[str], found: Sequence[Event]) -> str:
     what = name or (Path(files[0]).name if len(files) == 1 else f"{len(files)} files")
     size, unit = (1e6, "MHz") if frequency_hz >= 1e6 else (1e3, "kHz")
     at = "" if math.isnan(frequency_hz) else f" at {frequency_hz / size:.12g} {unit}"
-    return f"{what}: {len(receivers)} receivers{at}"
+    return f"{what}: {len(receivers)} receiver{'' if len(receivers) == 1 else 's'}{at}"

@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from heimdall.baselines import baselines
+from heimdall.baselines import baselines, tuned_file
+from heimdall.baselines.fitted import Baselines
 from heimdall.baselines.methods import Method
-from heimdall.core import remedies
+from heimdall.core import paths, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.geometry import geo
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.localize.error_ellipse import ellipse_95
 from heimdall.network import model_file
-from heimdall.network.dataset import DatasetConfig, Network, Sessions
+from heimdall.network.dataset import DatasetConfig, Sessions, read_network, read_receivers
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
 from heimdall.position.arrival import Observation
@@ -59,36 +60,43 @@ class Location:
 
 
 def without_learning(
-    chosen: Sequence[Method], known: Sessions, receivers: Receivers, network: Network, config: DatasetConfig
+    chosen: Sequence[Method],
+    known: Sessions,
+    validation_split: float,
+    config: DatasetConfig,
+    say: Callable[[str], None],
 ) -> dict[str, Localizer]:
-    """Methods without learning, tuned on the training split.
+    """Methods without learning, as the stage evaluate tuned them, or else tuned now on the training split.
 
     Args:
-        chosen: The methods; with none nothing is tuned.
+        chosen: The methods; with none nothing is read or tuned.
         known: All sessions of the features.
-        receivers: All receivers of the network.
-        network: What the recordings share.
-        config: Where the features are, for messages.
+        validation_split: Share of the development rows that is not trained on.
+        config: Where the features are; what the stage found is kept beside that folder.
+        say: Is told why they are tuned now.
 
     Returns:
         By the name of the method, with dashes.
 
     Raises:
-        HeimdallError: The training split is empty.
+        HeimdallError: The training split is empty, or a file of the features is missing.
     """
     if not chosen:
         return {}
-    training = known.of_split("train")
-    if not training.observations:
-        cause = "the training split has no sessions to tune the methods on"
-        raise HeimdallError(str(config.index_file), cause, remedies.APPROVE)
-    fitted = baselines.fit(
-        training.observations,
-        training.truth_m(network.plane),
-        receivers,
-        network.plane,
-        float(network.features["correlation_rate_hz"]),
-    )
+    network, receivers = read_network(config), read_receivers(config)
+    rate_hz = float(network.features["correlation_rate_hz"])
+    made = tuned_file.made_of(config.data_dir, validation_split)
+    kept = tuned_file.read(config.data_dir.parent / paths.BASELINES.name, made)
+    if isinstance(kept, str):
+        say(f"{kept}: the methods without learning are tuned on the training split now")
+        training = known.of_split("train")
+        if not training.observations:
+            cause = "the training split has no sessions to tune the methods on"
+            raise HeimdallError(str(config.index_file), cause, remedies.APPROVE)
+        truth_m = training.truth_m(network.plane)
+        fitted = baselines.fit(training.observations, truth_m, receivers, network.plane, rate_hz)
+    else:
+        fitted = Baselines.of(kept, receivers, network.plane, rate_hz)
 
     def localizer(method: Method) -> Localizer:
         return lambda observations: Posterior.concatenate(

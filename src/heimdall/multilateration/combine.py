@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from heimdall.multilateration import rays, solver
 from heimdall.multilateration.event import Event
@@ -164,7 +164,7 @@ class _Merged:
         sigma = np.sqrt(scatter**2 / np.maximum(kept.sum(axis=0), 1) + standing)
         # The scatter of most events: that of all would explain any.
         of_events = ((rest / np.maximum(stated, _usual(rest, known))) ** 2).sum(axis=1)
-        odd = chi2.sf(of_events, np.maximum(known.sum(axis=1) - 1, 1)) < CONTRADICTION
+        odd = chdtrc(np.maximum(known.sum(axis=1) - 1, 1), of_events) < CONTRADICTION
         event = _event(events, table, mean, sigma)
         return cls(event, drift, drift_normal, int(odd.sum()))
 
@@ -172,7 +172,7 @@ class _Merged:
         """Whether the receivers' times drift against each other beyond chance."""
         freedom = len(self.drift_s_s) - 1
         square = float(self.drift_s_s @ self.drift_information @ self.drift_s_s)
-        return events >= _LEAST_FOR_MOTION and float(chi2.sf(square, freedom)) < CONTRADICTION
+        return events >= _LEAST_FOR_MOTION and float(chdtrc(freedom, square)) < CONTRADICTION
 
     def velocity(self, found: Fix) -> Velocity | None:
         """The velocity that explains the drifts; None where none does."""
@@ -194,7 +194,7 @@ class _Merged:
         rest = self.drift_s_s - seconds_a_metre @ speed
         square = float(rest @ self.drift_information @ rest)
         freedom = len(self.drift_s_s) - 3
-        if freedom > 0 and float(chi2.sf(square, freedom)) < CONTRADICTION:
+        if freedom > 0 and float(chdtrc(freedom, square)) < CONTRADICTION:
             return None
         return Velocity(float(speed[0]), float(speed[1]), np.asarray(covariance, np.float64))
 

@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import minimum_filter
+from scipy.special import bdtrc
 
 from heimdall.multilateration import rays
 from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Propagation, Sites
@@ -31,6 +32,7 @@ Bool = npt.NDArray[np.bool_]
 UNKNOWNS = 3  # two of the place, and the moment of emission
 WRONG_SHARE = 1 / 60  # of the times: of five receivers' messages 1 in 30 has one far wrong (LocaRDS)
 _LONGEST_ERROR_M = SPEED_OF_LIGHT_M_S  # of a wrong time: a second, the next one is another event's
+_INCREDIBLE = 1e-8  # probability of so many wrong times: whatever then fits is chance
 _OPEN = 1e12  # condition of the information about the place
 _STARTS = 6
 _STEPS = 30
@@ -183,6 +185,8 @@ def candidates(problem: Problem) -> list[Candidate]:
         more = _under(problem, start, further)
         found += more
         if best is not None and max(map(_evidence, more), default=-math.inf) < best.log_evidence:
+            break
+        if float(bdtrc(wrong, count, WRONG_SHARE)) < _INCREDIBLE:
             break
     return _weighty(found)
 

@@ -124,6 +124,8 @@ def apply(events: Sequence[Event], errors: Sequence[ReceiverError]) -> list[Even
     A receiver that is not in the table, or of which it knows nothing, stays as it is.
     """
     by_name = {error.receiver: error for error in errors if math.isfinite(error.remaining_s)}
+    if not by_name:
+        return list(events)
     return [_corrected(event, by_name) for event in events]
 
 

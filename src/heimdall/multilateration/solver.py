@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, chi2
+from scipy.special import bdtrc, chdtrc
 
 from heimdall.multilateration import density, doppler, levels, minima, rays, regions
 from heimdall.multilateration.event import Event
@@ -232,7 +232,7 @@ def _is_wide(place: Place, problem: Problem) -> bool:
 def _excess(best: Candidate) -> float:
     """Variance of the best candidate's times over that which they state; 1 where chance explains more."""
     freedom = max(best.freedom, 1)
-    return best.square / freedom if float(chi2.sf(best.square, freedom)) < CONTRADICTION else 1.0
+    return best.square / freedom if float(chdtrc(freedom, best.square)) < CONTRADICTION else 1.0
 
 
 def _is_credible(best: Candidate) -> bool:
@@ -242,7 +242,7 @@ def _is_credible(best: Candidate) -> bool:
     """
     wrong = int(np.count_nonzero(~best.right))
     return wrong == 0 or (
-        best.freedom > 0 and float(binom.sf(wrong - 1, len(best.right), minima.WRONG_SHARE)) > CONTRADICTION
+        best.freedom > 0 and float(bdtrc(wrong - 1, len(best.right), minima.WRONG_SHARE)) > CONTRADICTION
     )
 
 
@@ -307,6 +307,14 @@ def _over_grid(
     sigma = problem.altitude_sigma_m if problem.altitude_is_free else 0.0
     place = Place(latitude, longitude, altitude, sigma, moment, SURE)
     count = len(problem.row)
+    if contradicts:
+        remark = "the arrival times contradict each other, and nothing says which of them are right"
+    elif count < 2:
+        remark = "no two receivers have a time: the answer rests on the levels alone"
+    elif count == 2:
+        remark = "two arrival times leave a hyperbola"
+    else:
+        remark = "the geometry leaves the place open along a line"
     residuals = (
         _residuals(event, problem, found[0])
         if found
@@ -322,13 +330,7 @@ def _over_grid(
         )
     )
     if contradicts:
-        remark = "the arrival times contradict each other, and nothing says which of them are right"
-    elif count < 2:
-        remark = "no two receivers have a time: the answer rests on the levels alone"
-    elif count == 2:
-        remark = "two arrival times leave a hyperbola"
-    else:
-        remark = "the geometry leaves the place open along a line"
+        residuals = tuple(replace(one, used=False, reason=one.reason or remark) for one in residuals)
     return Fix(
         event.name,
         "region",

@@ -135,7 +135,9 @@ def log_likelihood(model: PowerModel, levels: Levels, position_m: Float64, plane
     log_density, power_db = _heard(excess_db.sum(axis=-1), squares_db2, int(heard.sum()), shadow, power)
     silent = (model.squelch_db - mean_db[..., ~heard])[..., None, :] - power_db[..., None]
     below = special.log_ndtr(silent / shadow).sum(axis=-1)  # (..., 9)
-    return np.asarray(log_density + special.logsumexp(below, b=_WEIGHTS, axis=-1), np.float64)
+    largest = below.max(axis=-1)  # scipy's logsumexp takes longer than all the rest
+    silent_log = largest + np.log((_WEIGHTS * np.exp(below - largest[..., None])).sum(axis=-1))
+    return np.asarray(log_density + silent_log, np.float64)
 
 
 def mean_levels_db(

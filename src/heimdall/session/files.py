@@ -1,10 +1,11 @@
-"""The recordings of a session as files, as `heimdall predict` takes them."""
+"""The recordings of a session as files, as `heimdall predict` and `heimdall locate` take them."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from heimdall.session import start_times
 from heimdall.session.catalogue import Session
 
 TIMES_FILE = "times.csv"
+RECEIVERS_FILE = "receivers.csv"
 USUAL_RATE_HZ = 192_000.0  # of the network, and what `predict` takes unless told otherwise
 
 
@@ -28,6 +30,7 @@ class Fetched:
         times: `times.csv`; None where no receiver knows the GPS time.
         sample_rates_hz: All sample rates of the recordings.
         command: What locates them; None where their rates differ, because `heimdall predict` takes one.
+        without_model: What locates them without a model, where one has a GPS time.
     """
 
     session_id: str
@@ -35,10 +38,13 @@ class Fetched:
     times: Path | None
     sample_rates_hz: tuple[float, ...]
     command: str | None
+    without_model: str
 
 
 def write(session: Session, folder: Path) -> Fetched:
     """Write the recordings of a session, and when each began, from the snapshot.
+
+    A `.json` beside each recording and `receivers.csv` say what `heimdall locate` needs to know.
 
     Args:
         session: One of `catalogue.sessions`.
@@ -64,6 +70,9 @@ def write(session: Session, folder: Path) -> Fetched:
     for file, content in contents.items():
         artifacts.write_bytes(file, content)
     recordings = list(contents)
+    for websdr_id, row in rows.set_index("websdr_id").iterrows():
+        artifacts.write_json(folder / f"websdr_{websdr_id}.json", _said(row, session.frequency_mhz))
+    artifacts.write_bytes(folder / RECEIVERS_FILE, _receivers(rows["websdr_id"]).encode("utf-8"))
     timed = rows[rows["start_gps_ns"].notna()]
     times = folder / TIMES_FILE if len(timed) else None
     if times is not None:
@@ -71,7 +80,8 @@ def write(session: Session, folder: Path) -> Fetched:
         artifacts.write_bytes(times, start_times.text(zip(*columns, strict=True)).encode("utf-8"))
     rates_hz = tuple(sorted(set(rows["sample_rate_hz"].tolist())))
     command = _command(recordings, session.frequency_mhz, times, rates_hz) if len(rates_hz) == 1 else None
-    return Fetched(session.session_id, tuple(recordings), times, rates_hz, command)
+    words = ["heimdall", "locate", *map(str, recordings), "--receivers", str(folder / RECEIVERS_FILE)]
+    return Fetched(session.session_id, tuple(recordings), times, rates_hz, command, shlex.join(words))
 
 
 def samples_of(measurements: pd.DataFrame) -> dict[int, iq.Samples]:
@@ -94,6 +104,23 @@ def samples_of(measurements: pd.DataFrame) -> dict[int, iq.Samples]:
             cause = f"no recording of receiver {websdr_id} in session {session_id}"
             raise HeimdallError(str(archive.SNAPSHOT), cause, remedies.RESTORE)
     return {websdr_id: stored[session_id, websdr_id] for session_id, websdr_id in keys}
+
+
+def _said(row: pd.Series[Any], frequency_mhz: float) -> dict[str, float]:
+    """What stands beside a recording, as `formats.plain` reads it."""
+    said = {"sample_rate_hz": row["sample_rate_hz"], "frequency_hz": frequency_mhz * 1e6}
+    if pd.notna(row["start_gps_ns"]):
+        said |= {"start_gps_ns": int(row["start_gps_ns"]), "timing_sigma_ns": float(row["timing_sigma_ns"])}
+    return said
+
+
+def _receivers(websdr_ids: pd.Series[int]) -> str:
+    """The places of some receivers, by the names of their files."""
+    known = archive.read_receivers()
+    lines = ["name,latitude_deg,longitude_deg,altitude_m"]
+    for row in known[known["websdr_id"].isin(websdr_ids)].itertuples():
+        lines.append(f"websdr_{row.websdr_id},{row.latitude_deg!r},{row.longitude_deg!r},{row.altitude_m!r}")
+    return "\n".join(lines) + "\n"
 
 
 def _command(

@@ -117,7 +117,19 @@ def test_baselines_meet_the_same_sessions(found: Evaluation, held_out: Sessions)
     assert by_time["session_id"].tolist() == held_out.table["session_id"].tolist()
     assert (by_time.loc[by_time["clock"].isin(["4", "5+"]), "error_m"] < 10).all()  # exact delays
     assert constant["estimated_latitude_deg"].nunique() == 1
-    assert by_time["error_m"].tolist()[3] == by_level["error_m"].tolist()[3]  # two receivers fix nothing
+    together = chosen(found, "combined")
+    assert (
+        by_time["error_m"].tolist()[3] == together["error_m"].tolist()[3]
+    )  # two receivers fix nothing alone
+    assert by_level["session_id"].tolist() == together["session_id"].tolist()
+
+
+def test_the_strongest_rival_is_the_one_of_the_least_mean_error(found: Evaluation) -> None:
+    for split in ("val", "test"):
+        mae_m = {name: found.metrics[split][name]["mae_m"] for name in PREDICTORS if name != LOCALIZER}
+        assert mae_m[found.metrics["strongest_rival"][split]] == min(mae_m.values())
+    shown = "\n".join(table.lines(found.metrics))
+    assert f"Strongest rival: {found.metrics['strongest_rival']['test'].replace('_', ' ')}" in shown
 
 
 def test_calibration_stands_before_and_after(found: Evaluation) -> None:

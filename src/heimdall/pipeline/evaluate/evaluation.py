@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from heimdall.baselines import baselines
+from heimdall.baselines import baselines, tuned_file
 from heimdall.baselines.fitted import Baselines
 from heimdall.baselines.methods import METHODS, Method
 from heimdall.core.params import EvaluateParams, FeatureParams
@@ -36,6 +36,7 @@ class Evaluation:
 
     Attributes:
         metrics: The content of metrics/eval_full.json.
+        tuned: The content of data/baselines.json.
         slices: One row for each split, predictor, slice and value, with the figures of `metrics.summary`.
         cases: One row for each split, predictor and session: `split` ("val", "test", "test_without_gps"),
             `predictor` (of `predictors.PREDICTORS`, or "localizer_uncalibrated"), `session_id`, `cluster`,
@@ -45,6 +46,7 @@ class Evaluation:
     """
 
     metrics: dict[str, Any]
+    tuned: dict[str, Any]
     slices: pd.DataFrame
     cases: pd.DataFrame
 
@@ -104,6 +106,7 @@ def evaluate(
     return Evaluation(
         {"data": provenance(simulated), "split_by": network.split["by"], "targets": TARGETS}
         | figures(cases, params),
+        tuned_file.content(fitted.tuned, tuned_file.made_of(data.data_dir, validation_split)),
         slice_figures(cases, params),
         cases,
     )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from heimdall.baselines.methods import METHODS
 from heimdall.core.params import EvaluateParams
 from heimdall.metrics.metrics import calibration, cluster_weights, mae_difference, summary
 from heimdall.pipeline.evaluate.cases import SLICES, WITHOUT_GPS, errors_of, reading_order
@@ -34,7 +35,8 @@ def figures(cases: pd.DataFrame, params: EvaluateParams) -> dict[str, Any]:
         the figures of `metrics.summary`, and for the localizer `mae_minus_..._m` for each other predictor
         there, and `before_calibration`. And `cramer_rao` of the test sessions: how many there are (`n`) and
         how many have a bound (`bounded`), its `median_m` and `p90_m` over the latter, null if there are none,
-        and `share_30m`, the share of all that have one of at most 30 m.
+        and `share_30m`, the share of all that have one of at most 30 m. And `strongest_rival`, for val and
+        test the method without learning that has the least mean error.
     """
     answer: dict[str, Any] = {}
     for split in (*SPLITS, WITHOUT_GPS):
@@ -56,6 +58,11 @@ def figures(cases: pd.DataFrame, params: EvaluateParams) -> dict[str, Any]:
         if before is not None:
             answer[split][LOCALIZER]["before_calibration"] = calibration(errors_of(before))
     test = cases[(cases["split"] == "test") & (cases["predictor"] == LOCALIZER)]
+    answer["strongest_rival"] = {
+        split: min(METHODS, key=lambda name: float(answer[split][name]["mae_m"]))
+        for split in SPLITS
+        if split in answer
+    }
     answer["cramer_rao"] = _bound_figures(test["bound_m"].to_numpy(np.float64))
     return answer
 

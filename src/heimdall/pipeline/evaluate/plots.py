@@ -41,6 +41,7 @@ _STYLE: dict[str, dict[str, Any]] = {
     "received_power": {"color": "#009E73", "linestyle": "-.", "label": "received power"},
     "time_of_arrival": {"color": "#E69F00", "linestyle": "--", "label": "time of arrival"},
     "direct_position": {"color": "#D55E00", "linestyle": "--", "label": "direct position"},
+    "combined": {"color": "#CC79A7", "linestyle": "-", "label": "combined"},
     LOCALIZER: {"color": "#0072B2", "linestyle": "-", "label": "localizer"},
 }
 _BEFORE_STYLE = {"color": "#56B4E9", "linestyle": "-", "label": "localizer before calibration"}
@@ -181,7 +182,7 @@ def _draw_reliability(axes: Axes, cases: pd.DataFrame) -> None:
 def _draw_bound(axes: Axes, cases: pd.DataFrame) -> None:
     """Errors below the line are those of single sessions: the bound holds for their mean square."""
     table = error_bound(cases)
-    for predictor in ("time_of_arrival", "direct_position", LOCALIZER):
+    for predictor in ("time_of_arrival", "direct_position", "combined", LOCALIZER):
         style = {name: _STYLE[predictor][name] for name in ("color", "label")}
         axes.scatter(table["bound_m"], table[predictor], s=10, alpha=0.7, **style)
     axes.axline((100, 100), (1000, 1000), color="black", linewidth=0.8, label="error = bound")

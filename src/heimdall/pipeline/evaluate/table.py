@@ -48,6 +48,15 @@ def lines(metrics: Mapping[str, Any]) -> list[str]:
             f"{bound['bounded']} sessions that have one; at most 30 m in {bound['share_30m']:.1%} of all"
         )
     timeless = metrics["test_without_gps"]
+    rival = metrics["strongest_rival"]["test"]
+    difference_m, low_m, high_m = (
+        test[LOCALIZER][f"mae_minus_{rival}_m{end}"] for end in ("", "_low", "_high")
+    )
+    interval = "" if low_m is None else f" [{low_m:+.0f}, {high_m:+.0f}]"
+    found.append(
+        f"Strongest rival: {rival.replace('_', ' ')}; the localizer's mean error less that of it: "
+        f"{difference_m:+.0f} m{interval}"
+    )
     told = ", ".join(f"{name.replace('_', ' ')} {timeless[name]['mae_m']:.0f} m" for name in timeless)
     return [*found, f"Mean error without GPS time: {told}", *_warnings(test, bound)]
 

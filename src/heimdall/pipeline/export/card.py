@@ -18,6 +18,7 @@ COLUMNS = {
     "received_power": "received power",
     "time_of_arrival": "time of arrival",
     "direct_position": "direct position",
+    "combined": "combined",
 }
 ROWS = (
     ("mean error, m", "mae_m", 1, 0),

@@ -1,0 +1,475 @@
+"""How far `heimdall locate` is off on real data, beside what it claims and beside a yardstick.
+
+    python benchmarks/real.py ../shared/real
+    python benchmarks/real.py ../shared/real --set mlat --json > real.json
+
+Every folder of DIR with a `set.yaml` is a set (docs/real.md says what that file holds). Each set is located
+by `heimdall.locate`, as anybody would call it: nothing is tuned for a set, and no truth is given. Of
+recordings it is given the files and the receivers' places. Of tables of arrival times it is given a copy
+without the columns of the truth; in one run the transmitter's altitude is among them, in another it is not.
+The last lines are of the later half of the messages: as they are, and without the receivers' own errors,
+which were found on the earlier half, once with the truth of that half and once without any.
+
+Columns: `median` and `p90` are errors along the ground. In brackets stands the 95 % interval of the median,
+by a bootstrap over transmitters. `yardstick` is the median error of the method that `set.yaml` speaks of, if
+it was measured on the same. `claimed` is the median of the distances that answers expect to be off (the root
+of the sum of both variances). `in 68 %` and `in 95 %` is how often the truth lies inside of the region that
+the answer gives for that probability. `flagged` says how many answers say themselves that they may be wrong:
+ambiguous, inconsistent, or no position. `or flagged` is the share that is within 300 m or flagged, and `far,
+flagged` how many of those beyond 300 m are flagged. A message without an answer counts as infinitely far and
+as flagged, and no region of it holds the truth.
+
+The second table is of transmitters that move, by their course. `along` is how far answers within 300 m are
+ahead of the truth, and `across` how far to the right of it: the median and the quartiles. `in 68 %` and
+`in 95 %` is how often the error across is within what its claimed variance has. `far, straight ahead` is how
+many of the answers beyond 300 m are ahead of the truth to 10 degrees.
+
+The exit code is 1 if something could not be judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, TypeVar
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import numpy as np
+import numpy.typing as npt
+import real_sets
+from pyproj import Geod
+from real_sets import RealSet, Row
+
+import heimdall
+from heimdall.core import artifacts, table
+from heimdall.core.errors import HeimdallError
+from heimdall.formats import receivers_file
+from heimdall.localize import arrival_table, receiver_errors_file
+from heimdall.metrics import metrics
+from heimdall.multilateration import receiver_errors
+from heimdall.multilateration.event import Event, Position
+from heimdall.multilateration.fix import Fix, Region
+
+Float64 = npt.NDArray[np.float64]
+Found = TypeVar("Found")
+
+GEOD = Geod(ellps="WGS84")
+FAR_M = 300.0
+AHEAD_DEG = 10.0  # on both sides of the course
+SEED = 42
+RESAMPLES = 1000
+PROBABILITIES = (0.68, 0.95)
+LATER = "known, later half"
+LEARNED_WITH_TRUTH = "errors off, by the truth"
+LEARNED_WITHOUT = "errors off, without it"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one answer was wrong by, and what it claimed.
+
+    Attributes:
+        name: Of the event.
+        transmitter: Name of the transmitter, or of the event if that has no name.
+        error_m: Distance of its first place from the truth along the ground, metres; infinite without one.
+        claimed_m: Root of the sum of both variances of its first place, metres; infinite without one.
+        inside: Whether the truth lies inside of its regions for 68 and for 95 %.
+        flagged: Whether the answer says that it may be wrong.
+        kind: What it says that it is.
+        along_m: How far the first place is ahead of the truth on the transmitter's way; None if it has none.
+        across_m: How far it is to the right of that way.
+        across_sigma_m: Standard deviation of that, by the covariance of the first place.
+    """
+
+    name: str
+    transmitter: str
+    error_m: float
+    claimed_m: float
+    inside: tuple[bool, bool]
+    flagged: bool
+    kind: str
+    along_m: float | None = None
+    across_m: float | None = None
+    across_sigma_m: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        set: Name of the set.
+        what: Which answers.
+        kind: Of the set.
+        answers: The answers, judged.
+        yardstick_m: The yardstick's error on the same, metres; None if there is none.
+        cpu_s: CPU time of the calls that gave the answers, seconds; None if it is another line's.
+    """
+
+    set: str
+    what: str
+    kind: str
+    answers: tuple[Judged, ...]
+    yardstick_m: float | None
+    cpu_s: float | None
+
+    def figures(self) -> dict[str, Any]:
+        """What the table is made of; lengths in metres, shares in [0, 1], None where there is none."""
+        error = np.array([one.error_m for one in self.answers])
+        flagged = np.array([one.flagged for one in self.answers])
+        far = error > FAR_M
+        arrivals = self.kind == "arrivals"
+        return {
+            "events": len(error),
+            "median_m": float(np.median(error)),
+            "median_interval_m": self._interval(error),
+            "p90_m": _quantile(error, 0.9),
+            "within_300m": float((~far).mean()) if arrivals else None,
+            "within_300m_or_flagged": float((~far | flagged).mean()) if arrivals else None,
+            "claimed_m": float(np.median([one.claimed_m for one in self.answers])),
+            "inside_68": float(np.mean([one.inside[0] for one in self.answers])),
+            "inside_95": float(np.mean([one.inside[1] for one in self.answers])),
+            "flagged": float(flagged.mean()),
+            "far": int(far.sum()) if arrivals else None,
+            "far_flagged": int((far & flagged).sum()) if arrivals else None,
+            "yardstick_m": self.yardstick_m,
+            "cpu_s": self.cpu_s,
+            **{key: self._quartiles(key) for key in ("along_m", "across_m")},
+            **self._far_ahead(),
+            "across_68": self._across_within(0.68),
+            "across_95": self._across_within(0.95),
+        }
+
+    def _far_ahead(self) -> dict[str, int]:
+        """Of the answers that are far off, and whose course is known: how many are straight ahead."""
+        far = [one for one in self.answers if one.error_m > FAR_M and one.along_m is not None]
+        ahead = [one.along_m > math.cos(math.radians(AHEAD_DEG)) * one.error_m for one in far if one.along_m]
+        return {"far_on_course": len(far), "far_ahead": sum(ahead)}
+
+    def _across_within(self, probability: float) -> float | None:
+        """How often the error across the way is within what a Gaussian of its variance has."""
+        told = [
+            abs(one.across_m) <= NormalDist().inv_cdf((1 + probability) / 2) * one.across_sigma_m
+            for one in self.answers
+            if one.across_m is not None and one.across_sigma_m is not None
+        ]
+        return float(np.mean(told)) if told else None
+
+    def _quartiles(self, key: str) -> tuple[float, float, float] | None:
+        """Of a part of the errors, of those answers that are not far off."""
+        near = [getattr(one, key) for one in self.answers if one.error_m <= FAR_M]
+        parts = np.array([part for part in near if part is not None])
+        if not len(parts):
+            return None
+        low, middle, high = (float(np.quantile(parts, share)) for share in (0.25, 0.5, 0.75))
+        return low, middle, high
+
+    def _interval(self, error: Float64) -> tuple[float, float] | None:
+        """Of the median: whole transmitters are drawn, for the errors of one are alike."""
+        transmitters = [one.transmitter for one in self.answers]
+        if len(set(transmitters)) < 2:
+            return None
+        medians = metrics.weighted_median(error, metrics.cluster_weights(transmitters, RESAMPLES, SEED))
+        return _quantile(medians, 0.025), _quantile(medians, 0.975)
+
+
+def _quantile(values: Float64, share: float) -> float:
+    """The smallest value that at least this share does not exceed; it may be infinite."""
+    return float(np.quantile(values, share, method="inverted_cdf"))
+
+
+def judged(
+    fix: Fix | None, name: str, transmitter: str, truth: Position, course_deg: float | None = None
+) -> Judged:
+    """An answer beside the truth; None if there is no answer."""
+    if fix is None or not fix.places:
+        return Judged(name, transmitter, math.inf, math.inf, (False, False), True, "nothing")
+    place = fix.places[0]
+    azimuth_deg, _, error_m = GEOD.inv(
+        truth.longitude_deg, truth.latitude_deg, place.longitude_deg, place.latitude_deg
+    )
+    regions = {region.probability: region for region in fix.regions}
+    inside = [probability in regions and holds(regions[probability], truth) for probability in PROBABILITIES]
+    claimed_m = math.sqrt(float(np.trace(place.covariance_m2)))
+    one = Judged(name, transmitter, error_m, claimed_m, (inside[0], inside[1]), fix.flagged, fix.kind)
+    if course_deg is None:
+        return one
+    turn = math.radians(azimuth_deg - course_deg)
+    right = np.array([math.cos(math.radians(course_deg)), -math.sin(math.radians(course_deg))])
+    sigma_m = math.sqrt(float(right @ place.covariance_m2 @ right))
+    along_m, across_m = error_m * math.cos(turn), error_m * math.sin(turn)
+    return replace(one, along_m=along_m, across_m=across_m, across_sigma_m=sigma_m)
+
+
+def holds(region: Region, truth: Position) -> bool:
+    """Whether a position lies inside a region: an odd number of its rings' edges is crossed on the way west.
+
+    Rings are taken as they stand, in degrees; holes are rings of their own.
+    """
+    crossed = 0
+    for turn in (-360.0, 0.0, 360.0):
+        for ring in region.rings:
+            corners = np.array(ring, np.float64)
+            crossed += _crossings(corners, truth.longitude_deg + turn, truth.latitude_deg)
+    return crossed % 2 == 1
+
+
+def _crossings(corners: Float64, longitude_deg: float, latitude_deg: float) -> int:
+    """How many edges of a closed ring lie west of a position, at its latitude."""
+    (x_a, y_a), (x_b, y_b) = corners[:-1].T, corners[1:].T
+    between = (y_a > latitude_deg) != (y_b > latitude_deg)
+    run, rise = (x_b - x_a)[between], (y_b - y_a)[between]
+    at = x_a[between] + run * (latitude_deg - y_a[between]) / rise
+    return int((at < longitude_deg).sum())
+
+
+def of_recordings(one: RealSet) -> list[Line]:
+    """The seconds of a set's recordings, and all of them together."""
+    if one.truth is None:
+        raise HeimdallError(one.name, "it has no truth", "Say it in set.yaml")
+    truth = one.truth
+    answer, cpu_s = _timed(lambda: heimdall.locate(one.files, one.receivers))
+    if one.frequency_mhz is not None and any(math.isnan(event.frequency_hz) for event in answer.events):
+        # The files do not say it, and whoever made them knows it.
+        answer, cpu_s = _timed(
+            lambda: heimdall.locate(one.files, one.receivers, frequency_mhz=one.frequency_mhz)
+        )
+    seconds = [
+        judged(fix, event.name, event.name, truth)
+        for event, fix in zip(answer.events, answer.fixes, strict=True)
+    ]
+    lines = [Line(one.name, "each second", one.kind, tuple(seconds), None, cpu_s)]
+    if answer.main is not None:
+        whole = (judged(answer.main, "all", "all", truth),)
+        lines.append(Line(one.name, "all together", one.kind, whole, one.yardstick_m, None))
+    return lines
+
+
+def of_arrivals(one: RealSet) -> Iterator[Callable[[], list[Line]]]:
+    """The messages of a set's tables: altitude known, altitude unknown, receivers' own errors taken off."""
+    rows = [row for row in real_sets.rows(one) if row.truth is not None]
+    if not rows:
+        raise HeimdallError(one.name, "no row of it says where the transmitter was", "Say it in set.yaml")
+    earlier, later = real_sets.halves(rows)
+    yield partial(_messages, one, rows, "altitude known", one.yardstick_m, altitude=True)
+    yield partial(_messages, one, rows, "altitude unknown", None, altitude=False)
+    if earlier:
+        yield partial(_messages, one, later, LATER, None, altitude=True)
+        yield partial(_corrected, one, earlier, later, LEARNED_WITH_TRUTH, known=True)
+        yield partial(_corrected, one, earlier, later, LEARNED_WITHOUT, known=False)
+
+
+def _messages(
+    one: RealSet, rows: Sequence[Row], what: str, yardstick_m: float | None, *, altitude: bool
+) -> list[Line]:
+    """Messages, located by the public call and judged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "times.csv"
+        real_sets.write_table(rows, path, one.frequency_mhz, altitude=altitude)
+        answer, cpu_s = _timed(lambda: heimdall.locate([path], one.receivers))
+    return [_line(one, rows, what, answer.events, answer.fixes, cpu_s=cpu_s, yardstick_m=yardstick_m)]
+
+
+def _corrected(
+    one: RealSet, earlier: Sequence[Row], later: Sequence[Row], what: str, *, known: bool
+) -> list[Line]:
+    """Later messages without the receivers' own errors, which the earlier ones say."""
+    with tempfile.TemporaryDirectory() as folder:
+        learn, judge, errors = (Path(folder) / name for name in ("earlier.csv", "later.csv", "errors.csv"))
+        real_sets.write_table(earlier, learn, one.frequency_mhz, altitude=True, truth=known)
+        real_sets.write_table(later, judge, one.frequency_mhz, altitude=True)
+        events = arrival_table.read(learn, receivers_file.read(one.receivers)).events
+        measured, learning_s = _timed(lambda: receiver_errors.measure(events, known=known))
+        errors.write_text(receiver_errors_file.text(measured.errors), encoding="utf-8")
+        answer, cpu_s = _timed(lambda: heimdall.locate([judge], one.receivers, errors=errors))
+    return [_line(one, later, what, answer.events, answer.fixes, cpu_s=learning_s + cpu_s)]
+
+
+def _line(
+    one: RealSet,
+    rows: Sequence[Row],
+    what: str,
+    events: Sequence[Event],
+    fixes: Sequence[Fix],
+    *,
+    cpu_s: float,
+    yardstick_m: float | None = None,
+) -> Line:
+    """The answers of messages beside their truth; a row that has no answer is not left out."""
+    by_name = {event.name: fix for event, fix in zip(events, fixes, strict=True)}
+    courses_deg = real_sets.courses_deg(rows)
+    answers = [
+        judged(by_name.get(row.name), row.name, row.transmitter or row.name, row.truth, course_deg)
+        for row, course_deg in zip(rows, courses_deg, strict=True)
+        if row.truth is not None
+    ]
+    return Line(one.name, what, one.kind, tuple(answers), yardstick_m, cpu_s)
+
+
+def _timed(call: Callable[[], Found]) -> tuple[Found, float]:
+    before = time.process_time()
+    found = call()
+    return found, time.process_time() - before
+
+
+SHORT = ("set", "what", "events", "median, m", "yardstick, m", "claimed, m", "in 68 %", "in 95 %", "flagged")
+
+
+def row(line: Line) -> dict[str, str]:
+    """One line of the table as it is printed, by its columns."""
+    found = line.figures()
+    interval = found["median_interval_m"]
+    return {
+        "set": line.set,
+        "what": line.what,
+        "events": str(found["events"]),
+        "median, m": _metres(found["median_m"])
+        + (f" ({' to '.join(map(_metres, interval))})" if interval else ""),
+        "yardstick, m": _metres(found["yardstick_m"]),
+        "p90, m": _metres(found["p90_m"]),
+        "claimed, m": _metres(found["claimed_m"]),
+        "in 68 %": _percent(found["inside_68"]),
+        "in 95 %": _percent(found["inside_95"]),
+        "within 300 m": _percent(found["within_300m"]),
+        "or flagged": _percent(found["within_300m_or_flagged"]),
+        "flagged": _percent(found["flagged"]),
+        "far, flagged": "-" if found["far"] is None else f"{found['far_flagged']} of {found['far']}",
+        "CPU, s": "-" if found["cpu_s"] is None else f"{found['cpu_s']:.1f}",
+    }
+
+
+def row_of_ways(line: Line) -> dict[str, str]:
+    """One line of the table of errors by the transmitters' ways."""
+    found = line.figures()
+    return {
+        "set": line.set,
+        "what": line.what,
+        "along, m": _quartiles(found["along_m"]),
+        "across, m": _quartiles(found["across_m"]),
+        "in 68 %": _percent(found["across_68"]),
+        "in 95 %": _percent(found["across_95"]),
+        "far, straight ahead": f"{found['far_ahead']} of {found['far_on_course']}",
+    }
+
+
+def printed(rows: Sequence[dict[str, str]], *, markdown: bool) -> list[str]:
+    """A table as lines; the first two columns are words."""
+    headings = list(rows[0]) if rows else []
+    cells = [list(row.values()) for row in rows]
+    align = "ll" + "r" * (len(headings) - 2)
+    return (table.markdown if markdown else table.lines)(headings, cells, align) if rows else []
+
+
+def _metres(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if math.isfinite(value) else "none"
+
+
+def _quartiles(found: tuple[float, float, float] | None) -> str:
+    return "-" if found is None else "{1:.0f} ({0:.0f} to {2:.0f})".format(*found)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def runs(one: RealSet) -> Iterator[Callable[[], list[Line]]]:
+    """What gives the lines of a set, one call after another: where one fails, the others are still judged."""
+    if one.kind == "iq":
+        yield partial(of_recordings, one)
+    else:
+        yield from of_arrivals(one)
+
+
+def judge(folders: Sequence[Path]) -> tuple[list[Line], list[str], bool]:
+    """All lines of some sets, remarks about them, and whether all could be judged."""
+    lines: list[Line] = []
+    remarks: list[str] = []
+    whole = True
+    for folder in folders:
+        try:
+            one = real_sets.read(folder)
+            remarks += [f"{one.name}: {remark}" for remark in one.remarks]
+            calls = list(runs(one))
+        except HeimdallError as error:
+            whole = False
+            print(error, file=sys.stderr)
+            continue
+        for call in calls:
+            try:
+                lines += call()
+            except HeimdallError as error:
+                whole = False
+                print(f"{one.name}: {error}", file=sys.stderr)
+            except Exception:  # a bug of ours: the other lines are still worth reading
+                whole = False
+                print(f"{one.name}: {traceback.format_exc(limit=-2)}", file=sys.stderr)
+    return lines, remarks, whole
+
+
+def as_json(lines: Sequence[Line], remarks: Sequence[str]) -> str:
+    """Figures and each judged answer; null where a figure is infinite or there is none."""
+    shown = [
+        {"set": line.set, "what": line.what, **line.figures(), "answers": list(map(asdict, line.answers))}
+        for line in lines
+    ]
+    return artifacts.json_text({"lines": _finite(shown), "remarks": list(remarks)})
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main() -> int:
+    """Print the table."""
+    first, _, about = (__doc__ or "").partition("\n\nEvery folder")
+    parser = argparse.ArgumentParser(
+        description=first, epilog="Every folder" + about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="folder that holds the sets, or a set")
+    parser.add_argument("--set", action="append", metavar="NAME", help="only this set; may be repeated")
+    parser.add_argument("--json", action="store_true", help="figures and each judged answer as JSON")
+    parser.add_argument("--markdown", action="store_true", help="the table as docs/real.md has it")
+    parser.add_argument("--short", action="store_true", help="only the columns that the README has")
+    asked = parser.parse_args()
+    try:
+        folders = real_sets.folders(asked.directory)
+    except HeimdallError as error:
+        print(error, file=sys.stderr)
+        return 1
+    by_name = {folder.resolve().name: folder for folder in folders}
+    for name in set(asked.set or ()) - set(by_name):
+        parser.error(f"there is no set {name}: there are {', '.join(by_name)}")
+    lines, remarks, whole = judge([by_name[name] for name in asked.set or by_name])
+    if asked.json:
+        print(as_json(lines, remarks), end="")
+        return 0 if whole and lines else 1
+    rows = [row(line) for line in lines]
+    if asked.short:
+        rows = [{heading: found[heading] for heading in SHORT} for found in rows]
+    parts = [printed(rows, markdown=asked.markdown)]
+    moving = [row_of_ways(line) for line in lines if line.figures()["along_m"]]
+    if not asked.short:
+        parts.append(printed(moving, markdown=asked.markdown))
+    print("\n\n".join("\n".join(part) for part in (*parts, remarks) if part))
+    return 0 if whole and lines else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""`heimdall receivers FILE...` measures a network by its own events, and `heimdall locate` takes it off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import heimdall
+from heimdall.commands.receivers import receivers
+from heimdall.localize import receiver_errors_file
+from tests.multilateration.test_receiver_errors import Network, network
+
+
+@pytest.fixture(scope="module")
+def world() -> Network:
+    return network(9, events=60)
+
+
+@pytest.fixture(scope="module")
+def folder(world: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated table of arrival times, and its receivers."""
+    folder = tmp_path_factory.mktemp("table")
+    rows = ["event,receiver,time_ns,frequency_mhz,altitude_known_m"]
+    rows += [
+        f"{event.name},{name},{arrival * 1e9:.3f},1090,{event.altitude_known_m}"
+        for event in world.events
+        for name, arrival in zip(event.receiver, event.arrival_s, strict=True)
+    ]
+    (folder / "times.csv").write_text("\n".join(rows) + "\n")
+    places = [f"R{k},{a},{b},{c}" for k, (a, b, c) in enumerate(world.stated)]
+    (folder / "receivers.csv").write_text("\n".join(["name,latitude,longitude,altitude_m", *places, ""]))
+    return folder
+
+
+def test_the_errors_of_a_table_are_written_and_taken_off(world: Network, folder: Path) -> None:
+    table, places, errors = (str(folder / name) for name in ("times.csv", "receivers.csv", "errors.csv"))
+    result = CliRunner().invoke(receivers, [table, "--receivers", places, "--output", errors, "--json"])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    found = receiver_errors_file.read(Path(errors))
+    assert said["events"] == 60
+    assert said["known_sigma_m"] is None
+    assert [one["receiver"] for one in said["errors"]] == [error.receiver for error in found]
+    offset = [error.offset_s for error in found]
+    assert max(offset) - min(offset) == pytest.approx(world.offset_s.max() - world.offset_s.min(), abs=150e-9)
+    few = folder / "few.csv"
+    few.write_text("\n".join(Path(table).read_text().splitlines()[:7]) + "\n")
+    before = heimdall.locate(few, places).fixes[0].residuals
+    after = heimdall.locate(few, places, errors=errors).fixes[0].residuals
+    assert max(one.sigma_s for one in after) < 0.8 * min(one.sigma_s for one in before)
+
+
+def test_the_text_names_each_receiver(folder: Path) -> None:
+    places = ["--receivers", str(folder / "receivers.csv")]
+    result = CliRunner().invoke(receivers, [str(folder / "times.csv"), *places])
+    assert all(f"R{k} " in result.stdout for k in range(8))
+    assert "Measured in 60 events" in result.stdout
+
+
+def test_options_of_sessions_and_of_files_are_told_apart(folder: Path) -> None:
+    for arguments, told in (
+        ([str(folder / "times.csv"), "--data-dir", "data"], "--data-dir is for sessions: leave it out"),
+        (["--known"], "--known is for files: leave it out"),
+    ):
+        result = CliRunner().invoke(receivers, arguments)
+        assert (result.exit_code, told in result.stderr) == (2, True)
