@@ -89,3 +89,28 @@ def test_events_of_different_transmitters_have_no_common_answer() -> None:
     events = _seconds(Transmission(6), 3)
     assert together([replace(one, transmitter=str(row)) for row, one in enumerate(events)]) is None
     assert together(events[:1]) is None
+
+
+def test_receivers_that_no_event_ties_together_are_not_mixed() -> None:
+    sent = Transmission(6)
+    events = _seconds(sent, 12)
+    for number, event in enumerate(events):
+        event.arrival_s[number % 2 :: 2] = np.nan
+    fix = together([*events, sent.event(99, 12.0)][:12])
+    assert fix is not None
+    assert error_m(fix, sent.truth_deg()) < 300
+    assert any("no event ties" in remark for remark in fix.remarks)
+
+
+def test_a_receiver_that_hears_a_part_of_the_way_does_not_bend_it() -> None:
+    sent = Transmission(5, speed_m_s=(100.0, 0.0))
+    squares = []
+    for seed in range(20):
+        events = _seconds(sent, 12, seed)
+        for event in events[:9]:
+            event.arrival_s[0] = np.nan
+        fix = together(events)
+        assert fix is not None
+        assert fix.consistent
+        squares.append(square_of(fix, sent.truth_deg(5.5)))
+    assert np.median(squares) < 4

@@ -59,7 +59,7 @@ def network(
     shift = rng.normal(0, 12, (receivers, 3))
     offset = rng.normal(0, 150e-9, receivers)
     sigma = rng.uniform(20e-9, 60e-9, receivers)
-    latitude, longitude = rays.moved(*stated.T, shift[:, 0], shift[:, 1])
+    latitude, longitude = rays.moved(stated[:, 0], stated[:, 1], stated[:, 2], shift[:, 0], shift[:, 1])
     sites = Sites.at(latitude, longitude, stated[:, 2] + shift[:, 2])
     phase, found = rng.uniform(0, 2 * math.pi, receivers), []
     for k in range(events):

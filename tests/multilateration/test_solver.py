@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from heimdall.multilateration import rays
+from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix
 from heimdall.multilateration.solver import Assumptions, locate
 from tests.multilateration.networks import Transmission, error_m, square_of
@@ -136,3 +137,39 @@ def test_a_moving_transmitter_has_its_velocity_from_the_carriers() -> None:
     assert (velocity.east_m_s, velocity.north_m_s) == pytest.approx((20, -10), abs=0.3)
     assert np.mean([square_of(fix, sent.truth_deg()) for fix in fixes]) == pytest.approx(2.0, abs=1.2)
     assert np.median([error_m(fix, sent.truth_deg()) for fix in fixes]) < 0.8 * np.median(alone)
+
+
+def test_offsets_of_a_transmitter_at_rest_leave_an_unknown_altitude_unknown() -> None:
+    sent = Transmission(7, 1.2e5, offset_sigma_hz=0.05)
+    flying = Assumptions(altitude="unknown")
+    events = [replace(sent.event(seed), altitude_known_m=None) for seed in SEEDS]
+    silent = np.full(7, np.nan)
+    alone = locate(replace(events[0], offset_hz=silent, offset_sigma_hz=silent), flying)
+    fixes = [locate(event, flying) for event in events]
+    area = [np.linalg.det(fix.places[0].covariance_m2) for fix in (fixes[0], alone)]
+    assert area[0] > 0.5 * area[1]
+    assert np.mean([square_of(fix, sent.truth_deg()) < 5.99 for fix in fixes]) > 0.8
+
+
+def test_a_small_network_far_north_is_looked_at_where_it_is() -> None:
+    east, north = np.array([0.0, 700.0, -400.0, 100.0]), np.array([600.0, -300.0, -500.0, 50.0])
+    latitude, longitude = rays.destination(68.0, -150.0, east, north)
+    sites = rays.Sites.at(latitude, longitude, np.zeros(4))
+    ways = rays.paths(np.array(68.001), np.array(-150.002), np.array(0.0), sites, "line-of-sight")
+    event = replace(
+        Transmission(4).event(0),
+        latitude_deg=latitude,
+        longitude_deg=longitude,
+        altitude_m=np.zeros(4),
+        altitude_known_m=0.0,
+        arrival_s=ways.length_m / rays.SPEED_OF_LIGHT_M_S,
+        sigma_s=np.full(4, 2e-8),
+    )
+    fix = locate(event)
+    assert fix.kind == "position"
+    assert error_m(fix, (68.001, -150.002)) < 5
+
+
+def test_an_event_of_nobody_says_so() -> None:
+    nobody = Event.of_times("empty", [], [], [])
+    assert locate(nobody).kind == "nothing"

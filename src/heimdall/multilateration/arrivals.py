@@ -88,7 +88,7 @@ class Ways:
 def arrivals_of(events: Sequence[Event], assumptions: Assumptions, *, known: bool) -> Arrivals:
     """Cells of the events that have three times or more."""
     flat = replace(assumptions, altitude=None) if hasattr(assumptions.altitude, "altitude_m") else assumptions
-    found = [(event, problem_of(event, flat)) for event in events]
+    found = [(event, problem_of(event, flat)) for event in events if event.receiver]
     found = [(event, problem) for event, problem in found if len(problem.row) >= UNKNOWNS]
     names = sorted({event.receiver[k] for event, problem in found for k in problem.row})
     number = {name: k for k, name in enumerate(names)}

@@ -29,6 +29,8 @@ _STATED_EVENTS = 2.0  # the stated sigma counts as much as so many events
 _OFTEN = 0.2  # so many events with residuals that chance does not explain are no chance
 _TO_SIGMA = 1.4826  # from the median of magnitudes
 _LEAST_FOR_MOTION = 4
+_DRIFT_SIGMA = 1e-6  # before anything is received: a transmitter of 300 m/s, a clock off by 1 ppm
+_MOST_DOUBT = 1e6  # variances of one time, which a mean may have after all
 
 
 def together(events: Sequence[Event], assumptions: Assumptions | None = None) -> Fix | None:
@@ -43,12 +45,18 @@ def together(events: Sequence[Event], assumptions: Assumptions | None = None) ->
         events are of several transmitters by their names or frequencies.
     """
     timed = [one for one in events if np.isfinite(one.arrival_s).sum() > 1]
+    timed, apart = _linked(timed)
     names = {one.transmitter for one in timed}
     if len(timed) < 2 or len(names) > 1 or len({str(one.frequency_hz) for one in timed}) > 1:
         return None
     merged = _Merged.of(timed, (assumptions or Assumptions()).sigma_s)
     found = solver.locate(merged.event, assumptions)
     remarks = list(found.remarks)
+    if apart:
+        listed = ", ".join(apart)
+        remarks.append(
+            f"{listed}: no event ties their times to those of the others, and they are not in this answer"
+        )
     velocity = found.velocity
     agree = merged.odd <= _OFTEN * len(timed)
     if not agree:
@@ -57,8 +65,8 @@ def together(events: Sequence[Event], assumptions: Assumptions | None = None) ->
             f"{merged.odd} of {len(timed)} events do not agree with the others on one place: the transmitter "
             "changes, or an arrival time jumps",
         )
-    elif found.places and merged.moves(len(timed)):
-        velocity = merged.velocity(found)
+    elif found.places and merged.drifts:
+        velocity = merged.velocity(found, assumptions)
         if velocity is None:
             remarks.insert(0, "the arrival times drift as those of no moving transmitter do: a clock drifts")
             agree = False
@@ -109,7 +117,8 @@ class _Table:
         for number, one in enumerate(events):
             rows = [place[name] for name in one.receiver]
             arrival[number, rows], level[number, rows] = one.arrival_s, one.level_db
-            sigma[number, rows] = np.where(np.isfinite(one.sigma_s), one.sigma_s, unknown_sigma_s)
+            stated = np.where(np.isfinite(one.sigma_s), one.sigma_s, unknown_sigma_s)
+            sigma[number, rows] = np.where(np.isfinite(one.arrival_s), stated, np.nan)
             heard[number, rows] = one.heard
             offset[number, rows], offset_sigma[number, rows] = one.offset_hz, one.offset_sigma_hz
             site[:, rows] = one.latitude_deg, one.longitude_deg, one.altitude_m
@@ -124,57 +133,35 @@ class _Merged:
         event: Arrival times at the mean time of the events.
         drift_s_s: How much later the signal comes to each receiver in each second, shape (R,).
         drift_information: Inverse covariance of that, up to what is common, shape (R, R).
+        drifts: Whether the receivers' times drift against each other beyond chance.
         odd: How many events have residuals that chance does not explain.
     """
 
     event: Event
     drift_s_s: Float64
     drift_information: Float64
+    drifts: bool
     odd: int
 
     @classmethod
     def of(cls, events: Sequence[Event], unknown_sigma_s: float) -> _Merged:
-        """Robust least squares of arrival = moment of the event + receiver + drift * time."""
+        """Robust least squares of arrival = moment of the event + receiver + drift * time.
+
+        The drift is taken for zero unless chance does not explain it.
+        """
         table = _Table.of(events, unknown_sigma_s)
-        known = np.isfinite(table.arrival_s)
-        arrival = np.where(known, table.arrival_s, 0.0)
         time_s = np.array([one.time_s for one in events])
-        drifts = len(events) >= _LEAST_FOR_MOTION and bool(np.isfinite(time_s).all()) and np.ptp(time_s) > 0
-        since = time_s - time_s.mean() if drifts else np.zeros(len(events))
-        stated = np.nan_to_num(np.sqrt(_mean(table.sigma_s**2)), nan=unknown_sigma_s)
-        rest = np.where(known, _about_medians(table.arrival_s), 0.0)
-        scatter = stated
-        for _ in range(_TURNS):
-            usual = np.hypot(stated, _usual(rest, known))
-            kept = known & (np.abs(rest) < _FITS * usual)
-            weight = np.where(kept, 1 / scatter**2, 0.0)
-            mean, _ = _receivers(arrival, weight, np.ones(len(events)))
-            drift, drift_normal = _receivers(arrival - mean, weight, since)
-            rest = arrival - mean - drift * since[:, None]
-            moment = (weight * rest).sum(axis=1, keepdims=True) / np.maximum(
-                weight.sum(axis=1, keepdims=True), _TINY
-            )
-            rest = np.where(known, rest - moment, 0.0)
-            freedom = np.maximum(kept.sum(axis=0) - 1 - drifts, 0) * (1 - 1 / len(table.receiver))
-            total = np.where(kept, rest * rest, 0.0).sum(axis=0) + _STATED_EVENTS * stated**2
-            scatter = np.sqrt(total / (freedom + _STATED_EVENTS))
-        # What the stated sigma has beyond the scatter, and beyond the scatter's own error, does not average.
-        chance = 1 + 2 * np.sqrt(2 / (freedom + _STATED_EVENTS))
-        standing = np.maximum(stated**2 - chance * scatter**2, 0.0)
-        sigma = np.sqrt(scatter**2 / np.maximum(kept.sum(axis=0), 1) + standing)
-        # The scatter of most events: that of all would explain any.
-        of_events = ((rest / np.maximum(stated, _usual(rest, known))) ** 2).sum(axis=1)
-        odd = chdtrc(np.maximum(known.sum(axis=1) - 1, 1), of_events) < CONTRADICTION
-        event = _event(events, table, mean, sigma)
-        return cls(event, drift, drift_normal, int(odd.sum()))
+        moving = None
+        if len(events) >= _LEAST_FOR_MOTION and np.isfinite(time_s).all() and np.ptp(time_s) > 0:
+            moving = _fitted(table, unknown_sigma_s, time_s - time_s.mean())
+            square = float(moving.drift_s_s @ moving.drift_information @ moving.drift_s_s)
+            if float(chdtrc(len(table.receiver) - 1, square)) >= CONTRADICTION:
+                moving = None
+        fit = moving or _fitted(table, unknown_sigma_s, None)
+        event = _event(events, table, fit.mean_s, fit.sigma_s)
+        return cls(event, fit.drift_s_s, fit.drift_information, moving is not None, fit.odd)
 
-    def moves(self, events: int) -> bool:
-        """Whether the receivers' times drift against each other beyond chance."""
-        freedom = len(self.drift_s_s) - 1
-        square = float(self.drift_s_s @ self.drift_information @ self.drift_s_s)
-        return events >= _LEAST_FOR_MOTION and float(chdtrc(freedom, square)) < CONTRADICTION
-
-    def velocity(self, found: Fix) -> Velocity | None:
+    def velocity(self, found: Fix, assumptions: Assumptions | None) -> Velocity | None:
         """The velocity that explains the drifts; None where none does."""
         place, event = found.places[0], self.event
         sites = Sites.at(event.latitude_deg, event.longitude_deg, event.altitude_m)
@@ -183,7 +170,7 @@ class _Merged:
             np.array(place.longitude_deg),
             np.array(place.altitude_m),
             sites,
-            rays.by_frequency(event.frequency_hz),
+            (assumptions or Assumptions()).propagation or rays.by_frequency(event.frequency_hz),
         ).slope[:, :2]
         seconds_a_metre = slope / SPEED_OF_LIGHT_M_S
         matrix = seconds_a_metre.T @ self.drift_information @ seconds_a_metre
@@ -233,34 +220,123 @@ def _usual(rest_s: Float64, known: npt.NDArray[np.bool_]) -> Float64:
     return np.asarray(_TO_SIGMA * np.nanmedian(magnitude, axis=0), np.float64)
 
 
-def _receivers(values: Float64, weight: Float64, factor: Float64) -> tuple[Float64, Float64]:
-    """Numbers x of R receivers, of mean 0, with values = moment of the event + factor * x.
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """As of `_Merged`: means of R receivers, their standard deviations, drifts."""
+
+    mean_s: Float64
+    sigma_s: Float64
+    drift_s_s: Float64
+    drift_information: Float64
+    odd: int
+
+
+def _fitted(table: _Table, unknown_sigma_s: float, since_s: Float64 | None) -> _Fit:
+    """Robust least squares over a table; `since_s` (K,) are the events' times, None for no drift."""
+    known = np.isfinite(table.arrival_s)
+    arrival = np.where(known, table.arrival_s, 0.0)
+    count = len(table.receiver)
+    stated = np.nan_to_num(np.sqrt(_mean(table.sigma_s**2)), nan=unknown_sigma_s)
+    rest = np.where(known, _about_medians(table.arrival_s), 0.0)
+    scatter = stated
+    since = np.zeros(len(arrival)) if since_s is None else since_s
+    for _ in range(_TURNS):
+        usual = np.hypot(stated, _usual(rest, known))
+        kept = known & (np.abs(rest) < _FITS * usual)
+        weight = np.where(kept, 1 / scatter**2, 0.0)
+        mean, drift, normal = _least_squares(arrival, weight, since)
+        rest = arrival - mean - drift * since[:, None]
+        total = np.maximum(weight.sum(axis=1, keepdims=True), _TINY)
+        rest = np.where(known, rest - (weight * rest).sum(axis=1, keepdims=True) / total, 0.0)
+        unknowns = 1 if since_s is None else 2
+        freedom = np.maximum(kept.sum(axis=0) - unknowns, 0) * (1 - 1 / count)
+        square = np.where(kept, rest * rest, 0.0).sum(axis=0) + _STATED_EVENTS * stated**2
+        scatter = np.sqrt(square / (freedom + _STATED_EVENTS))
+    # What the stated sigma has beyond the scatter, and beyond the scatter's own error, does not average.
+    chance = 1 + 2 * np.sqrt(2 / (freedom + _STATED_EVENTS))
+    standing = np.maximum(stated**2 - chance * scatter**2, 0.0)
+    # A mean and its drift are correlated where a receiver has only a part of the events.
+    sums = [(np.where(kept, since[:, None] ** power, 0.0) / scatter**2).sum(axis=0) for power in range(3)]
+    bend = sums[1] ** 2 / (sums[2] + 1 / _DRIFT_SIGMA**2)
+    sigma = np.sqrt(1 / np.maximum(sums[0] - bend, 1 / (stated**2 * _MOST_DOUBT)) + standing)
+    # The scatter of most events: that of all would explain any.
+    of_events = ((rest / np.maximum(stated, _usual(rest, known))) ** 2).sum(axis=1)
+    odd = chdtrc(np.maximum(known.sum(axis=1) - 1, 1), of_events) < CONTRADICTION
+    of_mean, cross, of_drift = normal[:count, :count], normal[:count, count:], normal[count:, count:]
+    information = of_drift - cross.T @ np.linalg.pinv(of_mean, rcond=1e-10) @ cross
+    return _Fit(mean, sigma, drift, information, int(odd.sum()))
+
+
+def _least_squares(values: Float64, weight: Float64, since_s: Float64) -> tuple[Float64, Float64, Float64]:
+    """Means and drifts of R receivers, each of mean 0: values = moment of the event + mean + drift * time.
 
     Args:
         values: Of K events, shape (K, R).
         weight: Of each, 0 where there is none, shape (K, R).
-        factor: Of each event, shape (K,).
+        since_s: Times of the events, shape (K,); zeros for no drift.
 
     Returns:
-        x, shape (R,), and its information, shape (R, R).
+        Means and drifts, shape (R,) each, and their information without the prior of drifts, (2 R, 2 R).
     """
-    total = np.maximum(weight.sum(axis=1), 1e-300)
-    squared = factor * factor
-    normal = np.diag((weight * squared[:, None]).sum(axis=0))
-    normal -= np.einsum("k,kr,ks->rs", squared / total, weight, weight)
-    centred = values - ((weight * values).sum(axis=1) / total)[:, None]
-    right = (weight * centred * factor[:, None]).sum(axis=0)
-    found = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
-    return np.asarray(found - found.mean(), np.float64), normal
+    count = values.shape[1]
+    total = np.maximum(weight.sum(axis=1), _TINY)
+    centred = weight * (values - ((weight * values).sum(axis=1) / total)[:, None])
+    normal = np.zeros((2 * count, 2 * count))
+    right = np.concatenate([centred.sum(axis=0), (centred * since_s[:, None]).sum(axis=0)])
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        factor = since_s ** (row + column)
+        block = np.diag((weight * factor[:, None]).sum(axis=0))
+        block -= np.einsum("k,kr,ks->rs", factor / total, weight, weight)
+        normal[row * count : (row + 1) * count, column * count : (column + 1) * count] = block
+    # Seconds and seconds a second differ by a million: equal scales keep the smallest eigenvalues apart.
+    prior = np.concatenate([np.zeros(count), np.full(count, 1 / _DRIFT_SIGMA**2)])
+    scale = 1 / np.sqrt(np.maximum(np.diag(normal) + prior, _TINY))
+    scaled = (normal + np.diag(prior)) * scale[:, None] * scale
+    found = scale * np.linalg.lstsq(scaled, scale * right, rcond=1e-10)[0]
+    mean, drift = found[:count], found[count:]
+    return np.asarray(mean - mean.mean(), np.float64), np.asarray(drift - drift.mean(), np.float64), normal
+
+
+def _linked(events: Sequence[Event]) -> tuple[list[Event], list[str]]:
+    """The events whose receivers' times are tied to each other by others, and the receivers that are not.
+
+    Of several groups of receivers that no event ties together the one with most times is taken.
+    """
+    groups: list[tuple[set[str], list[Event]]] = []
+    for one in events:
+        names = {
+            name for name, arrival in zip(one.receiver, one.arrival_s, strict=True) if np.isfinite(arrival)
+        }
+        members = [one]
+        rest = []
+        for group in groups:
+            if group[0] & names:
+                names |= group[0]
+                members += group[1]
+            else:
+                rest.append(group)
+        groups = [*rest, (names, members)]
+    if not groups:
+        return [], []
+    largest = max(groups, key=lambda group: sum(int(np.isfinite(one.arrival_s).sum()) for one in group[1]))
+    kept = set(map(id, largest[1]))
+    apart = sorted(set().union(*(names for names, _ in groups)) - largest[0])
+    return [one for one in events if id(one) in kept], apart
 
 
 def _about_medians(arrival_s: Float64) -> Float64:
     """Arrival times (K, R) less a moment for each event and a median for each receiver; NaN where unknown."""
     reference = int(np.argmax(np.isfinite(arrival_s).sum(axis=0)))
     later = arrival_s - arrival_s[:, reference : reference + 1]
-    typical = np.nanmedian(np.where(np.isfinite(later), later, np.nan), axis=0)
+    typical = _median(later, axis=0)
     rest = arrival_s - typical
-    return np.asarray(rest - np.nanmedian(rest, axis=1, keepdims=True), np.float64)
+    return np.asarray(np.nan_to_num(rest - _median(rest, axis=1)[:, None]), np.float64)
+
+
+def _median(values: Float64, axis: int) -> Float64:
+    """Median of those that are known along an axis; 0 where none is."""
+    nobody = ~np.isfinite(values).any(axis=axis, keepdims=True)
+    return np.asarray(np.nanmedian(np.where(nobody, 0.0, values), axis=axis), np.float64)
 
 
 def _mean(values: Float64) -> Float64:

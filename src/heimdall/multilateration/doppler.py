@@ -69,56 +69,70 @@ def refined(problem: Problem, one: Candidate, offsets: Offsets) -> tuple[Candida
     Returns:
         The candidate, with the evidence of the offsets in its own, and the velocity.
     """
-    right = one.right
-    variance = one.deviation_m**2
-    weight_t, weight_f = np.where(right, 1 / variance, 0.0), 1 / offsets.sigma_hz**2
+    weight_t, weight_f = np.where(one.right, 1 / one.deviation_m**2, 0.0), 1 / offsets.sigma_hz**2
     per_speed = offsets.frequency_hz / SPEED_OF_LIGHT_M_S
     latitude, longitude = np.array(one.latitude_deg), np.array(one.longitude_deg)
     altitude = np.array(one.altitude_m)
-    emitted, carrier, velocity = 0.0, float(offsets.offset_hz.mean()), np.zeros(2)
-    zero = np.zeros(len(right))
+    # Unknowns: east, north, up, moment of emission, speed to the east and north, carrier.
+    free = np.array([0, 1, *([2] if problem.altitude_is_free else []), 3, 4, 5, 6])
+    prior = np.zeros(7)
+    prior[:2] = problem.curvature(float(latitude), float(longitude))
+    prior[2] = 1 / problem.altitude_sigma_m**2 if problem.altitude_is_free else 0.0
+    prior[4:6] = 1 / _SPEED_SIGMA_M_S**2
+    state = np.zeros(7)
     start = rays.paths(latitude, longitude, altitude, problem.sites, problem.propagation).length_m
-    emitted = float(((problem.range_m - start) * weight_t).sum() / weight_t.sum())
+    state[3] = float(((problem.range_m - start) * weight_t).sum() / weight_t.sum())
+    state[6] = float(offsets.offset_hz.mean())
     for _ in range(_STEPS):
         ways = rays.paths(latitude, longitude, altitude, problem.sites, problem.propagation)
-        late = problem.range_m - ways.length_m - emitted
-        of_times = np.stack([*ways.slope[:, :2].T, zero + 1, zero, zero, zero], axis=-1)
+        late = problem.range_m - ways.length_m - state[3]
+        of_times = np.zeros((len(late), 7))
+        of_times[:, :3], of_times[:, 3] = ways.slope, 1.0
         seen = rays.paths(latitude, longitude, altitude, offsets.sites, problem.propagation)
-        unit = seen.slope[:, :2]
-        closing = unit @ velocity
-        high = offsets.offset_hz - carrier + per_speed * closing
-        turn = (velocity - unit * closing[:, None]) / seen.length_m[:, None]
-        flat = np.zeros(len(high))
-        of_offsets = np.stack([*(-per_speed * turn).T, flat, *(-per_speed * unit).T, flat + 1], axis=-1)
+        velocity = np.array([*state[4:6], 0.0])
+        closing = seen.slope @ velocity
+        high = offsets.offset_hz - state[6] + per_speed * closing
+        turn = (velocity - seen.slope * closing[:, None]) / np.maximum(seen.length_m, 1.0)[:, None]
+        of_offsets = np.zeros((len(high), 7))
+        of_offsets[:, :3], of_offsets[:, 4:6], of_offsets[:, 6] = (
+            -per_speed * turn,
+            -per_speed * seen.slope[:, :2],
+            1.0,
+        )
         matrix = np.einsum("t,ti,tj->ij", weight_t, of_times, of_times)
-        matrix += np.einsum("f,fi,fj->ij", weight_f, of_offsets, of_offsets)
-        right_side = of_times.T @ (weight_t * late) + of_offsets.T @ (weight_f * high)
-        matrix[[3, 4], [3, 4]] += 1 / _SPEED_SIGMA_M_S**2
-        right_side[3:5] -= velocity / _SPEED_SIGMA_M_S**2
-        step = np.linalg.solve(matrix, right_side)
+        matrix += np.einsum("f,fi,fj->ij", weight_f, of_offsets, of_offsets) + np.diag(prior)
+        pull = prior * state
+        pull[:2] = 0.0
+        pull[2] = prior[2] * float(altitude - problem.expected_altitude_m(latitude, longitude))
+        right_side = of_times.T @ (weight_t * late) + of_offsets.T @ (weight_f * high) - pull
+        step = np.zeros(7)
+        step[free] = np.linalg.solve(matrix[np.ix_(free, free)], right_side[free])
         latitude, longitude = rays.moved(latitude, longitude, altitude, step[0], step[1])
-        emitted, velocity, carrier = emitted + step[2], velocity + step[3:5], carrier + step[5]
-        if np.abs(step[:2]).max() < _CONVERGED_M and np.abs(step[3:5]).max() < _CONVERGED_M:
+        altitude = altitude + step[2]
+        state = state + step
+        if np.abs(step[:3]).max() < _CONVERGED_M and np.abs(step[4:6]).max() < _CONVERGED_M:
             break
-    inverse = np.linalg.inv(matrix)
-    covariance = one.covariance_m2.copy()
-    covariance[:2, :2] = inverse[:2, :2]
+    inverse = np.zeros((7, 7))
+    inverse[np.ix_(free, free)] = np.linalg.inv(matrix[np.ix_(free, free)])
     square = float((weight_t * late * late).sum())
-    cost = (
-        square
-        - one.square
-        + float((weight_f * high * high).sum() + velocity @ velocity / _SPEED_SIGMA_M_S**2)
+    rise_before = one.altitude_m - float(
+        problem.expected_altitude_m(np.array(one.latitude_deg), np.array(one.longitude_deg))
     )
-    _, before = np.linalg.slogdet(one.covariance_m2[:2, :2])
-    _, after = np.linalg.slogdet(inverse[np.ix_([0, 1, 3, 4, 5], [0, 1, 3, 4, 5])])
+    cost = square - one.square + float((weight_f * high * high).sum() + prior[4:6] @ state[4:6] ** 2)
+    if problem.altitude_is_free:
+        cost += pull[2] ** 2 / prior[2] - prior[2] * rise_before**2
+    place, rest = free[free < 3], free[free != 3]
+    before = np.linalg.slogdet(one.covariance_m2[np.ix_(place, place)])[1]
+    after = np.linalg.slogdet(inverse[np.ix_(rest, rest)])[1]
     # The normalising constants of the offsets are the same for all candidates.
-    more = -0.5 * cost + 0.5 * (float(after) - float(before)) - 2 * math.log(_SPEED_SIGMA_M_S)
+    more = -0.5 * cost + 0.5 * float(after - before) - 2 * math.log(_SPEED_SIGMA_M_S)
     found = replace(
         one,
         latitude_deg=float(latitude),
         longitude_deg=float(longitude),
-        covariance_m2=covariance,
+        altitude_m=float(altitude),
+        covariance_m2=inverse[:3, :3],
         residual_m=late,
         square=square,
     )
-    return found.weighed(more), Velocity(float(velocity[0]), float(velocity[1]), inverse[3:5, 3:5])
+    return found.weighed(more), Velocity(float(state[4]), float(state[5]), inverse[4:6, 4:6])

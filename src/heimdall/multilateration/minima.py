@@ -93,6 +93,11 @@ class Problem:
         """Whether the altitude is an unknown."""
         return self.altitude_sigma_m > _FREE_M and self.propagation == "line-of-sight"
 
+    def curvature(self, latitude_deg: float, longitude_deg: float) -> float:
+        """Of the log density before anything is received, 1/m^2: no place is less certain than that."""
+        away_m = float(rays.arc_m(np.array(latitude_deg), np.array(longitude_deg), *self.centre_deg))
+        return 4 / (self.scale_m**2 + away_m**2)
+
     def log_within_horizon(
         self, latitude_deg: Float64, longitude_deg: Float64, altitude_m: Float64
     ) -> Float64:
@@ -188,7 +193,7 @@ def candidates(problem: Problem) -> list[Candidate]:
             break
         if float(bdtrc(wrong, count, WRONG_SHARE)) < _INCREDIBLE:
             break
-    return _weighty(found)
+    return weighty(found)
 
 
 def search_grid(problem: Problem, count: int) -> tuple[Float64, Float64]:
@@ -203,7 +208,7 @@ def _evidence(one: Candidate) -> float:
     return one.log_evidence
 
 
-def _weighty(found: list[Candidate]) -> list[Candidate]:
+def weighty(found: list[Candidate]) -> list[Candidate]:
     """Those with a share of the evidence, most probable first."""
     ordered = sorted(found, key=_evidence, reverse=True)
     return [one for one in ordered if one.log_evidence > ordered[0].log_evidence + math.log(_NEGLIGIBLE)]
@@ -332,9 +337,7 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     information = last.matrix[row][np.ix_(free, free)]
     if not np.isfinite(information).all() or np.linalg.cond(information[:2, :2]) > _OPEN:
         return None
-    # No place is less certain than before anything was received: the curvature of the prior.
-    away = float(rays.arc_m(state[0], state[1], *problem.centre_deg))
-    information[[0, 1], [0, 1]] += 4 / (problem.scale_m**2 + away**2)
+    information[[0, 1], [0, 1]] += problem.curvature(float(state[0]), float(state[1]))
     log_det = np.linalg.slogdet(information)[1]
     inverse = np.linalg.inv(information)
     covariance = np.zeros((3, 3))
@@ -352,6 +355,8 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     log_evidence += float(problem.log_prior(state[0], state[1]))
     log_evidence += float(problem.log_within_horizon(state[0], state[1], state[2]))
     weighted = residual[right] / deviation[right]
+    # An altitude that the times tell costs one of them.
+    told = problem.altitude_is_free and covariance[2, 2] < 0.25 * problem.altitude_sigma_m**2
     return Candidate(
         float(state[0]),
         float(state[1]),
@@ -362,7 +367,7 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
         deviation,
         right,
         float((weighted * weighted).sum()),
-        int(np.count_nonzero(right)) - UNKNOWNS,
+        max(int(np.count_nonzero(right)) - UNKNOWNS - told, 0),
     )
 
 

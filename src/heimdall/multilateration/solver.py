@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtrc, chdtrc
 
+from heimdall.geometry.geo import ECCENTRICITY_SQUARED
 from heimdall.multilateration import density, doppler, levels, minima, rays, regions
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Place, Residual
@@ -67,6 +68,8 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
     Returns:
         The answer, also where nothing can be said: its `kind` and `remarks` say so.
     """
+    if not event.receiver:
+        return _nothing(event, "no receiver has anything of it")
     problem = problem_of(event, assumptions or Assumptions())
     usable = event.heard & np.isfinite(event.level_db)
     heard = Sites.at(event.latitude_deg[usable], event.longitude_deg[usable], event.altitude_m[usable])
@@ -87,7 +90,7 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
         both = [doppler.refined(problem, one, offsets) for one in found]
         velocity = max(both, key=lambda one: one[0].log_evidence)[1]
         found = [one for one, _ in both]
-    found = sorted(found, key=lambda one: -one.log_evidence)
+    found = minima.weighty(found)
     places = _places(found)
     if not places or _is_wide(places[0], problem) or _excess(found[0]) > _HOPELESS:
         return _over_grid(event, problem, heard, level_db, found)
@@ -121,7 +124,9 @@ def problem_of(event: Event, assumptions: Assumptions) -> Problem:
     sigma_s = np.where(np.isfinite(event.sigma_s), event.sigma_s, assumptions.sigma_s)
     everywhere = Sites.at(event.latitude_deg, event.longitude_deg, event.altitude_m)
     middle = everywhere.ecef_m.mean(axis=0)
-    latitude = math.degrees(math.atan2(middle[2], math.hypot(middle[0], middle[1])))
+    # Geodetic: of a point of the ellipsoid, and right to metres for the sunk mean of a network.
+    ring = math.hypot(middle[0], middle[1]) * (1 - ECCENTRICITY_SQUARED)
+    latitude = math.degrees(math.atan2(middle[2], ring))
     longitude = math.degrees(math.atan2(middle[1], middle[0]))
     altitude = _altitude(event, assumptions)
     return Problem(
