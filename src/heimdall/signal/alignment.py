@@ -65,7 +65,9 @@ def whitened(spectrum: Complex128, inside: npt.NDArray[np.intp]) -> Whitened:
         spectrum: In FFT order, shape (n,).
         inside: The band's bins by rising frequency, shape (F,).
     """
-    power = scipy.ndimage.uniform_filter1d(squared_magnitude(spectrum[inside]), SMOOTH_BINS, mode="nearest")
+    # No running sum: what a strong signal leaves of one by rounding outweighs the bins behind a filter.
+    padded = np.pad(squared_magnitude(spectrum[inside]), SMOOTH_BINS // 2, mode="edge")
+    power = np.lib.stride_tricks.sliding_window_view(padded, SMOOTH_BINS).mean(axis=-1)
     cells = power[SMOOTH_BINS // 2 :: SMOOTH_BINS]
     # The higher one of both sides: noise beside a filter's edge is not to be measured beyond it.
     sides = [
