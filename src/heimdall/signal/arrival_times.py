@@ -27,7 +27,7 @@ _FALSE_ALARM_NATS = 13.0  # with 10, one alignment of noise in two thousand pass
 _LEAST_OVERLAP = 0.5  # of the reference's recording
 _CANDIDATES = 3  # for the reference
 _LEAST_SAMPLES = 32
-_MOST_DOUBT = 0.01
+_MOST_DOUBT = 0.2  # that a delay is another one; the solver leaves out one that the others contradict
 
 NO_GPS_TIME = "its start is no GPS time"
 STARTS_ELSEWHERE = "its recording starts at another time than the others"
