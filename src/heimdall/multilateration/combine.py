@@ -7,6 +7,7 @@ them (a clock, a cable, the way of the signal) does not, however many events the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -194,6 +195,7 @@ def _event(events: Sequence[Event], table: _Table, mean_s: Float64, sigma_s: Flo
     locked = total > 0
     divisor = np.where(locked, total, 1.0)
     altitudes = {one.altitude_known_m for one in events}
+    said = Counter(remark for one in events for remark in one.remarks)
     return replace(
         events[0],
         name="all",
@@ -209,7 +211,7 @@ def _event(events: Sequence[Event], table: _Table, mean_s: Float64, sigma_s: Flo
         offset_sigma_hz=np.where(locked, 1 / np.sqrt(divisor), np.nan),
         altitude_known_m=altitudes.pop() if len(altitudes) == 1 else None,
         time_s=float(np.mean([one.time_s for one in events])),
-        remarks=tuple(dict.fromkeys(remark for one in events for remark in one.remarks)),
+        remarks=tuple(remark for remark, count in said.items() if 2 * count > len(events)),
     )
 
 
