@@ -114,3 +114,12 @@ def test_a_receiver_that_hears_a_part_of_the_way_does_not_bend_it() -> None:
         assert fix.consistent
         squares.append(square_of(fix, sent.truth_deg(5.5)))
     assert np.median(squares) < 4
+
+
+def test_times_of_unknown_clocks_do_not_get_better_by_their_number() -> None:
+    sent = Transmission(6)
+    events = [replace(one, sigma_s=np.full(6, np.nan)) for one in _seconds(sent, 20)]
+    fix = together(events)
+    assert fix is not None
+    alone = np.linalg.det(locate(events[0]).places[0].covariance_m2)
+    assert np.linalg.det(fix.places[0].covariance_m2) > 0.8 * alone

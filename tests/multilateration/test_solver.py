@@ -169,3 +169,12 @@ def test_a_small_network_far_north_is_looked_at_where_it_is() -> None:
 def test_an_event_of_nobody_says_so() -> None:
     nobody = Event.of_times("empty", [], [], [])
     assert locate(nobody).kind == "nothing"
+
+
+def test_answers_are_plain_values_that_any_format_can_write() -> None:
+    sent = Transmission(4, wrong_s={1: 1e-2})
+    for event in (sent.event(0), replace(sent.event(0), altitude_known_m=None)):
+        fix = locate(event)
+        values = [fix.consistent, *(region.area_km2 for region in fix.regions)]
+        values += [value for one in fix.residuals for value in (one.used, one.residual_s, one.sigma_s)]
+        assert {type(value) for value in values} <= {bool, float}

@@ -91,7 +91,8 @@ class _Table:
         receiver: Names, sorted.
         site: Latitude, longitude and altitude, shape (3, R).
         arrival_s: Arrival times, shape (K, R).
-        sigma_s: Their stated standard deviations, shape (K, R).
+        sigma_s: Their standard deviations, shape (K, R).
+        stated: Whether the events say any standard deviation of the receiver, shape (R,).
         level_db: Levels, shape (K, R).
         heard: Shape (K, R).
         offset_hz: Carrier offsets, shape (K, R).
@@ -102,6 +103,7 @@ class _Table:
     site: Float64
     arrival_s: Float64
     sigma_s: Float64
+    stated: npt.NDArray[np.bool_]
     level_db: Float64
     heard: npt.NDArray[np.bool_]
     offset_hz: Float64
@@ -113,7 +115,7 @@ class _Table:
         names = tuple(sorted({name for one in events for name in one.receiver}))
         place = {name: row for row, name in enumerate(names)}
         arrival, sigma, level, offset, offset_sigma = np.full((5, len(events), len(names)), np.nan)
-        heard = np.zeros(arrival.shape, np.bool_)
+        heard, says = np.zeros(arrival.shape, np.bool_), np.zeros(len(names), np.bool_)
         site = np.zeros((3, len(names)))
         for number, one in enumerate(events):
             rows = [place[name] for name in one.receiver]
@@ -121,9 +123,10 @@ class _Table:
             stated = np.where(np.isfinite(one.sigma_s), one.sigma_s, unknown_sigma_s)
             sigma[number, rows] = np.where(np.isfinite(one.arrival_s), stated, np.nan)
             heard[number, rows] = one.heard
+            says[rows] |= np.isfinite(one.sigma_s)
             offset[number, rows], offset_sigma[number, rows] = one.offset_hz, one.offset_sigma_hz
             site[:, rows] = one.latitude_deg, one.longitude_deg, one.altitude_m
-        return cls(names, site, arrival, sigma, level, heard, offset, offset_sigma)
+        return cls(names, site, arrival, sigma, says, level, heard, offset, offset_sigma)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,6 +260,8 @@ def _fitted(table: _Table, unknown_sigma_s: float, since_s: Float64 | None) -> _
     # What the stated sigma has beyond the scatter, and beyond the scatter's own error, does not average.
     chance = 1 + 2 * np.sqrt(2 / (freedom + _STATED_EVENTS))
     standing = np.maximum(stated**2 - chance * scatter**2, 0.0)
+    # Where nobody says one, what is assumed is for the most part an offset.
+    standing = np.where(table.stated, standing, stated**2)
     # A mean and its drift are correlated where a receiver has only a part of the events.
     sums = [(np.where(kept, since[:, None] ** power, 0.0) / scatter**2).sum(axis=0) for power in range(3)]
     bend = sums[1] ** 2 / (sums[2] + 1 / _DRIFT_SIGMA**2)

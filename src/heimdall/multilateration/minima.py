@@ -356,7 +356,7 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     log_evidence += float(problem.log_within_horizon(state[0], state[1], state[2]))
     weighted = residual[right] / deviation[right]
     # An altitude that the times tell costs one of them.
-    told = problem.altitude_is_free and covariance[2, 2] < 0.25 * problem.altitude_sigma_m**2
+    told = problem.altitude_is_free and bool(covariance[2, 2] < 0.25 * problem.altitude_sigma_m**2)
     return Candidate(
         float(state[0]),
         float(state[1]),

@@ -53,7 +53,7 @@ def of_places(places: Sequence[Place]) -> tuple[Region, ...]:
                 square = 2 * (top - level)
                 rings.append(_ellipse(place, math.sqrt(square)))
                 area_m2 += math.pi * square * math.exp(0.5 * _log_det(place))
-        found.append(Region(probability, tuple(rings), area_m2 * 1e-6))
+        found.append(Region(probability, tuple(rings), float(area_m2) * 1e-6))
     return tuple(found)
 
 
