@@ -123,3 +123,14 @@ def test_times_of_unknown_clocks_do_not_get_better_by_their_number() -> None:
     assert fix is not None
     alone = np.linalg.det(locate(events[0]).places[0].covariance_m2)
     assert np.linalg.det(fix.places[0].covariance_m2) > 0.8 * alone
+
+
+def test_a_receiver_that_never_has_a_time_changes_nothing() -> None:
+    sent = Transmission(6)
+    events = _seconds(sent, 3)
+    for event in events:
+        event.arrival_s[1] = np.nan
+    fix = together(events)
+    assert fix is not None
+    assert fix.kind == "position"
+    assert error_m(fix, sent.truth_deg()) < 60

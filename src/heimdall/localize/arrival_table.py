@@ -33,6 +33,8 @@ from heimdall.multilateration.event import Event, Position
 from heimdall.recordings import limits
 
 ADS_B_HZ = 1090e6  # the frequency of the messages in LocaRDS
+_COARSE_S = 50e-9
+_PRESENT_S = Decimal(10) ** 9  # since 1970: such seconds leave a floating-point number steps of 238 ns
 _MAX_BYTES = 1 << 28
 _HEAD_BYTES = 1 << 12
 _DIGITS = 25  # before and after the point: nanoseconds since 1970 have 19
@@ -429,21 +431,37 @@ def _draft(row: _Row, name: str, columns: _Columns) -> _Draft:
     return draft
 
 
+def _step_s(times_s: Sequence[Decimal]) -> float:
+    """To which the times of an event are written, seconds: the last digit of those that have most."""
+    return min((10.0 ** int(one.as_tuple().exponent) for one in times_s if one.is_finite()), default=0.0)
+
+
 def _event(draft: _Draft, names: _Names, first_s: Decimal) -> Event:
     """The event of a draft. Its times count from the median one, so that a wrong one costs no digits."""
     receivers = list(draft.heard)
     stamps = sorted(one.time_s for one in draft.heard.values() if one.time_s is not None)
     origin_s = stamps[len(stamps) // 2] if stamps else Decimal(0)
+    step_s = _step_s(stamps)
     arrival_s, sigma_s = [], []
     for name, heard in draft.heard.items():
         alone = name not in draft.twice and heard.time_s is not None and names.site[name].timed
         clock_ns = names.site[name].timing_sigma_ns
         own_s = math.nan if clock_ns is None else clock_ns * 1e-9
         arrival_s.append(float(heard.time_s - origin_s) if alone and heard.time_s is not None else math.nan)
-        sigma_s.append((own_s if math.isnan(heard.sigma_s) else heard.sigma_s) if alone else math.nan)
+        stated_s = own_s if math.isnan(heard.sigma_s) else heard.sigma_s
+        sigma_s.append(
+            (math.hypot(stated_s, step_s / math.sqrt(12)) if step_s >= _COARSE_S else stated_s)
+            if alone
+            else math.nan
+        )
     remarks = [
         f"{name} has several times in one event, of which none is used" for name in dict.fromkeys(draft.twice)
     ]
+    if step_s >= _COARSE_S:
+        told = "; subtract the common second before a program writes them" if stamps[0] > _PRESENT_S else ""
+        remarks.append(
+            f"the times are written in steps of {step_s * 1e9:.0f} ns, which their sigma has{told}"
+        )
     remarks += [
         f"the receivers file says that the clock of {name} is not good, and its time is not used"
         for name in receivers

@@ -297,7 +297,10 @@ def _least_squares(values: Float64, weight: Float64, since_s: Float64) -> tuple[
         normal[row * count : (row + 1) * count, column * count : (column + 1) * count] = block
     # Seconds and seconds a second differ by a million: equal scales keep the smallest eigenvalues apart.
     prior = np.concatenate([np.zeros(count), np.full(count, 1 / _DRIFT_SIGMA**2)])
-    scale = 1 / np.sqrt(np.maximum(np.diag(normal) + prior, _TINY))
+    diagonal = np.diag(normal) + prior
+    scale = np.where(
+        diagonal > 0, 1 / np.sqrt(np.maximum(diagonal, _TINY)), 0.0
+    )  # who has no time stays at 0
     scaled = (normal + np.diag(prior)) * scale[:, None] * scale
     found = scale * np.linalg.lstsq(scaled, scale * right, rcond=1e-10)[0]
     mean, drift = found[:count], found[count:]
