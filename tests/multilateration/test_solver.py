@@ -178,3 +178,28 @@ def test_answers_are_plain_values_that_any_format_can_write() -> None:
         values = [fix.consistent, *(region.area_km2 for region in fix.regions)]
         values += [value for one in fix.residuals for value in (one.used, one.residual_s, one.sigma_s)]
         assert {type(value) for value in values} <= {bool, float}
+
+
+def test_both_crossings_are_found_however_near_they_are() -> None:
+    east, north = np.array([-18_000.0, 30_000.0, 4_000.0]), np.array([9_000.0, 14_000.0, -33_000.0])
+    latitude, longitude = rays.destination(47.3, 8.4, east, north)
+    sites = rays.Sites.at(latitude, longitude, np.full(3, 450.0))
+    missing = 0
+    for seed in range(60):
+        away = np.random.default_rng(seed).uniform(-45_000, 45_000, 2)
+        truth = rays.destination(47.3, 8.4, away[0], away[1])
+        ways = rays.paths(*truth, np.array(450.0), sites, "line-of-sight")
+        event = replace(
+            Transmission(3).event(0),
+            latitude_deg=latitude,
+            longitude_deg=longitude,
+            altitude_m=np.full(3, 450.0),
+            altitude_known_m=450.0,
+            arrival_s=ways.length_m / rays.SPEED_OF_LIGHT_M_S,
+            sigma_s=np.full(3, 2e-8),
+        )
+        fix = locate(event)
+        if fix.kind in {"position", "ambiguous"}:
+            offsets = [rays.offset_m(one.latitude_deg, one.longitude_deg, *truth) for one in fix.places]
+            missing += min(float(np.hypot(*one)) for one in offsets) > 300
+    assert missing == 0

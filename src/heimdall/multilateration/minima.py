@@ -35,6 +35,8 @@ _LONGEST_ERROR_M = SPEED_OF_LIGHT_M_S  # of a wrong time: a second, the next one
 _INCREDIBLE = 1e-8  # probability of so many wrong times: whatever then fits is chance
 _OPEN = 1e12  # condition of the information about the place
 _STARTS = 6
+_AMBIGUOUS = 4  # times up to which the cells around a start are looked at, too
+_ASIDE = 1.5  # half cells
 _STEPS = 30
 _CONVERGED_M = 1e-3
 _LONGEST_STEP = 0.5  # of the network's size
@@ -215,7 +217,7 @@ def weighty(found: list[Candidate]) -> list[Candidate]:
 
 
 def _starts(problem: Problem) -> Float64:
-    """Latitude and longitude of the best minima over a grid that follows the network, shape (S, 2)."""
+    """Latitude and longitude near the best minima over a grid that follows the network, shape (S, 2)."""
     step, _ = search_grid(problem, _GRID)
     cell = np.gradient(step)
     east, north = np.meshgrid(step, step, indexing="ij")
@@ -235,7 +237,17 @@ def _starts(problem: Problem) -> Float64:
     lowest = cost <= minimum_filter(cost, 3, mode="constant", cval=np.inf)
     place = np.argwhere(lowest)
     best = place[np.argsort(cost[lowest], kind="stable")[:_STARTS]]
-    return np.stack([latitude[tuple(best.T)], longitude[tuple(best.T)]], axis=-1)
+    start = latitude[tuple(best.T)], longitude[tuple(best.T)]
+    if len(problem.row) > _AMBIGUOUS:
+        return np.stack(start, axis=-1)
+    # Three hyperbolas cross twice, and both crossings may lie in one cell.
+    reach = _ASIDE * half_cell[tuple(best.T)]
+    around = [
+        rays.moved(*start, np.zeros(len(best)), east * reach, north * reach)
+        for east in (-1, 0, 1)
+        for north in (-1, 0, 1)
+    ]
+    return np.concatenate([np.stack(one, axis=-1) for one in around])
 
 
 @dataclass(frozen=True, eq=False)
