@@ -171,7 +171,8 @@ class _Draft:
         if receiver is None:
             self.unknown.append(said)
         elif receiver in self.heard:
-            self.twice.append(receiver)
+            if heard.time_s is None or heard.time_s != self.heard[receiver].time_s:
+                self.twice.append(receiver)
         else:
             self.heard[receiver] = heard
 

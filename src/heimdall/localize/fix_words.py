@@ -217,7 +217,11 @@ def _model(beside: Beside, fix: Fix) -> str:
 
 def remarks(fix: Fix) -> list[str]:
     """What is known and what is not, as sentences."""
-    return [f"{one[:1].upper()}{one[1:]}." for one in map(printable, fix.remarks)]
+    names = tuple(printable(one.receiver) for one in fix.residuals)
+    return [
+        f"{one}." if one.startswith(names) else f"{one[:1].upper()}{one[1:]}."
+        for one in map(printable, fix.remarks)
+    ]
 
 
 def places(fix: Fix) -> Table:
