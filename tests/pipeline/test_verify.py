@@ -55,7 +55,7 @@ def test_every_output_is_equal_with_git_and_the_remote_alone(built: Project, clo
         for stage in lock.values()
         for output in stage.outs
     }
-    assert "all 25 outputs are equal, bit for bit" in printed.splitlines()
+    assert "all 26 outputs are equal, bit for bit" in printed.splitlines()
     assert not list((clone.root / ".heimdall" / "verify").iterdir())
     assert not (clone.root / "data" / "features").exists()
     assert clone.run("git", "status", "--porcelain").stdout == ""

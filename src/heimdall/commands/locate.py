@@ -87,9 +87,11 @@ Example, sessions of the data:
     "methods",
     multiple=True,
     type=click.Choice([*METHODS, "all"]),
+    metavar="METHOD",
     default=["all"],
     show_default=True,
-    help="Method that locates sessions. Give this option again to choose several methods.",
+    help=f"Method that locates sessions: {', '.join(METHODS)} or all. Give this option again to choose "
+    "several methods.",
 )
 @options.data_dir
 @click.option(

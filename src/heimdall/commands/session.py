@@ -120,11 +120,11 @@ def fetch(session_id: str, folder: Path | None, as_json: bool) -> None:
         note("no receiver knows the GPS time, so there is no times.csv")
     if len(written.sample_rates_hz) > 1:
         note(f"the sample rates differ, and `heimdall predict` takes one: heimdall locate {one.session_id}")
+    note(f"without a model: {written.without_model}")
     where = f"{len(written.recordings)} recordings are in {written.recordings[0].parent}"
     note(where if written.command is None else f"{where}. This locates them:")
     if written.command is not None:
         click.echo(written.command)
-    note(f"without a model: {written.without_model}")
 
 
 def _found(typed: str) -> Session:

@@ -26,6 +26,7 @@ USUAL_SIGMA_S = 150e-9
 CONTRADICTION = 1e-3  # probability of residuals as large as those; below it the times do not fit together
 SURE = 0.9  # probability of the first place from which on it is the answer
 SUREST = 0.999  # of any place: models are wrong more often than Gaussians say
+_LEAST_SIGMA_S = 1e-10  # 3 cm: nobody's clock is better, whatever is written
 _OVERLAP = 9.0  # squared standard deviations: places nearer than this are one, if of a similar size,
 _SIMILAR = 2 * math.log(9.0)  # which is an area of a ninth to nine times the other's
 _WIDE = 0.25  # of the network's size: a 95 % ellipse as long is no ellipse any more
@@ -134,7 +135,7 @@ def problem_of(event: Event, assumptions: Assumptions) -> Problem:
         sites=Sites.at(event.latitude_deg[row], event.longitude_deg[row], event.altitude_m[row]),
         range_m=SPEED_OF_LIGHT_M_S
         * (event.arrival_s[row] - (event.arrival_s[row].min() if len(row) else 0.0)),
-        sigma_m=SPEED_OF_LIGHT_M_S * sigma_s[row],
+        sigma_m=SPEED_OF_LIGHT_M_S * np.maximum(sigma_s[row], _LEAST_SIGMA_S),
         propagation=assumptions.propagation or rays.by_frequency(event.frequency_hz),
         altitude_m=altitude[0],
         altitude_sigma_m=altitude[1],
