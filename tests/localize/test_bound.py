@@ -14,6 +14,7 @@ import pytest
 from scipy.optimize import minimize
 
 from heimdall.core.randomness import generator
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
 from heimdall.multilateration.fix import Fix
 from tests.localize import known_networks, trials, unlocatable
@@ -55,7 +56,7 @@ def test_rays_are_as_long_as_by_formulas_of_another_hand(
     )
     there = (np.array(getattr(network.transmitter, name) or 0.0) for name in names)
     ours = rays.paths(*there, sites, propagation).length_m
-    np.testing.assert_allclose(ours, network.delays_s * rays.SPEED_OF_LIGHT_M_S, atol=within_m)
+    np.testing.assert_allclose(ours, network.delays_s * SPEED_OF_LIGHT_M_S, atol=within_m)
 
 
 @pytest.mark.parametrize(("kind", "snr_db"), [("ssb", (20.0, 10.0, 15.0)), ("gmsk9600", (3.0, 0.0, -3.0))])

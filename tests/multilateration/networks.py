@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
 from heimdall.multilateration.event import Event, Position
 from heimdall.multilateration.fix import Fix
-from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Propagation, Sites
+from heimdall.multilateration.rays import Propagation, Sites
 
 CENTRE_DEG = 45.0, 8.0
 ALTITUDE_M = 200.0

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pytest
 
 from heimdall.geometry import geo
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, receiver_errors, solver
 from heimdall.multilateration.event import Event, Position
-from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Sites
+from heimdall.multilateration.rays import Sites
 from heimdall.multilateration.receiver_errors import ReceiverError
 
 Float64 = npt.NDArray[np.float64]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix
@@ -158,7 +159,7 @@ def test_a_small_network_far_north_is_looked_at_where_it_is() -> None:
         longitude_deg=longitude,
         altitude_m=np.zeros(4),
         altitude_known_m=0.0,
-        arrival_s=ways.length_m / rays.SPEED_OF_LIGHT_M_S,
+        arrival_s=ways.length_m / SPEED_OF_LIGHT_M_S,
         sigma_s=np.full(4, 2e-8),
     )
     fix = locate(event)
@@ -195,7 +196,7 @@ def test_both_crossings_are_found_however_near_they_are() -> None:
             longitude_deg=longitude,
             altitude_m=np.full(3, 450.0),
             altitude_known_m=450.0,
-            arrival_s=ways.length_m / rays.SPEED_OF_LIGHT_M_S,
+            arrival_s=ways.length_m / SPEED_OF_LIGHT_M_S,
             sigma_s=np.full(3, 2e-8),
         )
         fix = locate(event)

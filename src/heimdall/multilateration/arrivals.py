@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.minima import UNKNOWNS
-from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Propagation, Sites
+from heimdall.multilateration.rays import Propagation, Sites
 from heimdall.multilateration.solver import Assumptions, problem_of
 
 Float64 = npt.NDArray[np.float64]

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import chdtrc
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Velocity
-from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Sites
+from heimdall.multilateration.rays import Sites
 from heimdall.multilateration.solver import CONTRADICTION, Assumptions
 
 Float64 = npt.NDArray[np.float64]

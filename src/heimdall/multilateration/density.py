@@ -67,7 +67,7 @@ def posterior(problem: Problem, heard: Sites, level_db: Float64) -> Density:
         heard: Receivers with a level.
         level_db: Their levels, shape (L,).
     """
-    east, north = minima.search_grid(problem, _CELLS)
+    east = north = minima.search_axis(problem, _CELLS)
     for zoom in range(_ZOOMS):
         found = _over(problem, heard, level_db, east, north)
         if zoom == _ZOOMS - 1:

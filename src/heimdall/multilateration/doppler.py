@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Velocity
 from heimdall.multilateration.minima import Candidate, Problem
-from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Sites
+from heimdall.multilateration.rays import Sites
 
 Float64 = npt.NDArray[np.float64]
 

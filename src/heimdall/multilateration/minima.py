@@ -23,8 +23,9 @@ import numpy.typing as npt
 from scipy.ndimage import minimum_filter
 from scipy.special import bdtrc
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
-from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Propagation, Sites
+from heimdall.multilateration.rays import Propagation, Sites
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -198,12 +199,11 @@ def candidates(problem: Problem) -> list[Candidate]:
     return weighty(found)
 
 
-def search_grid(problem: Problem, count: int) -> tuple[Float64, Float64]:
-    """East and north of a grid about the middle of the network, metres, dense there; shape (count,) each."""
+def search_axis(problem: Problem, count: int) -> Float64:
+    """Either axis of a square grid about the middle of the network, metres, dense there; shape (count,)."""
     axis = np.linspace(-1.0, 1.0, count)
     reach_m = min(_REACH * problem.scale_m, _FURTHEST_M)
-    step = reach_m * np.sinh(_BEND * axis) / math.sinh(_BEND)
-    return step, step
+    return np.asarray(reach_m * np.sinh(_BEND * axis) / math.sinh(_BEND), np.float64)
 
 
 def _evidence(one: Candidate) -> float:
@@ -218,7 +218,7 @@ def weighty(found: list[Candidate]) -> list[Candidate]:
 
 def _starts(problem: Problem) -> Float64:
     """Latitude and longitude near the best minima over a grid that follows the network, shape (S, 2)."""
-    step, _ = search_grid(problem, _GRID)
+    step = search_axis(problem, _GRID)
     cell = np.gradient(step)
     east, north = np.meshgrid(step, step, indexing="ij")
     half_cell = 0.5 * np.maximum(*np.meshgrid(cell, cell, indexing="ij"))

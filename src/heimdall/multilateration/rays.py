@@ -25,7 +25,6 @@ from heimdall.geometry.geo import ECCENTRICITY_SQUARED, SEMI_MAJOR_AXIS_M
 Float64 = npt.NDArray[np.float64]
 Propagation = Literal["line-of-sight", "ground-wave", "sky-wave"]
 
-SPEED_OF_LIGHT_M_S = 299_792_458.0
 REFRACTIVITY = 315e-6
 SCALE_HEIGHT_M = 7_350.0
 EARTH_RADIUS_M = 6_371_008.8

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, receiver_fit
 from heimdall.multilateration.arrivals import OF_RECEIVER, Arrivals, arrivals_of, ways
 from heimdall.multilateration.event import Event
-from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration.receiver_fit import PLACE_SIGMA_M, State
 from heimdall.multilateration.solver import Assumptions
 

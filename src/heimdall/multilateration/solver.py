@@ -12,11 +12,12 @@ import numpy.typing as npt
 from scipy.special import bdtrc, chdtrc
 
 from heimdall.geometry.geo import ECCENTRICITY_SQUARED
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import density, doppler, levels, minima, rays, regions
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Place, Residual
 from heimdall.multilateration.minima import Candidate, Problem, Terrain
-from heimdall.multilateration.rays import SPEED_OF_LIGHT_M_S, Propagation, Sites
+from heimdall.multilateration.rays import Propagation, Sites
 
 Float64 = npt.NDArray[np.float64]
 
