@@ -160,7 +160,7 @@ def _aligned(
 ) -> tuple[int, dict[int, alignment.Alignment], list[int]]:
     """The reference, and by row the recordings in which its signal is evident, it among them.
 
-    The reference is that with the most power over noise, or the next one if nobody else has the same signal.
+    The reference is that with the most power over its quiet parts, or the next one if nobody else has the same signal.
     Without any it is -1. Third are rows in which a carrier is evident, but nothing else.
     """
     half_hz = (band.high_hz - band.low_hz) / 2
@@ -171,7 +171,7 @@ def _aligned(
     duration_s = band.spectrum.shape[1] / band.rate_hz
     cells = 4 * half_hz * float(max_lag_s.max()) * 2 * CARRIER_SEARCH_HZ * duration_s
     gate = math.log(max(cells, 1.0)) + _FALSE_ALARM_NATS
-    strength = np.array([float(np.log(np.maximum(one.power_over_noise, 1.0)).sum()) for one in whitened])
+    strength = np.array([one.prominence for one in whitened])
     rows = [row for row in np.argsort(-strength, kind="stable").tolist() if timed[row]]
     carriers: list[int] = []
     for candidate in rows[:_CANDIDATES]:

@@ -357,7 +357,8 @@ def _shape(values: Complex128, amplitude: Float64, noise: Float64) -> Float64:
     mean = scipy.ndimage.correlate1d(ratio, np.full(_SHAPE_BINS, 1 / _SHAPE_BINS), mode="nearest")
     found = np.maximum((mean * (1 + total) - 1) / total, _LEAST_SHAPE)
     chance = (1 + 1 / total) / math.sqrt(_SHAPE_BINS)
-    return np.asarray(np.where(np.abs(found - 1) > _UNLIKE * chance, found, 1.0))
+    shape = np.asarray(np.where(np.abs(found - 1) > _UNLIKE * chance, found, 1.0))
+    return shape / _spread(_cells(shape), len(shape))
 
 
 def _refined(cells: Float64, count: int) -> Float64:
