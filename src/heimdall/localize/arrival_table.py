@@ -339,7 +339,7 @@ def _long(
         raise HeimdallError(
             str(path), cause, "Add a column event that has the same value for the times of one"
         )
-    return found, _of_levels(columns)
+    return found, (*_of_levels(columns), *_of_unit([named_unit], unit))
 
 
 def _wide(
@@ -372,7 +372,8 @@ def _wide(
     }
     known |= {f"{name}{end}" for name in _FREQUENCY for end in _HERTZ}
     others = [text for plain, text in columns.items() if plain not in times and plain not in known]
-    return drafts, (f"columns that are of no known receiver: {', '.join(others[:8])}",) if others else ()
+    told = (f"columns that are of no known receiver: {', '.join(others[:8])}",) if others else ()
+    return drafts, (*told, *_of_unit([suffix for _, suffix in times.values()], unit))
 
 
 def _pairs(
@@ -411,7 +412,7 @@ def _pairs(
             sigmas_s = [row[3] for row in said if receiver in row[:2]]
             sigma_s = math.sqrt(sum(one**2 for one in sigmas_s) / len(sigmas_s) / 2)
             draft.heard[receiver] = _Heard(Decimal(float(times_s[number])), sigma_s)
-    return [draft for draft, _ in found.values()], ()
+    return [draft for draft, _ in found.values()], _of_unit([named_unit], unit)
 
 
 def _draft(row: _Row, name: str, columns: _Columns) -> _Draft:
@@ -503,6 +504,14 @@ def _of_levels(columns: _Columns) -> tuple[str, ...]:
     if not level.startswith("snr"):
         return ()
     return (f"levels are those of {columns[level]}, as if all receivers had the same noise",)
+
+
+def _of_unit(named: Iterable[str | None], given: str | None) -> tuple[str, ...]:
+    """That the unit which a person gave is not used, where the columns of the times name another one."""
+    others = sorted({one for one in named if one and given and _UNITS[one] != _UNITS[given]})
+    if not others:
+        return ()
+    return (f"the unit {given} is not used where the name of a column ends with {', '.join(others)}",)
 
 
 def _with_unit(bases: Iterable[str], columns: _Columns) -> tuple[str, str | None]:

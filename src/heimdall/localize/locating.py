@@ -162,15 +162,18 @@ def altitude_of(
 
 
 def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
-    """The answer for some files: the one of `locate`.
+    """Locate the events of some files, each for itself and all together; `locate` is the same for Python.
 
     Args:
-        files: Paths, or `NAME=path`.
+        files: At least one path, or `NAME=path` where `NAME` is the receiver of a recording.
         given: What is known beside them.
-        say: Takes lines for a person.
+        say: Takes lines for a person about the files.
+
+    Returns:
+        A fix for each event, and the one of all events of one transmitter.
 
     Raises:
-        HeimdallError: As of `locate`.
+        HeimdallError: There is no file, one cannot be read, or it lacks what is needed.
     """
     material = read(files, given, say)
     found = tuple(receiver_errors.apply(material.events, given.errors))
@@ -188,20 +191,32 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
 
 
 def read(files: Sequence[str], given: Given, say: Say) -> Material:
-    """The events of some files, before anything is located.
+    """Read the events of some files; nothing is located, and no errors of receivers are taken off.
+
+    Recordings have one for each second that receivers have in common, tables one for each that they name.
 
     Args:
-        files: Paths, or `NAME=path`.
+        files: At least one path, or `NAME=path`: recordings, or else tables.
         given: What is known beside them.
-        say: Takes lines for a person.
+        say: Takes lines for a person about the files.
+
+    Returns:
+        The events in order of time, or of the tables.
 
     Raises:
-        HeimdallError: As of `locate`.
+        HeimdallError: There is no file, one cannot be read, or it lacks what is needed; or a receiver stands
+            farther from the others than any network reaches.
     """
+    if not files:
+        raise HeimdallError(
+            "files", "none is given", "Name recordings of one transmission, or a table of times"
+        )
     for file in files:
         path = Path(file if Path(file).exists() else file.partition("=")[2] or file)
         if not path.exists() and not any(letter in path.name for letter in "*?"):
             raise unreadable(path, FileNotFoundError(errno.ENOENT, ""))
+        if path.is_file() and path.stat().st_size == 0:
+            raise HeimdallError(str(path), "the file is empty", "Record or export it again, or leave it out")
     tables = [file for file in files if arrival_table.is_table(Path(file))]
     recordings = [file for file in files if file not in tables]
     if tables and recordings:
