@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from heimdall.localize import fix_geojson, fix_json, fix_kml, fix_page, fix_text, fix_words
+from heimdall.localize.answer import Beside
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Residual, Velocity
 from tests.localize import answers
@@ -152,6 +154,16 @@ def test_seconds_have_a_short_line_each_up_to_twenty_and_a_summary() -> None:
     assert "This is the answer of 28 events together." in text
     assert "The recordings are simulated." in text
     assert max(map(len, text[text.index("event  ") :].split("\n"))) <= 110
+
+
+def test_what_a_model_says_of_each_second_stands_in_its_line() -> None:
+    model = Beside("model.onnx", place(50.2, 9.1, (2_000.0, 3_000.0), 0.6), "of the second 10:41:00")
+    silent = Beside("model.onnx", None, "it hears no signal")
+    text = fix_text.text(replace(answers.seconds(2), beside=model, beside_each=(model, silent)))
+    told = "from there: of the second 10:41:00; its answers for the others stand in the table of events."
+    assert told in text
+    assert re.search(r"^2017-11-27T10:41:00Z .* km +1\.\d km  50\.200, 9\.100$", text, re.MULTILINE)
+    assert re.search(r"^2017-11-27T10:41:01Z .* km +\S+ k?m$", text, re.MULTILINE)
 
 
 def test_separate_events_have_their_most_frequent_remarks() -> None:

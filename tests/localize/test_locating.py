@@ -150,7 +150,9 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     ):
         assert told in message_of(folder, *arguments)
     assert "none.wav: it cannot be read" in str(CliRunner().invoke(locate, ["none.wav"]).exception)
-    with pytest.raises(HeimdallError, match="none is given. Name recordings of one transmission, or a table"):
+    with pytest.raises(
+        HeimdallError, match=r"none is given\. Name recordings of one transmission, or a table"
+    ):
         heimdall.locate([], folder / "receivers.csv")
     for file in ("times.csv", "SOUTH.npy"):
         result = CliRunner().invoke(locate, [str(folder / file)])

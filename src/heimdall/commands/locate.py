@@ -89,7 +89,7 @@ Example, sessions of the data:
     type=click.Path(path_type=Path),
     default=paths.WEIGHTS,
     help="File of the trained fusion model of sessions, its configuration beside it; for files an exported "
-    f"model (.onnx), whose answer is said beside.  [default: {paths.WEIGHTS}; for files none]",
+    f"model (.onnx), whose answers are said beside.  [default: {paths.WEIGHTS}; for files none]",
 )
 @options.as_json
 @click.pass_context

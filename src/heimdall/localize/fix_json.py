@@ -30,6 +30,7 @@ def document(answer: Answer) -> dict[str, Any]:
         "events": [_fix(answer, fix, event) for event, fix in zip(answer.events, answer.fixes, strict=True)],
         "together": None if together is None else _fix(answer, together, None),
         "beside": None if answer.beside is None else _beside(answer.beside),
+        "beside_each": [_beside(one) for one in answer.beside_each],
     }
 
 

@@ -39,12 +39,14 @@ class Material:
     Attributes:
         events: At least one.
         origin_utc: The moment from which their times count; None if it is not known.
-        beside: What a trained model says of one of them, if it was asked.
+        beside: What a trained model says of that with most receivers, if it was asked.
+        beside_each: What it says of each, if there are several.
     """
 
     events: tuple[Event, ...]
     origin_utc: dt.datetime | None = None
     beside: Beside | None = None
+    beside_each: tuple[Beside, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
         tuple(fixes),
         together,
         beside=material.beside,
+        beside_each=material.beside_each,
         origin_utc=material.origin_utc,
     )
 
@@ -266,13 +269,19 @@ def _of_recordings(files: Sequence[str], given: Given, say: Say) -> Material:
     origin_ns = cuts[0].start_ns
     bar = tqdm(cuts, desc="arrival times", unit="s", disable=None, delay=2.0, leave=False)
     found = [events.event(cut, frequency_hz, origin_ns) for cut in bar]
-    beside = None
+    said: list[Beside] = []
     if given.model is not None:
-        from heimdall.localize.beside import of_second  # noqa: PLC0415 - ONNX Runtime, only where it is asked
+        from heimdall.localize import beside  # noqa: PLC0415 - ONNX Runtime, only where it is asked
 
-        beside = of_second(given.model, max(cuts, key=lambda cut: len(cut.parts)), frequency_hz)
+        said = beside.of_seconds(given.model, cuts, frequency_hz)
+    fullest = max(range(len(cuts)), key=lambda number: len(cuts[number].parts))
     dated = any(stretch.begun for stretch, _ in cuts[0].parts)
-    return Material(tuple(found), to_utc(origin_ns) if dated else None, beside)
+    return Material(
+        tuple(found),
+        to_utc(origin_ns) if dated else None,
+        said[fullest] if said else None,
+        tuple(said) if len(said) > 1 else (),
+    )
 
 
 def _check_places(found: Sequence[Event], say: Say) -> None:
