@@ -162,7 +162,7 @@ def _say(answer: Answer, *, as_json: bool) -> None:
     from heimdall.localize import fix_json, fix_text
 
     if as_json:
-        output.as_json(fix_json.document(answer))
+        click.echo(fix_json.text(answer), nl=False)
     else:
         click.echo(fix_text.text(answer), nl=False)
 
