@@ -146,6 +146,7 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         (["west.cu8"], "west.cu8: nothing says its sample rate. Give --sample-rate"),
         (["times.csv", "SOUTH.npy"], "times.csv: a table of arrival times, beside recordings such as"),
         (["times.csv", "--altitude", "none.asc"], "none.asc: it cannot be read"),
+        (["times.csv", "--altitude", "500m"], "altitude 500m: neither a number of metres, nor a file. Give"),
         (["times.csv", "--altitude", "-9000"], "no altitude of a transmitter in metres"),
     ):
         assert told in message_of(folder, *arguments)
@@ -169,6 +170,21 @@ def test_a_folder_that_is_mistyped_is_not_made(folder: Path, tmp_path: Path) -> 
     assert result.exit_code == 2
     assert f"Invalid value for '--kml': the folder {tmp_path / 'mistyped'} does not exist" in result.stderr
     assert not (tmp_path / "mistyped").exists()
+
+
+def test_what_is_assumed_of_receivers_of_a_table_is_said(folder: Path, tmp_path: Path) -> None:
+    assert "count" not in run(folder, "times.csv").stderr
+    bare = "\n".join(line.rsplit(",", 1)[0] for line in (folder / "times.csv").read_text().splitlines())
+    (tmp_path / "times.csv").write_text(bare)
+    (tmp_path / "receivers.csv").write_text(
+        "\n".join(["name,latitude,longitude", *(f"{name},{y},{x}" for name, (y, x, _) in PLACES.items())])
+    )
+    said: list[str] = []
+    heimdall.locate(tmp_path / "times.csv", tmp_path / "receivers.csv", say=said.append)
+    assert said == [
+        "The altitude of north, east pier, SOUTH, west is not given, and counts as 0 m.",
+        "Nothing says the standard deviation of the times of all receivers: it counts as 150 ns.",
+    ]
 
 
 def test_a_unit_that_is_not_used_is_said(folder: Path) -> None:

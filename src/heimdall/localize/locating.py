@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from tqdm import tqdm
 
 from heimdall.core.errors import HeimdallError, unreadable
@@ -156,7 +157,12 @@ def altitude_of(
     try:
         metres = float(str(said))
     except ValueError:
-        return terrain.read([Path(str(said))])
+        file = Path(str(said))
+        if not (file.exists() or file.suffix):
+            cause = "neither a number of metres, nor a file"
+            remedy = f"Give metres above the ellipsoid, such as 500, or {UNKNOWN}, or a terrain file"
+            raise HeimdallError(f"altitude {said}", cause, remedy) from None
+        return terrain.read([file])
     if not -500 <= metres <= 100_000:
         cause = "no altitude of a transmitter in metres"
         raise HeimdallError(f"altitude {said}", cause, "Give -500 to 100000")
@@ -179,6 +185,7 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     """
     material = read(files, given, say)
     found = tuple(receiver_errors.apply(material.events, given.errors))
+    _say_assumed(found, given.assumptions.sigma_s, say)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
     together = combine.together(found, given.assumptions)
@@ -242,6 +249,8 @@ def _of_tables(files: Sequence[str], given: Given, say: Say) -> Material:
         for remark in table.remarks:
             say(f"{file}: {remark}")
         found += table.events
+    used = {name for event in found for name in event.receiver}
+    _say_low([site for site in sites if site.name in used], say)
     if given.frequency_hz is not None:
         found = [replace(event, frequency_hz=given.frequency_hz) for event in found]
     # Times of several files count from origins of their own.
@@ -259,9 +268,7 @@ def _of_recordings(files: Sequence[str], given: Given, say: Say) -> Material:
             raise
         raise HeimdallError(error.subject, "no place of a receiver is given", _RECEIVERS) from None
     stretches = events.stretches(assigned, given.hints, say)
-    unknown = list(dict.fromkeys(site.name for site in assigned.values() if not site.altitude_known))
-    if unknown:
-        say(f"The altitude of {', '.join(unknown)} is not given, and counts as 0 m.")
+    _say_low(assigned.values(), say)
     stretches, frequency_hz = events.at_frequency(stretches, given.frequency_hz, say)
     if math.isnan(frequency_hz):
         say("Nothing says the frequency: --frequency-mhz tells how the signal travels.")
@@ -282,6 +289,23 @@ def _of_recordings(files: Sequence[str], given: Given, say: Say) -> Material:
         said[fullest] if said else None,
         tuple(said) if len(said) > 1 else (),
     )
+
+
+def _say_assumed(found: Sequence[Event], sigma_s: float, say: Say) -> None:
+    """Say of which receivers nothing tells how exact their times are."""
+    told = [(event.receiver, np.isfinite(event.sigma_s) | np.isnan(event.arrival_s)) for event in found]
+    untold = {name for names, known in told for name, one in zip(names, known, strict=True) if not one}
+    if untold:
+        everyone = untold == {name for event in found for name in event.receiver}
+        whose = "all receivers" if everyone else ", ".join(sorted(untold))
+        said = f"the standard deviation of the times of {whose}: it counts as {sigma_s * 1e9:.0f} ns"
+        say(f"Nothing says {said}.")
+
+
+def _say_low(sites: Iterable[Site], say: Say) -> None:
+    unknown = list(dict.fromkeys(site.name for site in sites if not site.altitude_known))
+    if unknown:
+        say(f"The altitude of {', '.join(unknown)} is not given, and counts as 0 m.")
 
 
 def _check_places(found: Sequence[Event], say: Say) -> None:
