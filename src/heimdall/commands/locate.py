@@ -170,7 +170,7 @@ def locate(
     frequency_hz = None if frequency_mhz is None else frequency_mhz * 1e6
     assumptions = Assumptions(locating.altitude_of(altitude), propagation)
     beside = model if "model" in typed else None
-    errors = () if errors_path is None else receiver_errors_file.read(errors_path)
+    errors = None if errors_path is None else receiver_errors_file.read(errors_path)
     known = locating.Given(sites, listed, hints, frequency_hz, unit, assumptions, beside, errors)
     answer = locating.answer(names, known, output.progress("locate"))
     for file, text in (

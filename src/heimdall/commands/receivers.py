@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from heimdall.commands import options, output, place, recording_options
-from heimdall.core import artifacts, params
+from heimdall.core import params
 
 if TYPE_CHECKING:
     from heimdall.formats.gps_time import Moment
@@ -48,7 +48,8 @@ Example, a table of arrival times of many messages:
     "--output",
     "output_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the errors to this CSV file, which `heimdall locate --receiver-errors` takes.",
+    help="Also write the errors to this CSV file, and their correlations beside it; "
+    "`heimdall locate --receiver-errors` takes both.",
 )
 @options.data_dir
 @options.as_json
@@ -110,9 +111,11 @@ def receivers(
     events = locating.read(files, given, output.progress("receivers")).events
     measured = receiver_errors.measure(events, assumptions, known=known)
     if output_file is not None:
-        artifacts.write_bytes(output_file, receiver_errors_file.text(measured.errors).encode())
+        receiver_errors_file.write(output_file, measured)
     if as_json:
-        output.as_json(asdict(measured))
+        shown = asdict(measured)
+        del shown["correlation"]  # `--output` has it
+        output.as_json(shown)
         return
     click.echo(receiver_errors_text.text(measured), nl=False)
 

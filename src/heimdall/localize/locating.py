@@ -25,7 +25,7 @@ from heimdall.localize.events import Say
 from heimdall.multilateration import combine, receiver_errors, solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.rays import Propagation
-from heimdall.multilateration.receiver_errors import ReceiverError
+from heimdall.multilateration.receiver_errors import Table
 from heimdall.multilateration.solver import Assumptions
 
 UNKNOWN = "unknown"
@@ -69,7 +69,7 @@ class Given:
     unit: str | None = None
     assumptions: Assumptions = field(default_factory=Assumptions)
     model: Path | None = None
-    errors: tuple[ReceiverError, ...] = ()
+    errors: Table | None = None
 
 
 def locate(
@@ -134,7 +134,7 @@ def locate(
         unit=unit,
         assumptions=Assumptions(altitude_of(altitude), propagation),
         model=None if model is None else Path(model),
-        errors=() if errors is None else receiver_errors_file.read(Path(errors)),
+        errors=None if errors is None else receiver_errors_file.read(Path(errors)),
     )
     return answer([str(path) for path in paths], given, say or (lambda line: None))
 
@@ -173,7 +173,9 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
         HeimdallError: As of `locate`.
     """
     material = read(files, given, say)
-    found = tuple(receiver_errors.apply(material.events, given.errors))
+    found = material.events
+    if given.errors is not None:
+        found = tuple(receiver_errors.apply(found, given.errors))
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
     together = combine.together(found, given.assumptions)
