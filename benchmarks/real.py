@@ -291,7 +291,7 @@ def _corrected(
         real_sets.write_table(later, judge, one.frequency_mhz, altitude=True)
         events = arrival_table.read(learn, receivers_file.read(one.receivers)).events
         measured, learning_s = _timed(lambda: receiver_errors.measure(events, known=known))
-        errors.write_text(receiver_errors_file.text(measured.errors), encoding="utf-8")
+        receiver_errors_file.write(errors, measured)
         answer, cpu_s = _timed(lambda: heimdall.locate([judge], one.receivers, errors=errors))
     return [_line(one, later, what, answer.events, answer.fixes, cpu_s=learning_s + cpu_s)]
 

@@ -26,7 +26,7 @@ from heimdall.localize.events import Say
 from heimdall.multilateration import combine, receiver_errors, solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.rays import Propagation
-from heimdall.multilateration.receiver_errors import ReceiverError
+from heimdall.multilateration.receiver_errors import Table
 from heimdall.multilateration.solver import Assumptions
 
 UNKNOWN = "unknown"
@@ -72,7 +72,7 @@ class Given:
     unit: str | None = None
     assumptions: Assumptions = field(default_factory=Assumptions)
     model: Path | None = None
-    errors: tuple[ReceiverError, ...] = ()
+    errors: Table | None = None
 
 
 def locate(
@@ -137,7 +137,7 @@ def locate(
         unit=unit,
         assumptions=Assumptions(altitude_of(altitude), propagation),
         model=None if model is None else Path(model),
-        errors=() if errors is None else receiver_errors_file.read(Path(errors)),
+        errors=None if errors is None else receiver_errors_file.read(Path(errors)),
     )
     return answer([str(path) for path in paths], given, say or (lambda line: None))
 
@@ -184,7 +184,9 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
         HeimdallError: There is no file, one cannot be read, or it lacks what is needed.
     """
     material = read(files, given, say)
-    found = tuple(receiver_errors.apply(material.events, given.errors))
+    found = material.events
+    if given.errors is not None:
+        found = tuple(receiver_errors.apply(found, given.errors))
     _say_assumed(found, given.assumptions.sigma_s, say)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]

@@ -133,7 +133,12 @@ def problem_of(event: Event, assumptions: Assumptions) -> Problem:
     altitude = _altitude(event, assumptions)
     return Problem(
         row=row,
-        sites=Sites.at(event.latitude_deg[row], event.longitude_deg[row], event.altitude_m[row]),
+        sites=Sites.at(
+            event.latitude_deg[row],
+            event.longitude_deg[row],
+            event.altitude_m[row],
+            event.calibration.of([event.receiver[k] for k in row]) if event.calibration else None,
+        ),
         range_m=SPEED_OF_LIGHT_M_S
         * (event.arrival_s[row] - (event.arrival_s[row].min() if len(row) else 0.0)),
         sigma_m=SPEED_OF_LIGHT_M_S * np.maximum(sigma_s[row], _LEAST_SIGMA_S),
