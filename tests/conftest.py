@@ -237,7 +237,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 
 @pytest.fixture(scope="session")
-def migrated(services: Services) -> str:
+def migrated_database(services: Services) -> str:
     """The name of a migrated database, to copy."""
     name = f"migrated_{uuid.uuid4().hex}"
     made = services.with_database(name).endpoints.database
@@ -248,10 +248,10 @@ def migrated(services: Services) -> str:
 
 
 @pytest.fixture
-def database(services: Services, migrated: str) -> Iterator[Services]:
+def database(services: Services, migrated_database: str) -> Iterator[Services]:
     """The servers with a fresh, migrated database for this test alone."""
     name = f"test_{uuid.uuid4().hex}"
-    as_administrator(services, f"CREATE DATABASE {name} TEMPLATE {migrated}")
+    as_administrator(services, f"CREATE DATABASE {name} TEMPLATE {migrated_database}")
     yield services.with_database(name)
     as_administrator(services, f"DROP DATABASE {name} WITH (FORCE)")
 
