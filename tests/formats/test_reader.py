@@ -360,6 +360,17 @@ def test_npy_of_any_version_has_its_rate_and_gps_time_from_a_file_beside_it(tmp_
         )
 
 
+def test_what_a_file_beside_it_says_under_other_names_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(npy((1, 0)))
+    (tmp_path / "x.json").write_text(json.dumps({"sample_rate": RATE_HZ, "start": "now"}))
+    with pytest.raises(
+        HeimdallError, match=r"its sample rate: the \.json beside it has sample_rate, start\. Give"
+    ):
+        reader.read(tmp_path / "x.npy")
+    (read,) = reader.read(tmp_path / "x.npy", Hints(sample_rate_hz=RATE_HZ))
+    assert "not known in the .json beside it: sample_rate, start" in read.remarks
+
+
 def test_sigma_beside_a_file_grows_if_it_says_that_the_clock_drifts(tmp_path: Path) -> None:
     (tmp_path / "x.cf32").write_bytes(stored("cf32", signal(5 * RATE_HZ // 2)))
     beside = {"sample_rate_hz": RATE_HZ, "start_gps_ns": 1_400_000_000_000_000_000, "timing_sigma_ns": 30}

@@ -260,6 +260,8 @@ UTAH = {"provo": (40.2, -111.7), "moab": (38.6, -109.6)}
         ({f"{lat} {lon}": (lat, lon) for lat in (-12.0, 12.0) for lon in (-12.0, 12.0)}, {}, False),
         (UTAH | {"greenwich": (51.5, 0.0)}, {}, False),
         ({"alone": (45.0, 7.7)}, {}, False),
+        ({"two": (45.0, 3.0), "far apart": (45.0, -2.5)}, {}, False),
+        ({"nadi": (-17.8, 177.4), "suva": (-18.1, 178.4), "lakeba": (-18.2, -178.8)}, {}, False),
     ],
 )
 def test_place_with_one_mistake_is_said_and_refused_where_no_network_is_so_large(

@@ -137,17 +137,24 @@ def test_nothing_known_has_an_exit_code_of_its_own(folder: Path) -> None:
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("name,latitude,longitude\nEAST,45,7\n")
+    (tmp_path / "empty.csv").touch()
     for arguments, told in (
         (["none.wav"], "none.wav: it cannot be read (No such file or directory). Check the name"),
         (["north=none.wav"], "none.wav: it cannot be read (No such file or directory). Check the name"),
         (["none*.wav"], "none*.wav: there is no such file. Check the pattern and the folder"),
+        ([str(tmp_path / "empty.csv")], "empty.csv: the file is empty. Record or export it again"),
         (["west.cu8"], "west.cu8: nothing says its sample rate. Give --sample-rate"),
         (["times.csv", "SOUTH.npy"], "times.csv: a table of arrival times, beside recordings such as"),
         (["times.csv", "--altitude", "none.asc"], "none.asc: it cannot be read"),
+        (["times.csv", "--altitude", "500m"], "altitude 500m: neither a number of metres, nor a file. Give"),
         (["times.csv", "--altitude", "-9000"], "no altitude of a transmitter in metres"),
     ):
         assert told in message_of(folder, *arguments)
     assert "none.wav: it cannot be read" in str(CliRunner().invoke(locate, ["none.wav"]).exception)
+    with pytest.raises(
+        HeimdallError, match=r"none is given\. Name recordings of one transmission, or a table"
+    ):
+        heimdall.locate([], folder / "receivers.csv")
     for file in ("times.csv", "SOUTH.npy"):
         result = CliRunner().invoke(locate, [str(folder / file)])
         assert "no place of a receiver is given. Give the file of receivers with --receivers" in str(
@@ -156,6 +163,34 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     other = ["--receivers", str(tmp_path / "other.csv")]
     told = str(CliRunner().invoke(locate, [str(folder / "times.csv"), *other]).exception)
     assert "none of its receivers (north, east pier, SOUTH, west) is in the receivers file" in told
+
+
+def test_a_folder_that_is_mistyped_is_not_made(folder: Path, tmp_path: Path) -> None:
+    result = run(folder, "times.csv", "--kml", str(tmp_path / "mistyped" / "answer.kml"))
+    assert result.exit_code == 2
+    assert f"Invalid value for '--kml': the folder {tmp_path / 'mistyped'} does not exist" in result.stderr
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_what_is_assumed_of_receivers_of_a_table_is_said(folder: Path, tmp_path: Path) -> None:
+    assert "count" not in run(folder, "times.csv").stderr
+    bare = "\n".join(line.rsplit(",", 1)[0] for line in (folder / "times.csv").read_text().splitlines())
+    (tmp_path / "times.csv").write_text(bare)
+    (tmp_path / "receivers.csv").write_text(
+        "\n".join(["name,latitude,longitude", *(f"{name},{y},{x}" for name, (y, x, _) in PLACES.items())])
+    )
+    said: list[str] = []
+    heimdall.locate(tmp_path / "times.csv", tmp_path / "receivers.csv", say=said.append)
+    assert said == [
+        "The altitude of north, east pier, SOUTH, west is not given, and counts as 0 m.",
+        "Nothing says the standard deviation of the times of all receivers: it counts as 150 ns.",
+    ]
+
+
+def test_a_unit_that_is_not_used_is_said(folder: Path) -> None:
+    result = run(folder, "times.csv", "--unit", "us")
+    assert "times.csv: the unit us is not used where the name of a column ends with ns" in result.stderr
+    assert "is not used" not in run(folder, "times.csv", "--unit", "ns").stderr
 
 
 def test_options_of_sessions_and_of_files_are_told_apart(folder: Path) -> None:

@@ -27,12 +27,18 @@ Example: heimdall compare main models/localizer.onnx --plot compare.png
 )
 @click.option(
     "--markdown",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=options.in_a_folder,
     help="Write the report to this file instead of standard output.",
 )
 @options.as_json
 @options.json_file
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the answers to this file (PNG).")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=options.in_a_folder,
+    help="Draw the answers to this file (PNG).",
+)
 def compare(
     *,
     a: str,

@@ -17,10 +17,8 @@ from heimdall.core import artifacts, paths
 from heimdall.core.errors import HeimdallError
 
 if TYPE_CHECKING:
-    from heimdall.formats.gps_time import Moment
-    from heimdall.formats.receivers_file import Site
+    from heimdall.commands.recording_options import Said
     from heimdall.localize.answer import Answer
-    from heimdall.multilateration.rays import Propagation
 
 FUSION = "fusion"
 METHODS = (*(name.replace("_", "-") for name in WITHOUT_LEARNING), FUSION)
@@ -35,6 +33,7 @@ def _written(name: str, what: str) -> Callable[[Callable[..., None]], Callable[.
         f"--{name}",
         f"{name}_file",
         type=click.Path(path_type=Path, dir_okay=False),
+        callback=options.in_a_folder,
         help=f"Also write the answer to this file as {what}.",
     )
 
@@ -61,16 +60,7 @@ Example, sessions of the data:
 """
 )
 @click.argument("names", nargs=-1, required=True, type=place.FileOrName(), metavar="FILE...|SESSION_ID...")
-@recording_options.receivers
-@recording_options.receiver
-@recording_options.frequency_mhz
-@recording_options.altitude
-@recording_options.propagation
-@recording_options.sample_rate
-@recording_options.sample_format
-@recording_options.date
-@recording_options.start
-@recording_options.unit
+@recording_options.of_located_files
 @click.option(
     "--receiver-errors",
     "errors_path",
@@ -99,7 +89,7 @@ Example, sessions of the data:
     type=click.Path(path_type=Path),
     default=paths.WEIGHTS,
     help="File of the trained fusion model of sessions, its configuration beside it; for files an exported "
-    f"model (.onnx), whose answer is said beside.  [default: {paths.WEIGHTS}; for files none]",
+    f"model (.onnx), whose answers are said beside.  [default: {paths.WEIGHTS}; for files none]",
 )
 @options.as_json
 @click.pass_context
@@ -107,16 +97,7 @@ def locate(
     context: click.Context,
     *,
     names: tuple[str, ...],
-    receivers_path: Path | None,
-    sites: tuple[Site, ...],
-    frequency_mhz: float | None,
-    altitude: str | None,
-    propagation: Propagation | None,
-    sample_rate_hz: float | None,
-    sample_format: str | None,
-    date: Moment | None,
-    start: Moment | None,
-    unit: str | None,
+    said: Said,
     errors_path: Path | None,
     csv_file: Path | None,
     geojson_file: Path | None,
@@ -159,20 +140,10 @@ def locate(
         _locate_sessions(names, methods, data_dir, model, as_json=as_json)
         return
     _refuse([option for name, option in typed.items() if name in _FOR_SESSIONS], "sessions")
-    recording_options.refuse_same_names(sites)
-    from heimdall.formats import receivers_file
-    from heimdall.formats.reader import Hints
-    from heimdall.localize import locating, receiver_errors_file
-    from heimdall.multilateration.solver import Assumptions
+    from heimdall.localize import locating
 
-    listed = () if receivers_path is None else receivers_file.read(receivers_path)
-    hints = Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format)
-    frequency_hz = None if frequency_mhz is None else frequency_mhz * 1e6
-    assumptions = Assumptions(locating.altitude_of(altitude), propagation)
-    beside = model if "model" in typed else None
-    errors = () if errors_path is None else receiver_errors_file.read(errors_path)
-    known = locating.Given(sites, listed, hints, frequency_hz, unit, assumptions, beside, errors)
-    answer = locating.answer(names, known, output.progress("locate"))
+    given = said.given(model=model if "model" in typed else None, errors=errors_path)
+    answer = locating.answer(names, given, output.progress("locate"))
     for file, text in (
         (csv_file, "fix_csv"),
         (geojson_file, "fix_geojson"),
@@ -191,7 +162,7 @@ def _say(answer: Answer, *, as_json: bool) -> None:
     from heimdall.localize import fix_json, fix_text
 
     if as_json:
-        output.as_json(fix_json.document(answer))
+        click.echo(fix_json.text(answer), nl=False)
     else:
         click.echo(fix_text.text(answer), nl=False)
 

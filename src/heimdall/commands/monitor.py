@@ -46,7 +46,10 @@ Example: heimdall monitor --since 2026-11-01 --plot monitor.png
 @options.as_json
 @options.json_file
 @click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the comparison to this file (PNG)."
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=options.in_a_folder,
+    help="Draw the comparison to this file (PNG).",
 )
 @click.pass_context
 def monitor(

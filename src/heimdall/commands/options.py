@@ -23,10 +23,19 @@ data_dir = click.option(
     help="Folder of the features.",
 )
 
+
+def in_a_folder(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
+    """Refuse a file to be written in a folder that is not there: it is mistyped. An option's callback."""
+    if file is not None and not file.parent.is_dir():
+        raise click.BadParameter(f"the folder {file.parent} does not exist", context, parameter)
+    return file
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 json_file = click.option(
     "--json-file",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=in_a_folder,
     help="Also write the JSON document to this file.",
 )
 

@@ -10,12 +10,10 @@ import click
 from click.core import ParameterSource
 
 from heimdall.commands import options, output, place, recording_options
-from heimdall.core import artifacts, params
+from heimdall.core import params
 
 if TYPE_CHECKING:
-    from heimdall.formats.gps_time import Moment
-    from heimdall.formats.receivers_file import Site
-    from heimdall.multilateration.rays import Propagation
+    from heimdall.commands.recording_options import Said
 
 _FOR_BOTH = ("files", "as_json")
 _FOR_SESSIONS = ("data_dir",)
@@ -33,22 +31,15 @@ Example, a table of arrival times of many messages:
 """
 )
 @click.argument("files", nargs=-1, type=place.FileOrName(), metavar="[FILE...]")
-@recording_options.receivers
-@recording_options.receiver
-@recording_options.frequency_mhz
-@recording_options.altitude
-@recording_options.propagation
-@recording_options.sample_rate
-@recording_options.sample_format
-@recording_options.date
-@recording_options.start
-@recording_options.unit
+@recording_options.of_located_files
 @click.option("--known", is_flag=True, help="Use the positions of the transmitters that the table has.")
 @click.option(
     "--output",
     "output_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the errors to this CSV file, which `heimdall locate --receiver-errors` takes.",
+    callback=options.in_a_folder,
+    help="Also write the errors to this CSV file, and their correlations beside it; "
+    "`heimdall locate --receiver-errors` takes both.",
 )
 @options.data_dir
 @options.as_json
@@ -57,16 +48,7 @@ def receivers(
     context: click.Context,
     *,
     files: tuple[str, ...],
-    receivers_path: Path | None,
-    sites: tuple[Site, ...],
-    frequency_mhz: float | None,
-    altitude: str | None,
-    propagation: Propagation | None,
-    sample_rate_hz: float | None,
-    sample_format: str | None,
-    date: Moment | None,
-    start: Moment | None,
-    unit: str | None,
+    said: Said,
     known: bool,
     output_file: Path | None,
     data_dir: Path,
@@ -77,7 +59,7 @@ def receivers(
     Of FILES, recordings or tables of arrival times as `heimdall locate` takes them, the events themselves
     tell how early or late each receiver is, how its times scatter, and how far it is from where it is said to
     be: where four receivers or more have an event, its times must fit one place. No transmitter has to be
-    known. Each value has an interval of two standard deviations; where the events tell nothing, it says so.
+    known. Each value has an interval of two standard deviations; what the events do not tell is unknown.
 
     Without FILES the command uses the sessions of known transmitters that are not held out for the test. The
     table says how much later each receiver has a signal than the median receiver, and the gain of the
@@ -95,24 +77,18 @@ def receivers(
     if not files:
         _of_sessions(data_dir, as_json=as_json)
         return
-    recording_options.refuse_same_names(sites)
-    from heimdall.formats import receivers_file
-    from heimdall.formats.reader import Hints
     from heimdall.localize import locating, receiver_errors_file, receiver_errors_text
     from heimdall.multilateration import receiver_errors
-    from heimdall.multilateration.solver import Assumptions
 
-    listed = () if receivers_path is None else receivers_file.read(receivers_path)
-    hints = Hints(None if date is None else date.utc, start, sample_rate_hz, sample_format)
-    frequency_hz = None if frequency_mhz is None else frequency_mhz * 1e6
-    assumptions = Assumptions(locating.altitude_of(altitude), propagation)
-    given = locating.Given(sites, listed, hints, frequency_hz, unit, assumptions)
+    given = said.given()
     events = locating.read(files, given, output.progress("receivers")).events
-    measured = receiver_errors.measure(events, assumptions, known=known)
+    measured = receiver_errors.measure(events, given.assumptions, known=known)
     if output_file is not None:
-        artifacts.write_bytes(output_file, receiver_errors_file.text(measured.errors).encode())
+        receiver_errors_file.write(output_file, measured)
     if as_json:
-        output.as_json(asdict(measured))
+        shown = asdict(measured)
+        del shown["correlation"]  # `--output` has it
+        output.as_json(shown)
         return
     click.echo(receiver_errors_text.text(measured), nl=False)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from heimdall.commands import options, place
 if TYPE_CHECKING:
     from heimdall.formats.gps_time import Moment
     from heimdall.formats.receivers_file import Site
+    from heimdall.localize.locating import Given
+    from heimdall.multilateration.rays import Propagation
 
 FORMATS = ("cu8", "cs8", "cu16", "cs16", "cs32", "cf32", "cf64")  # keys of formats.plain.RAW_TYPES
 
@@ -155,3 +159,72 @@ def refuse_same_names(sites: Sequence[Site]) -> None:
     """
     if len({site.name for site in sites}) != len(sites):
         raise click.UsageError("two of the --receiver options have the same name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What the options of `of_located_files` say, by the names of their parameters."""
+
+    receivers_path: Path | None
+    sites: tuple[Site, ...]
+    frequency_mhz: float | None
+    altitude: str | None
+    propagation: Propagation | None
+    sample_rate_hz: float | None
+    sample_format: str | None
+    date: Moment | None
+    start: Moment | None
+    unit: str | None
+
+    def given(self, *, model: Path | None = None, errors: Path | None = None) -> Given:
+        """The same as `localize.locating` takes it.
+
+        Args:
+            model: File of a trained model, whose answer is to stand beside.
+            errors: File of the receivers' own errors, to take off.
+
+        Raises:
+            click.UsageError: Two of the receivers have one name.
+            HeimdallError: A file cannot be read.
+        """
+        refuse_same_names(self.sites)
+        from heimdall.formats import receivers_file
+        from heimdall.formats.reader import Hints
+        from heimdall.localize import locating, receiver_errors_file
+        from heimdall.multilateration.solver import Assumptions
+
+        date = None if self.date is None else self.date.utc
+        return locating.Given(
+            named=self.sites,
+            listed=() if self.receivers_path is None else receivers_file.read(self.receivers_path),
+            hints=Hints(date, self.start, self.sample_rate_hz, self.sample_format),
+            frequency_hz=None if self.frequency_mhz is None else self.frequency_mhz * 1e6,
+            unit=self.unit,
+            assumptions=Assumptions(locating.altitude_of(self.altitude), self.propagation),
+            model=model,
+            errors=None if errors is None else receiver_errors_file.read(errors),
+        )
+
+
+def of_located_files(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that locate files; the command gets what they say as `said`."""
+
+    @functools.wraps(command)
+    def with_said(*args: Any, **values: Any) -> None:  # noqa: ANN401 - a command's own
+        said = Said(**{one.name: values.pop(one.name) for one in fields(Said)})
+        command(*args, said=said, **values)
+
+    of_each = (
+        receivers,
+        receiver,
+        frequency_mhz,
+        altitude,
+        propagation,
+        sample_rate,
+        sample_format,
+        date,
+        start,
+        unit,
+    )
+    # As decorators stand one above the other: the first is applied last.
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(of_each), with_said)

@@ -59,6 +59,7 @@ def list_sessions(split: str | None, limit: int | None, as_json: bool) -> None:
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=options.in_a_folder,
     help="Draw spectra, correlations and a map to this file (PNG).",
 )
 @options.as_json

@@ -14,6 +14,8 @@ LARGEST_M = 3e6  # between neighbours of a network; beyond it a place that would
 _FAR_M = 100e3  # nearer ones are not looked at: there a lost sign is a place like others
 _SPACINGS = 3.0  # so many times the usual distance between the others
 _NEAR_SHARE = 0.2  # of the distance as given, if the place were right
+_FEWEST = 3  # of two nobody knows which one stands apart, nor how far apart is odd
+_DATE_LINE_DEG = 170.0  # beyond it neighbours have longitudes of both signs
 
 Place = tuple[float, float]
 
@@ -55,7 +57,8 @@ def find(places: Mapping[str, Place]) -> list[Misplaced]:
         if not others:
             continue
         far_m = _nearest_m(place, others)
-        if far_m <= max(_FAR_M, _SPACINGS * _spacing_m(others)):
+        usual_m = LARGEST_M if len(places) < _FEWEST else max(_FAR_M, _SPACINGS * _spacing_m(others))
+        if far_m <= usual_m:
             continue
         near_m, mistake = min(
             (_nearest_m(one, others), mistake) for mistake, one in _corrected(place).items()
@@ -85,9 +88,10 @@ def _corrected(place: Place) -> dict[str, Place]:
     latitude_deg, longitude_deg = place
     corrected = {
         "the other sign of its latitude": (-latitude_deg, longitude_deg),
-        "the other sign of its longitude": (latitude_deg, -longitude_deg),
         "the other signs of both": (-latitude_deg, -longitude_deg),
     }
+    if abs(longitude_deg) < _DATE_LINE_DEG:
+        corrected["the other sign of its longitude"] = (latitude_deg, -longitude_deg)
     if abs(longitude_deg) <= 90:
         corrected["latitude and longitude exchanged"] = (longitude_deg, latitude_deg)
     return corrected

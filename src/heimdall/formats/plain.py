@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ _MAX_SIDECAR_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class _Sidecar:
-    """What a file of JSON beside the samples says; each of it may be missing."""
+    """What a file of JSON beside the samples says; each of it may be missing. `unknown` are other keys."""
 
     sample_rate_hz: float | None = None
     frequency_hz: float | None = None
@@ -54,6 +54,10 @@ class _Sidecar:
     timing_sigma_ns: float | None = None
     timing_drift_ns_per_s: float | None = None
     receiver: str | None = None
+    unknown: tuple[str, ...] = ()
+
+
+_KEYS = {one.name for one in fields(_Sidecar)} - {"unknown"}
 
 
 def named_receiver(path: Path) -> str | None:
@@ -117,15 +121,18 @@ def _recording(
     named, beside = file_names.parse(path), _sidecar(path)
     rate_hz = sample_rate_hz or beside.sample_rate_hz or named.sample_rate_hz
     if rate_hz is None:
+        has = f": the .json beside it has {', '.join(beside.unknown)}" if beside.unknown else ""
         raise HeimdallError(
             str(path),
-            "nothing says its sample rate",
+            f"nothing says its sample rate{has}",
             "Give --sample-rate, or sample_rate_hz in a .json beside it",
         )
     rate_hz = recording.checked_rate(str(path), rate_hz)
     pieces, remarks = recording.limited(str(path), [piece], rate_hz)
     samples = sample_types.read(path, kind, pieces)
     recording.check_samples(str(path), samples, rate_hz, remedy)
+    if beside.unknown:
+        remarks = (*remarks, f"not known in the .json beside it: {', '.join(beside.unknown)}")
     gps_timed = beside.start_gps_ns is not None and beside.timing_sigma_ns is not None
     start_ns, step_ns = (None, None) if named.start is None else (utc_ns(named.start), 1e9)
     if start_ns is not None and beside.start_gps_ns is None:
@@ -182,6 +189,7 @@ def _sidecar(path: Path) -> _Sidecar:
             timing_sigma_ns=_sigma_ns(document),
             timing_drift_ns_per_s=_positive(document, "timing_drift_ns_per_s"),
             receiver=None if document.get("receiver") is None else str(document["receiver"]),
+            unknown=tuple(ascii(name)[1:-1][:40] for name in document if name not in _KEYS)[:8],
         )
     except (ValueError, RecursionError) as error:
         cause = f"not understood ({' '.join(str(error).split())[:80]})"

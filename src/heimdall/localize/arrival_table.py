@@ -34,7 +34,8 @@ from heimdall.recordings import limits
 
 ADS_B_HZ = 1090e6  # the frequency of the messages in LocaRDS
 _COARSE_S = 50e-9
-_PRESENT_S = Decimal(10) ** 9  # since 1970: such seconds leave a floating-point number steps of 238 ns
+_PRESENT_S = Decimal(10) ** 9  # since 1970: of such seconds a floating-point number of 64 bits has
+_FLOAT_STEP_S = 2.0**-22  # this step, and no more than 7 decimals
 _MAX_BYTES = 1 << 28
 _HEAD_BYTES = 1 << 12
 _DIGITS = 25  # before and after the point: nanoseconds since 1970 have 19
@@ -339,7 +340,7 @@ def _long(
         raise HeimdallError(
             str(path), cause, "Add a column event that has the same value for the times of one"
         )
-    return found, _of_levels(columns)
+    return found, (*_of_levels(columns), *_of_unit([named_unit], unit))
 
 
 def _wide(
@@ -372,7 +373,8 @@ def _wide(
     }
     known |= {f"{name}{end}" for name in _FREQUENCY for end in _HERTZ}
     others = [text for plain, text in columns.items() if plain not in times and plain not in known]
-    return drafts, (f"columns that are of no known receiver: {', '.join(others[:8])}",) if others else ()
+    told = (f"columns that are of no known receiver: {', '.join(others[:8])}",) if others else ()
+    return drafts, (*told, *_of_unit([suffix for _, suffix in times.values()], unit))
 
 
 def _pairs(
@@ -411,7 +413,7 @@ def _pairs(
             sigmas_s = [row[3] for row in said if receiver in row[:2]]
             sigma_s = math.sqrt(sum(one**2 for one in sigmas_s) / len(sigmas_s) / 2)
             draft.heard[receiver] = _Heard(Decimal(float(times_s[number])), sigma_s)
-    return [draft for draft, _ in found.values()], ()
+    return [draft for draft, _ in found.values()], _of_unit([named_unit], unit)
 
 
 def _draft(row: _Row, name: str, columns: _Columns) -> _Draft:
@@ -443,6 +445,9 @@ def _event(draft: _Draft, names: _Names, first_s: Decimal) -> Event:
     stamps = sorted(one.time_s for one in draft.heard.values() if one.time_s is not None)
     origin_s = stamps[len(stamps) // 2] if stamps else Decimal(0)
     step_s = _step_s(stamps)
+    floating = step_s >= _COARSE_S and stamps[0] > _PRESENT_S
+    if floating:
+        step_s = max(step_s, _FLOAT_STEP_S)
     arrival_s, sigma_s = [], []
     for name, heard in draft.heard.items():
         alone = name not in draft.twice and heard.time_s is not None and names.site[name].timed
@@ -459,7 +464,7 @@ def _event(draft: _Draft, names: _Names, first_s: Decimal) -> Event:
         f"{name} has several times in one event, of which none is used" for name in dict.fromkeys(draft.twice)
     ]
     if step_s >= _COARSE_S:
-        told = "; subtract the common second before a program writes them" if stamps[0] > _PRESENT_S else ""
+        told = "; subtract the common second before a program writes them" if floating else ""
         remarks.append(
             f"the times are written in steps of {step_s * 1e9:.0f} ns, which their sigma has{told}"
         )
@@ -503,6 +508,14 @@ def _of_levels(columns: _Columns) -> tuple[str, ...]:
     if not level.startswith("snr"):
         return ()
     return (f"levels are those of {columns[level]}, as if all receivers had the same noise",)
+
+
+def _of_unit(named: Iterable[str | None], given: str | None) -> tuple[str, ...]:
+    """That the unit which a person gave is not used, where the columns of the times name another one."""
+    others = sorted({one for one in named if one and given and _UNITS[one] != _UNITS[given]})
+    if not others:
+        return ()
+    return (f"the unit {given} is not used where the name of a column ends with {', '.join(others)}",)
 
 
 def _with_unit(bases: Iterable[str], columns: _Columns) -> tuple[str, str | None]:

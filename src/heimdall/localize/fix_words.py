@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ _KINDS = {
 }
 _SHOWN_REST = 0.005  # of the probability, that no place has
 _SURE_ALTITUDE_M = 0.5  # an altitude with a smaller standard deviation was given
+_NAMES = 8  # in a remark
 _REMARKS = 5  # of separate events, the most frequent
 
 
@@ -152,7 +154,7 @@ def sentences(answer: Answer, fix: Fix) -> list[str]:
     if error_m is not None:
         said.append(f"The true place is known, and {length(error_m)} away.")
     if answer.beside is not None and fix is answer.main:
-        said.append(_model(answer.beside, fix))
+        said.append(_model(answer.beside, fix, several=bool(answer.beside_each)))
     return said
 
 
@@ -202,9 +204,11 @@ def _motion(velocity: Velocity) -> str:
     return f"It moves at {how}, toward {math.degrees(math.atan2(*vector)) % 360:.0f}° clockwise from north."
 
 
-def _model(beside: Beside, fix: Fix) -> str:
+def _model(beside: Beside, fix: Fix, *, several: bool) -> str:
     name, remark = printable(beside.name), printable(beside.remark)
-    why = f": {remark}" if remark else ""
+    each = "its answers for the others stand in the table of events"
+    why = "; ".join(filter(None, [remark, each if several else ""]))
+    why = f": {why}" if why else ""
     if beside.place is None:
         return f"The trained model {name} does not say where it is{why}."
     said = f"The trained model {name} has it at {where(beside.place)}, {deviation(beside.place)}"
@@ -216,12 +220,33 @@ def _model(beside: Beside, fix: Fix) -> str:
 
 
 def remarks(fix: Fix) -> list[str]:
-    """What is known and what is not, as sentences."""
-    names = tuple(printable(one.receiver) for one in fix.residuals)
-    return [
-        f"{one}." if one.startswith(names) else f"{one[:1].upper()}{one[1:]}."
-        for one in map(printable, fix.remarks)
-    ]
+    """What is known and what is not, as sentences; one sentence for what is the same of several receivers."""
+    return [_sentence(names, said) for said, names in _by_remark(_remarks(fix)).items()]
+
+
+def _remarks(fix: Fix) -> list[tuple[str, str]]:
+    """The remarks, each with the receiver of which it is said, or ""."""
+    names = sorted((printable(one.receiver) for one in fix.residuals), key=len, reverse=True)
+    found = []
+    for one in map(printable, fix.remarks):
+        name = next((name for name in names if one.startswith(f"{name}: ")), "")
+        of_a_receiver = name or one.startswith(tuple(names))
+        said = one.removeprefix(f"{name}: ") if name else one
+        found.append((name, said if of_a_receiver else f"{said[:1].upper()}{said[1:]}"))
+    return found
+
+
+def _by_remark(said: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The receivers of which a remark is said, by the remark."""
+    names: dict[str, list[str]] = {}
+    for name, remark in said:
+        names.setdefault(remark, []).append(name)
+    return names
+
+
+def _sentence(names: Sequence[str], said: str) -> str:
+    shown = ", ".join(names[:_NAMES]) + (f" and {more} more" if (more := len(names) - _NAMES) > 0 else "")
+    return f"{shown}: {said}." if shown else f"{said}."
 
 
 def places(fix: Fix) -> Table:
@@ -277,12 +302,14 @@ def _unit(sigma_s: float) -> tuple[str, float]:
 def events(answer: Answer) -> Table:
     """A row for each event: its name, its place, how sure that is, and how wrong if that is known."""
     known = any(event.truth is not None for event in answer.events)
-    headings = ("event", "latitude", "longitude", "sigma E x N", *(("error",) if known else ()), "")
+    model = ("model",) if answer.beside_each else ()
+    headings = ("event", "latitude", "longitude", "sigma E x N", *(("error",) if known else ()), *model, "")
     # In a column of numbers all have the digits that most deserve.
     decimals = statistics.median_low([digits(fix.places[0]) for fix in answer.fixes if fix.places] or [1])
     rows = []
-    for fix in answer.fixes:
+    for number, fix in enumerate(answer.fixes):
         best = fix.places[:1]
+        beside = [one.place for one in answer.beside_each[number : number + 1]]
         error_m = answer.error_m(fix)
         flags = [] if fix.kind == "position" else [fix.kind]
         rows.append(
@@ -291,10 +318,11 @@ def events(answer: Answer) -> Table:
                 *(latitude_longitude(best[0], decimals) if best else ("", "")),
                 " x ".join(map(length, sigma_m(best[0]))) if best else "",
                 *(("" if error_m is None else length(error_m),) if known else ()),
+                *("" if one is None else ", ".join(latitude_longitude(one)) for one in beside),
                 ", ".join(flags if fix.consistent else [*flags, "inconsistent"]),
             )
         )
-    return Table(headings, tuple(rows), "lllr" + "r" * known + "l")
+    return Table(headings, tuple(rows), "lllr" + "r" * known + "l" * len(model) + "l")
 
 
 def summary(answer: Answer) -> list[str]:
@@ -304,7 +332,7 @@ def summary(answer: Answer) -> list[str]:
     inconsistent = sum(not fix.consistent for fix in answer.fixes)
     if inconsistent:
         counts.append(f"{inconsistent} with times that do not fit together")
-    said = [f"{len(kinds)} events: {', '.join(counts)}."]
+    said = [f"{len(kinds)} events: {', '.join(counts)}.", *_apart(answer)]
     larger_m = [max(sigma_m(fix.places[0])) for fix in answer.fixes if fix.kind == "position"]
     if larger_m:
         said.append(
@@ -314,7 +342,36 @@ def summary(answer: Answer) -> list[str]:
     errors_m = [error_m for fix in answer.fixes if (error_m := answer.error_m(fix)) is not None]
     if errors_m:
         said.append(f"The truth is known of {len(errors_m)}: the error is {_quantiles(errors_m)}.")
+        said.append(_coverage(answer))
     return said
+
+
+def _apart(answer: Answer) -> list[str]:
+    """Why there is no answer of all events together; nothing where there is one."""
+    if answer.main is not None:
+        return []
+    timed = [event for event in answer.events if np.isfinite(event.arrival_s).sum() > 1]
+    for values, what in (
+        ({event.transmitter for event in timed}, "of {} transmitters"),
+        ({str(event.frequency_hz) for event in timed}, "at {} frequencies"),
+    ):
+        if len(values) > 1:
+            return [f"They are {what.format(len(values))}: each has an answer of its own."]
+    return ["There is no answer of all together: that needs two events with two arrival times."]
+
+
+def _coverage(answer: Answer) -> str:
+    """How often the regions hold the truth where it is known; an event without a region never does."""
+    pairs = zip(answer.events, answer.fixes, strict=True)
+    known = [(event.truth, fix) for event, fix in pairs if event.truth is not None]
+    held = [
+        region.probability
+        for truth, fix in known
+        for region in fix.regions
+        if region.holds(truth.latitude_deg, truth.longitude_deg)
+    ]
+    of_68, of_95 = (f"{100 * held.count(probability) / len(known):.0f} %" for probability in (0.68, 0.95))
+    return f"The regions of 68 % hold it in {of_68} of them, those of 95 % in {of_95}."
 
 
 def _quantiles(errors_m: Sequence[float]) -> str:
@@ -325,13 +382,15 @@ def _quantiles(errors_m: Sequence[float]) -> str:
 
 def common_remarks(answer: Answer) -> list[str]:
     """What is said of the separate events, the most frequent first, with the number of events."""
-    counts: dict[str, int] = {}
-    for fix in answer.fixes:
-        for remark in dict.fromkeys(remarks(fix)):
-            counts[remark] = counts.get(remark, 0) + 1
-    ordered = sorted(counts.items(), key=lambda one: -one[1])
-    said = [f"{remark} ({count} of {len(answer.fixes)} events)" for remark, count in ordered[:_REMARKS]]
-    return said + ([f"{len(ordered) - _REMARKS} more remarks."] if len(ordered) > _REMARKS else [])
+    counts = Counter(one for fix in answer.fixes for one in dict.fromkeys(_remarks(fix)))
+    sentences = [
+        f"{_sentence(names, remark)} ({count} of {len(answer.fixes)} events)"
+        for count in sorted(set(counts.values()), reverse=True)
+        for remark, names in _by_remark(one for one in counts if counts[one] == count).items()
+    ]
+    more = len(sentences) - _REMARKS
+    told = [f"{more} more remark{'s' if more > 1 else ''}, which --json has."] if more > 0 else []
+    return sentences[:_REMARKS] + told
 
 
 def provenance(answer: Answer) -> str:
