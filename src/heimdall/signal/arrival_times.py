@@ -116,7 +116,8 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
         )
         known = _known(joint)
         if np.count_nonzero(known) < 2 or not known[kept.index(reference)]:
-            joint, no_time = None, SEVERAL if np.median(joint.other_share) >= _MOST_OTHER else NO_TIME
+            no_time = SEVERAL if _several(joint) else NO_TIME
+            joint = None
 
     count = len(recordings)
     heard = np.zeros(count, np.bool_)
@@ -164,8 +165,8 @@ def _aligned(
 ) -> tuple[int, dict[int, alignment.Alignment], list[int]]:
     """The reference, and by row the recordings in which its signal is evident, it among them.
 
-    The reference is that with the most power over its quiet parts, or the next one if nobody else has the same signal.
-    Without any it is -1. Third are rows in which a carrier is evident, but nothing else.
+    The reference is that with the most power over its quiet parts, or the next one if nobody else has the
+    same signal. Without any it is -1. Third are rows in which a carrier is evident, but nothing else.
     """
     half_hz = (band.high_hz - band.low_hz) / 2
     inside = np.argsort(band.frequency_hz, kind="stable")
@@ -217,8 +218,12 @@ def _max_lag_s(position_m: Float64, excess_s: float) -> Float64:
 
 def _known(joint: joint_delay.JointDelays) -> npt.NDArray[np.bool_]:
     """Which delays are known."""
-    several = np.median(joint.other_share) >= _MOST_OTHER
-    return np.isfinite(joint.sigma_s) & (joint.doubt < _MOST_DOUBT) & (not several)
+    return np.isfinite(joint.sigma_s) & (joint.doubt < _MOST_DOUBT) & (not _several(joint))
+
+
+def _several(joint: joint_delay.JointDelays) -> bool:
+    """Whether more than one signal is in most recordings; a receiver alone may have a wrong delay."""
+    return bool(np.median(joint.other_share) >= _MOST_OTHER)
 
 
 def _level_db(band: Band, recordings: Sequence[Recording]) -> Float64:
