@@ -21,8 +21,16 @@ as flagged, and no region of it holds the truth.
 
 The second table is of transmitters that move, by their course. `along` is how far answers within 300 m are
 ahead of the truth, and `across` how far to the right of it: the median and the quartiles. `in 68 %` and
-`in 95 %` is how often the error across is within what its claimed variance has. `far, straight ahead` is how
-many of the answers beyond 300 m are ahead of the truth to 10 degrees.
+`in 95 %` is how often the error across is within what its claimed variance has; `straight` is the same of
+those whose course is the same before and after. `far, straight ahead` is how many of the answers beyond 300 m
+are ahead of the truth to 10 degrees.
+
+The third table is of transmitters whose reports of their places are late. Of each, the lateness is the median
+of `along` over its speed, of every second of its messages; the truth of the others is moved on by that, and
+the other way round. What is judged is never what the lateness was taken from. `lateness` is the median and
+the quartiles over transmitters, `scatter` what the reports of one transmitter differ by beside what is
+claimed. `in 68 %` and `in 95 %` is how often the moved truth lies in the ellipse of the claimed covariance,
+to which along the course the uncertainty of the lateness is added.
 
 The exit code is 1 if something could not be judged.
 """
@@ -30,7 +38,9 @@ The exit code is 1 if something could not be judged.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
+import statistics
 import sys
 import tempfile
 import time
@@ -49,7 +59,7 @@ import numpy as np
 import numpy.typing as npt
 import real_sets
 from pyproj import Geod
-from real_sets import RealSet, Row
+from real_sets import Course, RealSet, Row
 
 import heimdall
 from heimdall.core import artifacts, table
@@ -59,7 +69,7 @@ from heimdall.localize import arrival_table, receiver_errors_file
 from heimdall.metrics import metrics
 from heimdall.multilateration import receiver_errors
 from heimdall.multilateration.event import Event, Position
-from heimdall.multilateration.fix import Fix, Region
+from heimdall.multilateration.fix import Fix
 
 Float64 = npt.NDArray[np.float64]
 Found = TypeVar("Found")
@@ -67,6 +77,7 @@ Found = TypeVar("Found")
 GEOD = Geod(ellps="WGS84")
 FAR_M = 300.0
 AHEAD_DEG = 10.0  # on both sides of the course
+LEAST_TOLD = 2  # messages that tell a transmitter's lateness
 SEED = 42
 RESAMPLES = 1000
 PROBABILITIES = (0.68, 0.95)
@@ -89,7 +100,9 @@ class Judged:
         kind: What it says that it is.
         along_m: How far the first place is ahead of the truth on the transmitter's way; None if it has none.
         across_m: How far it is to the right of that way.
-        across_sigma_m: Standard deviation of that, by the covariance of the first place.
+        covariance_m2: Of both, by the covariance of the first place, shape (2, 2) as rows.
+        speed_m_s: Of the transmitter.
+        is_straight: Whether it flies straight.
     """
 
     name: str
@@ -101,7 +114,9 @@ class Judged:
     kind: str
     along_m: float | None = None
     across_m: float | None = None
-    across_sigma_m: float | None = None
+    covariance_m2: tuple[tuple[float, float], tuple[float, float]] | None = None
+    speed_m_s: float | None = None
+    is_straight: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,8 +162,11 @@ class Line:
             "cpu_s": self.cpu_s,
             **{key: self._quartiles(key) for key in ("along_m", "across_m")},
             **self._far_ahead(),
-            "across_68": self._across_within(0.68),
-            "across_95": self._across_within(0.95),
+            "across_68": self._across_within(0.68, self.answers),
+            "across_95": self._across_within(0.95, self.answers),
+            "straight": sum(one.is_straight for one in self.answers),
+            "straight_across_68": self._across_within(0.68, [one for one in self.answers if one.is_straight]),
+            "straight_across_95": self._across_within(0.95, [one for one in self.answers if one.is_straight]),
         }
 
     def _far_ahead(self) -> dict[str, int]:
@@ -157,12 +175,13 @@ class Line:
         ahead = [one.along_m > math.cos(math.radians(AHEAD_DEG)) * one.error_m for one in far if one.along_m]
         return {"far_on_course": len(far), "far_ahead": sum(ahead)}
 
-    def _across_within(self, probability: float) -> float | None:
+    def _across_within(self, probability: float, answers: Sequence[Judged]) -> float | None:
         """How often the error across the way is within what a Gaussian of its variance has."""
         told = [
-            abs(one.across_m) <= NormalDist().inv_cdf((1 + probability) / 2) * one.across_sigma_m
-            for one in self.answers
-            if one.across_m is not None and one.across_sigma_m is not None
+            abs(one.across_m)
+            <= NormalDist().inv_cdf((1 + probability) / 2) * math.sqrt(one.covariance_m2[1][1])
+            for one in answers
+            if one.across_m is not None and one.covariance_m2 is not None
         ]
         return float(np.mean(told)) if told else None
 
@@ -190,7 +209,7 @@ def _quantile(values: Float64, share: float) -> float:
 
 
 def judged(
-    fix: Fix | None, name: str, transmitter: str, truth: Position, course_deg: float | None = None
+    fix: Fix | None, name: str, transmitter: str, truth: Position, course: Course | None = None
 ) -> Judged:
     """An answer beside the truth; None if there is no answer."""
     if fix is None or not fix.places:
@@ -200,38 +219,95 @@ def judged(
         truth.longitude_deg, truth.latitude_deg, place.longitude_deg, place.latitude_deg
     )
     regions = {region.probability: region for region in fix.regions}
-    inside = [probability in regions and holds(regions[probability], truth) for probability in PROBABILITIES]
+    inside = [
+        probability in regions and regions[probability].holds(truth.latitude_deg, truth.longitude_deg)
+        for probability in PROBABILITIES
+    ]
     claimed_m = math.sqrt(float(np.trace(place.covariance_m2)))
     one = Judged(name, transmitter, error_m, claimed_m, (inside[0], inside[1]), fix.flagged, fix.kind)
-    if course_deg is None:
+    if course is None:
         return one
-    turn = math.radians(azimuth_deg - course_deg)
-    right = np.array([math.cos(math.radians(course_deg)), -math.sin(math.radians(course_deg))])
-    sigma_m = math.sqrt(float(right @ place.covariance_m2 @ right))
-    along_m, across_m = error_m * math.cos(turn), error_m * math.sin(turn)
-    return replace(one, along_m=along_m, across_m=across_m, across_sigma_m=sigma_m)
+    turn, azimuth = math.radians(azimuth_deg - course.azimuth_deg), math.radians(course.azimuth_deg)
+    ways = np.array([[math.sin(azimuth), math.cos(azimuth)], [math.cos(azimuth), -math.sin(azimuth)]])
+    (a, b), (c, d) = (ways @ place.covariance_m2 @ ways.T).tolist()
+    return replace(
+        one,
+        along_m=error_m * math.cos(turn),
+        across_m=error_m * math.sin(turn),
+        covariance_m2=((a, b), (c, d)),
+        speed_m_s=course.speed_m_s,
+        is_straight=course.is_straight,
+    )
 
 
-def holds(region: Region, truth: Position) -> bool:
-    """Whether a position lies inside a region: an odd number of its rings' edges is crossed on the way west.
+@dataclass(frozen=True)
+class Moved:
+    """Answers beside the truth that is moved on by its lateness.
 
-    Rings are taken as they stand, in degrees; holes are rings of their own.
+    Attributes:
+        late_s: Lateness of each transmitter by each part of its messages.
+        scatter_s: Standard deviation of the lateness of one transmitter.
+        error_m: Of each judged answer.
+        inside: Whether the moved truth lies in its ellipses for 68 and for 95 %.
     """
-    crossed = 0
-    for turn in (-360.0, 0.0, 360.0):
-        for ring in region.rings:
-            corners = np.array(ring, np.float64)
-            crossed += _crossings(corners, truth.longitude_deg + turn, truth.latitude_deg)
-    return crossed % 2 == 1
+
+    late_s: tuple[float, ...]
+    scatter_s: float
+    error_m: tuple[float, ...]
+    inside: tuple[tuple[bool, bool], ...]
 
 
-def _crossings(corners: Float64, longitude_deg: float, latitude_deg: float) -> int:
-    """How many edges of a closed ring lie west of a position, at its latitude."""
-    (x_a, y_a), (x_b, y_b) = corners[:-1].T, corners[1:].T
-    between = (y_a > latitude_deg) != (y_b > latitude_deg)
-    run, rise = (x_b - x_a)[between], (y_b - y_a)[between]
-    at = x_a[between] + run * (latitude_deg - y_a[between]) / rise
-    return int((at < longitude_deg).sum())
+def moved(answers: Sequence[Judged]) -> Moved:
+    """The lateness of each transmitter by every second of its messages, for the others, and the other way.
+
+    A transmitter has to have two messages in the part that tells its lateness.
+    """
+    of: dict[str, list[Judged]] = {}
+    for one in answers:
+        if one.along_m is not None:
+            of.setdefault(one.transmitter, []).append(one)
+    late: list[float] = []
+    scatter: list[float] = []
+    error: list[float] = []
+    inside: list[tuple[bool, bool]] = []
+    for part in (0, 1):
+        told = {name: found[part::2] for name, found in of.items() if len(found[part::2]) >= LEAST_TOLD}
+        scatter.append(_scatter_s(tuple(told.values())))
+        for name, found in told.items():
+            late.append(statistics.median(map(_late_s, found)))
+            own = statistics.mean(_own_s2(one) for one in found)
+            # The median of a few is less sure than their mean.
+            doubt_s2 = scatter[-1] ** 2 + math.pi / 2 * (scatter[-1] ** 2 + own) / len(found)
+            for one in of[name][1 - part :: 2]:
+                speed_m_s = one.speed_m_s or 0.0
+                away = np.array([(one.along_m or 0.0) - late[-1] * speed_m_s, one.across_m])
+                covariance = np.array(one.covariance_m2) + np.diag([doubt_s2 * speed_m_s**2, 0.0])
+                square = float(away @ np.linalg.solve(covariance, away))
+                error.append(float(np.hypot(*away)))
+                within = [square <= -2 * math.log(1 - probability) for probability in PROBABILITIES]
+                inside.append((within[0], within[1]))
+    return Moved(
+        tuple(late), math.sqrt(statistics.mean(one**2 for one in scatter)), tuple(error), tuple(inside)
+    )
+
+
+def _late_s(one: Judged) -> float:
+    return (one.along_m or 0.0) / (one.speed_m_s or math.nan)
+
+
+def _own_s2(one: Judged) -> float:
+    """What the answer's claim adds to the variance of a lateness."""
+    return one.covariance_m2[0][0] / (one.speed_m_s or math.nan) ** 2 if one.covariance_m2 else math.nan
+
+
+def _scatter_s(found: Sequence[Sequence[Judged]]) -> float:
+    """Standard deviation of the lateness of one transmitter, less what answers claim to scatter by."""
+    apart = [(_late_s(b) - _late_s(a)) / math.sqrt(2) for part in found for a, b in itertools.pairwise(part)]
+    if not apart:
+        return 0.0
+    own_s2 = statistics.median(_own_s2(one) for part in found for one in part)
+    usual_s = statistics.median(map(abs, apart)) / NormalDist().inv_cdf(0.75)
+    return math.sqrt(max(usual_s**2 - own_s2, 0.0))
 
 
 def of_recordings(one: RealSet) -> list[Line]:
@@ -308,10 +384,10 @@ def _line(
 ) -> Line:
     """The answers of messages beside their truth; a row that has no answer is not left out."""
     by_name = {event.name: fix for event, fix in zip(events, fixes, strict=True)}
-    courses_deg = real_sets.courses_deg(rows)
+    courses = real_sets.courses(rows)
     answers = [
-        judged(by_name.get(row.name), row.name, row.transmitter or row.name, row.truth, course_deg)
-        for row, course_deg in zip(rows, courses_deg, strict=True)
+        judged(by_name.get(row.name), row.name, row.transmitter or row.name, row.truth, course)
+        for row, course in zip(rows, courses, strict=True)
         if row.truth is not None
     ]
     return Line(one.name, what, one.kind, tuple(answers), yardstick_m, cpu_s)
@@ -359,7 +435,27 @@ def row_of_ways(line: Line) -> dict[str, str]:
         "across, m": _quartiles(found["across_m"]),
         "in 68 %": _percent(found["across_68"]),
         "in 95 %": _percent(found["across_95"]),
+        "straight": str(found["straight"]),
+        "straight, 68 %": _percent(found["straight_across_68"]),
+        "straight, 95 %": _percent(found["straight_across_95"]),
         "far, straight ahead": f"{found['far_ahead']} of {found['far_on_course']}",
+    }
+
+
+def row_of_moved(line: Line) -> dict[str, str]:
+    """One line of the table of answers beside the moved truth."""
+    found = moved(line.answers)
+    low, middle, high = np.quantile(found.late_s, (0.25, 0.5, 0.75))
+    share = np.mean(found.inside, axis=0)
+    return {
+        "set": line.set,
+        "what": line.what,
+        "messages": str(len(found.error_m)),
+        "lateness, s": f"{middle:.2f} ({low:.2f} to {high:.2f})",
+        "scatter, s": f"{found.scatter_s:.2f}",
+        "median, m": _metres(statistics.median(found.error_m)),
+        "in 68 %": _percent(float(share[0])),
+        "in 95 %": _percent(float(share[1])),
     }
 
 
@@ -467,6 +563,8 @@ def main() -> int:
     moving = [row_of_ways(line) for line in lines if line.figures()["along_m"]]
     if not asked.short:
         parts.append(printed(moving, markdown=asked.markdown))
+        late = [row_of_moved(line) for line in lines if moved(line.answers).error_m]
+        parts.append(printed(late, markdown=asked.markdown))
     print("\n\n".join("\n".join(part) for part in (*parts, remarks) if part))
     return 0 if whole and lines else 1
 

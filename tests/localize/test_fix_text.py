@@ -11,7 +11,7 @@ import pytest
 from heimdall.localize import fix_geojson, fix_json, fix_kml, fix_page, fix_text, fix_words
 from heimdall.localize.answer import Beside
 from heimdall.multilateration.event import Event
-from heimdall.multilateration.fix import Residual, Velocity
+from heimdall.multilateration.fix import Region, Residual, Velocity
 from tests.localize import answers
 from tests.localize.answers import ALL, place
 
@@ -151,9 +151,27 @@ def test_seconds_have_a_short_line_each_up_to_twenty_and_a_summary() -> None:
     assert len(re.findall(r"^2017-11-27T10:41:\d\dZ ", text, re.MULTILINE)) == 20
     assert "... and 8 more" in text
     assert "28 events: 28 with a position." in text
+    assert "The truth is known of 28: the error is " in text
     assert "This is the answer of 28 events together." in text
     assert "The recordings are simulated." in text
     assert max(map(len, text[text.index("event  ") :].split("\n"))) <= 110
+
+
+def test_how_often_the_regions_hold_the_truth_is_said() -> None:
+    """Of four seconds the region of 68 % holds it in one, that of 95 % in three; one second has no region."""
+    seconds = answers.seconds(4)
+
+    def square(half_deg: float) -> tuple[tuple[tuple[float, float], ...], ...]:
+        corners = ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))
+        east, north = answers.TRUTH.longitude_deg, answers.TRUTH.latitude_deg
+        return (tuple((east + 1 + half_deg * x, north + half_deg * y) for x, y in corners),)
+
+    small, large = Region(0.68, square(0.5), 1.0), Region(0.95, square(1.5), 1.0)
+    holding = Region(0.68, square(1.2), 1.0)
+    regions = ((holding, large), (small, large), (small, large), ())
+    fixes = tuple(replace(fix, regions=found) for fix, found in zip(seconds.fixes, regions, strict=True))
+    text = fix_text.text(replace(seconds, fixes=fixes))
+    assert "The regions of 68 % hold it in 25 % of them, those of 95 % in 75 %." in text
 
 
 def test_what_a_model_says_of_each_second_stands_in_its_line() -> None:

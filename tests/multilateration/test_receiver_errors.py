@@ -41,6 +41,7 @@ class Network:
 def network(
     seed: int,
     *,
+    longitude_deg: float = 9.0,
     receivers: int = 8,
     events: int = 300,
     heard: int = 6,
@@ -52,7 +53,7 @@ def network(
     stated = np.stack(
         [
             48 + rng.uniform(-0.9, 0.9, receivers),
-            9 + rng.uniform(-1.3, 1.3, receivers),
+            (longitude_deg + rng.uniform(-1.3, 1.3, receivers) + 180) % 360 - 180,
             rng.uniform(100, 900, receivers),
         ],
         axis=1,
@@ -64,7 +65,9 @@ def network(
     sites = Sites.at(latitude, longitude, stated[:, 2] + shift[:, 2])
     phase, found = rng.uniform(0, 2 * math.pi, receivers), []
     for k in range(events):
-        place = Position(48 + rng.uniform(-1, 1), 9 + rng.uniform(-1.5, 1.5), rng.uniform(5e3, 12e3))
+        place = Position(
+            48 + rng.uniform(-1, 1), longitude_deg + rng.uniform(-1.5, 1.5), rng.uniform(5e3, 12e3)
+        )
         row = np.sort(rng.permutation(receivers)[:heard])
         length = rays.paths(
             np.array(place.latitude_deg),
@@ -262,6 +265,31 @@ def miss_m(event: Event) -> tuple[float, float]:
     )
     away = np.array([float(east), float(north)])
     return float(np.hypot(*away)), float(away @ np.linalg.solve(place.covariance_m2, away))
+
+
+def test_the_date_line_is_a_meridian_as_any_other() -> None:
+    here, there = (
+        receiver_errors.measure(network(1, events=40, wrong_share=0.0, longitude_deg=east).events).errors
+        for east in (9.0, 179.9)
+    )
+    for one, other in zip(here, there, strict=True):
+        assert other.offset_s == pytest.approx(one.offset_s, abs=5e-9)
+        assert other.remaining_s == pytest.approx(one.remaining_s, rel=0.1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_events_tell_nothing(count: int) -> None:
+    measured = receiver_errors.measure(network(9, events=count).events)
+    assert measured.events == count
+    assert all(math.isinf(error.remaining_s) for error in measured.errors)
+    events = network(10, events=1).events
+    assert receiver_errors.apply(events, measured) == events
+
+
+def test_times_too_noisy_to_tell_anything_leave_the_receivers_as_they_are() -> None:
+    noisy = [replace(event, sigma_s=np.full(6, 1e-3)) for event in network(9, events=40).events]
+    errors = receiver_errors.measure(noisy).errors
+    assert all(math.isinf(error.remaining_s) and abs(error.offset_s) < 1e-9 for error in errors)
 
 
 @pytest.mark.parametrize(

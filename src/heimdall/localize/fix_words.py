@@ -342,6 +342,7 @@ def summary(answer: Answer) -> list[str]:
     errors_m = [error_m for fix in answer.fixes if (error_m := answer.error_m(fix)) is not None]
     if errors_m:
         said.append(f"The truth is known of {len(errors_m)}: the error is {_quantiles(errors_m)}.")
+        said.append(_coverage(answer))
     return said
 
 
@@ -357,6 +358,20 @@ def _apart(answer: Answer) -> list[str]:
         if len(values) > 1:
             return [f"They are {what.format(len(values))}: each has an answer of its own."]
     return ["There is no answer of all together: that needs two events with two arrival times."]
+
+
+def _coverage(answer: Answer) -> str:
+    """How often the regions hold the truth where it is known; an event without a region never does."""
+    pairs = zip(answer.events, answer.fixes, strict=True)
+    known = [(event.truth, fix) for event, fix in pairs if event.truth is not None]
+    held = [
+        region.probability
+        for truth, fix in known
+        for region in fix.regions
+        if region.holds(truth.latitude_deg, truth.longitude_deg)
+    ]
+    of_68, of_95 = (f"{100 * held.count(probability) / len(known):.0f} %" for probability in (0.68, 0.95))
+    return f"The regions of 68 % hold it in {of_68} of them, those of 95 % in {of_95}."
 
 
 def _quantiles(errors_m: Sequence[float]) -> str:

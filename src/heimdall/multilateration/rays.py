@@ -120,6 +120,12 @@ def ecef(latitude_deg: Float64, longitude_deg: Float64, altitude_m: Float64) -> 
     return np.stack([ring * np.cos(longitude), ring * np.sin(longitude), up], axis=-1)
 
 
+def geodetic(ecef_m: Float64) -> tuple[float, float]:
+    """Latitude and longitude of a point (3,): of the ellipsoid, or to metres of a network's middle."""
+    ring = math.hypot(ecef_m[0], ecef_m[1]) * (1 - ECCENTRICITY_SQUARED)
+    return math.degrees(math.atan2(ecef_m[2], ring)), math.degrees(math.atan2(ecef_m[1], ecef_m[0]))
+
+
 def axes(latitude_deg: Float64, longitude_deg: Float64) -> Float64:
     """Unit vectors to the east, north and up at positions (...), in ECEF, shape (..., 3, 3) by rows."""
     latitude, longitude = np.radians(latitude_deg), np.radians(longitude_deg)

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtrc, chdtrc
 
-from heimdall.geometry.geo import ECCENTRICITY_SQUARED
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import density, doppler, levels, minima, rays, regions
 from heimdall.multilateration.event import Event
@@ -125,11 +124,6 @@ def problem_of(event: Event, assumptions: Assumptions) -> Problem:
     row = np.flatnonzero(np.isfinite(event.arrival_s))
     sigma_s = np.where(np.isfinite(event.sigma_s), event.sigma_s, assumptions.sigma_s)
     everywhere = Sites.at(event.latitude_deg, event.longitude_deg, event.altitude_m)
-    middle = everywhere.ecef_m.mean(axis=0)
-    # Geodetic: of a point of the ellipsoid, and right to metres for the sunk mean of a network.
-    ring = math.hypot(middle[0], middle[1]) * (1 - ECCENTRICITY_SQUARED)
-    latitude = math.degrees(math.atan2(middle[2], ring))
-    longitude = math.degrees(math.atan2(middle[1], middle[0]))
     altitude = _altitude(event, assumptions)
     return Problem(
         row=row,
@@ -146,7 +140,7 @@ def problem_of(event: Event, assumptions: Assumptions) -> Problem:
         altitude_m=altitude[0],
         altitude_sigma_m=altitude[1],
         terrain=None if isinstance(assumptions.altitude, float | int | str | None) else assumptions.altitude,
-        centre_deg=(latitude, longitude),
+        centre_deg=rays.geodetic(everywhere.ecef_m.mean(axis=0)),
         scale_m=max(everywhere.diameter_m(), 1.0),
     )
 
