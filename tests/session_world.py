@@ -27,6 +27,17 @@ SNR_DB = (5.0, 20.0, 35.0)
 _LAGS = 32
 
 
+def delay_sigma_s(
+    snr_db: npt.NDArray[np.floating], half_band_hz: float, noise_half_band_hz: float = 8e3
+) -> npt.NDArray[np.float64]:
+    """What one second of a flat spectrum lets nobody go below, seconds, of the shape of the SNR.
+
+    Kay, Fundamentals of Statistical Signal Processing: Estimation Theory, 1993, section 3.11.
+    """
+    energy = 2 * noise_half_band_hz * 10 ** (np.asarray(snr_db, np.float64) / 10)
+    return 1 / (2 * np.pi * half_band_hz / np.sqrt(3) * np.sqrt(2 * energy))
+
+
 def session_features(
     number: int, position_m: npt.NDArray[np.float64], mels: int = 32
 ) -> sessions.SessionFeatures:
@@ -47,6 +58,9 @@ def session_features(
         gate=np.full(count, 1000, np.float32),
         cfo_hz=np.zeros(count),
         timing_sigma_s=np.full(count, 5e-8),
+        delay_s=delay_s,
+        delay_sigma_s=delay_sigma_s(snr_db, FEATURES["correlation_band_hz"]),
+        rms_bandwidth_hz=np.full(count, FEATURES["correlation_band_hz"] / np.sqrt(3)),
         position_enu_m=receiver_m,
         detected=np.ones(count, np.uint8),
         pair=pair,

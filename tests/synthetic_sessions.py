@@ -18,6 +18,7 @@ from heimdall.position.arrival import Arrivals, Observation, arrivals
 from heimdall.signal import sessions
 from heimdall.signal.sessions import SessionFeatures
 from tests import REPOSITORY
+from tests.session_world import delay_sigma_s
 
 PLANE = TangentPlane(45.0, 8.0, 260.0)
 RECEIVERS = Receivers(
@@ -74,6 +75,9 @@ def session(
         gate=np.full(count, 1e3, np.float32),
         cfo_hz=np.zeros(count),
         timing_sigma_s=np.broadcast_to(np.asarray(timing_sigma_s, np.float64), count).copy(),
+        delay_s=delay_s,
+        delay_sigma_s=delay_sigma_s(level_db, HALF_BAND_HZ),
+        rms_bandwidth_hz=np.full(count, HALF_BAND_HZ / np.sqrt(3)),
         position_enu_m=position_m,
         detected=np.ones(count, np.uint8),
         pair=np.stack([first, second], axis=-1).astype(np.int32),

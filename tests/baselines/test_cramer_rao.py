@@ -13,6 +13,7 @@ from heimdall.geometry import geo
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S, distances_m, gradients
 from heimdall.pipeline.simulate import simulated
 from heimdall.position.arrival import arrivals
+from heimdall.signal import arrival_times
 from heimdall.signal.correlation import correlate
 from heimdall.signal.sessions import SessionFeatures
 from heimdall.simulate.world import RECEIVERS
@@ -116,6 +117,7 @@ def features(recordings: list[simulate.RenderedRecording]) -> SessionFeatures:
         heard, PARAMS.correlation_band_hz, PARAMS.correlation_rate_hz, PARAMS.correlation_max_lag_s
     )
     rows = [item.reception.receiver for item in recordings]
+    times = arrival_times.measure(heard, RECEIVER_M[rows])
     return SessionFeatures(
         mel=np.zeros((len(heard), 3, 1, 1), np.float16),
         websdr_id=np.array([item.websdr_id for item in heard], np.int32),
@@ -126,6 +128,9 @@ def features(recordings: list[simulate.RenderedRecording]) -> SessionFeatures:
         timing_sigma_s=np.array(
             [np.inf if item.timing_sigma_ns is None else item.timing_sigma_ns * 1e-9 for item in heard]
         ),
+        delay_s=times.delay_s,
+        delay_sigma_s=times.sigma_s,
+        rms_bandwidth_hz=np.full(len(heard), times.rms_bandwidth_hz),
         position_enu_m=RECEIVER_M[rows],
         detected=found.detected.astype(np.uint8),
         pair=found.pair,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,8 @@ import scipy.fft
 from heimdall.core import params
 from heimdall.core.randomness import generator
 from heimdall.position.arrival import SHAPE_LAGS, SHAPE_LIMIT, Arrivals, arrivals
-from heimdall.signal.correlation import Correlation, Recording, correlate
+from heimdall.signal import arrival_times
+from heimdall.signal.correlation import Recording, correlate
 from heimdall.signal.sessions import SessionFeatures
 from heimdall.simulate import signals
 
@@ -32,6 +33,7 @@ SAMPLES, PERIOD = 32000, 40000
 GPS_NS = 1_400_000_000_000_000_000
 CYCLES = np.linspace(-0.15, 0.15, 601)  # a sample
 DELAYS_S = np.array([101.3e-6, 233.33e-6, 17.05e-6, 390.9e-6])
+POSITION_M = np.array([[0.0, 0.0, 0.0], [80e3, 0.0, 0.0], [0.0, 60e3, 0.0], [-50e3, -50e3, 0.0]])
 Float64 = npt.NDArray[np.float64]
 
 
@@ -57,8 +59,10 @@ def record(seed: int, delay_s: Float64, snr_db: Float64, half_width_hz: float = 
     return found
 
 
-def features(found: Correlation) -> SessionFeatures:
-    count = len(found.snr_db)
+def features(recordings: list[Recording]) -> SessionFeatures:
+    found = correlate(recordings, BAND_HZ, RATE_HZ, 1e-3)
+    times = arrival_times.measure(recordings, POSITION_M[: len(recordings)])
+    count = len(recordings)
     return SessionFeatures(
         mel=np.zeros((count, 3, 1, 1), np.float16),
         websdr_id=np.arange(count, dtype=np.int32),
@@ -67,7 +71,10 @@ def features(found: Correlation) -> SessionFeatures:
         gate=found.gate.astype(np.float32),
         cfo_hz=found.cfo_hz,
         timing_sigma_s=np.where(found.timed, 50e-9, np.inf),
-        position_enu_m=np.zeros((count, 3)),
+        delay_s=times.delay_s,
+        delay_sigma_s=times.sigma_s,
+        rms_bandwidth_hz=np.full(count, times.rms_bandwidth_hz),
+        position_enu_m=POSITION_M[:count],
         detected=found.detected.astype(np.uint8),
         pair=found.pair,
         xcorr=found.xcorr.astype(np.complex64),
@@ -75,12 +82,12 @@ def features(found: Correlation) -> SessionFeatures:
 
 
 def session(seed: int, delay_s: Float64, snr_db: Float64, half_width_hz: float = 5000.0) -> SessionFeatures:
-    recordings = record(seed, delay_s, snr_db, half_width_hz)
-    return features(correlate(recordings, BAND_HZ, RATE_HZ, 1e-3))
+    return features(record(seed, delay_s, snr_db, half_width_hz))
 
 
-def made_of(xcorr: npt.NDArray[np.complex128], receivers: int) -> SessionFeatures:
-    """A session of detected, timed receivers at 30 dB with the given correlations (pairs, lags)."""
+def made_of(xcorr: npt.NDArray[np.complex128], delay_s: Float64) -> SessionFeatures:
+    """A session of detected, timed receivers at 30 dB with these delays and correlations (pairs, lags)."""
+    receivers = len(delay_s)
     pair = np.array([(a, b) for a in range(receivers) for b in range(a + 1, receivers)], np.int32)
     level_db = np.arange(receivers, dtype=np.float32)
     return SessionFeatures(
@@ -91,6 +98,9 @@ def made_of(xcorr: npt.NDArray[np.complex128], receivers: int) -> SessionFeature
         gate=np.full(receivers, 1000, np.float32),
         cfo_hz=np.zeros(receivers),
         timing_sigma_s=np.full(receivers, 50e-9),
+        delay_s=delay_s,
+        delay_sigma_s=np.full(receivers, 20e-9),
+        rms_bandwidth_hz=np.full(receivers, 2e3),
         position_enu_m=np.zeros((receivers, 3)),
         detected=np.ones(receivers, np.uint8),
         pair=pair.reshape(-1, 2),
@@ -105,8 +115,8 @@ def permuted(features: SessionFeatures, order: list[int]) -> SessionFeatures:
     for a, b in features.pair.tolist():
         p, q = order[a], order[b]
         series.append(features.xcorr[rows[p, q]] if p < q else features.xcorr[rows[q, p]][::-1].conj())
-    per_recording = ("mel", "websdr_id", "energy_db", "snr_db", "gate", "cfo_hz", "timing_sigma_s",
-                     "position_enu_m", "detected")  # fmt: skip
+    kept = ("pair", "xcorr")
+    per_recording = [field.name for field in fields(features) if field.name not in kept]
     changed = {name: getattr(features, name)[order] for name in per_recording}
     return replace(features, **changed, xcorr=np.array(series))
 
@@ -134,14 +144,6 @@ def exact_series(
     return (power * np.exp(2j * np.pi * cycles * (lags[:, None] - delay_samples))).sum(axis=1)
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.031, 0.26, 0.5, -7.77, 12.499])
-def test_peak_of_a_known_spectrum_has_no_bias(delay: float) -> None:
-    series = exact_series(generator(2, "test.arrival"), delay, np.arange(-32.0, 33.0))
-    found = arrivals(made_of(1e6 * series[None], 2), PARAMS)
-    assert found.delay_s[0] == 0
-    assert found.delay_s[1] == pytest.approx(-delay / RATE_HZ, abs=0.9e-9)
-
-
 def test_bias_is_below_a_nanosecond_at_high_snr() -> None:
     error_s = []
     for seed in range(10):
@@ -166,18 +168,14 @@ def test_scatter_is_what_the_information_says() -> None:
     assert 1 / 1.3 < np.sqrt(np.mean(np.square(deviation))) < 1.3
 
 
-def test_information_is_energy_times_bandwidth_squared() -> None:
+def test_information_is_nearly_energy_times_bandwidth_squared() -> None:
+    """What the band and the noise within it are is not told, so that some of it is lost."""
     found = arrivals(session(7, DELAYS_S, np.array([20.0, 10.0, 10.0, 0.0])), PARAMS)
-    assert found.rms_bandwidth_hz == pytest.approx(5000 / np.sqrt(3), rel=0.02)  # of a flat +-5 kHz
-    expected = 2 * (2 * np.pi * 5000) ** 2 / 3 * 16000 * 10 ** np.array([2.0, 1.0, 1.0, 0.0])
-    assert found.information_s2 == pytest.approx(expected, rel=0.15)
-
-
-def test_ten_times_as_long_says_ten_times_as_much() -> None:
-    heard = session(8, DELAYS_S, np.full(4, 10.0))
-    one, ten = arrivals(heard, PARAMS), arrivals(heard, PARAMS, duration_s=10.0)
-    np.testing.assert_allclose(ten.information_s2, 10 * one.information_s2, rtol=1e-12)
-    np.testing.assert_array_equal(ten.delay_s, one.delay_s)
+    assert found.rms_bandwidth_hz == pytest.approx(5000 / np.sqrt(3), rel=0.05)  # of a flat +-5 kHz
+    most = 2 * (2 * np.pi * 5000) ** 2 / 3 * 16000 * 10 ** np.array([2.0, 1.0, 1.0, 0.0])
+    variance, least = (1 / of[1:] + 1 / of[0] for of in (found.information_s2, most))
+    assert (variance > 0.8 * least).all()
+    assert (variance < 1.6 * least).all()
 
 
 def test_order_of_the_receivers_does_not_matter() -> None:
@@ -188,20 +186,6 @@ def test_order_of_the_receivers_does_not_matter() -> None:
     np.testing.assert_allclose(other.delay_s, one.delay_s[order], rtol=0, atol=1e-15)
     np.testing.assert_allclose(other.information_s2, one.information_s2[order], rtol=1e-9)
     np.testing.assert_allclose(other.shape, one.shape[order], rtol=0, atol=1e-9)
-
-
-def test_pairs_without_the_reference_help() -> None:
-    """A receiver's own noise with the reference is averaged with its noise with a third."""
-    star, joint = [], []
-    for seed in range(14):
-        heard = session(200 + seed, DELAYS_S[:3], np.array([3.0, 2.0, 2.0]), 3000.0)
-        alone = [replace(heard, detected=np.array(kept, np.uint8)) for kept in ((1, 1, 0), (1, 0, 1))]
-        truth_s = DELAYS_S[1] - DELAYS_S[2]
-        by_star = arrivals(alone[0], PARAMS).delay_s[1] - arrivals(alone[1], PARAMS).delay_s[2]
-        found = arrivals(heard, PARAMS)
-        star.append(by_star - truth_s)
-        joint.append(found.delay_s[1] - found.delay_s[2] - truth_s)
-    assert np.std(joint) < 0.9 * np.std(star)
 
 
 def test_shape_is_one_at_the_peak_and_broad_for_a_narrow_signal() -> None:
@@ -222,7 +206,7 @@ def test_an_echo_shows_in_the_shape_of_its_receiver() -> None:
     echo = direct + 0.4j * exact_series(generator(3, "test.arrival"), 4.0, lags)
     # Receivers 0 and 1 hear the signal alone, 2 hears an echo 4 samples later.
     late = echo[::-1].conj()
-    found = arrivals(made_of(1e6 * np.array([direct, late, late]), 3), PARAMS)
+    found = arrivals(made_of(1e6 * np.array([direct, late, late]), np.zeros(3)), PARAMS)
     after, before = SHAPE_LAGS + SHAPE_LAGS // 2 + 2, SHAPE_LAGS + SHAPE_LAGS // 2 - 2
     assert np.abs(found.shape[2, after]) > 0.2
     assert np.abs(found.shape[2, before]) < 0.1
@@ -235,7 +219,7 @@ def noise(receivers: int, seed: int) -> npt.NDArray[np.complex128]:
 
 
 def test_one_receiver_has_no_arrival_time() -> None:
-    found = arrivals(made_of(np.zeros((0, 65), np.complex128), 1), PARAMS)
+    found = arrivals(made_of(np.zeros((0, 65), np.complex128), np.zeros(1)), PARAMS)
     assert_finite(found, 1)
     assert not found.information_s2.any()
     assert found.rms_bandwidth_hz == 0
@@ -270,11 +254,12 @@ def test_a_silent_carrier_has_no_arrival_time(snr_db: float) -> None:
         assert not found.information_s2.any()
 
 
-def test_a_slowly_modulated_carrier_that_is_no_morse_code_has_no_arrival_time() -> None:
+def test_a_slowly_modulated_carrier_has_a_time_though_it_is_no_morse_code() -> None:
     found = arrivals(session(305, DELAYS_S[:3], np.full(3, 40.0), 200.0), PARAMS)
     assert_finite(found, 3)
-    assert found.rms_bandwidth_hz == pytest.approx(200 / np.sqrt(3), rel=0.1)
-    assert not found.information_s2.any()
+    assert found.rms_bandwidth_hz == pytest.approx(200 / np.sqrt(3), rel=0.2)
+    error_s = (found.delay_s - DELAYS_S[:3])[1:] - (found.delay_s - DELAYS_S[:3])[0]
+    assert (np.abs(error_s) < 4 * np.sqrt(1 / found.information_s2[1:] + 1 / found.information_s2[0])).all()
 
 
 def keyed(seed: int, delay_s: Float64, start_s: Float64, snr_db: float) -> SessionFeatures:
@@ -293,7 +278,7 @@ def keyed(seed: int, delay_s: Float64, start_s: Float64, snr_db: float) -> Sessi
         iq = signal + noise * np.sqrt(0.5 * RATE_HZ / (2 * BAND_HZ)) * 10 ** (-snr_db / 20)
         stamp = GPS_NS + round(start * 1e9)
         recordings.append(Recording(number, (0.1 * iq).astype(np.complex64), float(RATE_HZ), stamp, 50.0))
-    return features(correlate(recordings, BAND_HZ, RATE_HZ, 1e-3))
+    return features(recordings)
 
 
 @pytest.mark.parametrize(("snr_db", "rms_s"), [(10.0, 100e-6), (30.0, 10e-6), (60.0, 0.5e-6)])
@@ -313,25 +298,24 @@ def test_a_keyed_carrier_is_as_good_as_its_information_says(snr_db: float, rms_s
     assert np.sqrt(np.mean(np.square(deviation))) < 1.4
 
 
-def through(channels: npt.NDArray[np.complex128]) -> SessionFeatures:
+def through(channels: npt.NDArray[np.complex128], delay_s: Float64) -> SessionFeatures:
     """What R receivers correlate of one signal; responses (R, bins) at bins within 0.15 cycles a sample."""
     sent = generator(4, "test.arrival").uniform(0, 1, CYCLES.size)
     turn = np.exp(2j * np.pi * CYCLES * np.arange(-32.0, 33.0)[:, None])
     count = len(channels)
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
     xcorr = [(sent * channels[a] * channels[b].conj() * turn).sum(axis=1) for a, b in pairs]
-    return made_of(1e6 * np.array(xcorr), count)
+    return made_of(1e6 * np.array(xcorr), delay_s)
 
 
 def test_a_tilted_channel_shows_as_its_tilt() -> None:
     """A channel exp(-2 pi i f (delay + i tilt)), its tilt as large as that of a strong echo."""
     tilt_s, delay_s = np.array([0.0, 3e-6, -1e-6, 0.0, 0.0]), 2e-5 * np.arange(5)
     channels = np.exp(2 * np.pi * CYCLES * RATE_HZ * (tilt_s - 1j * delay_s)[:, None])
-    found = arrivals(through(channels), PARAMS)
+    found = arrivals(through(channels, delay_s), PARAMS)
     np.testing.assert_allclose(found.tilt_s, tilt_s, atol=0.1e-6)
     np.testing.assert_allclose(np.abs(found.spread_s2), 0, atol=0.1e-12)
-    np.testing.assert_allclose(found.delay_s - found.delay_s[0], delay_s, atol=0.1e-6)
-    two = arrivals(through(channels[:2]), PARAMS)
+    two = arrivals(through(channels[:2], delay_s[:2]), PARAMS)
     assert not two.tilt_s.any()
     assert not two.spread_s2.any()
 
@@ -341,10 +325,10 @@ def test_the_spread_of_a_channel_says_how_its_echo_moves_the_arrival_time() -> N
     gain, late_s = np.array([0.0, 0.4, -0.3, 0.3j, 0.0]), 6e-6
     delay_s = 2e-5 * np.arange(5)
     echo = 1 + gain[:, None] * np.exp(-2j * np.pi * CYCLES * RATE_HZ * late_s)
-    found = arrivals(through(echo * np.exp(-2j * np.pi * CYCLES * RATE_HZ * delay_s[:, None])), PARAMS)
     share = gain / (1 + gain)  # of the echo, in the sum
     mean_s, spread_s2 = share * late_s, share * (1 - share) * late_s**2
-    np.testing.assert_allclose(found.delay_s - found.delay_s[0] - delay_s, mean_s.real, atol=0.2e-6)
+    channels = echo * np.exp(-2j * np.pi * CYCLES * RATE_HZ * delay_s[:, None])
+    found = arrivals(through(channels, delay_s + mean_s.real), PARAMS)
     np.testing.assert_allclose(found.tilt_s, mean_s.imag, atol=0.2e-6)
     np.testing.assert_allclose(found.spread_s2, spread_s2, atol=1e-12)
     assert np.sign(found.spread_s2.real[1:4]).tolist() == [1, -1, 1]
@@ -375,18 +359,21 @@ def test_noise_between_weak_receivers_is_no_tilt(snr_db: tuple[float, ...]) -> N
         assert np.abs(found.tilt_s).max() < 0.6e-6
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0])
-def test_silence_and_noise_leave_everything_finite(level: float) -> None:
-    for seed in range(20):
-        found = arrivals(made_of(level * noise(4, seed), 4), PARAMS)
-        assert_finite(found, 4)
-        assert np.abs(found.delay_s).max() <= 1e-3
-
-
-def test_a_peak_at_the_end_of_the_lags_is_no_time() -> None:
+def test_a_delay_beyond_the_lags_is_a_time_of_which_the_channel_is_not_known() -> None:
     lags = np.arange(-32.0, 33.0)
     near, beyond = (np.exp(-0.5 * ((lags - delay) / 8) ** 2) for delay in (3.0, -40.0))
-    found = arrivals(made_of(1e6 * np.array([near, beyond, beyond]), 3), PARAMS)
+    series = 1e6 * np.array([near, beyond, beyond])
+    found = arrivals(made_of(series, np.array([0.0, -3.0, 40.0]) / RATE_HZ), PARAMS)
     assert_finite(found, 3)
-    assert (found.information_s2 > 0).tolist() == [True, True, False]
-    assert found.delay_s[1] == pytest.approx(-3 / RATE_HZ, abs=1e-9)
+    assert (found.information_s2 > 0).all()
+    assert found.delay_s == pytest.approx(np.array([0.0, -3.0, 40.0]) / RATE_HZ)
+    assert not found.shape[2].any()
+
+
+def test_a_recording_without_a_delay_has_no_information() -> None:
+    heard = session(11, DELAYS_S, np.full(4, 20.0))
+    unknown = np.array([False, True, False, False])
+    poor = replace(heard, delay_s=np.where(unknown, np.nan, heard.delay_s))
+    found = arrivals(poor, PARAMS)
+    assert_finite(found, 4)
+    assert (found.information_s2 > 0).tolist() == [True, False, True, True]

@@ -18,11 +18,13 @@ from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.position.arrival import Observation
 from heimdall.position.interpolation import interpolate
+from heimdall.signal.correlation import NARROW_HZ
 
 Float64 = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 _FINE = 16  # lags a sample at which the correlations are interpolated
+_LEAST_FALL = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +57,13 @@ class Pairs:
             if a in place and b in place
         ]
         number, first, second = np.array(pairs, np.intp).T
-        return cls(
-            timed,
-            first,
-            second,
-            _relative_power(observation.session.xcorr[number]),
-            rate_hz * _FINE / SPEED_OF_LIGHT_M_S,
-            (2 * math.pi * observation.arrivals.rms_bandwidth_hz / SPEED_OF_LIGHT_M_S) ** 2,
-        )
+        power = _relative_power(observation.session.xcorr[number])
+        bandwidth_hz = observation.arrivals.rms_bandwidth_hz
+        fall_m2 = (2 * math.pi * bandwidth_hz / SPEED_OF_LIGHT_M_S) ** 2
+        if bandwidth_hz >= NARROW_HZ:  # the peak of a narrower one is flatter than noise is
+            best = int(np.argmin(first + second))  # the two that know the time best
+            fall_m2 = _fall(power[best]) * (rate_hz / SPEED_OF_LIGHT_M_S) ** 2
+        return cls(timed, first, second, power, rate_hz * _FINE / SPEED_OF_LIGHT_M_S, fall_m2)
 
 
 def log_likelihood(
@@ -116,6 +117,14 @@ def _relative_power(series: npt.NDArray[np.complex64]) -> Float64:
     imaginary = np.einsum("pl,lf->pf", series.imag.astype(np.float64), table)
     square = real * real + imaginary * imaginary
     return np.asarray(square / square.max(axis=1, keepdims=True), np.float64)
+
+
+def _fall(power: Float64) -> float:
+    """By how much the power falls from its peak, over the squared distance in samples."""
+    step = _FINE // 2
+    peak = int(np.clip(np.argmax(power), step, len(power) - 1 - step))
+    fall = power[peak] - (power[peak - step] + power[peak + step]) / 2
+    return max(float(fall), _LEAST_FALL) * (_FINE / step) ** 2
 
 
 def _cubic(table: Float64, place: Float64) -> Float64:

@@ -9,7 +9,6 @@ __all__ = [
     "arrival",
     "channels",
     "interpolation",
-    "peaks",
     "posterior",
     "radio_map",
     "received_power",

@@ -8,7 +8,6 @@ W = 11.5, beta = 6 costs more than the receivers' clocks at high SNR.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ Complex128 = npt.NDArray[np.complex128]
 
 KERNEL_HALF_WIDTH = 16  # samples
 KERNEL_BETA = 10.0
-FINE_PER_SAMPLE = 16  # lags a sample on which the largest magnitude is looked for
 _I0_SERIES = tuple((KERNEL_BETA**2 / 4) ** k / math.factorial(k) ** 2 for k in range(25, -1, -1))
 
 
@@ -55,13 +53,3 @@ def _kernel(distance: Float64) -> Float64:
         window *= inside
         window += coefficient
     return np.asarray(np.sinc(distance) * window, np.float64)
-
-
-@lru_cache(maxsize=4)
-def fine_weights(lags: int) -> Float64:
-    """Weights of all lags for each lag of the fine grid, shape ((lags - 1) * FINE_PER_SAMPLE + 1, lags)."""
-    half = lags // 2
-    fine = np.arange(-half * FINE_PER_SAMPLE, half * FINE_PER_SAMPLE + 1) / FINE_PER_SAMPLE
-    distance = fine[:, None] - np.arange(-half, half + 1)
-    weight = np.where(np.abs(distance) < KERNEL_HALF_WIDTH, _kernel(distance), 0.0)
-    return np.asarray(weight / weight.sum(axis=1, keepdims=True), np.float64)

@@ -1,14 +1,16 @@
-"""From the recordings of a session to its features: log-mel of each, correlation of each pair."""
+"""From the recordings of a session to its features: log-mel and delay of each, correlation of pairs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from heimdall.core.params import FeatureParams
+from heimdall.signal import arrival_times
 from heimdall.signal.coherence import correlate_coherent, sigma_of
 from heimdall.signal.correlation import Recording
 from heimdall.signal.log_mel import recording_features
@@ -38,6 +40,11 @@ def session_features(
     """
     position_m = np.array([position_enu_m[item.websdr_id] for item in recordings], np.float64)
     found = correlate_coherent(recordings, position_m, params)
+    timed = [
+        item if kept else replace(item, start_gps_ns=None)
+        for item, kept in zip(recordings, found.timed, strict=True)
+    ]
+    times = arrival_times.measure(timed, position_m)
     mel = [
         recording_features(
             item.iq,
@@ -64,6 +71,9 @@ def session_features(
         gate=found.gate.astype(np.float32),
         cfo_hz=found.cfo_hz,
         timing_sigma_s=np.array(sigma_s, np.float64),
+        delay_s=times.delay_s,
+        delay_sigma_s=times.sigma_s,
+        rms_bandwidth_hz=np.full(len(recordings), times.rms_bandwidth_hz),
         position_enu_m=position_m,
         detected=found.detected.astype(np.uint8),
         pair=found.pair,

@@ -25,6 +25,9 @@ _PER_RECORDING: dict[str, type[np.generic]] = {
     "gate": np.float32,
     "cfo_hz": np.float64,
     "timing_sigma_s": np.float64,
+    "delay_s": np.float64,
+    "delay_sigma_s": np.float64,
+    "rms_bandwidth_hz": np.float64,
     "position_enu_m": np.float64,
     "detected": np.uint8,
 }
@@ -50,6 +53,13 @@ class SessionFeatures:
         cfo_hz: Carrier offset from the tuned frequency, Hz, shape (R,), float64.
         timing_sigma_s: Standard deviation of the start time, seconds, shape (R,), float64; inf without GPS
             time.
+        delay_s: When the signal came, less than when it came to one of the receivers, seconds, shape (R,),
+            float64; nan where its recording and the others do not say it (see
+            `heimdall.signal.arrival_times.measure`).
+        delay_sigma_s: Standard deviation of that by what the recordings hold, without the clock, seconds,
+            shape (R,), float64; nan where there is no delay.
+        rms_bandwidth_hz: Rms bandwidth of what the delays rest on, Hz, shape (R,), float64, alike in all; 0
+            without delays.
         position_enu_m: East, north and up of the receivers, metres, shape (R, 3), float64.
         detected: The receiver hears the signal, shape (R,), uint8, 0 or 1.
         pair: Rows (a, b) of this session, a < b, shape (P, 2), int32.
@@ -64,6 +74,9 @@ class SessionFeatures:
     gate: npt.NDArray[np.float32]
     cfo_hz: npt.NDArray[np.float64]
     timing_sigma_s: npt.NDArray[np.float64]
+    delay_s: npt.NDArray[np.float64]
+    delay_sigma_s: npt.NDArray[np.float64]
+    rms_bandwidth_hz: npt.NDArray[np.float64]
     position_enu_m: npt.NDArray[np.float64]
     detected: npt.NDArray[np.uint8]
     pair: npt.NDArray[np.int32]
