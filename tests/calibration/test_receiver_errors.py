@@ -54,7 +54,8 @@ def with_hardware(session: sessions.SessionFeatures) -> sessions.SessionFeatures
     for (a, b), row in zip(session.pair, session.xcorr.astype(np.complex128), strict=True):
         spectrum = (turns * row[:, np.newaxis]).sum(axis=0) * response[a] * response[b].conj()
         found.append((turns.conj() * spectrum).sum(axis=1) / len(frequency_hz))
-    return replace(session, xcorr=np.array(found, np.complex64))
+    late_s = np.array([LATE_S.get(name, 0.0) for name in session.websdr_id.tolist()])
+    return replace(session, delay_s=session.delay_s + late_s, xcorr=np.array(found, np.complex64))
 
 
 def measured(data_dir: Path, *, own: bool) -> list[Hardware]:
@@ -85,7 +86,7 @@ def test_a_late_receiver_and_a_bent_one_are_measured(data_dir: Path) -> None:
         if found.is_late:
             known = CalibrationParams({"websdr_2": 100})
             assert "is 3.00 us late, which is 899 m of path" in advice(found, known)[0]
-            assert "calibration.delay_ns.websdr_2 to 3099 " in advice(found, known)[0]
+            assert "calibration.delay_ns.websdr_2 to 3100 " in advice(found, known)[0]
 
 
 def test_what_chance_or_echoes_may_make_does_not_stand_out() -> None:
