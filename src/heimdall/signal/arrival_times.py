@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heimdall.signal import alignment, joint_delay
-from heimdall.signal.band import Band, occupied, spectra
+from heimdall.signal.band import Band, coherent, occupied, spectra
 from heimdall.signal.correlation import FADE_SHARE, Recording, starts
 from heimdall.signal.detection import CARRIER_SEARCH_HZ
 from heimdall.signal.transforms import squared_magnitude
@@ -26,6 +26,7 @@ _LIGHT_M_S = 299_792_458.0
 _FALSE_ALARM_NATS = 13.0  # with 10, one alignment of noise in two thousand passed
 _LEAST_OVERLAP = 0.5  # of the reference's recording
 _CANDIDATES = 3  # for the reference
+_NARROWER = 0.8
 _LEAST_SAMPLES = 32
 _MOST_DOUBT = 0.2  # that a delay is another one; the solver leaves out one that the others contradict
 
@@ -95,6 +96,11 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
     band = spectra(recordings, start_s, *occupied(recordings))
     reference, aligned, carriers = _aligned(band, timed, position_m, excess_s)
     kept, interval = _common(recordings, start_s, reference, aligned, band)
+    if len(kept) > 1:
+        edges_hz = _coherent_hz(band, kept, reference, aligned, interval)
+        if edges_hz[1] - edges_hz[0] < _NARROWER * (band.high_hz - band.low_hz):
+            band = spectra(recordings, start_s, *edges_hz)
+            kept, interval = _common(recordings, start_s, reference, aligned, band)
     joint = None
     if len(kept) > 1:
         part = replace(band, spectrum=band.spectrum[kept])
@@ -154,7 +160,7 @@ def _aligned(
 ) -> tuple[int, dict[int, alignment.Alignment], list[int]]:
     """The reference, and by row the recordings in which its signal is evident, it among them.
 
-    The reference is that with the most power over noise, or the next one if nobody else has the same signal.
+    The reference is that with the most power over its quiet parts, or the next one if nobody else has the same signal.
     Without any it is -1. Third are rows in which a carrier is evident, but nothing else.
     """
     half_hz = (band.high_hz - band.low_hz) / 2
@@ -165,7 +171,7 @@ def _aligned(
     duration_s = band.spectrum.shape[1] / band.rate_hz
     cells = 4 * half_hz * float(max_lag_s.max()) * 2 * CARRIER_SEARCH_HZ * duration_s
     gate = math.log(max(cells, 1.0)) + _FALSE_ALARM_NATS
-    strength = np.array([float(np.log(np.maximum(one.power_over_noise, 1.0)).sum()) for one in whitened])
+    strength = np.array([one.prominence for one in whitened])
     rows = [row for row in np.argsort(-strength, kind="stable").tolist() if timed[row]]
     carriers: list[int] = []
     for candidate in rows[:_CANDIDATES]:
@@ -180,6 +186,23 @@ def _aligned(
             return candidate, evident, heard
         carriers = max(carriers, [*heard, *evident] if heard else [], key=len)
     return -1, {}, carriers
+
+
+def _coherent_hz(
+    band: Band,
+    kept: list[int],
+    reference: int,
+    aligned: dict[int, alignment.Alignment],
+    interval: joint_delay.Interval,
+) -> tuple[float, float]:
+    """Edges of the part of the band where the recordings are alike, Hz from the tuned frequency."""
+    rows = [reference, *(row for row in kept if row != reference)]
+    part = replace(band, spectrum=band.spectrum[rows])
+    lag_s = np.array([aligned[row].lag_s for row in rows])
+    offset_hz = np.array([aligned[row].offset_hz for row in rows])
+    values = joint_delay.aligned(part, lag_s, offset_hz, interval)
+    low_hz, high_hz = coherent(values, (band.high_hz - band.low_hz) / values.shape[1])
+    return max(band.centre_hz + low_hz, band.low_hz), min(band.centre_hz + high_hz, band.high_hz)
 
 
 def _max_lag_s(position_m: Float64, excess_s: float) -> Float64:

@@ -45,6 +45,8 @@ _PHASE_STEPS = 4
 _EDGE_SHARE = 0.05  # of the interval, on which the window rises, and falls
 _CELL_BINS = 64
 _MOST_CELLS = 256
+_SHAPE_BINS = 15  # of about 1 Hz: the side bands of slow Morse code are a few hertz apart
+_LEAST_SHAPE = 1e-3
 _FINER = 4  # cells of one level in one of the next coarser
 _UNLIKE = 2.5  # standard deviations of its coherence by which a cell differs from a coarser one
 _LEAST_NOISE_SHARE = 0.2  # of what makes the most alike pair of a receiver unlike
@@ -161,6 +163,7 @@ def _converged(
         for _ in range(_PHASE_ROUNDS):  # a phase that is off passes for noise, and noise for other weights
             values, slopes = values * turn, slopes * turn
             amplitude, noise = signal_and_noise(values)
+            amplitude = amplitude * np.sqrt(_shape(values, amplitude, noise))
             snr = amplitude * amplitude / noise
             weight = amplitude / noise / np.sqrt(1 + snr.sum(axis=0))
             turn = _phases(values * weight)
@@ -249,6 +252,11 @@ def _elsewhere(
     return _Elsewhere(float(lag_s[peaks[best]]), gain, mass / (1 + mass))
 
 
+def aligned(band: Band, delay_s: Float64, offset_hz: Float64, interval: Interval) -> Complex128:
+    """Spectra of the interval at no delay and no offset, by rising frequency, shape (R, F)."""
+    return _aligned(band, delay_s, offset_hz, interval)[0]
+
+
 def _aligned(
     band: Band, delay_s: Float64, offset_hz: Float64, interval: Interval
 ) -> tuple[Complex128, Complex128]:
@@ -261,7 +269,8 @@ def _aligned(
         moved = spectrum * np.exp(2j * np.pi * np.remainder(frequency * delay, 1.0))
         turn = phase_ramp(-offset / band.rate_hz, len(frequency))[interval.part] * interval.window
         line = phase_ramp(-band.centre_hz / band.rate_hz, len(frequency))[interval.part] * interval.window
-        for found, one in ((values, moved), (slopes, moved * (2j * np.pi * frequency))):
+        # About its own carrier: what the offset turns is the phase, which is another unknown.
+        for found, one in ((values, moved), (slopes, moved * (2j * np.pi * (frequency - offset)))):
             part = scipy.fft.ifft(one)[interval.part]
             part = part - np.vdot(line, part * interval.window) / np.vdot(line, line) * line / interval.window
             part = part * turn
@@ -334,6 +343,22 @@ def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
     noise = (1 - share) * power
     noise = np.maximum(noise, scipy.ndimage.median_filter(noise, (1, _NOISE_CELLS), mode="nearest"))
     return np.sqrt(_spread(share * power, bins)), _spread(noise, bins)
+
+
+def _shape(values: Complex128, amplitude: Float64, noise: Float64) -> Float64:
+    """Power of the signal in each bin over that in its cell, shape (F,): a keyed carrier is narrower.
+
+    By the power of the sum of all, of expectation S + S^2 with S the sum of their ratios of signal to noise,
+    over the bins around each; as far as that is not what chance makes of it.
+    """
+    weight = amplitude / noise
+    total = np.clip((amplitude * weight).sum(axis=0), _TINY, 1 / _LEAST_SHAPE**3)
+    ratio = squared_magnitude((values * weight).sum(axis=0)) / (total * (1 + total))
+    mean = scipy.ndimage.correlate1d(ratio, np.full(_SHAPE_BINS, 1 / _SHAPE_BINS), mode="nearest")
+    found = np.maximum((mean * (1 + total) - 1) / total, _LEAST_SHAPE)
+    chance = (1 + 1 / total) / math.sqrt(_SHAPE_BINS)
+    shape = np.asarray(np.where(np.abs(found - 1) > _UNLIKE * chance, found, 1.0))
+    return shape / _spread(_cells(shape), len(shape))
 
 
 def _refined(cells: Float64, count: int) -> Float64:
