@@ -256,6 +256,20 @@ class Moved:
     error_m: tuple[float, ...]
     inside: tuple[tuple[bool, bool], ...]
 
+    def figures(self) -> dict[str, Any]:
+        """What the table is made of; only the number of answers if there is none."""
+        if not self.error_m:
+            return {"events": 0}
+        share = np.mean(self.inside, axis=0)
+        return {
+            "events": len(self.error_m),
+            "late_s": np.quantile(self.late_s, (0.25, 0.5, 0.75)).tolist(),
+            "scatter_s": self.scatter_s,
+            "median_m": statistics.median(self.error_m),
+            "inside_68": float(share[0]),
+            "inside_95": float(share[1]),
+        }
+
 
 def moved(answers: Sequence[Judged]) -> Moved:
     """The lateness of each transmitter by every second of its messages, for the others, and the other way.
@@ -444,18 +458,16 @@ def row_of_ways(line: Line) -> dict[str, str]:
 
 def row_of_moved(line: Line) -> dict[str, str]:
     """One line of the table of answers beside the moved truth."""
-    found = moved(line.answers)
-    low, middle, high = np.quantile(found.late_s, (0.25, 0.5, 0.75))
-    share = np.mean(found.inside, axis=0)
+    found = moved(line.answers).figures()
     return {
         "set": line.set,
         "what": line.what,
-        "messages": str(len(found.error_m)),
-        "lateness, s": f"{middle:.2f} ({low:.2f} to {high:.2f})",
-        "scatter, s": f"{found.scatter_s:.2f}",
-        "median, m": _metres(statistics.median(found.error_m)),
-        "in 68 %": _percent(float(share[0])),
-        "in 95 %": _percent(float(share[1])),
+        "messages": str(found["events"]),
+        "lateness, s": "{1:.2f} ({0:.2f} to {2:.2f})".format(*found["late_s"]),
+        "scatter, s": f"{found['scatter_s']:.2f}",
+        "median, m": _metres(found["median_m"]),
+        "in 68 %": _percent(found["inside_68"]),
+        "in 95 %": _percent(found["inside_95"]),
     }
 
 
@@ -518,7 +530,13 @@ def judge(folders: Sequence[Path]) -> tuple[list[Line], list[str], bool]:
 def as_json(lines: Sequence[Line], remarks: Sequence[str]) -> str:
     """Figures and each judged answer; null where a figure is infinite or there is none."""
     shown = [
-        {"set": line.set, "what": line.what, **line.figures(), "answers": list(map(asdict, line.answers))}
+        {
+            "set": line.set,
+            "what": line.what,
+            **line.figures(),
+            "moved": moved(line.answers).figures(),
+            "answers": list(map(asdict, line.answers)),
+        }
         for line in lines
     ]
     return artifacts.json_text({"lines": _finite(shown), "remarks": list(remarks)})

@@ -6,7 +6,7 @@ time in sixty, anything (`receiver_fit`). Places and moments of the transmission
 
 What no event can tell is fixed by priors, and the uncertainties say so. An offset that all receivers share
 moves no transmitter: offsets count from the mean of the receivers that had events in common, weighted by
-their right times over the square of their scatter. A shift that all receivers share moves all transmitters:
+their right times over the variance of these. A shift that all receivers share moves all transmitters:
 `receiver_fit.PLACE_SIGMA_M` alone limits it.
 """
 
@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, receiver_fit
-from heimdall.multilateration.arrivals import OF_RECEIVER, Arrivals, arrivals_of, ways
+from heimdall.multilateration.arrivals import OF_RECEIVER, Arrivals, arrivals_of, of_cells, ways
 from heimdall.multilateration.event import Calibration, Event
-from heimdall.multilateration.receiver_fit import PLACE_SIGMA_M, State
+from heimdall.multilateration.receiver_fit import LEAST_M2, PLACE_SIGMA_M, State
 from heimdall.multilateration.solver import Assumptions
 
 Float64 = npt.NDArray[np.float64]
@@ -203,7 +203,8 @@ def _measured(table: Arrivals, state: State, covariance: Float64, scatter_sigma_
         unknown = tuple(_unknown(name, int(number)) for name, number in pairs)
         return Measured(unknown, None, known_sigma, len(table.cell))
     # The more a receiver tells, the more it counts, and one that is always wrong counts nothing.
-    together = _together(table) * np.maximum(events - wrong, 1e-3) / state.scatter_m**2
+    variance = of_cells(state.scatter_m, table.cell) ** 2 + table.noise_m**2 + LEAST_M2
+    together = _together(table) * np.maximum(table.of_receiver(state.right / variance), 1e-12)
     centre = np.eye(OF_RECEIVER * count)
     centre[::OF_RECEIVER, ::OF_RECEIVER] -= together / together.sum(axis=1, keepdims=True)
     own = (centre @ state.own.ravel()).reshape(count, OF_RECEIVER)
