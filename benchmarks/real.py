@@ -23,7 +23,8 @@ The second table is of transmitters that move, by their course. `along` is how f
 ahead of the truth, and `across` how far to the right of it: the median and the quartiles. `in 68 %` and
 `in 95 %` is how often the error across is within what its claimed variance has; `straight` is the same of
 those whose course is the same before and after. `far, straight ahead` is how many of the answers beyond 300 m
-are ahead of the truth to 10 degrees.
+are ahead of the truth to 10 degrees. `residuals` asks no truth: how often the squared residuals of a
+position's times, of which there are more than unknowns, are within what their claimed sigmas have.
 
 The third table is of transmitters whose reports of their places are late. Of each, the lateness is the median
 of `along` over its speed, of every second of its messages; the truth of the others is moved on by that, and
@@ -60,6 +61,7 @@ import numpy.typing as npt
 import real_sets
 from pyproj import Geod
 from real_sets import Course, RealSet, Row
+from scipy.special import chdtr
 
 import heimdall
 from heimdall.core import artifacts, table
@@ -70,6 +72,7 @@ from heimdall.metrics import metrics
 from heimdall.multilateration import receiver_errors
 from heimdall.multilateration.event import Event, Position
 from heimdall.multilateration.fix import Fix
+from heimdall.multilateration.minima import UNKNOWNS
 
 Float64 = npt.NDArray[np.float64]
 Found = TypeVar("Found")
@@ -103,6 +106,8 @@ class Judged:
         covariance_m2: Of both, by the covariance of the first place, shape (2, 2) as rows.
         speed_m_s: Of the transmitter.
         is_straight: Whether it flies straight.
+        residual_level: Probability of smaller residuals of its times than they are, by their sigmas; None
+            where none is to spare, or the altitude is an unknown, too.
     """
 
     name: str
@@ -117,6 +122,7 @@ class Judged:
     covariance_m2: tuple[tuple[float, float], tuple[float, float]] | None = None
     speed_m_s: float | None = None
     is_straight: bool = False
+    residual_level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,8 @@ class Line:
             **self._far_ahead(),
             "across_68": self._across_within(0.68, self.answers),
             "across_95": self._across_within(0.95, self.answers),
+            "residuals_68": self._residuals_within(0.68),
+            "residuals_95": self._residuals_within(0.95),
             "straight": sum(one.is_straight for one in self.answers),
             "straight_across_68": self._across_within(0.68, [one for one in self.answers if one.is_straight]),
             "straight_across_95": self._across_within(0.95, [one for one in self.answers if one.is_straight]),
@@ -184,6 +192,10 @@ class Line:
             if one.across_m is not None and one.covariance_m2 is not None
         ]
         return float(np.mean(told)) if told else None
+
+    def _residuals_within(self, probability: float) -> float | None:
+        told = [one.residual_level for one in self.answers if one.residual_level is not None]
+        return float(np.mean(np.array(told) <= probability)) if told else None
 
     def _quartiles(self, key: str) -> tuple[float, float, float] | None:
         """Of a part of the errors, of those answers that are not far off."""
@@ -224,7 +236,17 @@ def judged(
         for probability in PROBABILITIES
     ]
     claimed_m = math.sqrt(float(np.trace(place.covariance_m2)))
-    one = Judged(name, transmitter, error_m, claimed_m, (inside[0], inside[1]), fix.flagged, fix.kind)
+    level = _residual_level(fix)
+    one = Judged(
+        name,
+        transmitter,
+        error_m,
+        claimed_m,
+        (inside[0], inside[1]),
+        fix.flagged,
+        fix.kind,
+        residual_level=level,
+    )
     if course is None:
         return one
     turn, azimuth = math.radians(azimuth_deg - course.azimuth_deg), math.radians(course.azimuth_deg)
@@ -238,6 +260,13 @@ def judged(
         speed_m_s=course.speed_m_s,
         is_straight=course.is_straight,
     )
+
+
+def _residual_level(fix: Fix) -> float | None:
+    used = [(one.residual_s / one.sigma_s) ** 2 for one in fix.residuals if one.used]
+    if fix.kind != "position" or len(used) <= UNKNOWNS or fix.places[0].altitude_sigma_m > 0:
+        return None
+    return float(chdtr(len(used) - UNKNOWNS, sum(used)))
 
 
 @dataclass(frozen=True)
@@ -452,6 +481,8 @@ def row_of_ways(line: Line) -> dict[str, str]:
         "straight": str(found["straight"]),
         "straight, 68 %": _percent(found["straight_across_68"]),
         "straight, 95 %": _percent(found["straight_across_95"]),
+        "residuals, 68 %": _percent(found["residuals_68"]),
+        "residuals, 95 %": _percent(found["residuals_95"]),
         "far, straight ahead": f"{found['far_ahead']} of {found['far_on_course']}",
     }
 
