@@ -65,6 +65,13 @@ FIRST = (
     "test_verify",
     "test_review",
     "test_monitor",
+    "test_your_data",
+    "test_sending",
+    "test_lifecycle",
+    "test_reading",
+    "test_gateways",
+    "test_ui",
+    "test_bound",
 )
 
 

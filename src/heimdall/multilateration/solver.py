@@ -32,6 +32,7 @@ _SIMILAR = 2 * math.log(9.0)  # which is an area of a ninth to nine times the ot
 _WIDE = 0.25  # of the network's size: a 95 % ellipse as long is no ellipse any more
 _HOPELESS = 25.0  # variances: beyond it the times are of something else
 _LEAST_LEVELS = 3  # without times: two say only which of them is nearer
+_LEAST_APART_M = 100.0  # of receivers whose levels tell a direction
 _AERONAUTICAL_HZ = ((108e6, 137e6), (960e6, 1215e6))
 _AIRBORNE_M = (9_000.0, 4_000.0)  # airliners
 _HIGH_M = (5_000.0, 5_000.0)  # of whatever flies
@@ -82,7 +83,7 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
             f"the receivers with a time are at most {apart_m:.0f} m apart, which their times do not resolve"
         )
         return _nothing(event, remark)
-    if count < 2 and (len(level_db) < _LEAST_LEVELS or heard.diameter_m() == 0):
+    if count < 2 and (len(level_db) < _LEAST_LEVELS or heard.diameter_m() < _LEAST_APART_M):
         return _nothing(event, _too_few(event, count))
     found = [_with_levels(one, heard, level_db, problem) for one in minima.candidates(problem)]
     offsets = doppler.Offsets.of(event) if problem.propagation == "line-of-sight" else None
