@@ -7,8 +7,9 @@ Every folder of DIR with a `set.yaml` is a set (docs/real.md says what that file
 by `heimdall.locate`, as anybody would call it: nothing is tuned for a set, and no truth is given. Of
 recordings it is given the files and the receivers' places. Of tables of arrival times it is given a copy
 without the columns of the truth; in one run the transmitter's altitude is among them, in another it is not.
-The last lines are of the later half of the messages: as they are, and without the receivers' own errors,
-which were found on the earlier half, once with the truth of that half and once without any.
+The last lines are without the receivers' own errors, which were found on the other half of the messages (the
+earlier one in time for the later one, and the later one for the earlier one), once with the truth of that
+half and once without any.
 
 Columns: `median` and `p90` are errors along the ground. In brackets stands the 95 % interval of the median,
 by a bootstrap over transmitters. `yardstick` is the median error of the method that `set.yaml` speaks of, if
@@ -30,8 +31,9 @@ The third table is of transmitters whose reports of their places are late. Of ea
 of `along` over its speed, of every second of its messages; the truth of the others is moved on by that, and
 the other way round. What is judged is never what the lateness was taken from. `lateness` is the median and
 the quartiles over transmitters, `scatter` what the reports of one transmitter differ by beside what is
-claimed. `in 68 %` and `in 95 %` is how often the moved truth lies in the ellipse of the claimed covariance,
-to which along the course the uncertainty of the lateness is added.
+claimed. `as given` is the median error of the same answers before. `in 68 %` and `in 95 %` is how often the
+moved truth lies in the ellipse of the claimed covariance, to which along the course the uncertainty of the
+lateness is added.
 
 The exit code is 1 if something could not be judged.
 """
@@ -84,7 +86,6 @@ LEAST_TOLD = 2  # messages that tell a transmitter's lateness
 SEED = 42
 RESAMPLES = 1000
 PROBABILITIES = (0.68, 0.95)
-LATER = "known, later half"
 LEARNED_WITH_TRUTH = "errors off, by the truth"
 LEARNED_WITHOUT = "errors off, without it"
 
@@ -276,12 +277,14 @@ class Moved:
     Attributes:
         late_s: Lateness of each transmitter by each part of its messages.
         scatter_s: Standard deviation of the lateness of one transmitter.
-        error_m: Of each judged answer.
+        given_m: Error of each judged answer, the truth as it is given.
+        error_m: The truth being moved.
         inside: Whether the moved truth lies in its ellipses for 68 and for 95 %.
     """
 
     late_s: tuple[float, ...]
     scatter_s: float
+    given_m: tuple[float, ...]
     error_m: tuple[float, ...]
     inside: tuple[tuple[bool, bool], ...]
 
@@ -294,6 +297,7 @@ class Moved:
             "events": len(self.error_m),
             "late_s": np.quantile(self.late_s, (0.25, 0.5, 0.75)).tolist(),
             "scatter_s": self.scatter_s,
+            "given_m": statistics.median(self.given_m),
             "median_m": statistics.median(self.error_m),
             "inside_68": float(share[0]),
             "inside_95": float(share[1]),
@@ -311,6 +315,7 @@ def moved(answers: Sequence[Judged]) -> Moved:
             of.setdefault(one.transmitter, []).append(one)
     late: list[float] = []
     scatter: list[float] = []
+    given: list[float] = []
     error: list[float] = []
     inside: list[tuple[bool, bool]] = []
     for part in (0, 1):
@@ -326,12 +331,12 @@ def moved(answers: Sequence[Judged]) -> Moved:
                 away = np.array([(one.along_m or 0.0) - late[-1] * speed_m_s, one.across_m])
                 covariance = np.array(one.covariance_m2) + np.diag([doubt_s2 * speed_m_s**2, 0.0])
                 square = float(away @ np.linalg.solve(covariance, away))
+                given.append(one.error_m)
                 error.append(float(np.hypot(*away)))
                 within = [square <= -2 * math.log(1 - probability) for probability in PROBABILITIES]
                 inside.append((within[0], within[1]))
-    return Moved(
-        tuple(late), math.sqrt(statistics.mean(one**2 for one in scatter)), tuple(error), tuple(inside)
-    )
+    scatter_s = math.sqrt(statistics.mean(one**2 for one in scatter))
+    return Moved(tuple(late), scatter_s, tuple(given), tuple(error), tuple(inside))
 
 
 def _late_s(one: Judged) -> float:
@@ -380,13 +385,11 @@ def of_arrivals(one: RealSet) -> Iterator[Callable[[], list[Line]]]:
     rows = [row for row in real_sets.rows(one) if row.truth is not None]
     if not rows:
         raise HeimdallError(one.name, "no row of it says where the transmitter was", "Say it in set.yaml")
-    earlier, later = real_sets.halves(rows)
     yield partial(_messages, one, rows, "altitude known", one.yardstick_m, altitude=True)
     yield partial(_messages, one, rows, "altitude unknown", None, altitude=False)
-    if earlier:
-        yield partial(_messages, one, later, LATER, None, altitude=True)
-        yield partial(_corrected, one, earlier, later, LEARNED_WITH_TRUTH, known=True)
-        yield partial(_corrected, one, earlier, later, LEARNED_WITHOUT, known=False)
+    if len(rows) > 1:
+        yield partial(_corrected, one, rows, LEARNED_WITH_TRUTH, known=True)
+        yield partial(_corrected, one, rows, LEARNED_WITHOUT, known=False)
 
 
 def _messages(
@@ -400,19 +403,25 @@ def _messages(
     return [_line(one, rows, what, answer.events, answer.fixes, cpu_s=cpu_s, yardstick_m=yardstick_m)]
 
 
-def _corrected(
-    one: RealSet, earlier: Sequence[Row], later: Sequence[Row], what: str, *, known: bool
-) -> list[Line]:
-    """Later messages without the receivers' own errors, which the earlier ones say."""
-    with tempfile.TemporaryDirectory() as folder:
-        learn, judge, errors = (Path(folder) / name for name in ("earlier.csv", "later.csv", "errors.csv"))
-        real_sets.write_table(earlier, learn, one.frequency_mhz, altitude=True, truth=known)
-        real_sets.write_table(later, judge, one.frequency_mhz, altitude=True)
-        events = arrival_table.read(learn, receivers_file.read(one.receivers)).events
-        measured, learning_s = _timed(lambda: receiver_errors.measure(events, known=known))
-        receiver_errors_file.write(errors, measured)
-        answer, cpu_s = _timed(lambda: heimdall.locate([judge], one.receivers, errors=errors))
-    return [_line(one, later, what, answer.events, answer.fixes, cpu_s=learning_s + cpu_s)]
+def _corrected(one: RealSet, rows: Sequence[Row], what: str, *, known: bool) -> list[Line]:
+    """Messages of each half without the receivers' own errors, which the other half says."""
+    earlier, later = real_sets.halves(rows)
+    events: list[Event] = []
+    fixes: list[Fix] = []
+    cpu_s = 0.0
+    for learnt, located in ((earlier, later), (later, earlier)):
+        with tempfile.TemporaryDirectory() as folder:
+            learn, judge, errors = (Path(folder) / f"{name}.csv" for name in ("learnt", "located", "errors"))
+            real_sets.write_table(learnt, learn, one.frequency_mhz, altitude=True, truth=known)
+            real_sets.write_table(located, judge, one.frequency_mhz, altitude=True)
+            told = arrival_table.read(learn, receivers_file.read(one.receivers)).events
+            measured, learning_s = _timed(partial(receiver_errors.measure, told, known=known))
+            receiver_errors_file.write(errors, measured)
+            answer, locating_s = _timed(partial(heimdall.locate, [judge], one.receivers, errors=errors))
+        events += answer.events
+        fixes += answer.fixes
+        cpu_s += learning_s + locating_s
+    return [_line(one, rows, what, events, fixes, cpu_s=cpu_s)]
 
 
 def _line(
@@ -496,6 +505,7 @@ def row_of_moved(line: Line) -> dict[str, str]:
         "messages": str(found["events"]),
         "lateness, s": "{1:.2f} ({0:.2f} to {2:.2f})".format(*found["late_s"]),
         "scatter, s": f"{found['scatter_s']:.2f}",
+        "as given, m": _metres(found["given_m"]),
         "median, m": _metres(found["median_m"]),
         "in 68 %": _percent(found["inside_68"]),
         "in 95 %": _percent(found["inside_95"]),

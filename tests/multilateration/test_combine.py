@@ -9,7 +9,7 @@ import pytest
 
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration.combine import together
-from heimdall.multilateration.event import Calibration, Event
+from heimdall.multilateration.event import Doubt, Event
 from heimdall.multilateration.solver import locate
 from tests.multilateration.networks import Transmission, error_m, square_of
 
@@ -143,7 +143,7 @@ def test_what_is_left_of_receivers_errors_does_not_average() -> None:
     left = np.zeros((6, 4, 6, 4))
     left[range(6), 0, range(6), 0] = 90.0**2
     seconds = _seconds(sent, 50)
-    doubted = [replace(one, calibration=Calibration(one.receiver, left)) for one in seconds]
+    doubted = [replace(one, doubt=Doubt(one.receiver, left)) for one in seconds]
     fix, sure = together(doubted), together(seconds)
     assert fix is not None
     assert sure is not None
