@@ -25,7 +25,7 @@ from scipy.special import bdtrc
 
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
-from heimdall.multilateration.rays import Propagation, Sites
+from heimdall.multilateration.rays import Paths, Propagation, Sites
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -117,6 +117,23 @@ class Problem:
         horizon = np.sqrt(2 * 4 / 3 * rays.EARTH_RADIUS_M) * (np.sqrt(height) + np.sqrt(own))
         beyond = np.maximum(ways.length_m - horizon, 0) / _BEYOND_M
         return np.asarray(-np.minimum(beyond, _SELDOM).sum(axis=-1), np.float64)
+
+    def shared_m2(self, gain: Float64, place: Float64) -> Float64:
+        """What it adds to a covariance of unknowns that the doubts about receivers are correlated, (U, U).
+
+        The weights of the times have each one's doubt, as if it were its own.
+
+        Args:
+            gain: Derivatives of the unknowns by the times, shape (U, T).
+            place: Latitude, longitude and altitude, shape (3,).
+        """
+        doubt = self.sites.doubt_m2
+        if doubt is None:
+            return np.zeros((len(gain), len(gain)))
+        by = rays.by_receiver(place[0], place[1], place[2], self.sites)
+        shared = np.einsum("ti,tisj,sj->ts", by, doubt, by)
+        np.fill_diagonal(shared, 0.0)
+        return np.asarray(gain @ shared @ gain.T, np.float64)
 
     def without_times(self) -> Problem:
         """The same, had no receiver a time."""
@@ -271,8 +288,7 @@ def _normal(problem: Problem, state: Float64, used: Bool) -> _Normal:
     residual = problem.range_m - ways.length_m - state[:, 3:4] - ways.common_m * state[:, 4:]
     deviation = np.hypot(problem.sigma_m, ways.spread_m)
     weight = np.where(used, 1 / deviation**2, 0.0)
-    slope = ways.slope * np.array([1.0, 1.0, float(problem.altitude_is_free)])
-    jacobian = np.concatenate([slope, np.ones_like(residual)[..., None], ways.common_m[..., None]], axis=-1)
+    jacobian = _jacobian(problem, ways)
     weighted = weight[..., None] * jacobian
     matrix = np.einsum("bti,btj->bij", weighted, jacobian)
     right = np.einsum("bti,bt->bi", weighted, residual)
@@ -288,6 +304,13 @@ def _normal(problem: Problem, state: Float64, used: Bool) -> _Normal:
     matrix[:, 4, 4] += 1.0
     right[:, 4] -= state[:, 4]
     return _Normal(cost, right, matrix, residual, deviation)
+
+
+def _jacobian(problem: Problem, ways: Paths) -> Float64:
+    """Of the lengths by the five unknowns, shape (..., T, 5)."""
+    slope = ways.slope * np.array([1.0, 1.0, float(problem.altitude_is_free)])
+    one = np.ones_like(ways.length_m)[..., None]
+    return np.concatenate([slope, one, ways.common_m[..., None]], axis=-1)
 
 
 def _descended(problem: Problem, state: Float64, used: Bool) -> tuple[Float64, _Normal]:
@@ -352,10 +375,14 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     information[[0, 1], [0, 1]] += problem.curvature(float(state[0]), float(state[1]))
     log_det = np.linalg.slogdet(information)[1]
     inverse = np.linalg.inv(information)
+    residual, deviation = last.residual[row], last.deviation[row]
+    if problem.sites.doubt_m2 is not None:
+        ways = rays.paths(state[0], state[1], state[2], problem.sites, problem.propagation)
+        gain = inverse @ _jacobian(problem, ways)[:, free].T * np.where(right, 1 / deviation**2, 0.0)
+        inverse = inverse + problem.shared_m2(gain, state[:3])
     covariance = np.zeros((3, 3))
     known = len(free) - 2
     covariance[:known, :known] = inverse[:known, :known]
-    residual, deviation = last.residual[row], last.deviation[row]
     log_evidence = (
         -0.5 * float(last.cost[row]) + 0.5 * len(free) * math.log(2 * math.pi) - 0.5 * float(log_det)
     )

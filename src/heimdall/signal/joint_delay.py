@@ -50,6 +50,7 @@ _LEAST_SHAPE = 1e-3
 _NEAR_CYCLES = 1.5  # over the interval
 _SAME_LINE = 1e-6  # of its energy
 _LINE_BINS = 32  # of a line of direct current, on either side
+_LEAST_POWER = 1e-15  # of the strongest cell: below it is what rounding leaves
 _FINER = 4  # cells of one level in one of the next coarser
 _UNLIKE = 2.5  # standard deviations of its coherence by which a cell differs from a coarser one
 _LEAST_NOISE_SHARE = 0.2  # of what makes the most alike pair of a receiver unlike
@@ -75,6 +76,8 @@ class JointDelays:
         snr_db: Of what is alike to what is not, in the weighted band, shape (R,).
         rms_bandwidth_hz: Of the signal, weighted by what it says of the delay.
         doubt: Probability that the delay is another one, far away, shape (R,).
+        other_share: Power of what else is alike in each recording and others, such as a second transmission,
+            over that of the signal, shape (R,).
         direct: Amplitude of each receiver's own direct current, complex128, shape (R,).
     """
 
@@ -85,6 +88,7 @@ class JointDelays:
     snr_db: Float64
     rms_bandwidth_hz: float
     doubt: Float64
+    other_share: Float64
     direct: Complex128
 
 
@@ -144,6 +148,7 @@ def solve(
         snr_db,
         bandwidth_hz,
         doubt,
+        last.other_share,
         last.direct[:, 0],
     )
 
@@ -161,6 +166,7 @@ class _Converged:
     standing: list[_Standing]
     snr: Float64
     weight: Complex128
+    other_share: Float64
     direct: Complex128
 
 
@@ -185,8 +191,8 @@ def _converged(
         whole = _phases(flat)
         for _ in range(_PHASE_ROUNDS):  # a phase that is off passes for noise, and noise for other weights
             values = (given - direct * lines) * whole
-            amplitude, noise = signal_and_noise(values)
-            amplitude = amplitude * np.sqrt(_shape(values, amplitude, noise))
+            cells, noise = signal_and_noise(values)
+            amplitude = cells * np.sqrt(_shape(values, cells, noise))
             snr = amplitude * amplitude / noise
             weight = amplitude / noise / np.sqrt(1 + snr.sum(axis=0))
             whole = whole * _phases(values * weight)
@@ -210,7 +216,8 @@ def _converged(
             delay_s += np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
             step_hz = _jointly(left_hz, np.asarray(y * time_s, np.complex128), reference)
             offset_hz += np.clip(step_hz, -limit_hz, limit_hz)
-    return _Converged(delay_s, offset_hz, standing, snr, by, direct)
+    other = _other_share((given - direct * lines) * whole, cells)
+    return _Converged(delay_s, offset_hz, standing, snr, by, other, direct)
 
 
 class _Elsewhere(NamedTuple):
@@ -409,7 +416,8 @@ def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
         values: Aligned spectra, shape (R, F).
     """
     bins = values.shape[1]
-    power = np.maximum(_cells(squared_magnitude(values)), _TINY)
+    power = _cells(squared_magnitude(values))
+    power = np.maximum(power, np.maximum(_LEAST_POWER * power.max(axis=1, keepdims=True), _TINY))
     flat = values / np.sqrt(_spread(power, bins))
     finest = _cell_count(bins)
     coherence = _coherence(flat, 1)
@@ -427,6 +435,30 @@ def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
     return np.sqrt(_spread(share * power, bins)), _spread(noise, bins)
 
 
+def _other_share(values: Complex128, amplitude: Float64) -> Float64:
+    """What the products of a receiver with the others have that one signal does not explain, shape (R,).
+
+    Over what it explains. Of noise it is 0 in the mean: n products have a coherence squared of 1 / n.
+
+    Args:
+        values: Aligned spectra, also in phase, shape (R, F).
+        amplitude: Of the signal in each bin, alike within a cell, shape (R, F).
+    """
+    receivers, bins = values.shape
+    power, said = _cells(squared_magnitude(values)), _cells(amplitude)
+    share = power.shape[1] / bins
+    explained, other = np.zeros((2, receivers))
+    for a in range(receivers):
+        for b in range(a + 1, receivers):
+            product = values[a] * values[b].conj()
+            alike = said[a] * said[b]
+            real, imaginary = _cells(product.real) - alike, _cells(product.imag)
+            chance = np.maximum(power[a] * power[b] - alike * alike, 0.0) * share
+            other[[a, b]] += float((real * real + imaginary * imaginary - chance).sum())
+            explained[[a, b]] += float((alike * alike).sum())
+    return np.asarray(np.maximum(other, 0.0) / np.maximum(explained, _TINY))
+
+
 def _shape(values: Complex128, amplitude: Float64, noise: Float64) -> Float64:
     """Power of the signal in each bin over that in its cell, shape (F,): a keyed carrier is narrower.
 
@@ -434,7 +466,7 @@ def _shape(values: Complex128, amplitude: Float64, noise: Float64) -> Float64:
     over the bins around each; as far as that is not what chance makes of it.
     """
     weight = amplitude / noise
-    total = np.clip((amplitude * weight).sum(axis=0), _TINY, 1 / _LEAST_SHAPE**3)
+    total = np.clip((amplitude * weight).sum(axis=0), 1e-9, 1e9)
     ratio = squared_magnitude((values * weight).sum(axis=0)) / (total * (1 + total))
     mean = scipy.ndimage.correlate1d(ratio, np.full(_SHAPE_BINS, 1 / _SHAPE_BINS), mode="nearest")
     found = np.maximum((mean * (1 + total) - 1) / total, _LEAST_SHAPE)
@@ -578,7 +610,7 @@ def _near_lines(k: int, line: Complex128, offset_hz: Float64, span_s: float) -> 
 def _beside(lines: list[Complex128], series: Complex128) -> Complex128:
     """A time series less what is along orthonormal ones."""
     for line in lines:
-        series = series - complex(np.vdot(line, series)) * line
+        series = series - complex((line.conj() * series).sum()) * line
     return series
 
 
