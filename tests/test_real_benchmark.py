@@ -205,11 +205,11 @@ def test_the_figures_of_arrival_times_are_those_of_the_public_call(
     assert {key: line[key] for key in expected} == pytest.approx(expected)
     assert line["median_m"] < 60
     assert line["yardstick_m"] == 57
-    assert printed["aircraft: known, later half"]["events"] == MESSAGES // 2
+    assert printed["aircraft: errors off, without it"]["events"] == MESSAGES
 
 
 def test_what_locates_does_not_know_the_truth(printed: dict[str, dict[str, Any]]) -> None:
-    for what in ("altitude known", "altitude unknown", "known, later half"):
+    for what in ("altitude known", "altitude unknown", "errors off, without it"):
         honest, moved = printed[f"aircraft: {what}"], printed[f"moved: {what}"]
         assert moved["claimed_m"] == honest["claimed_m"]
         assert moved["median_m"] == pytest.approx(11_120, rel=0.1)

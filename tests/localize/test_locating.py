@@ -133,6 +133,7 @@ def test_levels_alone_are_no_position_with_a_small_ellipse(folder: Path, tmp_pat
 def test_nothing_known_has_an_exit_code_of_its_own(folder: Path) -> None:
     result = run(folder, "SOUTH.npy")
     assert result.exit_code == NOTHING_KNOWN, result.output
+    assert "SOUTH: there is no other recording to compare it with" in result.stdout
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
@@ -170,6 +171,7 @@ def test_a_folder_that_is_mistyped_is_not_made(folder: Path, tmp_path: Path) -> 
     assert result.exit_code == 2
     assert f"Invalid value for '--kml': the folder {tmp_path / 'mistyped'} does not exist" in result.stderr
     assert not (tmp_path / "mistyped").exists()
+    assert "and - is the name of none" in run(folder, "times.csv", "--csv", "-").stderr
 
 
 def test_what_is_assumed_of_receivers_of_a_table_is_said(folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, receiver_errors, solver
-from heimdall.multilateration.event import Calibration, Event, Position
+from heimdall.multilateration.event import Doubt, Event, Position
 from heimdall.multilateration.rays import Sites
 from heimdall.multilateration.receiver_errors import ReceiverError, Table
 
@@ -245,7 +245,7 @@ def test_doubts_that_receivers_share_move_the_position_and_doubts_that_cancel_do
         block = np.diag(np.square(doubt))
         between = np.ones((6, 6)) if shared else np.eye(6)
         covariance = np.einsum("rs,ij->risj", between, block)
-        known = replace(sure, calibration=Calibration(event.receiver, covariance))
+        known = replace(sure, doubt=Doubt(event.receiver, covariance))
         return solver.locate(known).places[0].covariance_m2
 
     together = located((30.0, 0, 0, 0), shared=True)

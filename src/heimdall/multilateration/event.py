@@ -28,7 +28,7 @@ class Position:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class Doubt:
     """What is left of receivers' own errors where these were taken off.
 
     Attributes:
@@ -80,7 +80,7 @@ class Event:
         transmitter: Name of the transmitter, by which events of one are told; "" if unknown.
         remarks: What a person should know of its receivers' times, sentences without a full stop: why a
             receiver has none.
-        calibration: What is left of the receivers' own errors, beside `sigma_s`; None if none was taken off.
+        doubt: What is left of the receivers' own errors, beside `sigma_s`; None if none was taken off.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Event:
     time_s: float = float("nan")
     transmitter: str = ""
     remarks: tuple[str, ...] = ()
-    calibration: Calibration | None = None
+    doubt: Doubt | None = None
 
     @classmethod
     def of_times(

@@ -6,7 +6,7 @@ time in sixty, anything (`receiver_fit`). Places and moments of the transmission
 
 What no event can tell is fixed by priors, and the uncertainties say so. An offset that all receivers share
 moves no transmitter: offsets count from the mean of the receivers that had events in common, weighted by
-their right times over the square of their scatter. A shift that all receivers share moves all transmitters:
+their right times over the variance of these. A shift that all receivers share moves all transmitters:
 `receiver_fit.PLACE_SIGMA_M` alone limits it.
 """
 
@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, receiver_fit
-from heimdall.multilateration.arrivals import OF_RECEIVER, Arrivals, arrivals_of, ways
-from heimdall.multilateration.event import Calibration, Event
-from heimdall.multilateration.receiver_fit import PLACE_SIGMA_M, State
+from heimdall.multilateration.arrivals import OF_RECEIVER, Arrivals, arrivals_of, of_cells, ways
+from heimdall.multilateration.event import Doubt, Event
+from heimdall.multilateration.receiver_fit import LEAST_M2, PLACE_SIGMA_M, State
 from heimdall.multilateration.solver import Assumptions
 
 Float64 = npt.NDArray[np.float64]
@@ -132,7 +132,7 @@ def measure(
 def apply(events: Sequence[Event], table: Table) -> list[Event]:
     """The events without their receivers' errors: times, sigmas and places are corrected.
 
-    The sigma of a time is what the event states and the receiver's scatter, together; the event's calibration
+    The sigma of a time is what the event states and the receiver's scatter, together; the doubt of the event
     is what its errors leave. A receiver that is not in the table, or of which it knows nothing, stays as it
     is.
     """
@@ -143,7 +143,7 @@ def apply(events: Sequence[Event], table: Table) -> list[Event]:
     return [_corrected(event, by_name, left) for event in events]
 
 
-def _left(table: Table) -> Calibration:
+def _left(table: Table) -> Doubt:
     """What is left of the errors of those receivers of which a table knows any."""
     count = len(table.errors)
     known = np.array([math.isfinite(one.remaining_s) for one in table.errors])
@@ -165,10 +165,10 @@ def _left(table: Table) -> Calibration:
     shape = (count, OF_RECEIVER, count, OF_RECEIVER)
     covariance = (deviation[:, None] * correlation * deviation).reshape(shape)[known][:, :, known]
     told = tuple(one.receiver for one, is_known in zip(table.errors, known, strict=True) if is_known)
-    return Calibration(told, covariance)
+    return Doubt(told, covariance)
 
 
-def _corrected(event: Event, errors: Mapping[str, ReceiverError], left: Calibration) -> Event:
+def _corrected(event: Event, errors: Mapping[str, ReceiverError], left: Doubt) -> Event:
     nothing = (0.0,) * 4 + (math.nan,)
     of = [
         (one.offset_s, one.east_m, one.north_m, one.up_m, one.sigma_s)
@@ -187,7 +187,7 @@ def _corrected(event: Event, errors: Mapping[str, ReceiverError], left: Calibrat
         latitude_deg=latitude,
         longitude_deg=longitude,
         altitude_m=event.altitude_m + up,
-        calibration=left,
+        doubt=left,
     )
 
 
@@ -203,7 +203,8 @@ def _measured(table: Arrivals, state: State, covariance: Float64, scatter_sigma_
         unknown = tuple(_unknown(name, int(number)) for name, number in pairs)
         return Measured(unknown, None, known_sigma, len(table.cell))
     # The more a receiver tells, the more it counts, and one that is always wrong counts nothing.
-    together = _together(table) * np.maximum(events - wrong, 1e-3) / state.scatter_m**2
+    variance = of_cells(state.scatter_m, table.cell) ** 2 + table.noise_m**2 + LEAST_M2
+    together = _together(table) * np.maximum(table.of_receiver(state.right / variance), 1e-12)
     centre = np.eye(OF_RECEIVER * count)
     centre[::OF_RECEIVER, ::OF_RECEIVER] -= together / together.sum(axis=1, keepdims=True)
     own = (centre @ state.own.ravel()).reshape(count, OF_RECEIVER)

@@ -35,7 +35,7 @@ _OFFSET_SIGMA_M = 300.0  # to begin with: 1 us
 _OFFSET_USUAL_M = SPEED_OF_LIGHT_M_S * USUAL_SIGMA_S  # before anything is known,
 _OFFSETS = 2.0  # receivers' worth of belief
 _SCALINGS = 10
-_LEAST_M2 = 0.01  # of a time's variance: with less its event's equations are singular to rounding
+LEAST_M2 = 0.01  # of a time's variance: with less its event's equations are singular to rounding
 _DECADES = math.log(1e8)  # of a wrong time's size
 _LEAST_SPARE = 0.1  # of a time, the rest of which its event's unknowns take
 _LEAST_TIMES = 4.0  # to spare, for each receiver: with fewer what is claimed is too narrow
@@ -124,9 +124,7 @@ def improved(table: Arrivals, state: State, *, rough: bool) -> tuple[State, Floa
     """
     count = len(table.receiver)
     expected = ways(table, state.place, table.sites(state.own[:, 1:]))
-    variance = (
-        of_cells(state.scatter_m, table.cell) ** 2 + table.noise_m**2 + expected.spread_m**2 + _LEAST_M2
-    )
+    variance = of_cells(state.scatter_m, table.cell) ** 2 + table.noise_m**2 + expected.spread_m**2 + LEAST_M2
     share = _share_of_known(table, state)
     believed = belief(table, state.place, state.known_sigma_m, share)
     linear = _linear(table, state, expected, variance, believed)

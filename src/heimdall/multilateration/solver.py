@@ -132,7 +132,7 @@ def problem_of(event: Event, assumptions: Assumptions) -> Problem:
             event.latitude_deg[row],
             event.longitude_deg[row],
             event.altitude_m[row],
-            event.calibration.of([event.receiver[k] for k in row]) if event.calibration else None,
+            event.doubt.of([event.receiver[k] for k in row]) if event.doubt else None,
         ),
         range_m=SPEED_OF_LIGHT_M_S
         * (event.arrival_s[row] - (event.arrival_s[row].min() if len(row) else 0.0)),

@@ -47,10 +47,10 @@ _CELL_BINS = 64
 _MOST_CELLS = 256
 _SHAPE_BINS = 15  # of about 1 Hz: the side bands of slow Morse code are a few hertz apart
 _LEAST_SHAPE = 1e-3
-_LEAST_POWER = 1e-15  # of the strongest cell: below it is what rounding leaves
 _NEAR_CYCLES = 1.5  # over the interval
 _SAME_LINE = 1e-6  # of its energy
 _LINE_BINS = 32  # of a line of direct current, on either side
+_LEAST_POWER = 1e-15  # of the strongest cell: below it is what rounding leaves
 _FINER = 4  # cells of one level in one of the next coarser
 _UNLIKE = 2.5  # standard deviations of its coherence by which a cell differs from a coarser one
 _LEAST_NOISE_SHARE = 0.2  # of what makes the most alike pair of a receiver unlike
@@ -610,7 +610,7 @@ def _near_lines(k: int, line: Complex128, offset_hz: Float64, span_s: float) -> 
 def _beside(lines: list[Complex128], series: Complex128) -> Complex128:
     """A time series less what is along orthonormal ones."""
     for line in lines:
-        series = series - complex(np.vdot(line, series)) * line
+        series = series - complex((line.conj() * series).sum()) * line
     return series
 
 
