@@ -56,6 +56,7 @@ _UNLIKE = 2.5  # standard deviations of its coherence by which a cell differs fr
 _LEAST_NOISE_SHARE = 0.2  # of what makes the most alike pair of a receiver unlike
 _FACTOR_STEPS = 15
 _NOISE_CELLS = 5
+_WEAK = 0.3  # share of the signal: of more, the recording itself tells the spectrum well
 _HELD_BACK = 1.0  # standard deviations of a coherence
 _MOST_COHERENT = 1 - 1e-9
 CLUSTERS = 12
@@ -175,6 +176,7 @@ def _converged(
 ) -> _Converged:
     """The nearest maximum of the likelihood."""
     delay_s, offset_hz = delay_s.copy(), offset_hz.copy()
+    last_s = np.zeros_like(delay_s)
     limit_s = 0.5 / (band.high_hz - band.low_hz)
     count = len(interval.window)
     limit_hz = 0.25 * band.rate_hz / count
@@ -213,7 +215,10 @@ def _converged(
         if number < _ROUNDS - 1:
             left_s = np.array([one.delay_s for one in standing])
             left_hz = np.array([one.offset_hz for one in standing])
-            delay_s += np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
+            step_s = np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
+            if float((step_s * last_s).sum()) < 0:  # weights that a step changes may send it back and forth
+                step_s = step_s / 2
+            delay_s, last_s = delay_s + step_s, step_s
             step_hz = _jointly(left_hz, np.asarray(y * time_s, np.complex128), reference)
             offset_hz += np.clip(step_hz, -limit_hz, limit_hz)
     other = _other_share((given - direct * lines) * whole, cells)
@@ -428,11 +433,31 @@ def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
         coherence = _refined(coherence, count)
         sigma = (1 - np.maximum(coherence**2, found**2)) / math.sqrt(2 * bins / count)
         coherence = np.where(np.abs(found - coherence) > _UNLIKE * sigma, found, coherence)
-    share = _shares(coherence, bins / finest)
+    share = _as_strongest(_shares(coherence, bins / finest), power, bins / finest)
     # Noise is smooth: where a cell has less by chance, it would count for too much.
     noise = (1 - share) * power
     noise = np.maximum(noise, scipy.ndimage.median_filter(noise, (1, _NOISE_CELLS), mode="nearest"))
     return np.sqrt(_spread(share * power, bins)), _spread(noise, bins)
+
+
+def _as_strongest(share: Float64, power: Float64, cell: float) -> Float64:
+    """Shares of the signal by its spectrum where it is strongest, unless a receiver's own differ from it.
+
+    The signal has one spectrum. In a recording where it is weak, single cells show little of it.
+
+    Args:
+        share: Of the signal in the power, shape (R, cells).
+        power: Shape (R, cells).
+        cell: How many bins a cell has.
+    """
+    strongest = int(np.argmax(share.sum(axis=1)))
+    expected = share[strongest] * power[strongest] / power
+    sigma = (2 * np.sqrt(share) * (1 - share) + 1 / math.sqrt(cell)) / math.sqrt(2 * cell)
+    weight = (expected / sigma) ** 2
+    gain = (weight * share / np.maximum(expected, _TINY)).sum(axis=1) / np.maximum(weight.sum(axis=1), _TINY)
+    said = gain[:, None] * expected
+    weak = (np.maximum(share, said) < _WEAK) & (np.abs(share - said) < _UNLIKE * sigma)
+    return np.asarray(np.where(weak, said, share))
 
 
 def _other_share(values: Complex128, amplitude: Float64) -> Float64:
@@ -645,7 +670,7 @@ def _judged(standing: list[_Standing], snr: Float64) -> tuple[Float64, Float64, 
 
     The score of a delay is a sum over frequencies, or over times. Model and recordings agree if the sums
     of `CLUSTERS` parts scatter as the information says; if they scatter more, by echoes, filters or
-    interference, so does the delay.
+    interference, so does the delay. What the last step left over counts, too.
     """
     share = snr / np.maximum(snr.sum(axis=0), _TINY)
     receivers, bins = snr.shape
@@ -659,7 +684,7 @@ def _judged(standing: list[_Standing], snr: Float64) -> tuple[Float64, Float64, 
         # What a receiver says of itself is in its product with the others: of two alike, twice as much.
         own = min(float((share[k] * weight).sum() / weight.sum()), _MOST_OWN)
         scatter = max(_scatter(across, rest), _scatter(one.across, one.rest), one.information)
-        sigma_s[k] = math.sqrt((1 - own) * scatter) / one.information
+        sigma_s[k] = math.hypot(math.sqrt((1 - own) * scatter) / one.information, one.delay_s)
         level[k] = float((weight * snr[k]).sum() / weight.sum())
     best = int(np.argmin(sigma_s))
     return sigma_s, np.asarray(10 * np.log10(np.maximum(level, _LEAST_SNR))), float(bandwidth_hz[best])
