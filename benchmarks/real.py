@@ -7,8 +7,9 @@ Every folder of DIR with a `set.yaml` is a set (docs/real.md says what that file
 by `heimdall.locate`, as anybody would call it: nothing is tuned for a set, and no truth is given. Of
 recordings it is given the files and the receivers' places. Of tables of arrival times it is given a copy
 without the columns of the truth; in one run the transmitter's altitude is among them, in another it is not.
-The last lines are of the later half of the messages: as they are, and without the receivers' own errors,
-which were found on the earlier half, once with the truth of that half and once without any.
+The last lines are without the receivers' own errors, which were found on the other half of the messages (the
+earlier one in time for the later one, and the later one for the earlier one), once with the truth of that
+half and once without any.
 
 Columns: `median` and `p90` are errors along the ground. In brackets stands the 95 % interval of the median,
 by a bootstrap over transmitters. `yardstick` is the median error of the method that `set.yaml` speaks of, if
@@ -21,8 +22,18 @@ as flagged, and no region of it holds the truth.
 
 The second table is of transmitters that move, by their course. `along` is how far answers within 300 m are
 ahead of the truth, and `across` how far to the right of it: the median and the quartiles. `in 68 %` and
-`in 95 %` is how often the error across is within what its claimed variance has. `far, straight ahead` is how
-many of the answers beyond 300 m are ahead of the truth to 10 degrees.
+`in 95 %` is how often the error across is within what its claimed variance has; `straight` is the same of
+those whose course is the same before and after. `far, straight ahead` is how many of the answers beyond 300 m
+are ahead of the truth to 10 degrees. `residuals` asks no truth: how often the squared residuals of a
+position's times, of which there are more than unknowns, are within what their claimed sigmas have.
+
+The third table is of transmitters whose reports of their places are late. Of each, the lateness is the median
+of `along` over its speed, of every second of its messages; the truth of the others is moved on by that, and
+the other way round. What is judged is never what the lateness was taken from. `lateness` is the median and
+the quartiles over transmitters, `scatter` what the reports of one transmitter differ by beside what is
+claimed. `as given` is the median error of the same answers before. `in 68 %` and `in 95 %` is how often the
+moved truth lies in the ellipse of the claimed covariance, to which along the course the uncertainty of the
+lateness is added.
 
 The exit code is 1 if something could not be judged.
 """
@@ -30,7 +41,9 @@ The exit code is 1 if something could not be judged.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
+import statistics
 import sys
 import tempfile
 import time
@@ -49,7 +62,8 @@ import numpy as np
 import numpy.typing as npt
 import real_sets
 from pyproj import Geod
-from real_sets import RealSet, Row
+from real_sets import Course, RealSet, Row
+from scipy.special import chdtr
 
 import heimdall
 from heimdall.core import artifacts, table
@@ -59,7 +73,8 @@ from heimdall.localize import arrival_table, receiver_errors_file
 from heimdall.metrics import metrics
 from heimdall.multilateration import receiver_errors
 from heimdall.multilateration.event import Event, Position
-from heimdall.multilateration.fix import Fix, Region
+from heimdall.multilateration.fix import Fix
+from heimdall.multilateration.minima import UNKNOWNS
 
 Float64 = npt.NDArray[np.float64]
 Found = TypeVar("Found")
@@ -67,10 +82,10 @@ Found = TypeVar("Found")
 GEOD = Geod(ellps="WGS84")
 FAR_M = 300.0
 AHEAD_DEG = 10.0  # on both sides of the course
+LEAST_TOLD = 2  # messages that tell a transmitter's lateness
 SEED = 42
 RESAMPLES = 1000
 PROBABILITIES = (0.68, 0.95)
-LATER = "known, later half"
 LEARNED_WITH_TRUTH = "errors off, by the truth"
 LEARNED_WITHOUT = "errors off, without it"
 
@@ -89,7 +104,11 @@ class Judged:
         kind: What it says that it is.
         along_m: How far the first place is ahead of the truth on the transmitter's way; None if it has none.
         across_m: How far it is to the right of that way.
-        across_sigma_m: Standard deviation of that, by the covariance of the first place.
+        covariance_m2: Of both, by the covariance of the first place, shape (2, 2) as rows.
+        speed_m_s: Of the transmitter.
+        is_straight: Whether it flies straight.
+        residual_level: Probability of smaller residuals of its times than they are, by their sigmas; None
+            where none is to spare, or the altitude is an unknown, too.
     """
 
     name: str
@@ -101,7 +120,10 @@ class Judged:
     kind: str
     along_m: float | None = None
     across_m: float | None = None
-    across_sigma_m: float | None = None
+    covariance_m2: tuple[tuple[float, float], tuple[float, float]] | None = None
+    speed_m_s: float | None = None
+    is_straight: bool = False
+    residual_level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -147,8 +169,13 @@ class Line:
             "cpu_s": self.cpu_s,
             **{key: self._quartiles(key) for key in ("along_m", "across_m")},
             **self._far_ahead(),
-            "across_68": self._across_within(0.68),
-            "across_95": self._across_within(0.95),
+            "across_68": self._across_within(0.68, self.answers),
+            "across_95": self._across_within(0.95, self.answers),
+            "residuals_68": self._residuals_within(0.68),
+            "residuals_95": self._residuals_within(0.95),
+            "straight": sum(one.is_straight for one in self.answers),
+            "straight_across_68": self._across_within(0.68, [one for one in self.answers if one.is_straight]),
+            "straight_across_95": self._across_within(0.95, [one for one in self.answers if one.is_straight]),
         }
 
     def _far_ahead(self) -> dict[str, int]:
@@ -157,14 +184,19 @@ class Line:
         ahead = [one.along_m > math.cos(math.radians(AHEAD_DEG)) * one.error_m for one in far if one.along_m]
         return {"far_on_course": len(far), "far_ahead": sum(ahead)}
 
-    def _across_within(self, probability: float) -> float | None:
+    def _across_within(self, probability: float, answers: Sequence[Judged]) -> float | None:
         """How often the error across the way is within what a Gaussian of its variance has."""
         told = [
-            abs(one.across_m) <= NormalDist().inv_cdf((1 + probability) / 2) * one.across_sigma_m
-            for one in self.answers
-            if one.across_m is not None and one.across_sigma_m is not None
+            abs(one.across_m)
+            <= NormalDist().inv_cdf((1 + probability) / 2) * math.sqrt(one.covariance_m2[1][1])
+            for one in answers
+            if one.across_m is not None and one.covariance_m2 is not None
         ]
         return float(np.mean(told)) if told else None
+
+    def _residuals_within(self, probability: float) -> float | None:
+        told = [one.residual_level for one in self.answers if one.residual_level is not None]
+        return float(np.mean(np.array(told) <= probability)) if told else None
 
     def _quartiles(self, key: str) -> tuple[float, float, float] | None:
         """Of a part of the errors, of those answers that are not far off."""
@@ -190,7 +222,7 @@ def _quantile(values: Float64, share: float) -> float:
 
 
 def judged(
-    fix: Fix | None, name: str, transmitter: str, truth: Position, course_deg: float | None = None
+    fix: Fix | None, name: str, transmitter: str, truth: Position, course: Course | None = None
 ) -> Judged:
     """An answer beside the truth; None if there is no answer."""
     if fix is None or not fix.places:
@@ -200,38 +232,130 @@ def judged(
         truth.longitude_deg, truth.latitude_deg, place.longitude_deg, place.latitude_deg
     )
     regions = {region.probability: region for region in fix.regions}
-    inside = [probability in regions and holds(regions[probability], truth) for probability in PROBABILITIES]
+    inside = [
+        probability in regions and regions[probability].holds(truth.latitude_deg, truth.longitude_deg)
+        for probability in PROBABILITIES
+    ]
     claimed_m = math.sqrt(float(np.trace(place.covariance_m2)))
-    one = Judged(name, transmitter, error_m, claimed_m, (inside[0], inside[1]), fix.flagged, fix.kind)
-    if course_deg is None:
+    level = _residual_level(fix)
+    one = Judged(
+        name,
+        transmitter,
+        error_m,
+        claimed_m,
+        (inside[0], inside[1]),
+        fix.flagged,
+        fix.kind,
+        residual_level=level,
+    )
+    if course is None:
         return one
-    turn = math.radians(azimuth_deg - course_deg)
-    right = np.array([math.cos(math.radians(course_deg)), -math.sin(math.radians(course_deg))])
-    sigma_m = math.sqrt(float(right @ place.covariance_m2 @ right))
-    along_m, across_m = error_m * math.cos(turn), error_m * math.sin(turn)
-    return replace(one, along_m=along_m, across_m=across_m, across_sigma_m=sigma_m)
+    turn, azimuth = math.radians(azimuth_deg - course.azimuth_deg), math.radians(course.azimuth_deg)
+    ways = np.array([[math.sin(azimuth), math.cos(azimuth)], [math.cos(azimuth), -math.sin(azimuth)]])
+    (a, b), (c, d) = (ways @ place.covariance_m2 @ ways.T).tolist()
+    return replace(
+        one,
+        along_m=error_m * math.cos(turn),
+        across_m=error_m * math.sin(turn),
+        covariance_m2=((a, b), (c, d)),
+        speed_m_s=course.speed_m_s,
+        is_straight=course.is_straight,
+    )
 
 
-def holds(region: Region, truth: Position) -> bool:
-    """Whether a position lies inside a region: an odd number of its rings' edges is crossed on the way west.
+def _residual_level(fix: Fix) -> float | None:
+    used = [(one.residual_s / one.sigma_s) ** 2 for one in fix.residuals if one.used]
+    if fix.kind != "position" or len(used) <= UNKNOWNS or fix.places[0].altitude_sigma_m > 0:
+        return None
+    return float(chdtr(len(used) - UNKNOWNS, sum(used)))
 
-    Rings are taken as they stand, in degrees; holes are rings of their own.
+
+@dataclass(frozen=True)
+class Moved:
+    """Answers beside the truth that is moved on by its lateness.
+
+    Attributes:
+        late_s: Lateness of each transmitter by each part of its messages.
+        scatter_s: Standard deviation of the lateness of one transmitter.
+        given_m: Error of each judged answer, the truth as it is given.
+        error_m: The truth being moved.
+        inside: Whether the moved truth lies in its ellipses for 68 and for 95 %.
     """
-    crossed = 0
-    for turn in (-360.0, 0.0, 360.0):
-        for ring in region.rings:
-            corners = np.array(ring, np.float64)
-            crossed += _crossings(corners, truth.longitude_deg + turn, truth.latitude_deg)
-    return crossed % 2 == 1
+
+    late_s: tuple[float, ...]
+    scatter_s: float
+    given_m: tuple[float, ...]
+    error_m: tuple[float, ...]
+    inside: tuple[tuple[bool, bool], ...]
+
+    def figures(self) -> dict[str, Any]:
+        """What the table is made of; only the number of answers if there is none."""
+        if not self.error_m:
+            return {"events": 0}
+        share = np.mean(self.inside, axis=0)
+        return {
+            "events": len(self.error_m),
+            "late_s": np.quantile(self.late_s, (0.25, 0.5, 0.75)).tolist(),
+            "scatter_s": self.scatter_s,
+            "given_m": statistics.median(self.given_m),
+            "median_m": statistics.median(self.error_m),
+            "inside_68": float(share[0]),
+            "inside_95": float(share[1]),
+        }
 
 
-def _crossings(corners: Float64, longitude_deg: float, latitude_deg: float) -> int:
-    """How many edges of a closed ring lie west of a position, at its latitude."""
-    (x_a, y_a), (x_b, y_b) = corners[:-1].T, corners[1:].T
-    between = (y_a > latitude_deg) != (y_b > latitude_deg)
-    run, rise = (x_b - x_a)[between], (y_b - y_a)[between]
-    at = x_a[between] + run * (latitude_deg - y_a[between]) / rise
-    return int((at < longitude_deg).sum())
+def moved(answers: Sequence[Judged]) -> Moved:
+    """The lateness of each transmitter by every second of its messages, for the others, and the other way.
+
+    A transmitter has to have two messages in the part that tells its lateness.
+    """
+    of: dict[str, list[Judged]] = {}
+    for one in answers:
+        if one.along_m is not None:
+            of.setdefault(one.transmitter, []).append(one)
+    late: list[float] = []
+    scatter: list[float] = []
+    given: list[float] = []
+    error: list[float] = []
+    inside: list[tuple[bool, bool]] = []
+    for part in (0, 1):
+        told = {name: found[part::2] for name, found in of.items() if len(found[part::2]) >= LEAST_TOLD}
+        scatter.append(_scatter_s(tuple(told.values())))
+        for name, found in told.items():
+            late.append(statistics.median(map(_late_s, found)))
+            own = statistics.mean(_own_s2(one) for one in found)
+            # The median of a few is less sure than their mean.
+            doubt_s2 = scatter[-1] ** 2 + math.pi / 2 * (scatter[-1] ** 2 + own) / len(found)
+            for one in of[name][1 - part :: 2]:
+                speed_m_s = one.speed_m_s or 0.0
+                away = np.array([(one.along_m or 0.0) - late[-1] * speed_m_s, one.across_m])
+                covariance = np.array(one.covariance_m2) + np.diag([doubt_s2 * speed_m_s**2, 0.0])
+                square = float(away @ np.linalg.solve(covariance, away))
+                given.append(one.error_m)
+                error.append(float(np.hypot(*away)))
+                within = [square <= -2 * math.log(1 - probability) for probability in PROBABILITIES]
+                inside.append((within[0], within[1]))
+    scatter_s = math.sqrt(statistics.mean(one**2 for one in scatter))
+    return Moved(tuple(late), scatter_s, tuple(given), tuple(error), tuple(inside))
+
+
+def _late_s(one: Judged) -> float:
+    return (one.along_m or 0.0) / (one.speed_m_s or math.nan)
+
+
+def _own_s2(one: Judged) -> float:
+    """What the answer's claim adds to the variance of a lateness."""
+    return one.covariance_m2[0][0] / (one.speed_m_s or math.nan) ** 2 if one.covariance_m2 else math.nan
+
+
+def _scatter_s(found: Sequence[Sequence[Judged]]) -> float:
+    """Standard deviation of the lateness of one transmitter, less what answers claim to scatter by."""
+    apart = [(_late_s(b) - _late_s(a)) / math.sqrt(2) for part in found for a, b in itertools.pairwise(part)]
+    if not apart:
+        return 0.0
+    own_s2 = statistics.median(_own_s2(one) for part in found for one in part)
+    usual_s = statistics.median(map(abs, apart)) / NormalDist().inv_cdf(0.75)
+    return math.sqrt(max(usual_s**2 - own_s2, 0.0))
 
 
 def of_recordings(one: RealSet) -> list[Line]:
@@ -261,13 +385,11 @@ def of_arrivals(one: RealSet) -> Iterator[Callable[[], list[Line]]]:
     rows = [row for row in real_sets.rows(one) if row.truth is not None]
     if not rows:
         raise HeimdallError(one.name, "no row of it says where the transmitter was", "Say it in set.yaml")
-    earlier, later = real_sets.halves(rows)
     yield partial(_messages, one, rows, "altitude known", one.yardstick_m, altitude=True)
     yield partial(_messages, one, rows, "altitude unknown", None, altitude=False)
-    if earlier:
-        yield partial(_messages, one, later, LATER, None, altitude=True)
-        yield partial(_corrected, one, earlier, later, LEARNED_WITH_TRUTH, known=True)
-        yield partial(_corrected, one, earlier, later, LEARNED_WITHOUT, known=False)
+    if len(rows) > 1:
+        yield partial(_corrected, one, rows, LEARNED_WITH_TRUTH, known=True)
+        yield partial(_corrected, one, rows, LEARNED_WITHOUT, known=False)
 
 
 def _messages(
@@ -281,19 +403,25 @@ def _messages(
     return [_line(one, rows, what, answer.events, answer.fixes, cpu_s=cpu_s, yardstick_m=yardstick_m)]
 
 
-def _corrected(
-    one: RealSet, earlier: Sequence[Row], later: Sequence[Row], what: str, *, known: bool
-) -> list[Line]:
-    """Later messages without the receivers' own errors, which the earlier ones say."""
-    with tempfile.TemporaryDirectory() as folder:
-        learn, judge, errors = (Path(folder) / name for name in ("earlier.csv", "later.csv", "errors.csv"))
-        real_sets.write_table(earlier, learn, one.frequency_mhz, altitude=True, truth=known)
-        real_sets.write_table(later, judge, one.frequency_mhz, altitude=True)
-        events = arrival_table.read(learn, receivers_file.read(one.receivers)).events
-        measured, learning_s = _timed(lambda: receiver_errors.measure(events, known=known))
-        errors.write_text(receiver_errors_file.text(measured.errors), encoding="utf-8")
-        answer, cpu_s = _timed(lambda: heimdall.locate([judge], one.receivers, errors=errors))
-    return [_line(one, later, what, answer.events, answer.fixes, cpu_s=learning_s + cpu_s)]
+def _corrected(one: RealSet, rows: Sequence[Row], what: str, *, known: bool) -> list[Line]:
+    """Messages of each half without the receivers' own errors, which the other half says."""
+    earlier, later = real_sets.halves(rows)
+    events: list[Event] = []
+    fixes: list[Fix] = []
+    cpu_s = 0.0
+    for learnt, located in ((earlier, later), (later, earlier)):
+        with tempfile.TemporaryDirectory() as folder:
+            learn, judge, errors = (Path(folder) / f"{name}.csv" for name in ("learnt", "located", "errors"))
+            real_sets.write_table(learnt, learn, one.frequency_mhz, altitude=True, truth=known)
+            real_sets.write_table(located, judge, one.frequency_mhz, altitude=True)
+            told = arrival_table.read(learn, receivers_file.read(one.receivers)).events
+            measured, learning_s = _timed(partial(receiver_errors.measure, told, known=known))
+            receiver_errors_file.write(errors, measured)
+            answer, locating_s = _timed(partial(heimdall.locate, [judge], one.receivers, errors=errors))
+        events += answer.events
+        fixes += answer.fixes
+        cpu_s += learning_s + locating_s
+    return [_line(one, rows, what, events, fixes, cpu_s=cpu_s)]
 
 
 def _line(
@@ -308,10 +436,10 @@ def _line(
 ) -> Line:
     """The answers of messages beside their truth; a row that has no answer is not left out."""
     by_name = {event.name: fix for event, fix in zip(events, fixes, strict=True)}
-    courses_deg = real_sets.courses_deg(rows)
+    courses = real_sets.courses(rows)
     answers = [
-        judged(by_name.get(row.name), row.name, row.transmitter or row.name, row.truth, course_deg)
-        for row, course_deg in zip(rows, courses_deg, strict=True)
+        judged(by_name.get(row.name), row.name, row.transmitter or row.name, row.truth, course)
+        for row, course in zip(rows, courses, strict=True)
         if row.truth is not None
     ]
     return Line(one.name, what, one.kind, tuple(answers), yardstick_m, cpu_s)
@@ -359,7 +487,28 @@ def row_of_ways(line: Line) -> dict[str, str]:
         "across, m": _quartiles(found["across_m"]),
         "in 68 %": _percent(found["across_68"]),
         "in 95 %": _percent(found["across_95"]),
+        "straight": str(found["straight"]),
+        "straight, 68 %": _percent(found["straight_across_68"]),
+        "straight, 95 %": _percent(found["straight_across_95"]),
+        "residuals, 68 %": _percent(found["residuals_68"]),
+        "residuals, 95 %": _percent(found["residuals_95"]),
         "far, straight ahead": f"{found['far_ahead']} of {found['far_on_course']}",
+    }
+
+
+def row_of_moved(line: Line) -> dict[str, str]:
+    """One line of the table of answers beside the moved truth."""
+    found = moved(line.answers).figures()
+    return {
+        "set": line.set,
+        "what": line.what,
+        "messages": str(found["events"]),
+        "lateness, s": "{1:.2f} ({0:.2f} to {2:.2f})".format(*found["late_s"]),
+        "scatter, s": f"{found['scatter_s']:.2f}",
+        "as given, m": _metres(found["given_m"]),
+        "median, m": _metres(found["median_m"]),
+        "in 68 %": _percent(found["inside_68"]),
+        "in 95 %": _percent(found["inside_95"]),
     }
 
 
@@ -422,7 +571,13 @@ def judge(folders: Sequence[Path]) -> tuple[list[Line], list[str], bool]:
 def as_json(lines: Sequence[Line], remarks: Sequence[str]) -> str:
     """Figures and each judged answer; null where a figure is infinite or there is none."""
     shown = [
-        {"set": line.set, "what": line.what, **line.figures(), "answers": list(map(asdict, line.answers))}
+        {
+            "set": line.set,
+            "what": line.what,
+            **line.figures(),
+            "moved": moved(line.answers).figures(),
+            "answers": list(map(asdict, line.answers)),
+        }
         for line in lines
     ]
     return artifacts.json_text({"lines": _finite(shown), "remarks": list(remarks)})
@@ -467,6 +622,8 @@ def main() -> int:
     moving = [row_of_ways(line) for line in lines if line.figures()["along_m"]]
     if not asked.short:
         parts.append(printed(moving, markdown=asked.markdown))
+        late = [row_of_moved(line) for line in lines if moved(line.answers).error_m]
+        parts.append(printed(late, markdown=asked.markdown))
     print("\n\n".join("\n".join(part) for part in (*parts, remarks) if part))
     return 0 if whole and lines else 1
 

@@ -26,6 +26,7 @@ _ALTITUDE = "geoAltitude"
 _TRUTH = ("latitude", "longitude", _ALTITUDE)
 _COURSE_M = 400.0  # two seconds of an airliner: what its own places scatter by turns the course little
 _COURSE_S = 120.0
+_STRAIGHT_DEG = 2.0
 _GEOD = Geod(ellps="WGS84")
 _CSV_FIELD_BYTES = 1 << 20
 
@@ -242,20 +243,33 @@ def halves(given: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     return ordered[:middle], ordered[middle:]
 
 
-def courses_deg(given: Sequence[Row]) -> list[float | None]:
-    """Azimuth of each row's transmitter as it flew, by the nearest other row of it in time; None without one.
+@dataclass(frozen=True)
+class Course:
+    """How a transmitter moves at one row, by the nearest other row of it in time; the truth alone says it.
 
-    The truth alone says it. Rows less than `_COURSE_M` apart say no direction.
+    Attributes:
+        azimuth_deg: Where it flies.
+        speed_m_s: How fast.
+        is_straight: Whether the nearest row on the other side of time says the same course to 2 degrees.
     """
+
+    azimuth_deg: float
+    speed_m_s: float
+    is_straight: bool
+
+
+def courses(given: Sequence[Row]) -> list[Course | None]:
+    """Of each row; None without another row near in time, or if that is less than `_COURSE_M` away."""
     of_transmitter: dict[str, list[Row]] = {}
     for row in given:
         if row.transmitter and row.truth is not None and math.isfinite(row.time_s):
             of_transmitter.setdefault(row.transmitter, []).append(row)
-    return [_course_deg(row, of_transmitter.get(row.transmitter, ())) for row in given]
+    return [_course(row, of_transmitter.get(row.transmitter, ())) for row in given]
 
 
-def _course_deg(row: Row, others: Sequence[Row]) -> float | None:
-    found: list[tuple[float, float]] = []
+def _course(row: Row, others: Sequence[Row]) -> Course | None:
+    """Of the distances in time, before and after the row, with azimuths and speeds."""
+    found: dict[bool, list[tuple[float, float, float]]] = {False: [], True: []}
     for other in others:
         later_s = row.time_s - other.time_s
         if not 0 < abs(later_s) <= _COURSE_S or row.truth is None or other.truth is None:
@@ -265,5 +279,10 @@ def _course_deg(row: Row, others: Sequence[Row]) -> float | None:
             *(value for end in ends for value in (end.longitude_deg, end.latitude_deg))
         )
         if length_m > _COURSE_M:
-            found.append((abs(later_s), back + 180 if later_s > 0 else there))
-    return min(found)[1] if found else None
+            azimuth_deg = back + 180 if later_s > 0 else there
+            found[later_s > 0].append((abs(later_s), azimuth_deg, length_m / abs(later_s)))
+    nearest = sorted(min(side) for side in found.values() if side)
+    if not nearest:
+        return None
+    turn_deg = abs((nearest[-1][1] - nearest[0][1] + 180) % 360 - 180)
+    return Course(*nearest[0][1:], len(nearest) == 2 and turn_deg < _STRAIGHT_DEG)

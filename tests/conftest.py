@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -64,6 +65,13 @@ FIRST = (
     "test_verify",
     "test_review",
     "test_monitor",
+    "test_your_data",
+    "test_sending",
+    "test_lifecycle",
+    "test_reading",
+    "test_gateways",
+    "test_ui",
+    "test_bound",
 )
 
 
@@ -196,14 +204,18 @@ def start_services(root: Path) -> Services:
         raise AssertionError(started.stderr)
     found = find_services(root)
     # Databases by the dozen, none of which must outlive a power cut.
-    connection = db.connect(found.endpoints.database)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER SYSTEM SET fsync = off")
-        cursor.execute("ALTER SYSTEM SET autovacuum = off")  # nobody commits but the tests
-        cursor.execute("SELECT pg_reload_conf()")
-    connection.close()
+    as_administrator(found, "ALTER SYSTEM SET fsync = off")
+    as_administrator(found, "ALTER SYSTEM SET autovacuum = off")  # nobody commits but the tests
+    as_administrator(found, "SELECT pg_reload_conf()")
     return found
+
+
+def as_administrator(services: Services, statement: str) -> None:
+    """Run a statement outside of a transaction, in the database of the servers themselves."""
+    with closing(db.connect(services.endpoints.database)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
 
 
 def find_services(root: Path) -> Services:
@@ -231,15 +243,24 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         stop_services(root)
 
 
+@pytest.fixture(scope="session")
+def migrated_database(services: Services) -> str:
+    """The name of a migrated database, to copy."""
+    name = f"migrated_{uuid.uuid4().hex}"
+    made = services.with_database(name).endpoints.database
+    db.create_if_missing(made)
+    with closing(db.connect(made)) as connection:
+        migrate.apply(connection)
+    return name
+
+
 @pytest.fixture
-def database(services: Services) -> Services:
+def database(services: Services, migrated_database: str) -> Iterator[Services]:
     """The servers with a fresh, migrated database for this test alone."""
-    fresh = services.with_database(f"test_{uuid.uuid4().hex}")
-    db.create_if_missing(fresh.endpoints.database)
-    connection = db.connect(fresh.endpoints.database)
-    migrate.apply(connection)
-    connection.close()
-    return fresh
+    name = f"test_{uuid.uuid4().hex}"
+    as_administrator(services, f"CREATE DATABASE {name} TEMPLATE {migrated_database}")
+    yield services.with_database(name)
+    as_administrator(services, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

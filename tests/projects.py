@@ -142,8 +142,11 @@ def ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
 
 
-def read_only(services: Services) -> dict[str, str]:
-    """The variables that `heimdall services reader` prints: pull everything, change nothing."""
+def read_only(services: Services, project: Project) -> dict[str, str]:
+    """The variables that `heimdall services reader` prints: pull everything of a project, change nothing."""
+    # A reader may read the buckets that the variables name when the servers are started.
+    buckets = {name: project.env[name] for name in ("HEIMDALL_MODELS_BUCKET", "HEIMDALL_DVC_BUCKET")}
+    heimdall(services.root, "services", "up", env=clean_environment() | buckets)
     shown = heimdall(services.root, "services", "reader", env=clean_environment()).stdout
     return dict(word.split("=", 1) for word in shown.split() if "=" in word)
 

@@ -205,11 +205,11 @@ def test_the_figures_of_arrival_times_are_those_of_the_public_call(
     assert {key: line[key] for key in expected} == pytest.approx(expected)
     assert line["median_m"] < 60
     assert line["yardstick_m"] == 57
-    assert printed["aircraft: known, later half"]["events"] == MESSAGES // 2
+    assert printed["aircraft: errors off, without it"]["events"] == MESSAGES
 
 
 def test_what_locates_does_not_know_the_truth(printed: dict[str, dict[str, Any]]) -> None:
-    for what in ("altitude known", "altitude unknown", "known, later half"):
+    for what in ("altitude known", "altitude unknown", "errors off, without it"):
         honest, moved = printed[f"aircraft: {what}"], printed[f"moved: {what}"]
         assert moved["claimed_m"] == honest["claimed_m"]
         assert moved["median_m"] == pytest.approx(11_120, rel=0.1)
@@ -234,12 +234,39 @@ def test_errors_are_told_along_the_way_of_the_transmitter_and_across_it(real: Mo
         real.Row(name, {}, time_s, "aircraft", Position(0.0, longitude_deg))
         for name, time_s, longitude_deg in [("a", 0.0, 0.0), ("b", 60.0, 0.1), ("c", 500.0, 1.0)]
     ]
-    courses_deg = real.real_sets.courses_deg(eastwards)
-    assert courses_deg == [pytest.approx(90), pytest.approx(90), None]
-    ahead = real.judged(fix(0.001), "a", "a", Position(0.0, 0.0), courses_deg[0])
+    courses = real.real_sets.courses(eastwards)
+    assert [one and one.azimuth_deg for one in courses] == [pytest.approx(90), pytest.approx(90), None]
+    assert courses[0].speed_m_s == pytest.approx(11_132 / 60, rel=1e-3)
+    ahead = real.judged(fix(0.001), "a", "a", Position(0.0, 0.0), courses[0])
     assert (ahead.along_m, ahead.across_m) == (pytest.approx(111.3, abs=0.1), pytest.approx(0, abs=0.1))
-    left = real.judged(fix(0.0), "a", "a", Position(-0.001, 0.0), courses_deg[0])
+    assert ahead.covariance_m2 == (pytest.approx((9, 0)), pytest.approx((0, 16)))  # of 3 m east, 4 m north
+    assert not ahead.is_straight  # only one side of time tells the course
+    left = real.judged(fix(0.0), "a", "a", Position(-0.001, 0.0), courses[0])
     assert (left.along_m, left.across_m) == (pytest.approx(0, abs=0.1), pytest.approx(-110.6, abs=0.1))
+
+
+def test_reports_are_moved_by_a_lateness_that_other_messages_of_their_aircraft_tell(real: ModuleType) -> None:
+    random = np.random.default_rng(5)
+
+    def flown(name: str, late_s: Sequence[float]) -> list[Any]:
+        """Messages of an aircraft of 200 m/s, whose places are this late, with errors of 10 m."""
+        away = random.normal(0, 10, (len(late_s), 2))
+        return [
+            real.Judged(
+                "", name, 0.0, 14.0, (False, False), False, "position",
+                200 * late + along, across, ((100.0, 0.0), (0.0, 100.0)), 200.0,
+            )
+            for late, (along, across) in zip(late_s, away, strict=True)
+        ]  # fmt: skip
+
+    steady = [one for n in range(100) for one in flown(f"{n}", [0.3 + 0.003 * n] * 8)]
+    found = real.moved([*steady, *flown("too few", [9.0, 9.0])])
+    assert len(found.error_m) == len(steady)
+    assert np.median(found.late_s) == pytest.approx(0.45, abs=0.02)
+    assert np.mean(found.inside, axis=0) == pytest.approx([0.68, 0.95], abs=0.05)
+    # Who is late by a second in every other message is judged by what the others say: it is not taken off.
+    jumping = real.moved(flown("jumps", [0.0, 1.0] * 20))
+    assert min(jumping.error_m) > 100
 
 
 def test_a_region_holds_what_is_inside_and_not_in_a_hole(real: ModuleType) -> None:

@@ -364,7 +364,7 @@ def test_what_a_file_beside_it_says_under_other_names_is_told(tmp_path: Path) ->
     (tmp_path / "x.npy").write_bytes(npy((1, 0)))
     (tmp_path / "x.json").write_text(json.dumps({"sample_rate": RATE_HZ, "start": "now"}))
     with pytest.raises(
-        HeimdallError, match="its sample rate: the .json beside it has sample_rate, start. Give"
+        HeimdallError, match=r"its sample rate: the \.json beside it has sample_rate, start\. Give"
     ):
         reader.read(tmp_path / "x.npy")
     (read,) = reader.read(tmp_path / "x.npy", Hints(sample_rate_hz=RATE_HZ))

@@ -57,6 +57,26 @@ def test_no_digit_of_nanoseconds_since_1970_is_lost(form: str, tmp_path: Path) -
     np.testing.assert_array_equal(found.events[0].altitude_m, [5, 200, 450])
 
 
+@pytest.mark.parametrize(
+    ("unit", "times", "step_s"),
+    [
+        ("s", [repr(one / 1e9) for one in LATE_NS], 2**-22),
+        ("ns", [repr(float(one)) for one in LATE_NS], 2**-22),
+        ("us", ["1768000000000000", "1768000000001234", "1768000000000900"], 1e-6),
+        ("s", ["0.0000000", "0.0012345", "0.0009001"], 1e-7),
+        ("s", ["0", "0.0012345130", "0.0009001040"], 0.0),
+    ],
+)
+def test_times_that_lost_digits_are_as_uncertain_as_their_step(
+    unit: str, times: list[str], step_s: float, tmp_path: Path
+) -> None:
+    lines = [f"{site.name},{time},30" for site, time in zip(SITES, times, strict=True)]
+    (event,) = table(tmp_path, "\n".join([f"receiver,time_{unit},sigma_ns", *lines])).events
+    np.testing.assert_allclose(event.sigma_s, np.hypot(30e-9, step_s / 12**0.5), rtol=1e-6)
+    assert any("in steps of" in one for one in event.remarks) == (step_s > 0)
+    assert any("subtract the common second" in one for one in event.remarks) == (times[0][0] == "1")
+
+
 def test_times_of_iso_8601_keep_their_nanoseconds(tmp_path: Path) -> None:
     rows = "receiver,time\nNORTH,2026-01-09T23:06:40.000000017Z\n"
     rows += "south pier,2026-01-09T23:06:40.001234530Z\nWEST,2026-01-10T00:06:40.000900121+01:00\n"

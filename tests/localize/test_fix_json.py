@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from heimdall.core import artifacts
 from heimdall.localize import fix_json
 from tests.localize import answers
 from tests.localize.answers import ALL
@@ -14,15 +13,15 @@ from tests.localize.answers import ALL
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_answer_is_strict_json_with_the_same_bytes_each_time(name: str) -> None:
-    text = artifacts.json_text(fix_json.document(ALL[name]()))
+    text = fix_json.text(ALL[name]())
     document = json.loads(text)
-    assert text == artifacts.json_text(fix_json.document(ALL[name]()))
+    assert text == fix_json.text(ALL[name]())
     assert (document["schema"], document["schema_version"]) == ("heimdall-locate", 1)
     assert len(document["events"]) == len(ALL[name]().events)
 
 
 def test_numbers_are_there_in_full_and_by_names_that_are_promised() -> None:
-    document = json.loads(artifacts.json_text(fix_json.document(answers.normal())))
+    document = json.loads(fix_json.text(answers.normal()))
     (fix,) = document["events"]
     assert fix["position"] == fix["places"][0]
     assert fix["position"]["covariance_m2"] == [
@@ -32,7 +31,8 @@ def test_numbers_are_there_in_full_and_by_names_that_are_promised() -> None:
     assert fix["position"]["probability"] == 0.9996
     assert fix["position"]["ellipse_95_major_m"] == pytest.approx(24_370, abs=50)
     assert [one["probability"] for one in fix["regions"]] == [0.68, 0.95]
-    assert fix["regions"][0]["rings_deg"][0][0] == list(answers.normal().fixes[0].regions[0].rings[0][0])
+    corner = answers.normal().fixes[0].regions[0].rings[0][0]
+    assert fix["regions"][0]["rings_deg"][0][0] == [round(one, 7) for one in corner]
     assert fix["residuals"][2] == {
         "receiver": "HB9RYZ",
         "residual_s": 2.5e-6,
@@ -56,6 +56,12 @@ def test_only_a_position_is_called_one() -> None:
         0.62,
         0.38,
     ]
+
+
+def test_each_event_has_a_line() -> None:
+    lines = fix_json.text(answers.seconds()).split("\n")
+    assert sum(line.startswith('    {"name": "2017-') for line in lines) == 28
+    assert len(lines) < 50
 
 
 def test_seconds_have_their_time_and_an_answer_together() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from heimdall.localize import fix_geojson, fix_json, fix_kml, fix_page, fix_text, fix_words
+from heimdall.localize.answer import Beside
 from heimdall.multilateration.event import Event
-from heimdall.multilateration.fix import Residual, Velocity
+from heimdall.multilateration.fix import Region, Residual, Velocity
 from tests.localize import answers
 from tests.localize.answers import ALL, place
 
@@ -149,9 +151,37 @@ def test_seconds_have_a_short_line_each_up_to_twenty_and_a_summary() -> None:
     assert len(re.findall(r"^2017-11-27T10:41:\d\dZ ", text, re.MULTILINE)) == 20
     assert "... and 8 more" in text
     assert "28 events: 28 with a position." in text
+    assert "The truth is known of 28: the error is " in text
     assert "This is the answer of 28 events together." in text
     assert "The recordings are simulated." in text
     assert max(map(len, text[text.index("event  ") :].split("\n"))) <= 110
+
+
+def test_how_often_the_regions_hold_the_truth_is_said() -> None:
+    """Of four seconds the region of 68 % holds it in one, that of 95 % in three; one second has no region."""
+    seconds = answers.seconds(4)
+
+    def square(half_deg: float) -> tuple[tuple[tuple[float, float], ...], ...]:
+        corners = ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))
+        east, north = answers.TRUTH.longitude_deg, answers.TRUTH.latitude_deg
+        return (tuple((east + 1 + half_deg * x, north + half_deg * y) for x, y in corners),)
+
+    small, large = Region(0.68, square(0.5), 1.0), Region(0.95, square(1.5), 1.0)
+    holding = Region(0.68, square(1.2), 1.0)
+    regions = ((holding, large), (small, large), (small, large), ())
+    fixes = tuple(replace(fix, regions=found) for fix, found in zip(seconds.fixes, regions, strict=True))
+    text = fix_text.text(replace(seconds, fixes=fixes))
+    assert "The regions of 68 % hold it in 25 % of them, those of 95 % in 75 %." in text
+
+
+def test_what_a_model_says_of_each_second_stands_in_its_line() -> None:
+    model = Beside("model.onnx", place(50.2, 9.1, (2_000.0, 3_000.0), 0.6), "of the second 10:41:00")
+    silent = Beside("model.onnx", None, "it hears no signal")
+    text = fix_text.text(replace(answers.seconds(2), beside=model, beside_each=(model, silent)))
+    told = "from there: of the second 10:41:00; its answers for the others stand in the table of events."
+    assert told in text
+    assert re.search(r"^2017-11-27T10:41:00Z .* km +1\.\d km  50\.200, 9\.100$", text, re.MULTILINE)
+    assert re.search(r"^2017-11-27T10:41:01Z .* km +\S+ k?m$", text, re.MULTILINE)
 
 
 def test_separate_events_have_their_most_frequent_remarks() -> None:

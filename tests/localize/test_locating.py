@@ -133,6 +133,7 @@ def test_levels_alone_are_no_position_with_a_small_ellipse(folder: Path, tmp_pat
 def test_nothing_known_has_an_exit_code_of_its_own(folder: Path) -> None:
     result = run(folder, "SOUTH.npy")
     assert result.exit_code == NOTHING_KNOWN, result.output
+    assert "SOUTH: there is no other recording to compare it with" in result.stdout
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
@@ -146,11 +147,14 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         (["west.cu8"], "west.cu8: nothing says its sample rate. Give --sample-rate"),
         (["times.csv", "SOUTH.npy"], "times.csv: a table of arrival times, beside recordings such as"),
         (["times.csv", "--altitude", "none.asc"], "none.asc: it cannot be read"),
+        (["times.csv", "--altitude", "500m"], "altitude 500m: neither a number of metres, nor a file. Give"),
         (["times.csv", "--altitude", "-9000"], "no altitude of a transmitter in metres"),
     ):
         assert told in message_of(folder, *arguments)
     assert "none.wav: it cannot be read" in str(CliRunner().invoke(locate, ["none.wav"]).exception)
-    with pytest.raises(HeimdallError, match="none is given. Name recordings of one transmission, or a table"):
+    with pytest.raises(
+        HeimdallError, match=r"none is given\. Name recordings of one transmission, or a table"
+    ):
         heimdall.locate([], folder / "receivers.csv")
     for file in ("times.csv", "SOUTH.npy"):
         result = CliRunner().invoke(locate, [str(folder / file)])
@@ -167,6 +171,22 @@ def test_a_folder_that_is_mistyped_is_not_made(folder: Path, tmp_path: Path) -> 
     assert result.exit_code == 2
     assert f"Invalid value for '--kml': the folder {tmp_path / 'mistyped'} does not exist" in result.stderr
     assert not (tmp_path / "mistyped").exists()
+    assert "and - is the name of none" in run(folder, "times.csv", "--csv", "-").stderr
+
+
+def test_what_is_assumed_of_receivers_of_a_table_is_said(folder: Path, tmp_path: Path) -> None:
+    assert "count" not in run(folder, "times.csv").stderr
+    bare = "\n".join(line.rsplit(",", 1)[0] for line in (folder / "times.csv").read_text().splitlines())
+    (tmp_path / "times.csv").write_text(bare)
+    (tmp_path / "receivers.csv").write_text(
+        "\n".join(["name,latitude,longitude", *(f"{name},{y},{x}" for name, (y, x, _) in PLACES.items())])
+    )
+    said: list[str] = []
+    heimdall.locate(tmp_path / "times.csv", tmp_path / "receivers.csv", say=said.append)
+    assert said == [
+        "The altitude of north, east pier, SOUTH, west is not given, and counts as 0 m.",
+        "Nothing says the standard deviation of the times of all receivers: it counts as 150 ns.",
+    ]
 
 
 def test_a_unit_that_is_not_used_is_said(folder: Path) -> None:

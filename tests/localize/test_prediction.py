@@ -369,7 +369,7 @@ def test_locate_says_beside_its_own_answer_what_the_model_says(
     """If it knows the receivers: the network of a model is fixed."""
     recorded = []
     known = {"sample_rate_hz": RATE_HZ, "start_gps_ns": START_NS, "timing_sigma_ns": SIGMA_NS}
-    for path in session.glob("*.npy"):
+    for path in sorted(session.glob("*.npy")):
         recorded.append(shutil.copy(path, tmp_path))
         (tmp_path / path.name).with_suffix(".json").write_text(json.dumps(known))
     places = known_sessions.PLANE.to_degrees(*known_sessions.RECEIVERS.position_m[:, :2].T)
@@ -384,6 +384,7 @@ def test_locate_says_beside_its_own_answer_what_the_model_says(
     predicted = json.loads(run(*arguments, "--times", times).stdout)
     assert answer.beside.place.latitude_deg == pytest.approx(predicted["latitude_deg"], abs=1e-6)
     assert answer.beside.place.probability == pytest.approx(predicted["weight"])
+    assert answer.beside_each == ()
     moved = [dataclasses.replace(sites[0], latitude_deg=sites[0].latitude_deg + 0.1), *sites[1:]]
     beside = locating.answer(
         recorded, dataclasses.replace(given, named=tuple(moved)), lambda line: None
@@ -398,3 +399,10 @@ def test_locate_says_beside_its_own_answer_what_the_model_says(
         None,
         "0 of the 5 receivers are of its network, which has others",
     )
+    for path in recorded[:2]:
+        np.save(path, np.tile(np.load(path), 4))
+    answer = locating.answer(recorded[:2], given, lambda line: None)
+    assert len(answer.events) == len(answer.beside_each) == 2
+    assert [one.place is not None for one in answer.beside_each] == [True, True]
+    assert answer.beside is answer.beside_each[0]
+    assert answer.events[0].name in answer.beside.remark

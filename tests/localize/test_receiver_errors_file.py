@@ -6,11 +6,12 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from heimdall.core.errors import HeimdallError
 from heimdall.localize import receiver_errors_file, receiver_errors_text
-from heimdall.multilateration.receiver_errors import Measured, ReceiverError
+from heimdall.multilateration.receiver_errors import Measured, ReceiverError, Table
 
 KNOWN = ReceiverError(
     "North, hill", 44e-9, 5e-9, 31e-9, 2e-9, -4.25, 5.5, 18.5, 5.25, 25.0, 12.0, 18e-9, 297, 3
@@ -20,20 +21,56 @@ UNKNOWN = ReceiverError(
 )
 
 
+def correlation() -> np.ndarray:
+    """Of two receivers' offsets and places: the offset of the first goes with its place."""
+    found = np.eye(8)
+    found[0, 1] = found[1, 0] = -0.75
+    found[0, 4] = found[4, 0] = 0.25
+    return found
+
+
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "errors.csv"
-    file.write_text(receiver_errors_file.text([KNOWN, UNKNOWN]), encoding="utf-8")
-    known, unknown = receiver_errors_file.read(file)
-    assert asdict(known) == pytest.approx(asdict(KNOWN))
-    assert asdict(unknown) == pytest.approx(asdict(UNKNOWN), nan_ok=True)
+    receiver_errors_file.write(file, Table((KNOWN, UNKNOWN), correlation()))
+    table = receiver_errors_file.read(file)
+    assert asdict(table.errors[0]) == pytest.approx(asdict(KNOWN))
+    assert asdict(table.errors[1]) == pytest.approx(asdict(UNKNOWN), nan_ok=True)
+    assert table.correlation == pytest.approx(correlation())
+    # A row that a person takes away or adds, or moves, leaves the others as they were.
+    head, first, second = file.read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join([head, second, first, "C" + first[len('"North, hill"') :], ""]))
+    edited = receiver_errors_file.read(file).correlation
+    assert edited is not None
+    assert edited[:8, :8] == pytest.approx(np.roll(correlation(), (4, 4), (0, 1)))
+    assert edited[8:] == pytest.approx(np.eye(12)[8:])
 
 
 def test_a_person_may_write_offsets_alone(tmp_path: Path) -> None:
     file = tmp_path / "errors.csv"
     file.write_text("receiver;offset_ns;offset_uncertainty_ns\nA;120;10\n", encoding="utf-8")
-    error = receiver_errors_file.read(file)[0]
+    table = receiver_errors_file.read(file)
+    error = table.errors[0]
     assert (error.offset_s, error.remaining_s) == pytest.approx((120e-9, 10e-9))
     assert math.isnan(error.sigma_s)
+    assert table.correlation is None
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("receiver,of,A offset\nA,offset,2\n", "no matrix"),
+        ("receiver,of,A offset,A east\nA,offset,1,\nA,east,-1.5,1\n", "no matrix"),
+        ("receiver,of,A offset,A east\nA,offset,1,\nA,east,,1\n", "no matrix"),
+        ("receiver,of,A offset\nA,offset,one\n", "line 2: a correlation is 'one'"),
+    ],
+)
+def test_correlations_that_are_none_are_refused(tmp_path: Path, text: str, cause: str) -> None:
+    file = tmp_path / "errors.csv"
+    receiver_errors_file.write(file, Table((KNOWN,), None))
+    (tmp_path / "errors.correlation.csv").write_text(text)
+    with pytest.raises(HeimdallError, match=cause) as caught:
+        receiver_errors_file.read(file)
+    assert "errors.correlation.csv" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +92,16 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, cause: str) -
 
 
 def test_the_text_says_what_stands_out_and_what_nobody_knows() -> None:
-    said = receiver_errors_text.text(Measured((KNOWN, UNKNOWN), 27.0, 299))
+    said = receiver_errors_text.text(Measured((KNOWN, UNKNOWN), None, 27.0, 299))
     assert "Receiver North, hill is 44 ns late." in said
     assert "The events tell nothing of the offset of B." in said
     assert "The known places scatter by 27 m" in said
-    assert receiver_errors_text.TOO_FEW in receiver_errors_text.text(Measured((UNKNOWN,), math.nan, 2))
+    assert receiver_errors_text.TOO_FEW in receiver_errors_text.text(Measured((UNKNOWN,), None, math.nan, 2))
+
+
+def test_what_was_believed_beforehand_is_not_printed_as_if_it_were_measured() -> None:
+    said = receiver_errors_text.text(Measured((KNOWN, UNKNOWN), None, math.nan, 1))
+    north, other = said.splitlines()[1:3]
+    assert " ".join(north.split()) == "North, hill 297 3 +44 +- 10 * 31 +- 4 -4 +- 11 +18 +- 10 unknown"
+    assert other.split() == ["B", "2", "0", *["unknown"] * 5]
+    assert "Measured in 1 event." in said

@@ -40,10 +40,13 @@ def test_the_errors_of_a_table_are_written_and_taken_off(world: Network, folder:
     result = CliRunner().invoke(receivers, [table, "--receivers", places, "--output", errors, "--json"])
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
-    found = receiver_errors_file.read(Path(errors))
+    table_of_errors = receiver_errors_file.read(Path(errors))
+    found = table_of_errors.errors
     assert said["events"] == 60
     assert said["known_sigma_m"] is None
     assert [one["receiver"] for one in said["errors"]] == [error.receiver for error in found]
+    assert table_of_errors.correlation is not None
+    assert table_of_errors.correlation.shape == (4 * len(found), 4 * len(found))
     offset = [error.offset_s for error in found]
     assert max(offset) - min(offset) == pytest.approx(world.offset_s.max() - world.offset_s.min(), abs=150e-9)
     few = folder / "few.csv"

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration.combine import together
-from heimdall.multilateration.event import Event
+from heimdall.multilateration.event import Doubt, Event
 from heimdall.multilateration.solver import locate
 from tests.multilateration.networks import Transmission, error_m, square_of
 
@@ -134,3 +135,18 @@ def test_a_receiver_that_never_has_a_time_changes_nothing() -> None:
     assert fix is not None
     assert fix.kind == "position"
     assert error_m(fix, sent.truth_deg()) < 60
+
+
+def test_what_is_left_of_receivers_errors_does_not_average() -> None:
+    """Of 50 seconds the noise is that of many, and the doubts about the receivers count once."""
+    sent = Transmission(6)
+    left = np.zeros((6, 4, 6, 4))
+    left[range(6), 0, range(6), 0] = 90.0**2
+    seconds = _seconds(sent, 50)
+    doubted = [replace(one, doubt=Doubt(one.receiver, left)) for one in seconds]
+    fix, sure = together(doubted), together(seconds)
+    assert fix is not None
+    assert sure is not None
+    once = replace(seconds[0], sigma_s=np.full(6, 90.0 / SPEED_OF_LIGHT_M_S))
+    expected = sure.places[0].covariance_m2 + locate(once).places[0].covariance_m2
+    assert fix.places[0].covariance_m2 == pytest.approx(expected, rel=0.2, abs=0.1 * np.trace(expected))

@@ -23,7 +23,7 @@ from heimdall.storage import endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.s3_access import S3Access
 from heimdall.track import mlflow_store
-from tests.conftest import Services, clean_environment, heimdall
+from tests.conftest import Services
 from tests.pipeline.registry_reader import Reader
 from tests.projects import Project, read_only
 from tests.release.releases import by_another, nothing, put_release, rewrite
@@ -401,19 +401,16 @@ def check_a_reader_pulls_every_tag(
     clone: Project, shared_services: Services, target: Path, models: dict[str, str]
 ) -> Project:
     """Someone who may only read, in a fresh clone; `models` are SHA-256 by commit."""
-    # A reader may read the buckets that the variables name when the servers are started.
-    buckets = {name: clone.env[name] for name in ("HEIMDALL_MODELS_BUCKET", "HEIMDALL_DVC_BUCKET")}
-    heimdall(shared_services.root, "services", "up", env=clean_environment() | buckets)
-    credentials = read_only(shared_services)
+    credentials = read_only(shared_services, clone)
     assert credentials["HEIMDALL_S3_ENDPOINT_URL"] == clone.env["HEIMDALL_S3_ENDPOINT_URL"]
     assert credentials["AWS_SECRET_ACCESS_KEY"] != clone.env["AWS_SECRET_ACCESS_KEY"]
     origin = clone.run("git", "remote", "get-url", "origin").stdout.strip()
     clone.run("git", "clone", "--quiet", origin, str(target))
     reader = Project(target, clone.env | credentials)
     with environment(reader):
-        for bucket in buckets.values():
+        for name in ("HEIMDALL_MODELS_BUCKET", "HEIMDALL_DVC_BUCKET"):
             with pytest.raises(HeimdallError, match="access denied"):
-                ObjectStore(endpoints.s3(), bucket).put("stray", b"x")
+                ObjectStore(endpoints.s3(), clone.env[name]).put("stray", b"x")
     set_up = ("dvc", "remote", "modify", "--local", "s3")
     reader.run(*set_up, "url", f"s3://{clone.env['HEIMDALL_DVC_BUCKET']}")
     reader.run(*set_up, "endpointurl", credentials["HEIMDALL_S3_ENDPOINT_URL"])

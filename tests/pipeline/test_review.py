@@ -146,7 +146,7 @@ def checked_out(branch: Project, shared_services: Services, target: Path) -> Pro
     """What the workflow's job has before its `run:` steps: the branch, the whole history, an installation."""
     branch.run("git", "clone", "--quiet", str(branch.root), str(target))
     here = Project(target, branch.env)
-    endpoint_url = read_only(shared_services)["HEIMDALL_S3_ENDPOINT_URL"]
+    endpoint_url = read_only(shared_services, branch)["HEIMDALL_S3_ENDPOINT_URL"]
     here.run("dvc", "remote", "modify", "s3", "url", f"s3://{branch.env['HEIMDALL_DVC_BUCKET']}")
     here.run("dvc", "remote", "modify", "s3", "endpointurl", endpoint_url)
     here.commit("The team's remote")
@@ -176,7 +176,7 @@ def test_the_workflow_posts_the_review(branch: Project, shared_services: Service
         "CI": "true",
         "DVC_SITE_CACHE_DIR": str(tmp_path / "dvc-site"),
     }
-    reader = read_only(shared_services)
+    reader = read_only(shared_services, branch)
     values = {
         "github.repository": "team/heimdall",
         "github.event.pull_request.head.repo.full_name": "team/heimdall",

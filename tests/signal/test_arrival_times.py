@@ -10,7 +10,7 @@ import pytest
 import scipy.fft
 
 from heimdall.core.randomness import generator
-from heimdall.signal.arrival_times import ALONE, NO_TIME, measure
+from heimdall.signal.arrival_times import ALONE, NO_TIME, SEVERAL, measure
 from heimdall.signal.correlation import Recording
 
 Float64 = npt.NDArray[np.float64]
@@ -123,3 +123,43 @@ def test_two_tones_fit_at_many_delays_and_have_no_time() -> None:
     random = generator(7, "test.arrival_times")
     tones = np.cos(2 * np.pi * 480 * np.arange(15000) / 12000).astype(np.complex128)
     assert np.isnan(measure(heard(tones, 12e3, DELAY_S, 0.1, random), POSITION_M).delay_s).all()
+
+
+@pytest.mark.parametrize("offset_hz", [40.0, 170.0])
+def test_a_keyed_carrier_is_timed_however_unlike_the_receivers_are_tuned(offset_hz: float) -> None:
+    """Two receivers, whose carriers lie many times the signal's width apart."""
+    random = generator(7, "test.arrival_times")
+    keyed = np.repeat(random.integers(0, 2, 25).astype(np.float64), 600)
+    edge = np.hanning(61)
+    carrier = np.convolve(keyed, edge / edge.sum(), mode="same") * np.exp(
+        2j * np.pi * 90 * np.arange(15000) / 12e3
+    )
+    found = measure(heard(carrier, 12e3, DELAY_S[:2], 0.1, random, offset_hz=offset_hz), POSITION_M[:2])
+    error_s = (found.delay_s[1] - found.delay_s[0]) - (DELAY_S[1] - DELAY_S[0])
+    assert abs(error_s) < 3 * np.hypot(*found.sigma_s)
+    assert np.hypot(*found.sigma_s) < 30e-6
+
+
+def test_the_band_is_where_recordings_are_alike_whatever_the_noise_of_a_receivers_filter_fills() -> None:
+    """Noise behind a filter of +-16 kHz in a file of 48 kHz stands out of quantisation as a signal would."""
+    random = generator(8, "test.arrival_times")
+    recordings = []
+    for one in heard(noise_like(random, 48e3, 3e3), 48e3, DELAY_S, 0.3, random):
+        spectrum = scipy.fft.fft(one.iq.astype(np.complex128))
+        spectrum[np.abs(scipy.fft.fftfreq(48000, 1 / 48e3)) > 16e3] = 0
+        rounded = np.round(scipy.fft.ifft(spectrum) * 32768)
+        recordings.append(replace(one, iq=(rounded / 32768).astype(np.complex64)))
+    found = measure(recordings, POSITION_M)
+    assert found.low_hz == pytest.approx(-3.4e3, abs=400)
+    assert found.high_hz == pytest.approx(3.4e3, abs=400)
+    error_s = found.delay_s - DELAY_S
+    assert np.abs(error_s - error_s.mean()).max() < 4 * found.sigma_s.max()
+
+
+def test_two_transmitters_at_once_have_no_time_and_are_said() -> None:
+    random = generator(9, "test.arrival_times")
+    both = [heard(noise_like(random, 12e3, 3e3), 12e3, one, 0.05, random) for one in (DELAY_S, DELAY_S[::-1])]
+    recordings = [replace(a, iq=a.iq + np.float32(0.8) * b.iq) for a, b in zip(*both, strict=True)]
+    found = measure(recordings, POSITION_M)
+    assert np.isnan(found.delay_s).all()
+    assert set(found.reason) == {SEVERAL}

@@ -56,13 +56,22 @@ def store_of(services: Services, identity: Identity, bucket: str) -> Conditional
     return ConditionalStore(endpoints.s3(services.root, identity), bucket)
 
 
+@pytest.fixture(scope="module")
+def by_admin(services: Services) -> list[ConditionalStore]:
+    """The buckets of the embedded server."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(endpoints.S3_VARIABLE, raising=False)
+        made = [store_of(services, Identity.ADMIN, bucket) for bucket in BUCKETS.values()]
+    for store in made:
+        store.ensure_bucket()
+    return made
+
+
 @pytest.fixture(autouse=True)
-def embedded_ones(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+def embedded_ones(by_admin: list[ConditionalStore], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(endpoints.S3_VARIABLE, raising=False)
-    for bucket in BUCKETS.values():
-        admin = store_of(services, Identity.ADMIN, bucket)
-        admin.ensure_bucket()
-        admin.put(KEY, b"content")
+    for store in by_admin:
+        store.put(KEY, b"content")
 
 
 def allowed(attempt: Callable[[ObjectStore], object], store: ObjectStore) -> bool:

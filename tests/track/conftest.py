@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from heimdall.track import tracking
+from tests.conftest import as_clone
 from tests.track.runs import EPOCHS, METRICS, PARAMS, STARTED_MS, VARIABLES
 
 
@@ -23,6 +24,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder with an embedded store, and the first run in it. Its tables take seconds: others share it."""
     root = tmp_path_factory.mktemp("embedded")
     (root / "params.yaml").write_text("lr: 1\nsnapshot: {shard_sessions: 4}\n")
+    as_clone(root)
     with pytest.MonkeyPatch.context() as patch:
         for name in VARIABLES:
             patch.delenv(name, raising=False)

@@ -55,7 +55,7 @@ def test_a_run_is_recorded_in_the_embedded_store(embedded: tuple[Path, str]) -> 
     assert rows(root, "SELECT status FROM runs WHERE run_uuid = ?", run_id) == [("FINISHED",)]
 
     # Without an S3 server its files lie beside the store, and nothing lies elsewhere.
-    assert sorted(entry.name for entry in root.iterdir()) == [".heimdall", "params.yaml"]
+    assert sorted(entry.name for entry in root.iterdir()) == [".heimdall", "dvc.yaml", "params.yaml", "src"]
     files = root / ".heimdall" / "mlartifacts" / run_id / "artifacts"
     assert yaml.safe_load((files / "params.yaml").read_text()) == PARAMS | {"snapshot": {"shard_sessions": 4}}
     assert (files / "plots" / "training.csv").read_text().splitlines() == [

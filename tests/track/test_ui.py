@@ -26,7 +26,7 @@ from tests.track.runs import served
 @pytest.fixture
 def ui(embedded: tuple[Path, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """`heimdall ui` on the embedded store, and its port."""
-    with served(as_clone(embedded[0]), clean_environment()) as process_and_port:
+    with served(embedded[0], clean_environment()) as process_and_port:
         yield process_and_port
 
 
@@ -89,7 +89,7 @@ def test_the_server_is_not_told_how_to_reach_our_database(embedded: tuple[Path, 
         "AWS_ACCESS_KEY_ID": "radio",
         "AWS_SECRET_ACCESS_KEY": "of-the-bucket",
     }
-    with served(as_clone(embedded[0]), clean_environment() | secrets | bucket) as (process, _):
+    with served(embedded[0], clean_environment() | secrets | bucket) as (process, _):
         assert process.stdout is not None
         line = process.stdout.readline()
         assert "shows the runs in" in line, (line, process.communicate())

@@ -89,7 +89,7 @@ Example, sessions of the data:
     type=click.Path(path_type=Path),
     default=paths.WEIGHTS,
     help="File of the trained fusion model of sessions, its configuration beside it; for files an exported "
-    f"model (.onnx), whose answer is said beside.  [default: {paths.WEIGHTS}; for files none]",
+    f"model (.onnx), whose answers are said beside.  [default: {paths.WEIGHTS}; for files none]",
 )
 @options.as_json
 @click.pass_context
@@ -162,7 +162,7 @@ def _say(answer: Answer, *, as_json: bool) -> None:
     from heimdall.localize import fix_json, fix_text
 
     if as_json:
-        output.as_json(fix_json.document(answer))
+        click.echo(fix_json.text(answer), nl=False)
     else:
         click.echo(fix_text.text(answer), nl=False)
 

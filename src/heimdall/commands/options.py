@@ -26,6 +26,8 @@ data_dir = click.option(
 
 def in_a_folder(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
     """Refuse a file to be written in a folder that is not there: it is mistyped. An option's callback."""
+    if file is not None and file.name == "-":
+        raise click.BadParameter("it is written to a file, and - is the name of none", context, parameter)
     if file is not None and not file.parent.is_dir():
         raise click.BadParameter(f"the folder {file.parent} does not exist", context, parameter)
     return file

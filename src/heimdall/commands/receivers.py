@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from heimdall.commands import options, output, place, recording_options
-from heimdall.core import artifacts, params
+from heimdall.core import params
 
 if TYPE_CHECKING:
     from heimdall.commands.recording_options import Said
@@ -38,7 +38,8 @@ Example, a table of arrival times of many messages:
     "output_file",
     type=click.Path(path_type=Path, dir_okay=False),
     callback=options.in_a_folder,
-    help="Also write the errors to this CSV file, which `heimdall locate --receiver-errors` takes.",
+    help="Also write the errors to this CSV file, and their correlations beside it; "
+    "`heimdall locate --receiver-errors` takes both.",
 )
 @options.data_dir
 @options.as_json
@@ -58,7 +59,7 @@ def receivers(
     Of FILES, recordings or tables of arrival times as `heimdall locate` takes them, the events themselves
     tell how early or late each receiver is, how its times scatter, and how far it is from where it is said to
     be: where four receivers or more have an event, its times must fit one place. No transmitter has to be
-    known. Each value has an interval of two standard deviations; where the events tell nothing, it says so.
+    known. Each value has an interval of two standard deviations; what the events do not tell is unknown.
 
     Without FILES the command uses the sessions of known transmitters that are not held out for the test. The
     table says how much later each receiver has a signal than the median receiver, and the gain of the
@@ -83,9 +84,11 @@ def receivers(
     events = locating.read(files, given, output.progress("receivers")).events
     measured = receiver_errors.measure(events, given.assumptions, known=known)
     if output_file is not None:
-        artifacts.write_bytes(output_file, receiver_errors_file.text(measured.errors).encode())
+        receiver_errors_file.write(output_file, measured)
     if as_json:
-        output.as_json(asdict(measured))
+        shown = asdict(measured)
+        del shown["correlation"]  # `--output` has it
+        output.as_json(shown)
         return
     click.echo(receiver_errors_text.text(measured), nl=False)
 

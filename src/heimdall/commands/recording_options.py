@@ -202,7 +202,7 @@ class Said:
             unit=self.unit,
             assumptions=Assumptions(locating.altitude_of(self.altitude), self.propagation),
             model=model,
-            errors=() if errors is None else receiver_errors_file.read(errors),
+            errors=None if errors is None else receiver_errors_file.read(errors),
         )
 
 

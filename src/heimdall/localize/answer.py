@@ -38,7 +38,8 @@ class Answer:
         together: The answer for all events together; None for a single event, or where the events are not of
             one transmitter.
         simulated: Whether the recordings are simulated; None if nothing says it.
-        beside: What a trained model says; None without one.
+        beside: What a trained model says, of several events of that with most receivers; None without one.
+        beside_each: What it says of each of several events, in their order; else empty.
         origin_utc: The moment from which `Event.time_s` counts, UTC, aware; None if it is not known.
     """
 
@@ -48,6 +49,7 @@ class Answer:
     together: Fix | None = None
     simulated: bool | None = None
     beside: Beside | None = None
+    beside_each: tuple[Beside, ...] = ()
     origin_utc: datetime | None = None
 
     @property

@@ -34,7 +34,8 @@ from heimdall.recordings import limits
 
 ADS_B_HZ = 1090e6  # the frequency of the messages in LocaRDS
 _COARSE_S = 50e-9
-_PRESENT_S = Decimal(10) ** 9  # since 1970: such seconds leave a floating-point number steps of 238 ns
+_PRESENT_S = Decimal(10) ** 9  # since 1970: of such seconds a floating-point number of 64 bits has
+_FLOAT_STEP_S = 2.0**-22  # this step, and no more than 7 decimals
 _MAX_BYTES = 1 << 28
 _HEAD_BYTES = 1 << 12
 _DIGITS = 25  # before and after the point: nanoseconds since 1970 have 19
@@ -444,6 +445,9 @@ def _event(draft: _Draft, names: _Names, first_s: Decimal) -> Event:
     stamps = sorted(one.time_s for one in draft.heard.values() if one.time_s is not None)
     origin_s = stamps[len(stamps) // 2] if stamps else Decimal(0)
     step_s = _step_s(stamps)
+    floating = step_s >= _COARSE_S and stamps[0] > _PRESENT_S
+    if floating:
+        step_s = max(step_s, _FLOAT_STEP_S)
     arrival_s, sigma_s = [], []
     for name, heard in draft.heard.items():
         alone = name not in draft.twice and heard.time_s is not None and names.site[name].timed
@@ -460,7 +464,7 @@ def _event(draft: _Draft, names: _Names, first_s: Decimal) -> Event:
         f"{name} has several times in one event, of which none is used" for name in dict.fromkeys(draft.twice)
     ]
     if step_s >= _COARSE_S:
-        told = "; subtract the common second before a program writes them" if stamps[0] > _PRESENT_S else ""
+        told = "; subtract the common second before a program writes them" if floating else ""
         remarks.append(
             f"the times are written in steps of {step_s * 1e9:.0f} ns, which their sigma has{told}"
         )

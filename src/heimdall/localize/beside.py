@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,12 @@ from heimdall.multilateration.fix import Place
 SAME_RECEIVER_M = 100.0  # horizontally: maps and phones differ, and antennas stand beside houses
 
 
-def of_second(model: Path, cut: Cut, frequency_hz: float) -> Beside:
-    """A fusion model's answer for one second. It knows the receivers of its own network alone.
+def of_seconds(model: Path, cuts: Sequence[Cut], frequency_hz: float) -> list[Beside]:
+    """A fusion model's answer for each second. It knows the receivers of its own network alone.
 
     Args:
         model: An ONNX file of the kind "fusion".
-        cut: The second.
+        cuts: The seconds.
         frequency_hz: Tuned frequency.
 
     Raises:
@@ -35,6 +36,10 @@ def of_second(model: Path, cut: Cut, frequency_hz: float) -> Beside:
     if localizer.kind != "fusion":
         cause = "it locates single recordings, and no second of several receivers"
         raise HeimdallError(str(model), cause, "Export a model of the kind fusion, or leave --model out")
+    return [_of_second(model, localizer, cut, frequency_hz) for cut in cuts]
+
+
+def _of_second(model: Path, localizer: OnnxLocalizer, cut: Cut, frequency_hz: float) -> Beside:
     preprocessing = Preprocessing.of(localizer.metadata, str(model))
     tokenizer = preprocessing.tokenizer
     recordings = []

@@ -33,6 +33,9 @@ from heimdall.signal.transforms import phase_ramp
 UNTIMED_S = 0.1  # by less differ clocks that a network sets
 MIN_OVERLAP_NS = 200_000_000  # shorter recordings hold too little of a signal of some hundred hertz
 CLOCK = "The column timing_sigma_ns of the receivers file says that GPS disciplines a receiver's clock"
+_ALONE = (
+    "there is no other recording to compare it with, which a place needs: give those of two receivers or more"
+)
 _BEGAN_ALIKE = "nothing says when its recording began, so its level counts as of the time of the others"
 _SOME_DAY_NS = gps_ns_of_utc(utc_ns(dt.datetime(2000, 1, 1, tzinfo=dt.UTC)))  # where nothing says one
 _COMPARED = 4096  # samples of noise that two receivers cannot have alike
@@ -273,7 +276,8 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
     locked = timed & np.array([one.locked for one, _ in read])
     # By so much the rate of a clock may be wrong that is right to its sigma at both ends of the recording.
     rate = np.array(clock_s) / [one.about.duration_s for one, _ in read]
-    remarks = [f"{name}: {reason}" for name, reason in zip(names, found.reason, strict=True) if reason]
+    reasons = found.reason if len(names) > 1 else [_ALONE]
+    remarks = [f"{name}: {reason}" for name, reason in zip(names, reasons, strict=True) if reason]
     if alike.any():
         same = " and ".join(name for name, copied in zip(names, alike, strict=True) if copied)
         remarks.append(

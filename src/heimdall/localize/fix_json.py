@@ -5,12 +5,14 @@ docs/answers.md has the schema. Within a version names are only added.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 from heimdall.localize import fix_words
 from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.error_ellipse import ellipse_95
+from heimdall.localize.fix_shapes import DECIMALS
 from heimdall.multilateration.event import Event, Position
 from heimdall.multilateration.fix import Fix, Place, Velocity
 
@@ -18,8 +20,22 @@ SCHEMA = "heimdall-locate"
 SCHEMA_VERSION = 1
 
 
+def text(answer: Answer) -> str:
+    """The document as JSON without NaN: a line for each receiver and event, with a newline at the end."""
+    parts = []
+    for name, value in document(answer).items():
+        rows = [f"    {_dumps(one)}" for one in value] if isinstance(value, list) else []
+        shown = "[\n" + ",\n".join(rows) + "\n  ]" if rows else _dumps(value)
+        parts.append(f"  {_dumps(name)}: {shown}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _dumps(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
 def document(answer: Answer) -> dict[str, Any]:
-    """The answer as one JSON object without NaN, as `core.artifacts.json_text` writes it."""
+    """The answer as one JSON object without NaN. Outlines have 7 digits of a degree, all else every digit."""
     together = answer.together
     return {
         "schema": SCHEMA,
@@ -30,6 +46,7 @@ def document(answer: Answer) -> dict[str, Any]:
         "events": [_fix(answer, fix, event) for event, fix in zip(answer.events, answer.fixes, strict=True)],
         "together": None if together is None else _fix(answer, together, None),
         "beside": None if answer.beside is None else _beside(answer.beside),
+        "beside_each": [_beside(one) for one in answer.beside_each],
     }
 
 
@@ -52,7 +69,7 @@ def _fix(answer: Answer, fix: Fix, event: Event | None) -> dict[str, Any]:
             {
                 "probability": one.probability,
                 "area_km2": _number(one.area_km2),
-                "rings_deg": [[list(point) for point in ring] for ring in one.rings],
+                "rings_deg": [[[round(x, DECIMALS) for x in point] for point in ring] for ring in one.rings],
             }
             for one in fix.regions
         ],

@@ -154,7 +154,7 @@ def sentences(answer: Answer, fix: Fix) -> list[str]:
     if error_m is not None:
         said.append(f"The true place is known, and {length(error_m)} away.")
     if answer.beside is not None and fix is answer.main:
-        said.append(_model(answer.beside, fix))
+        said.append(_model(answer.beside, fix, several=bool(answer.beside_each)))
     return said
 
 
@@ -204,9 +204,11 @@ def _motion(velocity: Velocity) -> str:
     return f"It moves at {how}, toward {math.degrees(math.atan2(*vector)) % 360:.0f}° clockwise from north."
 
 
-def _model(beside: Beside, fix: Fix) -> str:
+def _model(beside: Beside, fix: Fix, *, several: bool) -> str:
     name, remark = printable(beside.name), printable(beside.remark)
-    why = f": {remark}" if remark else ""
+    each = "its answers for the others stand in the table of events"
+    why = "; ".join(filter(None, [remark, each if several else ""]))
+    why = f": {why}" if why else ""
     if beside.place is None:
         return f"The trained model {name} does not say where it is{why}."
     said = f"The trained model {name} has it at {where(beside.place)}, {deviation(beside.place)}"
@@ -300,12 +302,14 @@ def _unit(sigma_s: float) -> tuple[str, float]:
 def events(answer: Answer) -> Table:
     """A row for each event: its name, its place, how sure that is, and how wrong if that is known."""
     known = any(event.truth is not None for event in answer.events)
-    headings = ("event", "latitude", "longitude", "sigma E x N", *(("error",) if known else ()), "")
+    model = ("model",) if answer.beside_each else ()
+    headings = ("event", "latitude", "longitude", "sigma E x N", *(("error",) if known else ()), *model, "")
     # In a column of numbers all have the digits that most deserve.
     decimals = statistics.median_low([digits(fix.places[0]) for fix in answer.fixes if fix.places] or [1])
     rows = []
-    for fix in answer.fixes:
+    for number, fix in enumerate(answer.fixes):
         best = fix.places[:1]
+        beside = [one.place for one in answer.beside_each[number : number + 1]]
         error_m = answer.error_m(fix)
         flags = [] if fix.kind == "position" else [fix.kind]
         rows.append(
@@ -314,10 +318,11 @@ def events(answer: Answer) -> Table:
                 *(latitude_longitude(best[0], decimals) if best else ("", "")),
                 " x ".join(map(length, sigma_m(best[0]))) if best else "",
                 *(("" if error_m is None else length(error_m),) if known else ()),
+                *("" if one is None else ", ".join(latitude_longitude(one)) for one in beside),
                 ", ".join(flags if fix.consistent else [*flags, "inconsistent"]),
             )
         )
-    return Table(headings, tuple(rows), "lllr" + "r" * known + "l")
+    return Table(headings, tuple(rows), "lllr" + "r" * known + "l" * len(model) + "l")
 
 
 def summary(answer: Answer) -> list[str]:
@@ -337,6 +342,7 @@ def summary(answer: Answer) -> list[str]:
     errors_m = [error_m for fix in answer.fixes if (error_m := answer.error_m(fix)) is not None]
     if errors_m:
         said.append(f"The truth is known of {len(errors_m)}: the error is {_quantiles(errors_m)}.")
+        said.append(_coverage(answer))
     return said
 
 
@@ -352,6 +358,20 @@ def _apart(answer: Answer) -> list[str]:
         if len(values) > 1:
             return [f"They are {what.format(len(values))}: each has an answer of its own."]
     return ["There is no answer of all together: that needs two events with two arrival times."]
+
+
+def _coverage(answer: Answer) -> str:
+    """How often the regions hold the truth where it is known; an event without a region never does."""
+    pairs = zip(answer.events, answer.fixes, strict=True)
+    known = [(event.truth, fix) for event, fix in pairs if event.truth is not None]
+    held = [
+        region.probability
+        for truth, fix in known
+        for region in fix.regions
+        if region.holds(truth.latitude_deg, truth.longitude_deg)
+    ]
+    of_68, of_95 = (f"{100 * held.count(probability) / len(known):.0f} %" for probability in (0.68, 0.95))
+    return f"The regions of 68 % hold it in {of_68} of them, those of 95 % in {of_95}."
 
 
 def _quantiles(errors_m: Sequence[float]) -> str:

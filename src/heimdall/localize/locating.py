@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from tqdm import tqdm
 
 from heimdall.core.errors import HeimdallError, unreadable
@@ -25,7 +26,7 @@ from heimdall.localize.events import Say
 from heimdall.multilateration import combine, receiver_errors, solver
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.rays import Propagation
-from heimdall.multilateration.receiver_errors import ReceiverError
+from heimdall.multilateration.receiver_errors import Table
 from heimdall.multilateration.solver import Assumptions
 
 UNKNOWN = "unknown"
@@ -39,12 +40,14 @@ class Material:
     Attributes:
         events: At least one.
         origin_utc: The moment from which their times count; None if it is not known.
-        beside: What a trained model says of one of them, if it was asked.
+        beside: What a trained model says of that with most receivers, if it was asked.
+        beside_each: What it says of each, if there are several.
     """
 
     events: tuple[Event, ...]
     origin_utc: dt.datetime | None = None
     beside: Beside | None = None
+    beside_each: tuple[Beside, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Given:
     unit: str | None = None
     assumptions: Assumptions = field(default_factory=Assumptions)
     model: Path | None = None
-    errors: tuple[ReceiverError, ...] = ()
+    errors: Table | None = None
 
 
 def locate(
@@ -134,7 +137,7 @@ def locate(
         unit=unit,
         assumptions=Assumptions(altitude_of(altitude), propagation),
         model=None if model is None else Path(model),
-        errors=() if errors is None else receiver_errors_file.read(Path(errors)),
+        errors=None if errors is None else receiver_errors_file.read(Path(errors)),
     )
     return answer([str(path) for path in paths], given, say or (lambda line: None))
 
@@ -154,7 +157,12 @@ def altitude_of(
     try:
         metres = float(str(said))
     except ValueError:
-        return terrain.read([Path(str(said))])
+        file = Path(str(said))
+        if not (file.exists() or file.suffix):
+            cause = "neither a number of metres, nor a file"
+            remedy = f"Give metres above the ellipsoid, such as 500, or {UNKNOWN}, or a terrain file"
+            raise HeimdallError(f"altitude {said}", cause, remedy) from None
+        return terrain.read([file])
     if not -500 <= metres <= 100_000:
         cause = "no altitude of a transmitter in metres"
         raise HeimdallError(f"altitude {said}", cause, "Give -500 to 100000")
@@ -176,7 +184,10 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
         HeimdallError: There is no file, one cannot be read, or it lacks what is needed.
     """
     material = read(files, given, say)
-    found = tuple(receiver_errors.apply(material.events, given.errors))
+    found = material.events
+    if given.errors is not None:
+        found = tuple(receiver_errors.apply(found, given.errors))
+    _say_assumed(found, given.assumptions.sigma_s, say)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
     together = combine.together(found, given.assumptions)
@@ -186,6 +197,7 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
         tuple(fixes),
         together,
         beside=material.beside,
+        beside_each=material.beside_each,
         origin_utc=material.origin_utc,
     )
 
@@ -239,6 +251,8 @@ def _of_tables(files: Sequence[str], given: Given, say: Say) -> Material:
         for remark in table.remarks:
             say(f"{file}: {remark}")
         found += table.events
+    used = {name for event in found for name in event.receiver}
+    _say_low([site for site in sites if site.name in used], say)
     if given.frequency_hz is not None:
         found = [replace(event, frequency_hz=given.frequency_hz) for event in found]
     # Times of several files count from origins of their own.
@@ -256,9 +270,7 @@ def _of_recordings(files: Sequence[str], given: Given, say: Say) -> Material:
             raise
         raise HeimdallError(error.subject, "no place of a receiver is given", _RECEIVERS) from None
     stretches = events.stretches(assigned, given.hints, say)
-    unknown = list(dict.fromkeys(site.name for site in assigned.values() if not site.altitude_known))
-    if unknown:
-        say(f"The altitude of {', '.join(unknown)} is not given, and counts as 0 m.")
+    _say_low(assigned.values(), say)
     stretches, frequency_hz = events.at_frequency(stretches, given.frequency_hz, say)
     if math.isnan(frequency_hz):
         say("Nothing says the frequency: --frequency-mhz tells how the signal travels.")
@@ -266,13 +278,36 @@ def _of_recordings(files: Sequence[str], given: Given, say: Say) -> Material:
     origin_ns = cuts[0].start_ns
     bar = tqdm(cuts, desc="arrival times", unit="s", disable=None, delay=2.0, leave=False)
     found = [events.event(cut, frequency_hz, origin_ns) for cut in bar]
-    beside = None
+    said: list[Beside] = []
     if given.model is not None:
-        from heimdall.localize.beside import of_second  # noqa: PLC0415 - ONNX Runtime, only where it is asked
+        from heimdall.localize import beside  # noqa: PLC0415 - ONNX Runtime, only where it is asked
 
-        beside = of_second(given.model, max(cuts, key=lambda cut: len(cut.parts)), frequency_hz)
+        said = beside.of_seconds(given.model, cuts, frequency_hz)
+    fullest = max(range(len(cuts)), key=lambda number: len(cuts[number].parts))
     dated = any(stretch.begun for stretch, _ in cuts[0].parts)
-    return Material(tuple(found), to_utc(origin_ns) if dated else None, beside)
+    return Material(
+        tuple(found),
+        to_utc(origin_ns) if dated else None,
+        said[fullest] if said else None,
+        tuple(said) if len(said) > 1 else (),
+    )
+
+
+def _say_assumed(found: Sequence[Event], sigma_s: float, say: Say) -> None:
+    """Say of which receivers nothing tells how exact their times are."""
+    told = [(event.receiver, np.isfinite(event.sigma_s) | np.isnan(event.arrival_s)) for event in found]
+    untold = {name for names, known in told for name, one in zip(names, known, strict=True) if not one}
+    if untold:
+        everyone = untold == {name for event in found for name in event.receiver}
+        whose = "all receivers" if everyone else ", ".join(sorted(untold))
+        said = f"the standard deviation of the times of {whose}: it counts as {sigma_s * 1e9:.0f} ns"
+        say(f"Nothing says {said}.")
+
+
+def _say_low(sites: Iterable[Site], say: Say) -> None:
+    unknown = list(dict.fromkeys(site.name for site in sites if not site.altitude_known))
+    if unknown:
+        say(f"The altitude of {', '.join(unknown)} is not given, and counts as 0 m.")
 
 
 def _check_places(found: Sequence[Event], say: Say) -> None:

@@ -1,4 +1,9 @@
-"""Receivers' own errors as CSV: what `heimdall receivers FILE...` writes and `heimdall locate` takes off."""
+"""Receivers' own errors as CSV: what `heimdall receivers FILE...` writes and `heimdall locate` takes off.
+
+`errors.csv` has a row for each receiver. Beside it, `errors.correlation.csv` has the correlations between the
+errors of all offsets and places: a row and a column for each, in one order, up to the diagonal. With it, what
+is left of these errors counts in each position as it must; without it, as if each receiver had its own.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,15 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import text_file
-from heimdall.multilateration.receiver_errors import ReceiverError
+from heimdall.multilateration.receiver_errors import ReceiverError, Table
+
+Float64 = npt.NDArray[np.float64]
 
 # Of each column the field, and what its unit is in that of the field.
 _COLUMNS = {
@@ -36,30 +47,84 @@ _MISSING = {
     "sigma_uncertainty_s": math.nan,
     "remaining_s": math.inf,
 }
+_UNKNOWNS = ("offset", "east", "north", "up")
+_ROUNDED = 1e-3  # of a correlation matrix's smallest eigenvalue: five decimals make it less than 0
 _MAX_BYTES = 1 << 24
 _REMEDY = "Write the file with `heimdall receivers FILE... --output errors.csv`"
 
 
-def text(errors: Sequence[ReceiverError]) -> str:
-    """The table (RFC 4180, UTF-8), numbers to a thousandth; a cell is empty where nothing is known."""
+def correlation_path(path: Path) -> Path:
+    """The file of the correlations beside one of errors."""
+    return path.with_suffix(".correlation.csv")
+
+
+def write(path: Path, table: Table) -> None:
+    """Write the table (RFC 4180, UTF-8), and beside it the correlations, if it has them.
+
+    Numbers are to a thousandth; a cell is empty where nothing is known.
+    """
+    rows = [[_cell(getattr(error, name), unit) for name, unit in _COLUMNS.values()] for error in table.errors]
+    artifacts.write_bytes(path, _csv([list(_COLUMNS), *rows]))
+    if table.correlation is not None:
+        label = [(error.receiver, unknown) for error in table.errors for unknown in _UNKNOWNS]
+        heading = ["receiver", "of", *(" ".join(one) for one in label)]
+        lower = [
+            [*one, *(f"{value:.5f}" for value in table.correlation[row, : row + 1])]
+            + [""] * (len(label) - row - 1)
+            for row, one in enumerate(label)
+        ]
+        artifacts.write_bytes(correlation_path(path), _csv([heading, *lower]))
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> bytes:
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for error in errors:
-        writer.writerow([_cell(getattr(error, name), unit) for name, unit in _COLUMNS.values()])
-    return stream.getvalue()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue().encode()
 
 
-def read(path: Path) -> tuple[ReceiverError, ...]:
-    """The errors of a file, in its order.
+def read(path: Path) -> Table:
+    """The errors of a file, in its order, with the correlations that stand beside it.
 
     Args:
         path: CSV with a header; columns in any order, of which `receiver` is needed. Where `remaining_ns` is
             not given, the file knows nothing of the receiver, unless it has an `offset_uncertainty_ns`.
 
     Raises:
-        HeimdallError: The file cannot be read, a cell is no number, or a receiver stands twice.
+        HeimdallError: A file cannot be read, a cell is no number, a receiver stands twice, or the
+            correlations are none.
     """
+    errors = _errors(path)
+    beside = correlation_path(path)
+    return Table(errors, _correlation(beside, errors) if beside.exists() else None)
+
+
+def _correlation(path: Path, errors: Sequence[ReceiverError]) -> Float64:
+    """Correlations in the order of some errors; 0 with a receiver that the file does not have."""
+    said = text_file.read(path, _MAX_BYTES, "a CSV file of correlations")
+    rows = list(
+        csv.reader(io.StringIO(said, newline=""), delimiter=text_file.separator_of(said.partition("\n")[0]))
+    )[1:]
+    number = {(row[0].strip(), row[1].strip()): k for k, row in enumerate(rows) if len(row) > 1}
+    lower = np.eye(len(rows))
+    for k, row in enumerate(rows):
+        for column, cell in enumerate(row[2 : k + 3]):
+            lower[k, column] = _number(f"{path}, line {k + 2}", "a correlation", cell, 1.0, math.nan)
+    whole = np.tril(lower) + np.tril(lower, -1).T
+    if (
+        len(number) < len(rows)
+        or not (np.abs(np.diag(whole) - 1) < _ROUNDED).all()
+        or not np.linalg.eigvalsh(np.nan_to_num(whole, nan=9.0)).min(initial=0.0) > -_ROUNDED
+    ):
+        raise HeimdallError(str(path), "no matrix of correlations", f"Remove it, or: {_REMEDY}")
+    asked = [number.get((error.receiver, unknown)) for error in errors for unknown in _UNKNOWNS]
+    to = [k for k, row in enumerate(asked) if row is not None]
+    of = [row for row in asked if row is not None]
+    found = np.eye(len(asked))
+    found[np.ix_(to, to)] = whole[np.ix_(of, of)]
+    return found
+
+
+def _errors(path: Path) -> tuple[ReceiverError, ...]:
     said = text_file.read(path, _MAX_BYTES, "a CSV file of receivers' errors")
     separator = text_file.separator_of(next(iter(said.splitlines()), ""))
     reader = csv.DictReader(io.StringIO(said, newline=""), delimiter=separator)

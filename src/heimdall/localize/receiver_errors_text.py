@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from heimdall.core.table import lines as aligned
-from heimdall.multilateration.receiver_errors import Measured, ReceiverError
+from heimdall.multilateration.receiver_errors import TELLING, Measured, ReceiverError
+from heimdall.multilateration.receiver_fit import PLACE_SIGMA_M, UNTOLD_SCATTER
 
 STANDS_OUT = 4.0  # standard deviations
+UNKNOWN = "unknown"  # where what the events say is hardly surer than what is believed without them
 _HEADINGS = (
     "receiver",
     "events",
@@ -38,13 +40,13 @@ def text(measured: Measured) -> str:
             str(error.wrong),
             _value(error.offset_s * 1e9, error.offset_uncertainty_s * 1e9)
             if math.isfinite(error.remaining_s)
-            else "unknown",
+            else UNKNOWN,
             "*" if is_offset(error) else "",
-            _value(error.sigma_s * 1e9, error.sigma_uncertainty_s * 1e9, signed=False),
-            _value(error.east_m, error.east_uncertainty_m),
-            _value(error.north_m, error.north_uncertainty_m),
+            _scatter(error.sigma_s * 1e9, error.sigma_uncertainty_s * 1e9),
+            _place(error.east_m, error.east_uncertainty_m),
+            _place(error.north_m, error.north_uncertainty_m),
             "*" if is_elsewhere(error) else "",
-            _value(error.up_m, error.up_uncertainty_m),
+            _place(error.up_m, error.up_uncertainty_m),
         )
         for error in measured.errors
     ]
@@ -65,7 +67,8 @@ def is_elsewhere(error: ReceiverError) -> bool:
 
 
 def _sentences(measured: Measured) -> list[str]:
-    found = [f"Measured in {measured.events} events. Offsets count from the mean of all; +- is 2 sigma."]
+    counted = f"{measured.events} event{'' if measured.events == 1 else 's'}"
+    found = [f"Measured in {counted}. Offsets count from the mean of all; +- is 2 sigma."]
     if all(math.isnan(error.sigma_s) for error in measured.errors):
         return [*found, TOO_FEW]
     if math.isfinite(measured.known_sigma_m):
@@ -87,7 +90,14 @@ def _sentences(measured: Measured) -> list[str]:
     return found
 
 
-def _value(value: float, sigma: float, *, signed: bool = True) -> str:
-    if not (math.isfinite(value) and math.isfinite(sigma)):
-        return "unknown"
-    return f"{value:+.0f} +- {2 * sigma:.0f}" if signed else f"{value:.0f} +- {2 * sigma:.0f}"
+def _value(value: float, sigma: float) -> str:
+    return f"{value:+.0f} +- {2 * sigma:.0f}"
+
+
+def _scatter(value: float, sigma: float) -> str:
+    told = sigma**2 <= TELLING * (UNTOLD_SCATTER * value) ** 2
+    return f"{value:.0f} +- {2 * sigma:.0f}" if told else UNKNOWN
+
+
+def _place(value: float, sigma: float) -> str:
+    return _value(value, sigma) if sigma**2 <= TELLING * PLACE_SIGMA_M**2 else UNKNOWN

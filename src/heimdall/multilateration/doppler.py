@@ -132,7 +132,8 @@ def refined(problem: Problem, one: Candidate, offsets: Offsets) -> tuple[Candida
         latitude_deg=float(latitude),
         longitude_deg=float(longitude),
         altitude_m=float(altitude),
-        covariance_m2=inverse[:3, :3],
+        covariance_m2=inverse[:3, :3]
+        + problem.shared_m2(inverse[:3] @ of_times.T * weight_t, np.array([latitude, longitude, altitude])),
         residual_m=late,
         square=square,
     )

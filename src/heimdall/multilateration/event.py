@@ -28,6 +28,32 @@ class Position:
 
 
 @dataclass(frozen=True, eq=False)
+class Doubt:
+    """What is left of receivers' own errors where these were taken off.
+
+    Attributes:
+        receiver: Names, K of them.
+        covariance_m2: Of each one's offset in time (by the speed of light) and its place to the east, north
+            and up, square metres, shape (K, 4, K, 4). What many events say of them is correlated: of one
+            receiver, and between all that had events in common.
+    """
+
+    receiver: tuple[str, ...]
+    covariance_m2: Float64
+
+    def of(self, receiver: Sequence[str]) -> Float64:
+        """The covariance of R receivers, shape (R, 4, R, 4); 0 of those that it does not know."""
+        number = {name: k for k, name in enumerate(self.receiver)}
+        known = [row for row, name in enumerate(receiver) if name in number]
+        of = [number[receiver[row]] for row in known]
+        found = np.zeros((len(receiver), 4, len(receiver), 4))
+        found[np.ix_(known, range(4), known, range(4))] = self.covariance_m2[
+            np.ix_(of, range(4), of, range(4))
+        ]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class Event:
     """One transmission (a second of it, a message) as R receivers had it.
 
@@ -54,6 +80,7 @@ class Event:
         transmitter: Name of the transmitter, by which events of one are told; "" if unknown.
         remarks: What a person should know of its receivers' times, sentences without a full stop: why a
             receiver has none.
+        doubt: What is left of the receivers' own errors, beside `sigma_s`; None if none was taken off.
     """
 
     name: str
@@ -73,6 +100,7 @@ class Event:
     time_s: float = float("nan")
     transmitter: str = ""
     remarks: tuple[str, ...] = ()
+    doubt: Doubt | None = None
 
     @classmethod
     def of_times(

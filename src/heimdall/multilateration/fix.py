@@ -50,6 +50,20 @@ class Region:
     rings: tuple[tuple[tuple[float, float], ...], ...]
     area_km2: float
 
+    def holds(self, latitude_deg: float, longitude_deg: float) -> bool:
+        """Whether a position lies inside: an odd number of edges is crossed on the way to the west.
+
+        Edges are taken as they stand, in degrees.
+        """
+        crossed = 0
+        for ring in self.rings:
+            (x_a, y_a), (x_b, y_b) = np.array(ring[:-1]).T, np.array(ring[1:]).T
+            between = (y_a > latitude_deg) != (y_b > latitude_deg)
+            run, rise = (x_b - x_a)[between], (y_b - y_a)[between]
+            at = x_a[between] + run * (latitude_deg - y_a[between]) / rise
+            crossed += sum(int((at < longitude_deg + turn).sum()) for turn in (-360.0, 0.0, 360.0))
+        return crossed % 2 == 1
+
 
 @dataclass(frozen=True)
 class Residual:

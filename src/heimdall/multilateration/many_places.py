@@ -41,7 +41,7 @@ def search(table: Arrivals, sites: Sites) -> tuple[Float64, float]:
     for (kind, _), rows in alike.items():
         there = table.there[rows[0]]
         mine = Sites.at(*table.stated[table.cell[rows[0], there]].T)
-        middle = float(np.median(mine.latitude_deg)), float(np.median(mine.longitude_deg))
+        middle = rays.geodetic(np.median(mine.ecef_m, axis=0))
         size = max(float(np.median(rays.arc_m(mine.latitude_deg, mine.longitude_deg, *middle))), 100.0)
         reach = np.sinh(np.linspace(-_BEND, _BEND, _GRID)) * size
         east, north = (axis.ravel() for axis in np.meshgrid(reach, reach))

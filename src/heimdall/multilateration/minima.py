@@ -119,6 +119,23 @@ class Problem:
         beyond = np.maximum(ways.length_m - horizon, 0) / _BEYOND_M
         return np.asarray(-np.minimum(beyond, _SELDOM).sum(axis=-1), np.float64)
 
+    def shared_m2(self, gain: Float64, place: Float64) -> Float64:
+        """What it adds to a covariance of unknowns that the doubts about receivers are correlated, (U, U).
+
+        The weights of the times have each one's doubt, as if it were its own.
+
+        Args:
+            gain: Derivatives of the unknowns by the times, shape (U, T).
+            place: Latitude, longitude and altitude, shape (3,).
+        """
+        doubt = self.sites.doubt_m2
+        if doubt is None:
+            return np.zeros((len(gain), len(gain)))
+        by = rays.by_receiver(place[0], place[1], place[2], self.sites)
+        shared = np.einsum("ti,tisj,sj->ts", by, doubt, by)
+        np.fill_diagonal(shared, 0.0)
+        return np.asarray(gain @ shared @ gain.T, np.float64)
+
     def without_times(self) -> Problem:
         """The same, had no receiver a time."""
         nobody = np.zeros(0, np.intp)
@@ -311,7 +328,7 @@ def _descended(problem: Problem, state: Float64, used: Bool) -> tuple[Float64, _
         step *= np.minimum(1.0, np.minimum(longest_m / np.maximum(size, 1e-9), _LONGEST_CLIMB_M / climb))[
             :, None
         ]
-        latitude, longitude = rays.moved(*here[:, :3].T, step[:, 0], step[:, 1])
+        latitude, longitude = rays.moved(here[:, 0], here[:, 1], here[:, 2], step[:, 0], step[:, 1])
         altitude = np.clip(here[:, 2] + step[:, 2], *_ALTITUDES_M)
         there = np.stack([latitude, longitude, altitude, here[:, 3] + step[:, 3]], axis=-1)
         then = _normal(problem, there, used[moving])
@@ -350,13 +367,14 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     information[[0, 1], [0, 1]] += problem.curvature(float(state[0]), float(state[1]))
     log_det = np.linalg.slogdet(information)[1]
     inverse = np.linalg.inv(information)
+    residual, deviation, slope = last.residual[row], last.deviation[row], last.jacobian[row][:, free]
+    gain = inverse @ slope.T * np.where(right, 1 / deviation**2, 0.0)
+    inverse = inverse + problem.shared_m2(gain, state[:3])
     covariance = np.zeros((3, 3))
     known = len(free) - 2
     covariance[:known, :known] = inverse[:known, :known]
-    residual, deviation = last.residual[row], last.deviation[row]
     # A wrong time is off by no less than the others leave its expectation open.
-    away = last.jacobian[row][:, free]
-    expected = np.hypot(deviation, np.sqrt(np.einsum("ti,ij,tj->t", away, inverse, away)))
+    expected = np.hypot(deviation, np.sqrt(np.einsum("ti,ij,tj->t", slope, inverse, slope)))
     log_evidence = (
         -0.5 * float(last.cost[row]) + 0.5 * len(free) * math.log(2 * math.pi) - 0.5 * float(log_det)
     )

@@ -14,7 +14,7 @@ receivers, but unknown, on the sphere (K. Davies, Ionospheric Radio, 1990, secti
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -69,6 +69,8 @@ class Sites:
         altitude_m: Above the ellipsoid, metres, shape (R,).
         ecef_m: Earth-centred coordinates, shape (R, 3).
         ground_ecef_m: Those of the points of the ellipsoid below them, shape (R, 3).
+        doubt_m2: Covariance of their offsets in time (by the speed of light) and earth-centred coordinates,
+            square metres, shape (R, 4, R, 4); None if there is no doubt.
     """
 
     latitude_deg: Float64
@@ -76,14 +78,24 @@ class Sites:
     altitude_m: Float64
     ecef_m: Float64
     ground_ecef_m: Float64
+    doubt_m2: Float64 | None = None
 
     @classmethod
-    def at(cls, latitude_deg: Float64, longitude_deg: Float64, altitude_m: Float64) -> Sites:
-        """Receivers at these positions."""
+    def at(
+        cls,
+        latitude_deg: Float64,
+        longitude_deg: Float64,
+        altitude_m: Float64,
+        doubt_m2: Float64 | None = None,
+    ) -> Sites:
+        """Receivers at these positions, with doubts of offset, east, north and up."""
         there = ecef(latitude_deg, longitude_deg, altitude_m)
-        return cls(
-            latitude_deg, longitude_deg, altitude_m, there, ecef(latitude_deg, longitude_deg, 0 * altitude_m)
-        )
+        if doubt_m2 is not None:
+            turn = np.zeros((len(there), 4, 4))
+            turn[:, 0, 0], turn[:, 1:, 1:] = 1.0, axes(latitude_deg, longitude_deg)
+            doubt_m2 = np.einsum("rai,rasb,sbj->risj", turn, doubt_m2, turn)
+        ground = ecef(latitude_deg, longitude_deg, 0 * altitude_m)
+        return cls(latitude_deg, longitude_deg, altitude_m, there, ground, doubt_m2)
 
     def diameter_m(self) -> float:
         """The largest distance between two receivers, metres."""
@@ -106,6 +118,12 @@ def ecef(latitude_deg: Float64, longitude_deg: Float64, altitude_m: Float64) -> 
     ring = (normal + altitude_m) * cos_lat
     up = (normal * (1 - ECCENTRICITY_SQUARED) + altitude_m) * sin_lat
     return np.stack([ring * np.cos(longitude), ring * np.sin(longitude), up], axis=-1)
+
+
+def geodetic(ecef_m: Float64) -> tuple[float, float]:
+    """Latitude and longitude of a point (3,): of the ellipsoid, or to metres of a network's middle."""
+    ring = math.hypot(ecef_m[0], ecef_m[1]) * (1 - ECCENTRICITY_SQUARED)
+    return math.degrees(math.atan2(ecef_m[2], ring)), math.degrees(math.atan2(ecef_m[1], ecef_m[0]))
 
 
 def axes(latitude_deg: Float64, longitude_deg: Float64) -> Float64:
@@ -197,9 +215,29 @@ def paths(
         latitude_deg: Of the transmitter, degrees, shape (...).
         longitude_deg: Degrees, shape (...).
         altitude_m: Above the ellipsoid, metres, shape (...).
-        sites: The receivers.
+        sites: The receivers, the doubt about which is a part of the spread.
         propagation: How the signal travels.
     """
+    found = _paths(latitude_deg, longitude_deg, altitude_m, sites, propagation)
+    if sites.doubt_m2 is None:
+        return found
+    every = np.arange(len(sites.latitude_deg))
+    by = by_receiver(latitude_deg, longitude_deg, altitude_m, sites)
+    left = np.einsum("...ri,rij,...rj->...r", by, sites.doubt_m2[every, :, every], by)
+    return replace(found, spread_m=np.sqrt(found.spread_m**2 + np.maximum(left, 0.0)))
+
+
+def by_receiver(latitude_deg: Float64, longitude_deg: Float64, altitude_m: Float64, sites: Sites) -> Float64:
+    """Derivatives of lengths by each receiver's offset and earth-centred coordinates, shape (..., R, 4)."""
+    line = sites.ecef_m - ecef(latitude_deg, longitude_deg, altitude_m)[..., None, :]
+    length = np.sqrt((line * line).sum(axis=-1, keepdims=True))
+    return np.concatenate([np.ones_like(length), line / np.maximum(length, 1.0)], axis=-1)
+
+
+def _paths(
+    latitude_deg: Float64, longitude_deg: Float64, altitude_m: Float64, sites: Sites, propagation: Propagation
+) -> Paths:
+    """Those to receivers without doubt."""
     straight = propagation == "line-of-sight"
     altitude = np.broadcast_to(altitude_m, np.shape(latitude_deg)) * straight
     receiver = sites.ecef_m if straight else sites.ground_ecef_m

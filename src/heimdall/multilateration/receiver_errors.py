@@ -6,7 +6,7 @@ time in sixty, anything (`receiver_fit`). Places and moments of the transmission
 
 What no event can tell is fixed by priors, and the uncertainties say so. An offset that all receivers share
 moves no transmitter: offsets count from the mean of the receivers that had events in common, weighted by
-their right times over the square of their scatter. A shift that all receivers share moves all transmitters:
+their right times over the variance of these. A shift that all receivers share moves all transmitters:
 `receiver_fit.PLACE_SIGMA_M` alone limits it.
 """
 
@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, receiver_fit
-from heimdall.multilateration.arrivals import OF_RECEIVER, Arrivals, arrivals_of, ways
-from heimdall.multilateration.event import Event
-from heimdall.multilateration.receiver_fit import PLACE_SIGMA_M, State
+from heimdall.multilateration.arrivals import OF_RECEIVER, Arrivals, arrivals_of, of_cells, ways
+from heimdall.multilateration.event import Doubt, Event
+from heimdall.multilateration.receiver_fit import LEAST_M2, PLACE_SIGMA_M, State
 from heimdall.multilateration.solver import Assumptions
 
 Float64 = npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ Bool = npt.NDArray[np.bool_]
 
 _ITERATIONS, _ROUGH = 60, 12
 _CONVERGED_M = 0.01
-_TELLING = 0.5  # share of the prior's variance above which the events have told nothing
+TELLING = 0.5  # share of the prior's variance above which the events have told nothing
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,30 @@ class ReceiverError:
     wrong: int
 
 
-@dataclass(frozen=True)
-class Measured:
+@dataclass(frozen=True, eq=False)
+class Table:
     """Errors of a network.
 
     Attributes:
-        errors: Of each receiver that had a time in an event of use, in the order of their names.
+        errors: Of K receivers, each once.
+        correlation: Of the errors of offset, east, north and up of the first receiver, of the second, and so
+            on, shape (4 K, 4 K); None if it is not known: then only `remaining_s` of each counts.
+    """
+
+    errors: tuple[ReceiverError, ...]
+    correlation: Float64 | None
+
+
+@dataclass(frozen=True, eq=False)
+class Measured(Table):
+    """Errors that events say, of each receiver that had a time in one of use, in the order of their names.
+
+    Attributes:
         known_sigma_m: Standard deviation, east or north, of the known places about those that the times
             say; NaN if none was used.
         events: How many events it rests on.
     """
 
-    errors: tuple[ReceiverError, ...]
     known_sigma_m: float
     events: int
 
@@ -106,7 +118,7 @@ def measure(
     """
     table = arrivals_of(events, assumptions or Assumptions(), known=known)
     if not table.receiver:
-        return Measured((), math.nan, 0)
+        return Measured((), None, math.nan, 0)
     state = receiver_fit.first(table)
     covariance, scatter_sigma = np.zeros((0, 0)), np.zeros(0)
     for step in range(_ITERATIONS):
@@ -117,29 +129,56 @@ def measure(
     return _measured(table, state, covariance, scatter_sigma)
 
 
-def apply(events: Sequence[Event], errors: Sequence[ReceiverError]) -> list[Event]:
+def apply(events: Sequence[Event], table: Table) -> list[Event]:
     """The events without their receivers' errors: times, sigmas and places are corrected.
 
-    The sigma of a time is what the event states, the receiver's scatter and what its errors leave, together.
-    A receiver that is not in the table, or of which it knows nothing, stays as it is.
+    The sigma of a time is what the event states and the receiver's scatter, together; the doubt of the event
+    is what its errors leave. A receiver that is not in the table, or of which it knows nothing, stays as it
+    is.
     """
-    by_name = {error.receiver: error for error in errors if math.isfinite(error.remaining_s)}
+    by_name = {error.receiver: error for error in table.errors if math.isfinite(error.remaining_s)}
     if not by_name:
         return list(events)
-    return [_corrected(event, by_name) for event in events]
+    left = _left(table)
+    return [_corrected(event, by_name, left) for event in events]
 
 
-def _corrected(event: Event, errors: Mapping[str, ReceiverError]) -> Event:
-    nothing = (0.0,) * 5 + (math.nan,)
+def _left(table: Table) -> Doubt:
+    """What is left of the errors of those receivers of which a table knows any."""
+    count = len(table.errors)
+    known = np.array([math.isfinite(one.remaining_s) for one in table.errors])
+    if table.correlation is None:
+        correlation = np.eye(OF_RECEIVER * count)
+        sigma = [(SPEED_OF_LIGHT_M_S * one.remaining_s, 0.0, 0.0, 0.0) for one in table.errors]
+    else:
+        correlation = table.correlation
+        sigma = [
+            (
+                SPEED_OF_LIGHT_M_S * one.offset_uncertainty_s,
+                one.east_uncertainty_m,
+                one.north_uncertainty_m,
+                one.up_uncertainty_m,
+            )
+            for one in table.errors
+        ]
+    deviation = np.where(known[:, None], np.array(sigma), 0.0).ravel()
+    shape = (count, OF_RECEIVER, count, OF_RECEIVER)
+    covariance = (deviation[:, None] * correlation * deviation).reshape(shape)[known][:, :, known]
+    told = tuple(one.receiver for one, is_known in zip(table.errors, known, strict=True) if is_known)
+    return Doubt(told, covariance)
+
+
+def _corrected(event: Event, errors: Mapping[str, ReceiverError], left: Doubt) -> Event:
+    nothing = (0.0,) * 4 + (math.nan,)
     of = [
-        (one.offset_s, one.east_m, one.north_m, one.up_m, one.remaining_s, one.sigma_s)
+        (one.offset_s, one.east_m, one.north_m, one.up_m, one.sigma_s)
         if (one := errors.get(name))
         else nothing
         for name in event.receiver
     ]
-    offset, east, north, up, remaining, scatter = np.array(of, np.float64).T
+    offset, east, north, up, scatter = np.array(of, np.float64).reshape(-1, 5).T
     stated = np.nan_to_num(event.sigma_s, nan=0.0)
-    sigma = np.sqrt(stated**2 + scatter**2 + remaining**2)
+    sigma = np.hypot(stated, scatter)
     latitude, longitude = rays.moved(event.latitude_deg, event.longitude_deg, event.altitude_m, east, north)
     return replace(
         event,
@@ -148,6 +187,7 @@ def _corrected(event: Event, errors: Mapping[str, ReceiverError]) -> Event:
         latitude_deg=latitude,
         longitude_deg=longitude,
         altitude_m=event.altitude_m + up,
+        doubt=left,
     )
 
 
@@ -160,11 +200,11 @@ def _measured(table: Arrivals, state: State, covariance: Float64, scatter_sigma_
     known_sigma = state.known_sigma_m if told else math.nan
     if np.isnan(scatter_sigma_m).any():
         pairs = zip(table.receiver, events, strict=True)
-        return Measured(
-            tuple(_unknown(name, int(number)) for name, number in pairs), known_sigma, len(table.cell)
-        )
+        unknown = tuple(_unknown(name, int(number)) for name, number in pairs)
+        return Measured(unknown, None, known_sigma, len(table.cell))
     # The more a receiver tells, the more it counts, and one that is always wrong counts nothing.
-    together = _together(table) * np.maximum(events - wrong, 1e-3) / state.scatter_m**2
+    variance = of_cells(state.scatter_m, table.cell) ** 2 + table.noise_m**2 + LEAST_M2
+    together = _together(table) * np.maximum(table.of_receiver(state.right / variance), 1e-12)
     centre = np.eye(OF_RECEIVER * count)
     centre[::OF_RECEIVER, ::OF_RECEIVER] -= together / together.sum(axis=1, keepdims=True)
     own = (centre @ state.own.ravel()).reshape(count, OF_RECEIVER)
@@ -175,7 +215,8 @@ def _measured(table: Arrivals, state: State, covariance: Float64, scatter_sigma_
     padded = np.concatenate([blocks, np.zeros((1, OF_RECEIVER, OF_RECEIVER))])[table.cell]
     left = np.einsum("msi,msij,msj->ms", expected.by_receiver, padded, expected.by_receiver)
     remaining = np.sqrt(table.of_receiver(left) / events)
-    remaining[sigma[:, 0] ** 2 > _TELLING * state.offset_sigma_m**2] = np.inf
+    # An offset far beyond the others' widens its own prior, by which one wrong time would seem to tell it.
+    remaining[sigma[:, 0] ** 2 > TELLING * state.offset_sigma_m.min() ** 2] = np.inf
     second = SPEED_OF_LIGHT_M_S
     errors = tuple(
         ReceiverError(
@@ -196,7 +237,8 @@ def _measured(table: Arrivals, state: State, covariance: Float64, scatter_sigma_
         )
         for k, name in enumerate(table.receiver)
     )
-    return Measured(errors, known_sigma, len(table.cell))
+    correlation = covariance / (sigma.ravel()[:, None] * sigma.ravel())
+    return Measured(errors, correlation, known_sigma, len(table.cell))
 
 
 def _unknown(receiver: str, events: int) -> ReceiverError:

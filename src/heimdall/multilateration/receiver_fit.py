@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import many_places, rays
 from heimdall.multilateration.arrivals import (
     OF_EVENT,
@@ -24,18 +25,24 @@ from heimdall.multilateration.arrivals import (
     ways,
 )
 from heimdall.multilateration.minima import WRONG_SHARE
+from heimdall.multilateration.solver import USUAL_SIGMA_S
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 PLACE_SIGMA_M = 15.0  # of a receiver's stated place, each way: a map or a phone, the antenna on the roof
-_OFFSET_SIGMA_M = 300.0  # where nothing tells: 1 us
+_OFFSET_SIGMA_M = 300.0  # to begin with: 1 us
+_OFFSET_USUAL_M = SPEED_OF_LIGHT_M_S * USUAL_SIGMA_S  # before anything is known,
+_OFFSETS = 2.0  # receivers' worth of belief
+_SCALINGS = 10
+LEAST_M2 = 0.01  # of a time's variance: with less its event's equations are singular to rounding
 _DECADES = math.log(1e8)  # of a wrong time's size
 _LEAST_SPARE = 0.1  # of a time, the rest of which its event's unknowns take
-_LEAST_TIMES = 3.0  # to spare, for each receiver: fewer say nothing of how it scatters
-_PSEUDO = 2.0  # events' worth of belief that a receiver scatters as the others do
+_LEAST_TIMES = 4.0  # to spare, for each receiver: with fewer what is claimed is too narrow
+_PSEUDO = 2.0  # events' worth of belief that a receiver scatters as the others do,
+UNTOLD_SCATTER = 1 / math.sqrt(2 * _PSEUDO)  # of which alone this share is its own standard deviation
 _MEDIAN_CHI = 0.4549  # of a squared standard normal number
-_FREEDOM = 3.0  # of Student's distribution of known places: transponders are late by up to a second
+_FREEDOM = 3.0  # of Student's distribution of offsets and known places: transponders are late by a second
 _ROUNDS = 4
 _CHUNK = 256  # events at a time
 
@@ -117,7 +124,7 @@ def improved(table: Arrivals, state: State, *, rough: bool) -> tuple[State, Floa
     """
     count = len(table.receiver)
     expected = ways(table, state.place, table.sites(state.own[:, 1:]))
-    variance = of_cells(state.scatter_m, table.cell) ** 2 + table.noise_m**2 + expected.spread_m**2 + 1e-6
+    variance = of_cells(state.scatter_m, table.cell) ** 2 + table.noise_m**2 + expected.spread_m**2 + LEAST_M2
     share = _share_of_known(table, state)
     believed = belief(table, state.place, state.known_sigma_m, share)
     linear = _linear(table, state, expected, variance, believed)
@@ -141,8 +148,7 @@ def improved(table: Arrivals, state: State, *, rough: bool) -> tuple[State, Floa
         scatter = state.scatter_m * _excess(residual, variance, taken, table.there)
     if spare * times < _LEAST_TIMES * count:
         scatter_sigma = np.full(count, np.nan)
-    size = own[:, 0] ** 2 + np.diag(covariance)[::OF_RECEIVER]
-    offset_sigma = np.sqrt(np.maximum(np.median(size) / _MEDIAN_CHI, own[:, 0] ** 2))
+    offset_sigma = _offset_sigma(own[:, 0] ** 2 + np.diag(covariance)[::OF_RECEIVER])
     known = state.known_sigma_m
     if share is not None:
         told = np.isfinite(table.known[:, 0])
@@ -198,6 +204,20 @@ def _prior(offset_sigma_m: Float64) -> Float64:
     variance = np.full((len(offset_sigma_m), OF_RECEIVER), PLACE_SIGMA_M**2)
     variance[:, 0] = offset_sigma_m**2
     return variance.ravel()
+
+
+def _offset_sigma(square_m2: Float64) -> Float64:
+    """Prior standard deviation of each offset by the expected squares of all, shape (K,).
+
+    Offsets have Student's distribution, whose scale they tell themselves: one far beyond the others is
+    believed, and moves none of them.
+    """
+    scale = float(np.median(square_m2)) / _MEDIAN_CHI
+    for _ in range(_SCALINGS):
+        share = (_FREEDOM + 1) / (_FREEDOM + square_m2 / scale)
+        total = float((share * square_m2).sum()) + _OFFSETS * _OFFSET_USUAL_M**2
+        scale = total / (len(square_m2) + _OFFSETS)
+    return np.asarray(np.sqrt(scale / share), np.float64)
 
 
 def _told(covariance: Float64, offset_sigma_m: Float64) -> float:

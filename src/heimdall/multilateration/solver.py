@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtrc, chdtrc
 
-from heimdall.geometry.geo import ECCENTRICITY_SQUARED
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import density, doppler, levels, minima, rays, regions
 from heimdall.multilateration.event import Event
@@ -33,6 +32,7 @@ _SIMILAR = 2 * math.log(9.0)  # which is an area of a ninth to nine times the ot
 _WIDE = 0.25  # of the network's size: a 95 % ellipse as long is no ellipse any more
 _HOPELESS = 25.0  # variances: beyond it the times are of something else
 _LEAST_LEVELS = 3  # without times: two say only which of them is nearer
+_LEAST_APART_M = 100.0  # of receivers whose levels tell a direction
 _AERONAUTICAL_HZ = ((108e6, 137e6), (960e6, 1215e6))
 _AIRBORNE_M = (9_000.0, 4_000.0)  # airliners
 _HIGH_M = (5_000.0, 5_000.0)  # of whatever flies
@@ -83,7 +83,7 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
             f"the receivers with a time are at most {apart_m:.0f} m apart, which their times do not resolve"
         )
         return _nothing(event, remark)
-    if count < 2 and (len(level_db) < _LEAST_LEVELS or heard.diameter_m() == 0):
+    if count < 2 and (len(level_db) < _LEAST_LEVELS or heard.diameter_m() < _LEAST_APART_M):
         return _nothing(event, _too_few(event, count))
     found = [_with_levels(one, heard, level_db, problem) for one in minima.candidates(problem)]
     offsets = doppler.Offsets.of(event) if problem.propagation == "line-of-sight" else None
@@ -125,15 +125,15 @@ def problem_of(event: Event, assumptions: Assumptions) -> Problem:
     row = np.flatnonzero(np.isfinite(event.arrival_s))
     sigma_s = np.where(np.isfinite(event.sigma_s), event.sigma_s, assumptions.sigma_s)
     everywhere = Sites.at(event.latitude_deg, event.longitude_deg, event.altitude_m)
-    middle = everywhere.ecef_m.mean(axis=0)
-    # Geodetic: of a point of the ellipsoid, and right to metres for the sunk mean of a network.
-    ring = math.hypot(middle[0], middle[1]) * (1 - ECCENTRICITY_SQUARED)
-    latitude = math.degrees(math.atan2(middle[2], ring))
-    longitude = math.degrees(math.atan2(middle[1], middle[0]))
     altitude = _altitude(event, assumptions)
     return Problem(
         row=row,
-        sites=Sites.at(event.latitude_deg[row], event.longitude_deg[row], event.altitude_m[row]),
+        sites=Sites.at(
+            event.latitude_deg[row],
+            event.longitude_deg[row],
+            event.altitude_m[row],
+            event.doubt.of([event.receiver[k] for k in row]) if event.doubt else None,
+        ),
         range_m=SPEED_OF_LIGHT_M_S
         * (event.arrival_s[row] - (event.arrival_s[row].min() if len(row) else 0.0)),
         sigma_m=SPEED_OF_LIGHT_M_S * np.maximum(sigma_s[row], _LEAST_SIGMA_S),
@@ -141,7 +141,7 @@ def problem_of(event: Event, assumptions: Assumptions) -> Problem:
         altitude_m=altitude[0],
         altitude_sigma_m=altitude[1],
         terrain=None if isinstance(assumptions.altitude, float | int | str | None) else assumptions.altitude,
-        centre_deg=(latitude, longitude),
+        centre_deg=rays.geodetic(everywhere.ecef_m.mean(axis=0)),
         scale_m=max(everywhere.diameter_m(), 1.0),
     )
 

@@ -21,6 +21,7 @@ _FLOOR_CELLS = 31  # of SMOOTH_BINS: within 465 Hz for one second
 _FLOOR_QUANTILE = 25.0
 _FLOOR_BIAS = 0.82  # that quantile of the mean of 15 squared magnitudes of noise, over their expectation
 _LEAST_SHARE = 0.05
+_QUIET = 0.1
 _LEAST_BLOCK_S = 0.02
 _MOST_SAMPLES = 1 << 17
 _EVIDENT_NATS = 20.0
@@ -47,11 +48,11 @@ class Alignment(NamedTuple):
 
 
 class Whitened(NamedTuple):
-    """A spectrum in FFT order, shape (n,) each, and its power over noise in the band's bins, shape (F,)."""
+    """A spectrum in FFT order, shape (n,) each, and its power over that of the band's quietest tenth."""
 
     by_noise: Complex128
     flat: Complex128
-    power_over_noise: Float64
+    prominence: float
 
 
 def whitened(spectrum: Complex128, inside: npt.NDArray[np.intp]) -> Whitened:
@@ -83,7 +84,8 @@ def whitened(spectrum: Complex128, inside: npt.NDArray[np.intp]) -> Whitened:
     by_noise, flat = np.zeros_like(spectrum), np.zeros_like(spectrum)
     by_noise[inside] = spectrum[inside] / np.sqrt(floor)
     flat[inside] = spectrum[inside] * np.sqrt(share / np.maximum(power, _TINY))
-    return Whitened(by_noise, flat, ratio)
+    quiet = max(float(np.quantile(cells, _QUIET)), _TINY)
+    return Whitened(by_noise, flat, float(cells.mean()) / quiet)
 
 
 def align(

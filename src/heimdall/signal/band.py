@@ -93,6 +93,37 @@ def occupied(recordings: Sequence[Recording]) -> tuple[float, float]:
     )
 
 
+def coherent(spectra_by_rise: Complex128, bin_hz: float) -> tuple[float, float]:
+    """Edges of the part of the band in which aligned spectra are alike, Hz from its centre, with a margin.
+
+    In a cell of n bins of noise, n times the coherence squared of two spectra is distributed as Exp(1) (G. C.
+    Carter, "Coherence and time delay estimation", Proc. IEEE 75 (1987), 236-255). The part is that in which
+    the sum of what exceeds this, and a standard deviation of it, is largest.
+
+    Args:
+        spectra_by_rise: The reference's, then others', by rising frequency about the centre, shape (R, F).
+        bin_hz: Distance of two bins.
+    """
+    bins = spectra_by_rise.shape[1]
+    count = max(round(bins * bin_hz / _RESOLUTION_HZ), 1)
+    edges = np.linspace(0, bins, count + 1).astype(np.int64)
+    power = np.add.reduceat(squared_magnitude(spectra_by_rise), edges[:-1], axis=1)
+    product = spectra_by_rise[1:] * spectra_by_rise[0].conj()
+    alike = squared_magnitude(np.add.reduceat(product, edges[:-1], axis=1))
+    alike = np.diff(edges) * alike / np.maximum(power[1:] * power[0], np.finfo(np.float64).tiny)
+    others = len(product)
+    gain = np.concatenate([[0.0], np.cumsum(alike.sum(axis=0) - others - math.sqrt(others))])
+    before = np.minimum.accumulate(gain)
+    last = int(np.argmax(gain - before))
+    first = int(np.argmin(gain[: last + 1]))
+    margin_hz = _MARGIN_HZ + 0.05 * _RESOLUTION_HZ * (last - first)
+    half_hz = bins * bin_hz / 2
+    return (
+        max(float(edges[first]) * bin_hz - half_hz - margin_hz, -half_hz),
+        min(float(edges[last]) * bin_hz - half_hz + margin_hz, half_hz),
+    )
+
+
 def _excess(recording: Recording, axis_hz: Float64) -> tuple[Float64, float]:
     """Power over that of the floor, less 1, at each frequency, and its standard deviation in noise."""
     width = max(min(round(recording.sample_rate_hz / _RESOLUTION_HZ), len(recording.iq)), 2)

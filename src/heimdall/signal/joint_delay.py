@@ -45,6 +45,9 @@ _PHASE_STEPS = 4
 _EDGE_SHARE = 0.05  # of the interval, on which the window rises, and falls
 _CELL_BINS = 64
 _MOST_CELLS = 256
+_SHAPE_BINS = 15  # of about 1 Hz: the side bands of slow Morse code are a few hertz apart
+_LEAST_SHAPE = 1e-3
+_LEAST_POWER = 1e-15  # of the strongest cell: below it is what rounding leaves
 _FINER = 4  # cells of one level in one of the next coarser
 _UNLIKE = 2.5  # standard deviations of its coherence by which a cell differs from a coarser one
 _LEAST_NOISE_SHARE = 0.2  # of what makes the most alike pair of a receiver unlike
@@ -70,6 +73,8 @@ class JointDelays:
         snr_db: Of what is alike to what is not, in the weighted band, shape (R,).
         rms_bandwidth_hz: Of the signal, weighted by what it says of the delay.
         doubt: Probability that the delay is another one, far away, shape (R,).
+        other_share: Power of what else is alike in each recording and others, such as a second transmission,
+            over that of the signal, shape (R,).
     """
 
     delay_s: Float64
@@ -79,6 +84,7 @@ class JointDelays:
     snr_db: Float64
     rms_bandwidth_hz: float
     doubt: Float64
+    other_share: Float64
 
 
 class Interval:
@@ -127,7 +133,16 @@ def solve(
     offset_sigma_hz = np.array([one.offset_sigma_hz for one in last.standing])
     doubt = np.array([one.probability for one in elsewhere])
     doubt[[one.evidence < _EVIDENT for one in last.standing]] = 1.0
-    return JointDelays(last.delay_s, sigma_s, last.offset_hz, offset_sigma_hz, snr_db, bandwidth_hz, doubt)
+    return JointDelays(
+        last.delay_s,
+        sigma_s,
+        last.offset_hz,
+        offset_sigma_hz,
+        snr_db,
+        bandwidth_hz,
+        doubt,
+        last.other_share,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +157,7 @@ class _Converged:
     standing: list[_Standing]
     snr: Float64
     weight: Complex128
+    other_share: Float64
 
 
 def _converged(
@@ -160,7 +176,8 @@ def _converged(
         whole = turn
         for _ in range(_PHASE_ROUNDS):  # a phase that is off passes for noise, and noise for other weights
             values, slopes = values * turn, slopes * turn
-            amplitude, noise = signal_and_noise(values)
+            cells, noise = signal_and_noise(values)
+            amplitude = cells * np.sqrt(_shape(values, cells, noise))
             snr = amplitude * amplitude / noise
             weight = amplitude / noise / np.sqrt(1 + snr.sum(axis=0))
             turn = _phases(values * weight)
@@ -176,7 +193,8 @@ def _converged(
             left_hz = np.array([one.offset_hz for one in standing])
             delay_s += np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
             offset_hz += _jointly(left_hz, np.asarray(y * time_s, np.complex128), reference)
-    return _Converged(delay_s, offset_hz, standing, snr, weight * whole)
+    other = _other_share(values * turn, cells)
+    return _Converged(delay_s, offset_hz, standing, snr, weight * whole, other)
 
 
 class _Elsewhere(NamedTuple):
@@ -249,6 +267,11 @@ def _elsewhere(
     return _Elsewhere(float(lag_s[peaks[best]]), gain, mass / (1 + mass))
 
 
+def aligned(band: Band, delay_s: Float64, offset_hz: Float64, interval: Interval) -> Complex128:
+    """Spectra of the interval at no delay and no offset, by rising frequency, shape (R, F)."""
+    return _aligned(band, delay_s, offset_hz, interval)[0]
+
+
 def _aligned(
     band: Band, delay_s: Float64, offset_hz: Float64, interval: Interval
 ) -> tuple[Complex128, Complex128]:
@@ -261,7 +284,8 @@ def _aligned(
         moved = spectrum * np.exp(2j * np.pi * np.remainder(frequency * delay, 1.0))
         turn = phase_ramp(-offset / band.rate_hz, len(frequency))[interval.part] * interval.window
         line = phase_ramp(-band.centre_hz / band.rate_hz, len(frequency))[interval.part] * interval.window
-        for found, one in ((values, moved), (slopes, moved * (2j * np.pi * frequency))):
+        # About its own carrier: what the offset turns is the phase, which is another unknown.
+        for found, one in ((values, moved), (slopes, moved * (2j * np.pi * (frequency - offset)))):
             part = scipy.fft.ifft(one)[interval.part]
             part = part - np.vdot(line, part * interval.window) / np.vdot(line, line) * line / interval.window
             part = part * turn
@@ -318,7 +342,8 @@ def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
         values: Aligned spectra, shape (R, F).
     """
     bins = values.shape[1]
-    power = np.maximum(_cells(squared_magnitude(values)), _TINY)
+    power = _cells(squared_magnitude(values))
+    power = np.maximum(power, np.maximum(_LEAST_POWER * power.max(axis=1, keepdims=True), _TINY))
     flat = values / np.sqrt(_spread(power, bins))
     finest = _cell_count(bins)
     coherence = _coherence(flat, 1)
@@ -334,6 +359,46 @@ def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
     noise = (1 - share) * power
     noise = np.maximum(noise, scipy.ndimage.median_filter(noise, (1, _NOISE_CELLS), mode="nearest"))
     return np.sqrt(_spread(share * power, bins)), _spread(noise, bins)
+
+
+def _other_share(values: Complex128, amplitude: Float64) -> Float64:
+    """What the products of a receiver with the others have that one signal does not explain, shape (R,).
+
+    Over what it explains. Of noise it is 0 in the mean: n products have a coherence squared of 1 / n.
+
+    Args:
+        values: Aligned spectra, also in phase, shape (R, F).
+        amplitude: Of the signal in each bin, alike within a cell, shape (R, F).
+    """
+    receivers, bins = values.shape
+    power, said = _cells(squared_magnitude(values)), _cells(amplitude)
+    share = power.shape[1] / bins
+    explained, other = np.zeros((2, receivers))
+    for a in range(receivers):
+        for b in range(a + 1, receivers):
+            product = values[a] * values[b].conj()
+            alike = said[a] * said[b]
+            real, imaginary = _cells(product.real) - alike, _cells(product.imag)
+            chance = np.maximum(power[a] * power[b] - alike * alike, 0.0) * share
+            other[[a, b]] += float((real * real + imaginary * imaginary - chance).sum())
+            explained[[a, b]] += float((alike * alike).sum())
+    return np.asarray(np.maximum(other, 0.0) / np.maximum(explained, _TINY))
+
+
+def _shape(values: Complex128, amplitude: Float64, noise: Float64) -> Float64:
+    """Power of the signal in each bin over that in its cell, shape (F,): a keyed carrier is narrower.
+
+    By the power of the sum of all, of expectation S + S^2 with S the sum of their ratios of signal to noise,
+    over the bins around each; as far as that is not what chance makes of it.
+    """
+    weight = amplitude / noise
+    total = np.clip((amplitude * weight).sum(axis=0), 1e-9, 1e9)
+    ratio = squared_magnitude((values * weight).sum(axis=0)) / (total * (1 + total))
+    mean = scipy.ndimage.correlate1d(ratio, np.full(_SHAPE_BINS, 1 / _SHAPE_BINS), mode="nearest")
+    found = np.maximum((mean * (1 + total) - 1) / total, _LEAST_SHAPE)
+    chance = (1 + 1 / total) / math.sqrt(_SHAPE_BINS)
+    shape = np.asarray(np.where(np.abs(found - 1) > _UNLIKE * chance, found, 1.0))
+    return shape / _spread(_cells(shape), len(shape))
 
 
 def _refined(cells: Float64, count: int) -> Float64:
