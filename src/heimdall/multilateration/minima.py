@@ -373,8 +373,6 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     covariance = np.zeros((3, 3))
     known = len(free) - 2
     covariance[:known, :known] = inverse[:known, :known]
-    # A wrong time is off by no less than the others leave its expectation open.
-    expected = np.hypot(deviation, np.sqrt(np.einsum("ti,ij,tj->t", slope, inverse, slope)))
     log_evidence = (
         -0.5 * float(last.cost[row]) + 0.5 * len(free) * math.log(2 * math.pi) - 0.5 * float(log_det)
     )
@@ -382,7 +380,7 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
         log_evidence -= math.log(problem.altitude_sigma_m)
     log_evidence -= 0.5 * np.count_nonzero(right) * math.log(2 * math.pi)
     log_evidence += np.count_nonzero(right) * math.log(1 - WRONG_SHARE)
-    log_evidence += float(wrong_log_density(residual[~right], expected[~right]).sum())
+    log_evidence += float(wrong_log_density(residual[~right], deviation[~right]).sum())
     log_evidence += float(problem.log_prior(state[0], state[1]))
     log_evidence += float(problem.log_within_horizon(state[0], state[1], state[2]))
     weighted = residual[right] / deviation[right]
