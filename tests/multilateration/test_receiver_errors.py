@@ -206,12 +206,12 @@ def test_corrected_events_carry_the_whole_uncertainty() -> None:
     fixed = receiver_errors.apply([event], Table((error, unknown), None))[0]
     row = event.receiver.index("R2")
     assert fixed.arrival_s[row] == pytest.approx(event.arrival_s[row] - 1e-7, abs=1e-15)
-    assert fixed.sigma_s[row] == pytest.approx(3e-8)
+    assert fixed.sigma_s[row] == pytest.approx(math.hypot(30e-9, 1e-9))
     assert fixed.altitude_m[row] == event.altitude_m[row] + 7
     north = (fixed.latitude_deg[row] - event.latitude_deg[row]) * 111.2e3
     assert north == pytest.approx(-20, abs=0.1)
     used = solver.locate(fixed).residuals[row]
-    assert used.sigma_s == pytest.approx(5e-8)
+    assert used.sigma_s == pytest.approx(math.hypot(30e-9, 1e-9, 40e-9))
     for name in ("R1", "R3"):
         row = event.receiver.index(name)
         assert fixed.arrival_s[row] == event.arrival_s[row]
@@ -284,6 +284,20 @@ def test_a_few_events_tell_nothing(count: int) -> None:
     assert all(math.isinf(error.remaining_s) for error in measured.errors)
     events = network(10, events=1).events
     assert receiver_errors.apply(events, measured) == events
+
+
+def test_receivers_that_are_seldom_heard_hide_nothing_of_the_others() -> None:
+    """Each of 45 has one event; the others have all."""
+    world = network(12, events=60)
+    seldom = [
+        replace(event, receiver=tuple("S" + str(k) if name == "R7" else name for name in event.receiver))
+        for k, event in enumerate(world.events)
+    ]
+    errors = receiver_errors.measure(seldom).errors
+    assert len(errors) > 30
+    often = tuple(error for error in errors if error.receiver.startswith("R"))
+    assert all(error.remaining_s < 60e-9 for error in often)
+    assert within(scores(world, often)["offset"], 3.0) == 1.0
 
 
 def test_times_too_noisy_to_tell_anything_leave_the_receivers_as_they_are() -> None:

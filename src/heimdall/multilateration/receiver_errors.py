@@ -132,9 +132,9 @@ def measure(
 def apply(events: Sequence[Event], table: Table) -> list[Event]:
     """The events without their receivers' errors: times, sigmas and places are corrected.
 
-    The sigma of a time is what the event states and the receiver's scatter, together; the doubt of the event
-    is what its errors leave. A receiver that is not in the table, or of which it knows nothing, stays as it
-    is.
+    The sigma of a time is what the event states, the receiver's scatter, and how unsure that is: the expected
+    square has all three. The doubt of the event is what offsets and places leave. A receiver that is not in
+    the table, or of which it knows nothing, stays as it is.
     """
     by_name = {error.receiver: error for error in table.errors if math.isfinite(error.remaining_s)}
     if not by_name:
@@ -169,16 +169,16 @@ def _left(table: Table) -> Doubt:
 
 
 def _corrected(event: Event, errors: Mapping[str, ReceiverError], left: Doubt) -> Event:
-    nothing = (0.0,) * 4 + (math.nan,)
+    nothing = (0.0,) * 4 + (math.nan,) * 2
     of = [
-        (one.offset_s, one.east_m, one.north_m, one.up_m, one.sigma_s)
+        (one.offset_s, one.east_m, one.north_m, one.up_m, one.sigma_s, one.sigma_uncertainty_s)
         if (one := errors.get(name))
         else nothing
         for name in event.receiver
     ]
-    offset, east, north, up, scatter = np.array(of, np.float64).reshape(-1, 5).T
+    offset, east, north, up, scatter, doubt = np.array(of, np.float64).reshape(-1, 6).T
     stated = np.nan_to_num(event.sigma_s, nan=0.0)
-    sigma = np.hypot(stated, scatter)
+    sigma = np.sqrt(stated**2 + scatter**2 + np.nan_to_num(doubt, nan=0.0) ** 2)
     latitude, longitude = rays.moved(event.latitude_deg, event.longitude_deg, event.altitude_m, east, north)
     return replace(
         event,
