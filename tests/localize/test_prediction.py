@@ -369,7 +369,7 @@ def test_locate_says_beside_its_own_answer_what_the_model_says(
     """If it knows the receivers: the network of a model is fixed."""
     recorded = []
     known = {"sample_rate_hz": RATE_HZ, "start_gps_ns": START_NS, "timing_sigma_ns": SIGMA_NS}
-    for path in session.glob("*.npy"):
+    for path in sorted(session.glob("*.npy")):
         recorded.append(shutil.copy(path, tmp_path))
         (tmp_path / path.name).with_suffix(".json").write_text(json.dumps(known))
     places = known_sessions.PLANE.to_degrees(*known_sessions.RECEIVERS.position_m[:, :2].T)
@@ -399,9 +399,9 @@ def test_locate_says_beside_its_own_answer_what_the_model_says(
         None,
         "0 of the 5 receivers are of its network, which has others",
     )
-    for path in tmp_path.glob("*.npy"):
+    for path in recorded[:2]:
         np.save(path, np.tile(np.load(path), 4))
-    answer = locating.answer(recorded, given, lambda line: None)
+    answer = locating.answer(recorded[:2], given, lambda line: None)
     assert len(answer.events) == len(answer.beside_each) == 2
     assert [one.place is not None for one in answer.beside_each] == [True, True]
     assert answer.beside is answer.beside_each[0]
