@@ -6,8 +6,8 @@ time in sixty, anything (`receiver_fit`). Places and moments of the transmission
 
 What no event can tell is fixed by priors, and the uncertainties say so. An offset that all receivers share
 moves no transmitter: offsets count from the mean of the receivers that had events in common, weighted by
-their right times over the variance of these. A shift that all receivers share moves all transmitters:
-`receiver_fit.PLACE_SIGMA_M` alone limits it.
+their right times over the variance of these, without those whose offsets are far beyond the others'. A
+shift that all receivers share moves all transmitters: `receiver_fit.PLACE_SIGMA_M` alone limits it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Bool = npt.NDArray[np.bool_]
 
 _ITERATIONS, _ROUGH = 60, 12
 _CONVERGED_M = 0.01
+_FAR_OUT = 3.0  # times the usual prior's standard deviation: an offset of five or more of them
 TELLING = 0.5  # share of the prior's variance above which the events have told nothing
 
 
@@ -204,7 +205,10 @@ def _measured(table: Arrivals, state: State, covariance: Float64, scatter_sigma_
         return Measured(unknown, None, known_sigma, len(table.cell))
     # The more a receiver tells, the more it counts, and one that is always wrong counts nothing.
     variance = of_cells(state.scatter_m, table.cell) ** 2 + table.noise_m**2 + LEAST_M2
-    together = _together(table) * np.maximum(table.of_receiver(state.right / variance), 1e-12)
+    telling = np.maximum(table.of_receiver(state.right / variance), 1e-12)
+    # One wrong time is the offset of a receiver that has no other: by it no other's should count.
+    telling[state.offset_sigma_m > _FAR_OUT * state.offset_sigma_m.min()] *= 1e-12
+    together = _together(table) * telling
     centre = np.eye(OF_RECEIVER * count)
     centre[::OF_RECEIVER, ::OF_RECEIVER] -= together / together.sum(axis=1, keepdims=True)
     own = (centre @ state.own.ravel()).reshape(count, OF_RECEIVER)
