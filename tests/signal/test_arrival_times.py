@@ -163,3 +163,32 @@ def test_two_transmitters_at_once_have_no_time_and_are_said() -> None:
     found = measure(recordings, POSITION_M)
     assert np.isnan(found.delay_s).all()
     assert set(found.reason) == {SEVERAL}
+
+
+def with_direct_current(recordings: list[Recording], level: float) -> list[Recording]:
+    """The same from receivers that have direct current of this amplitude, each at its own phase."""
+    return [
+        replace(one, iq=(one.iq + level * np.exp(2j * number)).astype(np.complex64))
+        for number, one in enumerate(recordings)
+    ]
+
+
+def test_direct_current_of_the_receivers_is_no_signal() -> None:
+    random = generator(11, "test.arrival_times")
+    for _ in range(3):
+        noise = heard(np.zeros(15000, np.complex128), 12000.0, DELAY_S, 1.0, random)
+        assert not measure(with_direct_current(noise, 0.1), POSITION_M).heard.any()
+
+
+def test_a_carrier_at_the_tuned_frequency_keeps_its_time_beside_direct_current() -> None:
+    """AM, whose carriers are 0, 0.15, 0.3 and 0.45 Hz from the lines of the receivers' own direct current."""
+    random = generator(12, "test.arrival_times")
+    sent = 1 + 0.3 * noise_like(random, 12e3, 2000.0).real
+    given = heard(sent.astype(np.complex128), 12e3, DELAY_S, 0.2, random, offset_hz=0.15)
+    clear = measure(given, POSITION_M)
+    found = measure(with_direct_current(given, 3e-3), POSITION_M)
+    error_s = found.delay_s - DELAY_S
+    error_s -= error_s.mean()
+    assert np.abs(error_s).max() < 4 * found.sigma_s.max()
+    assert np.all(found.sigma_s < 1.3 * clear.sigma_s)
+    assert found.snr_db == pytest.approx(clear.snr_db, abs=1.0)

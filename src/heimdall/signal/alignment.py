@@ -25,6 +25,8 @@ _QUIET = 0.1
 _LEAST_BLOCK_S = 0.02
 _MOST_SAMPLES = 1 << 17
 _EVIDENT_NATS = 20.0
+_LINE_SHARE = 0.5  # at 0 Hz, of all else
+_LINE_STEPS = 4  # of half a cycle over the length
 _ONE_CARRIER = 0.5  # of the coherence: what else there is in the band is less
 _TINY = np.finfo(np.float64).tiny
 
@@ -48,23 +50,36 @@ class Alignment(NamedTuple):
 
 
 class Whitened(NamedTuple):
-    """A spectrum in FFT order, shape (n,) each, and its power over that of the band's quietest tenth."""
+    """A spectrum in FFT order without what is at 0 Hz, shape (n,) each, and what is told of it.
+
+    Attributes:
+        by_noise: Over the noise around each bin.
+        flat: Over the power around each bin, too, where that is a signal's.
+        prominence: Its power over that of the band's quietest tenth.
+        whole: As `by_noise`, with what is at 0 Hz.
+        line: Whether most of that is at 0 Hz.
+    """
 
     by_noise: Complex128
     flat: Complex128
     prominence: float
+    whole: Complex128
+    line: bool
 
 
-def whitened(spectrum: Complex128, inside: npt.NDArray[np.intp]) -> Whitened:
+def whitened(spectrum: Complex128, inside: npt.NDArray[np.intp], whole: Complex128) -> Whitened:
     """A spectrum over the noise around each bin, and over the power around it where that is a signal's.
+
+    Receivers' own direct current is alike in all of them, so what is at 0 Hz is no evidence of a signal.
 
     Noise is what a quarter of the cells around have at most: behind a filter it is that within the filter.
     The first keeps what a signal's strong parts are worth, and the second takes all parts for equal, so that
     a carrier does not hide its side bands.
 
     Args:
-        spectrum: In FFT order, shape (n,).
+        spectrum: In FFT order, shape (n,), without what is at 0 Hz.
         inside: The band's bins by rising frequency, shape (F,).
+        whole: The same spectrum with what is at 0 Hz.
     """
     # No running sum: what a strong signal leaves of one by rounding outweighs the bins behind a filter.
     padded = np.pad(squared_magnitude(spectrum[inside]), SMOOTH_BINS // 2, mode="edge")
@@ -85,7 +100,10 @@ def whitened(spectrum: Complex128, inside: npt.NDArray[np.intp]) -> Whitened:
     by_noise[inside] = spectrum[inside] / np.sqrt(floor)
     flat[inside] = spectrum[inside] * np.sqrt(share / np.maximum(power, _TINY))
     quiet = max(float(np.quantile(cells, _QUIET)), _TINY)
-    return Whitened(by_noise, flat, float(cells.mean()) / quiet)
+    with_line = np.zeros_like(spectrum)
+    with_line[inside] = whole[inside] / np.sqrt(floor)
+    added = squared_magnitude(with_line - by_noise).sum() > _LINE_SHARE * squared_magnitude(by_noise).sum()
+    return Whitened(by_noise, flat, float(cells.mean()) / quiet, with_line, bool(added))
 
 
 def align(
@@ -107,8 +125,8 @@ def align(
     """
     size = len(reference[0])
     series = [scipy.fft.ifft(one) for one in (reference[0], other[0])]
-    found, offset_hz = _search(series[0], series[1], rate_hz, max_lag_s)
-    lag = float(found)
+    coarse, offset_hz = _search(series[0], series[1], rate_hz, max_lag_s)
+    lag = float(coarse)
     for _ in range(2):
         product = np.roll(series[1], -round(lag)) * series[0].conj()
         offset_hz = refined_hz(product, offset_hz, rate_hz)
@@ -119,7 +137,27 @@ def align(
             candidates.append(_best_lag(a, tuned, rate_hz, max_lag_s))
         by_power, flat = candidates
         lag = flat[0] if flat[1] > _EVIDENT_NATS else by_power[0]
-    return Alignment(lag / rate_hz, offset_hz, max(by_power[1], flat[1]), by_power[2])
+    found = Alignment(lag / rate_hz, offset_hz, max(by_power[1], flat[1]), by_power[2])
+    if not (reference.line and other.line) or flat[1] <= _EVIDENT_NATS:
+        return found
+    # A carrier there tells the offset, which is well known if all else fits by it.
+    product = np.roll(scipy.fft.ifft(other.whole), -round(lag)) * scipy.fft.ifft(reference.whole).conj()
+    offset_hz = _strongest_hz(product, offset_hz, rate_hz)
+    tuned = scipy.fft.fft(scipy.fft.ifft(other.flat) * phase_ramp(-offset_hz / rate_hz, size))
+    by_carrier = _best_lag(reference.flat, tuned, rate_hz, max_lag_s)
+    if by_carrier[1] > flat[1]:
+        return Alignment(by_carrier[0] / rate_hz, offset_hz, max(found.evidence, by_carrier[1]), by_power[2])
+    return found
+
+
+def _strongest_hz(product: Complex128, near_hz: float, rate_hz: float) -> float:
+    """The strongest frequency of a time series within some cycles over its length of another one."""
+    step_hz = rate_hz / len(product) / 2
+    near = [near_hz + step * step_hz for step in range(-_LINE_STEPS, _LINE_STEPS + 1)]
+    found = [refined_hz(product, one, rate_hz) for one in near]
+    return max(
+        found, key=lambda one: abs(complex((product * phase_ramp(-one / rate_hz, len(product))).sum()))
+    )
 
 
 def _best_lag(a: Complex128, b: Complex128, rate_hz: float, max_lag_s: float) -> tuple[float, float, float]:

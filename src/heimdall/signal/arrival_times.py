@@ -107,7 +107,7 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
             kept, interval = _common(recordings, start_s, reference, aligned, band)
     joint, no_time = None, NO_TIME
     if len(kept) > 1:
-        part = replace(band, spectrum=band.spectrum[kept])
+        part = band.rows(kept)
         lag_s = np.array([aligned[row].lag_s for row in kept])
         offset_hz = np.array([aligned[row].offset_hz for row in kept])
         max_lag_s = _max_lag_s(position_m, excess_s)[reference, kept]
@@ -123,7 +123,10 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
     heard = np.zeros(count, np.bool_)
     heard[[*aligned, *carriers]] = True
     delay_s, sigma_s, snr_db, offset_hz, offset_sigma_hz = np.full((5, count), np.nan)
-    level_db = _level_db(band, recordings)
+    spectrum = band.without_means
+    if joint is not None:
+        spectrum[kept] = band.spectrum[kept] - joint.direct[:, None] * band.direct[kept]
+    level_db = _level_db(replace(band, spectrum=spectrum), recordings)
     if joint is not None:
         known = _known(joint)
         rows = np.array(kept)[known]
@@ -171,7 +174,10 @@ def _aligned(
     half_hz = (band.high_hz - band.low_hz) / 2
     inside = np.argsort(band.frequency_hz, kind="stable")
     inside = inside[np.abs(band.frequency_hz[inside]) <= half_hz]
-    whitened = [alignment.whitened(one, inside) for one in band.spectrum]
+    whitened = [
+        alignment.whitened(one, inside, whole)
+        for one, whole in zip(band.without_means, band.spectrum, strict=True)
+    ]
     max_lag_s = _max_lag_s(position_m, excess_s)
     duration_s = band.spectrum.shape[1] / band.rate_hz
     cells = 4 * half_hz * float(max_lag_s.max()) * 2 * CARRIER_SEARCH_HZ * duration_s
@@ -202,7 +208,7 @@ def _coherent_hz(
 ) -> tuple[float, float]:
     """Edges of the part of the band where the recordings are alike, Hz from the tuned frequency."""
     rows = [reference, *(row for row in kept if row != reference)]
-    part = replace(band, spectrum=band.spectrum[rows])
+    part = band.rows(rows)
     lag_s = np.array([aligned[row].lag_s for row in rows])
     offset_hz = np.array([aligned[row].offset_hz for row in rows])
     values = joint_delay.aligned(part, lag_s, offset_hz, interval)

@@ -1,21 +1,21 @@
 """The part of the spectrum that a transmission fills, and the recordings' spectra there on one grid.
 
-The mean of each recording is taken off: a receiver's own direct current is a line at exactly 0 Hz, alike in
-all of them, and a carrier at exactly 0 Hz says nothing of time.
+A receiver's own direct current is a line at exactly 0 Hz, alike in all recordings. What one of unit amplitude
+looks like is kept beside the spectra, so that it can be told from a carrier that is there, too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
-from heimdall.signal.correlation import Recording, fade
+from heimdall.signal.correlation import FADE_SHARE, Recording, fade
 from heimdall.signal.transforms import chirp_transform, phase_ramp, squared_magnitude
 
 Float64 = npt.NDArray[np.float64]
@@ -44,6 +44,8 @@ class Band:
         centre_hz: Frequency of their bin 0.
         settled_s: For how long after a recording begins, and before it ends, that may be seen.
         spectrum: In FFT order, zero outside the band, shape (R, n); time 0 is the earliest start.
+        direct: Those of direct current of amplitude 1, alike; zeros where 0 Hz is outside the band.
+        direct_level: Amplitude of that away from the ends of the recordings, shape (R,).
     """
 
     low_hz: float
@@ -52,6 +54,27 @@ class Band:
     centre_hz: float
     settled_s: float
     spectrum: Complex128
+    direct: Complex128
+    direct_level: Float64
+
+    @property
+    def without_means(self) -> Complex128:
+        """The spectra, all that is at 0 Hz in each recording taken off, shape (R, n)."""
+        if not self.direct_level.any():
+            return self.spectrum
+        along = (self.spectrum * self.direct.conj()).sum(axis=1, keepdims=True)
+        energy = squared_magnitude(self.direct).sum(axis=1, keepdims=True)
+        return np.asarray(self.spectrum - along / energy * self.direct, np.complex128)
+
+    def rows(self, kept: Sequence[int]) -> Band:
+        """The band of some of the recordings."""
+        rows = list(kept)
+        return replace(
+            self,
+            spectrum=self.spectrum[rows],
+            direct=self.direct[rows],
+            direct_level=self.direct_level[rows],
+        )
 
     @property
     def frequency_hz(self) -> Float64:
@@ -166,12 +189,30 @@ def spectra(recordings: Sequence[Recording], start_s: Float64, low_hz: float, hi
         spectrum[row, bins] = (
             soft * values * np.exp(-2j * np.pi * angle) * (size / (span_s * item.sample_rate_hz))
         )
-    return Band(low_hz, high_hz, size / span_s, middle / span_s, _SETTLED / soft_hz, spectrum)
+    direct = np.zeros_like(spectrum)
+    direct_level = np.zeros(len(recordings))
+    if abs(middle) <= half:
+        for row, (item, start) in enumerate(zip(recordings, start_s.tolist(), strict=True)):
+            window = _fade(np.arange(size) * (span_s / size) - start, item.duration_s)
+            direct[row, bins] = soft * scipy.fft.fft(window)[(middle + bins) % size]
+            direct_level[row] = soft[half - middle] * window.max()
+    return Band(
+        low_hz, high_hz, size / span_s, middle / span_s, _SETTLED / soft_hz, spectrum, direct, direct_level
+    )
+
+
+def _fade(time_s: Float64, duration_s: float) -> Float64:
+    """The window of `correlation.fade` for a recording of some length, so long after its start, shape (n,)."""
+    edge_s = FADE_SHARE * duration_s
+    inside = np.clip(np.minimum(time_s, duration_s - time_s) / edge_s, 0.0, 1.0)
+    # Mean square of half a cosine, squared: 3 / 8.
+    level = 0.5 / math.sqrt(1 - 2 * FADE_SHARE * (1 - 3 / 8))
+    return np.asarray(level * (1 - np.exp(1j * np.pi * inside).real), np.float64)
 
 
 def _bins(recording: Recording, middle: int, half: int, span_s: float) -> Complex128:
     """The spectrum at frequencies (middle - half .. middle + half) / span_s, shape (2 half + 1,)."""
-    samples = (recording.iq - recording.iq.mean(dtype=np.complex128)) * fade(len(recording.iq))
+    samples = recording.iq * fade(len(recording.iq))
     length = round(span_s * recording.sample_rate_hz)
     if abs(length - span_s * recording.sample_rate_hz) < 1e-9 * length:
         full = scipy.fft.fft(samples, length)

@@ -47,6 +47,9 @@ _CELL_BINS = 64
 _MOST_CELLS = 256
 _SHAPE_BINS = 15  # of about 1 Hz: the side bands of slow Morse code are a few hertz apart
 _LEAST_SHAPE = 1e-3
+_NEAR_CYCLES = 1.5  # over the interval
+_SAME_LINE = 1e-6  # of its energy
+_LINE_BINS = 32  # of a line of direct current, on either side
 _LEAST_POWER = 1e-15  # of the strongest cell: below it is what rounding leaves
 _FINER = 4  # cells of one level in one of the next coarser
 _UNLIKE = 2.5  # standard deviations of its coherence by which a cell differs from a coarser one
@@ -75,6 +78,7 @@ class JointDelays:
         doubt: Probability that the delay is another one, far away, shape (R,).
         other_share: Power of what else is alike in each recording and others, such as a second transmission,
             over that of the signal, shape (R,).
+        direct: Amplitude of each receiver's own direct current, complex128, shape (R,).
     """
 
     delay_s: Float64
@@ -85,6 +89,7 @@ class JointDelays:
     rms_bandwidth_hz: float
     doubt: Float64
     other_share: Float64
+    direct: Complex128
 
 
 class Interval:
@@ -130,7 +135,9 @@ def solve(
             break
         delay_s += better
     sigma_s, snr_db, bandwidth_hz = _judged(last.standing, last.snr)
-    offset_sigma_hz = np.array([one.offset_sigma_hz for one in last.standing])
+    # What the reference's offset should still change by: with carriers near 0 Hz not all agree.
+    left_hz = last.standing[reference].offset_hz
+    offset_sigma_hz = np.array([math.hypot(one.offset_sigma_hz, left_hz) for one in last.standing])
     doubt = np.array([one.probability for one in elsewhere])
     doubt[[one.evidence < _EVIDENT for one in last.standing]] = 1.0
     return JointDelays(
@@ -142,6 +149,7 @@ def solve(
         bandwidth_hz,
         doubt,
         last.other_share,
+        last.direct[:, 0],
     )
 
 
@@ -150,6 +158,7 @@ class _Converged:
     """Delays and offsets, and each receiver against the others there.
 
     `weight` turns spectra of the interval, by rising frequency, to what goes into the likelihood, (R, F).
+    `direct` is the amplitude of each receiver's own direct current, (R, 1).
     """
 
     delay_s: Float64
@@ -158,6 +167,7 @@ class _Converged:
     snr: Float64
     weight: Complex128
     other_share: Float64
+    direct: Complex128
 
 
 def _converged(
@@ -167,34 +177,47 @@ def _converged(
     delay_s, offset_hz = delay_s.copy(), offset_hz.copy()
     limit_s = 0.5 / (band.high_hz - band.low_hz)
     count = len(interval.window)
+    limit_hz = 0.25 * band.rate_hz / count
     for number in range(_ROUNDS):
-        values, slopes = _aligned(band, delay_s, offset_hz, interval)
+        given, slopes = _aligned(band, delay_s, offset_hz, interval)
+        lines = _lines(band, delay_s, offset_hz, interval)
+        near = _around_lines(band, offset_hz, given.shape[1], count)
+        if number == 0:
+            direct = _onto(lines[:, near], given[:, near])
+        values = given - direct * lines
         flat = values / np.sqrt(
             _spread(np.maximum(_cells(squared_magnitude(values)), _TINY), values.shape[1])
         )
-        turn = _phases(flat)
-        whole = turn
+        whole = _phases(flat)
         for _ in range(_PHASE_ROUNDS):  # a phase that is off passes for noise, and noise for other weights
-            values, slopes = values * turn, slopes * turn
+            values = (given - direct * lines) * whole
             cells, noise = signal_and_noise(values)
             amplitude = cells * np.sqrt(_shape(values, cells, noise))
             snr = amplitude * amplitude / noise
             weight = amplitude / noise / np.sqrt(1 + snr.sum(axis=0))
-            turn = _phases(values * weight)
-            whole = whole * turn
-        weighted = values * turn * weight, slopes * turn * weight
-        y, d = (np.array([_in_time(one, count) for one in ones]) for ones in weighted)
+            whole = whole * _phases(values * weight)
+            direct = _direct(lines[:, near], given[:, near], noise[:, near], (weight * whole)[:, near])
+        by = weight * whole
+        line_slope = -2j * np.pi * (band.centre_hz + offset_hz[:, None])
+        weighted = (given - direct * lines) * by, (slopes - direct * line_slope * lines) * by
+        y, d, line = (np.array([_in_time(one, count) for one in ones]) for ones in (*weighted, lines * by))
         time_s = np.asarray((np.arange(y.shape[1]) - count / 2) / band.rate_hz, np.float64)
         # What the others say that each has: weights differ from one receiver and cell to the next.
         said = (weighted[0].sum(axis=0) - weighted[0]) * (snr / (1 + snr.sum(axis=0) - snr))
-        standing = [_standing(k, y, d, _in_time(one, count), time_s) for k, one in enumerate(said)]
+        standing = [
+            _standing(
+                k, y, d, _in_time(one, count), time_s, _near_lines(k, line, offset_hz, count / band.rate_hz)
+            )
+            for k, one in enumerate(said)
+        ]
         if number < _ROUNDS - 1:
             left_s = np.array([one.delay_s for one in standing])
             left_hz = np.array([one.offset_hz for one in standing])
             delay_s += np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
-            offset_hz += _jointly(left_hz, np.asarray(y * time_s, np.complex128), reference)
-    other = _other_share(values * turn, cells)
-    return _Converged(delay_s, offset_hz, standing, snr, weight * whole, other)
+            step_hz = _jointly(left_hz, np.asarray(y * time_s, np.complex128), reference)
+            offset_hz += np.clip(step_hz, -limit_hz, limit_hz)
+    other = _other_share((given - direct * lines) * whole, cells)
+    return _Converged(delay_s, offset_hz, standing, snr, by, other, direct)
 
 
 class _Elsewhere(NamedTuple):
@@ -224,7 +247,7 @@ def _elsewhere(
     bins = np.arange(-(size // 2), (size + 1) // 2)
     half = last.weight.shape[1] // 2
     axis = np.arange(-half, half + 1) / scipy.fft.next_fast_len(len(interval.window))
-    for other, spectrum in enumerate(band.spectrum):
+    for other, spectrum in enumerate(band.spectrum - last.direct * band.direct):
         moved = spectrum * np.exp(2j * np.pi * np.remainder(band.frequency_hz * last.delay_s[other], 1.0))
         turned = scipy.fft.fft(
             scipy.fft.ifft(moved) * phase_ramp(-float(last.offset_hz[other]) / rate_hz, size)
@@ -283,14 +306,65 @@ def _aligned(
     for spectrum, delay, offset in zip(band.spectrum, delay_s.tolist(), offset_hz.tolist(), strict=True):
         moved = spectrum * np.exp(2j * np.pi * np.remainder(frequency * delay, 1.0))
         turn = phase_ramp(-offset / band.rate_hz, len(frequency))[interval.part] * interval.window
-        line = phase_ramp(-band.centre_hz / band.rate_hz, len(frequency))[interval.part] * interval.window
         # About its own carrier: what the offset turns is the phase, which is another unknown.
         for found, one in ((values, moved), (slopes, moved * (2j * np.pi * (frequency - offset)))):
-            part = scipy.fft.ifft(one)[interval.part]
-            part = part - np.vdot(line, part * interval.window) / np.vdot(line, line) * line / interval.window
-            part = part * turn
-            found.append(scipy.fft.fft(part, size)[_inside(band, size)])
+            found.append(scipy.fft.fft(scipy.fft.ifft(one)[interval.part] * turn, size)[_inside(band, size)])
     return np.array(values), np.array(slopes)
+
+
+def _lines(band: Band, delay_s: Float64, offset_hz: Float64, interval: Interval) -> Complex128:
+    """What direct current of amplitude 1 is in each spectrum of `_aligned`, shape (R, F)."""
+    size = scipy.fft.next_fast_len(len(interval.window))
+    inside = _inside(band, size)
+    found = np.zeros((len(delay_s), len(inside)), np.complex128)
+    for row in np.flatnonzero(band.direct_level).tolist():
+        turn = phase_ramp(-(band.centre_hz + float(offset_hz[row])) / band.rate_hz, len(band.frequency_hz))
+        begin = np.exp(-2j * np.pi * np.remainder(band.centre_hz * delay_s[row], 1.0))
+        line = scipy.fft.fft(begin * turn[interval.part] * interval.window, size)
+        found[row] = band.direct_level[row] * line[inside]
+    return found
+
+
+def _around_lines(band: Band, offset_hz: Float64, bins: int, count: int) -> slice:
+    """The bins in which direct current shows, of `bins` by rising frequency."""
+    place = bins // 2 - (band.centre_hz + offset_hz) * scipy.fft.next_fast_len(count) / band.rate_hz
+    first, last = math.floor(place.min()) - _LINE_BINS, math.ceil(place.max()) + _LINE_BINS
+    return slice(min(max(first, 0), bins), min(max(last + 1, 0), bins))
+
+
+def _onto(lines: Complex128, given: Complex128) -> Complex128:
+    """Amplitudes of the lines in spectra, by least squares, shape (R, 1)."""
+    energy = np.maximum(squared_magnitude(lines).sum(axis=1, keepdims=True), _TINY)
+    return np.asarray((lines.conj() * given).sum(axis=1, keepdims=True) / energy)
+
+
+def _direct(lines: Complex128, given: Complex128, noise: Float64, by: Complex128) -> Complex128:
+    """The most likely amplitudes of the receivers' direct current, shape (R, 1).
+
+    Those for which the sum over frequencies of |X_k|^2 / N_k less |sum_k by_k X_k|^2, in which X_k are the
+    spectra less the lines, is least: a carrier that is there, too, is what others have as well.
+    """
+    if not lines.any():
+        return np.zeros((len(lines), 1), np.complex128)
+    weighted = lines * by
+    matrix = -np.array([(one.conj() * weighted).sum(axis=1) for one in weighted])
+    own = np.arange(len(lines))
+    matrix[own, own] += (squared_magnitude(lines) / noise).sum(axis=1) + _TINY
+    right = (lines.conj() * given / noise).sum(axis=1) - (weighted.conj() * (given * by).sum(axis=0)).sum(
+        axis=1
+    )
+    return _solved(matrix, right)[:, None]
+
+
+def _solved(matrix: Complex128, right: Complex128) -> Complex128:
+    """The solution of a Hermitian positive definite system, by elimination."""
+    rows = np.concatenate([matrix, right[:, None]], axis=1)
+    count = len(rows)
+    for k in range(count):
+        rows[k] /= rows[k, k]
+        others = np.arange(count) != k
+        rows[others] -= rows[others, k][:, None] * rows[k]
+    return rows[:, -1]
 
 
 def _inside(band: Band, size: int) -> npt.NDArray[np.int64]:
@@ -466,23 +540,28 @@ class _Standing:
     rest: Complex128
 
 
-def _standing(k: int, y: Complex128, d: Complex128, said: Complex128, time_s: Float64) -> _Standing:
+def _standing(
+    k: int, y: Complex128, d: Complex128, said: Complex128, time_s: Float64, lines: list[Complex128]
+) -> _Standing:
     """Receiver k of those with weighted time series y, their derivatives d, and what the others say it has.
+
+    What is along the lines of direct current, its own and what cannot be told from it, is left out of all.
 
     The derivatives by phase, delay and offset are the others', where noise is another than that of what they
     are multiplied with.
     """
-    model, direction = y.sum(axis=0) - y[k], d.sum(axis=0) - d[k]
+    model, direction = _beside(lines, y.sum(axis=0) - y[k]), _beside(lines, d.sum(axis=0) - d[k])
+    said, had, own_slope = _beside(lines, said), _beside(lines, y[k]), _beside(lines, d[k])
     energy = squared_magnitude(said)
     power = squared_magnitude(scipy.fft.fft(said))
     cells = float(power.sum()) ** 2 / max(float((power * power).sum()), _TINY)
-    said = said * (complex(np.vdot(said, y[k])) / max(float(energy.sum()), _TINY))
-    rest = y[k] - said
-    along = _real_dot(model, y[k])
+    said = said * (complex(np.vdot(said, had)) / max(float(energy.sum()), _TINY))
+    rest = had - said
+    along = _real_dot(model, had)
     growth = _real_dot(model, direction) / max(_real_dot(model, model), _TINY)
     around = 2j * math.pi * (time_s - float((energy * time_s).sum()) / max(float(energy.sum()), _TINY))
-    theirs = (1j * model, direction - growth * model, around * said)
-    own = (1j * y[k], d[k], around * y[k])
+    theirs = (1j * model, direction - growth * model, _beside(lines, around * said))
+    own = (1j * had, own_slope, around * had)
     normal = np.array([[_real_dot(a, b) for b in own] for a in theirs])
     nothing = _Standing(0.0, 0.0, 0.0, math.inf, 0.0, along, cells, theirs[1], rest)
     if along <= 0 or not np.all(normal.diagonal() > 0):
@@ -496,18 +575,43 @@ def _standing(k: int, y: Complex128, d: Complex128, said: Complex128, time_s: Fl
     information = float(normal[1, 1] - left @ normal[nuisance, 1])
     if information <= 0:
         return nothing
-    score = np.array([_real_dot(a, y[k]) for a in theirs[:2]] + [_real_dot(theirs[2], rest)])
+    score = np.array([_real_dot(a, had) for a in theirs[:2]] + [_real_dot(theirs[2], rest)])
     delay = -(score[1] - left @ score[nuisance]) / information
     _, offset = -np.linalg.solve(inner, score[nuisance] + normal[nuisance, 1] * delay)
-    scale = along / max(_real_dot(said, y[k]), _TINY)  # of `said` to `model`
+    scale = along / max(_real_dot(said, had), _TINY)  # of `said` to `model`
     sigma_hz = 1 / math.sqrt(2 * scale * normal[2, 2])
     centred = scipy.fft.fft(
-        d[k] - (complex(np.vdot(y[k], d[k])) / float(squared_magnitude(y[k]).sum())) * y[k]
+        own_slope - (complex(np.vdot(had, own_slope)) / float(squared_magnitude(had).sum())) * had
     )
     across_spectrum = scipy.fft.fft(across)
     parts = across_spectrum.real * centred.real + across_spectrum.imag * centred.imag
     evidence = float(parts.sum()) / math.sqrt(max(float((parts * parts).sum()), _TINY))
     return _Standing(delay, -offset, 2 * information, sigma_hz, evidence, along, cells, across, rest)
+
+
+def _near_lines(k: int, line: Complex128, offset_hz: Float64, span_s: float) -> list[Complex128]:
+    """Orthonormal time series that span the lines of direct current near that of receiver k, its own first.
+
+    Two carriers a part of a cycle apart are told from two lines there by nothing.
+    """
+    away = np.abs(offset_hz - offset_hz[k]) * span_s
+    found: list[Complex128] = []
+    for row in np.argsort(away, kind="stable").tolist():
+        energy = float(squared_magnitude(line[row]).sum())
+        if away[row] > _NEAR_CYCLES or not energy:
+            break
+        rest = _beside(found, line[row])
+        left = float(squared_magnitude(rest).sum())
+        if left > _SAME_LINE * energy:
+            found.append(rest / math.sqrt(left))
+    return found
+
+
+def _beside(lines: list[Complex128], series: Complex128) -> Complex128:
+    """A time series less what is along orthonormal ones."""
+    for line in lines:
+        series = series - complex((line.conj() * series).sum()) * line
+    return series
 
 
 def _centre(y: Complex128, d: Complex128) -> complex:
