@@ -13,6 +13,7 @@ from heimdall.multilateration import rays
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix
 from heimdall.multilateration.solver import Assumptions, locate
+from tests.localize import bounds, known_networks
 from tests.multilateration.networks import Transmission, error_m, square_of
 
 SEEDS = range(24)
@@ -58,11 +59,26 @@ def test_regions_hold_what_they_claim_for_two_receivers_too() -> None:
         radius = 1e5 * np.sqrt(1 / (1 - generator.uniform()) - 1)
         angle = generator.uniform(0, 2 * np.pi)
         sent = Transmission(2, 1e5, place_m=(radius * np.cos(angle), radius * np.sin(angle)))
-        fix = locate(replace(sent.event(seed), frequency_hz=7e6), Assumptions(propagation="ground-wave"))
+        fix = locate(replace(sent.event(seed), frequency_hz=77e3))
         assert fix.kind == "region"
         assert fix.regions[1].area_km2 > 1_000
         inside.append(_holds(fix, sent.truth_deg(), 1))
     assert 0.8 <= np.mean(inside) <= 1.0
+
+
+def test_short_waves_along_the_ground_reach_the_bound_of_plain_geodesics() -> None:
+    ratio = []
+    for seed in SEEDS:
+        network = known_networks.short_wave_of_known_rays(seed)
+        arrival = network.delays_s + np.random.default_rng(seed).normal(0, 1e-6, 3)
+        event = Event.of_times(
+            "7 MHz", network.names, network.receiver, arrival.tolist(), 1e-6, frequency_hz=7e6
+        )
+        place = locate(event, Assumptions(propagation="ground-wave")).places[0]
+        error = network.error_m(place.latitude_deg, place.longitude_deg)
+        bound = bounds.position_covariance_m2(network.delays_from, np.zeros(2), np.full(3, 1e-6))
+        ratio.append(error @ error / np.trace(bound))
+    assert np.sqrt(np.mean(ratio)) < 1.3
 
 
 def test_three_times_are_not_checked_and_that_is_said() -> None:
