@@ -29,7 +29,8 @@ from heimdall.signal.transforms import phase_ramp, squared_magnitude
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
 
-_ROUNDS = 5
+_ROUNDS = 8
+_SETTLED = 0.05  # standard deviations
 _STARTS = 3
 _BETTER_NATS = 1.0
 _MOST_NATS = 600.0
@@ -40,6 +41,7 @@ _EVIDENT = (
     4.0  # of carriers that are never keyed 3.0 was the most, of Morse code 4 and more where it is heard
 )
 _MOST_ALIKE = 300.0  # of recordings, over what is not alike: echoes and clocks allow no more
+_BACK = 0.3  # of the step before
 _PHASE_ROUNDS = 2
 _PHASE_STEPS = 4
 _EDGE_SHARE = 0.05  # of the interval, on which the window rises, and falls
@@ -212,15 +214,20 @@ def _converged(
             )
             for k, one in enumerate(said)
         ]
-        if number < _ROUNDS - 1:
-            left_s = np.array([one.delay_s for one in standing])
-            left_hz = np.array([one.offset_hz for one in standing])
-            step_s = np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
-            if float((step_s * last_s).sum()) < 0:  # weights that a step changes may send it back and forth
-                step_s = step_s / 2
-            delay_s, last_s = delay_s + step_s, step_s
-            step_hz = _jointly(left_hz, np.asarray(y * time_s, np.complex128), reference)
-            offset_hz += np.clip(step_hz, -limit_hz, limit_hz)
+        left_s = np.array([one.delay_s for one in standing])
+        left_hz = np.array([one.offset_hz for one in standing])
+        step_s = np.clip(_jointly(left_s, d - y * _centre(y, d), reference), -limit_s, limit_s)
+        step_hz = np.clip(
+            _jointly(left_hz, np.asarray(y * time_s, np.complex128), reference), -limit_hz, limit_hz
+        )
+        information = np.array([one.information for one in standing])
+        settled = bool((step_s * step_s * information < _SETTLED**2).all())
+        if number == _ROUNDS - 1 or (settled and number > 0):
+            break
+        # Weights that a step changes may send it back and forth.
+        if number > 1 and -float((step_s * last_s).sum()) > _BACK * float((last_s * last_s).sum()):
+            step_s = step_s / 2
+        delay_s, offset_hz, last_s = delay_s + step_s, offset_hz + step_hz, step_s
     other = _other_share((given - direct * lines) * whole, cells)
     return _Converged(delay_s, offset_hz, standing, snr, by, other, direct)
 
