@@ -128,6 +128,14 @@ def test_an_unknown_altitude_is_found_and_its_uncertainty_is_in_the_position() -
     assert np.linalg.det(fix.places[0].covariance_m2) > np.linalg.det(known.places[0].covariance_m2)
 
 
+def test_an_unknown_altitude_leaves_no_right_time_out() -> None:
+    sent = Transmission(5, 1.2e5, 5e-8)
+    flying = Assumptions(altitude="unknown")
+    fixes = [locate(replace(sent.event(seed), altitude_known_m=None), flying) for seed in range(40)]
+    assert sum(not one.used for fix in fixes for one in fix.residuals) <= 1
+    assert np.mean([square_of(fix, sent.truth_deg()) < 5.99 for fix in fixes]) > 0.85
+
+
 def test_a_moving_transmitter_has_its_velocity_from_the_carriers() -> None:
     sent = Transmission(6, speed_m_s=(20.0, -10.0), offset_sigma_hz=2e-3)
     still = replace(sent, offset_sigma_hz=0.0)

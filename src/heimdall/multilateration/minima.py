@@ -25,7 +25,7 @@ from scipy.special import bdtrc
 
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
-from heimdall.multilateration.rays import Paths, Propagation, Sites
+from heimdall.multilateration.rays import Propagation, Sites
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -40,6 +40,7 @@ _AMBIGUOUS = 4  # times up to which the cells around a start are looked at, too
 _ASIDE = 1.5  # half cells
 _STEPS = 30
 _CONVERGED_M = 1e-3
+_STIFF = 1e6  # damping by which no step leads down any more
 _LONGEST_STEP = 0.5  # of the network's size
 _ALTITUDES_M = (-500.0, 40_000.0)
 _LONGEST_CLIMB_M = 2_000.0
@@ -274,6 +275,7 @@ class _Normal:
     cost: Float64  # (B,)
     right: Float64  # (B, 5)
     matrix: Float64  # (B, 5, 5)
+    jacobian: Float64  # (B, T, 5)
     residual: Float64  # (B, T)
     deviation: Float64  # (B, T)
 
@@ -281,14 +283,16 @@ class _Normal:
 def _normal(problem: Problem, state: Float64, used: Bool) -> _Normal:
     """The normal equations of B states with the times that are used (B, T).
 
-    A state (B, 5) is latitude, longitude, altitude, moment of emission in metres, and what is common to all
-    ways in standard deviations.
+    A state (B, 4) is latitude, longitude, altitude, and what is common to all ways in standard deviations.
+    The moment of emission, the fifth unknown, is always the best for the others.
     """
     ways = rays.paths(state[:, 0], state[:, 1], state[:, 2], problem.sites, problem.propagation)
-    residual = problem.range_m - ways.length_m - state[:, 3:4] - ways.common_m * state[:, 4:]
     deviation = np.hypot(problem.sigma_m, ways.spread_m)
     weight = np.where(used, 1 / deviation**2, 0.0)
-    jacobian = _jacobian(problem, ways)
+    residual = problem.range_m - ways.length_m - ways.common_m * state[:, 3:]
+    residual -= ((weight * residual).sum(axis=-1) / weight.sum(axis=-1))[:, None]
+    slope = ways.slope * np.array([1.0, 1.0, float(problem.altitude_is_free)])
+    jacobian = np.concatenate([slope, ways.common_m[..., None], np.ones_like(residual)[..., None]], axis=-1)
     weighted = weight[..., None] * jacobian
     matrix = np.einsum("bti,btj->bij", weighted, jacobian)
     right = np.einsum("bti,bt->bi", weighted, residual)
@@ -300,52 +304,42 @@ def _normal(problem: Problem, state: Float64, used: Bool) -> _Normal:
     stiff = 1 / problem.altitude_sigma_m**2 if problem.altitude_is_free else 1.0
     matrix[:, 2, 2] += stiff
     right[:, 2] += stiff * rise
-    cost += stiff * rise * rise + state[:, 4] ** 2
-    matrix[:, 4, 4] += 1.0
-    right[:, 4] -= state[:, 4]
-    return _Normal(cost, right, matrix, residual, deviation)
-
-
-def _jacobian(problem: Problem, ways: Paths) -> Float64:
-    """Of the lengths by the five unknowns, shape (..., T, 5)."""
-    slope = ways.slope * np.array([1.0, 1.0, float(problem.altitude_is_free)])
-    one = np.ones_like(ways.length_m)[..., None]
-    return np.concatenate([slope, one, ways.common_m[..., None]], axis=-1)
+    cost += stiff * rise * rise + state[:, 3] ** 2
+    matrix[:, 3, 3] += 1.0
+    right[:, 3] -= state[:, 3]
+    return _Normal(cost, right, matrix, jacobian, residual, deviation)
 
 
 def _descended(problem: Problem, state: Float64, used: Bool) -> tuple[Float64, _Normal]:
     """Levenberg's and Marquardt's descent of B states at once."""
+    state = state.copy()
     damping = np.full(len(state), 1e-4)
     now = _normal(problem, state, used)
     longest_m = _LONGEST_STEP * problem.scale_m
+    moving = np.arange(len(state))
     for _ in range(_STEPS):
-        diagonal = np.einsum("bii->bi", now.matrix)
-        damped = now.matrix + np.einsum("bi,ij->bij", damping[:, None] * diagonal + 1e-12, np.eye(5))
-        step = np.linalg.solve(damped, now.right[..., None])[..., 0]
+        here, matrix = state[moving], now.matrix[moving]
+        diagonal = np.einsum("bii->bi", matrix) * np.array([1, 1, 1, 1, 0])
+        damped = matrix + np.einsum("bi,ij->bij", damping[moving, None] * diagonal + 1e-12, np.eye(5))
+        step = np.linalg.solve(damped, now.right[moving, :, None])[..., 0]
         size = np.sqrt((step[:, :2] ** 2).sum(axis=-1))
-        step *= np.minimum(1.0, longest_m / np.maximum(size, 1e-9))[:, None]
-        step[:, 2] = np.clip(step[:, 2], -_LONGEST_CLIMB_M, _LONGEST_CLIMB_M)
-        latitude, longitude = rays.moved(state[:, 0], state[:, 1], state[:, 2], step[:, 0], step[:, 1])
-        altitude = np.clip(state[:, 2] + step[:, 2], *_ALTITUDES_M)
-        there = np.stack([latitude, longitude, altitude, *(state[:, 3:] + step[:, 3:]).T], axis=-1)
-        then = _normal(problem, there, used)
-        better = then.cost <= now.cost
-        state = np.where(better[:, None], there, state)
-        now = _Normal(
-            *(
-                np.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-                for new, old in (
-                    (then.cost, now.cost),
-                    (then.right, now.right),
-                    (then.matrix, now.matrix),
-                    (then.residual, now.residual),
-                    (then.deviation, now.deviation),
-                )
-            )
-        )
-        if (np.where(better, size, 0.0) < _CONVERGED_M).all():
+        # A shorter step keeps its direction: the place goes with the climb.
+        climb = np.maximum(np.abs(step[:, 2]), 1e-9)
+        step *= np.minimum(1.0, np.minimum(longest_m / np.maximum(size, 1e-9), _LONGEST_CLIMB_M / climb))[
+            :, None
+        ]
+        latitude, longitude = rays.moved(here[:, 0], here[:, 1], here[:, 2], step[:, 0], step[:, 1])
+        altitude = np.clip(here[:, 2] + step[:, 2], *_ALTITUDES_M)
+        there = np.stack([latitude, longitude, altitude, here[:, 3] + step[:, 3]], axis=-1)
+        then = _normal(problem, there, used[moving])
+        better = then.cost <= now.cost[moving]
+        state[moving[better]] = there[better]
+        for name, new in vars(then).items():
+            getattr(now, name)[moving[better]] = new[better]
+        damping[moving] *= np.where(better, 0.1, 10.0)
+        moving = moving[~(better & (size < _CONVERGED_M)) & (damping[moving] < _STIFF)]
+        if len(moving) == 0:
             break
-        damping = np.where(better, damping / 10, damping * 10)
     return state, now
 
 
@@ -354,9 +348,7 @@ def _under(problem: Problem, start: Float64, right: Bool) -> list[Candidate]:
     used = np.repeat(right, len(start), axis=0)
     place = np.tile(start, (len(right), 1))
     altitude = problem.expected_altitude_m(place[:, 0], place[:, 1])
-    ways = rays.paths(place[:, 0], place[:, 1], altitude, problem.sites, problem.propagation)
-    emitted = np.nanmedian(np.where(used, problem.range_m - ways.length_m, np.nan), axis=-1)
-    state = np.stack([*place.T, altitude, emitted, np.zeros(len(place))], axis=-1)
+    state = np.stack([*place.T, altitude, np.zeros(len(place))], axis=-1)
     state, last = _descended(problem, state, used)
     found: list[Candidate] = []
     for row in np.argsort(last.cost, kind="stable").tolist():
@@ -375,11 +367,9 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     information[[0, 1], [0, 1]] += problem.curvature(float(state[0]), float(state[1]))
     log_det = np.linalg.slogdet(information)[1]
     inverse = np.linalg.inv(information)
-    residual, deviation = last.residual[row], last.deviation[row]
-    if problem.sites.doubt_m2 is not None:
-        ways = rays.paths(state[0], state[1], state[2], problem.sites, problem.propagation)
-        gain = inverse @ _jacobian(problem, ways)[:, free].T * np.where(right, 1 / deviation**2, 0.0)
-        inverse = inverse + problem.shared_m2(gain, state[:3])
+    residual, deviation, slope = last.residual[row], last.deviation[row], last.jacobian[row][:, free]
+    gain = inverse @ slope.T * np.where(right, 1 / deviation**2, 0.0)
+    inverse = inverse + problem.shared_m2(gain, state[:3])
     covariance = np.zeros((3, 3))
     known = len(free) - 2
     covariance[:known, :known] = inverse[:known, :known]

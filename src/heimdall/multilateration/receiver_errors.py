@@ -6,8 +6,8 @@ time in sixty, anything (`receiver_fit`). Places and moments of the transmission
 
 What no event can tell is fixed by priors, and the uncertainties say so. An offset that all receivers share
 moves no transmitter: offsets count from the mean of the receivers that had events in common, weighted by
-their right times over the variance of these. A shift that all receivers share moves all transmitters:
-`receiver_fit.PLACE_SIGMA_M` alone limits it.
+their right times over the variance of these, without those whose offsets are far beyond the others'. A
+shift that all receivers share moves all transmitters: `receiver_fit.PLACE_SIGMA_M` alone limits it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Bool = npt.NDArray[np.bool_]
 
 _ITERATIONS, _ROUGH = 60, 12
 _CONVERGED_M = 0.01
+_FAR_OUT = 3.0  # times the usual prior's standard deviation: an offset of five or more of them
 TELLING = 0.5  # share of the prior's variance above which the events have told nothing
 
 
@@ -132,9 +133,9 @@ def measure(
 def apply(events: Sequence[Event], table: Table) -> list[Event]:
     """The events without their receivers' errors: times, sigmas and places are corrected.
 
-    The sigma of a time is what the event states and the receiver's scatter, together; the doubt of the event
-    is what its errors leave. A receiver that is not in the table, or of which it knows nothing, stays as it
-    is.
+    The sigma of a time is what the event states, the receiver's scatter, and how unsure that is: the expected
+    square has all three. The doubt of the event is what offsets and places leave. A receiver that is not in
+    the table, or of which it knows nothing, stays as it is.
     """
     by_name = {error.receiver: error for error in table.errors if math.isfinite(error.remaining_s)}
     if not by_name:
@@ -169,16 +170,16 @@ def _left(table: Table) -> Doubt:
 
 
 def _corrected(event: Event, errors: Mapping[str, ReceiverError], left: Doubt) -> Event:
-    nothing = (0.0,) * 4 + (math.nan,)
+    nothing = (0.0,) * 4 + (math.nan,) * 2
     of = [
-        (one.offset_s, one.east_m, one.north_m, one.up_m, one.sigma_s)
+        (one.offset_s, one.east_m, one.north_m, one.up_m, one.sigma_s, one.sigma_uncertainty_s)
         if (one := errors.get(name))
         else nothing
         for name in event.receiver
     ]
-    offset, east, north, up, scatter = np.array(of, np.float64).reshape(-1, 5).T
+    offset, east, north, up, scatter, doubt = np.array(of, np.float64).reshape(-1, 6).T
     stated = np.nan_to_num(event.sigma_s, nan=0.0)
-    sigma = np.hypot(stated, scatter)
+    sigma = np.sqrt(stated**2 + scatter**2 + np.nan_to_num(doubt, nan=0.0) ** 2)
     latitude, longitude = rays.moved(event.latitude_deg, event.longitude_deg, event.altitude_m, east, north)
     return replace(
         event,
@@ -204,7 +205,10 @@ def _measured(table: Arrivals, state: State, covariance: Float64, scatter_sigma_
         return Measured(unknown, None, known_sigma, len(table.cell))
     # The more a receiver tells, the more it counts, and one that is always wrong counts nothing.
     variance = of_cells(state.scatter_m, table.cell) ** 2 + table.noise_m**2 + LEAST_M2
-    together = _together(table) * np.maximum(table.of_receiver(state.right / variance), 1e-12)
+    telling = np.maximum(table.of_receiver(state.right / variance), 1e-12)
+    # One wrong time is the offset of a receiver that has no other: by it no other's should count.
+    telling[state.offset_sigma_m > _FAR_OUT * state.offset_sigma_m.min()] *= 1e-12
+    together = _together(table) * telling
     centre = np.eye(OF_RECEIVER * count)
     centre[::OF_RECEIVER, ::OF_RECEIVER] -= together / together.sum(axis=1, keepdims=True)
     own = (centre @ state.own.ravel()).reshape(count, OF_RECEIVER)

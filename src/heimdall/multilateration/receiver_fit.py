@@ -38,7 +38,7 @@ _SCALINGS = 10
 LEAST_M2 = 0.01  # of a time's variance: with less its event's equations are singular to rounding
 _DECADES = math.log(1e8)  # of a wrong time's size
 _LEAST_SPARE = 0.1  # of a time, the rest of which its event's unknowns take
-_LEAST_TIMES = 4.0  # to spare, for each receiver: with fewer what is claimed is too narrow
+_LEAST_TIMES = 6.0  # to spare, for each receiver: with fewer what is claimed is too narrow
 _PSEUDO = 2.0  # events' worth of belief that a receiver scatters as the others do,
 UNTOLD_SCATTER = 1 / math.sqrt(2 * _PSEUDO)  # of which alone this share is its own standard deviation
 _MEDIAN_CHI = 0.4549  # of a squared standard normal number
@@ -146,7 +146,9 @@ def improved(table: Arrivals, state: State, *, rough: bool) -> tuple[State, Floa
     )
     if rough:
         scatter = state.scatter_m * _excess(residual, variance, taken, table.there)
-    if spare * times < _LEAST_TIMES * count:
+    heard = table.of_receiver(np.ones(table.cell.shape))
+    # Of receivers that seldom have a time it matters little how they scatter.
+    if spare * times < _LEAST_TIMES * heard.sum() ** 2 / (heard @ heard):
         scatter_sigma = np.full(count, np.nan)
     offset_sigma = _offset_sigma(own[:, 0] ** 2 + np.diag(covariance)[::OF_RECEIVER])
     known = state.known_sigma_m
