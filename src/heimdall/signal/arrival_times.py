@@ -131,9 +131,9 @@ def measure(
         offset_sigma_hz[rows] = joint.offset_sigma_hz[known]
         middle_s = (interval.part.start + interval.part.stop) / 2 / band.rate_hz - start_s + delay_s
         growth = Growth(joint.growth.rate[known], joint.growth.sigma[known])
-        late = _late(growth, oscillators, rows, offset_hz[rows], middle_s[rows])
-        delay_s[rows] += late.delay_s - late.delay_s[rows == reference]
-        sigma_s[rows] = np.hypot(sigma_s[rows], late.sigma_s)
+        clocked = _clocked(growth, oscillators, rows, offset_hz[rows], middle_s[rows])
+        delay_s[rows] += clocked.delay_s - clocked.delay_s[rows == reference]
+        sigma_s[rows] = np.hypot(sigma_s[rows], clocked.sigma_s)
         signal = band.spectrum[kept] - joint.direct[:, None] * band.direct[kept]
         level_db[kept] = _level_db(replace(band, spectrum=signal), [recordings[row] for row in kept])
         snr_db[kept] = joint.snr_db
@@ -190,14 +190,14 @@ def _solved(
     return joint, NO_TIME
 
 
-def _late(
+def _clocked(
     growth: Growth,
     oscillators: Oscillators | None,
     rows: npt.NDArray[np.intp],
     offset_hz: Float64,
     at_s: Float64,
 ) -> Correction:
-    """What sample clocks do to the delays of K rows, measured `at_s` after their recordings begin."""
+    """What is to be added to the delays of K rows, measured `at_s` after their recordings begin."""
     if oscillators is None or not oscillators.frequency_hz > 0 or not oscillators.free[rows].any():
         return Correction(np.zeros(len(rows)), np.zeros(len(rows)))
     return correction(growth, expected(oscillators, rows, offset_hz), at_s + oscillators.stamp_s[rows])
