@@ -20,14 +20,19 @@ def test_a_ground_wave_follows_the_geodesic(distance_m: float, within_m: float) 
         there_longitude, there_latitude, _ = _GEOD.fwd(longitude, latitude, azimuth, distance_m)
         sites = Sites.at(np.array([there_latitude]), np.array([there_longitude]), np.array([350.0]))
         ways = rays.paths(np.array(latitude), np.array(longitude), np.array(80.0), sites, "ground-wave")
-        # All of the sky wave's part is between nothing and the excess of its way.
         least, most = distance_m * (1 + rays.REFRACTIVITY), distance_m + 2.1 * rays.D_LAYER_M
+        assert ways.length_m[0] == pytest.approx(least, abs=within_m)
+        assert ways.spread_m[0] == 0
+        # All of the sky wave's part is between nothing and the excess of its way.
+        ways = rays.paths(
+            np.array(latitude), np.array(longitude), np.array(80.0), sites, "ground-and-sky-wave"
+        )
         assert least - within_m < ways.length_m[0] < most
         bare = ways.length_m[0] - ways.spread_m[0] * np.sqrt(12) / 2
         assert bare == pytest.approx(least, abs=within_m)
 
 
-@pytest.mark.parametrize("propagation", ["line-of-sight", "ground-wave", "sky-wave"])
+@pytest.mark.parametrize("propagation", ["line-of-sight", "ground-wave", "ground-and-sky-wave", "sky-wave"])
 def test_slopes_are_the_derivatives_of_the_lengths(propagation: Propagation) -> None:
     sites = Sites.at(np.array([45.2, 46.9, 44.1]), np.array([7.1, 9.0, 8.4]), np.array([200.0, 900.0, 10.0]))
     latitude, longitude, altitude = np.array(45.6), np.array(8.1), np.array(0.0)
@@ -74,4 +79,4 @@ def test_a_sky_wave_is_longer_and_shares_the_height_of_its_layer() -> None:
 
 def test_what_a_frequency_usually_does() -> None:
     found = [rays.by_frequency(value) for value in (77.5e3, 7.1e6, 145e6, float("nan"))]
-    assert found == ["ground-wave", "sky-wave", "line-of-sight", "line-of-sight"]
+    assert found == ["ground-and-sky-wave", "sky-wave", "line-of-sight", "line-of-sight"]

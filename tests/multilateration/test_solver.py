@@ -11,8 +11,9 @@ import pytest
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
 from heimdall.multilateration.event import Event
-from heimdall.multilateration.fix import Fix
+from heimdall.multilateration.fix import Fix, Place
 from heimdall.multilateration.solver import Assumptions, locate
+from tests.localize import bounds, known_networks
 from tests.multilateration.networks import Transmission, error_m, square_of
 
 SEEDS = range(24)
@@ -27,6 +28,10 @@ def _holds(fix: Fix, truth_deg: tuple[float, float], number: int) -> bool:
             if (y0 > latitude) != (y1 > latitude):
                 crossed += x0 + (latitude - y0) / (y1 - y0) * (x1 - x0) < longitude
     return crossed % 2 == 1
+
+
+def _distance_m(place: Place, truth_deg: tuple[float, float]) -> float:
+    return float(np.hypot(*rays.offset_m(place.latitude_deg, place.longitude_deg, *truth_deg)))
 
 
 @pytest.mark.parametrize(("receivers", "size_m"), [(5, 1e5), (12, 5e3), (30, 3e5)])
@@ -58,11 +63,39 @@ def test_regions_hold_what_they_claim_for_two_receivers_too() -> None:
         radius = 1e5 * np.sqrt(1 / (1 - generator.uniform()) - 1)
         angle = generator.uniform(0, 2 * np.pi)
         sent = Transmission(2, 1e5, place_m=(radius * np.cos(angle), radius * np.sin(angle)))
-        fix = locate(replace(sent.event(seed), frequency_hz=7e6), Assumptions(propagation="ground-wave"))
+        fix = locate(replace(sent.event(seed), frequency_hz=77e3))
         assert fix.kind == "region"
         assert fix.regions[1].area_km2 > 1_000
         inside.append(_holds(fix, sent.truth_deg(), 1))
     assert 0.8 <= np.mean(inside) <= 1.0
+
+
+def test_short_waves_along_the_ground_reach_the_bound_of_plain_geodesics() -> None:
+    ratio = []
+    for seed in SEEDS:
+        network = known_networks.short_wave_of_known_rays(seed)
+        arrival = network.delays_s + np.random.default_rng(seed).normal(0, 1e-6, 3)
+        event = Event.of_times(
+            "7 MHz", network.names, network.receiver, arrival.tolist(), 1e-6, frequency_hz=7e6
+        )
+        if seed < 8:
+            either = locate(event)
+            assert any("along the ground or by the ionosphere" in remark for remark in either.remarks)
+            where = network.transmitter.latitude_deg, network.transmitter.longitude_deg
+            near = [_distance_m(one, where) for one in either.places]
+            assert min(near) < 2_000 < near[0]
+        place = locate(event, Assumptions(propagation="ground-wave")).places[0]
+        error = network.error_m(place.latitude_deg, place.longitude_deg)
+        bound = bounds.position_covariance_m2(network.delays_from, np.zeros(2), np.full(3, 1e-6))
+        ratio.append(error @ error / np.trace(bound))
+    assert np.sqrt(np.mean(ratio)) < 1.3
+
+
+def test_a_ground_wave_of_short_waves_is_told_from_hops_by_five_times() -> None:
+    sent = Transmission(5, 6e4, frequency_hz=7e6, propagation="ground-wave")
+    fixes = [locate(sent.event(seed)) for seed in SEEDS]
+    assert all(fix.kind == "position" for fix in fixes)
+    assert np.mean([square_of(fix, sent.truth_deg()) < 5.99 for fix in fixes]) > 0.8
 
 
 def test_three_times_are_not_checked_and_that_is_said() -> None:

@@ -120,7 +120,7 @@ altitude = click.option(
 )
 propagation = click.option(
     "--propagation",
-    type=click.Choice(("line-of-sight", "ground-wave", "sky-wave")),
+    type=click.Choice(("line-of-sight", "ground-wave", "ground-and-sky-wave", "sky-wave")),
     help="How the signal travels.  [default: as is usual at the frequency]",
 )
 unit = click.option(

@@ -104,7 +104,8 @@ def locate(
         altitude: Of the transmitter: metres above the ellipsoid; "unknown" if it may fly anywhere; a terrain
             file, a folder of such files, or what `geometry.terrain.read` gives; None for what an event says
             itself, or else the ground.
-        propagation: "line-of-sight", "ground-wave" or "sky-wave"; None for what is usual at the frequency.
+        propagation: "line-of-sight", "ground-wave", "ground-and-sky-wave" or "sky-wave"; None for what is
+            usual at the frequency.
         frequency_mhz: Of the transmission; None for that to which the receivers were tuned, as the files say.
         sample_rate_hz: Of raw and `.npy` files that do not say it.
         sample_format: How raw files store samples, such as "cu8".

@@ -16,7 +16,11 @@ from heimdall.multilateration.rays import Propagation, Sites
 Float64 = npt.NDArray[np.float64]
 
 SIGMA_DB = 10.0  # shadowing of 8 dB (ITU-R P.1546 for 100 MHz to 600 MHz), antennas and receivers' gains
-_EXPONENT = {"line-of-sight": 3.5, "ground-wave": 2.0}  # over ground; free space has 2
+_EXPONENT = {
+    "line-of-sight": 3.5,
+    "ground-wave": 2.0,
+    "ground-and-sky-wave": 2.0,
+}  # over ground; free space has 2
 _AIRBORNE_M = 1_000.0
 _TAIL = 4.0  # degrees of freedom
 _NEAREST_M = 100.0

@@ -4,8 +4,10 @@ Line of sight (above 30 MHz): the straight line in space times the mean refracti
 exponential refractivity (ITU-R P.453-14: 315 N-units at the sea, scale height 7.35 km) slows a ray to an
 aircraft by 20 to 90 m in 400 km.
 
-Ground wave (below 1.6 MHz): the geodesic in air at the ground. The sky wave comes with it, later by what the
-way by the D layer is longer, and the delay of both is anywhere between.
+Ground wave: the geodesic in air at the ground, and nothing else.
+
+Ground and sky wave (below 1.6 MHz): the sky wave comes with it, later by what the way by the D layer is
+longer, and the delay of both is anywhere between.
 
 Sky wave (1.6 to 30 MHz): hops between ground and a layer of a virtual height that is the same for all
 receivers, but unknown, on the sphere (K. Davies, Ionospheric Radio, 1990, section 6.2).
@@ -23,7 +25,7 @@ import numpy.typing as npt
 from heimdall.geometry.geo import ECCENTRICITY_SQUARED, SEMI_MAJOR_AXIS_M
 
 Float64 = npt.NDArray[np.float64]
-Propagation = Literal["line-of-sight", "ground-wave", "sky-wave"]
+Propagation = Literal["line-of-sight", "ground-wave", "ground-and-sky-wave", "sky-wave"]
 
 REFRACTIVITY = 315e-6
 SCALE_HEIGHT_M = 7_350.0
@@ -106,7 +108,7 @@ class Sites:
 def by_frequency(frequency_hz: float) -> Propagation:
     """What carries most signals of a frequency over a network's distances; a line of sight by default."""
     if frequency_hz < _GROUND_BELOW_HZ:
-        return "ground-wave"
+        return "ground-and-sky-wave"
     return "sky-wave" if frequency_hz < _LINE_OF_SIGHT_ABOVE_HZ else "line-of-sight"
 
 
@@ -253,6 +255,9 @@ def _paths(
     level = np.concatenate([slope[..., :2] / np.maximum(horizontal, 1e-9), 0 * horizontal], axis=-1)
     ground = _arc_m(length, np.asarray(latitude_deg)[..., None], sites.latitude_deg, level[..., 1])
     if propagation == "ground-wave":
+        nothing = np.zeros_like(ground)
+        return Paths(ground * (1 + REFRACTIVITY), level * (1 + REFRACTIVITY), nothing, nothing)
+    if propagation == "ground-and-sky-wave":
         hop, by_distance, _ = _hops(ground, D_LAYER_M)
         share, tau = -np.expm1(-ground / _NEAR_M), hop - ground
         length = ground * (1 + REFRACTIVITY) + _DRAW * share * tau

@@ -38,6 +38,9 @@ _AIRBORNE_M = (9_000.0, 4_000.0)  # airliners
 _HIGH_M = (5_000.0, 5_000.0)  # of whatever flies
 _RELIEF_M = 300.0  # of the ground about the receivers
 _ANTENNA_M = (10.0, 20.0)  # over a terrain file
+# Of short waves: the share of ground waves where receivers stand together, and far beyond their reach.
+_GROUND_SHARES, _GROUND_REACH_M = (0.5, 0.02), 100_000.0
+_EITHER_WAY = "nothing tells whether the signal came along the ground or by the ionosphere"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,8 @@ class Assumptions:
         altitude: Of the transmitter above the ellipsoid in metres; "unknown" if it may fly anywhere; a
             terrain on which it stands; None for what the event says, or else the ground about the receivers
             (in aeronautical bands: that of airliners).
-        propagation: How the signal travels; None for what is usual at the event's frequency.
+        propagation: How the signal travels; None for what is usual at the event's frequency (of short waves
+            both sky and ground wave are tried).
         sigma_s: Standard deviation of arrival times that say none, seconds.
     """
 
@@ -85,7 +89,12 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
         return _nothing(event, remark)
     if count < 2 and (len(level_db) < _LEAST_LEVELS or heard.diameter_m() < _LEAST_APART_M):
         return _nothing(event, _too_few(event, count))
-    found = [_with_levels(one, heard, level_db, problem) for one in minima.candidates(problem)]
+    ways = _ways(problem, assumptions or Assumptions())
+    found = [
+        _with_levels(one, heard, level_db, way).weighed(math.log(share))
+        for way, share in ways
+        for one in minima.candidates(way)
+    ]
     offsets = doppler.Offsets.of(event) if problem.propagation == "line-of-sight" else None
     velocity = None
     if found and offsets is not None:
@@ -115,7 +124,11 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
         regions.of_places((*places, *elsewhere)),
         residuals,
         credible and excess == 1,
-        (*_remarks(best, residuals, sure=sure, credible=credible), *event.remarks),
+        (
+            *_remarks(best, residuals, sure=sure, credible=credible),
+            *([_EITHER_WAY] if len(ways) > 1 and best.freedom == 0 else []),
+            *event.remarks,
+        ),
         velocity=velocity,
     )
 
@@ -144,6 +157,15 @@ def problem_of(event: Event, assumptions: Assumptions) -> Problem:
         centre_deg=rays.geodetic(everywhere.ecef_m.mean(axis=0)),
         scale_m=max(everywhere.diameter_m(), 1.0),
     )
+
+
+def _ways(problem: Problem, assumptions: Assumptions) -> list[tuple[Problem, float]]:
+    """The ways on which the signal may have come, and how likely each is before anything is received."""
+    if assumptions.propagation is not None or problem.propagation != "sky-wave":
+        return [(problem, 1.0)]
+    near, far = _GROUND_SHARES
+    ground = far + (near - far) * math.exp(-((problem.scale_m / _GROUND_REACH_M) ** 2))
+    return [(problem, 1 - ground), (replace(problem, propagation="ground-wave"), ground)]
 
 
 def _altitude(event: Event, assumptions: Assumptions) -> tuple[float, float]:
