@@ -67,6 +67,13 @@ def test_air_slows_a_ray_to_an_aircraft_as_the_integral_along_it_says() -> None:
     assert way == pytest.approx(delay, abs=5.0)
 
 
+def test_places_around_a_pole_lie_all_around_it() -> None:
+    azimuth = np.radians([20.0, 110.0, 200.0, 290.0])
+    latitude, longitude = rays.destination(90.0, 0.0, 5e4 * np.sin(azimuth), 5e4 * np.cos(azimuth))
+    assert latitude == pytest.approx(np.full(4, latitude[0]))
+    assert np.diff(np.sort(longitude)) == pytest.approx([90.0, 90.0, 90.0])
+
+
 def test_a_sky_wave_is_longer_and_shares_the_height_of_its_layer() -> None:
     sites = Sites.at(np.array([45.0, 52.0]), np.array([0.0, 20.0]), np.zeros(2))
     ways = rays.paths(np.array(48.0), np.array(9.0), np.array(0.0), sites, "sky-wave")

@@ -163,7 +163,8 @@ def destination(
     sin_lat = math.sin(latitude) * np.cos(angle) + math.cos(latitude) * np.sin(angle) * np.cos(azimuth)
     there = np.arcsin(np.clip(sin_lat, -1.0, 1.0))
     turn = np.arctan2(
-        np.sin(azimuth) * np.sin(angle) * math.cos(latitude), np.cos(angle) - math.sin(latitude) * sin_lat
+        np.sin(azimuth) * np.sin(angle),
+        math.cos(latitude) * np.cos(angle) - math.sin(latitude) * np.sin(angle) * np.cos(azimuth),
     )
     return np.degrees(there), (longitude_deg + np.degrees(turn) + 180.0) % 360.0 - 180.0
 
