@@ -155,6 +155,7 @@ def _recording(
         frequency_hz=beside.frequency_hz or named.frequency_hz,
         remarks=remarks,
         source=Source(path, kind, tuple(pieces)),
+        free_running=gps_timed and beside.timing_drift_ns_per_s is not None,
     )
 
 

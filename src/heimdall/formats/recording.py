@@ -72,6 +72,7 @@ class TimedRecording:
         frequency_hz: Frequency at the centre of the spectrum, if the file or its name says it.
         remarks: What a person should know of this stretch: sentences without a full stop.
         source: Where the samples stand; None of what was in no file.
+        free_running: Whether the file says that the clock which drives the samples may drift.
     """
 
     samples: Samples
@@ -84,6 +85,7 @@ class TimedRecording:
     frequency_hz: float | None = None
     remarks: tuple[str, ...] = ()
     source: Source | None = None
+    free_running: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from heimdall.recordings.iq import Samples
 from heimdall.signal import arrival_times
 from heimdall.signal.arrival_times import ArrivalTimes
 from heimdall.signal.correlation import Recording
+from heimdall.signal.sample_clock import Oscillators
 from heimdall.signal.transforms import phase_ramp
 
 UNTIMED_S = 0.1  # by less differ clocks that a network sets
@@ -263,7 +264,14 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
     position_m = np.array(
         [geo.ecef_m(site.latitude_deg, site.longitude_deg, site.altitude_m) for site in sites]
     )
-    found = arrival_times.measure(given, position_m)
+    oscillators = Oscillators(
+        frequency_hz,
+        np.array([one.about.free_running and not one.locked for one, _ in read]),
+        np.array(
+            [cut.parts[part.websdr_id][1].first / one.about.sample_rate_hz for one, part in read], np.float64
+        ),
+    )
+    found = arrival_times.measure(given, position_m, oscillators=oscillators)
     heard, level_db = found.heard, found.level_db
     anywhen = _untimed(cut, given, position_m)
     if anywhen is not None:

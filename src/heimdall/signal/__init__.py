@@ -15,6 +15,7 @@ __all__ = [
     "joint_delay",
     "log_mel",
     "noise",
+    "sample_clock",
     "sessions",
     "transforms",
 ]

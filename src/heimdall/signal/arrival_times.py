@@ -17,6 +17,7 @@ from heimdall.signal import alignment, joint_delay
 from heimdall.signal.band import Band, coherent, occupied, spectra
 from heimdall.signal.correlation import FADE_SHARE, Recording, starts
 from heimdall.signal.detection import CARRIER_SEARCH_HZ
+from heimdall.signal.sample_clock import Correction, Growth, Oscillators, correction, expected
 from heimdall.signal.transforms import squared_magnitude
 
 Float64 = npt.NDArray[np.float64]
@@ -80,13 +81,20 @@ class ArrivalTimes:
     high_hz: float
 
 
-def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: float = EXCESS_S) -> ArrivalTimes:
+def measure(
+    recordings: Sequence[Recording],
+    position_m: Float64,
+    excess_s: float = EXCESS_S,
+    oscillators: Oscillators | None = None,
+) -> ArrivalTimes:
     """Delays of one transmission between its receivers.
 
     Args:
         recordings: R recordings of the same tuned frequency, of any sample rates.
         position_m: Where the receivers are, in any system of three right-angled axes, metres, shape (R, 3).
         excess_s: How much longer than the straight way between two receivers a delay may be.
+        oscillators: What drives the receivers, in the order of the recordings; None if their samples are
+            taken at the times that the stamps and sample rates say.
 
     Returns:
         What was found, in the order of the recordings.
@@ -107,32 +115,27 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
             kept, interval = _common(recordings, start_s, reference, aligned, band)
     joint, no_time = None, NO_TIME
     if len(kept) > 1:
-        part = band.rows(kept)
-        lag_s = np.array([aligned[row].lag_s for row in kept])
-        offset_hz = np.array([aligned[row].offset_hz for row in kept])
         max_lag_s = _max_lag_s(position_m, excess_s)[reference, kept]
-        joint = joint_delay.solve(
-            part, lag_s, offset_hz, reference=kept.index(reference), interval=interval, max_lag_s=max_lag_s
-        )
-        known = _known(joint)
-        if np.count_nonzero(known) < 2 or not known[kept.index(reference)]:
-            no_time = SEVERAL if _several(joint) else NO_TIME
-            joint = None
+        joint, no_time = _solved(band, aligned, kept, reference, interval, max_lag_s=max_lag_s)
 
     count = len(recordings)
     heard = np.zeros(count, np.bool_)
     heard[[*aligned, *carriers]] = True
     delay_s, sigma_s, snr_db, offset_hz, offset_sigma_hz = np.full((5, count), np.nan)
-    spectrum = band.without_means
-    if joint is not None:
-        spectrum[kept] = band.spectrum[kept] - joint.direct[:, None] * band.direct[kept]
-    level_db = _level_db(replace(band, spectrum=spectrum), recordings)
+    level_db = _level_db(replace(band, spectrum=band.without_means), recordings)
     if joint is not None:
         known = _known(joint)
         rows = np.array(kept)[known]
         delay_s[rows], sigma_s[rows] = joint.delay_s[known], joint.sigma_s[known]
         offset_hz[rows] = band.centre_hz + joint.offset_hz[known]
         offset_sigma_hz[rows] = joint.offset_sigma_hz[known]
+        middle_s = (interval.part.start + interval.part.stop) / 2 / band.rate_hz - start_s + delay_s
+        growth = Growth(joint.growth.rate[known], joint.growth.sigma[known])
+        clocked = _clocked(growth, oscillators, rows, offset_hz[rows], middle_s[rows])
+        delay_s[rows] += clocked.delay_s - clocked.delay_s[rows == reference]
+        sigma_s[rows] = np.hypot(sigma_s[rows], clocked.sigma_s)
+        signal = band.spectrum[kept] - joint.direct[:, None] * band.direct[kept]
+        level_db[kept] = _level_db(replace(band, spectrum=signal), [recordings[row] for row in kept])
         snr_db[kept] = joint.snr_db
         level_db[kept] -= 10 * np.log10(1 + 10 ** (-joint.snr_db / 10))
     reason = []
@@ -161,6 +164,43 @@ def measure(recordings: Sequence[Recording], position_m: Float64, excess_s: floa
         band.low_hz,
         band.high_hz,
     )
+
+
+def _solved(
+    band: Band,
+    aligned: dict[int, alignment.Alignment],
+    kept: list[int],
+    reference: int,
+    interval: joint_delay.Interval,
+    *,
+    max_lag_s: Float64,
+) -> tuple[joint_delay.JointDelays | None, str]:
+    """What the kept recordings say together, or None and why they say nothing of time."""
+    joint = joint_delay.solve(
+        band.rows(kept),
+        np.array([aligned[row].lag_s for row in kept]),
+        np.array([aligned[row].offset_hz for row in kept]),
+        reference=kept.index(reference),
+        interval=interval,
+        max_lag_s=max_lag_s,
+    )
+    known = _known(joint)
+    if np.count_nonzero(known) < 2 or not known[kept.index(reference)]:
+        return None, SEVERAL if _several(joint) else NO_TIME
+    return joint, NO_TIME
+
+
+def _clocked(
+    growth: Growth,
+    oscillators: Oscillators | None,
+    rows: npt.NDArray[np.intp],
+    offset_hz: Float64,
+    at_s: Float64,
+) -> Correction:
+    """What is to be added to the delays of K rows, measured `at_s` after their recordings begin."""
+    if oscillators is None or not oscillators.frequency_hz > 0 or not oscillators.free[rows].any():
+        return Correction(np.zeros(len(rows)), np.zeros(len(rows)))
+    return correction(growth, expected(oscillators, rows, offset_hz), at_s + oscillators.stamp_s[rows])
 
 
 def _aligned(

@@ -202,7 +202,7 @@ def spectra(recordings: Sequence[Recording], start_s: Float64, low_hz: float, hi
 
 
 def _fade(time_s: Float64, duration_s: float) -> Float64:
-    """The window of `correlation.fade` for a recording of some length, so long after its start, shape (n,)."""
+    """The window of `correlation.fade` for a recording of some length, at times after its start, (n,)."""
     edge_s = FADE_SHARE * duration_s
     inside = np.clip(np.minimum(time_s, duration_s - time_s) / edge_s, 0.0, 1.0)
     # Mean square of half a cosine, squared: 3 / 8.

@@ -24,6 +24,7 @@ import scipy.ndimage
 
 from heimdall.signal.band import Band
 from heimdall.signal.correlation import normalised_lags
+from heimdall.signal.sample_clock import Growth
 from heimdall.signal.transforms import phase_ramp, squared_magnitude
 
 Float64 = npt.NDArray[np.float64]
@@ -82,6 +83,7 @@ class JointDelays:
         other_share: Power of what else is alike in each recording and others, such as a second transmission,
             over that of the signal, shape (R,).
         direct: Amplitude of each receiver's own direct current, complex128, shape (R,).
+        growth: Of the delays over the interval, over that of the reference.
     """
 
     delay_s: Float64
@@ -93,6 +95,7 @@ class JointDelays:
     doubt: Float64
     other_share: Float64
     direct: Complex128
+    growth: Growth
 
 
 class Interval:
@@ -153,6 +156,7 @@ def solve(
         doubt,
         last.other_share,
         last.direct[:, 0],
+        Growth(last.growth, sigma_s * last.growth_ratio),
     )
 
 
@@ -161,7 +165,8 @@ class _Converged:
     """Delays and offsets, and each receiver against the others there.
 
     `weight` turns spectra of the interval, by rising frequency, to what goes into the likelihood, (R, F).
-    `direct` is the amplitude of each receiver's own direct current, (R, 1).
+    `direct` is the amplitude of each receiver's own direct current, (R, 1). `growth` is that of the delays,
+    and `growth_ratio` its standard deviation over that of the delay, 1 / s, (R,) each.
     """
 
     delay_s: Float64
@@ -171,6 +176,8 @@ class _Converged:
     weight: Complex128
     other_share: Float64
     direct: Complex128
+    growth: Float64
+    growth_ratio: Float64
 
 
 def _converged(
@@ -210,7 +217,12 @@ def _converged(
         said = (weighted[0].sum(axis=0) - weighted[0]) * (snr / (1 + snr.sum(axis=0) - snr))
         standing = [
             _standing(
-                k, y, d, _in_time(one, count), time_s, _near_lines(k, line, offset_hz, count / band.rate_hz)
+                k,
+                y,
+                d,
+                _in_time(one, count),
+                time_s=time_s,
+                lines=_near_lines(k, line, offset_hz, count / band.rate_hz),
             )
             for k, one in enumerate(said)
         ]
@@ -229,7 +241,11 @@ def _converged(
             step_s = step_s / 2
         delay_s, offset_hz, last_s = delay_s + step_s, offset_hz + step_hz, step_s
     other = _other_share((given - direct * lines) * whole, cells)
-    return _Converged(delay_s, offset_hz, standing, snr, by, other, direct)
+    grown = [_growth(one, d[k], _in_time(said[k], count), time_s) for k, one in enumerate(standing)]
+    growing = np.asarray((d - y * _centre(y, d)) * time_s, np.complex128)
+    growth = _jointly(np.array([rate for rate, _ in grown]), growing, reference)
+    ratio = np.array([ratio for _, ratio in grown])
+    return _Converged(delay_s, offset_hz, standing, snr, by, other, direct, growth, ratio)
 
 
 class _Elsewhere(NamedTuple):
@@ -573,7 +589,7 @@ class _Standing:
 
 
 def _standing(
-    k: int, y: Complex128, d: Complex128, said: Complex128, time_s: Float64, lines: list[Complex128]
+    k: int, y: Complex128, d: Complex128, said: Complex128, *, time_s: Float64, lines: list[Complex128]
 ) -> _Standing:
     """Receiver k of those with weighted time series y, their derivatives d, and what the others say it has.
 
@@ -619,6 +635,24 @@ def _standing(
     parts = across_spectrum.real * centred.real + across_spectrum.imag * centred.imag
     evidence = float(parts.sum()) / math.sqrt(max(float((parts * parts).sum()), _TINY))
     return _Standing(delay, -offset, 2 * information, sigma_hz, evidence, along, cells, across, rest)
+
+
+def _growth(one: _Standing, slope: Complex128, said: Complex128, time_s: Float64) -> tuple[float, float]:
+    """How the delay of a receiver grows against the others, and the sigma of that over that of its delay."""
+    beside: list[Complex128] = []
+    for series in (1j * said, 1j * time_s * said, one.across, time_s * one.across):
+        rest = np.asarray(series, np.complex128)
+        for other in beside:
+            rest = rest - _real_dot(other, rest) * other
+        energy = _real_dot(rest, rest)
+        if energy <= _TINY:
+            return 0.0, math.inf
+        beside.append(rest / math.sqrt(energy))
+    by, scale = beside[-1], _real_dot(beside[-1], np.asarray(time_s * one.across, np.complex128))
+    information = scale * _real_dot(by, np.asarray(time_s * slope, np.complex128))
+    if information <= 0 or one.information <= 0:
+        return 0.0, math.inf
+    return -scale * _real_dot(by, one.rest) / information, math.sqrt(one.information / 2 / information)
 
 
 def _near_lines(k: int, line: Complex128, offset_hz: Float64, span_s: float) -> list[Complex128]:
