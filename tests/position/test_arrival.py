@@ -262,9 +262,7 @@ def test_a_slowly_modulated_carrier_has_a_time_though_it_is_no_morse_code() -> N
     assert (np.abs(error_s) < 4 * np.sqrt(1 / found.information_s2[1:] + 1 / found.information_s2[0])).all()
 
 
-def keyed(
-    seed: int, delay_s: Float64, start_s: Float64, snr_db: float, carrier_hz: float
-) -> SessionFeatures:
+def keyed(seed: int, delay_s: Float64, start_s: Float64, snr_db: float, carrier_hz: float) -> SessionFeatures:
     """One second of Morse code at each receiver, which starts to record when it likes and says when."""
     random = generator(seed, "test.arrival.keyed")
     half = signals.HALF_BAND_BINS
@@ -285,7 +283,8 @@ def keyed(
 
 
 @pytest.mark.parametrize(
-    ("snr_db", "carrier_hz", "rms_s"), [(10.0, 0.0, 100e-6), (30.0, 0.0, 10e-6), (40.0, 400.0, 3e-6)]
+    ("snr_db", "carrier_hz", "rms_s"),
+    [(10.0, 0.0, 100e-6), (30.0, 0.0, 10e-6), (60.0, 0.0, 0.5e-6), (60.0, 110.0, 0.5e-6)],
 )
 def test_a_keyed_carrier_is_as_good_as_its_information_says(
     snr_db: float, carrier_hz: float, rms_s: float

@@ -32,6 +32,8 @@ Complex128 = npt.NDArray[np.complex128]
 
 _ROUNDS = 8
 _SETTLED = 0.05  # standard deviations
+# Over the signal, one round after the other. No two receivers are more alike than the last.
+_LEAST_NOISE = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _STARTS = 3
 _BETTER_NATS = 1.0
 _MOST_NATS = 600.0
@@ -203,6 +205,8 @@ def _converged(
         for _ in range(_PHASE_ROUNDS):  # a phase that is off passes for noise, and noise for other weights
             values = (given - direct * lines) * whole
             cells, noise = signal_and_noise(values)
+            # What is not aligned yet passes for noise: at first nobody is to be trusted more than others.
+            noise = np.maximum(noise, _LEAST_NOISE[min(number, len(_LEAST_NOISE) - 1)] * cells * cells)
             amplitude = cells * np.sqrt(_shape(values, cells, noise))
             snr = amplitude * amplitude / noise
             weight = amplitude / noise / np.sqrt(1 + snr.sum(axis=0))
@@ -234,7 +238,7 @@ def _converged(
         )
         information = np.array([one.information for one in standing])
         settled = bool((step_s * step_s * information < _SETTLED**2).all())
-        if number == _ROUNDS - 1 or (settled and number > 0):
+        if number == _ROUNDS - 1 or (settled and number >= len(_LEAST_NOISE) - 1):
             break
         # Weights that a step changes may send it back and forth.
         if number > 1 and -float((step_s * last_s).sum()) > _BACK * float((last_s * last_s).sum()):
