@@ -252,7 +252,7 @@ def _coherent_hz(
     lag_s = np.array([aligned[row].lag_s for row in rows])
     offset_hz = np.array([aligned[row].offset_hz for row in rows])
     values = joint_delay.aligned(part, lag_s, offset_hz, interval)
-    low_hz, high_hz = coherent(values, (band.high_hz - band.low_hz) / values.shape[1])
+    low_hz, high_hz = coherent(values, (band.high_hz - band.low_hz - band.soft_hz) / values.shape[1])
     return max(band.centre_hz + low_hz, band.low_hz), min(band.centre_hz + high_hz, band.high_hz)
 
 

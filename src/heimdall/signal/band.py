@@ -42,7 +42,7 @@ class Band:
         high_hz: Upper edge.
         rate_hz: Rate of the time series that the spectra belong to.
         centre_hz: Frequency of their bin 0.
-        settled_s: For how long after a recording begins, and before it ends, that may be seen.
+        soft_hz: Width of the band's edges, over which the spectra rise and fall.
         spectrum: In FFT order, zero outside the band, shape (R, n); time 0 is the earliest start.
         direct: Those of direct current of amplitude 1, alike; zeros where 0 Hz is outside the band.
         direct_level: Amplitude of that away from the ends of the recordings, shape (R,).
@@ -52,10 +52,15 @@ class Band:
     high_hz: float
     rate_hz: float
     centre_hz: float
-    settled_s: float
+    soft_hz: float
     spectrum: Complex128
     direct: Complex128
     direct_level: Float64
+
+    @property
+    def settled_s(self) -> float:
+        """For how long after a recording begins, and before it ends, that may be seen."""
+        return _SETTLED / self.soft_hz
 
     @property
     def without_means(self) -> Complex128:
@@ -196,9 +201,7 @@ def spectra(recordings: Sequence[Recording], start_s: Float64, low_hz: float, hi
             window = _fade(np.arange(size) * (span_s / size) - start, item.duration_s)
             direct[row, bins] = soft * scipy.fft.fft(window)[(middle + bins) % size]
             direct_level[row] = soft[half - middle] * window.max()
-    return Band(
-        low_hz, high_hz, size / span_s, middle / span_s, _SETTLED / soft_hz, spectrum, direct, direct_level
-    )
+    return Band(low_hz, high_hz, size / span_s, middle / span_s, soft_hz, spectrum, direct, direct_level)
 
 
 def _fade(time_s: Float64, duration_s: float) -> Float64:

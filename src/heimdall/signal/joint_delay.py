@@ -400,8 +400,11 @@ def _solved(matrix: Complex128, right: Complex128) -> Complex128:
 
 
 def _inside(band: Band, size: int) -> npt.NDArray[np.int64]:
-    """Bins of a transform of `size` samples within the band, by rising frequency."""
-    half = math.floor((band.high_hz - band.low_hz) / 2 * size / band.rate_hz)
+    """Bins of a transform of `size` samples within the band, by rising frequency.
+
+    Not those where its edges take most: what a window leaves there of the signal would count for much.
+    """
+    half = math.floor(((band.high_hz - band.low_hz) / 2 - band.soft_hz / 2) * size / band.rate_hz)
     return np.arange(-half, half + 1)
 
 
