@@ -92,7 +92,7 @@ def time_signal() -> Complex128:
 def test_noise_is_what_is_not_alike_also_behind_a_filter() -> None:
     """Outside of a filter there is quantisation, which says nothing of the noise within."""
     random = generator(5, "test.arrival_times")
-    deviation = []
+    deviation, sigma_s = [], []
     for _ in range(6):
         recordings = []
         for one in heard(time_signal(), 12e3, DELAY_S, 0.5, random):
@@ -102,11 +102,14 @@ def test_noise_is_what_is_not_alike_also_behind_a_filter() -> None:
             rounded = np.round(iq.real * 32768) + 1j * np.round(iq.imag * 32768)
             recordings.append(replace(one, iq=(rounded / 32768).astype(np.complex64)))
         found = measure(recordings, POSITION_M)
-        error_s = found.delay_s - DELAY_S
-        weight = 1 / found.sigma_s**2
-        error_s -= (error_s * weight).sum() / weight.sum()
-        deviation.append((error_s**2 * weight).sum() / 3)
-        assert 5e-6 < found.sigma_s.min() < found.sigma_s.max() < 80e-6
+        known = np.isfinite(found.delay_s)
+        sigma_s.extend(found.sigma_s[known])
+        if known.any():
+            error_s, weight = (found.delay_s - DELAY_S)[known], 1 / found.sigma_s[known] ** 2
+            error_s -= (error_s * weight).sum() / weight.sum()
+            deviation.append((error_s**2 * weight).sum() / (known.sum() - 1))
+    assert len(sigma_s) >= 20  # of 24: where the search does not settle, no time is said
+    assert 5e-6 < min(sigma_s) < max(sigma_s) < 80e-6
     assert 1 / 2 < np.sqrt(np.mean(deviation)) < 1.5
 
 
