@@ -153,6 +153,24 @@ def bring(state: Mapping[str, Any], path: Path, work: Path) -> None:
     artifacts.copy(path, work / LAST)
 
 
+def only(state: Mapping[str, Any], epoch: int) -> State:
+    """The state of the callback that keeps checkpoints, had it kept that of this epoch alone.
+
+    Args:
+        state: What is in a checkpoint.
+        epoch: One of its history, which counts from 1.
+    """
+    name, loss = file_of(epoch), torch.tensor(state[OURS]["history"][epoch - 1]["val_loss"])
+    scores = dict.fromkeys(("best_model_score", "kth_value", "current_score"), loss)
+    paths = dict.fromkeys(("best_model_path", "kth_best_model_path"), name)
+    kept = {"best_k_models": {name: loss}, "last_model_path": LAST} | scores | paths
+    return {
+        key: former | kept
+        for key, former in state["callbacks"].items()
+        if key.startswith(MovableCheckpoints.__name__)
+    }
+
+
 def keep(work: Path, kept: Path) -> Path:
     """Copy all checkpoints to where the user finds them, in place of former ones; each is whole at any time.
 

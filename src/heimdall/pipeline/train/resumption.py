@@ -79,7 +79,7 @@ def start_from(path: Path, work: Path, inputs: Mapping[str, Any], given: Params)
         cause = f"it has {done} epochs already"
         raise HeimdallError(str(path), cause, f"Ask for more: --epochs {done + 1}")
     ours |= {"first_candidate": done - 1, "best_epoch": done, "inputs": dict(inputs)}
-    state["callbacks"] = {}
+    state["callbacks"] = checkpoints.only(state, done)
     for scheduler in state["lr_schedulers"]:
         scheduler["base_lrs"] = [given.lr] * len(scheduler["base_lrs"])
     for group in state["optimizer_states"][0]["param_groups"]:
