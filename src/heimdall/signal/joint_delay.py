@@ -25,7 +25,7 @@ import scipy.ndimage
 from heimdall.signal.band import Band
 from heimdall.signal.correlation import normalised_lags
 from heimdall.signal.sample_clock import Growth
-from heimdall.signal.transforms import phase_ramp, squared_magnitude
+from heimdall.signal.transforms import delay_ramp, phase_ramp, squared_magnitude
 
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
@@ -132,8 +132,20 @@ def solve(
     delay_s, offset_hz = delay_s.copy(), offset_hz.copy()
     for _ in range(_STARTS):
         last = _converged(band, delay_s, offset_hz, reference, interval)
+        weighted = _weighted(last, band, interval)
+        window = np.zeros(_FINE * weighted.shape[1])
+        window[_FINE * interval.part.start : _FINE * interval.part.stop] = np.repeat(
+            interval.window**2, _FINE
+        )
         elsewhere = [
-            _elsewhere(row, last, band, interval, (-max_lag_s[row] - delay, max_lag_s[row] - delay))
+            _elsewhere(
+                row,
+                last,
+                weighted,
+                window,
+                rate_hz=band.rate_hz,
+                lags_s=(-max_lag_s[row] - delay, max_lag_s[row] - delay),
+            )
             for row, delay in enumerate(last.delay_s.tolist())
         ]
         delay_s, offset_hz = last.delay_s.copy(), last.offset_hz.copy()
@@ -219,15 +231,9 @@ def _converged(
         time_s = np.asarray((np.arange(y.shape[1]) - count / 2) / band.rate_hz, np.float64)
         # What the others say that each has: weights differ from one receiver and cell to the next.
         said = (weighted[0].sum(axis=0) - weighted[0]) * (snr / (1 + snr.sum(axis=0) - snr))
+        near_lines = _near_lines(line, offset_hz, count / band.rate_hz)
         standing = [
-            _standing(
-                k,
-                y,
-                d,
-                _in_time(one, count),
-                time_s=time_s,
-                lines=_near_lines(k, line, offset_hz, count / band.rate_hz),
-            )
+            _standing(k, y, d, _in_time(one, count), time_s=time_s, lines=near_lines[k])
             for k, one in enumerate(said)
         ]
         left_s = np.array([one.delay_s for one in standing])
@@ -260,8 +266,30 @@ class _Elsewhere(NamedTuple):
     probability: float
 
 
+def _weighted(last: _Converged, band: Band, interval: Interval) -> Complex128:
+    """Spectra of the whole recordings as they go into the likelihood, in FFT order, shape (R, n)."""
+    size = len(band.frequency_hz)
+    cycles = scipy.fft.fftfreq(size)
+    half = last.weight.shape[1] // 2
+    axis = np.arange(-half, half + 1) / scipy.fft.next_fast_len(len(interval.window))
+    found = np.empty((len(last.delay_s), size), np.complex128)
+    for row, spectrum in enumerate(band.spectrum - last.direct * band.direct):
+        moved = spectrum * delay_ramp(-float(last.delay_s[row]) * band.rate_hz, size)
+        turn = phase_ramp(-float(last.offset_hz[row]) / band.rate_hz, size)
+        weight = last.weight[row]
+        by = np.interp(cycles, axis, weight.real) + 1j * np.interp(cycles, axis, weight.imag)
+        found[row] = scipy.fft.fft(scipy.fft.ifft(moved) * turn) * by
+    return found
+
+
 def _elsewhere(
-    row: int, last: _Converged, band: Band, interval: Interval, lags_s: tuple[float, float]
+    row: int,
+    last: _Converged,
+    weighted: Complex128,
+    window: Float64,
+    *,
+    rate_hz: float,
+    lags_s: tuple[float, float],
 ) -> _Elsewhere:
     """Whether the delay of a receiver may be another one: the likelihood at all lags.
 
@@ -271,24 +299,13 @@ def _elsewhere(
     one = last.standing[row]
     if one.information <= 0:
         return _Elsewhere(0.0, 0.0, 1.0)
-    reach = math.ceil(max(-lags_s[0], lags_s[1], 2 / band.rate_hz) * band.rate_hz)
-    size, rate_hz = len(band.frequency_hz), band.rate_hz
+    reach = math.ceil(max(-lags_s[0], lags_s[1], 2 / rate_hz) * rate_hz)
+    size = weighted.shape[1]
     reach = min(reach, size // 4)
     own = np.zeros(_FINE * size, np.complex128)
     others = np.zeros(_FINE * size, np.complex128)
     bins = np.arange(-(size // 2), (size + 1) // 2)
-    half = last.weight.shape[1] // 2
-    axis = np.arange(-half, half + 1) / scipy.fft.next_fast_len(len(interval.window))
-    for other, spectrum in enumerate(band.spectrum - last.direct * band.direct):
-        moved = spectrum * np.exp(2j * np.pi * np.remainder(band.frequency_hz * last.delay_s[other], 1.0))
-        turned = scipy.fft.fft(
-            scipy.fft.ifft(moved) * phase_ramp(-float(last.offset_hz[other]) / rate_hz, size)
-        )
-        weight = last.weight[other]
-        by = np.interp(bins / size, axis, weight.real) + 1j * np.interp(bins / size, axis, weight.imag)
-        (own if other == row else others)[bins] += turned[bins] * by
-    window = np.zeros(_FINE * size)
-    window[_FINE * interval.part.start : _FINE * interval.part.stop] = np.repeat(interval.window**2, _FINE)
+    own[bins], others[bins] = weighted[row, bins], weighted[:, bins].sum(axis=0) - weighted[row, bins]
     found = normalised_lags(scipy.fft.ifft(own), scipy.fft.ifft(others), window, _FINE * reach)
     strength = np.sqrt(squared_magnitude(found))
     middle = _FINE * reach
@@ -336,7 +353,7 @@ def _aligned(
     values: list[Complex128] = []
     slopes: list[Complex128] = []
     for spectrum, delay, offset in zip(band.spectrum, delay_s.tolist(), offset_hz.tolist(), strict=True):
-        moved = spectrum * np.exp(2j * np.pi * np.remainder(frequency * delay, 1.0))
+        moved = spectrum * delay_ramp(-delay * band.rate_hz, len(frequency))
         turn = phase_ramp(-offset / band.rate_hz, len(frequency))[interval.part] * interval.window
         # About its own carrier: what the offset turns is the phase, which is another unknown.
         for found, one in ((values, moved), (slopes, moved * (2j * np.pi * (frequency - offset)))):
@@ -385,18 +402,18 @@ def _direct(lines: Complex128, given: Complex128, noise: Float64, by: Complex128
     right = (lines.conj() * given / noise).sum(axis=1) - (weighted.conj() * (given * by).sum(axis=0)).sum(
         axis=1
     )
-    return _solved(matrix, right)[:, None]
+    return _solved(matrix, right[:, None])
 
 
-def _solved(matrix: Complex128, right: Complex128) -> Complex128:
-    """The solution of a Hermitian positive definite system, by elimination."""
-    rows = np.concatenate([matrix, right[:, None]], axis=1)
+def _solved(matrix: Complex128, right: npt.NDArray[np.number]) -> Complex128:
+    """The solutions of a Hermitian positive definite system, (m, n) as `right`, by elimination."""
+    rows = np.concatenate([matrix, right], axis=1)
     count = len(rows)
     for k in range(count):
         rows[k] /= rows[k, k]
         others = np.arange(count) != k
         rows[others] -= rows[others, k][:, None] * rows[k]
-    return rows[:, -1]
+    return rows[:, count:]
 
 
 def _inside(band: Band, size: int) -> npt.NDArray[np.int64]:
@@ -428,17 +445,21 @@ def _cell_count(bins: int) -> int:
     return max(min(bins // _CELL_BINS, _MOST_CELLS), 1)
 
 
+def _edges(bins: int, count: int) -> npt.NDArray[np.int64]:
+    """Where `count` cells of nearly the same size begin, and where the last one ends."""
+    return np.linspace(0, bins, count + 1).astype(np.int64)
+
+
 def _cells(values: Float64, count: int | None = None) -> Float64:
     """Means of the last axis over `count` cells of nearly the same size."""
     count = count or _cell_count(values.shape[-1])
-    edges = np.linspace(0, values.shape[-1], count + 1).astype(np.int64)
+    edges = _edges(values.shape[-1], count)
     return np.asarray(np.add.reduceat(values, edges[:-1], axis=-1) / np.diff(edges))
 
 
 def _spread(cells: Float64, bins: int) -> Float64:
     """Values of each bin from those of cells, (..., cells) to (..., bins)."""
-    edges = np.linspace(0, bins, cells.shape[-1] + 1).astype(np.int64)
-    return np.asarray(np.repeat(cells, np.diff(edges), axis=-1))
+    return np.asarray(np.repeat(cells, np.diff(_edges(bins, cells.shape[-1])), axis=-1))
 
 
 def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
@@ -455,11 +476,11 @@ def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
     power = np.maximum(power, np.maximum(_LEAST_POWER * power.max(axis=1, keepdims=True), _TINY))
     flat = values / np.sqrt(_spread(power, bins))
     finest = _cell_count(bins)
-    coherence = _coherence(flat, 1)
-    count = 1
-    while count < finest:
-        count = min(count * _FINER, finest)
-        found = _coherence(flat, count)
+    counts = [1]
+    while counts[-1] < finest:
+        counts.append(min(counts[-1] * _FINER, finest))
+    coherence, *finer = _coherences(flat, counts)
+    for count, found in zip(counts[1:], finer, strict=True):
         coherence = _refined(coherence, count)
         sigma = (1 - np.maximum(coherence**2, found**2)) / math.sqrt(2 * bins / count)
         coherence = np.where(np.abs(found - coherence) > _UNLIKE * sigma, found, coherence)
@@ -536,16 +557,22 @@ def _refined(cells: Float64, count: int) -> Float64:
     return np.asarray(cells[..., place])
 
 
-def _coherence(flat: Complex128, count: int) -> Float64:
-    """Of all pairs in each cell, (R, R, count): that part of it which has the phase of the whole."""
-    receivers = len(flat)
-    products = np.empty((receivers, receivers, count))
+def _coherences(flat: Complex128, counts: list[int]) -> list[Float64]:
+    """Of all pairs in each cell, (R, R, count) each: that part of it which has the phase of the whole."""
+    receivers, bins = flat.shape
+    edges = [_edges(bins, count)[:-1] for count in counts]
+    parts = np.unique(np.concatenate(edges))
+    products = np.empty((receivers, receivers, len(parts)))
+    real, imaginary = flat.real.copy(), flat.imag.copy()
     for a in range(receivers):
-        for b in range(a, receivers):
-            cross = flat[a].real * flat[b].real + flat[a].imag * flat[b].imag
-            products[a, b] = products[b, a] = _cells(cross, count)
-    own = np.maximum(np.einsum("aac->ac", products), _TINY)
-    return np.asarray(products / np.sqrt(own[:, None] * own[None]))
+        cross = real[a] * real[a:] + imaginary[a] * imaginary[a:]
+        products[a, a:] = products[a:, a] = np.add.reduceat(cross, parts, axis=-1)
+    found = []
+    for first in edges:
+        sums = np.add.reduceat(products, np.searchsorted(parts, first), axis=-1)
+        own = np.maximum(np.einsum("aac->ac", sums), _TINY)
+        found.append(np.asarray(sums / np.sqrt(own[:, None] * own[None])))
+    return found
 
 
 def _shares(coherence: Float64, cell: float) -> Float64:
@@ -596,7 +623,7 @@ class _Standing:
 
 
 def _standing(
-    k: int, y: Complex128, d: Complex128, said: Complex128, *, time_s: Float64, lines: list[Complex128]
+    k: int, y: Complex128, d: Complex128, said: Complex128, *, time_s: Float64, lines: _Lines
 ) -> _Standing:
     """Receiver k of those with weighted time series y, their derivatives d, and what the others say it has.
 
@@ -605,8 +632,8 @@ def _standing(
     The derivatives by phase, delay and offset are the others', where noise is another than that of what they
     are multiplied with.
     """
-    model, direction = _beside(lines, y.sum(axis=0) - y[k]), _beside(lines, d.sum(axis=0) - d[k])
-    said, had, own_slope = _beside(lines, said), _beside(lines, y[k]), _beside(lines, d[k])
+    model, direction = lines.beside(y.sum(axis=0) - y[k]), lines.beside(d.sum(axis=0) - d[k])
+    said, had, own_slope = lines.beside(said), lines.beside(y[k]), lines.beside(d[k])
     energy = squared_magnitude(said)
     power = squared_magnitude(scipy.fft.fft(said))
     cells = float(power.sum()) ** 2 / max(float((power * power).sum()), _TINY)
@@ -615,7 +642,7 @@ def _standing(
     along = _real_dot(model, had)
     growth = _real_dot(model, direction) / max(_real_dot(model, model), _TINY)
     around = 2j * math.pi * (time_s - float((energy * time_s).sum()) / max(float(energy.sum()), _TINY))
-    theirs = (1j * model, direction - growth * model, _beside(lines, around * said))
+    theirs = (1j * model, direction - growth * model, lines.beside(around * said))
     own = (1j * had, own_slope, around * had)
     normal = np.array([[_real_dot(a, b) for b in own] for a in theirs])
     nothing = _Standing(0.0, 0.0, 0.0, math.inf, 0.0, along, cells, theirs[1], rest)
@@ -662,29 +689,42 @@ def _growth(one: _Standing, slope: Complex128, said: Complex128, time_s: Float64
     return -scale * _real_dot(by, one.rest) / information, math.sqrt(one.information / 2 / information)
 
 
-def _near_lines(k: int, line: Complex128, offset_hz: Float64, span_s: float) -> list[Complex128]:
-    """Orthonormal time series that span the lines of direct current near that of receiver k, its own first.
+class _Lines(NamedTuple):
+    """Lines of direct current as time series, (m, T), and the inverse of their products, (m, m)."""
+
+    series: Complex128
+    inverse: Complex128
+
+    def beside(self, series: Complex128) -> Complex128:
+        """A time series less what is along them."""
+        along = np.array([complex((one.conj() * series).sum()) for one in self.series])
+        for amplitude, one in zip((self.inverse * along).sum(axis=1).tolist(), self.series, strict=True):
+            series = series - amplitude * one
+        return series
+
+
+def _near_lines(line: Complex128, offset_hz: Float64, span_s: float) -> list[_Lines]:
+    """For each receiver, its line of direct current and those near it that are not made up of nearer ones.
 
     Two carriers a part of a cycle apart are told from two lines there by nothing.
     """
-    away = np.abs(offset_hz - offset_hz[k]) * span_s
-    found: list[Complex128] = []
-    for row in np.argsort(away, kind="stable").tolist():
-        energy = float(squared_magnitude(line[row]).sum())
-        if away[row] > _NEAR_CYCLES or not energy:
-            break
-        rest = _beside(found, line[row])
-        left = float(squared_magnitude(rest).sum())
-        if left > _SAME_LINE * energy:
-            found.append(rest / math.sqrt(left))
+    away = np.abs(offset_hz[:, None] - offset_hz) * span_s
+    product = np.zeros(away.shape, np.complex128)
+    for a, b in zip(*np.nonzero(np.triu(away <= 2 * _NEAR_CYCLES)), strict=True):
+        product[a, b] = (line[a].conj() * line[b]).sum()
+        product[b, a] = product[a, b].conjugate()
+    energy = product.diagonal().real
+    found = []
+    for k in range(len(line)):
+        left, rows = product, []
+        for row in np.argsort(away[k], kind="stable").tolist():
+            if away[k, row] > _NEAR_CYCLES or not energy[row]:
+                break
+            if left[row, row].real > _SAME_LINE * energy[row]:
+                rows.append(row)
+                left = left - left[:, row, None] * left[row] / left[row, row]
+        found.append(_Lines(line[rows], _solved(product[np.ix_(rows, rows)], np.eye(len(rows)))))
     return found
-
-
-def _beside(lines: list[Complex128], series: Complex128) -> Complex128:
-    """A time series less what is along orthonormal ones."""
-    for line in lines:
-        series = series - complex((line.conj() * series).sum()) * line
-    return series
 
 
 def _centre(y: Complex128, d: Complex128) -> complex:
@@ -710,7 +750,8 @@ def _jointly(left: Float64, derivative: Complex128, reference: int) -> Float64:
 
 
 def _real_dot(a: Complex128, b: Complex128) -> float:
-    return float((a.real * b.real + a.imag * b.imag).sum())
+    """Real part of the inner product of contiguous series."""
+    return float((a.view(np.float64) * b.view(np.float64)).sum())
 
 
 def _judged(standing: list[_Standing], snr: Float64) -> tuple[Float64, Float64, float]:
