@@ -13,6 +13,7 @@ delay moves what a recording has beyond it into it. So derivatives are taken bef
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -132,22 +133,7 @@ def solve(
     delay_s, offset_hz = delay_s.copy(), offset_hz.copy()
     for _ in range(_STARTS):
         last = _converged(band, delay_s, offset_hz, reference, interval)
-        weighted = _weighted(last, band, interval)
-        window = np.zeros(_FINE * weighted.shape[1])
-        window[_FINE * interval.part.start : _FINE * interval.part.stop] = np.repeat(
-            interval.window**2, _FINE
-        )
-        elsewhere = [
-            _elsewhere(
-                row,
-                last,
-                weighted,
-                window,
-                rate_hz=band.rate_hz,
-                lags_s=(-max_lag_s[row] - delay, max_lag_s[row] - delay),
-            )
-            for row, delay in enumerate(last.delay_s.tolist())
-        ]
+        elsewhere = _all_elsewhere(last, band, interval, max_lag_s)
         delay_s, offset_hz = last.delay_s.copy(), last.offset_hz.copy()
         better = [one.lag_s if one.gain_nats > _BETTER_NATS else 0.0 for one in elsewhere]
         better[reference] = 0.0
@@ -232,8 +218,9 @@ def _converged(
         # What the others say that each has: weights differ from one receiver and cell to the next.
         said = (weighted[0].sum(axis=0) - weighted[0]) * (snr / (1 + snr.sum(axis=0) - snr))
         near_lines = _near_lines(line, offset_hz, count / band.rate_hz)
+        others_y, others_d = y.sum(axis=0) - y, d.sum(axis=0) - d
         standing = [
-            _standing(k, y, d, _in_time(one, count), time_s=time_s, lines=near_lines[k])
+            _standing((y[k], d[k]), (others_y[k], others_d[k]), _in_time(one, count), time_s, near_lines[k])
             for k, one in enumerate(said)
         ]
         left_s = np.array([one.delay_s for one in standing])
@@ -282,39 +269,43 @@ def _weighted(last: _Converged, band: Band, interval: Interval) -> Complex128:
     return found
 
 
-def _elsewhere(
-    row: int,
-    last: _Converged,
-    weighted: Complex128,
-    window: Float64,
-    *,
-    rate_hz: float,
-    lags_s: tuple[float, float],
-) -> _Elsewhere:
-    """Whether the delay of a receiver may be another one: the likelihood at all lags.
+def _all_elsewhere(last: _Converged, band: Band, interval: Interval, max_lag_s: Float64) -> list[_Elsewhere]:
+    """Whether the delays of receivers may be other ones: the likelihood at all lags.
 
     The recording is not cut, only what the others say is, and each lag is normalised by what the recording
     has there: so a carrier that is never keyed is as likely at all lags.
     """
-    one = last.standing[row]
-    if one.information <= 0:
-        return _Elsewhere(0.0, 0.0, 1.0)
-    reach = math.ceil(max(-lags_s[0], lags_s[1], 2 / rate_hz) * rate_hz)
-    size = weighted.shape[1]
-    reach = min(reach, size // 4)
-    own = np.zeros(_FINE * size, np.complex128)
-    others = np.zeros(_FINE * size, np.complex128)
+    weighted = _weighted(last, band, interval)
+    size, rate_hz = weighted.shape[1], band.rate_hz
+    window = np.zeros(_FINE * size)
+    window[_FINE * interval.part.start : _FINE * interval.part.stop] = np.repeat(interval.window**2, _FINE)
     bins = np.arange(-(size // 2), (size + 1) // 2)
-    own[bins], others[bins] = weighted[row, bins], weighted[:, bins].sum(axis=0) - weighted[row, bins]
-    found = normalised_lags(scipy.fft.ifft(own), scipy.fft.ifft(others), window, _FINE * reach)
+    total = weighted.sum(axis=0)
+    found = []
+    for row, (one, delay, most) in enumerate(
+        zip(last.standing, last.delay_s.tolist(), max_lag_s.tolist(), strict=True)
+    ):
+        if one.information <= 0:
+            found.append(_Elsewhere(0.0, 0.0, 1.0))
+            continue
+        reach = min(math.ceil(max(most + abs(delay), 2 / rate_hz) * rate_hz), size // 4)
+        own, others = np.zeros((2, _FINE * size), np.complex128)
+        own[bins], others[bins] = weighted[row, bins], (total - weighted[row])[bins]
+        lags = normalised_lags(scipy.fft.ifft(own), scipy.fft.ifft(others), window, _FINE * reach)
+        found.append(_elsewhere(one, lags, _FINE * rate_hz, (-most - delay, most - delay)))
+    return found
+
+
+def _elsewhere(one: _Standing, found: Complex128, fine_hz: float, lags_s: tuple[float, float]) -> _Elsewhere:
+    """What the likelihood of a delay, at lags on either side of it, says of other ones within `lags_s`."""
     strength = np.sqrt(squared_magnitude(found))
-    middle = _FINE * reach
-    lag_s = np.arange(-middle, middle + 1) / (_FINE * rate_hz)
+    middle = len(strength) // 2
+    lag_s = np.arange(-middle, middle + 1) / fine_hz
     fall = strength / max(float(strength[middle]), _TINY) - 1
     alike = min(one.along, _MOST_ALIKE * one.cells)
     # Of a peak as broad as that, and of the delay itself.
     broad_s, sigma_s = math.sqrt(one.along / alike / one.information), 1 / math.sqrt(one.information)
-    step_s = 1 / (_FINE * rate_hz)
+    step_s = 1 / fine_hz
     possible = (lag_s >= lags_s[0]) & (lag_s <= lags_s[1])
     away = possible & (np.abs(lag_s) > max(_SIGMAS * broad_s, 2 * step_s))
     if sigma_s > step_s:  # the peak itself is to be as narrow as it claims
@@ -402,18 +393,18 @@ def _direct(lines: Complex128, given: Complex128, noise: Float64, by: Complex128
     right = (lines.conj() * given / noise).sum(axis=1) - (weighted.conj() * (given * by).sum(axis=0)).sum(
         axis=1
     )
-    return _solved(matrix, right[:, None])
+    return _solved(matrix, right)[:, None]
 
 
-def _solved(matrix: Complex128, right: npt.NDArray[np.number]) -> Complex128:
-    """The solutions of a Hermitian positive definite system, (m, n) as `right`, by elimination."""
-    rows = np.concatenate([matrix, right], axis=1)
+def _solved(matrix: Complex128, right: Complex128) -> Complex128:
+    """The solution of a Hermitian positive definite system, by elimination."""
+    rows = np.concatenate([matrix, right[:, None]], axis=1)
     count = len(rows)
     for k in range(count):
         rows[k] /= rows[k, k]
         others = np.arange(count) != k
         rows[others] -= rows[others, k][:, None] * rows[k]
-    return rows[:, count:]
+    return rows[:, -1]
 
 
 def _inside(band: Band, size: int) -> npt.NDArray[np.int64]:
@@ -427,18 +418,18 @@ def _inside(band: Band, size: int) -> npt.NDArray[np.int64]:
 
 def _phases(y: Complex128) -> Complex128:
     """What turns each of R spectra to the phase of the sum of the others, shape (R, 1)."""
-    turned = y.copy()
-    turns = np.ones((len(y), 1), np.complex128)
-    whole = turned.sum(axis=0)
+    count = len(y)
+    products = np.zeros((count, count), np.complex128)
+    for a, b in itertools.combinations(range(count), 2):
+        products[a, b] = np.vdot(y[a], y[b])
+        products[b, a] = products[a, b].conjugate()
+    turns = np.ones(count, np.complex128)
     for step in range(_PHASE_STEPS):
-        for k in range(len(y)):
-            model = turned[k - 1] if step == 0 and k else whole - turned[k]
-            mean = complex(np.vdot(model, turned[k]))
-            turn = mean.conjugate() / abs(mean) if mean else 1.0
-            whole += turned[k] * (turn - 1)
-            turned[k] *= turn
-            turns[k] *= turn
-    return turns
+        for k in range(count):
+            model = slice(k - 1, k) if step == 0 and k else slice(None)
+            mean = complex((turns[model].conj() * products[model, k]).sum()) * complex(turns[k])
+            turns[k] *= mean.conjugate() / abs(mean) if mean else 1.0
+    return turns[:, None]
 
 
 def _cell_count(bins: int) -> int:
@@ -586,13 +577,16 @@ def _shares(coherence: Float64, cell: float) -> Float64:
     best = np.where(weight > 0, coherence, 0.0).max(axis=1)
     most = np.sqrt(1 - _LEAST_NOISE_SHARE * (1 - np.clip(best, 0.0, 1.0)))
     chance = _HELD_BACK * (receivers - 1) / math.sqrt(2 * cell)
+    weighted = weight * coherence
     factor = np.full((receivers, count), 0.7)
+    square = factor * factor
     for _ in range(_FACTOR_STEPS):
         for k in range(receivers):
-            top = (weight[k] * factor * coherence[k]).sum(axis=0)
-            below = (weight[k] * factor * factor).sum(axis=0) + chance * (1 - factor[k] * factor[k])
-            factor[k] = np.clip(top / np.maximum(below, _TINY), 0.0, most[k])
-    return np.asarray(np.minimum(factor * factor, _MOST_COHERENT))
+            top = (weighted[k] * factor).sum(axis=0)
+            below = (weight[k] * square).sum(axis=0) + chance * (1 - square[k])
+            factor[k] = np.minimum(np.maximum(top / np.maximum(below, _TINY), 0.0), most[k])
+            square[k] = factor[k] * factor[k]
+    return np.asarray(np.minimum(square, _MOST_COHERENT))
 
 
 @dataclass(frozen=True, eq=False)
@@ -604,48 +598,71 @@ class _Standing:
         offset_hz: How much higher.
         information: On its delay against the others, 1 / s^2; 0 if it says nothing.
         offset_sigma_hz: Of its carrier offset.
-        evidence: Of that information, in standard deviations of what a signal has that says nothing of time.
         along: Product of both: the energy that is alike over noise.
-        cells: Of the spectrum that it comes from, a number.
         across: What a delay does to the others' sum that gain, phase and offset do not, time series.
-        rest: What the receiver has that the others do not say, time series.
+        had: What the receiver has, time series.
+        slope: Its derivative.
+        said: As much of it as the others say.
     """
 
     delay_s: float
     offset_hz: float
     information: float
     offset_sigma_hz: float
-    evidence: float
     along: float
-    cells: float
     across: Complex128
-    rest: Complex128
+    had: Complex128
+    slope: Complex128
+    said: Complex128
+
+    @property
+    def rest(self) -> Complex128:
+        """What the receiver has that the others do not say, time series."""
+        return self.had - self.said
+
+    @property
+    def cells(self) -> float:
+        """Of the spectrum that the energy which is alike comes from, a number."""
+        power = squared_magnitude(scipy.fft.fft(self.said))
+        return float(power.sum()) ** 2 / max(float((power * power).sum()), _TINY)
+
+    @property
+    def evidence(self) -> float:
+        """Of the information, in standard deviations of what a signal has that says nothing of time."""
+        if self.information <= 0:
+            return 0.0
+        own = complex(np.vdot(self.had, self.slope)) / float(squared_magnitude(self.had).sum())
+        across, centred = scipy.fft.fft(np.array([self.across, self.slope - own * self.had]))
+        parts = across.real * centred.real + across.imag * centred.imag
+        return float(parts.sum()) / math.sqrt(max(float((parts * parts).sum()), _TINY))
 
 
 def _standing(
-    k: int, y: Complex128, d: Complex128, said: Complex128, *, time_s: Float64, lines: _Lines
+    own: tuple[Complex128, Complex128],
+    others: tuple[Complex128, Complex128],
+    said: Complex128,
+    time_s: Float64,
+    lines: _Lines,
 ) -> _Standing:
-    """Receiver k of those with weighted time series y, their derivatives d, and what the others say it has.
+    """A receiver by its weighted time series and its derivative, those of the others' sum, and what they say.
 
     What is along the lines of direct current, its own and what cannot be told from it, is left out of all.
 
     The derivatives by phase, delay and offset are the others', where noise is another than that of what they
     are multiplied with.
     """
-    model, direction = lines.beside(y.sum(axis=0) - y[k]), lines.beside(d.sum(axis=0) - d[k])
-    said, had, own_slope = lines.beside(said), lines.beside(y[k]), lines.beside(d[k])
+    (had, slope), (model, direction) = map(lines.beside, own), map(lines.beside, others)
+    said = lines.beside(said)
     energy = squared_magnitude(said)
-    power = squared_magnitude(scipy.fft.fft(said))
-    cells = float(power.sum()) ** 2 / max(float((power * power).sum()), _TINY)
     said = said * (complex(np.vdot(said, had)) / max(float(energy.sum()), _TINY))
     rest = had - said
     along = _real_dot(model, had)
     growth = _real_dot(model, direction) / max(_real_dot(model, model), _TINY)
     around = 2j * math.pi * (time_s - float((energy * time_s).sum()) / max(float(energy.sum()), _TINY))
     theirs = (1j * model, direction - growth * model, lines.beside(around * said))
-    own = (1j * had, own_slope, around * had)
-    normal = np.array([[_real_dot(a, b) for b in own] for a in theirs])
-    nothing = _Standing(0.0, 0.0, 0.0, math.inf, 0.0, along, cells, theirs[1], rest)
+    ours = (1j * had, slope, around * had)
+    normal = np.array([[_real_dot(a, b) for b in ours] for a in theirs])
+    nothing = _Standing(0.0, 0.0, 0.0, math.inf, along, theirs[1], had, slope, said)
     if along <= 0 or not np.all(normal.diagonal() > 0):
         return nothing
     nuisance = [0, 2]
@@ -662,13 +679,7 @@ def _standing(
     _, offset = -np.linalg.solve(inner, score[nuisance] + normal[nuisance, 1] * delay)
     scale = along / max(_real_dot(said, had), _TINY)  # of `said` to `model`
     sigma_hz = 1 / math.sqrt(2 * scale * normal[2, 2])
-    centred = scipy.fft.fft(
-        own_slope - (complex(np.vdot(had, own_slope)) / float(squared_magnitude(had).sum())) * had
-    )
-    across_spectrum = scipy.fft.fft(across)
-    parts = across_spectrum.real * centred.real + across_spectrum.imag * centred.imag
-    evidence = float(parts.sum()) / math.sqrt(max(float((parts * parts).sum()), _TINY))
-    return _Standing(delay, -offset, 2 * information, sigma_hz, evidence, along, cells, across, rest)
+    return _Standing(delay, -offset, 2 * information, sigma_hz, along, across, had, slope, said)
 
 
 def _growth(one: _Standing, slope: Complex128, said: Complex128, time_s: Float64) -> tuple[float, float]:
@@ -706,7 +717,9 @@ class _Lines(NamedTuple):
 def _near_lines(line: Complex128, offset_hz: Float64, span_s: float) -> list[_Lines]:
     """For each receiver, its line of direct current and those near it that are not made up of nearer ones.
 
-    Two carriers a part of a cycle apart are told from two lines there by nothing.
+    Two carriers a part of a cycle apart are told from two lines there by nothing. The matrix of products is
+    swept, by J. H. Goodnight, "A tutorial on the SWEEP operator", American Statistician 33 (1979), 149-158:
+    of lines swept it has the inverse, and of others what is left of them beside those.
     """
     away = np.abs(offset_hz[:, None] - offset_hz) * span_s
     product = np.zeros(away.shape, np.complex128)
@@ -716,14 +729,18 @@ def _near_lines(line: Complex128, offset_hz: Float64, span_s: float) -> list[_Li
     energy = product.diagonal().real
     found = []
     for k in range(len(line)):
-        left, rows = product, []
+        swept, rows = product.copy(), []
         for row in np.argsort(away[k], kind="stable").tolist():
             if away[k, row] > _NEAR_CYCLES or not energy[row]:
                 break
-            if left[row, row].real > _SAME_LINE * energy[row]:
+            left = swept[row, row]
+            if left.real > _SAME_LINE * energy[row]:
                 rows.append(row)
-                left = left - left[:, row, None] * left[row] / left[row, row]
-        found.append(_Lines(line[rows], _solved(product[np.ix_(rows, rows)], np.eye(len(rows)))))
+                before, after = swept[:, row] / left, swept[row] / left
+                swept -= left * before[:, None] * after
+                swept[:, row], swept[row] = -before, after
+                swept[row, row] = 1 / left
+        found.append(_Lines(line[rows], swept[np.ix_(rows, rows)]))
     return found
 
 
@@ -738,7 +755,8 @@ def _jointly(left: Float64, derivative: Complex128, reference: int) -> Float64:
     """Steps of all receivers from what each needs against the others, over that of the reference."""
     count = len(left)
     own = np.arange(count)
-    information = -np.einsum("at,bt->ab", derivative.conj(), derivative).real
+    parts = derivative.view(np.float64)
+    information = -np.einsum("at,bt->ab", parts, parts)
     information[own, own] = 0.0
     information[own, own] = -information.sum(axis=0)
     free = np.flatnonzero((own != reference) & (information[own, own] > 0))
