@@ -598,7 +598,7 @@ class _Standing:
         offset_hz: How much higher.
         information: On its delay against the others, 1 / s^2; 0 if it says nothing.
         offset_sigma_hz: Of its carrier offset.
-        along: Product of both: the energy that is alike over noise.
+        along: Product of what it has and the others' sum: the energy that is alike over noise.
         across: What a delay does to the others' sum that gain, phase and offset do not, time series.
         had: What the receiver has, time series.
         slope: Its derivative.
@@ -723,7 +723,7 @@ def _near_lines(line: Complex128, offset_hz: Float64, span_s: float) -> list[_Li
     """
     away = np.abs(offset_hz[:, None] - offset_hz) * span_s
     product = np.zeros(away.shape, np.complex128)
-    for a, b in zip(*np.nonzero(np.triu(away <= 2 * _NEAR_CYCLES)), strict=True):
+    for a, b in zip(*np.nonzero(np.triu(away <= 2 * _NEAR_CYCLES)), strict=True):  # both near a third
         product[a, b] = (line[a].conj() * line[b]).sum()
         product[b, a] = product[a, b].conjugate()
     energy = product.diagonal().real
