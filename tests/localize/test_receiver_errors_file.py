@@ -82,6 +82,10 @@ def test_correlations_that_are_none_are_refused(tmp_path: Path, text: str, cause
         ("receiver,events\nA,inf\n", "events is 'inf'"),
         ("receiver\nA\nA\n", "receiver A stands twice"),
         ("receiver,offset_ns\n,5\n", "no name of a receiver"),
+        ("receiver\nA\nB\n", r"no column offset_uncertainty_ns\. Say in offset_uncertainty_ns how sure"),
+        ("receiver,latitude,longitude\nA,50,9\n", "no column offset_uncertainty_ns"),
+        ("receiver,offset_ns\nA,120\n", "line 2: an error of receiver A without its uncertainty"),
+        ("receiver,sigma_ns,offset_uncertainty_ns\nA,30,\n", "line 2: an error of receiver A without"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, cause: str) -> None:

@@ -51,6 +51,9 @@ _UNKNOWNS = ("offset", "east", "north", "up")
 _ROUNDED = 1e-3  # of a correlation matrix's smallest eigenvalue: five decimals make it less than 0
 _MAX_BYTES = 1 << 24
 _REMEDY = "Write the file with `heimdall receivers FILE... --output errors.csv`"
+_UNSURE = (
+    "Say in offset_uncertainty_ns how sure the offset is, one standard deviation; without it nothing counts"
+)
 
 
 def correlation_path(path: Path) -> Path:
@@ -90,8 +93,8 @@ def read(path: Path) -> Table:
             not given, the file knows nothing of the receiver, unless it has an `offset_uncertainty_ns`.
 
     Raises:
-        HeimdallError: A file cannot be read, a cell is no number, a receiver stands twice, or the
-            correlations are none.
+        HeimdallError: A file cannot be read, a cell is no number, a receiver stands twice, an error has no
+            uncertainty, or the correlations are none.
     """
     errors = _errors(path)
     beside = correlation_path(path)
@@ -137,6 +140,8 @@ def _errors(path: Path) -> tuple[ReceiverError, ...]:
         if error.receiver in found:
             raise HeimdallError(place, f"receiver {error.receiver} stands twice", _REMEDY)
         found[error.receiver] = error
+    if not {"remaining_ns", "offset_uncertainty_ns"} & set(reader.fieldnames or ()):
+        raise HeimdallError(str(path), "no column offset_uncertainty_ns", _UNSURE)
     return tuple(found.values())
 
 
@@ -151,6 +156,9 @@ def _error(place: str, row: Mapping[str, str]) -> ReceiverError:
     }
     if not row.get("remaining_ns", "").strip():
         value["remaining_s"] = value["offset_uncertainty_s"]
+    told = any(value[field] for field in ("offset_s", "east_m", "north_m", "up_m"))
+    if math.isinf(value["remaining_s"]) and (told or not math.isnan(value["sigma_s"])):
+        raise HeimdallError(place, f"an error of receiver {name} without its uncertainty", _UNSURE)
     events, wrong = int(value.pop("events")), int(value.pop("wrong"))
     return ReceiverError(receiver=name, events=events, wrong=wrong, **value)
 
