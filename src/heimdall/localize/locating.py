@@ -30,6 +30,7 @@ from heimdall.multilateration.receiver_errors import Table
 from heimdall.multilateration.solver import Assumptions
 
 UNKNOWN = "unknown"
+_SHOWN_NAMES = 8
 _RECEIVERS = "Give the file of receivers with --receivers: name, latitude, longitude and altitude_m of each"
 
 
@@ -187,6 +188,7 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     material = read(files, given, say)
     found = material.events
     if given.errors is not None:
+        _check_names(found, given, given.errors, say)
         found = tuple(receiver_errors.apply(found, given.errors))
     _say_assumed(found, given.assumptions.sigma_s, say)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
@@ -303,6 +305,21 @@ def _say_assumed(found: Sequence[Event], sigma_s: float, say: Say) -> None:
         whose = "all receivers" if everyone else ", ".join(sorted(untold))
         said = f"the standard deviation of the times of {whose}: it counts as {sigma_s * 1e9:.0f} ns"
         say(f"Nothing says {said}.")
+
+
+def _check_names(found: Sequence[Event], given: Given, errors: Table, say: Say) -> None:
+    """Say of which receivers with errors nobody knows the place; refuse errors of none that was there."""
+    named = [error.receiver for error in errors.errors]
+    there = {name for event in found for name in event.receiver}
+    known = there | {site.name for site in (*given.listed, *given.named)}
+    unknown = [name for name in named if name not in known]
+    shown = ", ".join(unknown[:_SHOWN_NAMES]) + (" and others" if len(unknown) > _SHOWN_NAMES else "")
+    if not there & set(named):
+        cause = f"they are of none of the receivers here{f', but of {shown}' if unknown else ''}"
+        remedy = f"Name the receivers as the other files do, such as {min(there)}, or leave the file out"
+        raise HeimdallError("receivers' errors", cause, remedy)
+    if unknown:
+        say(f"Receivers' errors: nobody knows the place of {shown}, whose errors take nothing off.")
 
 
 def _say_low(sites: Iterable[Site], say: Say) -> None:
