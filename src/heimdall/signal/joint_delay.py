@@ -654,16 +654,18 @@ def _standing(
     (had, slope), (model, direction) = map(lines.beside, own), map(lines.beside, others)
     said = lines.beside(said)
     energy = squared_magnitude(said)
+    # Gain, as what the receiver has says it: where its weights are others, the model has another shape.
+    alike = _real_dot(said, model)
+    growth = _real_dot(said, direction) / alike if alike > 0 else 0.0
     said = said * (complex(np.vdot(said, had)) / max(float(energy.sum()), _TINY))
     rest = had - said
     along = _real_dot(model, had)
-    growth = _real_dot(model, direction) / max(_real_dot(model, model), _TINY)
     around = 2j * math.pi * (time_s - float((energy * time_s).sum()) / max(float(energy.sum()), _TINY))
     theirs = (1j * model, direction - growth * model, lines.beside(around * said))
     ours = (1j * had, slope, around * had)
     normal = np.array([[_real_dot(a, b) for b in ours] for a in theirs])
     nothing = _Standing(0.0, 0.0, 0.0, math.inf, along, theirs[1], had, slope, said)
-    if along <= 0 or not np.all(normal.diagonal() > 0):
+    if min(along, alike) <= 0 or not np.all(normal.diagonal() > 0):
         return nothing
     nuisance = [0, 2]
     inner = normal[np.ix_(nuisance, nuisance)]
