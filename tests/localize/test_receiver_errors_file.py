@@ -124,7 +124,9 @@ def test_one_late_receiver_makes_none_of_the_others_early() -> None:
     errors = tuple(replace(KNOWN, receiver=f"R{k}", offset_s=one) for k, one in enumerate(late_s))
     nothing = replace(UNKNOWN, offset_s=0.0)
     found = receiver_errors_text.centred(Measured((*errors, nothing), None, math.nan, 299))
-    assert [error.offset_s for error in found.errors] == pytest.approx([-0.5e-9, -1.5e-9, 0.5e-9, 2499.5e-9, 0])
+    assert [error.offset_s for error in found.errors] == pytest.approx(
+        [-0.5e-9, -1.5e-9, 0.5e-9, 2499.5e-9, 0]
+    )
     said = receiver_errors_text.text(found)
     assert "Receiver R3 is 2500 ns late." in said
     assert not any(f"Receiver R{k} is" in said and "early" in said for k in range(3))

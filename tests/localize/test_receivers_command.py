@@ -87,7 +87,11 @@ def test_the_text_names_each_receiver(folder: Path) -> None:
 
 def test_three_receivers_of_a_known_transmitter_are_enough(tmp_path: Path) -> None:
     place, noise = (47.32, 8.40), generator(1, "noise")
-    stands = [Position(47.3769, 8.5417, 640.0), Position(47.2266, 8.8184, 420.0), Position(47.166, 8.5155, 700.0)]
+    stands = [
+        Position(47.3769, 8.5417, 640.0),
+        Position(47.2266, 8.8184, 420.0),
+        Position(47.166, 8.5155, 700.0),
+    ]
     way_s = [line_of_sight_delay_s(Position(*place, 500.0), one) for one in stands]
     late_s = (0, 300e-9, 0)
     rows = [

@@ -50,7 +50,8 @@ Example, a table of arrival times of many messages:
 
 \b
 Example, recordings of a transmitter whose place is known:
-  heimdall receivers *.sigmf-meta --receivers receivers.csv --transmitter 50.0152,9.0112
+  heimdall receivers *.sigmf-meta --receivers receivers.csv \\
+           --transmitter 50.0152,9.0112
 """
 )
 @click.argument("files", nargs=-1, type=place.FileOrName(), metavar="[FILE...]")
@@ -88,7 +89,8 @@ def receivers(
     Of FILES, recordings or tables of arrival times as `heimdall locate` takes them, the events themselves
     tell how early or late each receiver is, how its times scatter, and how far it is from where it is said to
     be: where four receivers or more have an event, its times must fit one place. No transmitter has to be
-    known; if it is, three receivers are enough. Each value has an interval of two standard deviations; what the events do not tell is unknown.
+    known; if it is, three receivers are enough. Each value has an interval of two standard deviations; what
+    the events do not tell is unknown.
     Only differences between the receivers' offsets are known: they count from their median.
 
     Without FILES the command uses the sessions of known transmitters that are not held out for the test. The
