@@ -85,6 +85,46 @@ def test_times_of_iso_8601_keep_their_nanoseconds(tmp_path: Path) -> None:
     assert found.origin_utc == dt.datetime(2026, 1, 9, 23, 6, 40, tzinfo=dt.UTC)
 
 
+@pytest.mark.parametrize(
+    ("header", "times", "step_s"),
+    [
+        ("time", [f"2026-01-09T23:06:40{end}Z" for end in ("", ".001234", ".000900")], 1e-6),
+        ("time", [f"2026-01-09T23:06:40.{end}+01:00" for end in ("000", "123", "900")], 1e-3),
+        ("time", [f"2026-01-09T23:06:40,{end}Z" for end in ("0000001", "0012345", "0009000")], 1e-7),
+        ("time", [f"2026-01-09T23:06:{end}Z" for end in (40, 41, 50)], 1.0),
+        ("time", [f"2026-01-09T23:06:40.{end}Z" for end in ("000000017", "001234530", "000900000")], 0.0),
+    ],
+)
+def test_a_sigma_has_the_step_of_the_digits_that_were_written(
+    header: str, times: list[str], step_s: float, tmp_path: Path
+) -> None:
+    lines = [f'{site.name},"{time}",30' for site, time in zip(SITES, times, strict=True)]
+    (event,) = table(tmp_path, "\n".join([f"receiver,{header},sigma_ns", *lines])).events
+    np.testing.assert_allclose(event.sigma_s, np.hypot(30e-9, step_s / 12**0.5), rtol=1e-6)
+    assert any(f"in steps of {step_s * 1e9:.0f} ns" in one for one in event.remarks) == (step_s > 0)
+
+
+@pytest.mark.parametrize(
+    ("header", "time", "step_s"),
+    [
+        ("time", "2026-01-09T23:06:40.{:06d}000Z", 1e-6),
+        ("time_ns", "1768000000{:06d}000", 1e-6),
+        ("time_ns", "1768000000{:06d}001", 0.0),
+    ],
+)
+def test_zeros_at_the_end_of_all_times_are_no_digits(
+    header: str, time: str, step_s: float, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(1)
+    lines = [
+        f"{event},{site.name},{time.format(random.integers(10**6))},30"
+        for event in range(3)
+        for site in SITES
+    ]
+    for event in table(tmp_path, "\n".join([f"event,receiver,{header},sigma_ns", *lines])).events:
+        np.testing.assert_allclose(event.sigma_s, np.hypot(30e-9, step_s / 12**0.5), rtol=1e-6)
+
+
 def test_units_come_from_the_column_or_from_the_user(tmp_path: Path) -> None:
     for header, unit in (("time_us", None), ("arrival", "us"), ("time of arrival [us]", None)):
         rows = f"{header};receiver\n0,25;NORTH\n1234,75;south pier\n-900;WEST\n"

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import heimdall
 from heimdall.commands.receivers import receivers
+from heimdall.core.errors import HeimdallError
 from heimdall.localize import receiver_errors_file
 from tests.multilateration.test_receiver_errors import Network, network
 
@@ -54,6 +55,23 @@ def test_the_errors_of_a_table_are_written_and_taken_off(world: Network, folder:
     before = heimdall.locate(few, places).fixes[0].residuals
     after = heimdall.locate(few, places, errors=errors).fixes[0].residuals
     assert max(one.sigma_s for one in after) < 0.8 * min(one.sigma_s for one in before)
+
+
+def test_offsets_written_by_hand_are_taken_off_and_unknown_names_are_said(folder: Path) -> None:
+    table, places, errors = (folder / name for name in ("times.csv", "receivers.csv", "hand.csv"))
+    one = folder / "one.csv"
+    one.write_text("\n".join(table.read_text().splitlines()[:7]) + "\n")
+    before = heimdall.locate(one, places).events[0]
+    name, other = before.receiver[:2]
+    errors.write_text(f"receiver,offset_ns\n{name},400\nelsewhere,90\n")
+    said: list[str] = []
+    after = heimdall.locate(one, places, errors=errors, say=said.append).events[0]
+    late_s = dict(zip(before.receiver, before.arrival_s - after.arrival_s, strict=True))
+    assert (late_s[name], late_s[other]) == (pytest.approx(400e-9), 0)
+    assert any("nobody knows the place of elsewhere" in line for line in said)
+    errors.write_text("receiver,offset_ns\nelsewhere,90\n")
+    with pytest.raises(HeimdallError, match=r"none of the receivers here, but of elsewhere\. Name the rec"):
+        heimdall.locate(one, places, errors=errors)
 
 
 def test_the_text_names_each_receiver(folder: Path) -> None:

@@ -38,6 +38,7 @@ _PRESENT_S = Decimal(10) ** 9  # since 1970: of such seconds a floating-point nu
 _FLOAT_STEP_S = 2.0**-22  # this step, and no more than 7 decimals
 _MAX_BYTES = 1 << 28
 _HEAD_BYTES = 1 << 12
+_TELLING = 4  # times, whose last zeros are no chance
 _DIGITS = 25  # before and after the point: nanoseconds since 1970 have 19
 _UNITS = {
     "s": Decimal(1),
@@ -150,6 +151,7 @@ class _Heard:
     time_s: Decimal | None = None
     sigma_s: float = math.nan
     level_db: float = math.nan
+    dated: bool = False  # the time was written as a date
 
 
 @dataclass
@@ -235,7 +237,8 @@ def read(path: Path, sites: Sequence[Site], unit: str | None = None) -> Table:
     if unknown_all:
         shown = ", ".join(sorted(unknown_all)[:8]) + (" and others" if len(unknown_all) > 8 else "")
         remarks = (*remarks, f"receivers without a place, which are left out: {shown}")
-    return Table(tuple(_event(draft, names, first_s) for draft in drafts), remarks, origin_utc)
+    finest = _finest(drafts)
+    return Table(tuple(_event(draft, names, first_s, finest) for draft in drafts), remarks, origin_utc)
 
 
 class _Names:
@@ -328,10 +331,11 @@ def _long(
             draft = drafts[name] = _draft(row, name, columns)
         factor = named_unit or unit
         time_s = _time(row, column, columns[column], factor)
-        heard = _Heard(time_s, _sigma(row, sigma, factor), row.number(_LEVEL))
+        dated = bool(_DATE.match(row.cells[column]))
+        heard = _Heard(time_s, _sigma(row, sigma, factor), row.number(_LEVEL), dated)
         draft.add(names.find(said), said, heard)
         if time_s is not None and (draft.time_s is None or time_s < draft.time_s):
-            draft.time_s, draft.dated = time_s, bool(_DATE.match(row.cells[column]))
+            draft.time_s, draft.dated = time_s, dated
     found = list(drafts.values())
     if not by_event and found and len(found[0].twice) >= max(1, len(found[0].heard) - 1):
         cause = (
@@ -359,7 +363,9 @@ def _wide(
         for plain, (receiver, suffix) in times.items():
             time_s = _time(row, plain, columns[plain], suffix or unit)
             if time_s is not None:
-                draft.add(receiver, receiver, _Heard(time_s, _sigma(row, sigma, suffix or unit)))
+                heard = _Heard(time_s, _sigma(row, sigma, suffix or unit))
+                heard.dated = bool(_DATE.match(row.cells[plain]))
+                draft.add(receiver, receiver, heard)
         stamps = [one.time_s for one in draft.heard.values() if one.time_s is not None]
         if draft.time_s is None and stamps:
             draft.time_s = min(stamps)
@@ -434,18 +440,32 @@ def _draft(row: _Row, name: str, columns: _Columns) -> _Draft:
     return draft
 
 
-def _step_s(times_s: Sequence[Decimal]) -> float:
+def _finest(drafts: Iterable[_Draft]) -> int:
+    """The power of ten to which all times of a file are, as far as zeros at their ends say it.
+
+    Microseconds written as nanoseconds end in three zeros. A few times may do so by chance.
+    """
+    times_s = [one.time_s for draft in drafts for one in draft.heard.values() if one.time_s]
+    if len(times_s) < _TELLING:
+        return -_DIGITS
+    return min(int(one.normalize().as_tuple().exponent) for one in times_s) // 3 * 3
+
+
+def _step_s(times_s: Sequence[Decimal], finest: int) -> float:
     """To which the times of an event are written, seconds: the last digit of those that have most."""
-    return min((10.0 ** int(one.as_tuple().exponent) for one in times_s if one.is_finite()), default=0.0)
+    if not times_s:
+        return 0.0
+    return float(10.0 ** max(min(int(one.as_tuple().exponent) for one in times_s), finest))
 
 
-def _event(draft: _Draft, names: _Names, first_s: Decimal) -> Event:
+def _event(draft: _Draft, names: _Names, first_s: Decimal, finest: int) -> Event:
     """The event of a draft. Its times count from the median one, so that a wrong one costs no digits."""
     receivers = list(draft.heard)
     stamps = sorted(one.time_s for one in draft.heard.values() if one.time_s is not None)
     origin_s = stamps[len(stamps) // 2] if stamps else Decimal(0)
-    step_s = _step_s(stamps)
-    floating = step_s >= _COARSE_S and stamps[0] > _PRESENT_S
+    step_s = _step_s(stamps, finest)
+    numbers = not any(one.dated for one in draft.heard.values())
+    floating = numbers and step_s >= _COARSE_S and stamps[0] > _PRESENT_S
     if floating:
         step_s = max(step_s, _FLOAT_STEP_S)
     arrival_s, sigma_s = [], []
@@ -554,10 +574,13 @@ def _time(row: _Row, column: str, said: str, unit: str | None) -> Decimal | None
     text = row.cells.get(column, "")
     if _DATE.match(text):
         try:
-            return Decimal(Moment.parse(text).ns) * _UNITS["ns"]
+            moment = Moment.parse(text)
         except ValueError:
             remedy = "Write it as 2026-01-31T12:00:00.000000000Z"
             raise HeimdallError(row.place, f"{said} is {text[:40]!r}, which is no time", remedy) from None
+        # Its exponent says how many digits were written, as that of a number does; at most whole seconds.
+        digit = Decimal(1).scaleb(min(int(math.log10(moment.step_ns)), 9) - 9)
+        return (Decimal(moment.ns) * _UNITS["ns"]).quantize(digit)
     value = _decimal(row.place, said, text, row.comma)
     if value is None:
         return None

@@ -13,6 +13,7 @@ delay moves what a recording has beyond it into it. So derivatives are taken bef
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,7 +26,7 @@ import scipy.ndimage
 from heimdall.signal.band import Band
 from heimdall.signal.correlation import normalised_lags
 from heimdall.signal.sample_clock import Growth
-from heimdall.signal.transforms import phase_ramp, squared_magnitude
+from heimdall.signal.transforms import delay_ramp, phase_ramp, squared_magnitude
 
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
@@ -132,10 +133,7 @@ def solve(
     delay_s, offset_hz = delay_s.copy(), offset_hz.copy()
     for _ in range(_STARTS):
         last = _converged(band, delay_s, offset_hz, reference, interval)
-        elsewhere = [
-            _elsewhere(row, last, band, interval, (-max_lag_s[row] - delay, max_lag_s[row] - delay))
-            for row, delay in enumerate(last.delay_s.tolist())
-        ]
+        elsewhere = _all_elsewhere(last, band, interval, max_lag_s)
         delay_s, offset_hz = last.delay_s.copy(), last.offset_hz.copy()
         better = [one.lag_s if one.gain_nats > _BETTER_NATS else 0.0 for one in elsewhere]
         better[reference] = 0.0
@@ -219,15 +217,10 @@ def _converged(
         time_s = np.asarray((np.arange(y.shape[1]) - count / 2) / band.rate_hz, np.float64)
         # What the others say that each has: weights differ from one receiver and cell to the next.
         said = (weighted[0].sum(axis=0) - weighted[0]) * (snr / (1 + snr.sum(axis=0) - snr))
+        near_lines = _near_lines(line, offset_hz, count / band.rate_hz)
+        others_y, others_d = y.sum(axis=0) - y, d.sum(axis=0) - d
         standing = [
-            _standing(
-                k,
-                y,
-                d,
-                _in_time(one, count),
-                time_s=time_s,
-                lines=_near_lines(k, line, offset_hz, count / band.rate_hz),
-            )
+            _standing((y[k], d[k]), (others_y[k], others_d[k]), _in_time(one, count), time_s, near_lines[k])
             for k, one in enumerate(said)
         ]
         left_s = np.array([one.delay_s for one in standing])
@@ -260,44 +253,59 @@ class _Elsewhere(NamedTuple):
     probability: float
 
 
-def _elsewhere(
-    row: int, last: _Converged, band: Band, interval: Interval, lags_s: tuple[float, float]
-) -> _Elsewhere:
-    """Whether the delay of a receiver may be another one: the likelihood at all lags.
+def _weighted(last: _Converged, band: Band, interval: Interval) -> Complex128:
+    """Spectra of the whole recordings as they go into the likelihood, in FFT order, shape (R, n)."""
+    size = len(band.frequency_hz)
+    cycles = scipy.fft.fftfreq(size)
+    half = last.weight.shape[1] // 2
+    axis = np.arange(-half, half + 1) / scipy.fft.next_fast_len(len(interval.window))
+    found = np.empty((len(last.delay_s), size), np.complex128)
+    for row, spectrum in enumerate(band.spectrum - last.direct * band.direct):
+        moved = spectrum * delay_ramp(-float(last.delay_s[row]) * band.rate_hz, size)
+        turn = phase_ramp(-float(last.offset_hz[row]) / band.rate_hz, size)
+        weight = last.weight[row]
+        by = np.interp(cycles, axis, weight.real) + 1j * np.interp(cycles, axis, weight.imag)
+        found[row] = scipy.fft.fft(scipy.fft.ifft(moved) * turn) * by
+    return found
+
+
+def _all_elsewhere(last: _Converged, band: Band, interval: Interval, max_lag_s: Float64) -> list[_Elsewhere]:
+    """Whether the delays of receivers may be other ones: the likelihood at all lags.
 
     The recording is not cut, only what the others say is, and each lag is normalised by what the recording
     has there: so a carrier that is never keyed is as likely at all lags.
     """
-    one = last.standing[row]
-    if one.information <= 0:
-        return _Elsewhere(0.0, 0.0, 1.0)
-    reach = math.ceil(max(-lags_s[0], lags_s[1], 2 / band.rate_hz) * band.rate_hz)
-    size, rate_hz = len(band.frequency_hz), band.rate_hz
-    reach = min(reach, size // 4)
-    own = np.zeros(_FINE * size, np.complex128)
-    others = np.zeros(_FINE * size, np.complex128)
-    bins = np.arange(-(size // 2), (size + 1) // 2)
-    half = last.weight.shape[1] // 2
-    axis = np.arange(-half, half + 1) / scipy.fft.next_fast_len(len(interval.window))
-    for other, spectrum in enumerate(band.spectrum - last.direct * band.direct):
-        moved = spectrum * np.exp(2j * np.pi * np.remainder(band.frequency_hz * last.delay_s[other], 1.0))
-        turned = scipy.fft.fft(
-            scipy.fft.ifft(moved) * phase_ramp(-float(last.offset_hz[other]) / rate_hz, size)
-        )
-        weight = last.weight[other]
-        by = np.interp(bins / size, axis, weight.real) + 1j * np.interp(bins / size, axis, weight.imag)
-        (own if other == row else others)[bins] += turned[bins] * by
+    weighted = _weighted(last, band, interval)
+    size, rate_hz = weighted.shape[1], band.rate_hz
     window = np.zeros(_FINE * size)
     window[_FINE * interval.part.start : _FINE * interval.part.stop] = np.repeat(interval.window**2, _FINE)
-    found = normalised_lags(scipy.fft.ifft(own), scipy.fft.ifft(others), window, _FINE * reach)
+    bins = np.arange(-(size // 2), (size + 1) // 2)
+    total = weighted.sum(axis=0)
+    found = []
+    for row, (one, delay, most) in enumerate(
+        zip(last.standing, last.delay_s.tolist(), max_lag_s.tolist(), strict=True)
+    ):
+        if one.information <= 0:
+            found.append(_Elsewhere(0.0, 0.0, 1.0))
+            continue
+        reach = min(math.ceil(max(most + abs(delay), 2 / rate_hz) * rate_hz), size // 4)
+        own, others = np.zeros((2, _FINE * size), np.complex128)
+        own[bins], others[bins] = weighted[row, bins], (total - weighted[row])[bins]
+        lags = normalised_lags(scipy.fft.ifft(own), scipy.fft.ifft(others), window, _FINE * reach)
+        found.append(_elsewhere(one, lags, _FINE * rate_hz, (-most - delay, most - delay)))
+    return found
+
+
+def _elsewhere(one: _Standing, found: Complex128, fine_hz: float, lags_s: tuple[float, float]) -> _Elsewhere:
+    """What the likelihood of a delay, at lags on either side of it, says of other ones within `lags_s`."""
     strength = np.sqrt(squared_magnitude(found))
-    middle = _FINE * reach
-    lag_s = np.arange(-middle, middle + 1) / (_FINE * rate_hz)
+    middle = len(strength) // 2
+    lag_s = np.arange(-middle, middle + 1) / fine_hz
     fall = strength / max(float(strength[middle]), _TINY) - 1
     alike = min(one.along, _MOST_ALIKE * one.cells)
     # Of a peak as broad as that, and of the delay itself.
     broad_s, sigma_s = math.sqrt(one.along / alike / one.information), 1 / math.sqrt(one.information)
-    step_s = 1 / (_FINE * rate_hz)
+    step_s = 1 / fine_hz
     possible = (lag_s >= lags_s[0]) & (lag_s <= lags_s[1])
     away = possible & (np.abs(lag_s) > max(_SIGMAS * broad_s, 2 * step_s))
     if sigma_s > step_s:  # the peak itself is to be as narrow as it claims
@@ -336,7 +344,7 @@ def _aligned(
     values: list[Complex128] = []
     slopes: list[Complex128] = []
     for spectrum, delay, offset in zip(band.spectrum, delay_s.tolist(), offset_hz.tolist(), strict=True):
-        moved = spectrum * np.exp(2j * np.pi * np.remainder(frequency * delay, 1.0))
+        moved = spectrum * delay_ramp(-delay * band.rate_hz, len(frequency))
         turn = phase_ramp(-offset / band.rate_hz, len(frequency))[interval.part] * interval.window
         # About its own carrier: what the offset turns is the phase, which is another unknown.
         for found, one in ((values, moved), (slopes, moved * (2j * np.pi * (frequency - offset)))):
@@ -410,35 +418,39 @@ def _inside(band: Band, size: int) -> npt.NDArray[np.int64]:
 
 def _phases(y: Complex128) -> Complex128:
     """What turns each of R spectra to the phase of the sum of the others, shape (R, 1)."""
-    turned = y.copy()
-    turns = np.ones((len(y), 1), np.complex128)
-    whole = turned.sum(axis=0)
+    count = len(y)
+    products = np.zeros((count, count), np.complex128)
+    for a, b in itertools.combinations(range(count), 2):
+        products[a, b] = np.vdot(y[a], y[b])
+        products[b, a] = products[a, b].conjugate()
+    turns = np.ones(count, np.complex128)
     for step in range(_PHASE_STEPS):
-        for k in range(len(y)):
-            model = turned[k - 1] if step == 0 and k else whole - turned[k]
-            mean = complex(np.vdot(model, turned[k]))
-            turn = mean.conjugate() / abs(mean) if mean else 1.0
-            whole += turned[k] * (turn - 1)
-            turned[k] *= turn
-            turns[k] *= turn
-    return turns
+        for k in range(count):
+            model = slice(k - 1, k) if step == 0 and k else slice(None)
+            mean = complex((turns[model].conj() * products[model, k]).sum()) * complex(turns[k])
+            turns[k] *= mean.conjugate() / abs(mean) if mean else 1.0
+    return turns[:, None]
 
 
 def _cell_count(bins: int) -> int:
     return max(min(bins // _CELL_BINS, _MOST_CELLS), 1)
 
 
+def _edges(bins: int, count: int) -> npt.NDArray[np.int64]:
+    """Where `count` cells of nearly the same size begin, and where the last one ends."""
+    return np.linspace(0, bins, count + 1).astype(np.int64)
+
+
 def _cells(values: Float64, count: int | None = None) -> Float64:
     """Means of the last axis over `count` cells of nearly the same size."""
     count = count or _cell_count(values.shape[-1])
-    edges = np.linspace(0, values.shape[-1], count + 1).astype(np.int64)
+    edges = _edges(values.shape[-1], count)
     return np.asarray(np.add.reduceat(values, edges[:-1], axis=-1) / np.diff(edges))
 
 
 def _spread(cells: Float64, bins: int) -> Float64:
     """Values of each bin from those of cells, (..., cells) to (..., bins)."""
-    edges = np.linspace(0, bins, cells.shape[-1] + 1).astype(np.int64)
-    return np.asarray(np.repeat(cells, np.diff(edges), axis=-1))
+    return np.asarray(np.repeat(cells, np.diff(_edges(bins, cells.shape[-1])), axis=-1))
 
 
 def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
@@ -455,11 +467,11 @@ def signal_and_noise(values: Complex128) -> tuple[Float64, Float64]:
     power = np.maximum(power, np.maximum(_LEAST_POWER * power.max(axis=1, keepdims=True), _TINY))
     flat = values / np.sqrt(_spread(power, bins))
     finest = _cell_count(bins)
-    coherence = _coherence(flat, 1)
-    count = 1
-    while count < finest:
-        count = min(count * _FINER, finest)
-        found = _coherence(flat, count)
+    counts = [1]
+    while counts[-1] < finest:
+        counts.append(min(counts[-1] * _FINER, finest))
+    coherence, *finer = _coherences(flat, counts)
+    for count, found in zip(counts[1:], finer, strict=True):
         coherence = _refined(coherence, count)
         sigma = (1 - np.maximum(coherence**2, found**2)) / math.sqrt(2 * bins / count)
         coherence = np.where(np.abs(found - coherence) > _UNLIKE * sigma, found, coherence)
@@ -536,16 +548,22 @@ def _refined(cells: Float64, count: int) -> Float64:
     return np.asarray(cells[..., place])
 
 
-def _coherence(flat: Complex128, count: int) -> Float64:
-    """Of all pairs in each cell, (R, R, count): that part of it which has the phase of the whole."""
-    receivers = len(flat)
-    products = np.empty((receivers, receivers, count))
+def _coherences(flat: Complex128, counts: list[int]) -> list[Float64]:
+    """Of all pairs in each cell, (R, R, count) each: that part of it which has the phase of the whole."""
+    receivers, bins = flat.shape
+    edges = [_edges(bins, count)[:-1] for count in counts]
+    parts = np.unique(np.concatenate(edges))
+    products = np.empty((receivers, receivers, len(parts)))
+    real, imaginary = flat.real.copy(), flat.imag.copy()
     for a in range(receivers):
-        for b in range(a, receivers):
-            cross = flat[a].real * flat[b].real + flat[a].imag * flat[b].imag
-            products[a, b] = products[b, a] = _cells(cross, count)
-    own = np.maximum(np.einsum("aac->ac", products), _TINY)
-    return np.asarray(products / np.sqrt(own[:, None] * own[None]))
+        cross = real[a] * real[a:] + imaginary[a] * imaginary[a:]
+        products[a, a:] = products[a:, a] = np.add.reduceat(cross, parts, axis=-1)
+    found = []
+    for first in edges:
+        sums = np.add.reduceat(products, np.searchsorted(parts, first), axis=-1)
+        own = np.maximum(np.einsum("aac->ac", sums), _TINY)
+        found.append(np.asarray(sums / np.sqrt(own[:, None] * own[None])))
+    return found
 
 
 def _shares(coherence: Float64, cell: float) -> Float64:
@@ -559,13 +577,16 @@ def _shares(coherence: Float64, cell: float) -> Float64:
     best = np.where(weight > 0, coherence, 0.0).max(axis=1)
     most = np.sqrt(1 - _LEAST_NOISE_SHARE * (1 - np.clip(best, 0.0, 1.0)))
     chance = _HELD_BACK * (receivers - 1) / math.sqrt(2 * cell)
+    weighted = weight * coherence
     factor = np.full((receivers, count), 0.7)
+    square = factor * factor
     for _ in range(_FACTOR_STEPS):
         for k in range(receivers):
-            top = (weight[k] * factor * coherence[k]).sum(axis=0)
-            below = (weight[k] * factor * factor).sum(axis=0) + chance * (1 - factor[k] * factor[k])
-            factor[k] = np.clip(top / np.maximum(below, _TINY), 0.0, most[k])
-    return np.asarray(np.minimum(factor * factor, _MOST_COHERENT))
+            top = (weighted[k] * factor).sum(axis=0)
+            below = (weight[k] * square).sum(axis=0) + chance * (1 - square[k])
+            factor[k] = np.minimum(np.maximum(top / np.maximum(below, _TINY), 0.0), most[k])
+            square[k] = factor[k] * factor[k]
+    return np.asarray(np.minimum(square, _MOST_COHERENT))
 
 
 @dataclass(frozen=True, eq=False)
@@ -577,49 +598,74 @@ class _Standing:
         offset_hz: How much higher.
         information: On its delay against the others, 1 / s^2; 0 if it says nothing.
         offset_sigma_hz: Of its carrier offset.
-        evidence: Of that information, in standard deviations of what a signal has that says nothing of time.
-        along: Product of both: the energy that is alike over noise.
-        cells: Of the spectrum that it comes from, a number.
+        along: Product of what it has and the others' sum: the energy that is alike over noise.
         across: What a delay does to the others' sum that gain, phase and offset do not, time series.
-        rest: What the receiver has that the others do not say, time series.
+        had: What the receiver has, time series.
+        slope: Its derivative.
+        said: As much of it as the others say.
     """
 
     delay_s: float
     offset_hz: float
     information: float
     offset_sigma_hz: float
-    evidence: float
     along: float
-    cells: float
     across: Complex128
-    rest: Complex128
+    had: Complex128
+    slope: Complex128
+    said: Complex128
+
+    @property
+    def rest(self) -> Complex128:
+        """What the receiver has that the others do not say, time series."""
+        return self.had - self.said
+
+    @property
+    def cells(self) -> float:
+        """Of the spectrum that the energy which is alike comes from, a number."""
+        power = squared_magnitude(scipy.fft.fft(self.said))
+        return float(power.sum()) ** 2 / max(float((power * power).sum()), _TINY)
+
+    @property
+    def evidence(self) -> float:
+        """Of the information, in standard deviations of what a signal has that says nothing of time."""
+        if self.information <= 0:
+            return 0.0
+        own = complex(np.vdot(self.had, self.slope)) / float(squared_magnitude(self.had).sum())
+        across, centred = scipy.fft.fft(np.array([self.across, self.slope - own * self.had]))
+        parts = across.real * centred.real + across.imag * centred.imag
+        return float(parts.sum()) / math.sqrt(max(float((parts * parts).sum()), _TINY))
 
 
 def _standing(
-    k: int, y: Complex128, d: Complex128, said: Complex128, *, time_s: Float64, lines: list[Complex128]
+    own: tuple[Complex128, Complex128],
+    others: tuple[Complex128, Complex128],
+    said: Complex128,
+    time_s: Float64,
+    lines: _Lines,
 ) -> _Standing:
-    """Receiver k of those with weighted time series y, their derivatives d, and what the others say it has.
+    """A receiver by its weighted time series and its derivative, those of the others' sum, and what they say.
 
     What is along the lines of direct current, its own and what cannot be told from it, is left out of all.
 
     The derivatives by phase, delay and offset are the others', where noise is another than that of what they
     are multiplied with.
     """
-    model, direction = _beside(lines, y.sum(axis=0) - y[k]), _beside(lines, d.sum(axis=0) - d[k])
-    said, had, own_slope = _beside(lines, said), _beside(lines, y[k]), _beside(lines, d[k])
+    (had, slope), (model, direction) = map(lines.beside, own), map(lines.beside, others)
+    said = lines.beside(said)
     energy = squared_magnitude(said)
-    power = squared_magnitude(scipy.fft.fft(said))
-    cells = float(power.sum()) ** 2 / max(float((power * power).sum()), _TINY)
+    # Gain, as what the receiver has says it: where its weights are others, the model has another shape.
+    alike = _real_dot(said, model)
+    growth = _real_dot(said, direction) / alike if alike > 0 else 0.0
     said = said * (complex(np.vdot(said, had)) / max(float(energy.sum()), _TINY))
     rest = had - said
     along = _real_dot(model, had)
-    growth = _real_dot(model, direction) / max(_real_dot(model, model), _TINY)
     around = 2j * math.pi * (time_s - float((energy * time_s).sum()) / max(float(energy.sum()), _TINY))
-    theirs = (1j * model, direction - growth * model, _beside(lines, around * said))
-    own = (1j * had, own_slope, around * had)
-    normal = np.array([[_real_dot(a, b) for b in own] for a in theirs])
-    nothing = _Standing(0.0, 0.0, 0.0, math.inf, 0.0, along, cells, theirs[1], rest)
-    if along <= 0 or not np.all(normal.diagonal() > 0):
+    theirs = (1j * model, direction - growth * model, lines.beside(around * said))
+    ours = (1j * had, slope, around * had)
+    normal = np.array([[_real_dot(a, b) for b in ours] for a in theirs])
+    nothing = _Standing(0.0, 0.0, 0.0, math.inf, along, theirs[1], had, slope, said)
+    if min(along, alike) <= 0 or not np.all(normal.diagonal() > 0):
         return nothing
     nuisance = [0, 2]
     inner = normal[np.ix_(nuisance, nuisance)]
@@ -635,13 +681,7 @@ def _standing(
     _, offset = -np.linalg.solve(inner, score[nuisance] + normal[nuisance, 1] * delay)
     scale = along / max(_real_dot(said, had), _TINY)  # of `said` to `model`
     sigma_hz = 1 / math.sqrt(2 * scale * normal[2, 2])
-    centred = scipy.fft.fft(
-        own_slope - (complex(np.vdot(had, own_slope)) / float(squared_magnitude(had).sum())) * had
-    )
-    across_spectrum = scipy.fft.fft(across)
-    parts = across_spectrum.real * centred.real + across_spectrum.imag * centred.imag
-    evidence = float(parts.sum()) / math.sqrt(max(float((parts * parts).sum()), _TINY))
-    return _Standing(delay, -offset, 2 * information, sigma_hz, evidence, along, cells, across, rest)
+    return _Standing(delay, -offset, 2 * information, sigma_hz, along, across, had, slope, said)
 
 
 def _growth(one: _Standing, slope: Complex128, said: Complex128, time_s: Float64) -> tuple[float, float]:
@@ -662,29 +702,48 @@ def _growth(one: _Standing, slope: Complex128, said: Complex128, time_s: Float64
     return -scale * _real_dot(by, one.rest) / information, math.sqrt(one.information / 2 / information)
 
 
-def _near_lines(k: int, line: Complex128, offset_hz: Float64, span_s: float) -> list[Complex128]:
-    """Orthonormal time series that span the lines of direct current near that of receiver k, its own first.
+class _Lines(NamedTuple):
+    """Lines of direct current as time series, (m, T), and the inverse of their products, (m, m)."""
 
-    Two carriers a part of a cycle apart are told from two lines there by nothing.
+    series: Complex128
+    inverse: Complex128
+
+    def beside(self, series: Complex128) -> Complex128:
+        """A time series less what is along them."""
+        along = np.array([complex((one.conj() * series).sum()) for one in self.series])
+        for amplitude, one in zip((self.inverse * along).sum(axis=1).tolist(), self.series, strict=True):
+            series = series - amplitude * one
+        return series
+
+
+def _near_lines(line: Complex128, offset_hz: Float64, span_s: float) -> list[_Lines]:
+    """For each receiver, its line of direct current and those near it that are not made up of nearer ones.
+
+    Two carriers a part of a cycle apart are told from two lines there by nothing. The matrix of products is
+    swept, by J. H. Goodnight, "A tutorial on the SWEEP operator", American Statistician 33 (1979), 149-158:
+    of lines swept it has the inverse, and of others what is left of them beside those.
     """
-    away = np.abs(offset_hz - offset_hz[k]) * span_s
-    found: list[Complex128] = []
-    for row in np.argsort(away, kind="stable").tolist():
-        energy = float(squared_magnitude(line[row]).sum())
-        if away[row] > _NEAR_CYCLES or not energy:
-            break
-        rest = _beside(found, line[row])
-        left = float(squared_magnitude(rest).sum())
-        if left > _SAME_LINE * energy:
-            found.append(rest / math.sqrt(left))
+    away = np.abs(offset_hz[:, None] - offset_hz) * span_s
+    product = np.zeros(away.shape, np.complex128)
+    for a, b in zip(*np.nonzero(np.triu(away <= 2 * _NEAR_CYCLES)), strict=True):  # both near a third
+        product[a, b] = (line[a].conj() * line[b]).sum()
+        product[b, a] = product[a, b].conjugate()
+    energy = product.diagonal().real
+    found = []
+    for k in range(len(line)):
+        swept, rows = product.copy(), []
+        for row in np.argsort(away[k], kind="stable").tolist():
+            if away[k, row] > _NEAR_CYCLES or not energy[row]:
+                break
+            left = swept[row, row]
+            if left.real > _SAME_LINE * energy[row]:
+                rows.append(row)
+                before, after = swept[:, row] / left, swept[row] / left
+                swept -= left * before[:, None] * after
+                swept[:, row], swept[row] = -before, after
+                swept[row, row] = 1 / left
+        found.append(_Lines(line[rows], swept[np.ix_(rows, rows)]))
     return found
-
-
-def _beside(lines: list[Complex128], series: Complex128) -> Complex128:
-    """A time series less what is along orthonormal ones."""
-    for line in lines:
-        series = series - complex((line.conj() * series).sum()) * line
-    return series
 
 
 def _centre(y: Complex128, d: Complex128) -> complex:
@@ -698,7 +757,8 @@ def _jointly(left: Float64, derivative: Complex128, reference: int) -> Float64:
     """Steps of all receivers from what each needs against the others, over that of the reference."""
     count = len(left)
     own = np.arange(count)
-    information = -np.einsum("at,bt->ab", derivative.conj(), derivative).real
+    parts = derivative.view(np.float64)
+    information = -np.einsum("at,bt->ab", parts, parts)
     information[own, own] = 0.0
     information[own, own] = -information.sum(axis=0)
     free = np.flatnonzero((own != reference) & (information[own, own] > 0))
@@ -710,7 +770,8 @@ def _jointly(left: Float64, derivative: Complex128, reference: int) -> Float64:
 
 
 def _real_dot(a: Complex128, b: Complex128) -> float:
-    return float((a.real * b.real + a.imag * b.imag).sum())
+    """Real part of the inner product of contiguous series."""
+    return float((a.view(np.float64) * b.view(np.float64)).sum())
 
 
 def _judged(standing: list[_Standing], snr: Float64) -> tuple[Float64, Float64, float]:
