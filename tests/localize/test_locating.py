@@ -189,6 +189,20 @@ def test_what_is_assumed_of_receivers_of_a_table_is_said(folder: Path, tmp_path:
     ]
 
 
+def test_differences_of_the_other_sign_are_told(folder: Path, tmp_path: Path) -> None:
+    names = list(PLACES)
+    for sign, told in ((1, False), (-1, True)):
+        rows = [
+            f"{name},{names[0]},{sign * (files.delay_s(name) - files.delay_s(names[0])) * 1e9:.1f},20"
+            for name in names[1:]
+        ]
+        table = tmp_path / "tdoa.csv"
+        table.write_text("\n".join(["receiver_a,receiver_b,tdoa_ns,sigma_ns", *rows, ""]))
+        said: list[str] = []
+        heimdall.locate(table, folder / "receivers.csv", say=said.append)
+        assert any("With the other sign the times would fit" in line for line in said) == told
+
+
 def test_a_unit_that_is_not_used_is_said(folder: Path) -> None:
     result = run(folder, "times.csv", "--unit", "us")
     assert "times.csv: the unit us is not used where the name of a column ends with ns" in result.stderr
