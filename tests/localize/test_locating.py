@@ -133,7 +133,11 @@ def test_levels_alone_are_no_position_with_a_small_ellipse(folder: Path, tmp_pat
 def test_nothing_known_has_an_exit_code_of_its_own(folder: Path) -> None:
     result = run(folder, "SOUTH.npy")
     assert result.exit_code == NOTHING_KNOWN, result.output
-    assert "SOUTH: there is no other recording to compare it with" in result.stdout
+    assert result.stdout.split("\n\n")[1:] == [
+        "One receiver alone cannot locate: give what two others or more have of the same time.\n"
+    ]
+    said = json.loads(run(folder, "SOUTH.npy", "--json").stdout)
+    assert "no receiver hears" not in str(said).lower()
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
@@ -187,6 +191,20 @@ def test_what_is_assumed_of_receivers_of_a_table_is_said(folder: Path, tmp_path:
         "The altitude of north, east pier, SOUTH, west is not given, and counts as 0 m.",
         "Nothing says the standard deviation of the times of all receivers: it counts as 150 ns.",
     ]
+
+
+def test_differences_of_the_other_sign_are_told(folder: Path, tmp_path: Path) -> None:
+    names = list(PLACES)
+    for sign, told in ((1, False), (-1, True)):
+        rows = [
+            f"{name},{names[0]},{sign * (files.delay_s(name) - files.delay_s(names[0])) * 1e9:.1f},20"
+            for name in names[1:]
+        ]
+        table = tmp_path / "tdoa.csv"
+        table.write_text("\n".join(["receiver_a,receiver_b,tdoa_ns,sigma_ns", *rows, ""]))
+        said: list[str] = []
+        heimdall.locate(table, folder / "receivers.csv", say=said.append)
+        assert any("With the other sign the times would fit" in line for line in said) == told
 
 
 def test_a_unit_that_is_not_used_is_said(folder: Path) -> None:

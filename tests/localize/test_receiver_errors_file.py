@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,10 @@ def test_a_person_may_write_offsets_alone(tmp_path: Path) -> None:
     assert (error.offset_s, error.remaining_s) == pytest.approx((120e-9, 10e-9))
     assert math.isnan(error.sigma_s)
     assert table.correlation is None
+    # Without a column of uncertainties what is said is exactly known, and an empty cell says nothing.
+    file.write_text("receiver, offset_ns, note\nA, 120, cable\nB, ,\nC, 0, reference\n", encoding="utf-8")
+    found = [(error.offset_s, error.remaining_s) for error in receiver_errors_file.read(file).errors]
+    assert found == [(pytest.approx(120e-9), 0.0), (0.0, math.inf), (0.0, 0.0)]
 
 
 @pytest.mark.parametrize(
@@ -79,12 +83,16 @@ def test_correlations_that_are_none_are_refused(tmp_path: Path, text: str, cause
         ("name,offset_ns\nA,1\n", "no column receiver"),
         ("receiver,offset_ns\nA,late\n", "offset_ns is 'late'"),
         ("receiver,sigma_ns\nA,-1\n", "sigma_ns is '-1'"),
-        ("receiver,events\nA,inf\n", "events is 'inf'"),
-        ("receiver\nA\nA\n", "receiver A stands twice"),
+        ("receiver,offset_ns,events\nA,1,inf\n", "events is 'inf'"),
+        ("receiver,offset_ns\nA,1\nA,1\n", "receiver A stands twice"),
         ("receiver,offset_ns\n,5\n", "no name of a receiver"),
-        ("receiver\nA\nB\n", r"no column offset_uncertainty_ns\. Say in offset_uncertainty_ns how sure"),
-        ("receiver,latitude,longitude\nA,50,9\n", "no column offset_uncertainty_ns"),
-        ("receiver,offset_ns\nA,120\n", "line 2: an error of receiver A without its uncertainty"),
+        ("receiver\nA\nB\n", r"no column of an error in it \(receiver\)\. Give one of offset_ns"),
+        ("receiver,latitude,longitude\nA,50,9\n", "no column of an error in it"),
+        ("receiver,offset\nA,120\n", r"column offset would not count\. Name it offset_ns"),
+        ("receiver,offset_ns,offset_us\nA,1,1\n", "column offset_us would not count"),
+        ("receiver,offset_ns,up\nA,1,1\n", "column up would not count"),
+        ("receiver,offset_ns,uncertainty\nA,120,10\n", "column uncertainty would not count"),
+        ("receiver,offset_ns,offset_uncertainty_ns\nA,120,\n", "line 2: an error of receiver A without its"),
         ("receiver,sigma_ns,offset_uncertainty_ns\nA,30,\n", "line 2: an error of receiver A without"),
     ],
 )
@@ -109,3 +117,17 @@ def test_what_was_believed_beforehand_is_not_printed_as_if_it_were_measured() ->
     assert " ".join(north.split()) == "North, hill 297 3 +44 +- 10 * 31 +- 4 -4 +- 11 +18 +- 10 unknown"
     assert other.split() == ["B", "2", "0", *["unknown"] * 5]
     assert "Measured in 1 event." in said
+
+
+def test_one_late_receiver_makes_none_of_the_others_early() -> None:
+    late_s = (-30e-9, -31e-9, -29e-9, 2470e-9)  # from the mean of all: the first three agree
+    errors = tuple(replace(KNOWN, receiver=f"R{k}", offset_s=one) for k, one in enumerate(late_s))
+    nothing = replace(UNKNOWN, offset_s=0.0)
+    found = receiver_errors_text.centred(Measured((*errors, nothing), None, math.nan, 299))
+    assert [error.offset_s for error in found.errors] == pytest.approx(
+        [-0.5e-9, -1.5e-9, 0.5e-9, 2499.5e-9, 0]
+    )
+    said = receiver_errors_text.text(found)
+    assert "Receiver R3 is 2500 ns late." in said
+    assert not any(f"Receiver R{k} is" in said and "early" in said for k in range(3))
+    assert receiver_errors_text.centred(Measured((nothing,), None, math.nan, 2)).errors == (nothing,)

@@ -117,8 +117,9 @@ def locate(
     the place.
 
     A table has a row for each time, with columns receiver, time_ns and, of several events, event; or a column
-    NAME_ns of times for each receiver; or a column measurements, as LocaRDS has it. Columns sigma_ns and
-    level_db are used if they are there.
+    NAME_ns of times for each receiver; or columns receiver_a, receiver_b and tdoa_ns, the time of receiver_a
+    minus that of receiver_b; or a column measurements, as LocaRDS has it. Columns sigma_ns and level_db are
+    used if they are there.
 
     Of a session of the data the beginning of its identifier is enough if no other session begins with it.
     `heimdall session list` shows the identifiers. The methods without learning know from the stage evaluate

@@ -21,15 +21,20 @@ from heimdall.formats.receivers_file import Site
 from heimdall.geometry import terrain
 from heimdall.geometry.terrain import Terrain
 from heimdall.localize import arrival_table, events, receiver_errors_file
-from heimdall.localize.answer import Answer, Beside
+from heimdall.localize.answer import ALONE, Answer, Beside
 from heimdall.localize.events import Say
 from heimdall.multilateration import combine, receiver_errors, solver
 from heimdall.multilateration.event import Event
+from heimdall.multilateration.fix import Fix
 from heimdall.multilateration.rays import Propagation
 from heimdall.multilateration.receiver_errors import Table
 from heimdall.multilateration.solver import Assumptions
 
 UNKNOWN = "unknown"
+_SHOWN_NAMES = 8
+_CHECKED = 4  # times, of which one checks the others
+_MOST = 0.75  # of many times
+_MIRRORED = 3  # events, for the sign of differences
 _RECEIVERS = "Give the file of receivers with --receivers: name, latitude, longitude and altitude_m of each"
 
 
@@ -187,12 +192,14 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     material = read(files, given, say)
     found = material.events
     if given.errors is not None:
+        _check_names(found, given, given.errors, say)
         found = tuple(receiver_errors.apply(found, given.errors))
     _say_assumed(found, given.assumptions.sigma_s, say)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
+    _say_mirrored(found, fixes, given.assumptions, say)
     together = combine.together(found, given.assumptions)
-    return Answer(
+    located = Answer(
         _title(files, found),
         found,
         tuple(fixes),
@@ -201,6 +208,9 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
         beside_each=material.beside_each,
         origin_utc=material.origin_utc,
     )
+    if located.alone:  # without another receiver nothing was measured: neither its signal, nor its silence
+        return replace(located, fixes=tuple(replace(fix, remarks=(ALONE,)) for fix in fixes))
+    return located
 
 
 def read(files: Sequence[str], given: Given, say: Say) -> Material:
@@ -303,6 +313,43 @@ def _say_assumed(found: Sequence[Event], sigma_s: float, say: Say) -> None:
         whose = "all receivers" if everyone else ", ".join(sorted(untold))
         said = f"the standard deviation of the times of {whose}: it counts as {sigma_s * 1e9:.0f} ns"
         say(f"Nothing says {said}.")
+
+
+def _check_names(found: Sequence[Event], given: Given, errors: Table, say: Say) -> None:
+    """Say of which receivers with errors nobody knows the place; refuse errors of none that was there."""
+    named = [error.receiver for error in errors.errors]
+    there = {name for event in found for name in event.receiver}
+    known = there | {site.name for site in (*given.listed, *given.named)}
+    unknown = [name for name in named if name not in known]
+    shown = ", ".join(unknown[:_SHOWN_NAMES]) + (" and others" if len(unknown) > _SHOWN_NAMES else "")
+    if not there & set(named):
+        cause = f"they are of none of the receivers here{f', but of {shown}' if unknown else ''}"
+        remedy = f"Name the receivers as the other files do, such as {min(there)}, or leave the file out"
+        raise HeimdallError("receivers' errors", cause, remedy)
+    if unknown:
+        say(f"Receivers' errors: nobody knows the place of {shown}, whose errors take nothing off.")
+
+
+def _say_mirrored(found: Sequence[Event], fixes: Sequence[Fix], assumptions: Assumptions, say: Say) -> None:
+    """Say that times which contradict each other would fit with the other sign, if they do.
+
+    Of differences nothing but their fit tells which of the two times counts as the later one.
+    """
+    doubtful = [
+        event
+        for event, fix in zip(found, fixes, strict=True)
+        if np.isfinite(event.arrival_s).sum() >= _CHECKED and not _fits(event, fix)
+    ][:_MIRRORED]
+    mirrored = [replace(event, arrival_s=-event.arrival_s) for event in doubtful]
+    if mirrored and all(_fits(event, solver.locate(event, assumptions)) for event in mirrored):
+        whose = "the time of receiver_a minus that of receiver_b"
+        say(f"With the other sign the times would fit: a difference tdoa counts as {whose}.")
+
+
+def _fits(event: Event, fix: Fix) -> bool:
+    """Whether the times of an event fit together, but for a few of many."""
+    used = sum(one.used for one in fix.residuals)
+    return fix.consistent and used >= max(_CHECKED, _MOST * np.isfinite(event.arrival_s).sum())
 
 
 def _say_low(sites: Iterable[Site], say: Say) -> None:

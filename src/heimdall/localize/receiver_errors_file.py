@@ -8,6 +8,7 @@ is left of these errors counts in each position as it must; without it, as if ea
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -49,11 +50,14 @@ _MISSING = {
 }
 _UNKNOWNS = ("offset", "east", "north", "up")
 _ROUNDED = 1e-3  # of a correlation matrix's smallest eigenvalue: five decimals make it less than 0
+_ALIKE = 0.65  # of two names (`difflib`), of which one may be meant as the other: `up` as `up_m`
 _MAX_BYTES = 1 << 24
 _REMEDY = "Write the file with `heimdall receivers FILE... --output errors.csv`"
 _UNSURE = (
-    "Say in offset_uncertainty_ns how sure the offset is, one standard deviation; without it nothing counts"
+    "Say in offset_uncertainty_ns how sure the offset is, one standard deviation; 0 if it is exactly known"
 )
+_STATED = ("offset_ns", "sigma_ns", "east_m", "north_m", "up_m")  # columns of which one is needed
+_UNCERTAINTIES = {name for name in _COLUMNS if "uncertainty" in name} | {"remaining_ns"}
 
 
 def correlation_path(path: Path) -> Path:
@@ -89,12 +93,14 @@ def read(path: Path) -> Table:
     """The errors of a file, in its order, with the correlations that stand beside it.
 
     Args:
-        path: CSV with a header; columns in any order, of which `receiver` is needed. Where `remaining_ns` is
-            not given, the file knows nothing of the receiver, unless it has an `offset_uncertainty_ns`.
+        path: CSV with a header; columns in any order, of which `receiver` and an error are needed. In a file
+            without a column of uncertainties, as people write it by hand, errors are exactly known. In
+            another one the file knows nothing of a receiver that has none of `remaining_ns` and
+            `offset_uncertainty_ns`.
 
     Raises:
-        HeimdallError: A file cannot be read, a cell is no number, a receiver stands twice, an error has no
-            uncertainty, or the correlations are none.
+        HeimdallError: A file cannot be read, it has no column of an error or one without its unit, a cell is
+            no number, a receiver stands twice, an error lacks its uncertainty, or the correlations are none.
     """
     errors = _errors(path)
     beside = correlation_path(path)
@@ -131,21 +137,35 @@ def _errors(path: Path) -> tuple[ReceiverError, ...]:
     said = text_file.read(path, _MAX_BYTES, "a CSV file of receivers' errors")
     separator = text_file.separator_of(next(iter(said.splitlines()), ""))
     reader = csv.DictReader(io.StringIO(said, newline=""), delimiter=separator)
-    if "receiver" not in (reader.fieldnames or ()):
-        raise HeimdallError(str(path), "no column receiver", _REMEDY)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+    _require_errors(path, reader.fieldnames)
+    exact = not _UNCERTAINTIES & set(reader.fieldnames)
     found: dict[str, ReceiverError] = {}
     for row in reader:
         place = f"{path}, line {reader.line_num}"
-        error = _error(place, {name: value for name, value in row.items() if isinstance(value, str)})
+        cells = {name: value for name, value in row.items() if isinstance(value, str)}
+        error = _error(place, cells, exact=exact)
         if error.receiver in found:
             raise HeimdallError(place, f"receiver {error.receiver} stands twice", _REMEDY)
         found[error.receiver] = error
-    if not {"remaining_ns", "offset_uncertainty_ns"} & set(reader.fieldnames or ()):
-        raise HeimdallError(str(path), "no column offset_uncertainty_ns", _UNSURE)
     return tuple(found.values())
 
 
-def _error(place: str, row: Mapping[str, str]) -> ReceiverError:
+def _require_errors(path: Path, columns: Sequence[str]) -> None:
+    """Refuse columns that say no error of a receiver, or whose names lack their unit or have another one."""
+    if "receiver" not in columns:
+        raise HeimdallError(str(path), "no column receiver", _REMEDY)
+    for name in columns:
+        meant = difflib.get_close_matches(name, _COLUMNS, 1, _ALIKE)
+        if meant and name not in _COLUMNS:
+            remedy = f"Name it {meant[0]} if it is that, in its unit; otherwise give it another name"
+            raise HeimdallError(str(path), f"the column {name} would not count", remedy)
+    if not set(_STATED) & set(columns):
+        cause = f"no column of an error in it ({', '.join(columns[:8])})"
+        raise HeimdallError(str(path), cause, f"Give one of {', '.join(_STATED)}, or: {_REMEDY}")
+
+
+def _error(place: str, row: Mapping[str, str], *, exact: bool) -> ReceiverError:
     name = row["receiver"].strip() if "receiver" in row else ""
     if not name:
         raise HeimdallError(place, "no name of a receiver", _REMEDY)
@@ -154,7 +174,9 @@ def _error(place: str, row: Mapping[str, str]) -> ReceiverError:
         for column, (field, unit) in _COLUMNS.items()
         if field != "receiver"
     }
-    if not row.get("remaining_ns", "").strip():
+    if exact and any(row.get(column, "").strip() for column in _STATED):
+        value["offset_uncertainty_s"] = value["remaining_s"] = 0.0
+    elif not row.get("remaining_ns", "").strip():
         value["remaining_s"] = value["offset_uncertainty_s"]
     told = any(value[field] for field in ("offset_s", "east_m", "north_m", "up_m"))
     if math.isinf(value["remaining_s"]) and (told or not math.isnan(value["sigma_s"])):

@@ -42,7 +42,8 @@ class Region:
     Attributes:
         probability: 0.68 or 0.95.
         rings: Outlines as (longitude, latitude) in degrees, closed (the last is the first), counterclockwise;
-            a hole is a ring of its own, clockwise, after the outline around it.
+            a hole is a ring of its own, clockwise. No two of them cross, and no outline lies in another,
+            but for one in a hole of it.
         area_km2: Area, square kilometres.
     """
 
@@ -51,18 +52,24 @@ class Region:
     area_km2: float
 
     def holds(self, latitude_deg: float, longitude_deg: float) -> bool:
-        """Whether a position lies inside: an odd number of edges is crossed on the way to the west.
+        """Whether a position lies inside of any outline, and not in a hole of it.
 
-        Edges are taken as they stand, in degrees.
+        Counted is how often outlines pass north of it, to the west less to the east. Edges are straight in
+        degrees, and of less than 180 of longitude: rings may cross the date line and go around a pole.
         """
-        crossed = 0
+        around, inside_of = (-np.inf, 0), 0
         for ring in self.rings:
-            (x_a, y_a), (x_b, y_b) = np.array(ring[:-1]).T, np.array(ring[1:]).T
-            between = (y_a > latitude_deg) != (y_b > latitude_deg)
-            run, rise = (x_b - x_a)[between], (y_b - y_a)[between]
-            at = x_a[between] + run * (latitude_deg - y_a[between]) / rise
-            crossed += sum(int((at < longitude_deg + turn).sum()) for turn in (-360.0, 0.0, 360.0))
-        return crossed % 2 == 1
+            x, y = np.array(ring).T
+            east = (np.diff(x) + 180.0) % 360.0 - 180.0
+            begin = (x[:-1] - longitude_deg + 180.0) % 360.0 - 180.0
+            passes = (begin > 0) != (begin + east > 0)
+            at = y[:-1][passes] - begin[passes] * np.diff(y)[passes] / east[passes]
+            inside_of -= int(np.sign(east[passes])[at > latitude_deg].sum())
+            turns = round(float(east.sum()) / 360.0)
+            if turns:
+                around = max(around, (float(y.max()), turns))
+        # Of rings around the north pole, the one nearest to it tells whether the pole is inside.
+        return inside_of + (around[1] > 0) > 0
 
 
 @dataclass(frozen=True)

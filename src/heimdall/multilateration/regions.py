@@ -25,10 +25,11 @@ _GOLDEN = math.pi * (3 - math.sqrt(5))
 
 
 def of_places(places: Sequence[Place]) -> tuple[Region, ...]:
-    """Regions of a mixture of Gaussians far enough apart that no two ellipses overlap.
+    """Regions of a mixture of Gaussians: the union of an ellipse of each.
 
     The bounding density is that which so much of the mass exceeds, by points that divide each Gaussian into
-    equal parts (a spiral of the golden angle).
+    equal parts (a spiral of the golden angle). Each is taken alone: where two overlap, one of them is far
+    wider than the other, and adds little to its density.
 
     Args:
         places: At least one.
@@ -46,14 +47,15 @@ def of_places(places: Sequence[Place]) -> tuple[Region, ...]:
     held = np.cumsum(mass[order])
     found = []
     for probability in PROBABILITIES:
-        level = density[order][min(int(np.searchsorted(held, probability)), len(held) - 1)]
-        rings, area_m2 = [], 0.0
+        bound = float(density[order][min(int(np.searchsorted(held, probability)), len(held) - 1)])
+        ellipses, area_m2 = [], 0.0
         for place, top in zip(places, height, strict=True):
-            if top > level:
-                square = 2 * (top - level)
-                rings.append(_ellipse(place, math.sqrt(square)))
+            if top > bound:
+                square = 2 * (top - bound)
+                ellipses.append(_ellipse(place, math.sqrt(square)))
                 area_m2 += math.pi * square * math.exp(0.5 * _log_det(place))
-        found.append(Region(probability, tuple(rings), float(area_m2) * 1e-6))
+        rings, left = _united(ellipses, places[0])
+        found.append(Region(probability, rings, float(area_m2 * left) * 1e-6))
     return tuple(found)
 
 
@@ -100,6 +102,91 @@ def _ellipse(place: Place, radius: float) -> Ring:
     east, north = radius * root @ np.stack([np.cos(angle), np.sin(angle)])
     latitude, longitude = rays.destination(place.latitude_deg, place.longitude_deg, east, north)
     return tuple(zip(longitude.tolist(), latitude.tolist(), strict=True))
+
+
+def _united(outlines: Sequence[Ring], middle: Place) -> tuple[tuple[Ring, ...], float]:
+    """The rings around a union of outlines, and its share of the sum of their areas.
+
+    The union is found on a map about a place.
+    """
+    flat = []
+    for ring in outlines:
+        longitude, latitude = np.array(ring).T
+        east, north = rays.plane_m(latitude, longitude, middle.latitude_deg, middle.longitude_deg)
+        flat.append(np.stack([east, north], axis=-1))
+    united = _around_union(flat)
+    if united is None:
+        return tuple(outlines), 1.0
+    share = sum(map(_signed_area, united)) / sum(map(_signed_area, flat))
+    rings = []
+    for path in united:
+        east, north = path.T
+        latitude, longitude = rays.destination(middle.latitude_deg, middle.longitude_deg, east, north)
+        rings.append(tuple(zip(longitude.tolist(), latitude.tolist(), strict=True)))
+    return tuple(rings), share
+
+
+def _around_union(outlines: Sequence[Float64]) -> list[Float64] | None:
+    """The closed rings around a union of closed counterclockwise outlines, shape (n, 2).
+
+    Edges are cut where they cross edges of other outlines, and pieces inside of another outline left out.
+    None if no two overlap.
+    """
+    if len(outlines) < 2:
+        return None
+    owner = np.repeat(np.arange(len(outlines)), [len(ring) - 1 for ring in outlines])
+    begin = np.concatenate([ring[:-1] for ring in outlines])
+    way = np.concatenate([np.diff(ring, axis=0) for ring in outlines])
+    apart = begin - begin[:, None]
+    sine = _cross(way[:, None], way)
+    parallel = sine == 0
+    sine = np.where(parallel, 1.0, sine)
+    along, across = _cross(apart, way) / sine, _cross(apart, way[:, None]) / sine
+    within = (along > 0) & (along < 1) & (across > 0) & (across < 1)
+    edge, other = np.nonzero(within & ~parallel & (owner[:, None] != owner))
+    # Where pieces begin: at corners, which have the number of their edge, and at crossings.
+    count = len(begin)
+    of = np.concatenate([np.arange(count), edge])
+    node = np.concatenate([np.arange(count), count * (1 + np.minimum(edge, other)) + np.maximum(edge, other)])
+    order = np.lexsort((np.concatenate([np.zeros(count), along[edge, other]]), of))
+    of, node = of[order], node[order]
+    start = begin[of] + np.concatenate([np.zeros(count), along[edge, other]])[order, None] * way[of]
+    following = np.arange(1, len(of) + 1)
+    ends = np.cumsum(np.bincount(owner[of])) - 1
+    following[ends] = np.concatenate([[0], ends[:-1] + 1])
+    middle = (start + start[following]) / 2
+    outside = np.ones(len(of), np.bool_)
+    for number, ring in enumerate(outlines):
+        outside &= (owner[of] == number) | ~_inside(ring, middle)
+    if outside.all():
+        return None
+    leaving = {int(node[piece]): piece for piece in np.flatnonzero(outside).tolist()}
+    rings = []
+    while leaving:
+        here, path = next(iter(leaving)), []
+        while here in leaving:
+            piece = leaving.pop(here)
+            path.append(start[piece])
+            here = int(node[following[piece]])
+        rings.append(np.array([*path, path[0]]))
+    return rings
+
+
+def _cross(one: Float64, other: Float64) -> Float64:
+    return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
+
+
+def _signed_area(ring: Float64) -> float:
+    return 0.5 * float(_cross(ring[:-1], ring[1:]).sum())
+
+
+def _inside(ring: Float64, points: Float64) -> npt.NDArray[np.bool_]:
+    """Whether points (n, 2) lie inside a closed ring: an odd number of its edges is to their right."""
+    (x_a, y_a), (x_b, y_b) = ring[:-1].T, ring[1:].T
+    x, y = points[:, :1], points[:, 1:]
+    between = (y_a > y) != (y_b > y)
+    at = x_a + (x_b - x_a) * (y - y_a) / np.where(y_a == y_b, 1.0, y_b - y_a)
+    return np.asarray((between & (at > x)).sum(axis=-1) % 2 == 1, np.bool_)
 
 
 def _on_earth(piece: npt.NDArray[np.float64], latitude_deg: Float64, longitude_deg: Float64) -> Ring:

@@ -291,7 +291,7 @@ def _all_elsewhere(last: _Converged, band: Band, interval: Interval, max_lag_s: 
     for row, (one, delay, most) in enumerate(
         zip(last.standing, last.delay_s.tolist(), max_lag_s.tolist(), strict=True)
     ):
-        if one.information <= 0:
+        if one.information <= 0 or abs(delay) > most:
             found.append(_Elsewhere(0.0, 0.0, 1.0))
             continue
         reach = min(math.ceil(max(most + abs(delay), 2 / rate_hz) * rate_hz), size // 4)
@@ -660,9 +660,9 @@ def _standing(
     (had, slope), (model, direction) = map(lines.beside, own), map(lines.beside, others)
     said = lines.beside(said)
     energy = squared_magnitude(said)
-    # Gain, as what the receiver has says it: where its weights are others, the model has another shape.
-    alike = _real_dot(said, model)
-    growth = _real_dot(said, direction) / alike if alike > 0 else 0.0
+    # Gain and phase, by what the receiver should have: the model is of another shape, by others' weights.
+    alike = complex(np.vdot(said, model))
+    growth = complex(np.vdot(said, direction)) / alike if alike.real > 0 else 0.0
     said = said * (complex(np.vdot(said, had)) / max(float(energy.sum()), _TINY))
     rest = had - said
     along = _real_dot(model, had)
@@ -671,7 +671,7 @@ def _standing(
     ours = (1j * had, slope, around * had)
     normal = np.array([[_real_dot(a, b) for b in ours] for a in theirs])
     nothing = _Standing(0.0, 0.0, 0.0, math.inf, along, theirs[1], had, slope, said)
-    if min(along, alike) <= 0 or not np.all(normal.diagonal() > 0):
+    if min(along, alike.real) <= 0 or not np.all(normal.diagonal() > 0):
         return nothing
     nuisance = [0, 2]
     inner = normal[np.ix_(nuisance, nuisance)]
