@@ -70,6 +70,20 @@ def test_regions_hold_what_they_claim_for_two_receivers_too() -> None:
     assert 0.8 <= np.mean(inside) <= 1.0
 
 
+def test_regions_of_distant_transmitters_hold_them_and_are_thin() -> None:
+    inside = []
+    for seed in range(8):
+        angle = 2 * np.pi * seed / 8
+        place = 2e5 * np.cos(angle), 2e5 * np.sin(angle)
+        sent = Transmission(5, 4e4, 5e-8, place_m=place, propagation="ground-wave")
+        fix = locate(sent.event(seed), Assumptions(propagation="ground-wave"))
+        assert fix.kind == "region"
+        assert fix.regions[1].area_km2 < 100
+        assert error_m(fix, sent.truth_deg()) < 60_000
+        inside.append([_holds(fix, sent.truth_deg(), number) for number in (0, 1)])
+    assert np.mean(inside, axis=0) == pytest.approx([0.68, 0.95], abs=0.25)
+
+
 def test_short_waves_along_the_ground_reach_the_bound_of_plain_geodesics() -> None:
     ratio = []
     for seed in SEEDS:

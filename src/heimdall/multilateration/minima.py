@@ -54,7 +54,7 @@ _MAST_M = 30.0
 _BEYOND_M = 50_000.0  # per neper
 _SELDOM = 4.0  # nepers, for one receiver
 _FREE_M = 0.5  # below this standard deviation an altitude is given
-_FURTHEST_M = 15e6
+FURTHEST_M = 15e6
 
 
 class Terrain(Protocol):
@@ -223,7 +223,7 @@ def candidates(problem: Problem) -> list[Candidate]:
 def search_axis(problem: Problem, count: int) -> Float64:
     """Either axis of a square grid about the middle of the network, metres, dense there; shape (count,)."""
     axis = np.linspace(-1.0, 1.0, count)
-    reach_m = min(_REACH * problem.scale_m, _FURTHEST_M)
+    reach_m = min(_REACH * problem.scale_m, FURTHEST_M)
     return np.asarray(reach_m * np.sinh(_BEND * axis) / math.sinh(_BEND), np.float64)
 
 

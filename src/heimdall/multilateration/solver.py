@@ -339,7 +339,10 @@ def _over_grid(
 ) -> Fix:
     """The answer of the posterior over a grid."""
     contradicts = bool(found) and (_excess(found[0]) > 1 or not _is_credible(found[0], problem))
-    over = density.posterior(problem.without_times() if contradicts else problem, heard, level_db)
+    if contradicts:
+        over = density.posterior(problem.without_times(), heard, level_db)
+    else:
+        over = density.posterior(problem, heard, level_db, found)
     latitude, longitude, moment = over.medoid()
     altitude = float(problem.expected_altitude_m(np.array(latitude), np.array(longitude)))
     sigma = problem.altitude_sigma_m if problem.altitude_is_free else 0.0
