@@ -14,7 +14,7 @@ from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Place
 from heimdall.multilateration.solver import Assumptions, locate
 from tests.localize import bounds, known_networks
-from tests.multilateration.networks import Transmission, error_m, square_of
+from tests.multilateration.networks import CENTRE_DEG, Transmission, error_m, square_of
 
 SEEDS = range(24)
 
@@ -271,3 +271,21 @@ def test_both_crossings_are_found_however_near_they_are() -> None:
             offsets = [rays.offset_m(one.latitude_deg, one.longitude_deg, *truth) for one in fix.places]
             missing += min(float(np.hypot(*one)) for one in offsets) > 300
     assert missing == 0
+
+
+def test_receivers_on_a_line_leave_both_sides_of_it() -> None:
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        along, away = np.sort(generator.uniform(-20_000, 20_000, 6)), generator.uniform(500, 6_000)
+        latitude, longitude = rays.destination(*CENTRE_DEG, along, np.zeros(6))
+        truth = rays.destination(*CENTRE_DEG, np.array(generator.uniform(-12_000, 12_000)), np.array(away))
+        sites = rays.Sites.at(latitude, longitude, np.full(6, 200.0))
+        ways = rays.paths(*truth, np.array(200.0), sites, "line-of-sight")
+        event = replace(
+            Transmission(6, sigma_s=5e-8).event(0),
+            latitude_deg=latitude,
+            longitude_deg=longitude,
+            arrival_s=ways.length_m / SPEED_OF_LIGHT_M_S + generator.normal(0, 5e-8, 6),
+        )
+        fix = locate(event)
+        assert fix.kind != "position" or error_m(fix, (float(truth[0]), float(truth[1]))) < away
