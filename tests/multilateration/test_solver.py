@@ -176,6 +176,24 @@ def test_levels_alone_leave_a_wide_region_that_holds_the_transmitter() -> None:
     assert fix.regions[1].area_km2 > 100
 
 
+def test_times_that_tell_nothing_take_nothing_from_levels_and_other_times() -> None:
+    sent = Transmission(5, 6e3, 1e-5, place_m=(700.0, -400.0))
+    event = sent.event(0)
+    ways = rays.paths(*map(np.array, sent.truth_deg()), np.array(200.0), sent.sites(), "line-of-sight")
+    heard = replace(event, level_db=-35 * np.log10(ways.length_m))
+    levels = locate(heard)
+    assert levels.kind == "region"
+    assert "levels alone" in levels.remarks[0]
+    assert _holds(levels, sent.truth_deg(), 1)
+    alone = locate(replace(heard, arrival_s=np.full(5, np.nan)))
+    assert levels.regions[1].area_km2 == alone.regions[1].area_km2
+    two = replace(sent, sigma_s=5e-8).event(0)
+    line = locate(replace(two, sigma_s=np.array([5e-8, 5e-8, 1.0, 1.0, 1.0])))
+    assert line.kind == "region"
+    assert line.remarks[0] == "two arrival times leave a hyperbola"
+    assert [one.used for one in line.residuals] == [True, True, False, False, False]
+
+
 def test_an_unknown_altitude_is_found_and_its_uncertainty_is_in_the_position() -> None:
     sent = Transmission(9, 2e5)
     event = replace(sent.event(3), altitude_known_m=None, frequency_hz=1090e6)
