@@ -124,6 +124,18 @@ def test_two_transmitters_at_once_are_said() -> None:
         assert any("two transmitters" in remark for remark in fix.remarks)
 
 
+def test_some_times_of_two_transmitters_that_agree_by_chance_are_no_position() -> None:
+    generator = np.random.default_rng(1)
+    for seed in range(32):
+        places = generator.uniform(-15_000, 15_000, (2, 2)).tolist()
+        one, other = (Transmission(6, 4e4, 5e-8, place_m=(east, north)) for east, north in places)
+        half = generator.permutation(6) < 3
+        mixed = np.where(half, one.event(seed).arrival_s, other.event(seed).arrival_s)
+        fix = locate(replace(one.event(seed), arrival_s=mixed))
+        assert fix.flagged
+        assert fix.regions[1].area_km2 > 100
+
+
 def test_nothing_is_claimed_where_nothing_is_known() -> None:
     event = Transmission(5).event(0)
     silent = np.full(5, np.nan)

@@ -175,6 +175,8 @@ class Candidate:
         right: Which times are taken to be right, shape (T,).
         square: Sum of the squared residuals of these, in standard deviations.
         freedom: How many more of them there are than unknowns.
+        log_common: Log of how much more probable they are than times of the same network that have no place
+            in common: those come at any moment within the way between its farthest receivers.
     """
 
     latitude_deg: float
@@ -187,6 +189,7 @@ class Candidate:
     right: Bool
     square: float
     freedom: int
+    log_common: float
 
     def weighed(self, log_likelihood: float) -> Candidate:
         """The same with further evidence."""
@@ -378,11 +381,13 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
     )
     if problem.altitude_is_free:
         log_evidence -= math.log(problem.altitude_sigma_m)
-    log_evidence -= 0.5 * np.count_nonzero(right) * math.log(2 * math.pi)
-    log_evidence += np.count_nonzero(right) * math.log(1 - WRONG_SHARE)
-    log_evidence += float(wrong_log_density(residual[~right], deviation[~right]).sum())
+    count = int(np.count_nonzero(right))
+    log_evidence -= 0.5 * count * math.log(2 * math.pi)
     log_evidence += float(problem.log_prior(state[0], state[1]))
     log_evidence += float(problem.log_within_horizon(state[0], state[1], state[2]))
+    log_common = log_evidence + (count - 1) * math.log(2 * problem.scale_m)
+    log_evidence += count * math.log(1 - WRONG_SHARE)
+    log_evidence += float(wrong_log_density(residual[~right], deviation[~right]).sum())
     weighted = residual[right] / deviation[right]
     # An altitude that the times tell costs one of them.
     told = problem.altitude_is_free and bool(covariance[2, 2] < 0.25 * problem.altitude_sigma_m**2)
@@ -396,7 +401,8 @@ def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right:
         deviation,
         right,
         float((weighted * weighted).sum()),
-        max(int(np.count_nonzero(right)) - UNKNOWNS - told, 0),
+        max(count - UNKNOWNS - told, 0),
+        log_common,
     )
 
 

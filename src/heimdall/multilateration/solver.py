@@ -24,6 +24,7 @@ Float64 = npt.NDArray[np.float64]
 # 250 ns (cable, decoder, place): of 16 in a part of LocaRDS (docs/real.md).
 USUAL_SIGMA_S = 150e-9
 CONTRADICTION = 1e-3  # probability of residuals as large as those; below it the times do not fit together
+_BY_CHANCE = 2e-3  # of events without a common place have times that agree as well
 SURE = 0.9  # probability of the first place from which on it is the answer
 SUREST = 0.999  # of any place: models are wrong more often than Gaussians say
 _LEAST_SIGMA_S = 1e-10  # 3 cm: nobody's clock is better, whatever is written
@@ -107,7 +108,7 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
         return _over_grid(event, problem, heard, level_db, found)
     best = found[0]
     residuals = _residuals(event, problem, best)
-    credible = _is_credible(best)
+    credible = _is_credible(best, problem)
     excess = _excess(best)
     if excess > 1:
         places = tuple(replace(place, covariance_m2=excess * place.covariance_m2) for place in places)
@@ -264,15 +265,23 @@ def _excess(best: Candidate) -> float:
     return best.square / freedom if float(chdtrc(freedom, best.square)) < CONTRADICTION else 1.0
 
 
-def _is_credible(best: Candidate) -> bool:
-    """Whether as many wrong times are credible, and the others check each other.
+def _is_credible(best: Candidate, problem: Problem) -> bool:
+    """Whether as many wrong times are credible, and the others check each other and do not agree by chance.
 
-    A few of many random times always fit to some place: then too many others are wrong.
+    A few of many random times always fit to some place: then too many others are wrong. So do some times of
+    two transmitters: those that are left out and may be of another one, which is no farther than the network
+    is large, must be no more than there are to spare, and the agreement of the others none that any choice
+    out of such times may have by chance.
     """
     wrong = int(np.count_nonzero(~best.right))
-    return wrong == 0 or (
-        best.freedom > 0 and float(bdtrc(wrong - 1, len(best.right), minima.WRONG_SHARE)) > CONTRADICTION
-    )
+    if wrong == 0:
+        return True
+    if best.freedom == 0 or float(bdtrc(wrong - 1, len(best.right), minima.WRONG_SHARE)) < CONTRADICTION:
+        return False
+    near = int(np.count_nonzero(np.abs(best.residual_m[~best.right]) < problem.scale_m))
+    choices = math.comb(len(best.right) - wrong + near, near)
+    by_chance = math.log(choices) - best.log_common
+    return near == 0 or (near <= best.freedom and by_chance < math.log(_BY_CHANCE))
 
 
 def _everywhere(problem: Problem, probability: float) -> Place:
@@ -329,7 +338,7 @@ def _over_grid(
     event: Event, problem: Problem, heard: Sites, level_db: Float64, found: Sequence[Candidate]
 ) -> Fix:
     """The answer of the posterior over a grid."""
-    contradicts = bool(found) and _excess(found[0]) > 1
+    contradicts = bool(found) and (_excess(found[0]) > 1 or not _is_credible(found[0], problem))
     over = density.posterior(problem.without_times() if contradicts else problem, heard, level_db)
     latitude, longitude, moment = over.medoid()
     altitude = float(problem.expected_altitude_m(np.array(latitude), np.array(longitude)))
