@@ -234,6 +234,23 @@ def test_what_needs_no_clone_works_outside_of_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_package_is_a_program_and_needs_no_word_about_threads(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "heimdall"]
+    env = clean_environment() | {"OMP_NUM_THREADS": "7"}
+    env.pop("HEIMDALL_RECIPE_PROCESS", None)
+    as_clone(tmp_path)
+    for arguments, said in (
+        (["locate", "none.csv"], ["heimdall: none.csv: it cannot be read"]),
+        (["-q", "review"], ["heimdall: "]),
+        (["review"], ["determinism: OMP_NUM_THREADS=7 is replaced by 2", "heimdall: "]),
+    ):
+        done = subprocess.run(
+            [*program, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        lines = done.stderr.splitlines()
+        assert [line.startswith(start) for line, start in zip(lines, said, strict=True)] == [True] * len(said)
+
+
 def test_a_command_works_in_any_folder_of_a_clone_and_paths_are_meant_from_there(clone: Path) -> None:
     deep = clone / "a" / "folder"
     deep.mkdir(parents=True)

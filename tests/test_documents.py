@@ -89,7 +89,7 @@ def room_of(module: str) -> str | None:
     parts = module.split(".")[1:]
     if parts[:1] == ["pipeline"]:
         return "/".join(parts[:2]) if len(parts) > 1 else None
-    return parts[0] if parts else None
+    return parts[0] if parts and parts[0] != "__main__" else None
 
 
 def test_the_map_has_every_room_in_its_layer_with_what_it_imports() -> None:

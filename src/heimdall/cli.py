@@ -18,6 +18,7 @@ from heimdall.core import child, determinism, errors
 from heimdall.core.errors import HeimdallError
 
 HELP = ("-h", "--help")
+QUIET = ("-q", "--quiet")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _flags(hidden: bool) -> list[click.Option]:
     """What the program takes before a command's name, and every command, too."""
     return [
         click.Option(
-            ["-q", "--quiet"],
+            list(QUIET),
             is_flag=True,
             expose_value=False,
             callback=output.set_quiet,
@@ -184,8 +185,11 @@ def _make_reproducible() -> None:
     # Help is no computation, and a new process would only make it slower.
     if name in ENTRIES and ENTRIES[name].computes and not _asks_for_help():
         root = place.clone_around(Path.cwd())
-        if root is not None or not ENTRIES[name].needs_clone:
-            determinism.ensure((root or Path()) / determinism.PARAMS_FILE)
+        needs_clone = ENTRIES[name].needs_clone
+        if root is not None or not needs_clone:
+            # What works without a clone writes nothing that a lock file records.
+            quiet = not needs_clone or any(option in sys.argv for option in QUIET)
+            determinism.ensure((root or Path()) / determinism.PARAMS_FILE, quiet=quiet)
 
 
 def main() -> None:

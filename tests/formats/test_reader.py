@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from heimdall.core.errors import HeimdallError
-from heimdall.formats import plain, reader, recording, sample_types
+from heimdall.formats import plain, reader, recording, sample_types, seconds
 from heimdall.formats.gps_time import Moment, gps_ns_of_utc, to_utc, utc_ns
 from heimdall.formats.reader import Hints
 from heimdall.formats.recording import TimedRecording
@@ -618,6 +618,38 @@ def test_start_of_unknown_accuracy_beside_a_file_is_a_start_without_gps_time(tmp
     assert (read.start_gps_ns, read.start_utc) == (None, START)
     assert "its name says that it began at 2024-01-01T00:00:00+00:00, the .json beside" in read.remarks[0]
     assert read.disciplined(50.0) is read
+
+
+def test_each_wav_file_has_its_start_from_a_file_beside_it(tmp_path: Path) -> None:
+    file, beside = tmp_path / "rx_20260305_120000Z_433900kHz_IQ.wav", "rx_20260305_120000Z_433900kHz_IQ.json"
+    file.write_bytes(wav(fmt(1, 16), stored("cs16", signal())))
+    coarse = reader.read(file)[0].disciplined(50.0)
+    assert "more than 10 ms; say its start finer, in start_gps_ns" in seconds.gps_time_text(coarse, [None])
+    start_ns = gps_ns_of_utc(utc_ns(dt.datetime(2026, 3, 5, 12, tzinfo=dt.UTC))) + 820_377_011
+    said = {
+        "start_gps_ns": start_ns,
+        "timing_sigma_ns": 50,
+        "receiver": "hill",
+        "sample_rate_hz": RATE_HZ + 0.25,
+    }
+    (tmp_path / beside).write_text(json.dumps(said))
+    (read,) = reader.read(file)
+    assert (read.start_gps_ns, read.timing_sigma_ns(0, 100), read.receiver) == (start_ns, 50, "hill")
+    assert (read.sample_rate_hz, read.frequency_hz, read.remarks) == (RATE_HZ + 0.25, 433.9e6, ())
+    (tmp_path / beside).write_text(json.dumps(said | {"sample_rate_hz": 2 * RATE_HZ}))
+    with pytest.raises(
+        HeimdallError, match=f"its header says {RATE_HZ} Hz, the .json beside it {2 * RATE_HZ}"
+    ):
+        reader.read(file)
+
+
+def test_a_file_beside_one_that_has_times_of_its_own_does_not_count_and_this_is_said(tmp_path: Path) -> None:
+    path = sigmf(tmp_path, [capture(datetime="2024-01-01T00:00:00Z")])
+    beside = path.with_suffix(".json")
+    beside.write_text('{"start_gps_ns": 1456747218820377011, "timing_sigma_ns": 50}')
+    assert "the .json beside it does not count" in str(reader.read(path)[0].remarks)
+    beside.write_text('{"model": "of another program"}')
+    assert reader.read(path)[0].remarks == ()
 
 
 def test_rf64_of_a_killed_recorder_and_24_bits_in_32_are_read(tmp_path: Path) -> None:

@@ -181,8 +181,9 @@ def test_station_of_any_name_is_found_in_the_files_of_recorders(name: str, form:
 def test_sidecar_says_whose_recording_it_is(tmp_path: Path) -> None:
     sites = [Site("pier", 1.0, 2.0, 3.0), Site("quay", 1.0, 2.0, 3.0)]
     (tmp_path / "pier.json").write_text('{"receiver": "quay"}')
-    ((_, site),) = stations.assign([str(tmp_path / "pier.npy")], [], sites).items()
-    assert site.name == "quay"
+    for name in ("pier.npy", "pier.wav", "pier.cu8"):
+        ((_, site),) = stations.assign([str(tmp_path / name)], [], sites).items()
+        assert site.name == "quay"
 
 
 def test_sigmf_file_says_where_its_receiver_is_if_nobody_else_does(tmp_path: Path) -> None:

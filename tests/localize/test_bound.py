@@ -213,6 +213,20 @@ def test_recordings_of_any_kind_locate_within_the_bound_and_say_how_well(recorde
         assert trials.summary(kind).rms_ratio < 1.7
 
 
+def test_a_keyed_carrier_beside_the_receivers_own_direct_current_is_timed_within_the_bound() -> None:
+    found = trials.summary(
+        [
+            trials.of_signals(
+                known_networks.seven(seed), "morse", 12_000.0, 50.0, generator(seed, "line"), offset_hz=2.0
+            )
+            for seed in range(10)
+        ]
+    )
+    assert found.positions > 0.8
+    assert found.rms_ratio < WITHIN
+    assert found.honesty_rms < WITHIN
+
+
 def test_files_of_seven_receivers_are_located_within_three_seconds_of_cpu(tmp_path: Path) -> None:
     run = trials.program(known_networks.seven(0), "nfm", 192_000.0, 25.0, tmp_path)
     assert run.cpu_s < 3.0

@@ -133,7 +133,11 @@ def test_levels_alone_are_no_position_with_a_small_ellipse(folder: Path, tmp_pat
 def test_nothing_known_has_an_exit_code_of_its_own(folder: Path) -> None:
     result = run(folder, "SOUTH.npy")
     assert result.exit_code == NOTHING_KNOWN, result.output
-    assert "SOUTH: there is no other recording to compare it with" in result.stdout
+    assert result.stdout.split("\n\n")[1:] == [
+        "One receiver alone cannot locate: give what two others or more have of the same time.\n"
+    ]
+    said = json.loads(run(folder, "SOUTH.npy", "--json").stdout)
+    assert "no receiver hears" not in str(said).lower()
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:

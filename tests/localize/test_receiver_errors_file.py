@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +117,17 @@ def test_what_was_believed_beforehand_is_not_printed_as_if_it_were_measured() ->
     assert " ".join(north.split()) == "North, hill 297 3 +44 +- 10 * 31 +- 4 -4 +- 11 +18 +- 10 unknown"
     assert other.split() == ["B", "2", "0", *["unknown"] * 5]
     assert "Measured in 1 event." in said
+
+
+def test_one_late_receiver_makes_none_of_the_others_early() -> None:
+    late_s = (-30e-9, -31e-9, -29e-9, 2470e-9)  # from the mean of all: the first three agree
+    errors = tuple(replace(KNOWN, receiver=f"R{k}", offset_s=one) for k, one in enumerate(late_s))
+    nothing = replace(UNKNOWN, offset_s=0.0)
+    found = receiver_errors_text.centred(Measured((*errors, nothing), None, math.nan, 299))
+    assert [error.offset_s for error in found.errors] == pytest.approx(
+        [-0.5e-9, -1.5e-9, 0.5e-9, 2499.5e-9, 0]
+    )
+    said = receiver_errors_text.text(found)
+    assert "Receiver R3 is 2500 ns late." in said
+    assert not any(f"Receiver R{k} is" in said and "early" in said for k in range(3))
+    assert receiver_errors_text.centred(Measured((nothing,), None, math.nan, 2)).errors == (nothing,)

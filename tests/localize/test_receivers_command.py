@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from click.testing import CliRunner
 import heimdall
 from heimdall.commands.receivers import receivers
 from heimdall.core.errors import HeimdallError
+from heimdall.core.randomness import generator
 from heimdall.localize import receiver_errors_file
+from heimdall.multilateration.event import Position
+from tests.localize.networks import line_of_sight_delay_s
 from tests.multilateration.test_receiver_errors import Network, network
 
 
@@ -79,6 +83,37 @@ def test_the_text_names_each_receiver(folder: Path) -> None:
     result = CliRunner().invoke(receivers, [str(folder / "times.csv"), *places])
     assert all(f"R{k} " in result.stdout for k in range(8))
     assert "Measured in 60 events" in result.stdout
+
+
+def test_three_receivers_of_a_known_transmitter_are_enough(tmp_path: Path) -> None:
+    place, noise = (47.32, 8.40), generator(1, "noise")
+    stands = [
+        Position(47.3769, 8.5417, 640.0),
+        Position(47.2266, 8.8184, 420.0),
+        Position(47.166, 8.5155, 700.0),
+    ]
+    way_s = [line_of_sight_delay_s(Position(*place, 500.0), one) for one in stands]
+    late_s = (0, 300e-9, 0)
+    rows = [
+        f"{number},R{k},{(way_s[k] + late_s[k] + noise.normal(0, 20e-9)) * 1e9:.2f}"
+        for number in range(40)
+        for k in range(3)
+    ]
+    table, places = tmp_path / "times.csv", tmp_path / "receivers.csv"
+    table.write_text("\n".join(["event,receiver,time_ns", *rows, ""]))
+    rows = [f"R{k},{one.latitude_deg},{one.longitude_deg},{one.altitude_m}" for k, one in enumerate(stands)]
+    places.write_text("\n".join(["name,latitude,longitude,altitude_m", *rows, ""]))
+    given = [str(table), "--receivers", str(places), "--frequency-mhz", "433"]
+    result = CliRunner().invoke(receivers, [*given, "--transmitter", "47.32,8.40"])
+    late = [line for line in result.stdout.splitlines() if line.startswith("Receiver ")]
+    assert len(late) == 1
+    assert re.fullmatch(r"Receiver R1 is (2[5-9]|3[0-4])\d ns late\.", late[0])
+    # Without the place nothing is told, and what is advised works.
+    assert "by --transmitter" in CliRunner().invoke(receivers, given).stdout
+    refused = CliRunner().invoke(receivers, [*given, "--known"]).exception
+    assert "no true position of a transmitter. Give --transmitter LAT,LON" in str(refused)
+    wrong = CliRunner().invoke(receivers, [*given, "--transmitter", "147.32,8.40"])
+    assert (wrong.exit_code, "out of range" in wrong.stderr) == (2, True)
 
 
 def test_options_of_sessions_and_of_files_are_told_apart(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,31 @@ from click.core import ParameterSource
 
 from heimdall.commands import options, output, place, recording_options
 from heimdall.core import params
+from heimdall.core.errors import HeimdallError
 
 if TYPE_CHECKING:
     from heimdall.commands.recording_options import Said
 
 _FOR_BOTH = ("files", "as_json")
 _FOR_SESSIONS = ("data_dir",)
+
+
+class LatitudeLongitudeType(click.ParamType[tuple[float, float]]):
+    """A place in one word."""
+
+    name = "LAT,LON"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """`50.0152,9.0112` -> degrees."""
+        try:
+            latitude, longitude = map(float, str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not LATITUDE,LONGITUDE in degrees", param, ctx)
+        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+            self.fail(f"{value!r}: the latitude or longitude is out of range", param, ctx)
+        return latitude, longitude
 
 
 @click.command(
@@ -28,11 +47,21 @@ Example, the sessions of the data:
 Example, a table of arrival times of many messages:
   heimdall receivers messages.csv --receivers receivers.csv --output errors.csv
   heimdall locate other.csv --receivers receivers.csv --receiver-errors errors.csv
+
+\b
+Example, recordings of a transmitter whose place is known:
+  heimdall receivers *.sigmf-meta --receivers receivers.csv \\
+           --transmitter 50.0152,9.0112
 """
 )
 @click.argument("files", nargs=-1, type=place.FileOrName(), metavar="[FILE...]")
 @recording_options.of_located_files
 @click.option("--known", is_flag=True, help="Use the positions of the transmitters that the table has.")
+@click.option(
+    "--transmitter",
+    type=LatitudeLongitudeType(),
+    help="Latitude and longitude of the one transmitter of all files, degrees, if it is known.",
+)
 @click.option(
     "--output",
     "output_file",
@@ -50,6 +79,7 @@ def receivers(
     files: tuple[str, ...],
     said: Said,
     known: bool,
+    transmitter: tuple[float, float] | None,
     output_file: Path | None,
     data_dir: Path,
     as_json: bool,
@@ -59,7 +89,9 @@ def receivers(
     Of FILES, recordings or tables of arrival times as `heimdall locate` takes them, the events themselves
     tell how early or late each receiver is, how its times scatter, and how far it is from where it is said to
     be: where four receivers or more have an event, its times must fit one place. No transmitter has to be
-    known. Each value has an interval of two standard deviations; what the events do not tell is unknown.
+    known; if it is, three receivers are enough. Each value has an interval of two standard deviations; what
+    the events do not tell is unknown.
+    Only differences between the receivers' offsets are known: they count from their median.
 
     Without FILES the command uses the sessions of known transmitters that are not held out for the test. The
     table says how much later each receiver has a signal than the median receiver, and the gain of the
@@ -79,10 +111,18 @@ def receivers(
         return
     from heimdall.localize import locating, receiver_errors_file, receiver_errors_text
     from heimdall.multilateration import receiver_errors
+    from heimdall.multilateration.event import Position
 
     given = said.given()
     events = locating.read(files, given, output.progress("receivers")).events
-    measured = receiver_errors.measure(events, given.assumptions, known=known)
+    if transmitter is not None:
+        events = tuple(replace(event, truth=Position(*transmitter, None)) for event in events)
+    elif known and all(event.truth is None for event in events):
+        remedy = "Give --transmitter LAT,LON if there is one, and its place is known, or leave --known out"
+        raise HeimdallError("--known", "the files have no true position of a transmitter", remedy)
+    measured = receiver_errors_text.centred(
+        receiver_errors.measure(events, given.assumptions, known=known or transmitter is not None)
+    )
     if output_file is not None:
         receiver_errors_file.write(output_file, measured)
     if as_json:

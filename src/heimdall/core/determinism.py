@@ -124,7 +124,7 @@ def read_threads(params_file: Path = PARAMS_FILE) -> int:
     return threads if isinstance(threads, int) else DEFAULT_THREADS
 
 
-def ensure(params_file: Path = PARAMS_FILE) -> None:
+def ensure(params_file: Path = PARAMS_FILE, *, quiet: bool = False) -> None:
     """Replace this process by one with the recipe's environment, unless it already has it.
 
     Variables that somebody had set to something else are named on stderr, and so is what cannot be
@@ -132,16 +132,18 @@ def ensure(params_file: Path = PARAMS_FILE) -> None:
 
     Args:
         params_file: Where `threads` stands, with requirements/ beside it.
+        quiet: Name nothing: for who asked for that, and for programs whose output nobody records.
     """
     threads = read_threads(params_file)
     wrong = differing(os.environ, threads)
     # What still differs after the replacement is set by the interpreter's own start (sitecustomize).
     replaced = os.environ.get(REPLACED) == str(os.getpid())
     if not wrong or replaced or os.environ.get(SWITCH) == "off":
-        warn(threads, params_file.parent)
+        if not quiet:
+            warn(threads, params_file.parent)
         return
     for setting in wrong:
-        if setting.name in os.environ:
+        if setting.name in os.environ and not quiet:
             change = "removed" if setting.value is None else f"replaced by {setting.value}"
             _say(f"{setting.name}={os.environ[setting.name]} is {change}: {setting.why}")
     removed = {setting.name for setting in wrong if setting.value is None}

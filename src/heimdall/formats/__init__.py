@@ -16,6 +16,7 @@ __all__ = [
     "riff",
     "sample_types",
     "seconds",
+    "sidecar",
     "sigmf_files",
     "stamps",
     "stations",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError, unreadable
-from heimdall.formats import gps_time, kiwi, plain, riff, sigmf_files, wav
+from heimdall.formats import gps_time, kiwi, plain, riff, sidecar, sigmf_files, wav
 from heimdall.formats.gps_time import SECOND_NS, Moment, utc_ns
 from heimdall.formats.receivers_file import Site
 from heimdall.formats.recording import TimedRecording
+from heimdall.formats.sidecar import Sidecar
 from heimdall.recordings import iq
 
 _HEAD_BYTES = iq.MAX_HEADER_BYTES + 12
@@ -84,6 +86,15 @@ def read_of(path: Path, site: Site, hints: Hints | None = None) -> list[TimedRec
     return found if sigma_ns is None else [one.disciplined(sigma_ns) for one in found]
 
 
+def _beside(path: Path, found: list[TimedRecording]) -> list[TimedRecording]:
+    """The stretches of a file that says itself what a .json beside it may say of others."""
+    with contextlib.suppress(HeimdallError):  # of another program, and none of ours
+        if sidecar.read(path) != Sidecar(unknown=sidecar.read(path).unknown):
+            remark = "the .json beside it does not count, for the file has times of its own"
+            return [replace(found[0], remarks=(*found[0].remarks, remark)), *found[1:]]
+    return found
+
+
 def _plausible(recording: TimedRecording) -> TimedRecording:
     """The same without a start by a clock that was never set, or that counts from another year."""
     start_ns, gps_ns = recording.start_utc_ns, recording.start_gps_ns
@@ -124,12 +135,12 @@ def _read(path: Path, hints: Hints) -> list[TimedRecording]:
     if riff.is_wav(head):
         chunks = riff.chunks(path)
         if hints.only_kiwi or kiwi.has_stamps(chunks):
-            return kiwi.read(path, chunks, hints.near)
+            return _beside(path, kiwi.read(path, chunks, hints.near))
         return wav.read(path, chunks, hints.start)
     if hints.only_kiwi:
         raise HeimdallError(str(path), "not a WAV file", "Give a KiwiSDR's recording, or leave `kiwi` out")
     if sigmf_files.is_sigmf(path):
-        return sigmf_files.read(path, hints.start)
+        return _beside(path, sigmf_files.read(path, hints.start))
     if head.startswith(iq.MAGIC) or path.suffix == ".npy":
         return plain.read_npy(path, head, hints.sample_rate_hz)
     kind = plain.raw_type(path, hints.sample_format)

@@ -79,8 +79,16 @@ def gps_time_text(about: TimedRecording, sigmas_ns: Sequence[float | None]) -> s
     best_ns = math.inf if about.timing_sigma is None else float(about.timing_sigma.sigma_ns.min())
     if limits.USEFUL_TIMING_SIGMA_NS < best_ns < math.inf:
         most = _duration(limits.USEFUL_TIMING_SIGMA_NS)
-        return f"no GPS time: a sigma of {_duration(best_ns)} is more than {most}"
+        told = f"no GPS time: a sigma of {_duration(best_ns)} is more than {most}"
+        return f"{told}; {_finer(about)}" if (about.start_step_ns or 0.0) > best_ns else told
     return "no GPS time" if sigmas_ns else "no whole second with a signal"
+
+
+def _finer(about: TimedRecording) -> str:
+    """How to say the start of a recording with more digits."""
+    if about.source is not None and about.source.path.suffix.startswith(".sigmf"):
+        return "write its core:datetime to the last digit that is known, or give --start"
+    return "say its start finer, in start_gps_ns and timing_sigma_ns of a .json beside it, or with --start"
 
 
 def _duration(nanoseconds: float) -> str:

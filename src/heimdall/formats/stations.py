@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
-from heimdall.formats import file_names, plain, sigmf_files
+from heimdall.formats import file_names, plain, sidecar, sigmf_files
 from heimdall.formats.receivers_file import Site
 from heimdall.recordings import limits
 
@@ -69,12 +69,19 @@ def _own_place(path: Path, name: str) -> Site | None:
     return Site(name, latitude_deg, longitude_deg, altitude_m or 0.0, altitude_known=altitude_m is not None)
 
 
+def _of_sidecar(path: Path) -> str | None:
+    """The receiver that the .json beside a raw, `.npy` or WAV file names; a KiwiSDR's own name says its."""
+    kiwi = file_names.parse(path).station is not None
+    plainly = path.suffix.lower() in (".npy", ".wav") or plain.raw_type(path, None) is not None
+    return sidecar.read(path).receiver if plainly and not kiwi else None
+
+
 def _by_name(path: Path, known: dict[str, Site]) -> Site:
     if path.is_dir():
         raise HeimdallError(str(path), "is a folder", "Name the files in it")
     if not path.exists() and any(letter in path.name for letter in "*?"):
         raise HeimdallError(str(path), "there is no such file", "Check the pattern and the folder")
-    station = plain.named_receiver(path) or file_names.parse(path).station
+    station = _of_sidecar(path) or file_names.parse(path).station
     if station:
         wanted = file_names.composed(station)
         same = [name for name in known if file_names.composed(name) == wanted]

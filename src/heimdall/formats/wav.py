@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heimdall.core.errors import HeimdallError
-from heimdall.formats import file_names, recording, riff, sample_types
+from heimdall.formats import file_names, recording, riff, sample_types, sidecar
 from heimdall.formats.file_names import Named
 from heimdall.formats.gps_time import SECOND_NS, Moment, is_plausible, utc_ns
 from heimdall.formats.recording import TimedRecording
@@ -24,6 +24,7 @@ _AUXI = struct.Struct("<8H8HI")
 # SDR Console writes the same as XML in UTF-16.
 _XML_FREQUENCY = re.compile(r'RadioCenterFreq="(\d{1,12})"')
 _XML_TIME = re.compile(r'CurrentTimeUTC="(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d)"')
+_MAX_RATE_ERROR = 0.01  # of the header's rate, against a measured one
 _SAME_DURATION_NS = 2 * SECOND_NS
 _NO_FREQUENCY_HZ = (0, 2**32 - 1)  # never written, or erased memory
 
@@ -47,7 +48,8 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
     Args:
         path: The file.
         chunks: As `riff.chunks` found them.
-        start: By the user's word, if the times of the header and of the name cannot all be right.
+        start: By the user's word, if the times of the header and of the name cannot all be right; what the
+            .json beside it says wins.
 
     Raises:
         HeimdallError: The file is damaged, has no samples, or holds what no receiver delivers; or its header
@@ -57,7 +59,9 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
     if b"fmt " not in by_name or not by_name.get(b"data"):
         raise HeimdallError(str(path), "a WAV file without samples", riff.REMEDY)
     form = riff.read_format(path, by_name[b"fmt "].body)
-    rate_hz = recording.checked_rate(str(path), float(form.rate_hz))
+    beside = sidecar.read(path)
+    rate_hz = recording.checked_rate(str(path), _rate_hz(path, float(form.rate_hz), beside.sample_rate_hz))
+    start = beside.start or start
     data = by_name[b"data"]
     if data.declared is not None and data.declared > data.size:
         cause = f"truncated: {data.size} bytes of samples where the header declares {data.declared}"
@@ -86,18 +90,29 @@ def read(path: Path, chunks: list[riff.Chunk], start: Moment | None = None) -> l
     elif lost_ns and step_ns is not None:
         step_ns = max(step_ns, lost_ns)
     frequency_hz, about_frequency = _frequency_hz(header, named, rate_hz)
-    return [
-        TimedRecording(
-            samples,
-            rate_hz,
-            start_utc_ns=start_ns,
-            start_step_ns=step_ns,
-            receiver=named.station,
-            frequency_hz=frequency_hz,
-            remarks=(*remarks, *about_start, *about_loss, *about_frequency, *cut),
-            source=Source(path, form.kind, tuple(pieces)),
-        )
-    ]
+    found = TimedRecording(
+        samples,
+        rate_hz,
+        start_utc_ns=start_ns,
+        start_step_ns=step_ns,
+        receiver=named.station,
+        frequency_hz=frequency_hz,
+        remarks=(*remarks, *about_start, *about_loss, *about_frequency, *cut),
+        source=Source(path, form.kind, tuple(pieces)),
+    )
+    return [beside.completed(found)]
+
+
+def _rate_hz(path: Path, header_hz: float, beside_hz: float | None) -> float:
+    """The sample rate; what stands beside the file is finer than whole hertz.
+
+    Raises:
+        HeimdallError: The two differ.
+    """
+    if beside_hz is not None and abs(beside_hz / header_hz - 1) > _MAX_RATE_ERROR:
+        cause = f"its header says {header_hz:.0f} Hz, the .json beside it {beside_hz:.0f} Hz"
+        raise HeimdallError(str(path), cause, "Correct sample_rate_hz in the .json, or leave it out there")
+    return beside_hz or header_hz
 
 
 def _start(

@@ -11,6 +11,8 @@ from heimdall.geometry import geo
 from heimdall.multilateration.event import Event, Position
 from heimdall.multilateration.fix import Fix, Place
 
+ALONE = "One receiver alone cannot locate: give what two others or more have of the same time"
+
 
 @dataclass(frozen=True, eq=False)
 class Beside:
@@ -58,6 +60,11 @@ class Answer:
         if self.together is not None:
             return self.together
         return self.fixes[0] if len(self.fixes) == 1 else None
+
+    @property
+    def alone(self) -> bool:
+        """Whether all events are of one receiver, of which no answer can be."""
+        return len(self.receivers()) == 1
 
     @property
     def truth(self) -> Position | None:

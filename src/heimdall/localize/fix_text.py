@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heimdall.core.table import lines
 from heimdall.localize import fix_words
-from heimdall.localize.answer import Answer
+from heimdall.localize.answer import ALONE, Answer
 from heimdall.localize.fix_words import Table
 
 SHOWN_EVENTS = 20
@@ -14,6 +14,8 @@ def text(answer: Answer) -> str:
     """The answer, with a newline at its end."""
     parts = [[fix_words.printable(answer.title), *filter(None, [fix_words.provenance(answer)])]]
     main = answer.main
+    if answer.alone:
+        return "\n\n".join("\n".join(part) for part in [*parts, [f"{ALONE}."]]) + "\n"
     if main is not None:
         parts.append(fix_words.sentences(answer, main))
         if len(fix_words.shown(main)) > 1:

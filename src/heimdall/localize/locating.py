@@ -21,7 +21,7 @@ from heimdall.formats.receivers_file import Site
 from heimdall.geometry import terrain
 from heimdall.geometry.terrain import Terrain
 from heimdall.localize import arrival_table, events, receiver_errors_file
-from heimdall.localize.answer import Answer, Beside
+from heimdall.localize.answer import ALONE, Answer, Beside
 from heimdall.localize.events import Say
 from heimdall.multilateration import combine, receiver_errors, solver
 from heimdall.multilateration.event import Event
@@ -199,7 +199,7 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     fixes = [solver.locate(event, given.assumptions) for event in bar]
     _say_mirrored(found, fixes, given.assumptions, say)
     together = combine.together(found, given.assumptions)
-    return Answer(
+    located = Answer(
         _title(files, found),
         found,
         tuple(fixes),
@@ -208,6 +208,9 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
         beside_each=material.beside_each,
         origin_utc=material.origin_utc,
     )
+    if located.alone:  # without another receiver nothing was measured: neither its signal, nor its silence
+        return replace(located, fixes=tuple(replace(fix, remarks=(ALONE,)) for fix in fixes))
+    return located
 
 
 def read(files: Sequence[str], given: Given, say: Say) -> Material:

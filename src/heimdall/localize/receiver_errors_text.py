@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from dataclasses import replace
 
 from heimdall.core.table import lines as aligned
 from heimdall.multilateration.receiver_errors import TELLING, Measured, ReceiverError
@@ -24,15 +26,32 @@ _HEADINGS = (
 )
 TOO_FEW = (
     "Too few times to spare: an event tells more than its place only if four receivers or more have it, and "
-    "each receiver needs several such events. Give more files, or --known if the places of the transmitters "
-    "are known."
+    "each receiver needs several such events. Give more files"
 )
+_KNOWN = ", or the transmitters' places if they are known: by --transmitter, or by --known those of a table"
+
+
+def centred(measured: Measured) -> Measured:
+    """The same errors with offsets that count from where most receivers agree.
+
+    An offset that all receivers share is in no time difference, so any zero is as true as another. From a
+    mean of all, one receiver that is late makes each of the others early; so it is the median.
+    """
+    told_s = [error.offset_s for error in measured.errors if math.isfinite(error.remaining_s)]
+    if not told_s:
+        return measured
+    zero_s = statistics.median(told_s)
+    errors = (
+        replace(error, offset_s=error.offset_s - zero_s) if math.isfinite(error.remaining_s) else error
+        for error in measured.errors
+    )
+    return replace(measured, errors=tuple(errors))
 
 
 def text(measured: Measured) -> str:
     """A line for each receiver, with stars beside what stands out, and sentences of what it means."""
     if not measured.errors:
-        return f"No event has three arrival times.\n{TOO_FEW}\n"
+        return f"No event has three arrival times.\n{TOO_FEW}.\n"
     rows = [
         (
             error.receiver,
@@ -68,9 +87,12 @@ def is_elsewhere(error: ReceiverError) -> bool:
 
 def _sentences(measured: Measured) -> list[str]:
     counted = f"{measured.events} event{'' if measured.events == 1 else 's'}"
-    found = [f"Measured in {counted}. Offsets count from the mean of all; +- is 2 sigma."]
+    found = [
+        f"Measured in {counted}. Offsets count from their median, for only differences between receivers "
+        "are known; +- is 2 sigma."
+    ]
     if all(math.isnan(error.sigma_s) for error in measured.errors):
-        return [*found, TOO_FEW]
+        return [*found, f"{TOO_FEW}{'' if math.isfinite(measured.known_sigma_m) else _KNOWN}."]
     if math.isfinite(measured.known_sigma_m):
         scatter = f"{measured.known_sigma_m:.0f} m, east or north"
         found.append(f"The known places scatter by {scatter}, about those that the times say.")
