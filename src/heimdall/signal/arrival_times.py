@@ -117,6 +117,8 @@ def measure(
     if len(kept) > 1:
         max_lag_s = _max_lag_s(position_m, excess_s)[reference, kept]
         joint, no_time = _solved(band, aligned, kept, reference, interval, max_lag_s=max_lag_s)
+        if joint is not None:
+            joint = replace(joint, sigma_s=np.hypot(joint.sigma_s, _by_other_s(joint, position_m[kept])))
 
     count = len(recordings)
     heard = np.zeros(count, np.bool_)
@@ -270,6 +272,20 @@ def _known(joint: joint_delay.JointDelays) -> npt.NDArray[np.bool_]:
 def _several(joint: joint_delay.JointDelays) -> bool:
     """Whether more than one signal is in most recordings; a receiver alone may have a wrong delay."""
     return bool(np.median(joint.other_share) >= _MOST_OTHER)
+
+
+def _by_other_s(joint: joint_delay.JointDelays, position_m: Float64) -> Float64:
+    """What else is alike in recordings moves their delays by, seconds, shape (R,).
+
+    Of a share q of the power it has a product with the signal of sqrt(q), which turns the phase by at most
+    that: the slope of the phase by that over the bandwidth, or by what a network has of delays if they are
+    less. Pairs have it at phases of their own, so that the mean of many has less of it.
+    """
+    common = min(float(joint.other_share.mean()), 1.0)
+    own = np.clip(joint.other_share - common, 0.0, 1.0)
+    apart_s = float(_max_lag_s(position_m, 0.0).max())
+    reach_s = min(apart_s, 1 / (2 * math.pi * joint.rms_bandwidth_hz)) if joint.rms_bandwidth_hz else apart_s
+    return np.asarray(reach_s * np.sqrt(common / 2 / len(own) + own / 2), np.float64)
 
 
 def _level_db(band: Band, recordings: Sequence[Recording]) -> Float64:

@@ -25,6 +25,7 @@ import scipy.ndimage
 
 from heimdall.signal.band import Band
 from heimdall.signal.correlation import normalised_lags
+from heimdall.signal.pairs import disagreement_s
 from heimdall.signal.sample_clock import Growth
 from heimdall.signal.transforms import delay_ramp, phase_ramp, squared_magnitude
 
@@ -77,7 +78,8 @@ class JointDelays:
 
     Attributes:
         delay_s: Delays, seconds, shape (R,); that of the reference is as given.
-        sigma_s: Standard deviations from noise, independent of each other, shape (R,).
+        sigma_s: Standard deviations by noise and by what pairs do not agree in, independent of each other,
+            shape (R,).
         offset_hz: Carrier offsets, shape (R,).
         offset_sigma_hz: Standard deviations, shape (R,).
         snr_db: Of what is alike to what is not, in the weighted band, shape (R,).
@@ -141,6 +143,7 @@ def solve(
             break
         delay_s += better
     sigma_s, snr_db, bandwidth_hz = _judged(last.standing, last.snr)
+    sigma_s = np.hypot(sigma_s, last.unlike_s)
     # What the reference's offset should still change by: with carriers near 0 Hz not all agree.
     left_hz = last.standing[reference].offset_hz
     offset_sigma_hz = np.array([math.hypot(one.offset_sigma_hz, left_hz) for one in last.standing])
@@ -166,7 +169,8 @@ class _Converged:
 
     `weight` turns spectra of the interval, by rising frequency, to what goes into the likelihood, (R, F).
     `direct` is the amplitude of each receiver's own direct current, (R, 1). `growth` is that of the delays,
-    and `growth_ratio` its standard deviation over that of the delay, 1 / s, (R,) each.
+    and `growth_ratio` its standard deviation over that of the delay, 1 / s, (R,) each. `unlike_s` is what the
+    delays scatter by because pairs do not agree, (R,).
     """
 
     delay_s: Float64
@@ -178,6 +182,7 @@ class _Converged:
     direct: Complex128
     growth: Float64
     growth_ratio: Float64
+    unlike_s: Float64
 
 
 def _converged(
@@ -242,7 +247,8 @@ def _converged(
     growing = np.asarray((d - y * _centre(y, d)) * time_s, np.complex128)
     growth = _jointly(np.array([rate for rate, _ in grown]), growing, reference)
     ratio = np.array([ratio for _, ratio in grown])
-    return _Converged(delay_s, offset_hz, standing, snr, by, other, direct, growth, ratio)
+    unlike_s = disagreement_s(y, d, np.array([one.rest for one in standing]), band.rate_hz)
+    return _Converged(delay_s, offset_hz, standing, snr, by, other, direct, growth, ratio, unlike_s)
 
 
 class _Elsewhere(NamedTuple):
