@@ -87,7 +87,7 @@ def missing_bytes(path: Path) -> int:
     """
     try:
         with path.open("rb") as file:
-            declared = _CHUNK.unpack(file.read(_CHUNK.size))[1]
+            declared = int(_CHUNK.unpack(file.read(_CHUNK.size))[1])
         if declared == _UNKNOWN_SIZE or declared in _INVENTED_SIZES:
             return 0
         return max(0, declared + _CHUNK.size - path.stat().st_size)
