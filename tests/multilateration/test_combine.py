@@ -10,6 +10,7 @@ import pytest
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration.combine import together
 from heimdall.multilateration.event import Doubt, Event
+from heimdall.multilateration.fix import Fix
 from heimdall.multilateration.solver import locate
 from tests.multilateration.networks import Transmission, error_m, square_of
 
@@ -45,6 +46,46 @@ def test_what_all_seconds_have_alike_does_not_average() -> None:
     assert square_of(fix, sent.truth_deg()) < 9
     alone = np.linalg.det(locate(events[0]).places[0].covariance_m2)
     assert np.linalg.det(fix.places[0].covariance_m2) > 0.3 * alone
+
+
+@pytest.mark.parametrize("count", [2, 4, 10])
+def test_few_seconds_do_not_average_clocks_that_are_off_alike(count: int) -> None:
+    """The stated sigma is right, and hardly anything of it changes from second to second."""
+    sent = Transmission(6, sigma_s=1e-8)
+    squares = []
+    for seed in range(30):
+        off = np.random.default_rng(seed).normal(0, 1e-7, 6)
+        events = _seconds(sent, count, seed)
+        fix = together(
+            [replace(one, arrival_s=one.arrival_s + off, sigma_s=np.full(6, 1e-7)) for one in events]
+        )
+        assert fix is not None
+        squares.append(square_of(fix, sent.truth_deg()))
+    assert np.mean(squares) == pytest.approx(2.0, abs=1.1)  # of 30: 2 +- 3 sqrt(4 / 30)
+
+
+def test_clocks_that_are_said_to_have_no_error_are_no_surer_than_their_scatter() -> None:
+    sent = Transmission(6)
+    fix = together([replace(one, sigma_s=np.zeros(6)) for one in _seconds(sent, 20)])
+    assert fix is not None
+    assert square_of(fix, sent.truth_deg()) < 12
+
+
+def test_what_scatters_from_second_to_second_gets_better_with_each() -> None:
+    sent = Transmission(6)
+    claimed = {
+        count: np.median(
+            [np.linalg.det(_together(sent, count, seed).places[0].covariance_m2) ** 0.25 for seed in range(9)]
+        )
+        for count in (2, 5, 10, 40)
+    }
+    assert claimed[2] > 1.3 * claimed[5] > 1.3**2 * claimed[10] > 1.3**2 * 1.6 * claimed[40]
+
+
+def _together(sent: Transmission, count: int, seed: int) -> Fix:
+    fix = together(_seconds(sent, count, seed))
+    assert fix is not None
+    return fix
 
 
 def test_a_transmitter_that_moves_is_said_to_move() -> None:

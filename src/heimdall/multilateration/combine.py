@@ -7,13 +7,14 @@ them (a clock, a cable, the way of the signal) does not, however many events the
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import chdtrc
+from scipy.special import chdtrc, expit, logsumexp, softmax
 
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, solver
@@ -27,8 +28,14 @@ Float64 = npt.NDArray[np.float64]
 _TURNS = 10  # of the robust fit
 _FITS = 5.0  # standard deviations of most residuals, beyond which a time is left out
 _TINY = 1e-300
+_LEAST_SIGMA_S = 1e-10  # as in `solver`: a clock of no error is none
 _STATED_EVENTS = 2.0  # the stated sigma counts as much as so many events
 _OFTEN = 0.2  # so many events with residuals that chance does not explain are no chance
+# Logarithms of the part of a variance that scatters; 0, which is all of it, is among them.
+_LOG_SHARE = np.arange(-90, 91) / 10
+_MOST_SCATTER = 30.0  # standard deviations
+_ALL_SCATTERS = 0.3  # probability of that, before anything is known
+_ALIKE = 0.9  # probability that all receivers have one share
 _TO_SIGMA = 1.4826  # from the median of magnitudes
 _LEAST_FOR_MOTION = 4
 _DRIFT_SIGMA = 1e-6  # before anything is received: a transmitter of 300 m/s, a clock off by 1 ppm
@@ -122,6 +129,7 @@ class _Table:
             rows = [place[name] for name in one.receiver]
             arrival[number, rows], level[number, rows] = one.arrival_s, one.level_db
             stated = np.where(np.isfinite(one.sigma_s), one.sigma_s, unknown_sigma_s)
+            stated = np.maximum(stated, _LEAST_SIGMA_S)
             sigma[number, rows] = np.where(np.isfinite(one.arrival_s), stated, np.nan)
             heard[number, rows] = one.heard
             says[rows] |= np.isfinite(one.sigma_s)
@@ -258,21 +266,51 @@ def _fitted(table: _Table, unknown_sigma_s: float, since_s: Float64 | None) -> _
         freedom = np.maximum(kept.sum(axis=0) - unknowns, 0) * (1 - 1 / count)
         square = np.where(kept, rest * rest, 0.0).sum(axis=0) + _STATED_EVENTS * stated**2
         scatter = np.sqrt(square / (freedom + _STATED_EVENTS))
-    # What the stated sigma has beyond the scatter, and beyond the scatter's own error, does not average.
-    chance = 1 + 2 * np.sqrt(2 / (freedom + _STATED_EVENTS))
-    standing = np.maximum(stated**2 - chance * scatter**2, 0.0)
+    # Within reach of the shares that are tried, whatever is stated.
+    variance = np.maximum(stated, scatter / _MOST_SCATTER) ** 2
+    standing, scattering = _shares(np.where(kept, rest * rest, 0.0).sum(axis=0) / variance, freedom)
     # Where nobody says one, what is assumed is for the most part an offset.
-    standing = np.where(table.stated, standing, stated**2)
+    standing = np.where(table.stated, variance * standing, stated**2)
     # A mean and its drift are correlated where a receiver has only a part of the events.
     sums = [(np.where(kept, since[:, None] ** power, 0.0) / scatter**2).sum(axis=0) for power in range(3)]
     bend = sums[1] ** 2 / (sums[2] + 1 / _DRIFT_SIGMA**2)
-    sigma = np.sqrt(1 / np.maximum(sums[0] - bend, 1 / (stated**2 * _MOST_DOUBT)) + standing)
+    of_one = 1 / np.maximum(scatter**2 * (sums[0] - bend), 1 / _MOST_DOUBT)
+    sigma = np.sqrt(standing + variance * scattering * of_one)
     # The scatter of most events: that of all would explain any.
     of_events = ((rest / np.maximum(stated, _usual(rest, known))) ** 2).sum(axis=1)
     odd = chdtrc(np.maximum(known.sum(axis=1) - 1, 1), of_events) < CONTRADICTION
     of_mean, cross, of_drift = normal[:count, :count], normal[:count, count:], normal[count:, count:]
     information = of_drift - cross.T @ np.linalg.pinv(of_mean, rcond=1e-10) @ cross
     return _Fit(mean, sigma, drift, information, int(odd.sum()))
+
+
+def _shares(square: Float64, freedom: Float64) -> tuple[Float64, Float64]:
+    """Of each receiver's variance the part that stands, and the part that scatters and averages.
+
+    Only their sum is known, and what few events do not show to scatter may stand. Beforehand, the share
+    that scatters is all with some probability, or else any factor less or more, one twice as far from 1 half
+    as likely. It is the same for all receivers, or each has its own: both count by how well they explain the
+    residuals, as a few events of one receiver tell little.
+
+    Args:
+        square: Sums of squared residuals over the variance, shape (R,).
+        freedom: How many of these are free, shape (R,).
+
+    Returns:
+        What is expected of each part, over the variance, shape (R,) each. The second is above 1 where the
+        times scatter more than is stated.
+    """
+    share = np.exp(_LOG_SHARE)
+    prior = np.exp(-np.abs(_LOG_SHARE))
+    prior *= (1 - _ALL_SCATTERS) / prior.sum()
+    prior[_LOG_SHARE == 0] += _ALL_SCATTERS
+    log_each = -0.5 * (freedom[:, None] * _LOG_SHARE + square[:, None] / share)
+    log_all = log_each.sum(axis=0)
+    apart = float(logsumexp(log_each, b=prior, axis=-1).sum() - logsumexp(log_all, b=prior))
+    alike = float(expit(math.log(_ALIKE / (1 - _ALIKE)) - apart))
+    own, common = softmax(log_each + np.log(prior), axis=-1), softmax(log_all + np.log(prior))
+    belief = (1 - alike) * own + alike * common
+    return belief @ np.maximum(1 - share, 0.0), belief @ share
 
 
 def _least_squares(values: Float64, weight: Float64, since_s: Float64) -> tuple[Float64, Float64, Float64]:
