@@ -107,6 +107,27 @@ def test_two_transmitters_in_turn_are_no_position() -> None:
     assert "do not agree" in fix.remarks[0]
 
 
+@pytest.mark.parametrize("count", [2, 10])
+def test_places_that_alternate_are_no_place_between_them(count: int) -> None:
+    one, other = Transmission(5), Transmission(5, place_m=(9_000.0, -2_000.0))
+    fix = together([(one, other)[second % 2].event(second, float(second)) for second in range(count)])
+    assert fix is not None
+    assert fix.flagged
+    assert f"{count} of {count} events do not agree" in fix.remarks[0]
+    assert max(square_of(fix, one.truth_deg()), square_of(fix, other.truth_deg())) < 9
+
+
+def test_a_receiver_whose_clock_jumps_about_does_not_make_a_transmitter_change() -> None:
+    sent, generator = Transmission(6), np.random.default_rng(3)
+    events = _seconds(sent, 20)
+    for event in events:
+        event.arrival_s[2] += generator.normal(0, 2e-6)
+    fix = together(events)
+    assert fix is not None
+    assert not fix.flagged
+    assert square_of(fix, sent.truth_deg()) < 9
+
+
 def test_a_clock_that_drifts_is_told_from_a_transmitter_that_moves() -> None:
     events = _seconds(Transmission(6), 28)
     for event in events:

@@ -277,8 +277,13 @@ def _fitted(table: _Table, unknown_sigma_s: float, since_s: Float64 | None) -> _
     of_one = 1 / np.maximum(scatter**2 * (sums[0] - bend), 1 / _MOST_DOUBT)
     sigma = np.sqrt(standing + variance * scattering * of_one)
     # The scatter of most events: that of all would explain any.
-    of_events = ((rest / np.maximum(stated, _usual(rest, known))) ** 2).sum(axis=1)
+    usual = _usual(rest, known)
+    of_events = ((rest / np.maximum(stated, usual)) ** 2).sum(axis=1)
     odd = chdtrc(np.maximum(known.sum(axis=1) - 1, 1), of_events) < CONTRADICTION
+    # Of a single receiver it is the clock's; of most it is that of the places, which does not average.
+    if float(np.median((usual / stated)[known.any(axis=0)])) > _FITS:
+        odd[:] = True
+        sigma = np.hypot(sigma, usual)
     of_mean, cross, of_drift = normal[:count, :count], normal[:count, count:], normal[count:, count:]
     information = of_drift - cross.T @ np.linalg.pinv(of_mean, rcond=1e-10) @ cross
     return _Fit(mean, sigma, drift, information, int(odd.sum()))
