@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +169,26 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     other = ["--receivers", str(tmp_path / "other.csv")]
     told = str(CliRunner().invoke(locate, [str(folder / "times.csv"), *other]).exception)
     assert "none of its receivers (north, east pier, SOUTH, west) is in the receivers file" in told
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        (
+            {"frequency_mhz": 1090e6},
+            r"between 0\.003 and 3000 MHz\. It looks like a frequency in Hz: did you mean 1090\?",
+        ),
+        ({"propagation": "los"}, "propagation: 'los' is not one of 'line-of-sight', 'ground-wave'"),
+        ({"unit": "nanoseconds"}, "unit: 'nanoseconds' is not one of 's', 'ms'"),
+        (
+            {"receivers": {"north": (47.0, 8.0, 400.0)}},
+            "receivers: neither a file nor a list of receivers. Give",
+        ),
+    ],
+)
+def test_python_refuses_what_the_command_refuses(folder: Path, argument: dict[str, Any], told: str) -> None:
+    with pytest.raises(HeimdallError, match=told):
+        heimdall.locate(folder / "times.csv", **{"receivers": folder / "receivers.csv"} | argument)
 
 
 def test_a_folder_that_is_mistyped_is_not_made(folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Place
 from heimdall.multilateration.solver import Assumptions, locate
 from tests.localize import bounds, known_networks
-from tests.multilateration.networks import Transmission, error_m, square_of
+from tests.multilateration.networks import CENTRE_DEG, Transmission, error_m, square_of
 
 SEEDS = range(24)
 
@@ -68,6 +68,20 @@ def test_regions_hold_what_they_claim_for_two_receivers_too() -> None:
         assert fix.regions[1].area_km2 > 1_000
         inside.append(_holds(fix, sent.truth_deg(), 1))
     assert 0.8 <= np.mean(inside) <= 1.0
+
+
+def test_regions_of_distant_transmitters_hold_them_and_are_thin() -> None:
+    inside = []
+    for seed in range(8):
+        angle = 2 * np.pi * seed / 8
+        place = 2e5 * np.cos(angle), 2e5 * np.sin(angle)
+        sent = Transmission(5, 4e4, 5e-8, place_m=place, propagation="ground-wave")
+        fix = locate(sent.event(seed), Assumptions(propagation="ground-wave"))
+        assert fix.kind == "region"
+        assert fix.regions[1].area_km2 < 100
+        assert error_m(fix, sent.truth_deg()) < 60_000
+        inside.append([_holds(fix, sent.truth_deg(), number) for number in (0, 1)])
+    assert np.mean(inside, axis=0) == pytest.approx([0.68, 0.95], abs=0.25)
 
 
 def test_short_waves_along_the_ground_reach_the_bound_of_plain_geodesics() -> None:
@@ -160,6 +174,24 @@ def test_levels_alone_leave_a_wide_region_that_holds_the_transmitter() -> None:
     assert "levels alone" in fix.remarks[0]
     assert _holds(fix, sent.truth_deg(), 1)
     assert fix.regions[1].area_km2 > 100
+
+
+def test_times_that_tell_nothing_take_nothing_from_levels_and_other_times() -> None:
+    sent = Transmission(5, 6e3, 1e-5, place_m=(700.0, -400.0))
+    event = sent.event(0)
+    ways = rays.paths(*map(np.array, sent.truth_deg()), np.array(200.0), sent.sites(), "line-of-sight")
+    heard = replace(event, level_db=-35 * np.log10(ways.length_m))
+    levels = locate(heard)
+    assert levels.kind == "region"
+    assert "levels alone" in levels.remarks[0]
+    assert _holds(levels, sent.truth_deg(), 1)
+    alone = locate(replace(heard, arrival_s=np.full(5, np.nan)))
+    assert levels.regions[1].area_km2 == alone.regions[1].area_km2
+    two = replace(sent, sigma_s=5e-8).event(0)
+    line = locate(replace(two, sigma_s=np.array([5e-8, 5e-8, 1.0, 1.0, 1.0])))
+    assert line.kind == "region"
+    assert line.remarks[0] == "two arrival times leave a hyperbola"
+    assert [one.used for one in line.residuals] == [True, True, False, False, False]
 
 
 def test_an_unknown_altitude_is_found_and_its_uncertainty_is_in_the_position() -> None:
@@ -257,3 +289,21 @@ def test_both_crossings_are_found_however_near_they_are() -> None:
             offsets = [rays.offset_m(one.latitude_deg, one.longitude_deg, *truth) for one in fix.places]
             missing += min(float(np.hypot(*one)) for one in offsets) > 300
     assert missing == 0
+
+
+def test_receivers_on_a_line_leave_both_sides_of_it() -> None:
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        along, away = np.sort(generator.uniform(-20_000, 20_000, 6)), generator.uniform(500, 6_000)
+        latitude, longitude = rays.destination(*CENTRE_DEG, along, np.zeros(6))
+        truth = rays.destination(*CENTRE_DEG, np.array(generator.uniform(-12_000, 12_000)), np.array(away))
+        sites = rays.Sites.at(latitude, longitude, np.full(6, 200.0))
+        ways = rays.paths(*truth, np.array(200.0), sites, "line-of-sight")
+        event = replace(
+            Transmission(6, sigma_s=5e-8).event(0),
+            latitude_deg=latitude,
+            longitude_deg=longitude,
+            arrival_s=ways.length_m / SPEED_OF_LIGHT_M_S + generator.normal(0, 5e-8, 6),
+        )
+        fix = locate(event)
+        assert fix.kind != "position" or error_m(fix, (float(truth[0]), float(truth[1]))) < away

@@ -38,6 +38,7 @@ _OPEN = 1e12  # condition of the information about the place
 _STARTS = 6
 _AMBIGUOUS = 4  # times up to which the cells around a start are looked at, too
 _ASIDE = 1.5  # half cells
+_NARROW = 0.3  # of a network's length: it is nearly a line
 _STEPS = 30
 _CONVERGED_M = 1e-3
 _STIFF = 1e6  # damping by which no step leads down any more
@@ -54,7 +55,7 @@ _MAST_M = 30.0
 _BEYOND_M = 50_000.0  # per neper
 _SELDOM = 4.0  # nepers, for one receiver
 _FREE_M = 0.5  # below this standard deviation an altitude is given
-_FURTHEST_M = 15e6
+FURTHEST_M = 15e6
 
 
 class Terrain(Protocol):
@@ -223,7 +224,7 @@ def candidates(problem: Problem) -> list[Candidate]:
 def search_axis(problem: Problem, count: int) -> Float64:
     """Either axis of a square grid about the middle of the network, metres, dense there; shape (count,)."""
     axis = np.linspace(-1.0, 1.0, count)
-    reach_m = min(_REACH * problem.scale_m, _FURTHEST_M)
+    reach_m = min(_REACH * problem.scale_m, FURTHEST_M)
     return np.asarray(reach_m * np.sinh(_BEND * axis) / math.sinh(_BEND), np.float64)
 
 
@@ -348,17 +349,41 @@ def _descended(problem: Problem, state: Float64, used: Bool) -> tuple[Float64, _
 
 def _under(problem: Problem, start: Float64, right: Bool) -> list[Candidate]:
     """The distinct minima under each hypothesis, a row of `right` (H, T), from starts (S, 2)."""
-    used = np.repeat(right, len(start), axis=0)
-    place = np.tile(start, (len(right), 1))
-    altitude = problem.expected_altitude_m(place[:, 0], place[:, 1])
-    state = np.stack([*place.T, altitude, np.zeros(len(place))], axis=-1)
+    found = _minima(problem, np.tile(start, (len(right), 1)), np.repeat(right, len(start), axis=0), [])
+    if found and (across := _across(problem)) is not None:
+        # The mirror image of a place near the line may be in the next cell, and no minimum of the grid.
+        place = _mirrored(problem, np.array([[one.latitude_deg, one.longitude_deg] for one in found]), across)
+        found = _minima(problem, place, np.array([one.right for one in found]), found)
+    return found
+
+
+def _minima(problem: Problem, start: Float64, used: Bool, known: list[Candidate]) -> list[Candidate]:
+    """Minima that are known and those to which starts (B, 2) descend, each by its own times (B, T)."""
+    altitude = problem.expected_altitude_m(start[:, 0], start[:, 1])
+    state = np.stack([*start.T, altitude, np.zeros(len(start))], axis=-1)
     state, last = _descended(problem, state, used)
-    found: list[Candidate] = []
+    found = list(known)
     for row in np.argsort(last.cost, kind="stable").tolist():
         one = _candidate(problem, state[row], last, row, used[row])
         if one is not None and not any(_same(one, other) for other in found):
             found.append(one)
     return found
+
+
+def _across(problem: Problem) -> Float64 | None:
+    """East and north of the direction across a network that is nearly a line, shape (2,); None of others."""
+    sites = rays.plane_m(problem.sites.latitude_deg, problem.sites.longitude_deg, *problem.centre_deg)
+    spread, main = np.linalg.eigh(np.cov(np.stack(sites)))
+    return main[:, 0] if spread[0] < _NARROW**2 * spread[1] else None
+
+
+def _mirrored(problem: Problem, place: Float64, across: Float64) -> Float64:
+    """Latitude and longitude of places (S, 2) on the other side of a network's main axis."""
+    sites = rays.plane_m(problem.sites.latitude_deg, problem.sites.longitude_deg, *problem.centre_deg)
+    there = rays.plane_m(place[:, 0], place[:, 1], *problem.centre_deg)
+    away = across @ (np.stack(there) - np.mean(sites, axis=1, keepdims=True))
+    east, north = -2 * np.outer(across, away)
+    return np.stack(rays.moved(place[:, 0], place[:, 1], np.zeros(len(place)), east, north), axis=-1)
 
 
 def _candidate(problem: Problem, state: Float64, last: _Normal, row: int, right: Bool) -> Candidate | None:

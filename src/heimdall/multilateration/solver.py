@@ -28,6 +28,7 @@ _BY_CHANCE = 2e-3  # of events without a common place have times that agree as w
 SURE = 0.9  # probability of the first place from which on it is the answer
 SUREST = 0.999  # of any place: models are wrong more often than Gaussians say
 _LEAST_SIGMA_S = 1e-10  # 3 cm: nobody's clock is better, whatever is written
+_RESOLVED = 3.0  # standard deviations of most times: receivers no farther apart have no use for them
 _OVERLAP = 9.0  # squared standard deviations: places nearer than this are one, if of a similar size,
 _SIMILAR = 2 * math.log(9.0)  # which is an area of a ninth to nine times the other's
 _WIDE = 0.25  # of the network's size: a 95 % ellipse as long is no ellipse any more
@@ -41,6 +42,7 @@ _RELIEF_M = 300.0  # of the ground about the receivers
 _ANTENNA_M = (10.0, 20.0)  # over a terrain file
 # Of short waves: the share of ground waves where receivers stand together, and far beyond their reach.
 _GROUND_SHARES, _GROUND_REACH_M = (0.5, 0.02), 100_000.0
+_TOO_UNCERTAIN = "its time is too uncertain for how near the receivers are"
 _EITHER_WAY = "nothing tells whether the signal came along the ground or by the ionosphere"
 
 
@@ -77,17 +79,11 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
     """
     if not event.receiver:
         return _nothing(event, "no receiver has anything of it")
-    problem = problem_of(event, assumptions or Assumptions())
+    problem = _resolving(event, assumptions or Assumptions())
     usable = event.heard & np.isfinite(event.level_db)
     heard = Sites.at(event.latitude_deg[usable], event.longitude_deg[usable], event.altitude_m[usable])
     level_db = event.level_db[usable]
     count = len(problem.row)
-    apart_m = problem.sites.diameter_m() if count else 0.0
-    if count > 1 and apart_m < 3 * float(np.median(problem.sigma_m)):
-        remark = (
-            f"the receivers with a time are at most {apart_m:.0f} m apart, which their times do not resolve"
-        )
-        return _nothing(event, remark)
     if count < 2 and (len(level_db) < _LEAST_LEVELS or heard.diameter_m() < _LEAST_APART_M):
         return _nothing(event, _too_few(event, count))
     ways = _ways(problem, assumptions or Assumptions())
@@ -132,6 +128,20 @@ def locate(event: Event, assumptions: Assumptions | None = None) -> Fix:
         ),
         velocity=velocity,
     )
+
+
+def _resolving(event: Event, assumptions: Assumptions) -> Problem:
+    """The problem without times that say less than how far the receivers are apart, where most do."""
+    problem = problem_of(event, assumptions)
+    while len(problem.row) > 1:
+        apart_m = problem.sites.diameter_m()
+        if apart_m >= _RESOLVED * float(np.median(problem.sigma_m)):
+            break
+        arrival_s = event.arrival_s.copy()
+        arrival_s[problem.row[_RESOLVED * problem.sigma_m > apart_m]] = np.nan
+        event = replace(event, arrival_s=arrival_s)
+        problem = problem_of(event, assumptions)
+    return problem
 
 
 def problem_of(event: Event, assumptions: Assumptions) -> Problem:
@@ -291,7 +301,7 @@ def _everywhere(problem: Problem, probability: float) -> Place:
 
 
 def _residuals(event: Event, problem: Problem, best: Candidate) -> tuple[Residual, ...]:
-    found = [Residual(name, math.nan, math.nan, False, "it has no arrival time") for name in event.receiver]
+    found = _unused(event)
     for place, row in enumerate(problem.row.tolist()):
         residual_s = float(best.residual_m[place]) / SPEED_OF_LIGHT_M_S
         sigma_s = float(best.deviation_m[place]) / SPEED_OF_LIGHT_M_S
@@ -339,7 +349,10 @@ def _over_grid(
 ) -> Fix:
     """The answer of the posterior over a grid."""
     contradicts = bool(found) and (_excess(found[0]) > 1 or not _is_credible(found[0], problem))
-    over = density.posterior(problem.without_times() if contradicts else problem, heard, level_db)
+    if contradicts:
+        over = density.posterior(problem.without_times(), heard, level_db)
+    else:
+        over = density.posterior(problem, heard, level_db, found)
     latitude, longitude, moment = over.medoid()
     altitude = float(problem.expected_altitude_m(np.array(latitude), np.array(longitude)))
     sigma = problem.altitude_sigma_m if problem.altitude_is_free else 0.0
@@ -348,7 +361,7 @@ def _over_grid(
     if contradicts:
         remark = "the arrival times contradict each other, and nothing says which of them are right"
     elif count < 2:
-        remark = "no two receivers have a time: the answer rests on the levels alone"
+        remark = f"{_no_two(event)}: the answer rests on the levels alone"
     elif count == 2:
         remark = "two arrival times leave a hyperbola"
     else:
@@ -357,14 +370,8 @@ def _over_grid(
         _residuals(event, problem, found[0])
         if found
         else tuple(
-            Residual(
-                name,
-                math.nan,
-                math.nan,
-                row in problem.row,
-                "" if row in problem.row else "it has no arrival time",
-            )
-            for row, name in enumerate(event.receiver)
+            replace(one, used=True, reason="") if row in problem.row else one
+            for row, one in enumerate(_unused(event))
         )
     )
     if contradicts:
@@ -380,7 +387,29 @@ def _over_grid(
     )
 
 
+def _no_two(event: Event) -> str:
+    """Why no two times are of use."""
+    timed = np.isfinite(event.arrival_s)
+    if np.count_nonzero(timed) < 2:
+        return "no two receivers have a time"
+    sites = Sites.at(event.latitude_deg[timed], event.longitude_deg[timed], event.altitude_m[timed])
+    apart_m = sites.diameter_m()
+    return f"the receivers with a time are at most {apart_m:.0f} m apart, which their times do not resolve"
+
+
+def _unused(event: Event) -> list[Residual]:
+    """Of receivers whose times are of no use."""
+    timed = np.isfinite(event.arrival_s)
+    reason = _TOO_UNCERTAIN if np.count_nonzero(timed) > 1 else ""
+    return [
+        Residual(name, math.nan, math.nan, False, reason if there else "it has no arrival time")
+        for name, there in zip(event.receiver, timed.tolist(), strict=True)
+    ]
+
+
 def _too_few(event: Event, count: int) -> str:
+    if np.count_nonzero(np.isfinite(event.arrival_s)) > max(count, 1):
+        return _no_two(event)
     hearing = int(event.heard.sum())
     if hearing == 0:
         return "no receiver hears a signal"
@@ -390,8 +419,4 @@ def _too_few(event: Event, count: int) -> str:
 
 
 def _nothing(event: Event, remark: str) -> Fix:
-    silent = tuple(
-        Residual(name, math.nan, math.nan, False, "it has no arrival time" if math.isnan(arrival) else "")
-        for name, arrival in zip(event.receiver, event.arrival_s.tolist(), strict=True)
-    )
-    return Fix(event.name, "nothing", (), (), silent, True, (remark, *event.remarks))
+    return Fix(event.name, "nothing", (), (), tuple(_unused(event)), True, (remark, *event.remarks))
