@@ -167,6 +167,29 @@ def test_a_file_under_two_names_gives_no_time(tmp_path: Path) -> None:
     assert event.remarks[-1].startswith("SOUTH and north have the same samples, so neither time nor level")
 
 
+def test_files_that_begin_muted_alike_keep_their_times(tmp_path: Path) -> None:
+    paths = {}
+    for name, iq in files.samples(0.0, 1.0).items():
+        iq[:6000] = 0.0
+        paths[name] = files.write_npy(tmp_path, name, iq)
+    (cut,) = events.cuts(stretches(tmp_path, paths), quiet)
+    assert np.isfinite(measured(cut).arrival_s).all()
+
+
+def test_a_stuck_receiver_is_none_however_it_is_tuned(tmp_path: Path) -> None:
+    iq = files.samples(0.0, 1.0)
+    for name in ("SOUTH", "west"):
+        iq[name][:] = 0.5 + 0.01 * (np.arange(RATE_HZ) % 2) + 0.01j * (np.arange(RATE_HZ) // 2 % 2)
+    paths = {name: files.write_npy(tmp_path, name, iq[name]) for name in PLACES}
+    event = events.event(events.cuts(stretches(tmp_path, paths), quiet)[0], 145.5e6 - 1500, START_GPS_NS)
+    stuck = [name in ("SOUTH", "west") for name in event.receiver]
+    np.testing.assert_array_equal(np.isnan(event.arrival_s), stuck)
+    np.testing.assert_array_equal(np.isnan(event.level_db), stuck)
+    assert all(
+        f"{name}: its samples repeat one value" in " ".join(event.remarks) for name in ("SOUTH", "west")
+    )
+
+
 def test_files_at_several_frequencies_need_the_users_word(tmp_path: Path) -> None:
     iq = files.samples(0.0, 1.0)
     paths = {name: files.write_npy(tmp_path, name, iq[name]) for name in THREE}

@@ -10,7 +10,7 @@ import pytest
 import scipy.fft
 
 from heimdall.core.randomness import generator
-from heimdall.signal.arrival_times import ALONE, NO_TIME, SEVERAL, measure
+from heimdall.signal.arrival_times import ALONE, COPIED, NO_TIME, SEVERAL, STUCK, measure
 from heimdall.signal.correlation import Recording
 
 Float64 = npt.NDArray[np.float64]
@@ -195,3 +195,36 @@ def test_a_carrier_at_the_tuned_frequency_keeps_its_time_beside_direct_current()
     assert np.abs(error_s).max() < 4 * found.sigma_s.max()
     assert np.all(found.sigma_s < 1.3 * clear.sigma_s)
     assert found.snr_db == pytest.approx(clear.snr_db, abs=1.0)
+
+
+@pytest.mark.parametrize("toggles", [0.0, 0.01])
+def test_two_stuck_receivers_leave_the_others_their_times(toggles: float) -> None:
+    """They are alike in all they have, and their spectra are quietest."""
+    random = generator(13, "test.arrival_times")
+    given = heard(noise_like(random, 12e3, 1500.0), 12e3, DELAY_S, 0.1, random)
+    stuck = (0.5 + 0.2j + toggles * (np.arange(12000) % 2)).astype(np.complex64)
+    dead = [Recording(number, stuck, 12e3, GPS_NS, 50.0) for number in (4, 5)]
+    found = measure([dead[0], *given, dead[1]], np.array([[9e3, 0, 0], *POSITION_M, [0, 9e3, 0]]))
+    np.testing.assert_allclose(found.delay_s[1:5], measure(given, POSITION_M).delay_s, rtol=1e-12)
+    assert np.isnan(found.delay_s[[0, 5]]).all()
+    assert np.isnan(found.level_db[[0, 5]]).all()
+    assert found.reason == (STUCK, "", "", "", "", STUCK)
+    assert not measure(dead, POSITION_M[:2]).heard.any()
+
+
+def test_a_recording_under_two_names_is_no_witness_of_itself() -> None:
+    """Noise that is there twice is a signal of which nobody else has anything."""
+    random = generator(14, "test.arrival_times")
+    given = heard(noise_like(random, 12e3, 1500.0), 12e3, DELAY_S, 0.1, random)
+    hiss = heard(np.zeros(15000, np.complex128), 12e3, DELAY_S[:1], 30.0, random)[0]
+    found = measure([hiss, hiss, *given], np.array([[9e3, 0, 0], [0, 9e3, 0], *POSITION_M]))
+    assert found.reason == (COPIED, COPIED, "", "", "", "")
+
+
+def test_recordings_that_begin_muted_are_not_the_same() -> None:
+    random = generator(15, "test.arrival_times")
+    given = heard(noise_like(random, 12e3, 1500.0), 12e3, DELAY_S, 0.1, random)
+    muted = [replace(one, iq=np.where(np.arange(12000) < 4200, np.complex64(0), one.iq)) for one in given]
+    found = measure(muted, POSITION_M)
+    error_s = found.delay_s - DELAY_S
+    assert np.abs(error_s - error_s.mean()).max() < 4 * found.sigma_s.max()

@@ -118,6 +118,10 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
             f"{lost} of {len(blocks.pieces)} blocks are in no stretch with a time of its own",
             *remarks,
         )
+    missing = riff.missing_bytes(path)
+    if missing:
+        whole = f"{missing} bytes of what its header declares are missing"
+        remarks = (*remarks, f"it is truncated: {whole}, and what is there is read")
     found[0] = replace(found[0], remarks=found[0].remarks + remarks)
     return [replace(one, receiver=named.station, frequency_hz=named.frequency_hz) for one in found]
 

@@ -30,6 +30,7 @@ from heimdall.signal.arrival_times import ArrivalTimes
 from heimdall.signal.correlation import Recording
 from heimdall.signal.sample_clock import Oscillators
 from heimdall.signal.transforms import phase_ramp
+from heimdall.signal.witnesses import is_stuck
 
 UNTIMED_S = 0.1  # by less differ clocks that a network sets
 MIN_OVERLAP_NS = 200_000_000  # shorter recordings hold too little of a signal of some hundred hertz
@@ -39,7 +40,6 @@ _ALONE = (
 )
 _BEGAN_ALIKE = "nothing says when its recording began, so its level counts as of the time of the others"
 _SOME_DAY_NS = gps_ns_of_utc(utc_ns(dt.datetime(2000, 1, 1, tzinfo=dt.UTC)))  # where nothing says one
-_COMPARED = 4096  # samples of noise that two receivers cannot have alike
 
 Say = Callable[[str], None]
 
@@ -232,19 +232,17 @@ def recordings(cut: Cut, frequency_hz: float) -> list[tuple[Stretch, Recording]]
     Raises:
         HeimdallError: A file cannot be read any more.
     """
-    read = [
-        (
-            one,
-            Recording(
-                number,
-                one.tuned(one.samples(part), frequency_hz),
-                one.about.sample_rate_hz,
-                None if part.timing_sigma_ns is None else part.nominal_start_ns,
-                part.timing_sigma_ns,
-            ),
+    read = []
+    for number, (one, part) in enumerate(cut.parts):
+        iq = one.samples(part)
+        recording = Recording(
+            number,
+            iq if is_stuck(iq) else one.tuned(iq, frequency_hz),  # tuned elsewhere one value is a carrier
+            one.about.sample_rate_hz,
+            None if part.timing_sigma_ns is None else part.nominal_start_ns,
+            part.timing_sigma_ns,
         )
-        for number, (one, part) in enumerate(cut.parts)
-    ]
+        read.append((one, recording))
     return [row for row in read if row[1].iq.any()] or read[:1]
 
 
@@ -278,14 +276,18 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
         level_db = np.where(heard, level_db, anywhen.level_db)
         heard = heard | anywhen.heard
     names = [site.name for site in sites]
-    alike = _alike([one.iq for one in given])
+    alike = np.array([reason == arrival_times.COPIED for reason in found.reason])
     clock_s = [math.nan if one.timing_sigma_ns is None else one.timing_sigma_ns * 1e-9 for one in given]
-    timed = np.isfinite(found.delay_s) & ~alike
+    timed = np.isfinite(found.delay_s)
     locked = timed & np.array([one.locked for one, _ in read])
     # By so much the rate of a clock may be wrong that is right to its sigma at both ends of the recording.
     rate = np.array(clock_s) / [one.about.duration_s for one, _ in read]
     reasons = found.reason if len(names) > 1 else [_ALONE]
-    remarks = [f"{name}: {reason}" for name, reason in zip(names, reasons, strict=True) if reason]
+    remarks = [
+        f"{name}: {reason}"
+        for name, reason in zip(names, reasons, strict=True)
+        if reason not in ("", arrival_times.COPIED)
+    ]
     if alike.any():
         same = " and ".join(name for name, copied in zip(names, alike, strict=True) if copied)
         remarks.append(
@@ -299,7 +301,7 @@ def event(cut: Cut, frequency_hz: float, origin_ns: int) -> Event:
         altitude_m=np.array([site.altitude_m for site in sites], np.float64),
         arrival_s=np.where(timed, found.delay_s, np.nan),
         sigma_s=np.where(timed, np.hypot(found.sigma_s, clock_s), np.nan),
-        level_db=np.where(alike, np.nan, level_db),
+        level_db=level_db,
         heard=np.asarray(heard, np.bool_),
         offset_hz=np.where(locked, found.offset_hz, np.nan),
         offset_sigma_hz=np.where(locked, np.hypot(found.offset_sigma_hz, rate * frequency_hz), np.nan),
@@ -406,9 +408,3 @@ def _untimed(
         replace(one, start_gps_ns=begun[one.websdr_id], timing_sigma_ns=UNTIMED_S * 1e9) for one in given
     ]
     return arrival_times.measure(placed, position_m, UNTIMED_S)
-
-
-def _alike(samples: Sequence[Samples]) -> npt.NDArray[np.bool_]:
-    """Which recordings begin with the same samples as another one, (R,)."""
-    begin = [one[:_COMPARED].tobytes() for one in samples]
-    return np.array([begin.count(one) > 1 for one in begin], np.bool_)

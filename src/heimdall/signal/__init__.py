@@ -15,7 +15,9 @@ __all__ = [
     "joint_delay",
     "log_mel",
     "noise",
+    "pairs",
     "sample_clock",
     "sessions",
     "transforms",
+    "witnesses",
 ]

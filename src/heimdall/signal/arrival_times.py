@@ -19,6 +19,7 @@ from heimdall.signal.correlation import FADE_SHARE, Recording, starts
 from heimdall.signal.detection import CARRIER_SEARCH_HZ
 from heimdall.signal.sample_clock import Correction, Growth, Oscillators, correction, expected
 from heimdall.signal.transforms import squared_magnitude
+from heimdall.signal.witnesses import copied, is_stuck
 
 Float64 = npt.NDArray[np.float64]
 
@@ -41,6 +42,9 @@ ALONE = "no other receiver hears the signal at a known time"
 NO_TIME = "its signal says nothing of time"
 SEVERAL = "it has more in common with the others than one signal, as of two transmitters"
 
+STUCK = "its samples repeat one value or a few, without noise: the receiver is stuck"
+COPIED = "its samples are those of another recording"
+
 
 @dataclass(frozen=True, eq=False)
 class ArrivalTimes:
@@ -53,7 +57,7 @@ class ArrivalTimes:
             unlike, seconds, shape (R,); NaN where there is no delay. Errors of the receivers' clocks are not
             in it, nor is what all parts of the signal's band have alike, such as a longer path.
         level_db: Power of the signal within the band, dBFS, shape (R,); of all there is where it is not
-            heard.
+            heard; NaN of samples that are stuck or copied.
         snr_db: Power of what is alike in the recordings over that of what is not, where the delays come from,
             dB, shape (R,); NaN where the signal is not heard.
         heard: Whether the receiver hears the signal, shape (R,).
@@ -89,6 +93,8 @@ def measure(
 ) -> ArrivalTimes:
     """Delays of one transmission between its receivers.
 
+    Recordings that are stuck, or have the samples of another one, are witnesses of nothing and set aside.
+
     Args:
         recordings: R recordings of the same tuned frequency, of any sample rates.
         position_m: Where the receivers are, in any system of three right-angled axes, metres, shape (R, 3).
@@ -104,6 +110,58 @@ def measure(
     """
     if not recordings:
         raise ValueError("a transmission needs at least one recording")
+    reason = [STUCK if is_stuck(item.iq) else "" for item in recordings]
+    rows = [row for row, why in enumerate(reason) if not why]
+    for row, twice in zip(rows, copied([recordings[row].iq for row in rows]).tolist(), strict=True):
+        reason[row] = COPIED if twice else ""
+    rows = [row for row in rows if not reason[row]]
+    if len(rows) == len(recordings):
+        return _measured(recordings, position_m, excess_s, oscillators)
+    found = None
+    if rows:
+        some = None if oscillators is None else oscillators.rows(rows)
+        found = _measured([recordings[row] for row in rows], position_m[rows], excess_s, some)
+    return _among(found, rows, reason)
+
+
+def _among(found: ArrivalTimes | None, rows: list[int], reason: list[str]) -> ArrivalTimes:
+    """What was found of some rows, among others that have nothing but a reason for that."""
+
+    def spread(values: Float64 | None) -> Float64:
+        every = np.full(len(reason), np.nan)
+        if values is not None:
+            every[rows] = values
+        return every
+
+    if found is None:
+        none, unheard = spread(None), np.zeros(len(reason), np.bool_)
+        return ArrivalTimes(none, none, none, none, unheard, none, none, tuple(reason), -1, 0.0, 0.0, 0.0)
+    why = list(reason)
+    for row, said in zip(rows, found.reason, strict=True):
+        why[row] = said
+    heard = np.zeros(len(reason), np.bool_)
+    heard[rows] = found.heard
+    return replace(
+        found,
+        delay_s=spread(found.delay_s),
+        sigma_s=spread(found.sigma_s),
+        level_db=spread(found.level_db),
+        snr_db=spread(found.snr_db),
+        heard=heard,
+        offset_hz=spread(found.offset_hz),
+        offset_sigma_hz=spread(found.offset_sigma_hz),
+        reason=tuple(why),
+        reference=rows[found.reference] if found.reference >= 0 else -1,
+    )
+
+
+def _measured(
+    recordings: Sequence[Recording],
+    position_m: Float64,
+    excess_s: float,
+    oscillators: Oscillators | None,
+) -> ArrivalTimes:
+    """As `measure`, of recordings that are all of use."""
     start_s, timed = starts(recordings)
     band = spectra(recordings, start_s, *occupied(recordings))
     reference, aligned, carriers = _aligned(band, timed, position_m, excess_s)

@@ -9,6 +9,7 @@ tells which it is; where it does not, both are possible.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,6 +35,10 @@ class Oscillators:
     frequency_hz: float
     free: npt.NDArray[np.bool_]
     stamp_s: Float64
+
+    def rows(self, kept: Sequence[int]) -> Oscillators:
+        """Those of some of the receivers."""
+        return Oscillators(self.frequency_hz, self.free[list(kept)], self.stamp_s[list(kept)])
 
 
 class Growth(NamedTuple):
