@@ -334,8 +334,14 @@ def test_utc_knows_the_leap_seconds() -> None:
 
 def test_file_cut_by_a_killed_recorder_is_read_up_to_its_last_whole_block(tmp_path: Path) -> None:
     path = written(tmp_path, [(time, 1) for time in true_ns(50, 0)], 50)
-    path.write_bytes(path.read_bytes()[:-100])
-    assert len(read_one(path).samples) == 49 * BLOCK
+    whole = path.read_bytes()
+    assert "truncated" not in str(read_one(path).remarks)
+    for cut, blocks in ((100, 49), (20 * len(whole) // 50, 29)):
+        path.write_bytes(whole[:-cut])
+        assert len(read_one(path).samples) == blocks * BLOCK
+        assert f"truncated: {cut} bytes of what its header declares" in read_one(path).remarks[-1]
+    path.write_bytes(whole[:4] + b"\xff" * 4 + whole[8:-100])  # killed before it wrote the size
+    assert "truncated" not in str(read_one(path).remarks)
 
 
 PLAIN = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 2, 12001, 48004, 4, 16)) + chunk(b"data", bytes(2048))

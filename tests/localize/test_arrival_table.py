@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,43 @@ def test_differences_of_two_receivers_are_times(tmp_path: Path) -> None:
         atol=1e-14,
     )
     np.testing.assert_allclose(found.events[0].sigma_s, 0.2e-6 / 2**0.5)
+
+
+def test_the_error_of_one_receiver_is_that_of_no_other_whose_times_are_compared_with_it(
+    tmp_path: Path,
+) -> None:
+    rows = "receiver_a,receiver_b,tdoa_ns,sigma_ns\n"
+    for pairs in (
+        "south pier,NORTH,1234500,50\nWEST,NORTH,-900250,3000\n",
+        "NORTH,WEST,900250,3000\nsouth pier,NORTH,1234500,50\nWEST,south pier,-2134750,3000\n",
+    ):
+        (event,) = table(tmp_path, rows + pairs).events
+        sigma_ns = dict(zip(event.receiver, event.sigma_s * 1e9, strict=True))
+        assert sigma_ns["NORTH"] == pytest.approx(50 / 2**0.5)
+        assert sigma_ns["south pier"] == pytest.approx(50 / 2**0.5)
+        assert sigma_ns["WEST"] == pytest.approx(3000, rel=1e-3)
+        np.testing.assert_allclose(
+            late_s(table(tmp_path, rows + pairs))[[event.receiver.index("south pier")]], 1234.5e-6
+        )
+
+
+def test_differences_of_which_any_may_be_wrong_are_as_unsure_as_they_contradict(tmp_path: Path) -> None:
+    rows = "receiver_a,receiver_b,tdoa_ns,sigma_ns\nNORTH,WEST,900250,30\n"
+    rows += "south pier,NORTH,1234500,30\nWEST,south pier,-2034750,30\n"
+    (event,) = table(tmp_path, rows).events
+    assert (event.sigma_s > 30e-6).all()
+
+
+def test_a_difference_that_contradicts_the_others_is_left_out(tmp_path: Path) -> None:
+    sites = (*SITES, Site("EAST", 50.0, 15.0, 100.0))
+    time_ns = {"NORTH": 0, "south pier": 1_234_500, "WEST": -900_250, "EAST": 420_700}
+    pairs = list(itertools.combinations(time_ns, 2))
+    lines = [f"{a},{b},{time_ns[a] - time_ns[b] + 1e5 * (k == 1)},30" for k, (a, b) in enumerate(pairs)]
+    path = tmp_path / "times.csv"
+    path.write_text("\n".join(["receiver_a,receiver_b,tdoa_ns,sigma_ns", *lines]))
+    (event,) = arrival_table.read(path, sites).events
+    found = event.arrival_s - event.arrival_s[event.receiver.index("NORTH")]
+    np.testing.assert_allclose(found * 1e9, [time_ns[name] for name in event.receiver], atol=1e-3)
 
 
 @pytest.mark.parametrize(

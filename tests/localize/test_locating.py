@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,6 +171,26 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     assert "none of its receivers (north, east pier, SOUTH, west) is in the receivers file" in told
 
 
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        (
+            {"frequency_mhz": 1090e6},
+            r"between 0\.003 and 3000 MHz\. It looks like a frequency in Hz: did you mean 1090\?",
+        ),
+        ({"propagation": "los"}, "propagation: 'los' is not one of 'line-of-sight', 'ground-wave'"),
+        ({"unit": "nanoseconds"}, "unit: 'nanoseconds' is not one of 's', 'ms'"),
+        (
+            {"receivers": {"north": (47.0, 8.0, 400.0)}},
+            "receivers: neither a file nor a list of receivers. Give",
+        ),
+    ],
+)
+def test_python_refuses_what_the_command_refuses(folder: Path, argument: dict[str, Any], told: str) -> None:
+    with pytest.raises(HeimdallError, match=told):
+        heimdall.locate(folder / "times.csv", **{"receivers": folder / "receivers.csv"} | argument)
+
+
 def test_a_folder_that_is_mistyped_is_not_made(folder: Path, tmp_path: Path) -> None:
     result = run(folder, "times.csv", "--kml", str(tmp_path / "mistyped" / "answer.kml"))
     assert result.exit_code == 2
@@ -205,6 +226,12 @@ def test_differences_of_the_other_sign_are_told(folder: Path, tmp_path: Path) ->
         said: list[str] = []
         heimdall.locate(table, folder / "receivers.csv", say=said.append)
         assert any("With the other sign the times would fit" in line for line in said) == told
+    # Times are no differences: they have no other sign.
+    rows = [f"{name},{-files.delay_s(name) * 1e9:.1f},20" for name in names]
+    table.write_text("\n".join(["receiver,time_ns,sigma_ns", *rows, ""]))
+    said = []
+    heimdall.locate(table, folder / "receivers.csv", say=said.append)
+    assert not any("With the other sign" in line for line in said)
 
 
 def test_a_unit_that_is_not_used_is_said(folder: Path) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 import click
 
 from heimdall.core import artifacts, paths, remedies
-
-# From the lowest frequencies that are transmitted on to the highest at which terrestrial receivers listen.
-LOWEST_MHZ, HIGHEST_MHZ = 0.003, 3000.0
+from heimdall.recordings import limits
 
 REMEDY = f"{remedies.BRING}; or name an .onnx file or a git revision that is there"
 
@@ -59,20 +57,16 @@ class FrequencyMhz(click.ParamType[float]):
     name = "MHZ"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """A number between `LOWEST_MHZ` and `HIGHEST_MHZ`."""
+        """A number between `limits.LOWEST_MHZ` and `limits.HIGHEST_MHZ`."""
         try:
             frequency_mhz = float(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a number. Write it with a decimal point, such as 145.5.", param, ctx)
-        if LOWEST_MHZ <= frequency_mhz <= HIGHEST_MHZ:
+        fault = limits.frequency_fault(frequency_mhz)
+        if fault is None:
             return frequency_mhz
-        meant = [
-            f" It looks like a frequency in {unit}: did you mean {frequency_mhz / factor:.12g}?"
-            for unit, factor in (("kHz", 1e3), ("Hz", 1e6))
-            if LOWEST_MHZ <= frequency_mhz / factor <= HIGHEST_MHZ
-        ]
-        said = f"{value} MHz is not between {LOWEST_MHZ:g} and {HIGHEST_MHZ:g} MHz."
-        self.fail(said + (meant[0] if meant else ""), param, ctx)
+        cause, meant = fault
+        self.fail(f"{cause}. {meant}".strip(), param, ctx)
 
 
 def require_features(folder: Path) -> None:

@@ -79,6 +79,22 @@ def chunks(path: Path) -> list[Chunk]:
         raise unreadable(path, error) from None
 
 
+def missing_bytes(path: Path) -> int:
+    """How much shorter a file is than the size at its beginning says; 0 if that size was never written.
+
+    Raises:
+        HeimdallError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            declared = int(_CHUNK.unpack(file.read(_CHUNK.size))[1])
+        if declared == _UNKNOWN_SIZE or declared in _INVENTED_SIZES:
+            return 0
+        return max(0, declared + _CHUNK.size - path.stat().st_size)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
 def read_format(path: Path, body: bytes) -> Format:
     """The chunk `fmt ` of IQ samples.
 

@@ -24,13 +24,18 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from scipy.special import chdtrc
 
 from heimdall.core.errors import HeimdallError
 from heimdall.formats import text_file
 from heimdall.formats.gps_time import UNIX_EPOCH, Moment
 from heimdall.formats.receivers_file import Site
 from heimdall.multilateration.event import Event, Position
+from heimdall.multilateration.solver import CONTRADICTION
 from heimdall.recordings import limits
+
+_Float64 = npt.NDArray[np.float64]
 
 ADS_B_HZ = 1090e6  # the frequency of the messages in LocaRDS
 _COARSE_S = 50e-9
@@ -38,6 +43,8 @@ _PRESENT_S = Decimal(10) ** 9  # since 1970: of such seconds a floating-point nu
 _FLOAT_STEP_S = 2.0**-22  # this step, and no more than 7 decimals
 _MAX_BYTES = 1 << 28
 _HEAD_BYTES = 1 << 12
+_LEAST_TO_TELL = 2  # differences more than times, to tell which of them is wrong
+_CONNECTS = 1e-9  # of a difference, that others say as well
 _TELLING = 4  # times, whose last zeros are no chance
 _DIGITS = 25  # before and after the point: nanoseconds since 1970 have 19
 _UNITS = {
@@ -388,12 +395,12 @@ def _pairs(
 ) -> tuple[list[_Draft], tuple[str, ...]]:
     """A row for each difference. Least squares give the times of which they are the differences.
 
-    Differences to one reference give them exactly. The error of a difference counts half for each of the two.
+    Differences to one reference give them exactly. Of more, one that contradicts the others is left out.
     """
     one, other = _pair(columns) or ("", "")
     column, named_unit = _with_unit(_TDOA, columns)
     sigma = _with_unit(_SIGMA, columns)
-    found: dict[str, tuple[_Draft, list[tuple[str, str, float, float]]]] = {}
+    found: dict[str, tuple[_Draft, list[_Difference]]] = {}
     for row in rows:
         name = row.text(_EVENT) or path.stem
         draft, said = found.setdefault(name, (_draft(row, name, columns), []))
@@ -407,19 +414,70 @@ def _pairs(
         receivers = list(dict.fromkeys(name for a, b, *_ in said for name in (a, b)))
         if not receivers:
             continue
-        matrix = np.zeros((len(said), len(receivers)))
-        for number, (a, b, *_) in enumerate(said):
-            matrix[number, receivers.index(a)] += 1.0
-            matrix[number, receivers.index(b)] -= 1.0
-        if np.linalg.matrix_rank(matrix) < len(receivers) - 1:
+        solved = _of_differences(said, receivers)
+        if solved is None:
             cause = f"the differences of event {draft.name} do not connect all of its receivers"
             raise HeimdallError(str(path), cause, "Give the differences of all receivers to one of them")
-        times_s = np.linalg.lstsq(matrix, np.array([row[2] for row in said]), rcond=None)[0]
-        for number, receiver in enumerate(receivers):
-            sigmas_s = [row[3] for row in said if receiver in row[:2]]
-            sigma_s = math.sqrt(sum(one**2 for one in sigmas_s) / len(sigmas_s) / 2)
-            draft.heard[receiver] = _Heard(Decimal(float(times_s[number])), sigma_s)
+        times_s, factor = solved
+        for time_s, sigma_s, receiver in zip(times_s, _shared(said, receivers), receivers, strict=True):
+            draft.heard[receiver] = _Heard(Decimal(float(time_s)), factor * sigma_s)
     return [draft for draft, _ in found.values()], _of_unit([named_unit], unit)
+
+
+_Difference = tuple[str, str, float, float]  # of two receivers' times, seconds, and its standard deviation
+
+
+def _of_differences(said: Sequence[_Difference], receivers: Sequence[str]) -> tuple[_Float64, float] | None:
+    """Times by weighted least squares, and by how much more they scatter than is stated.
+
+    As long as they contradict each other, and others can tell which of them is wrong, the one without which
+    they would do so least is left out. What then still contradicts widens all sigmas.
+
+    Returns:
+        Times in seconds, shape (R,), and a factor of 1 or more; None if they do not connect the receivers.
+    """
+    sigma_s = np.array([row[3] for row in said])
+    known = bool(np.isfinite(sigma_s).all())
+    weight = 1 / sigma_s if known else np.ones(len(said))
+    matrix = np.zeros((len(said), len(receivers)))
+    for number, (a, b, *_) in enumerate(said):
+        matrix[number, receivers.index(a)] += weight[number]
+        matrix[number, receivers.index(b)] -= weight[number]
+    if np.linalg.matrix_rank(matrix / weight[:, None]) < len(receivers) - 1:
+        return None
+    right = weight * np.array([row[2] for row in said])
+    while True:
+        inverse = np.linalg.pinv(matrix)
+        times_s = inverse @ right
+        rest = right - matrix @ times_s
+        square, freedom = float(rest @ rest), len(right) - len(receivers) + 1
+        if not known or freedom < 1 or float(chdtrc(freedom, square)) > CONTRADICTION:
+            return times_s, 1.0
+        if freedom < _LEAST_TO_TELL:
+            return times_s, math.sqrt(square / freedom)
+        # By how much the sum of squares falls without each; a difference that alone connects one stays.
+        spare = 1 - np.einsum("kr,rk->k", matrix, inverse)
+        without = int(np.argmax(np.where(spare > _CONNECTS, rest**2 / np.maximum(spare, _CONNECTS), 0.0)))
+        matrix, right = np.delete(matrix, without, axis=0), np.delete(right, without)
+
+
+def _shared(said: Sequence[_Difference], receivers: Sequence[str]) -> list[float]:
+    """Standard deviations of the times whose differences have the stated ones, seconds; NaN if none is.
+
+    Half of the least variance that a receiver's differences have is its own at most; what another has more in
+    a difference to it is the other's.
+    """
+
+    def least(values: Iterable[float]) -> float:
+        return min((value for value in values if not math.isnan(value)), default=math.nan)
+
+    most = {name: least(row[3] ** 2 / 2 for row in said if name in row[:2]) for name in receivers}
+    return [
+        math.sqrt(
+            least(sigma_s**2 - most[b if a == name else a] for a, b, _, sigma_s in said if name in (a, b))
+        )
+        for name in receivers
+    ]
 
 
 def _draft(row: _Row, name: str, columns: _Columns) -> _Draft:

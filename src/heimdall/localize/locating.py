@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from tqdm import tqdm
@@ -29,6 +29,7 @@ from heimdall.multilateration.fix import Fix
 from heimdall.multilateration.rays import Propagation
 from heimdall.multilateration.receiver_errors import Table
 from heimdall.multilateration.solver import Assumptions
+from heimdall.recordings import limits
 
 UNKNOWN = "unknown"
 _SHOWN_NAMES = 8
@@ -126,11 +127,12 @@ def locate(
         events of one transmitter (None if there is one event); `.main`, what to read first.
 
     Raises:
-        HeimdallError: A file cannot be read, or lacks what is needed.
+        HeimdallError: A file cannot be read, or lacks what is needed; or an argument is none of its kind.
         ValueError: A time is none.
     """
     paths = [files] if isinstance(files, str | Path) else files
     listed = receivers_file.read(Path(receivers)) if isinstance(receivers, str | Path) else tuple(receivers)
+    _check_arguments(listed, propagation, frequency_mhz, unit)
     given = Given(
         listed=listed,
         hints=Hints(
@@ -146,6 +148,32 @@ def locate(
         errors=None if errors is None else receiver_errors_file.read(Path(errors)),
     )
     return answer([str(path) for path in paths], given, say or (lambda line: None))
+
+
+def _check_arguments(
+    receivers: Sequence[object], propagation: str | None, frequency_mhz: float | None, unit: str | None
+) -> None:
+    """Refuse what the command refuses: Python checks no types.
+
+    Raises:
+        HeimdallError: One of them is none of its kind.
+    """
+    if not all(isinstance(one, Site) for one in receivers):
+        remedy = (
+            "Give a file, or `heimdall.formats.receivers_file.Site(name, latitude, longitude, altitude)`s"
+        )
+        raise HeimdallError("receivers", "neither a file nor a list of receivers", remedy)
+    for name, value, kinds in (
+        ("propagation", propagation, get_args(Propagation)),
+        ("unit", unit, arrival_table.UNITS),
+    ):
+        if value is not None and value not in kinds:
+            cause = f"{value!r} is not one of {', '.join(map(repr, kinds))}"
+            raise HeimdallError(name, cause, "Give one of them, or leave it out")
+    fault = None if frequency_mhz is None else limits.frequency_fault(frequency_mhz)
+    if fault is not None:
+        cause, meant = fault
+        raise HeimdallError("frequency_mhz", cause, meant or "Give it in MHz")
 
 
 def altitude_of(
@@ -197,7 +225,8 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     _say_assumed(found, given.assumptions.sigma_s, say)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
-    _say_mirrored(found, fixes, given.assumptions, say)
+    if len(files) == 1:  # of several, no event has a time
+        _say_mirrored(found, fixes, given.assumptions, say)
     together = combine.together(found, given.assumptions)
     located = Answer(
         _title(files, found),
@@ -333,12 +362,15 @@ def _check_names(found: Sequence[Event], given: Given, errors: Table, say: Say) 
 def _say_mirrored(found: Sequence[Event], fixes: Sequence[Fix], assumptions: Assumptions, say: Say) -> None:
     """Say that times which contradict each other would fit with the other sign, if they do.
 
-    Of differences nothing but their fit tells which of the two times counts as the later one.
+    Of differences nothing but their fit tells which of the two times counts as the later one. They have no
+    time of their own, which tells them from arrival times.
     """
     doubtful = [
         event
         for event, fix in zip(found, fixes, strict=True)
-        if np.isfinite(event.arrival_s).sum() >= _CHECKED and not _fits(event, fix)
+        if math.isnan(event.time_s)
+        and np.isfinite(event.arrival_s).sum() >= _CHECKED
+        and not _fits(event, fix)
     ][:_MIRRORED]
     mirrored = [replace(event, arrival_s=-event.arrival_s) for event in doubtful]
     if mirrored and all(_fits(event, solver.locate(event, assumptions)) for event in mirrored):
