@@ -366,13 +366,12 @@ def _by_other_s(joint: joint_delay.JointDelays, position_m: Float64) -> Float64:
 
     Of a share q of the power it has a product with the signal of sqrt(q), which turns the phase by at most
     that: the slope of the phase by that over the bandwidth, or by what a network has of delays if they are
-    less. Pairs have it at phases of their own, so that the mean of many has less of it.
+    less. Where its phases are those of the signal at all receivers, the mean over pairs has no less of it.
     """
-    common = min(float(joint.other_share.mean()), 1.0)
-    own = np.clip(joint.other_share - common, 0.0, 1.0)
+    share = np.minimum(np.maximum(joint.other_share, joint.other_share.mean()), 1.0)
     apart_s = float(_max_lag_s(position_m, 0.0).max())
     reach_s = min(apart_s, 1 / (2 * math.pi * joint.rms_bandwidth_hz)) if joint.rms_bandwidth_hz else apart_s
-    return np.asarray(reach_s * np.sqrt(common / 2 / len(own) + own / 2), np.float64)
+    return np.asarray(reach_s * np.sqrt(share / 2), np.float64)
 
 
 def _level_db(band: Band, recordings: Sequence[Recording]) -> Float64:
