@@ -226,6 +226,12 @@ def test_differences_of_the_other_sign_are_told(folder: Path, tmp_path: Path) ->
         said: list[str] = []
         heimdall.locate(table, folder / "receivers.csv", say=said.append)
         assert any("With the other sign the times would fit" in line for line in said) == told
+    # Times are no differences: they have no other sign.
+    rows = [f"{name},{-files.delay_s(name) * 1e9:.1f},20" for name in names]
+    table.write_text("\n".join(["receiver,time_ns,sigma_ns", *rows, ""]))
+    said = []
+    heimdall.locate(table, folder / "receivers.csv", say=said.append)
+    assert not any("With the other sign" in line for line in said)
 
 
 def test_a_unit_that_is_not_used_is_said(folder: Path) -> None:

@@ -130,4 +130,8 @@ def test_one_late_receiver_makes_none_of_the_others_early() -> None:
     said = receiver_errors_text.text(found)
     assert "Receiver R3 is 2500 ns late." in said
     assert not any(f"Receiver R{k} is" in said and "early" in said for k in range(3))
+    # What is hardly known counts nothing for the zero, and moves with it.
+    vague = replace(KNOWN, offset_s=-30e-9, remaining_s=math.inf)
+    moved = receiver_errors_text.centred(Measured((*errors, *[vague] * 5), None, math.nan, 299)).errors[-1]
+    assert moved.offset_s == pytest.approx(-30e-9 + 29.5e-9)
     assert receiver_errors_text.centred(Measured((nothing,), None, math.nan, 2)).errors == (nothing,)

@@ -307,3 +307,26 @@ def test_receivers_on_a_line_leave_both_sides_of_it() -> None:
         )
         fix = locate(event)
         assert fix.kind != "position" or error_m(fix, (float(truth[0]), float(truth[1]))) < away
+
+
+def test_the_crossing_far_outside_of_a_network_is_a_place_too() -> None:
+    for seed in range(10, 22):
+        generator = np.random.default_rng(seed)
+        latitude, longitude = rays.destination(*CENTRE_DEG, *generator.uniform(-14_000, 14_000, (2, 3)))
+        angle, away = generator.uniform(0, 2 * np.pi), generator.uniform(20_000, 60_000)
+        place = np.array(away * np.cos(angle)), np.array(away * np.sin(angle))
+        truth = tuple(map(float, rays.destination(*CENTRE_DEG, *place)))
+        sites = rays.Sites.at(latitude, longitude, np.full(3, 200.0))
+        ways = rays.paths(*map(np.array, truth), np.array(10_000.0), sites, "line-of-sight")
+        event = replace(
+            Transmission(3, sigma_s=5e-8).event(0),
+            latitude_deg=latitude,
+            longitude_deg=longitude,
+            altitude_known_m=10_000.0,
+            arrival_s=ways.length_m / SPEED_OF_LIGHT_M_S + generator.normal(0, 5e-8, 3),
+        )
+        fix = locate(event)
+        if fix.kind != "region":
+            distances = [_distance_m(one, truth) for one in fix.places]
+            sizes = [float(np.sqrt(np.trace(one.covariance_m2))) for one in fix.places]
+            assert min(a / b for a, b in zip(distances, sizes, strict=True)) < 5

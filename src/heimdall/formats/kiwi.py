@@ -102,7 +102,8 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
         cause = f"blocks are lost so often that never {stamps.MIN_STAMPS} of them follow one another"
         raise HeimdallError(str(path), cause, "Record it again over a better connection")
     if not lines:  # why the longest stretch has no line
-        return [replace(_untimed(file, min(refused)[1]), receiver=named.station)]
+        untimed = _untimed(file, min(refused)[1])
+        return [replace(untimed, receiver=named.station, remarks=(*untimed.remarks, *_truncated(path)))]
     remarks: tuple[str, ...] = ()
     for first, end, fitted in _possible(blocks, lines):
         try:
@@ -118,12 +119,16 @@ def read(path: Path, chunks: list[riff.Chunk], near: dt.datetime | None) -> list
             f"{lost} of {len(blocks.pieces)} blocks are in no stretch with a time of its own",
             *remarks,
         )
-    missing = riff.missing_bytes(path)
-    if missing:
-        whole = f"{missing} bytes of what its header declares are missing"
-        remarks = (*remarks, f"it is truncated: {whole}, and what is there is read")
-    found[0] = replace(found[0], remarks=found[0].remarks + remarks)
+    found[0] = replace(found[0], remarks=(*found[0].remarks, *remarks, *_truncated(path)))
     return [replace(one, receiver=named.station, frequency_hz=named.frequency_hz) for one in found]
+
+
+def _truncated(path: Path) -> tuple[str, ...]:
+    """What to say of a file that is shorter than its beginning says."""
+    missing = riff.missing_bytes(path)
+    if not missing:
+        return ()
+    return (f"it is truncated: {missing} bytes of what its header declares are missing; the others are read",)
 
 
 def read_blocks(path: Path, chunks: list[riff.Chunk]) -> Blocks:

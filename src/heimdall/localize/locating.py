@@ -225,7 +225,8 @@ def answer(files: Sequence[str], given: Given, say: Say) -> Answer:
     _say_assumed(found, given.assumptions.sigma_s, say)
     bar = tqdm(found, desc="locate", unit="event", disable=None, delay=2.0, leave=False)
     fixes = [solver.locate(event, given.assumptions) for event in bar]
-    _say_mirrored(found, fixes, given.assumptions, say)
+    if len(files) == 1:  # of several, no event has a time
+        _say_mirrored(found, fixes, given.assumptions, say)
     together = combine.together(found, given.assumptions)
     located = Answer(
         _title(files, found),
@@ -361,12 +362,15 @@ def _check_names(found: Sequence[Event], given: Given, errors: Table, say: Say) 
 def _say_mirrored(found: Sequence[Event], fixes: Sequence[Fix], assumptions: Assumptions, say: Say) -> None:
     """Say that times which contradict each other would fit with the other sign, if they do.
 
-    Of differences nothing but their fit tells which of the two times counts as the later one.
+    Of differences nothing but their fit tells which of the two times counts as the later one. They have no
+    time of their own, which tells them from arrival times.
     """
     doubtful = [
         event
         for event, fix in zip(found, fixes, strict=True)
-        if np.isfinite(event.arrival_s).sum() >= _CHECKED and not _fits(event, fix)
+        if math.isnan(event.time_s)
+        and np.isfinite(event.arrival_s).sum() >= _CHECKED
+        and not _fits(event, fix)
     ][:_MIRRORED]
     mirrored = [replace(event, arrival_s=-event.arrival_s) for event in doubtful]
     if mirrored and all(_fits(event, solver.locate(event, assumptions)) for event in mirrored):

@@ -42,7 +42,9 @@ def centred(measured: Measured) -> Measured:
         return measured
     zero_s = statistics.median(told_s)
     errors = (
-        replace(error, offset_s=error.offset_s - zero_s) if math.isfinite(error.remaining_s) else error
+        replace(error, offset_s=error.offset_s - zero_s)
+        if math.isfinite(error.offset_uncertainty_s)
+        else error
         for error in measured.errors
     )
     return replace(measured, errors=tuple(errors))

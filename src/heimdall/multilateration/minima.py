@@ -14,6 +14,7 @@ the distance beyond the largest distance between receivers, and half of it lies 
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -262,6 +263,8 @@ def _starts(problem: Problem) -> Float64:
     start = latitude[tuple(best.T)], longitude[tuple(best.T)]
     if len(problem.row) > _AMBIGUOUS:
         return np.stack(start, axis=-1)
+    if problem.propagation in {"line-of-sight", "ground-wave"}:
+        return np.concatenate([np.stack(start, axis=-1), _crossings(problem)])
     # Three hyperbolas cross twice, and both crossings may lie in one cell.
     reach = _ASIDE * half_cell[tuple(best.T)]
     around = [
@@ -270,6 +273,30 @@ def _starts(problem: Problem) -> Float64:
         for north in (-1, 0, 1)
     ]
     return np.concatenate([np.stack(one, axis=-1) for one in around])
+
+
+def _crossings(problem: Problem) -> Float64:
+    """Latitude and longitude where the hyperbolas of each three times cross, shape (S, 2).
+
+    Over a sphere at the network's middle and straight lines: from |x| = R and |x - s_k| = r_k - b, of which
+    x is of second order in the moment of emission b, follows a polynomial of fourth order (after S. Bancroft,
+    "An algebraic solution of the GPS equations", IEEE Trans. AES 21, 1985).
+    """
+    middle = np.array(problem.centre_deg[0]), np.array(problem.centre_deg[1])
+    up = rays.axes(*middle)[2]
+    below = rays.ecef(*middle, np.array(0.0)) - rays.EARTH_RADIUS_M * up
+    radius = (rays.EARTH_RADIUS_M + float(problem.expected_altitude_m(*middle))) / problem.scale_m
+    found = []
+    for three in itertools.combinations(range(len(problem.row)), UNKNOWNS):
+        site = (problem.sites.ecef_m[list(three)] - below) / problem.scale_m
+        late = problem.range_m[list(three)] / problem.scale_m
+        if np.linalg.cond(site) > _OPEN:
+            continue
+        known = radius**2 + (site * site).sum(axis=1) - late * late
+        a, b, c = np.linalg.solve(site, 0.5 * np.stack([known, 2 * late, -np.ones(UNKNOWNS)], axis=1)).T
+        for root in np.roots([c @ c, 2 * b @ c, b @ b + 2 * a @ c, 2 * a @ b, a @ a - radius**2]).real:
+            found.append(rays.geodetic(below + problem.scale_m * (a + root * (b + root * c))))
+    return np.array(found).reshape(-1, 2)
 
 
 @dataclass(frozen=True, eq=False)
