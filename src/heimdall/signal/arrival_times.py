@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,10 @@ _MOST_DOUBT = 0.2  # that a delay is another one; the solver leaves out one that
 # Of what is alike in recordings. One signal has 0.02 and less, and two transmitters within 6 dB of each other
 # have 0.07 to 0.6 (both simulated); 28 seconds of a recorded time signal have 0.006 and less.
 _MOST_OTHER = 0.04
+# An echo of one receiver is in all of its pairs, and in one of each other receiver's.
+_APART = 2.0  # of the next most
+_LEAST_ALIKE = 4  # receivers that are left: three have too few pairs to show a second transmission
+_CLEAN = 1e-3  # of each that is left, of which two transmitters have more, and echoes elsewhere nothing
 
 NO_GPS_TIME = "its start is no GPS time"
 STARTS_ELSEWHERE = "its recording starts at another time than the others"
@@ -42,6 +47,7 @@ ALONE = "no other receiver hears the signal at a known time"
 NO_TIME = "its signal says nothing of time"
 SEVERAL = "it has more in common with the others than one signal, as of two transmitters"
 
+UNLIKE = "its recording has more than the signal of the others, as of an echo or of another transmitter"
 STUCK = "its samples repeat one value or a few, without noise: the receiver is stuck"
 COPIED = "its samples are those of another recording"
 
@@ -171,12 +177,13 @@ def _measured(
         if edges_hz[1] - edges_hz[0] < _NARROWER * (band.high_hz - band.low_hz):
             band = spectra(recordings, start_s, *edges_hz)
             kept, interval = _common(recordings, start_s, reference, aligned, band)
-    joint, no_time = None, NO_TIME
+    found = _Solved(None, kept, reference, NO_TIME)
     if len(kept) > 1:
-        max_lag_s = _max_lag_s(position_m, excess_s)[reference, kept]
-        joint, no_time = _solved(band, aligned, kept, reference, interval, max_lag_s=max_lag_s)
-        if joint is not None:
-            joint = replace(joint, sigma_s=np.hypot(joint.sigma_s, _by_other_s(joint, position_m[kept])))
+        found = _solved(band, aligned, kept, reference, interval, max_lag_s=_max_lag_s(position_m, excess_s))
+    joint, reference, no_time = found.joint, found.reference, found.no_time
+    unlike, kept = set(kept) - set(found.kept), found.kept
+    if joint is not None:
+        joint = replace(joint, sigma_s=np.hypot(joint.sigma_s, _by_other_s(joint, position_m[kept])))
 
     count = len(recordings)
     heard = np.zeros(count, np.bool_)
@@ -192,7 +199,7 @@ def _measured(
         middle_s = (interval.part.start + interval.part.stop) / 2 / band.rate_hz - start_s + delay_s
         growth = Growth(joint.growth.rate[known], joint.growth.sigma[known])
         clocked = _clocked(growth, oscillators, rows, offset_hz[rows], middle_s[rows])
-        delay_s[rows] += clocked.delay_s - clocked.delay_s[rows == reference]
+        delay_s[rows] += clocked.delay_s - (clocked.delay_s + delay_s[rows])[rows == reference]
         sigma_s[rows] = np.hypot(sigma_s[rows], clocked.sigma_s)
         signal = band.spectrum[kept] - joint.direct[:, None] * band.direct[kept]
         level_db[kept] = _level_db(replace(band, spectrum=signal), [recordings[row] for row in kept])
@@ -204,6 +211,8 @@ def _measured(
             reason.append("")
         elif item.start_gps_ns is None:
             reason.append(NO_GPS_TIME)
+        elif row in unlike:
+            reason.append(UNLIKE)
         elif not timed[row] or (row in aligned and row not in kept):
             reason.append(STARTS_ELSEWHERE)
         elif heard[row]:
@@ -226,6 +235,15 @@ def _measured(
     )
 
 
+class _Solved(NamedTuple):
+    """What the kept rows say together over the reference, or None and why they say nothing of time."""
+
+    joint: joint_delay.JointDelays | None
+    kept: list[int]
+    reference: int
+    no_time: str
+
+
 def _solved(
     band: Band,
     aligned: dict[int, alignment.Alignment],
@@ -234,20 +252,36 @@ def _solved(
     interval: joint_delay.Interval,
     *,
     max_lag_s: Float64,
-) -> tuple[joint_delay.JointDelays | None, str]:
-    """What the kept recordings say together, or None and why they say nothing of time."""
-    joint = joint_delay.solve(
-        band.rows(kept),
-        np.array([aligned[row].lag_s for row in kept]),
-        np.array([aligned[row].offset_hz for row in kept]),
-        reference=kept.index(reference),
-        interval=interval,
-        max_lag_s=max_lag_s,
-    )
+) -> _Solved:
+    """Delays of the kept recordings; where one alone has more than the signal, those of the others."""
+    delay_s = np.array([aligned[row].lag_s for row in kept])
+    offset_hz = np.array([aligned[row].offset_hz for row in kept])
+    rows = list(kept)
+    while True:
+        joint = joint_delay.solve(
+            band.rows(rows),
+            delay_s,
+            offset_hz,
+            reference=rows.index(reference),
+            interval=interval,
+            max_lag_s=max_lag_s[reference, rows] + abs(float(delay_s[rows.index(reference)])),
+        )
+        several = bool(np.median(joint.other_share) >= _MOST_OTHER)
+        if len(rows) < len(kept):
+            several = bool(joint.other_share.max() >= _CLEAN)
+        worst, second = np.argsort(-joint.other_share, kind="stable")[:2].tolist()
+        apart = joint.other_share[worst] > _APART * joint.other_share[second]
+        if not several or not apart or len(rows) <= _LEAST_ALIKE:
+            break
+        others = np.arange(len(rows)) != worst
+        delay_s, offset_hz = joint.delay_s[others], joint.offset_hz[others]
+        strongest = int(np.argmax(joint.snr_db[others]))
+        rows = [row for row, other in zip(rows, others.tolist(), strict=True) if other]
+        reference = reference if reference in rows else rows[strongest]
     known = _known(joint)
-    if np.count_nonzero(known) < 2 or not known[kept.index(reference)]:
-        return None, SEVERAL if _several(joint) else NO_TIME
-    return joint, NO_TIME
+    if several or np.count_nonzero(known) < 2 or not known[rows.index(reference)]:
+        return _Solved(None, kept, reference, SEVERAL if several else NO_TIME)
+    return _Solved(joint, rows, reference, NO_TIME)
 
 
 def _clocked(
@@ -323,13 +357,8 @@ def _max_lag_s(position_m: Float64, excess_s: float) -> Float64:
 
 
 def _known(joint: joint_delay.JointDelays) -> npt.NDArray[np.bool_]:
-    """Which delays are known."""
-    return np.isfinite(joint.sigma_s) & (joint.doubt < _MOST_DOUBT) & (not _several(joint))
-
-
-def _several(joint: joint_delay.JointDelays) -> bool:
-    """Whether more than one signal is in most recordings; a receiver alone may have a wrong delay."""
-    return bool(np.median(joint.other_share) >= _MOST_OTHER)
+    """Which delays are known; a receiver alone may have a wrong one."""
+    return np.isfinite(joint.sigma_s) & (joint.doubt < _MOST_DOUBT)
 
 
 def _by_other_s(joint: joint_delay.JointDelays, position_m: Float64) -> Float64:
