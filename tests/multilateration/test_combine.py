@@ -98,6 +98,18 @@ def test_a_transmitter_that_moves_is_said_to_move() -> None:
     assert error_m(fix, sent.truth_deg(13.5)) < 60
 
 
+def test_a_course_past_the_receivers_is_as_right_as_it_claims() -> None:
+    sent = Transmission(6, 15_000.0, place_m=(-2_000.0, 1_500.0), speed_m_s=(250.0, 0.0))
+    squares = []
+    for seed in range(10):
+        fix = together(_seconds(sent, 20, seed))
+        assert fix is not None
+        assert fix.consistent
+        assert fix.velocity is not None
+        squares.append(square_of(fix, sent.truth_deg(9.5)))
+    assert np.mean(squares) == pytest.approx(2.0, abs=1.8)  # of 10: 2 +- 3 sqrt(4 / 10)
+
+
 def test_two_transmitters_in_turn_are_no_position() -> None:
     one, other = Transmission(6), Transmission(6, place_m=(-20_000.0, 15_000.0))
     mixed = [(other if second % 3 == 0 else one).event(second, float(second)) for second in range(24)]

@@ -19,7 +19,7 @@ from scipy.special import chdtrc, expit, logsumexp, softmax
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, solver
 from heimdall.multilateration.event import Event
-from heimdall.multilateration.fix import Fix, Velocity
+from heimdall.multilateration.fix import Fix, Place, Velocity
 from heimdall.multilateration.rays import Sites
 from heimdall.multilateration.solver import CONTRADICTION, Assumptions
 
@@ -38,6 +38,7 @@ _ALL_SCATTERS = 0.3  # probability of that, before anything is known
 _ALIKE = 0.9  # probability that all receivers have one share
 _TO_SIGMA = 1.4826  # from the median of magnitudes
 _LEAST_FOR_MOTION = 4
+_STRAIGHTENED = 2  # times, by the last velocity
 _DRIFT_SIGMA = 1e-6  # before anything is received: a transmitter of 300 m/s, a clock off by 1 ppm
 _MOST_DOUBT = 1e6  # variances of one time, which a mean may have after all
 
@@ -58,8 +59,16 @@ def together(events: Sequence[Event], assumptions: Assumptions | None = None) ->
     names = {one.transmitter for one in timed}
     if len(timed) < 2 or len(names) > 1 or len({str(one.frequency_hz) for one in timed}) > 1:
         return None
-    merged = _Merged.of(timed, (assumptions or Assumptions()).sigma_s)
-    found = solver.locate(merged.event, assumptions)
+    assumed = assumptions or Assumptions()
+    merged = _Merged.of(timed, assumed.sigma_s)
+    found = solver.locate(merged.event, assumed)
+    moving, fits = merged.velocity(found, assumed)
+    for _ in range(_STRAIGHTENED):
+        if moving is not None:
+            straight = _straightened(timed, found.places[0], moving, assumed)
+            merged = _Merged.of(straight, assumed.sigma_s)
+            found = solver.locate(merged.event, assumed)
+            moving, fits = merged.velocity(found, assumed)
     remarks = list(found.remarks)
     if apart:
         listed = ", ".join(apart)
@@ -75,11 +84,11 @@ def together(events: Sequence[Event], assumptions: Assumptions | None = None) ->
             "changes, or an arrival time jumps",
         )
     elif found.places and merged.drifts:
-        velocity = merged.velocity(found, assumptions)
-        if velocity is None:
+        if moving is None or not fits:
             remarks.insert(0, "the arrival times drift as those of no moving transmitter do: a clock drifts")
             agree = False
         else:
+            velocity = moving
             remarks.insert(0, "the transmitter moves; the position is that of the mean time")
     return replace(
         found,
@@ -174,8 +183,10 @@ class _Merged:
         event = _event(events, table, fit.mean_s, fit.sigma_s)
         return cls(event, fit.drift_s_s, fit.drift_information, moving is not None, fit.odd)
 
-    def velocity(self, found: Fix, assumptions: Assumptions | None) -> Velocity | None:
-        """The velocity that explains the drifts; None where none does."""
+    def velocity(self, found: Fix, assumed: Assumptions) -> tuple[Velocity | None, bool]:
+        """The velocity that explains the drifts best, if there are any, and whether it explains them."""
+        if not self.drifts or not found.places:
+            return None, False
         place, event = found.places[0], self.event
         sites = Sites.at(event.latitude_deg, event.longitude_deg, event.altitude_m)
         slope = rays.paths(
@@ -183,20 +194,38 @@ class _Merged:
             np.array(place.longitude_deg),
             np.array(place.altitude_m),
             sites,
-            (assumptions or Assumptions()).propagation or rays.by_frequency(event.frequency_hz),
+            assumed.propagation or rays.by_frequency(event.frequency_hz),
         ).slope[:, :2]
         seconds_a_metre = slope / SPEED_OF_LIGHT_M_S
         matrix = seconds_a_metre.T @ self.drift_information @ seconds_a_metre
         if np.linalg.cond(matrix) > 1e9:
-            return None
+            return None, False
         covariance = np.linalg.inv(matrix)
         speed = covariance @ seconds_a_metre.T @ self.drift_information @ self.drift_s_s
         rest = self.drift_s_s - seconds_a_metre @ speed
         square = float(rest @ self.drift_information @ rest)
         freedom = len(self.drift_s_s) - 3
-        if freedom > 0 and float(chdtrc(freedom, square)) < CONTRADICTION:
-            return None
-        return Velocity(float(speed[0]), float(speed[1]), np.asarray(covariance, np.float64))
+        fits = freedom <= 0 or float(chdtrc(freedom, square)) >= CONTRADICTION
+        return Velocity(float(speed[0]), float(speed[1]), np.asarray(covariance, np.float64)), fits
+
+
+def _straightened(
+    events: Sequence[Event], place: Place, velocity: Velocity, assumed: Assumptions
+) -> list[Event]:
+    """The events with times that drift evenly: a way past a receiver first shortens and then lengthens."""
+    mean_s = float(np.mean([one.time_s for one in events]))
+    straight = []
+    for one in events:
+        sites = Sites.at(one.latitude_deg, one.longitude_deg, one.altitude_m)
+        east, north = np.array([velocity.east_m_s, velocity.north_m_s]) * (one.time_s - mean_s)
+        middle = (np.array(place.latitude_deg), np.array(place.longitude_deg), np.array(place.altitude_m))
+        there = (*rays.moved(*middle, np.array(east), np.array(north)), middle[2])
+        propagation = assumed.propagation or rays.by_frequency(one.frequency_hz)
+        begin = rays.paths(*middle, sites, propagation)
+        even_m = begin.length_m + begin.slope[:, :2] @ np.array([east, north])
+        bend_m = rays.paths(*there, sites, propagation).length_m - even_m
+        straight.append(replace(one, arrival_s=one.arrival_s - bend_m / SPEED_OF_LIGHT_M_S))
+    return straight
 
 
 def _event(events: Sequence[Event], table: _Table, mean_s: Float64, sigma_s: Float64) -> Event:
