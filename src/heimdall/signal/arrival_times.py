@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heimdall.signal import alignment, joint_delay
-from heimdall.signal.band import Band, coherent, occupied, spectra
+from heimdall.signal.band import Band, coherent, occupied, transformed
 from heimdall.signal.correlation import FADE_SHARE, Recording, starts
 from heimdall.signal.detection import CARRIER_SEARCH_HZ
 from heimdall.signal.sample_clock import Correction, Growth, Oscillators, correction, expected
@@ -169,13 +169,14 @@ def _measured(
 ) -> ArrivalTimes:
     """As `measure`, of recordings that are all of use."""
     start_s, timed = starts(recordings)
-    band = spectra(recordings, start_s, *occupied(recordings))
+    whole = transformed(recordings, start_s, *occupied(recordings))
+    band = whole.within(whole.low_hz, whole.high_hz)
     reference, aligned, carriers = _aligned(band, timed, position_m, excess_s)
     kept, interval = _common(recordings, start_s, reference, aligned, band)
     if len(kept) > 1:
         edges_hz = _coherent_hz(band, kept, reference, aligned, interval)
         if edges_hz[1] - edges_hz[0] < _NARROWER * (band.high_hz - band.low_hz):
-            band = spectra(recordings, start_s, *edges_hz)
+            band = whole.within(*edges_hz)
             kept, interval = _common(recordings, start_s, reference, aligned, band)
     found = _Solved(None, kept, reference, NO_TIME)
     if len(kept) > 1:
@@ -185,10 +186,9 @@ def _measured(
     if joint is not None:
         joint = replace(joint, sigma_s=np.hypot(joint.sigma_s, _by_other_s(joint, position_m[kept])))
 
-    count = len(recordings)
-    heard = np.zeros(count, np.bool_)
+    heard = np.zeros(len(recordings), np.bool_)
     heard[[*aligned, *carriers]] = True
-    delay_s, sigma_s, snr_db, offset_hz, offset_sigma_hz = np.full((5, count), np.nan)
+    delay_s, sigma_s, snr_db, offset_hz, offset_sigma_hz = np.full((5, len(recordings)), np.nan)
     level_db = _level_db(replace(band, spectrum=band.without_means), recordings)
     if joint is not None:
         known = _known(joint)

@@ -168,40 +168,81 @@ def _excess(recording: Recording, axis_hz: Float64) -> tuple[Float64, float]:
     return power / floor - 1 - sigma, sigma  # the quantile of averages lies below their mean
 
 
-def spectra(recordings: Sequence[Recording], start_s: Float64, low_hz: float, high_hz: float) -> Band:
-    """Spectra of the recordings within a band.
+@dataclass(frozen=True, eq=False)
+class Transformed:
+    """R recordings' spectra before a band of them is taken.
+
+    Attributes:
+        low_hz: Lower edge of what there is, Hz from the tuned frequency.
+        high_hz: Upper edge.
+        values: By rising frequency, about the bin `middle`, shape (R, F); time 0 is the earliest start.
+        middle: The middle bin, in cycles over `span_s`.
+        span_s: Time that all recordings are in, with zeros, seconds.
+        start_s: Their starts after the earliest, seconds, shape (R,).
+        duration_s: How long they last, shape (R,).
+    """
+
+    low_hz: float
+    high_hz: float
+    values: Complex128
+    middle: int
+    span_s: float
+    start_s: Float64
+    duration_s: Float64
+
+    def within(self, low_hz: float, high_hz: float) -> Band:
+        """The spectra within a band, which is inside of what there is."""
+        span_s, reach = self.span_s, self.values.shape[1] // 2
+        middle, half = _places(low_hz, high_hz, span_s)
+        half = min(half, reach - abs(middle - self.middle))
+        size = scipy.fft.next_fast_len(math.ceil(_OVERSAMPLED * (2 * half + 1)))
+        bins = np.arange(-half, half + 1)
+        # Soft edges: what a recording has where it begins and ends is not to ring on in it.
+        soft_hz = min(max(_SOFT_SHARE * half / span_s, _SOFT_HZ), half / 2 / span_s)
+        soft = np.sin(np.pi / 2 * np.minimum((half + 1 - np.abs(bins)) / (soft_hz * span_s + 1), 1.0)) ** 2
+        spectrum = np.zeros((len(self.values), size), np.complex128)
+        first = reach + middle - self.middle - half
+        spectrum[:, bins] = self.values[:, first : first + 2 * half + 1] * (soft * size)
+        direct = np.zeros_like(spectrum)
+        direct_level = np.zeros(len(self.values))
+        if abs(middle) <= half:
+            time_s = np.arange(size) * (span_s / size)
+            for row, (start, duration) in enumerate(zip(self.start_s, self.duration_s, strict=True)):
+                window = _fade(time_s - start, float(duration))
+                direct[row, bins] = soft * scipy.fft.fft(window)[(middle + bins) % size]
+                direct_level[row] = soft[half - middle] * window.max()
+        return Band(low_hz, high_hz, size / span_s, middle / span_s, soft_hz, spectrum, direct, direct_level)
+
+
+def transformed(
+    recordings: Sequence[Recording], start_s: Float64, low_hz: float, high_hz: float
+) -> Transformed:
+    """Spectra of the recordings between two frequencies.
 
     Args:
         recordings: R recordings.
         start_s: Their starts after the earliest, seconds, shape (R,).
-        low_hz: Lower edge, Hz from the tuned frequency.
-        high_hz: Upper edge.
+        low_hz: The lower one, Hz from the tuned frequency.
+        high_hz: The higher one.
     """
-    span_s = max(float(start) + item.duration_s for start, item in zip(start_s, recordings, strict=True))
+    duration_s = np.array([item.duration_s for item in recordings], np.float64)
     fastest = max(item.sample_rate_hz for item in recordings)
-    span_s = scipy.fft.next_fast_len(math.ceil(1.02 * span_s * fastest)) / fastest
-    middle = round((low_hz + high_hz) / 2 * span_s)
-    half = max(math.floor((high_hz - low_hz) / 2 * span_s), 1)
-    size = scipy.fft.next_fast_len(math.ceil(_OVERSAMPLED * (2 * half + 1)))
-    spectrum = np.zeros((len(recordings), size), np.complex128)
-    bins = np.arange(-half, half + 1)
-    # Soft edges: what a recording has where it begins and ends is not to ring on in it.
-    soft_hz = min(max(_SOFT_SHARE * half / span_s, _SOFT_HZ), half / 2 / span_s)
-    soft = np.sin(np.pi / 2 * np.minimum((half + 1 - np.abs(bins)) / (soft_hz * span_s + 1), 1.0)) ** 2
+    span_s = (
+        scipy.fft.next_fast_len(math.ceil(1.02 * float((start_s + duration_s).max()) * fastest)) / fastest
+    )
+    middle, half = _places(low_hz, high_hz, span_s)
+    values = np.empty((len(recordings), 2 * half + 1), np.complex128)
+    cycles = middle + np.arange(-half, half + 1)
     for row, (item, start) in enumerate(zip(recordings, start_s.tolist(), strict=True)):
-        values = _bins(item, middle, half, span_s)
-        angle = np.remainder((middle + bins) * (start / span_s), 1.0)
-        spectrum[row, bins] = (
-            soft * values * np.exp(-2j * np.pi * angle) * (size / (span_s * item.sample_rate_hz))
-        )
-    direct = np.zeros_like(spectrum)
-    direct_level = np.zeros(len(recordings))
-    if abs(middle) <= half:
-        for row, (item, start) in enumerate(zip(recordings, start_s.tolist(), strict=True)):
-            window = _fade(np.arange(size) * (span_s / size) - start, item.duration_s)
-            direct[row, bins] = soft * scipy.fft.fft(window)[(middle + bins) % size]
-            direct_level[row] = soft[half - middle] * window.max()
-    return Band(low_hz, high_hz, size / span_s, middle / span_s, soft_hz, spectrum, direct, direct_level)
+        values[row] = _bins(item, middle, half, span_s) / (span_s * item.sample_rate_hz)
+        if start:
+            values[row] *= np.exp(-2j * np.pi * np.remainder(cycles * (start / span_s), 1.0))
+    return Transformed(low_hz, high_hz, values, middle, span_s, start_s, duration_s)
+
+
+def _places(low_hz: float, high_hz: float, span_s: float) -> tuple[int, int]:
+    """The middle bin of a band, and how many there are on either side."""
+    return round((low_hz + high_hz) / 2 * span_s), max(math.floor((high_hz - low_hz) / 2 * span_s), 1)
 
 
 def _fade(time_s: Float64, duration_s: float) -> Float64:

@@ -209,7 +209,9 @@ def _converged(
             values = (given - direct * lines) * whole
             cells, noise = signal_and_noise(values)
             # What is not aligned yet passes for noise: at first nobody is to be trusted more than others.
-            noise = np.maximum(noise, _LEAST_NOISE[min(number, len(_LEAST_NOISE) - 1)] * cells * cells)
+            least = _LEAST_NOISE[min(number, len(_LEAST_NOISE) - 1)] * cells * cells
+            trusted = bool((noise >= least).all())
+            noise = np.maximum(noise, least)
             amplitude = cells * np.sqrt(_shape(values, cells, noise))
             snr = amplitude * amplitude / noise
             weight = amplitude / noise / np.sqrt(1 + snr.sum(axis=0))
@@ -236,7 +238,7 @@ def _converged(
         )
         information = np.array([one.information for one in standing])
         settled = bool((step_s * step_s * information < _SETTLED**2).all())
-        if number == _ROUNDS - 1 or (settled and number >= len(_LEAST_NOISE) - 1):
+        if number == _ROUNDS - 1 or (settled and (trusted or number >= len(_LEAST_NOISE) - 1)):
             break
         # Weights that a step changes may send it back and forth.
         if number > 1 and -float((step_s * last_s).sum()) > _BACK * float((last_s * last_s).sum()):
