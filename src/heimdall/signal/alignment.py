@@ -125,6 +125,7 @@ def align(
     """
     size = len(reference[0])
     series = [scipy.fft.ifft(one) for one in (reference[0], other[0])]
+    untuned = series[1], scipy.fft.ifft(other.flat)
     coarse, offset_hz = _search(series[0], series[1], rate_hz, max_lag_s)
     lag = float(coarse)
     for _ in range(2):
@@ -132,8 +133,8 @@ def align(
         offset_hz = refined_hz(product, offset_hz, rate_hz)
         turn = phase_ramp(-offset_hz / rate_hz, size)
         candidates = []
-        for a, b in zip(reference[:2], other[:2], strict=True):
-            tuned = scipy.fft.fft(scipy.fft.ifft(b) * turn)
+        for a, b in zip(reference[:2], untuned, strict=True):
+            tuned = scipy.fft.fft(b * turn)
             candidates.append(_best_lag(a, tuned, rate_hz, max_lag_s))
         by_power, flat = candidates
         lag = flat[0] if flat[1] > _EVIDENT_NATS else by_power[0]
@@ -143,7 +144,7 @@ def align(
     # A carrier there tells the offset, which is well known if all else fits by it.
     product = np.roll(scipy.fft.ifft(other.whole), -round(lag)) * scipy.fft.ifft(reference.whole).conj()
     offset_hz = _strongest_hz(product, offset_hz, rate_hz)
-    tuned = scipy.fft.fft(scipy.fft.ifft(other.flat) * phase_ramp(-offset_hz / rate_hz, size))
+    tuned = scipy.fft.fft(untuned[1] * phase_ramp(-offset_hz / rate_hz, size))
     by_carrier = _best_lag(reference.flat, tuned, rate_hz, max_lag_s)
     if by_carrier[1] > flat[1]:
         return Alignment(by_carrier[0] / rate_hz, offset_hz, max(found.evidence, by_carrier[1]), by_power[2])

@@ -207,8 +207,13 @@ class Transformed:
         direct_level = np.zeros(len(self.values))
         if abs(middle) <= half:
             time_s = np.arange(size) * (span_s / size)
-            for row, (start, duration) in enumerate(zip(self.start_s, self.duration_s, strict=True)):
-                window = _fade(time_s - start, float(duration))
+            spans = list(zip(self.start_s.tolist(), self.duration_s.tolist(), strict=True))
+            for row, span in enumerate(spans):
+                first = spans.index(span)  # mostly all are alike
+                if first < row:
+                    direct[row], direct_level[row] = direct[first], direct_level[first]
+                    continue
+                window = _fade(time_s - span[0], span[1])
                 direct[row, bins] = soft * scipy.fft.fft(window)[(middle + bins) % size]
                 direct_level[row] = soft[half - middle] * window.max()
         return Band(low_hz, high_hz, size / span_s, middle / span_s, soft_hz, spectrum, direct, direct_level)

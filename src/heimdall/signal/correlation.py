@@ -456,7 +456,14 @@ def normalised_lags(a: Complex128, b: Complex128, window: Float64, lags: int) ->
     Returns:
         Shape (2 lags + 1,); zeros if the window or the signal is nothing.
     """
-    series = lag_window(scipy.fft.fft(a) * scipy.fft.fft(window * b).conj(), lags)
-    energy = lag_window(scipy.fft.fft(squared_magnitude(a)) * scipy.fft.fft(window).conj(), lags).real
+    return normalised_product(a, scipy.fft.fft(a), scipy.fft.fft(window * b), scipy.fft.fft(window), lags)
+
+
+def normalised_product(
+    a: Complex128, a_spectrum: Complex128, b_spectrum: Complex128, window_spectrum: Complex128, lags: int
+) -> Complex128:
+    """As `normalised_lags`, of a, its spectrum, that of b within the window, and the window's own."""
+    series = lag_window(a_spectrum * b_spectrum.conj(), lags)
+    energy = lag_window(scipy.fft.fft(squared_magnitude(a)) * window_spectrum.conj(), lags).real
     least = max(_LEAST_ENERGY * float(energy[lags]), np.finfo(np.float64).tiny)
     return np.asarray(series * np.sqrt(max(float(energy[lags]), 0.0) / np.maximum(energy, least)))

@@ -24,7 +24,7 @@ import scipy.fft
 import scipy.ndimage
 
 from heimdall.signal.band import Band
-from heimdall.signal.correlation import normalised_lags
+from heimdall.signal.correlation import normalised_product
 from heimdall.signal.pairs import disagreement_s
 from heimdall.signal.sample_clock import Growth
 from heimdall.signal.transforms import delay_ramp, phase_ramp, squared_magnitude
@@ -287,6 +287,7 @@ def _all_elsewhere(last: _Converged, band: Band, interval: Interval, max_lag_s: 
     size, rate_hz = weighted.shape[1], band.rate_hz
     window = np.zeros(_FINE * size)
     window[_FINE * interval.part.start : _FINE * interval.part.stop] = np.repeat(interval.window**2, _FINE)
+    window_spectrum = scipy.fft.fft(window)
     bins = np.arange(-(size // 2), (size + 1) // 2)
     total = weighted.sum(axis=0)
     found = []
@@ -299,7 +300,8 @@ def _all_elsewhere(last: _Converged, band: Band, interval: Interval, max_lag_s: 
         reach = min(math.ceil(max(most + abs(delay), 2 / rate_hz) * rate_hz), size // 4)
         own, others = np.zeros((2, _FINE * size), np.complex128)
         own[bins], others[bins] = weighted[row, bins], (total - weighted[row])[bins]
-        lags = normalised_lags(scipy.fft.ifft(own), scipy.fft.ifft(others), window, _FINE * reach)
+        within = scipy.fft.fft(window * scipy.fft.ifft(others))
+        lags = normalised_product(scipy.fft.ifft(own), own, within, window_spectrum, _FINE * reach)
         found.append(_elsewhere(one, lags, _FINE * rate_hz, (-most - delay, most - delay)))
     return found
 
