@@ -421,7 +421,8 @@ def _pairs(
         times_s, factor = solved
         for time_s, sigma_s, receiver in zip(times_s, _shared(said, receivers), receivers, strict=True):
             draft.heard[receiver] = _Heard(Decimal(float(time_s)), factor * sigma_s)
-    return [draft for draft, _ in found.values()], _of_unit([named_unit], unit)
+    sign = f"a difference is the time of {columns[one]} less that of {columns[other]}"
+    return [draft for draft, _ in found.values()], (*_of_unit([named_unit], unit), sign)
 
 
 _Difference = tuple[str, str, float, float]  # of two receivers' times, seconds, and its standard deviation

@@ -144,7 +144,9 @@ def stretches(assigned: Mapping[Path, Site], hints: Hints, say: Say) -> list[Str
         found += _read(file, site, hints, begin_ns, say)
     untimed = {one.site.name for one in found} - {one.site.name for one in found if one.timed}
     if untimed:
-        say(f"{', '.join(sorted(untimed))}: levels alone, without arrival times. {CLOCK}.")
+        unsaid = any(one.site.name in untimed and one.site.timing_sigma_ns is None for one in found)
+        remedy = f" {CLOCK}." if unsaid else ""
+        say(f"{', '.join(sorted(untimed))}: levels alone, without arrival times.{remedy}")
     return found
 
 
