@@ -38,7 +38,8 @@ _ALL_SCATTERS = 0.3  # probability of that, before anything is known
 _ALIKE = 0.9  # probability that all receivers have one share
 _TO_SIGMA = 1.4826  # from the median of magnitudes
 _LEAST_FOR_MOTION = 4
-_STRAIGHTENED = 2  # times, by the last velocity
+_MOST_TURNS = 16  # of straightening by the last place and velocity
+_SETTLED = 0.1  # standard deviations of the place, by which the last turn may move it
 _DRIFT_SIGMA = 1e-6  # before anything is received: a transmitter of 300 m/s, a clock off by 1 ppm
 _MOST_DOUBT = 1e6  # variances of one time, which a mean may have after all
 
@@ -60,36 +61,32 @@ def together(events: Sequence[Event], assumptions: Assumptions | None = None) ->
     if len(timed) < 2 or len(names) > 1 or len({str(one.frequency_hz) for one in timed}) > 1:
         return None
     assumed = assumptions or Assumptions()
-    merged = _Merged.of(timed, assumed.sigma_s)
-    found = solver.locate(merged.event, assumed)
-    moving, fits = merged.velocity(found, assumed)
-    for _ in range(_STRAIGHTENED):
-        if moving is not None:
-            straight = _straightened(timed, found.places[0], moving, assumed)
-            merged = _Merged.of(straight, assumed.sigma_s)
-            found = solver.locate(merged.event, assumed)
-            moving, fits = merged.velocity(found, assumed)
+    turn, settled = _settled(timed, assumed)
+    merged, found = turn.merged, turn.found
     remarks = list(found.remarks)
     if apart:
         listed = ", ".join(apart)
         remarks.append(
             f"{listed}: no event ties their times to those of the others, and they are not in this answer"
         )
+    if merged.unstated_s > 0:
+        remarks.append(
+            "nothing states how accurate some arrival times are; from event to event they scatter by "
+            f"{1e9 * merged.unstated_s:.0f} ns"
+        )
     velocity = found.velocity
     agree = merged.odd <= _OFTEN * len(timed)
     if not agree:
-        remarks.insert(
-            0,
-            f"{merged.odd} of {len(timed)} events do not agree with the others on one place: the transmitter "
-            "changes, or an arrival time jumps",
-        )
+        remarks.insert(0, merged.disagreement(len(timed)))
     elif found.places and merged.drifts:
-        if moving is None or not fits:
-            remarks.insert(0, "the arrival times drift as those of no moving transmitter do: a clock drifts")
-            agree = False
-        else:
-            velocity = moving
+        agree = turn.velocity is not None and turn.fits and settled
+        if agree:
+            velocity = turn.velocity
             remarks.insert(0, "the transmitter moves; the position is that of the mean time")
+        elif settled or not turn.fits:
+            remarks.insert(0, "the arrival times drift as those of no moving transmitter do: a clock drifts")
+        else:
+            remarks.insert(0, "the transmitter moves, on a course that its arrival times do not settle")
     return replace(
         found,
         name="all",
@@ -157,6 +154,8 @@ class _Merged:
         drift_information: Inverse covariance of that, up to what is common, shape (R, R).
         drifts: Whether the receivers' times drift against each other beyond chance.
         odd: How many events have residuals that chance does not explain.
+        excess: How many times as much as is stated the times of the receivers scatter that state it.
+        unstated_s: How much the times of the others scatter where it is far more than is assumed; else 0.
     """
 
     event: Event
@@ -164,6 +163,8 @@ class _Merged:
     drift_information: Float64
     drifts: bool
     odd: int
+    excess: float
+    unstated_s: float
 
     @classmethod
     def of(cls, events: Sequence[Event], unknown_sigma_s: float) -> _Merged:
@@ -181,7 +182,18 @@ class _Merged:
                 moving = None
         fit = moving or _fitted(table, unknown_sigma_s, None)
         event = _event(events, table, fit.mean_s, fit.sigma_s)
-        return cls(event, fit.drift_s_s, fit.drift_information, moving is not None, fit.odd)
+        drifts = moving is not None
+        return cls(event, fit.drift_s_s, fit.drift_information, drifts, fit.odd, fit.excess, fit.unstated_s)
+
+    def disagreement(self, events: int) -> str:
+        """What is said of so many events where too many are odd."""
+        if self.excess > _FITS:
+            who = f"the events scatter {self.excess:.0f} times as much as is stated, and do not agree"
+        elif self.odd == events:
+            who = "the events do not agree"
+        else:
+            who = f"{self.odd} of {events} events do not agree with the others"
+        return f"{who} on one place: the transmitter changes, or an arrival time jumps"
 
     def velocity(self, found: Fix, assumed: Assumptions) -> tuple[Velocity | None, bool]:
         """The velocity that explains the drifts best, if there are any, and whether it explains them."""
@@ -209,17 +221,61 @@ class _Merged:
         return Velocity(float(speed[0]), float(speed[1]), np.asarray(covariance, np.float64)), fits
 
 
+@dataclass(frozen=True, eq=False)
+class _Turn:
+    """What the events say as one: the answer, the velocity if they drift, and whether it explains that."""
+
+    merged: _Merged
+    found: Fix
+    velocity: Velocity | None
+    fits: bool
+
+    @classmethod
+    def of(cls, events: Sequence[Event], assumed: Assumptions) -> _Turn:
+        """As of `together`."""
+        merged = _Merged.of(events, assumed.sigma_s)
+        found = solver.locate(merged.event, assumed)
+        return cls(merged, found, *merged.velocity(found, assumed))
+
+
+def _settled(events: Sequence[Event], assumed: Assumptions) -> tuple[_Turn, bool]:
+    """The turn whose place and velocity straighten the events to themselves, and whether there is one.
+
+    Each turn straightens the events by the place and the velocity of the last one. Without an end, it is the
+    turn of the events as they are.
+    """
+    first = _Turn.of(events, assumed)
+    if first.velocity is None:
+        return first, True
+    turn, velocity = first, first.velocity
+    for _ in range(_MOST_TURNS):
+        place = turn.found.places[0]
+        turn = _Turn.of(_straightened(events, place, velocity, assumed), assumed)
+        if turn.velocity is None:
+            break
+        velocity, there = turn.velocity, turn.found.places[0]
+        step_m = np.array(
+            rays.offset_m(there.latitude_deg, there.longitude_deg, place.latitude_deg, place.longitude_deg)
+        )
+        if step_m @ np.linalg.solve(there.covariance_m2, step_m) < _SETTLED**2:
+            return turn, True
+    return first, False
+
+
 def _straightened(
     events: Sequence[Event], place: Place, velocity: Velocity, assumed: Assumptions
 ) -> list[Event]:
     """The events with times that drift evenly: a way past a receiver first shortens and then lengthens."""
     mean_s = float(np.mean([one.time_s for one in events]))
+    middle = (np.array(place.latitude_deg), np.array(place.longitude_deg), np.array(place.altitude_m))
+    begin_m, along = rays.ecef(*middle), rays.axes(*middle[:2])[:2]
     straight = []
     for one in events:
         sites = Sites.at(one.latitude_deg, one.longitude_deg, one.altitude_m)
         east, north = np.array([velocity.east_m_s, velocity.north_m_s]) * (one.time_s - mean_s)
-        middle = (np.array(place.latitude_deg), np.array(place.longitude_deg), np.array(place.altitude_m))
-        there = (*rays.moved(*middle, np.array(east), np.array(north)), middle[2])
+        # Along a great circle: at 50 degrees a parallel leaves it by 9 m within 10 km.
+        latitude, longitude = rays.geodetic(begin_m + np.array([east, north]) @ along)
+        there = (np.array(latitude), np.array(longitude), middle[2])
         propagation = assumed.propagation or rays.by_frequency(one.frequency_hz)
         begin = rays.paths(*middle, sites, propagation)
         even_m = begin.length_m + begin.slope[:, :2] @ np.array([east, north])
@@ -272,6 +328,8 @@ class _Fit:
     drift_s_s: Float64
     drift_information: Float64
     odd: int
+    excess: float
+    unstated_s: float
 
 
 def _fitted(table: _Table, unknown_sigma_s: float, since_s: Float64 | None) -> _Fit:
@@ -309,13 +367,20 @@ def _fitted(table: _Table, unknown_sigma_s: float, since_s: Float64 | None) -> _
     usual = _usual(rest, known)
     of_events = ((rest / np.maximum(stated, usual)) ** 2).sum(axis=1)
     odd = chdtrc(np.maximum(known.sum(axis=1) - 1, 1), of_events) < CONTRADICTION
-    # Of a single receiver it is the clock's; of most it is that of the places, which does not average.
-    if float(np.median((usual / stated)[known.any(axis=0)])) > _FITS:
+    # Of a single receiver it is the clock's; of most it is that of the places, which does not average. What
+    # nobody states cannot be contradicted.
+    seen = known.any(axis=0)
+    excess = _middle((usual / stated)[seen & table.stated])
+    unstated_s = _middle(usual[seen & ~table.stated])
+    unstated_s = unstated_s if unstated_s > _FITS * unknown_sigma_s else 0.0
+    if excess > _FITS:
         odd[:] = True
         sigma = np.hypot(sigma, usual)
+    elif unstated_s > 0:
+        sigma = np.where(table.stated, sigma, np.hypot(sigma, usual))
     of_mean, cross, of_drift = normal[:count, :count], normal[:count, count:], normal[count:, count:]
     information = of_drift - cross.T @ np.linalg.pinv(of_mean, rcond=1e-10) @ cross
-    return _Fit(mean, sigma, drift, information, int(odd.sum()))
+    return _Fit(mean, sigma, drift, information, int(odd.sum()), excess, unstated_s)
 
 
 def _shares(square: Float64, freedom: Float64) -> tuple[Float64, Float64]:
@@ -420,6 +485,11 @@ def _median(values: Float64, axis: int) -> Float64:
     """Median of those that are known along an axis; 0 where none is."""
     nobody = ~np.isfinite(values).any(axis=axis, keepdims=True)
     return np.asarray(np.nanmedian(np.where(nobody, 0.0, values), axis=axis), np.float64)
+
+
+def _middle(values: Float64) -> float:
+    """Median; 0 of none."""
+    return float(np.median(values)) if len(values) else 0.0
 
 
 def _mean(values: Float64) -> Float64:
