@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from heimdall.formats import receivers_file
 from heimdall.formats.receivers_file import Site
 from heimdall.localize import arrival_table
 from heimdall.localize.arrival_table import Table
-from heimdall.multilateration.event import Position
+from heimdall.multilateration.event import Event, Position
+from heimdall.multilateration.solver import USUAL_SIGMA_S
 
 SITES = (
     Site("NORTH", 53.6, 7.2, 5.0),
@@ -103,6 +105,33 @@ def test_a_sigma_has_the_step_of_the_digits_that_were_written(
     (event,) = table(tmp_path, "\n".join([f"receiver,{header},sigma_ns", *lines])).events
     np.testing.assert_allclose(event.sigma_s, np.hypot(30e-9, step_s / 12**0.5), rtol=1e-6)
     assert any(f"in steps of {step_s * 1e9:.0f} ns" in one for one in event.remarks) == (step_s > 0)
+
+
+@pytest.mark.parametrize(("digits", "step_s"), [(0, 1.0), (3, 1e-3), (6, 1e-6)])
+def test_a_coarse_step_states_a_sigma_where_nothing_else_does(
+    digits: int, step_s: float, tmp_path: Path
+) -> None:
+    ends = [f".{late}"[: digits + 1] if digits else "" for late in ("000000", "001234", "000900")]
+    lines = [f"{site.name},2026-01-09T23:06:40{end}Z" for site, end in zip(SITES, ends, strict=True)]
+    (event,) = table(tmp_path, "\n".join(["receiver,time", *lines])).events
+    other_s = [USUAL_SIGMA_S, 30e-9, USUAL_SIGMA_S]
+    np.testing.assert_allclose(event.sigma_s, np.hypot(other_s, step_s / 12**0.5), rtol=1e-6)
+    assert event.remarks == (
+        f"the times are written in steps of {step_s * 1e9:.0f} ns, which their sigma has, "
+        "beside 150 ns where nothing states one",
+    )
+
+
+def test_a_fine_step_states_no_sigma(tmp_path: Path) -> None:
+    (event,) = table(tmp_path, "receiver,time_s\nNORTH,0.0000001\nWEST,0.0009001\n").events
+    assert np.isnan(event.sigma_s).all()
+    assert event.remarks == ()
+    rows = "receiver,time_s\nNORTH,0.0000001\nsouth pier,0.0009001\n"
+    (event,) = table(tmp_path, rows).events
+    np.testing.assert_allclose(event.sigma_s, [np.nan, np.hypot(30e-9, 1e-7 / 12**0.5)])
+    assert event.remarks == (
+        "the times are written in steps of 100 ns, which their sigma has where one is stated",
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,23 +250,54 @@ def test_the_error_of_one_receiver_is_that_of_no_other_whose_times_are_compared_
         )
 
 
-def test_differences_of_which_any_may_be_wrong_are_as_unsure_as_they_contradict(tmp_path: Path) -> None:
-    rows = "receiver_a,receiver_b,tdoa_ns,sigma_ns\nNORTH,WEST,900250,30\n"
-    rows += "south pier,NORTH,1234500,30\nWEST,south pier,-2034750,30\n"
+@pytest.mark.parametrize("sigma", ["30", ""])
+def test_differences_of_which_any_may_be_wrong_are_as_unsure_as_they_contradict(
+    sigma: str, tmp_path: Path
+) -> None:
+    rows = f"receiver_a,receiver_b,tdoa_ns,sigma_ns\nNORTH,WEST,900250,{sigma}\n"
+    rows += f"south pier,NORTH,1234500,{sigma}\nWEST,south pier,-2034750,{sigma}\n"
     (event,) = table(tmp_path, rows).events
     assert (event.sigma_s > 30e-6).all()
 
 
-def test_a_difference_that_contradicts_the_others_is_left_out(tmp_path: Path) -> None:
-    sites = (*SITES, Site("EAST", 50.0, 15.0, 100.0))
-    time_ns = {"NORTH": 0, "south pier": 1_234_500, "WEST": -900_250, "EAST": 420_700}
-    pairs = list(itertools.combinations(time_ns, 2))
-    lines = [f"{a},{b},{time_ns[a] - time_ns[b] + 1e5 * (k == 1)},30" for k, (a, b) in enumerate(pairs)]
-    path = tmp_path / "times.csv"
+FOUR = (*SITES, Site("EAST", 50.0, 15.0, 100.0))
+TIME_NS = {"NORTH": 0, "south pier": 1_234_500, "WEST": -900_250, "EAST": 420_700}
+
+
+def differences(folder: Path, error_ns: Sequence[float], sigma: Sequence[str]) -> Event:
+    """Of four receivers, each from each."""
+    lines = [
+        f"{a},{b},{TIME_NS[a] - TIME_NS[b] + error},{stated}"
+        for (a, b), error, stated in zip(itertools.combinations(TIME_NS, 2), error_ns, sigma, strict=True)
+    ]
+    path = folder / "times.csv"
     path.write_text("\n".join(["receiver_a,receiver_b,tdoa_ns,sigma_ns", *lines]))
-    (event,) = arrival_table.read(path, sites).events
+    (event,) = arrival_table.read(path, FOUR).events
+    return event
+
+
+@pytest.mark.parametrize("sigma", [["30"] * 6, [""] * 6, ["30", "", "30", "30", "30", "30"]])
+def test_a_difference_that_contradicts_the_others_is_left_out(sigma: list[str], tmp_path: Path) -> None:
+    event = differences(tmp_path, [0, 1e5, 0, 0, 0, 0], sigma)
     found = event.arrival_s - event.arrival_s[event.receiver.index("NORTH")]
-    np.testing.assert_allclose(found * 1e9, [time_ns[name] for name in event.receiver], atol=1e-3)
+    np.testing.assert_allclose(found * 1e9, [TIME_NS[name] for name in event.receiver], atol=1e-3)
+    assert not (event.sigma_s > 31e-9).any(), "what contradicts no more widens nothing"
+
+
+def test_of_differences_that_all_contradict_each_other_none_is_left_out(tmp_path: Path) -> None:
+    error_ns = [20e3, -15e3, 9e3, 17e3, -21e3, 12e3]
+    event = differences(tmp_path, error_ns, [""] * 6)
+    mean_ns = {  # of four receivers' differences from each to each, least squares are the means of each
+        name: sum(
+            (error if name == a else -error) / 4
+            for (a, b), error in zip(itertools.combinations(TIME_NS, 2), error_ns, strict=True)
+            if name in (a, b)
+        )
+        for name in TIME_NS
+    }
+    found_ns = event.arrival_s * 1e9 - [TIME_NS[name] + mean_ns[name] for name in event.receiver]
+    np.testing.assert_allclose(found_ns, found_ns[0], atol=1e-3)
+    assert (event.sigma_s > 10e-6).all()
 
 
 @pytest.mark.parametrize(

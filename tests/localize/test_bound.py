@@ -17,10 +17,21 @@ from heimdall.core.randomness import generator
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays
 from heimdall.multilateration.fix import Fix
+from heimdall.signal.arrival_times import measure
 from tests.localize import known_networks, trials, unlocatable
 from tests.localize.bounds import delay_information_s2
 from tests.localize.networks import Network
-from tests.localize.transmissions import BANDWIDTH_HZ, PERIOD_S, Front, Kind, clean, waveform, white
+from tests.localize.transmissions import (
+    BANDWIDTH_HZ,
+    PERIOD_S,
+    Front,
+    Kind,
+    Sent,
+    clean,
+    record,
+    waveform,
+    white,
+)
 from tests.localize.trials import Trial
 
 Float64 = npt.NDArray[np.float64]
@@ -225,6 +236,15 @@ def test_a_keyed_carrier_beside_the_receivers_own_direct_current_is_timed_within
     assert found.positions > 0.8
     assert found.rms_ratio < WITHIN
     assert found.honesty_rms < WITHIN
+
+
+def test_one_weak_signal_is_not_taken_for_two_transmitters() -> None:
+    for seed in range(4):
+        random, network = generator(seed, "weak"), known_networks.five(seed)
+        fronts = [Front(12_000.0, -4.0) for _ in network.receiver]
+        sent = Sent.alone(waveform("qpsk2400", random), network.delays_s, 80.0)
+        times = measure(record([sent], fronts, random, frequency_hz=145e6), network.position_m)
+        assert times.reason == ("",) * 5
 
 
 def test_files_of_seven_receivers_are_located_within_three_seconds_of_cpu(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from heimdall.formats import text_file
 from heimdall.formats.gps_time import UNIX_EPOCH, Moment
 from heimdall.formats.receivers_file import Site
 from heimdall.multilateration.event import Event, Position
-from heimdall.multilateration.solver import CONTRADICTION
+from heimdall.multilateration.solver import CONTRADICTION, USUAL_SIGMA_S
 from heimdall.recordings import limits
 
 _Float64 = npt.NDArray[np.float64]
@@ -44,6 +44,7 @@ _FLOAT_STEP_S = 2.0**-22  # this step, and no more than 7 decimals
 _MAX_BYTES = 1 << 28
 _HEAD_BYTES = 1 << 12
 _LEAST_TO_TELL = 2  # differences more than times, to tell which of them is wrong
+_LEAST_RIGHT = 0.66  # of an event's differences: all of one receiver's but one may be wrong
 _CONNECTS = 1e-9  # of a difference, that others say as well
 _TELLING = 4  # times, whose last zeros are no chance
 _DIGITS = 25  # before and after the point: nanoseconds since 1970 have 19
@@ -420,7 +421,9 @@ def _pairs(
             raise HeimdallError(str(path), cause, "Give the differences of all receivers to one of them")
         times_s, factor = solved
         for time_s, sigma_s, receiver in zip(times_s, _shared(said, receivers), receivers, strict=True):
-            draft.heard[receiver] = _Heard(Decimal(float(time_s)), factor * sigma_s)
+            # What is not stated stays so, unless the differences contradict it.
+            least_s = USUAL_SIGMA_S if math.isnan(sigma_s) and factor > 1 else sigma_s
+            draft.heard[receiver] = _Heard(Decimal(float(time_s)), factor * least_s)
     sign = f"a difference is the time of {columns[one]} less that of {columns[other]}"
     return [draft for draft, _ in found.values()], (*_of_unit([named_unit], unit), sign)
 
@@ -429,17 +432,20 @@ _Difference = tuple[str, str, float, float]  # of two receivers' times, seconds,
 
 
 def _of_differences(said: Sequence[_Difference], receivers: Sequence[str]) -> tuple[_Float64, float] | None:
-    """Times by weighted least squares, and by how much more they scatter than is stated.
+    """Times by weighted least squares, and by how much more they scatter than is stated, or usual.
 
     As long as they contradict each other, and others can tell which of them is wrong, the one without which
-    they would do so least is left out. What then still contradicts widens all sigmas.
+    they would do so least is left out. If that takes more than a third of them, they scatter rather than are
+    wrong: all are used, and all sigmas are wider. One without a sigma has the usual one, or the median of the
+    others if that is larger.
 
     Returns:
         Times in seconds, shape (R,), and a factor of 1 or more; None if they do not connect the receivers.
     """
     sigma_s = np.array([row[3] for row in said])
-    known = bool(np.isfinite(sigma_s).all())
-    weight = 1 / sigma_s if known else np.ones(len(said))
+    stated_s = sigma_s[np.isfinite(sigma_s)]
+    usual_s = max(USUAL_SIGMA_S * math.sqrt(2), float(np.median(stated_s)) if len(stated_s) else 0.0)
+    weight = 1 / np.nan_to_num(sigma_s, nan=usual_s)
     matrix = np.zeros((len(said), len(receivers)))
     for number, (a, b, *_) in enumerate(said):
         matrix[number, receivers.index(a)] += weight[number]
@@ -447,15 +453,17 @@ def _of_differences(said: Sequence[_Difference], receivers: Sequence[str]) -> tu
     if np.linalg.matrix_rank(matrix / weight[:, None]) < len(receivers) - 1:
         return None
     right = weight * np.array([row[2] for row in said])
+    of_all: tuple[_Float64, float] | None = None
     while True:
         inverse = np.linalg.pinv(matrix)
         times_s = inverse @ right
         rest = right - matrix @ times_s
         square, freedom = float(rest @ rest), len(right) - len(receivers) + 1
-        if not known or freedom < 1 or float(chdtrc(freedom, square)) > CONTRADICTION:
+        if freedom < 1 or float(chdtrc(freedom, square)) > CONTRADICTION:
             return times_s, 1.0
-        if freedom < _LEAST_TO_TELL:
-            return times_s, math.sqrt(square / freedom)
+        of_all = of_all or (times_s, math.sqrt(square / freedom))
+        if freedom < _LEAST_TO_TELL or len(right) - 1 < _LEAST_RIGHT * len(said):
+            return of_all
         # By how much the sum of squares falls without each; a difference that alone connects one stays.
         spare = 1 - np.einsum("kr,rk->k", matrix, inverse)
         without = int(np.argmax(np.where(spare > _CONNECTS, rest**2 / np.maximum(spare, _CONNECTS), 0.0)))
@@ -517,6 +525,17 @@ def _step_s(times_s: Sequence[Decimal], finest: int) -> float:
     return float(10.0 ** max(min(int(one.as_tuple().exponent) for one in times_s), finest))
 
 
+def _with_step(sigma_s: float, step_s: float) -> float:
+    """A standard deviation with that of a step of the digits, seconds.
+
+    NaN, which nothing states, stays so that it is found from the residuals. But a step that is coarse against
+    the usual standard deviation states one itself.
+    """
+    if step_s < _COARSE_S or (math.isnan(sigma_s) and step_s < USUAL_SIGMA_S):
+        return sigma_s
+    return math.hypot(USUAL_SIGMA_S if math.isnan(sigma_s) else sigma_s, step_s / math.sqrt(12))
+
+
 def _event(draft: _Draft, names: _Names, first_s: Decimal, finest: int) -> Event:
     """The event of a draft. Its times count from the median one, so that a wrong one costs no digits."""
     receivers = list(draft.heard)
@@ -527,25 +546,26 @@ def _event(draft: _Draft, names: _Names, first_s: Decimal, finest: int) -> Event
     floating = numbers and step_s >= _COARSE_S and stamps[0] > _PRESENT_S
     if floating:
         step_s = max(step_s, _FLOAT_STEP_S)
-    arrival_s, sigma_s = [], []
+    arrival_s, sigma_s, untold = [], [], False
     for name, heard in draft.heard.items():
         alone = name not in draft.twice and heard.time_s is not None and names.site[name].timed
         clock_ns = names.site[name].timing_sigma_ns
         own_s = math.nan if clock_ns is None else clock_ns * 1e-9
         arrival_s.append(float(heard.time_s - origin_s) if alone and heard.time_s is not None else math.nan)
         stated_s = own_s if math.isnan(heard.sigma_s) else heard.sigma_s
-        sigma_s.append(
-            (math.hypot(stated_s, step_s / math.sqrt(12)) if step_s >= _COARSE_S else stated_s)
-            if alone
-            else math.nan
-        )
+        sigma_s.append(_with_step(stated_s, step_s) if alone else math.nan)
+        untold = untold or (alone and math.isnan(stated_s))
     remarks = [
         f"{name} has several times in one event, of which none is used" for name in dict.fromkeys(draft.twice)
     ]
-    if step_s >= _COARSE_S:
+    if step_s >= _COARSE_S and not np.isnan(sigma_s).all():
+        usual = ""
+        if untold:
+            coarse = f", beside {USUAL_SIGMA_S * 1e9:.0f} ns where nothing states one"
+            usual = coarse if step_s >= USUAL_SIGMA_S else " where one is stated"
         told = "; subtract the common second before a program writes them" if floating else ""
         remarks.append(
-            f"the times are written in steps of {step_s * 1e9:.0f} ns, which their sigma has{told}"
+            f"the times are written in steps of {step_s * 1e9:.0f} ns, which their sigma has{usual}{told}"
         )
     remarks += [
         f"the receivers file says that the clock of {name} is not good, and its time is not used"

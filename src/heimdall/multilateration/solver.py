@@ -24,7 +24,9 @@ Float64 = npt.NDArray[np.float64]
 # 250 ns (cable, decoder, place): of 16 in a part of LocaRDS (docs/real.md).
 USUAL_SIGMA_S = 150e-9
 CONTRADICTION = 1e-3  # probability of residuals as large as those; below it the times do not fit together
-_BY_CHANCE = 2e-3  # of events without a common place have times that agree as well
+# Of events without a common place, so many may have times that agree as well, for each event in which as many
+# times are wrong: one in five events may be of two transmitters, and one in twenty a mistake.
+_BY_CHANCE = 0.25
 SURE = 0.9  # probability of the first place from which on it is the answer
 SUREST = 0.999  # of any place: models are wrong more often than Gaussians say
 _LEAST_SIGMA_S = 1e-10  # 3 cm: nobody's clock is better, whatever is written
@@ -286,12 +288,13 @@ def _is_credible(best: Candidate, problem: Problem) -> bool:
     wrong = int(np.count_nonzero(~best.right))
     if wrong == 0:
         return True
-    if best.freedom == 0 or float(bdtrc(wrong - 1, len(best.right), minima.WRONG_SHARE)) < CONTRADICTION:
+    as_many = float(bdtrc(wrong - 1, len(best.right), minima.WRONG_SHARE))
+    if best.freedom == 0 or as_many < CONTRADICTION:
         return False
     near = int(np.count_nonzero(np.abs(best.residual_m[~best.right]) < problem.scale_m))
     choices = math.comb(len(best.right) - wrong + near, near)
     by_chance = math.log(choices) - best.log_common
-    return near == 0 or (near <= best.freedom and by_chance < math.log(_BY_CHANCE))
+    return near == 0 or (near <= best.freedom and by_chance < math.log(_BY_CHANCE * as_many))
 
 
 def _everywhere(problem: Problem, probability: float) -> Place:

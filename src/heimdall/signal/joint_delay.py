@@ -64,6 +64,7 @@ _LEAST_NOISE_SHARE = 0.2  # of what makes the most alike pair of a receiver unli
 _FACTOR_STEPS = 15
 _NOISE_CELLS = 5
 _WEAK = 0.3  # share of the signal: of more, the recording itself tells the spectrum well
+_EVIDENT_OTHER = 2.0  # standard deviations
 _HELD_BACK = 1.0  # standard deviations of a coherence
 _MOST_COHERENT = 1 - 1e-9
 CLUSTERS = 12
@@ -515,7 +516,8 @@ def _as_strongest(share: Float64, power: Float64, cell: float) -> Float64:
 def _other_share(values: Complex128, amplitude: Float64) -> Float64:
     """What the products of a receiver with the others have that one signal does not explain, shape (R,).
 
-    Over what it explains. Of noise it is 0 in the mean: n products have a coherence squared of 1 / n.
+    Over what it explains, and as far as it is more than noise has by chance: n products have a coherence
+    squared of 1 / n in the mean, and that as standard deviation.
 
     Args:
         values: Aligned spectra, also in phase, shape (R, F).
@@ -524,16 +526,21 @@ def _other_share(values: Complex128, amplitude: Float64) -> Float64:
     receivers, bins = values.shape
     power, said = _cells(squared_magnitude(values)), _cells(amplitude)
     share = power.shape[1] / bins
-    explained, other = np.zeros((2, receivers))
+    explained, other, scatter = np.zeros((3, receivers))
     for a in range(receivers):
         for b in range(a + 1, receivers):
             product = values[a] * values[b].conj()
             alike = said[a] * said[b]
-            real, imaginary = _cells(product.real) - alike, _cells(product.imag)
+            real, imaginary = _cells(product.real), _cells(product.imag)
+            # Of weak recordings the amplitudes are held back, which is no other signal.
+            alike *= max(float((real * alike).sum()) / max(float((alike * alike).sum()), _TINY), 1.0)
+            real -= alike
             chance = np.maximum(power[a] * power[b] - alike * alike, 0.0) * share
             other[[a, b]] += float((real * real + imaginary * imaginary - chance).sum())
+            scatter[[a, b]] += float((chance * chance).sum())
             explained[[a, b]] += float((alike * alike).sum())
-    return np.asarray(np.maximum(other, 0.0) / np.maximum(explained, _TINY))
+    other = np.maximum(other - _EVIDENT_OTHER * np.sqrt(scatter), 0.0)
+    return np.asarray(other / np.maximum(explained, _TINY))
 
 
 def _shape(values: Complex128, amplitude: Float64, noise: Float64) -> Float64:
