@@ -29,6 +29,7 @@ class Transmission:
         speed_m_s: Of it, to the east and north.
         wrong_s: Errors of single receivers' times, by row.
         offset_sigma_hz: Of the carriers' offsets; 0 for none.
+        altitude_m: Of the transmitter, which is known.
     """
 
     receivers: int = 6
@@ -40,6 +41,7 @@ class Transmission:
     offset_sigma_hz: float = 0.0
     frequency_hz: float = 145e6
     propagation: Propagation = "line-of-sight"
+    altitude_m: float = ALTITUDE_M
 
     def truth_deg(self, time_s: float = 0.0) -> tuple[float, float]:
         """Latitude and longitude of the transmitter."""
@@ -65,7 +67,7 @@ class Transmission:
         generator = np.random.default_rng(seed)
         sites = self.sites()
         latitude, longitude = (np.array(value) for value in self.truth_deg(time_s))
-        ways = rays.paths(latitude, longitude, np.array(ALTITUDE_M), sites, self.propagation)
+        ways = rays.paths(latitude, longitude, np.array(self.altitude_m), sites, self.propagation)
         arrival = ways.length_m / SPEED_OF_LIGHT_M_S + generator.normal(0, self.sigma_s, self.receivers)
         for row, error in (self.wrong_s or {}).items():
             arrival[row] += error
@@ -81,7 +83,7 @@ class Transmission:
             arrival.tolist(),
             self.sigma_s,
             frequency_hz=self.frequency_hz,
-            altitude_known_m=ALTITUDE_M,
+            altitude_known_m=self.altitude_m,
         )
         if self.offset_sigma_hz > 0:
             closing = ways.slope[:, :2] @ np.array(self.speed_m_s)

@@ -133,6 +133,13 @@ def test_an_airliner_across_the_network_is_as_right_as_it_claims() -> None:
     assert np.mean(squares) < 2 + 3 * np.sqrt(4 / 6)
 
 
+def test_a_course_high_above_the_receivers_is_straightened_there() -> None:
+    sent = Transmission(6, 40_000.0, 2e-8, (2_000.0, 3_000.0), (250.0, 0.0), altitude_m=10_000.0)
+    fixes = [_course(sent, 20, 5.0, seed) for seed in range(4)]
+    assert not any(fix.flagged for fix in fixes)
+    assert np.mean([square_of(fix, sent.truth_deg()) for fix in fixes]) < 2 + 3 * np.sqrt(4 / 4)
+
+
 def test_a_fast_course_is_followed_until_its_place_stands_still() -> None:
     sent = Transmission(5, 40_000.0, 5e-8, (2_000.0, -4_000.0), (200.0, 0.0))
     fixes = [_course(sent, 10, 10.0, seed) for seed in range(5)]

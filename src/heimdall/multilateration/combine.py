@@ -268,7 +268,7 @@ def _straightened(
     """The events with times that drift evenly: a way past a receiver first shortens and then lengthens."""
     mean_s = float(np.mean([one.time_s for one in events]))
     middle = (np.array(place.latitude_deg), np.array(place.longitude_deg), np.array(place.altitude_m))
-    begin_m, along = rays.ecef(*middle), rays.axes(*middle[:2])[:2]
+    begin_m, along = rays.ecef(*middle[:2], 0 * middle[2]), rays.axes(*middle[:2])[:2]
     straight = []
     for one in events:
         sites = Sites.at(one.latitude_deg, one.longitude_deg, one.altitude_m)
