@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import chdtrc, expit, logsumexp, softmax
+from scipy.special import chdtrc, expit, fdtrc, logsumexp, softmax
 
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.multilateration import rays, solver
@@ -178,7 +178,10 @@ class _Merged:
         if len(events) >= _LEAST_FOR_MOTION and np.isfinite(time_s).all() and np.ptp(time_s) > 0:
             moving = _fitted(table, unknown_sigma_s, time_s - time_s.mean())
             square = float(moving.drift_s_s @ moving.drift_information @ moving.drift_s_s)
-            if float(chdtrc(len(table.receiver) - 1, square)) >= CONTRADICTION:
+            # The scatter is drawn from the same few events: Fisher's F, not a chi-square.
+            spare = len(table.receiver) - 1
+            of_scatter = spare * (len(events) - 2 + _STATED_EVENTS)
+            if float(fdtrc(spare, of_scatter, square / spare)) >= CONTRADICTION:
                 moving = None
         fit = moving or _fitted(table, unknown_sigma_s, None)
         event = _event(events, table, fit.mean_s, fit.sigma_s)
