@@ -11,6 +11,7 @@ import pytest
 
 from heimdall.core.errors import HeimdallError
 from heimdall.localize import receiver_errors_file, receiver_errors_text
+from heimdall.multilateration import receiver_errors
 from heimdall.multilateration.receiver_errors import Measured, ReceiverError, Table
 
 KNOWN = ReceiverError(
@@ -123,7 +124,7 @@ def test_one_late_receiver_makes_none_of_the_others_early() -> None:
     late_s = (-30e-9, -31e-9, -29e-9, 2470e-9)  # from the mean of all: the first three agree
     errors = tuple(replace(KNOWN, receiver=f"R{k}", offset_s=one) for k, one in enumerate(late_s))
     nothing = replace(UNKNOWN, offset_s=0.0)
-    found = receiver_errors_text.centred(Measured((*errors, nothing), None, math.nan, 299))
+    found = receiver_errors.centred(Measured((*errors, nothing), None, math.nan, 299))
     assert [error.offset_s for error in found.errors] == pytest.approx(
         [-0.5e-9, -1.5e-9, 0.5e-9, 2499.5e-9, 0]
     )
@@ -132,6 +133,6 @@ def test_one_late_receiver_makes_none_of_the_others_early() -> None:
     assert not any(f"Receiver R{k} is" in said and "early" in said for k in range(3))
     # What is hardly known counts nothing for the zero, and moves with it.
     vague = replace(KNOWN, offset_s=-30e-9, remaining_s=math.inf)
-    moved = receiver_errors_text.centred(Measured((*errors, *[vague] * 5), None, math.nan, 299)).errors[-1]
+    moved = receiver_errors.centred(Measured((*errors, *[vague] * 5), None, math.nan, 299)).errors[-1]
     assert moved.offset_s == pytest.approx(-30e-9 + 29.5e-9)
-    assert receiver_errors_text.centred(Measured((nothing,), None, math.nan, 2)).errors == (nothing,)
+    assert receiver_errors.centred(Measured((nothing,), None, math.nan, 2)).errors == (nothing,)

@@ -20,24 +20,6 @@ _FOR_BOTH = ("files", "as_json")
 _FOR_SESSIONS = ("data_dir",)
 
 
-class LatitudeLongitudeType(click.ParamType[tuple[float, float]]):
-    """A place in one word."""
-
-    name = "LAT,LON"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float]:
-        """`50.0152,9.0112` -> degrees."""
-        try:
-            latitude, longitude = map(float, str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not LATITUDE,LONGITUDE in degrees", param, ctx)
-        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
-            self.fail(f"{value!r}: the latitude or longitude is out of range", param, ctx)
-        return latitude, longitude
-
-
 @click.command(
     epilog="""\b
 Example, the sessions of the data:
@@ -59,7 +41,7 @@ Example, recordings of a transmitter whose place is known:
 @click.option("--known", is_flag=True, help="Use the positions of the transmitters that the table has.")
 @click.option(
     "--transmitter",
-    type=LatitudeLongitudeType(),
+    type=recording_options.LatitudeLongitudeType(),
     help="Latitude and longitude of the one transmitter of all files, degrees, if it is known.",
 )
 @click.option(
@@ -120,7 +102,7 @@ def receivers(
     elif known and all(event.truth is None for event in events):
         remedy = "Give --transmitter LAT,LON if there is one, and its place is known, or leave --known out"
         raise HeimdallError("--known", "the files have no true position of a transmitter", remedy)
-    measured = receiver_errors_text.centred(
+    measured = receiver_errors.centred(
         receiver_errors.measure(events, given.assumptions, known=known or transmitter is not None)
     )
     if output_file is not None:

@@ -47,6 +47,24 @@ class SiteType(click.ParamType[Any]):
         return Site(name, latitude, longitude, altitude)
 
 
+class LatitudeLongitudeType(click.ParamType[tuple[float, float]]):
+    """A place in one word."""
+
+    name = "LAT,LON"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """`50.0152,9.0112` -> degrees."""
+        try:
+            latitude, longitude = map(float, str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not LATITUDE,LONGITUDE in degrees", param, ctx)
+        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+            self.fail(f"{value!r}: the latitude or longitude is out of range", param, ctx)
+        return latitude, longitude
+
+
 class NameType(click.ParamType[str]):
     """What a person calls something."""
 

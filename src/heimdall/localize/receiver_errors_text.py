@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
-from dataclasses import replace
 
 from heimdall.core.table import lines as aligned
 from heimdall.multilateration.receiver_errors import TELLING, Measured, ReceiverError
@@ -29,25 +27,6 @@ TOO_FEW = (
     "each receiver needs several such events. Give more files"
 )
 _KNOWN = ", or the transmitters' places if they are known: by --transmitter, or by --known those of a table"
-
-
-def centred(measured: Measured) -> Measured:
-    """The same errors with offsets that count from where most receivers agree.
-
-    An offset that all receivers share is in no time difference, so any zero is as true as another. From a
-    mean of all, one receiver that is late makes each of the others early; so it is the median.
-    """
-    told_s = [error.offset_s for error in measured.errors if math.isfinite(error.remaining_s)]
-    if not told_s:
-        return measured
-    zero_s = statistics.median(told_s)
-    errors = (
-        replace(error, offset_s=error.offset_s - zero_s)
-        if math.isfinite(error.offset_uncertainty_s)
-        else error
-        for error in measured.errors
-    )
-    return replace(measured, errors=tuple(errors))
 
 
 def text(measured: Measured) -> str:

@@ -13,6 +13,7 @@ shift that all receivers share moves all transmitters: `receiver_fit.PLACE_SIGMA
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -128,6 +129,25 @@ def measure(
         if step >= _ROUGH and np.abs(state.own - before.own).max() < _CONVERGED_M:
             break
     return _measured(table, state, covariance, scatter_sigma)
+
+
+def centred(measured: Measured) -> Measured:
+    """The same errors with offsets that count from where most receivers agree.
+
+    An offset that all receivers share is in no time difference, so any zero is as true as another. From a
+    mean of all, one receiver that is late makes each of the others early; so it is the median.
+    """
+    told_s = [error.offset_s for error in measured.errors if math.isfinite(error.remaining_s)]
+    if not told_s:
+        return measured
+    zero_s = statistics.median(told_s)
+    errors = (
+        replace(error, offset_s=error.offset_s - zero_s)
+        if math.isfinite(error.offset_uncertainty_s)
+        else error
+        for error in measured.errors
+    )
+    return replace(measured, errors=tuple(errors))
 
 
 def apply(events: Sequence[Event], table: Table) -> list[Event]:
