@@ -90,7 +90,7 @@ def fit(
         margin_m=area.margin_m,
         reach_m=_reach_m(area, outside_m),
         levels=levels,
-        times=delays.fit(timed, 2 * cells.extent_m(area), plane),
+        times=delays.fit(timed, 2 * area.extent_m, plane),
         direct_inflation=1.0,
     )
     untuned = Baselines.of(tuned, receivers, plane, rate_hz)
@@ -184,7 +184,7 @@ def _reach_m(area: Area, outside_m: Float64) -> float:
     side_m = cells.first_side_m(area)
     everywhere_m = np.maximum(area.outside_m(area.grid_m(side_m)), 0.0)
     beyond_m = np.maximum(outside_m, 0.0)
-    reaches_m = _REACH * cells.extent_m(area)
+    reaches_m = _REACH * area.extent_m
     fits = [
         -float(np.mean(beyond_m)) / reach_m - math.log(float(np.exp(-everywhere_m / reach_m).sum()))
         for reach_m in reaches_m.tolist()

@@ -40,15 +40,9 @@ class Cells:
     log_total: float
 
 
-def extent_m(area: Area) -> float:
-    """The longer side of the box around an area, metres."""
-    west, east, south, north = area.box_m
-    return max(east - west, north - south) + 2 * area.margin_m
-
-
 def first_side_m(area: Area) -> float:
     """Side of the squares of the first grid, metres: it follows the size of the network."""
-    return extent_m(area) / _ACROSS
+    return area.extent_m / _ACROSS
 
 
 def explore(log_density: LogDensity, area: Area, finest_m: float) -> Cells:

@@ -53,6 +53,12 @@ class Area:
             planes = [[1.0, 0.0, -east], [-1.0, 0.0, west], [0.0, 1.0, -north], [0.0, -1.0, south]]
         return cls(tuple((a, b, c) for a, b, c in planes), (west, east, south, north))
 
+    @property
+    def extent_m(self) -> float:
+        """The longer side of the box around hull and margin, metres."""
+        west, east, south, north = self.box_m
+        return max(east - west, north - south) + 2 * self.margin_m
+
     def outside_m(self, position_m: Float64) -> Float64:
         """How far positions (..., 2) lie beyond the hull (without its margin), metres, shape (...).
 

@@ -25,23 +25,18 @@ from heimdall.network.localization_net import LocalizationNet
 from heimdall.network.loss import residual_deviance, robust
 from heimdall.network.measured_times import GEOMETRY, Batch, MeasuredTimes, geometry_columns
 from heimdall.network.mixture import Mixture, widened
-from heimdall.network.tokens import PHYSICAL, SHAPE, SPREAD_SHARE, TILES, TILT_SHARE, Tokenizer, Tokens
+from heimdall.network.tokens import LEAST_TIMED, PHYSICAL, SHAPE, SPREAD_SHARE, TILES, TILT_SHARE, Tokenizer, Tokens
 from heimdall.position import solver
 from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import PowerModel
-from heimdall.position.solver import KM, exp, root
+from heimdall.position.solver import KM, US_PER_KM, exp, log, root
 
 LAYERS = 2
 EMBEDDING = 16
 FIRST_SIGMA_US = 0.2  # of an arrival time before anything is learned: light multipath
-# How evidence is weighed before anything is learned: arrival times and levels are less independent than the
-# formulas assume.
-FIRST_WEIGHTS = (0.7, 0.7, 0.5)
 # Every Gaussian has a wider one behind it, for errors have heavier tails than normal ones: so many times the
 # standard deviation, and less likely by so many nats before anything is learned.
 TAIL_SIGMAS, FIRST_TAIL = 3.0, 2.0
-LEAST_TIMED = 2  # arrival times, of which one says when the signal was sent
-DISTRUST = 14.0  # nats by which arrival times speak against an answer that leaves them out
 _NEVER = 1e3  # nats
 RESIDUAL_SHARE = 0.1  # of the residuals' likelihood at the true position in the training loss
 LOCALIZABLE_M = 1000.0
@@ -91,6 +86,7 @@ class FusionNet(nn.Module):
     ) -> None:
         super().__init__()
         self.plane, self.area, self.power, self.radio = plane, area, power, radio
+        self.range_us = 2 * US_PER_KM * area.extent_m / KM
         self.config: dict[str, Any] = {
             "encoder": encoder.config,
             "plane": asdict(plane),
@@ -113,7 +109,6 @@ class FusionNet(nn.Module):
         last = nn.Linear(32, 1, bias=False)
         nn.init.zeros_(last.weight)
         self.tile_head = nn.Sequential(nn.Linear(WIDTH + tile_evidence.COLUMNS, 32), nn.ReLU(), last)
-        self.evidence = nn.Parameter(torch.tensor(FIRST_WEIGHTS))
         self.tilt_share = nn.Parameter(torch.tensor(TILT_SHARE))
         self.bend_share = nn.Parameter(torch.tensor(SPREAD_SHARE))
         float64 = torch.float64
@@ -163,7 +158,7 @@ class FusionNet(nn.Module):
 
     def uncalibrated(self, batch: Batch) -> Mixture:
         """The answer before calibration; as `mixture`."""
-        times = measured_times.of_batch(batch, self.plane)
+        times = measured_times.of_batch(batch, self.plane, self.range_us)
         straight = times.corrected(SPREAD_SHARE * times.spread_excess_us)
         first = solver.solve(straight, self._by_tile(times.first_weight), straight.centre_km)
         tokens = self._tokens(batch, straight, first, times)
@@ -175,7 +170,7 @@ class FusionNet(nn.Module):
 
         weight, bias_us = self._trust(tokens, times)
         found = solver.solve(times.corrected(bias_us), self._by_tile(weight), first.position_km.detach())
-        log_weight = self._log_weight(batch, found, times, pooled)
+        log_weight = self._log_weight(batch, found, times, weight, pooled)
         covariance, share = self._spread(found, times, pooled)
         return Mixture(
             torch.cat([found.position_km, found.position_km], 1),
@@ -193,10 +188,13 @@ class FusionNet(nn.Module):
         timed = ((mixture.weight > 0).sum(1) >= LEAST_TIMED)[:, None]  # (B, 1)
         temperature = torch.where(timed, self.temperature, 1.0)
         floor_km = torch.where(timed, self.floor_m / KM, 0.0)
+        # The integral of a Gaussian's density to the power of 1 / T grows with |Sigma|^((1 - 1 / T) / 2).
+        _, determinant = solver.inverse(mixture.covariance_km2)
+        log_weight = mixture.log_weight / temperature + 0.5 * (1 - 1 / temperature) * log(determinant)
         return replace(
             mixture,
             covariance_km2=widened(mixture.covariance_km2 * temperature[..., None], floor_km**2),
-            log_weight=torch.log_softmax(mixture.log_weight / temperature, -1),
+            log_weight=torch.log_softmax(log_weight, -1),
         )
 
     def loss(self, batch: Batch) -> torch.Tensor:
@@ -213,7 +211,7 @@ class FusionNet(nn.Module):
         """
         mixture = self.uncalibrated(batch)
         truth_km = batch["truth_m"] / KM
-        deviance = residual_deviance(mixture, batch, truth_km, self.plane)
+        deviance = residual_deviance(mixture, batch, truth_km, self.plane, self.range_us)
         timed = (mixture.weight > 0).double().sum(1) >= LEAST_TIMED
         return robust(mixture.nll(truth_km) + RESIDUAL_SHARE * 0.5 * deviance * timed)
 
@@ -297,7 +295,12 @@ class FusionNet(nn.Module):
         self, batch: Batch, problem: solver.Problem, first: solver.Solution, times: MeasuredTimes
     ) -> torch.Tensor:
         """Tokens (B, R, WIDTH): embedding, measurements, and geometry at the most likely first solution."""
-        estimate_km = tile_evidence.most_likely_km(batch["log_power"], first, times)
+        seen = tile_evidence.of_solution(batch["log_power"], first, times, times.first_weight, self.edges)
+        # An answer of the levels alone says nothing of the arrival times, which the tokens are about.
+        timed = times.count >= LEAST_TIMED
+        against = torch.where(timed, _NEVER * (1 - self.by_time), 0.0)
+        best = (seen.log_evidence - against).argmax(1)[:, None, None].expand(-1, 1, 2)
+        estimate_km = first.position_km.gather(1, best)
         geometry = geometry_columns(batch, problem, estimate_km, times.first_weight, self.power.slope)
         embedding = batch["spectrogram"]
         if embedding.ndim == 5:  # log-mel
@@ -337,27 +340,18 @@ class FusionNet(nn.Module):
         return covariance, torch.log_softmax(torch.stack([-against, torch.zeros_like(against)], -1), -1)
 
     def _log_weight(
-        self, batch: Batch, found: solver.Solution, times: MeasuredTimes, pooled: torch.Tensor
+        self,
+        batch: Batch,
+        found: solver.Solution,
+        times: MeasuredTimes,
+        weight: torch.Tensor,
+        pooled: torch.Tensor,
     ) -> torch.Tensor:
-        """Logarithms of the tiles' weights, (B, K) float64.
-
-        Evidence of the arrival times (Laplace's approximation) and of the levels, each to a learned power,
-        less what lies outside the hull, and what a small network adds. The wide tile, which leaves the
-        arrival times out, keeps every answer from being sure of a wrong place, and is all of it without them.
-        """
-        seen = tile_evidence.of_solution(batch["log_power"], found, times, self.edges)
-        context = pooled[:, None].expand(-1, seen.log_power.shape[1], -1)
+        """Logarithms of the tiles' weights, (B, K) float64: their evidence, and what a small network adds."""
+        seen = tile_evidence.of_solution(batch["log_power"], found, times, weight, self.edges)
+        context = pooled[:, None].expand(-1, len(self.by_time), -1)
         learned = self.tile_head(torch.cat([torch.stack(seen.columns, -1).float(), context], -1))[..., 0]
-        timing, level, volume = self.evidence.double().unbind()
-        total = (
-            -0.5 * timing * (found.chi2 + found.penalty)
-            + level * seen.log_power
-            + volume * seen.occam
-            - 0.5 * seen.outside**2
-            - torch.where(seen.timed >= LEAST_TIMED, DISTRUST * (1 - self.by_time), _NEVER * self.by_time)
-            + learned.double()
-        )
-        return torch.log_softmax(total, -1)
+        return torch.log_softmax(seen.log_evidence + learned.double(), -1)
 
 
 def create(

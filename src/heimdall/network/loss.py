@@ -13,6 +13,7 @@ from heimdall.network.mixture import Mixture
 from heimdall.position import solver
 from heimdall.position.solver import KM, US, US_PER_KM, log
 
+_EMISSION_STEPS = 4
 ROBUST_FROM = 8.0  # nats: beyond it a session's loss grows as a logarithm only
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -52,17 +53,18 @@ def robust(loss: torch.Tensor) -> torch.Tensor:
 
 
 def residual_deviance(
-    mixture: Mixture, batch: Batch, truth_km: torch.Tensor, plane: TangentPlane
+    mixture: Mixture, batch: Batch, truth_km: torch.Tensor, plane: TangentPlane, range_us: float
 ) -> torch.Tensor:
     """Minus twice the restricted log-likelihood of the arrival times at the true position, up to a constant.
 
-    Restricted (Patterson and Thompson 1971): the emission time is integrated out.
+    Restricted (Patterson and Thompson 1971): the emission time is integrated out. A time may be wrong.
 
     Args:
         mixture: How the arrival times were weighed and corrected.
         batch: As of `tokens.collate`.
         truth_km: East and north, (B, 2) float64.
         plane: Tangent plane of all positions.
+        range_us: Over which a wrong time may lie anywhere.
 
     Returns:
         (B,) float64.
@@ -71,6 +73,10 @@ def residual_deviance(
     residual = batch["delay_s"] / US - mixture.bias_us - US_PER_KM * distance_km[:, 0]  # (B, R)
     weight = mixture.weight
     usable = (weight > 0).double()
-    total = weight.sum(1).clamp(min=1e-9)
-    off = residual - ((weight * residual).sum(1) / total)[:, None]
-    return (weight * off**2).sum(1) - (log(weight.clamp(min=1e-9)) * usable).sum(1) + log(total)
+    with torch.no_grad():
+        emitted = solver.agreed(residual, weight)
+        for _ in range(_EMISSION_STEPS):
+            _, trusted = solver.cost(residual - emitted, weight, range_us)
+            emitted = (trusted * residual).sum(1, keepdim=True) / trusted.sum(1, keepdim=True).clamp(min=1e-9)
+    cost, trusted = solver.cost(residual - emitted, weight, range_us)
+    return cost - (log(weight.clamp(min=1e-9)) * usable).sum(1) + log(trusted.sum(1).clamp(min=1e-9))

@@ -54,12 +54,13 @@ class MeasuredTimes:
         return replace(self.problem, delay_us=self.problem.delay_us - bias_us)
 
 
-def of_batch(batch: Batch, plane: TangentPlane) -> MeasuredTimes:
+def of_batch(batch: Batch, plane: TangentPlane, range_us: float) -> MeasuredTimes:
     """The arrival times of a batch.
 
     Args:
         batch: As of `tokens.collate`.
         plane: Tangent plane of all positions.
+        range_us: Over which a wrong arrival time may lie anywhere.
     """
     noise_us2 = 1 / (batch["information_s2"] * US**2).clamp(min=1e-9)  # (B, R)
     variance_us2 = noise_us2 + (batch["timing_sigma_s"] / US) ** 2
@@ -71,6 +72,7 @@ def of_batch(batch: Batch, plane: TangentPlane) -> MeasuredTimes:
         centre_km=batch["centre_m"] / KM,
         prior=prior,
         plane=plane,
+        range_us=range_us,
     )
     tilt_us2 = (exp(math.log(10) * batch["physical"][..., _TILT].double()) / US) ** 2
     tilt_us2 = (tilt_us2 - noise_us2).clamp(min=0)

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import special
 
 from heimdall.core.randomness import generator
 from heimdall.geometry.area import Area, Receivers
@@ -25,6 +26,7 @@ from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.position.arrival import Arrivals, Observation
 from heimdall.position.radio_map import RadioMap, log_likelihood
 from heimdall.position.received_power import UHF_HZ, Levels, PowerModel, moments
+from heimdall.position.solver import TAIL, WRONG
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -63,6 +65,7 @@ _COARSE_SIGMA_S = 300e-9  # of an arrival time, when tiles are chosen
 # Echoes delay a channel by an amount of the size of this share of its tilt, and by this share of the root of
 # its spread, with the sign of that (docs/physics.md).
 TILT_SHARE, SPREAD_SHARE = 0.7, 0.3
+LEAST_TIMED = 2  # arrival times, of which one says when the signal was sent
 LEAST_TILT_S, LEAST_SPREAD_S2 = 1e-8, 1e-13
 _SMALL_SPREAD_S2 = 3e-13
 _BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
@@ -190,7 +193,7 @@ class Tokenizer:
         probability = np.exp(level - level.max())
         # A receiver at its limit, or a transmitter like none before, and no place explains the levels.
         probability = (1 - MISLEADING) * probability / probability.sum() + MISLEADING / len(grid_m)
-        score = np.log(probability) - self._half_chi2(observation, grid_m)
+        score = np.log(probability) + self._by_times(observation, grid_m)
         likely = np.exp(score - score.max())
         scale = 1.0
         centre_m, nearest, near = _spread_out(score, grid_m, TILE_SPACING_M)
@@ -207,22 +210,26 @@ class Tokenizer:
             np.log(np.append(np.maximum(share, 1e-12), rest)),
         )
 
-    def _half_chi2(self, observation: Observation, grid_m: Float64) -> Float64:
-        """Half of chi squared, the arrival times' weighted squared residuals, at the grid's cells, (G,)."""
+    def _by_times(self, observation: Observation, grid_m: Float64) -> Float64:
+        """Log likelihood of the arrival times at the grid's cells up to a constant, any of them wrong, (G,).
+
+        The emission time is that of each receiver in turn: of which all are right, they say the same.
+        """
         session, arrivals = observation.session, observation.arrivals
         timed = arrivals.information_s2 > 0
-        if timed.sum() < 2:
+        if timed.sum() < LEAST_TIMED:
             return np.zeros(len(grid_m))
         # Within a cell, the delay changes by up to this.
         cell_s = GRID_M / 2 / SPEED_OF_LIGHT_M_S
         variance = 1 / arrivals.information_s2[timed] + session.timing_sigma_s[timed] ** 2
-        variance = variance + (TILT_SHARE * arrivals.tilt_s[timed]) ** 2
-        weight = 1 / (variance + _COARSE_SIGMA_S**2 + cell_s**2)
+        variance = variance + (TILT_SHARE * arrivals.tilt_s[timed]) ** 2 + _COARSE_SIGMA_S**2 + cell_s**2
         distance_m = distances_m(grid_m, session.position_enu_m[timed], self.plane)
         delay_s = (arrivals.delay_s - SPREAD_SHARE * _spread_excess_s(arrivals))[timed]
         residual = delay_s - distance_m / SPEED_OF_LIGHT_M_S  # (G, T)
-        residual = residual - (weight * residual).sum(-1, keepdims=True) / weight.sum()
-        return np.asarray(0.5 * (weight * residual**2).sum(-1), np.float64)
+        apart = residual[:, None] - residual[:, :, None]  # (G, emitted, T)
+        falling = 1 / (1 + apart * apart / (TAIL * variance))
+        wrong = WRONG * math.pi * np.sqrt(variance) / (2 * self.area.extent_m / SPEED_OF_LIGHT_M_S)
+        return np.asarray(special.logsumexp(np.log(falling * falling + wrong).sum(-1), axis=-1), np.float64)
 
 
 def _spread_excess_s(arrivals: Arrivals) -> Float64:

@@ -7,11 +7,13 @@ With g the gradient of the delay by position, g_mean its weighted mean over rece
 is the information about the position once the emission time is profiled out. It is positive by construction,
 and for weights of noise alone it is the Fisher information (`heimdall.baselines.cramer_rao`).
 
-One receiver may be wrong by any amount, so the cost of a residual of z standard deviations is not z^2 but
-TAIL log(1 + z^2 / TAIL): Cauchy's weights (P. J. Holland and R. E. Welsch, "Robust regression using
-iteratively reweighted least-squares", Comm. Stat. A6, 1977), as the baselines have them. From a start that is
-kilometres off every residual is large; so the tail begins wide and is narrowed step by step (graduated
-non-convexity: A. Blake and A. Zisserman, Visual Reconstruction, 1987).
+One receiver may be wrong by any amount, so the density of a residual of z standard deviations is Student's
+with three degrees of freedom, (1 + z^2 / TAIL)^(-TAIL / 2) but for a factor, and with the probability `WRONG`
+it is even over all delays that there can be. Cauchy's weights follow (P. J. Holland and R. E. Welsch, "Robust
+regression using iteratively reweighted least-squares", Comm. Stat. A6, 1977), times the probability that the
+time is not wrong. From a start that is kilometres off every residual is large; so the tail begins wide and is
+narrowed step by step (graduated non-convexity: A. Blake and A. Zisserman, Visual Reconstruction, 1987), and
+the first emission time is that of the receiver with which most others agree.
 
 Lengths are kilometres, times microseconds, everything is float64. Symmetric 2 x 2 matrices are their three
 entries. exp, log and square roots are written as pow, log1p and rsqrt: torch's own call a library that
@@ -32,7 +34,10 @@ KM, US = 1e3, 1e-6
 US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
 LONGEST_STEP_KM = 4.0
 TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
+WRONG = 0.01  # probability that an arrival time has nothing to do with the transmitter, as the baselines have it
 _TINY = 1e-300  # its inverse square root is a number
+_FAINT = 1e-8  # 1 / us^2, of an arrival time that says nothing
+_NEVER = 1e9
 _TAILS = (256 * TAIL, 64 * TAIL, 16 * TAIL, 4 * TAIL, TAIL, TAIL, TAIL, TAIL)  # step by step
 
 
@@ -116,6 +121,7 @@ class Problem:
         centre_km: Means of the priors, (B, K, 2).
         prior: Inverse covariances of the priors, 1 / km^2, (B, K, 3).
         plane: Of the positions.
+        range_us: Over which a wrong delay may lie anywhere.
     """
 
     delay_us: torch.Tensor
@@ -123,6 +129,7 @@ class Problem:
     centre_km: torch.Tensor
     prior: torch.Tensor
     plane: TangentPlane
+    range_us: float
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,8 @@ class Solution:
         position_km: East and north, (B, K, 2).
         covariance_km2: Inverse of F and the prior together, (B, K, 3).
         determinant: Of F and the prior together, 1 / km^4, (B, K).
-        chi2: What the residuals of the arrival times cost, (B, K).
+        chi2: What the residuals of the arrival times cost: minus twice the logarithm of their densities, over
+            that of a right time without a residual, (B, K).
         penalty: Squared distance from the prior's mean in its standard deviations, (B, K).
         trusted: The arrival times' weights, less where residuals are large, 1 / us^2, (B, K, R).
     """
@@ -160,12 +168,55 @@ def solve(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Sol
     Returns:
         Positions after the last step; the other fields are those before it.
     """
-    position_km, trusted = start_km, weight
+    position_km = start_km
     with torch.no_grad():
+        distance_km, _ = geometry(position_km, problem.receiver_km, problem.plane)
+        residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
+        trusted = weight * _falling(residual - agreed(residual, weight), weight, _TAILS[0])
         for tail in _TAILS:
             found = _step(problem, weight, trusted, position_km, tail)
             position_km, trusted = found.position_km, found.trusted
     return _step(problem, weight, trusted, position_km, TAIL)
+
+
+def agreed(residual: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The residual with which most others agree, (..., 1).
+
+    Args:
+        residual: Of each arrival time, us, (..., R).
+        weight: 1 / us^2, 0 where there is none, (..., R).
+    """
+    apart = residual[..., None, :] - residual[..., :, None]  # (..., from, to)
+    cost = torch.log1p(weight[..., None, :] * apart**2 / _TAILS[0]).sum(-1)
+    none = (weight == 0).to(cost.dtype) * _NEVER
+    return residual.gather(-1, (cost + none).argmin(-1, keepdim=True))
+
+
+def cost(residual: torch.Tensor, weight: torch.Tensor, range_us: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """What residuals cost, (...), and the weights that this gives them, (..., R).
+
+    Args:
+        residual: Over the emission time, us, (..., R).
+        weight: Inverse squares of their scales, 1 / us^2, 0 where there is none, (..., R).
+        range_us: Over which a wrong one may lie anywhere.
+    """
+    falling = _falling(residual, weight, TAIL)
+    right = falling * falling  # to the power of TAIL / 2
+    wrong = _wrong(weight, range_us)
+    total = (log(right + wrong) * (weight > 0)).sum(-1)
+    return -2 * total, weight * falling * right / (right + wrong)
+
+
+def _wrong(weight: torch.Tensor, range_us: float) -> torch.Tensor:
+    """Density of a wrong arrival time over that of a right one without a residual.
+
+    The integral of (1 + z^2 / 4)^-2 is pi.
+    """
+    return WRONG / (1 - WRONG) * math.pi / range_us * weight.clamp(min=_FAINT).rsqrt()
+
+
+def _falling(residual: torch.Tensor, weight: torch.Tensor, tail: float) -> torch.Tensor:
+    return 1 / (1 + weight * residual**2 / tail)
 
 
 def _step(
@@ -175,7 +226,11 @@ def _step(
     distance_km, gradient = geometry(position_km, problem.receiver_km, problem.plane)
     residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
     gradient = US_PER_KM * gradient  # (B, K, R, 2)
-    trusted = weight / (1 + weight * (residual - _mean(residual, trusted)) ** 2 / tail)
+    off = residual - _mean(residual, trusted)
+    if tail > TAIL:
+        trusted = weight * _falling(off, weight, tail)
+    else:
+        _, trusted = cost(off, weight, problem.range_us)
     residual = residual - _mean(residual, trusted)
     gradient = gradient - _mean(gradient, trusted[..., None], -2)
     east, north = gradient.unbind(-1)  # (B, K, R)
@@ -185,8 +240,8 @@ def _step(
         -1,
     )
     pull = torch.stack([(weighted_east * residual).sum(-1), (weighted_north * residual).sum(-1)], -1)
-    off = problem.centre_km - position_km
-    towards = apply(problem.prior, off)
+    off_km = problem.centre_km - position_km
+    towards = apply(problem.prior, off_km)
     covariance, determinant = inverse(information + problem.prior)
     step = apply(covariance, pull + towards)
     length = root((step.detach() ** 2).sum(-1, keepdim=True).clamp(min=LONGEST_STEP_KM**2))
@@ -194,8 +249,8 @@ def _step(
         position_km=position_km + step * (LONGEST_STEP_KM / length),
         covariance_km2=covariance,
         determinant=determinant,
-        chi2=tail * torch.log1p(weight * residual**2 / tail).sum(-1),
-        penalty=(off * towards).sum(-1),
+        chi2=cost(residual, weight, problem.range_us)[0],
+        penalty=(off_km * towards).sum(-1),
         trusted=trusted,
     )
 
