@@ -20,7 +20,7 @@ Kind = Literal["single", "fusion"]
 Arrays = dict[str, npt.NDArray[Any]]
 
 RECORDING_INPUT = "features"
-# In the order of `FusionNet.forward`; all but the last three have an axis of receivers.
+# In the order of `FusionNet.forward`; all but the last four have an axis of receivers.
 SESSION_INPUTS = (
     "mel",
     "mask",
@@ -33,8 +33,9 @@ SESSION_INPUTS = (
     "centre_m",
     "prior_m2",
     "log_power",
+    "start_m",
 )
-TILE_INPUTS = ("centre_m", "prior_m2", "log_power")
+TILE_INPUTS = ("centre_m", "prior_m2", "log_power", "start_m")
 _PROVIDERS = ["CPUExecutionProvider"]
 
 

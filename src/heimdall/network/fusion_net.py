@@ -25,11 +25,21 @@ from heimdall.network.localization_net import LocalizationNet
 from heimdall.network.loss import residual_deviance, robust
 from heimdall.network.measured_times import GEOMETRY, Batch, MeasuredTimes, geometry_columns
 from heimdall.network.mixture import Mixture, widened
-from heimdall.network.tokens import LEAST_TIMED, PHYSICAL, SHAPE, SPREAD_SHARE, TILES, TILT_SHARE, Tokenizer, Tokens
+from heimdall.network.tokens import (
+    LEAST_TIMED,
+    PHYSICAL,
+    SHAPE,
+    SPREAD_SHARE,
+    TILES,
+    TILT_SHARE,
+    Tokenizer,
+    Tokens,
+    range_us,
+)
 from heimdall.position import solver
 from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import PowerModel
-from heimdall.position.solver import KM, US_PER_KM, exp, log, root
+from heimdall.position.solver import KM, exp, log, root
 
 LAYERS = 2
 EMBEDDING = 16
@@ -86,7 +96,7 @@ class FusionNet(nn.Module):
     ) -> None:
         super().__init__()
         self.plane, self.area, self.power, self.radio = plane, area, power, radio
-        self.range_us = 2 * US_PER_KM * area.extent_m / KM
+        self.range_us = range_us(area)
         self.config: dict[str, Any] = {
             "encoder": encoder.config,
             "plane": asdict(plane),
@@ -160,7 +170,7 @@ class FusionNet(nn.Module):
         """The answer before calibration; as `mixture`."""
         times = measured_times.of_batch(batch, self.plane, self.range_us)
         straight = times.corrected(SPREAD_SHARE * times.spread_excess_us)
-        first = solver.solve(straight, self._by_tile(times.first_weight), straight.centre_km)
+        first = solver.refine(straight, self._by_tile(times.first_weight), batch["start_m"] / KM)
         tokens = self._tokens(batch, straight, first, times)
         for layer in self.layers:
             tokens = layer(tokens, batch["mask"])
@@ -169,7 +179,7 @@ class FusionNet(nn.Module):
         pooled = (tokens * there).sum(1) / there.sum(1)  # (B, WIDTH)
 
         weight, bias_us = self._trust(tokens, times)
-        found = solver.solve(times.corrected(bias_us), self._by_tile(weight), first.position_km.detach())
+        found = solver.refine(times.corrected(bias_us), self._by_tile(weight), first.position_km.detach())
         log_weight = self._log_weight(batch, found, times, weight, pooled)
         covariance, share = self._spread(found, times, pooled)
         return Mixture(
@@ -228,6 +238,7 @@ class FusionNet(nn.Module):
         centre_m: torch.Tensor,
         prior_m2: torch.Tensor,
         log_power: torch.Tensor,
+        start_m: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """Localize sessions, for export. Arguments are entries of `tokens.collate`; `mel` is `spectrogram`.
 
@@ -243,6 +254,7 @@ class FusionNet(nn.Module):
             centre_m: (B, K, 2) float64.
             prior_m2: (B, K, 2, 2) float64.
             log_power: (B, K) float64.
+            start_m: (B, K, 2) float64.
 
         Returns:
             positions (B, 2) float64, degrees; uncertainties (B, 2) float32, metres east and north;
@@ -255,6 +267,7 @@ class FusionNet(nn.Module):
             "spectrogram": mel, "mask": mask, "delay_s": delay_s, "information_s2": information_s2,
             "timing_sigma_s": timing_sigma_s, "receiver_m": receiver_m, "physical": physical, "shape": shape,
             "centre_m": centre_m, "prior_m2": prior_m2, "log_power": log_power,
+            "start_m": start_m,
         }  # fmt: skip
         mixture = self.mixture(batch)
         medoid = mixture.medoid()[:, None, None]  # (B, 1, 1)

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from heimdall.geometry.geo import TangentPlane
-from heimdall.network.tokens import PHYSICAL, TILT_SHARE
+from heimdall.network.tokens import FIRST_ESTIMATE_SIGMA_US, PHYSICAL, TILT_SHARE
 from heimdall.position import solver
 from heimdall.position.solver import KM, US, US_PER_KM, exp, log
 
 Batch = Mapping[str, torch.Tensor]
 
-FIRST_ESTIMATE_SIGMA_US = 0.3
 GEOMETRY = 6  # columns of `geometry_columns`
 _LEVEL, _HEARD, _TILT, _SPREAD_EXCESS = (
     PHYSICAL.index(name) for name in ("level_db", "heard", "log_tilt", "spread_excess_us")
@@ -28,7 +27,6 @@ class MeasuredTimes:
 
     Attributes:
         problem: What is to be solved, its delays as measured.
-        prior_covariance_determinant: Of the tiles' covariances, km^4, (B, K).
         variance_us2: Of each arrival time, by noise and clock, (B, R).
         usable: 1 where there is an arrival time, else 0, (B, R).
         tilt_us2: Square of each channel's tilt, less what noise makes of it, (B, R).
@@ -37,7 +35,6 @@ class MeasuredTimes:
     """
 
     problem: solver.Problem
-    prior_covariance_determinant: torch.Tensor
     variance_us2: torch.Tensor
     usable: torch.Tensor
     tilt_us2: torch.Tensor
@@ -65,7 +62,7 @@ def of_batch(batch: Batch, plane: TangentPlane, range_us: float) -> MeasuredTime
     noise_us2 = 1 / (batch["information_s2"] * US**2).clamp(min=1e-9)  # (B, R)
     variance_us2 = noise_us2 + (batch["timing_sigma_s"] / US) ** 2
     usable = (batch["mask"] & (batch["information_s2"] > 0)).double()  # (B, R)
-    prior, prior_covariance_determinant = solver.inverse(solver.entries(batch["prior_m2"]) / KM**2)
+    prior, _ = solver.inverse(solver.entries(batch["prior_m2"]) / KM**2)
     problem = solver.Problem(
         delay_us=batch["delay_s"] / US,
         receiver_km=batch["receiver_m"] / KM,
@@ -78,7 +75,6 @@ def of_batch(batch: Batch, plane: TangentPlane, range_us: float) -> MeasuredTime
     tilt_us2 = (tilt_us2 - noise_us2).clamp(min=0)
     return MeasuredTimes(
         problem,
-        prior_covariance_determinant,
         variance_us2,
         usable,
         tilt_us2,

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +24,11 @@ from heimdall.core.randomness import generator
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.position import solver
 from heimdall.position.arrival import Arrivals, Observation
 from heimdall.position.radio_map import RadioMap, log_likelihood
 from heimdall.position.received_power import UHF_HZ, Levels, PowerModel, moments
-from heimdall.position.solver import TAIL, WRONG
+from heimdall.position.solver import KM, TAIL, US, US_PER_KM, WRONG
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -66,8 +68,12 @@ _COARSE_SIGMA_S = 300e-9  # of an arrival time, when tiles are chosen
 # its spread, with the sign of that (docs/physics.md).
 TILT_SHARE, SPREAD_SHARE = 0.7, 0.3
 LEAST_TIMED = 2  # arrival times, of which one says when the signal was sent
+FIRST_ESTIMATE_SIGMA_US = 0.3
 LEAST_TILT_S, LEAST_SPREAD_S2 = 1e-8, 1e-13
 _SMALL_SPREAD_S2 = 3e-13
+_REDUNDANT = 4  # arrival times, of which one may be left out
+_SAME = 0.25  # squared standard deviations within which solutions are one
+_EMPTY = -1e3  # nats
 _BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
 
 CLOCK_JITTER_S = (20e-9, 50e-9, 100e-9)
@@ -91,6 +97,7 @@ class Tokens:
         centre_m: Means of the tiles, the wide one last, (K, 2) float64.
         prior_m2: Covariances of the tiles, (K, 2, 2) float64.
         log_power: Logarithm of the levels' probability of each tile, (K,) float64.
+        start_m: Near which place each tile has a solution, (K, 2) float64.
     """
 
     delay_s: Float64
@@ -103,11 +110,21 @@ class Tokens:
     centre_m: Float64
     prior_m2: Float64
     log_power: Float64
+    start_m: Float64
 
 
 _PER_RECEIVER = (
     "delay_s", "information_s2", "timing_sigma_s", "receiver_m", "physical", "shape", "spectrogram",
 )  # fmt: skip
+
+
+class Tiles(NamedTuple):
+    """Fields of `Tokens`."""
+
+    centre_m: Float64
+    prior_m2: Float64
+    log_power: Float64
+    start_m: Float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +187,7 @@ class Tokenizer:
             "log_spread": np.log10(np.abs(arrivals.spread_s2.real) + LEAST_SPREAD_S2),
             "log_spread_noise": np.log10(arrivals.spread_sigma_s2 + LEAST_SPREAD_S2),
         }
-        centre_m, prior_m2, log_power = self._tiles(observation)
+        tiles = self._with_starts(observation, self._tiles(observation))
         return Tokens(
             delay_s=arrivals.delay_s,
             information_s2=information,
@@ -181,13 +198,10 @@ class Tokenizer:
             ),
             shape=arrivals.shape.astype(np.float32),
             spectrogram=session.mel,
-            centre_m=centre_m,
-            prior_m2=prior_m2,
-            log_power=log_power,
+            **tiles._asdict(),
         )
 
-    def _tiles(self, observation: Observation) -> tuple[Float64, Float64, Float64]:
-        """Centres (K, 2), covariances (K, 2, 2) and log probabilities (K,)."""
+    def _tiles(self, observation: Observation) -> Tiles:
         grid_m = self.area.grid_m(GRID_M)  # (G, 2)
         level = log_likelihood(self.radio, Levels.of(observation, self.receivers), self._mean_db)  # (G,)
         probability = np.exp(level - level.max())
@@ -204,11 +218,54 @@ class Tokenizer:
         rest = max(1 - float(share.sum()), REST_SHARE)
         mean_m, spread_m2 = moments(level, grid_m, GRID_M)
         narrow_m2 = np.broadcast_to(np.eye(2) * (scale * TILE_SIGMA_M) ** 2, (TILES, 2, 2))
-        return (
-            np.concatenate([centre_m, mean_m[None]]),
-            np.concatenate([narrow_m2, spread_m2[None]]),
-            np.log(np.append(np.maximum(share, 1e-12), rest)),
+        centre_m = np.concatenate([centre_m, mean_m[None]])
+        prior_m2 = np.concatenate([narrow_m2, spread_m2[None]])
+        return Tiles(centre_m, prior_m2, np.log(np.append(np.maximum(share, 1e-12), rest)), centre_m)
+
+    def _with_starts(self, observation: Observation, tiles: Tiles) -> Tiles:
+        """The tiles of the likeliest solutions, and near which places those are.
+
+        One arrival time of four or more may be wrong by any amount, so solutions are also looked for without
+        each of them. A tile may have several; where tiles have the same, it is of the one that has it most.
+        """
+        session, arrivals = observation.session, observation.arrivals
+        timed = np.flatnonzero(arrivals.information_s2 > 0)
+        if len(timed) < LEAST_TIMED:
+            return tiles
+        delay_us = (arrivals.delay_s - SPREAD_SHARE * _spread_excess_s(arrivals))[timed] / US
+        noise_us2 = 1 / arrivals.information_s2[timed] / US**2
+        tilt_us2 = np.maximum((arrivals.tilt_s[timed] / US) ** 2 - noise_us2, 0)
+        clock_us = session.timing_sigma_s[timed] / US
+        variance_us2 = noise_us2 + clock_us**2 + FIRST_ESTIMATE_SIGMA_US**2 + TILT_SHARE**2 * tilt_us2
+        left_out = [-1, *range(len(timed))] if len(timed) >= _REDUNDANT else [-1]
+        number = np.tile(np.arange(TILES), len(left_out))
+        without = np.repeat(left_out, TILES)
+        narrow = torch.from_numpy(tiles.prior_m2[number])[None]
+        problem = solver.Problem(
+            delay_us=torch.from_numpy(delay_us)[None],
+            receiver_km=torch.from_numpy(session.position_enu_m[timed])[None] / KM,
+            centre_km=torch.from_numpy(tiles.centre_m[number])[None] / KM,
+            prior=solver.inverse(solver.entries(narrow) / KM**2)[0],
+            plane=self.plane,
+            range_us=range_us(self.area),
         )
+        weight = torch.from_numpy(1 / variance_us2)[None]
+        kept = torch.from_numpy(without[:, None] != np.arange(len(timed)))[None]
+        with torch.inference_mode():
+            found = solver.solve(problem, weight[:, None] * kept, problem.centre_km)
+            by_all = weight[:, None].expand(-1, len(number), -1)
+            found = solver.refine(problem, by_all, found.position_km)
+            score = solver.log_evidence(problem, found, weight)[0].numpy() + tiles.log_power[number]
+        place_m = found.position_km[0].numpy() * KM
+        information = solver.matrices(solver.inverse(found.covariance_km2)[0])[0].numpy() / KM**2
+        chosen, more = _modes(score, place_m, information)
+        short = TILES - len(chosen)
+        number = np.concatenate([number[chosen], np.full(short + 1, TILES)])
+        start_m = np.concatenate([place_m[chosen], np.repeat(tiles.centre_m[-1:], short + 1, axis=0)])
+        log_power = tiles.log_power[number]
+        log_power[: len(chosen)] += more
+        log_power[len(chosen) : TILES] = _EMPTY
+        return Tiles(tiles.centre_m[number], tiles.prior_m2[number], log_power, start_m)
 
     def _by_times(self, observation: Observation, grid_m: Float64) -> Float64:
         """Log likelihood of the arrival times at the grid's cells up to a constant, any of them wrong, (G,).
@@ -228,7 +285,7 @@ class Tokenizer:
         residual = delay_s - distance_m / SPEED_OF_LIGHT_M_S  # (G, T)
         apart = residual[:, None] - residual[:, :, None]  # (G, emitted, T)
         falling = 1 / (1 + apart * apart / (TAIL * variance))
-        wrong = WRONG * math.pi * np.sqrt(variance) / (2 * self.area.extent_m / SPEED_OF_LIGHT_M_S)
+        wrong = WRONG * math.pi * np.sqrt(variance) / (range_us(self.area) * US)
         return np.asarray(special.logsumexp(np.log(falling * falling + wrong).sum(-1), axis=-1), np.float64)
 
 
@@ -242,6 +299,36 @@ def _spread_excess_s(arrivals: Arrivals) -> Float64:
 
 def _signed_log(spread_s2: Float64) -> Float64:
     return np.asarray(np.sign(spread_s2) * np.log1p(np.abs(spread_s2) / _SMALL_SPREAD_S2), np.float64)
+
+
+def range_us(area: Area) -> float:
+    """Over which a wrong arrival time may lie anywhere: twice the area's extent at the speed of light."""
+    return 2 * US_PER_KM * area.extent_m / KM
+
+
+def _modes(
+    score: Float64, place_m: Float64, information_m2: Float64
+) -> tuple[npt.NDArray[np.intp], Float64]:
+    """The solutions of the highest scores, at most `TILES`, those at one place taken together.
+
+    Args:
+        score: Logarithms of their evidence, shape (N,).
+        place_m: Shape (N, 2).
+        information_m2: Inverses of their covariances, shape (N, 2, 2).
+
+    Returns:
+        Their rows, in falling order, and by how much the evidence of all at the place is more, a logarithm.
+    """
+    left = np.argsort(-score, kind="stable")
+    chosen, more = [], []
+    while len(left) and len(chosen) < TILES:
+        first = left[0]
+        off = place_m[left] - place_m[first]
+        near = np.einsum("ni,ij,nj->n", off, information_m2[first], off) < _SAME
+        chosen.append(first)
+        more.append(special.logsumexp(score[left[near]]) - score[first])
+        left = left[~near]
+    return np.array(chosen), np.array(more)
 
 
 def _room(cells: int, scale: float) -> bool:

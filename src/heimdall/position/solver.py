@@ -38,7 +38,8 @@ WRONG = 0.01  # probability that an arrival time has nothing to do with the tran
 _TINY = 1e-300  # its inverse square root is a number
 _FAINT = 1e-8  # 1 / us^2, of an arrival time that says nothing
 _NEVER = 1e9
-_TAILS = (256 * TAIL, 64 * TAIL, 16 * TAIL, 4 * TAIL, TAIL, TAIL, TAIL, TAIL)  # step by step
+_WIDE = (256 * TAIL, 64 * TAIL, 16 * TAIL, 4 * TAIL, TAIL, TAIL, TAIL, TAIL)  # step by step
+_NARROW = (4 * TAIL, TAIL, TAIL, TAIL)
 
 
 def exp(x: torch.Tensor) -> torch.Tensor:
@@ -155,10 +156,7 @@ class Solution:
 
 
 def solve(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Solution:
-    """Minimise what the residuals cost and the prior's penalty, from a start for each tile.
-
-    All steps but the last go without a gradient: at the fixed point, that of one step is the right one where
-    residuals are small beside the tail.
+    """Minimise what the residuals cost and the prior's penalty, from a start that may be kilometres off.
 
     Args:
         problem: The sessions.
@@ -168,15 +166,54 @@ def solve(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Sol
     Returns:
         Positions after the last step; the other fields are those before it.
     """
+    return _descended(problem, weight, start_km, _WIDE)
+
+
+def refine(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Solution:
+    """The same from a start near the minimum.
+
+    All steps but the last go without a gradient: at the fixed point, that of one step is the right one where
+    residuals are small beside the tail.
+    """
+    return _descended(problem, weight, start_km, _NARROW)
+
+
+def _descended(
+    problem: Problem, weight: torch.Tensor, start_km: torch.Tensor, tails: tuple[float, ...]
+) -> Solution:
     position_km = start_km
     with torch.no_grad():
         distance_km, _ = geometry(position_km, problem.receiver_km, problem.plane)
         residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
-        trusted = weight * _falling(residual - agreed(residual, weight), weight, _TAILS[0])
-        for tail in _TAILS:
+        trusted = weight * _falling(residual - agreed(residual, weight), weight, tails[0])
+        for tail in tails:
             found = _step(problem, weight, trusted, position_km, tail)
             position_km, trusted = found.position_km, found.trusted
     return _step(problem, weight, trusted, position_km, TAIL)
+
+
+def log_evidence(problem: Problem, found: Solution, weight: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the probability of the arrival times by Laplace's approximation, (B, K).
+
+    With P the prior's inverse covariance, and the emission time integrated out over the range T over which
+    wrong arrival times lie, that of n arrival times of weights w over that of n wrong ones is
+
+        -(cost + penalty) / 2 + (log |P| - log |F + P| - log sum trusted) / 2
+            + sum (log w / 2 + log((1 - WRONG) / pi)) + log(2 pi) / 2 + (n - 1) log T
+
+    (D. J. C. MacKay, Information Theory, Inference, and Learning Algorithms, 2003, chapter 28).
+
+    Args:
+        problem: The sessions, each with an arrival time at least.
+        found: Its solutions.
+        weight: Of the arrival times, 1 / us^2, 0 where there is none, (B, R).
+    """
+    usable = weight > 0
+    each = (0.5 * log(weight.clamp(min=_FAINT)) + math.log((1 - WRONG) / math.pi)) * usable
+    right = each.sum(1) + 0.5 * math.log(2 * math.pi) + (usable.sum(1) - 1) * math.log(problem.range_us)
+    _, prior = inverse(problem.prior)
+    occam = log(prior) - log(found.determinant) - log(found.trusted.sum(-1).clamp(min=_FAINT))
+    return right[:, None] + 0.5 * (occam - found.chi2 - found.penalty)
 
 
 def agreed(residual: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -187,7 +224,7 @@ def agreed(residual: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         weight: 1 / us^2, 0 where there is none, (..., R).
     """
     apart = residual[..., None, :] - residual[..., :, None]  # (..., from, to)
-    cost = torch.log1p(weight[..., None, :] * apart**2 / _TAILS[0]).sum(-1)
+    cost = torch.log1p(weight[..., None, :] * apart**2 / _WIDE[0]).sum(-1)
     none = (weight == 0).to(cost.dtype) * _NEVER
     return residual.gather(-1, (cost + none).argmin(-1, keepdim=True))
 

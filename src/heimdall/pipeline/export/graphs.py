@@ -100,7 +100,7 @@ def session_graph(network: FusionNet, mel_shape: tuple[int, int, int], receivers
         "physical": ((len(PHYSICAL),), torch.float32),
         "shape": ((SHAPE,), torch.float32),
     }
-    tiles = {"centre_m": (2,), "prior_m2": (2, 2), "log_power": ()}
+    tiles = {"centre_m": (2,), "prior_m2": (2, 2), "log_power": (), "start_m": (2,)}
     example = {name: torch.zeros(2, 2, *shape, dtype=dtype) for name, (shape, dtype) in rows.items()}
     example |= {name: torch.zeros(2, TILES + 1, *shape, dtype=torch.float64) for name, shape in tiles.items()}
     preprocessing = {name: network.config[name] for name in ("plane", "area", "power", "radio")} | {
