@@ -22,7 +22,6 @@ Arrays = dict[str, npt.NDArray[Any]]
 RECORDING_INPUT = "features"
 # In the order of `FusionNet.forward`; all but the last four have an axis of receivers.
 SESSION_INPUTS = (
-    "mel",
     "mask",
     "delay_s",
     "information_s2",
@@ -131,14 +130,13 @@ def session_inputs(sessions: Sequence[Tokens], spare: int = 0) -> Arrays:
     """One batch for a file of the kind "fusion".
 
     Args:
-        sessions: B sessions, whose spectrograms are log-mels, no embeddings.
+        sessions: B sessions.
         spare: Rows beyond those of the session with the most receivers; what they hold is masked out.
 
     Returns:
         `SESSION_INPUTS` by name.
     """
     batch = collate(sessions, max(len(item.delay_s) for item in sessions) + spare)
-    batch["mel"] = batch.pop("spectrogram").float()
     return {name: batch[name].numpy() for name in SESSION_INPUTS}
 
 

@@ -1,10 +1,9 @@
 """FusionNet: all receivers of a session to a mixture of Gaussians over the transmitter's position.
 
-Each receiver becomes a token: the single-receiver network's embedding of its log-mel, what is measured of its
-signal, and its geometry at a first estimate. Attention among the tokens, as a set, says how far each arrival
-time is to be trusted: an extra standard deviation and a bias. A solver (`heimdall.position.solver`) then fits
-position and emission time, once from each tile of a Gaussian-sum prior (`heimdall.network.tokens`), and each
-solution is one Gaussian of the answer.
+Each receiver becomes a token: what is measured of its signal, and its geometry at a first estimate. Attention
+among the tokens, as a set, says how far each arrival time is to be trusted: an extra standard deviation and a
+bias. A solver (`heimdall.position.solver`) then fits position and emission time, once for each tile of a
+Gaussian-sum prior (`heimdall.network.tokens`), and each solution is one Gaussian of the answer.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from torch import nn
 
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
-from heimdall.network import degree_polynomial, localization_net, measured_times, tile_evidence
+from heimdall.network import degree_polynomial, measured_times, tile_evidence
 from heimdall.network.attention import WIDTH, Attention
-from heimdall.network.localization_net import LocalizationNet
 from heimdall.network.loss import residual_deviance, robust
 from heimdall.network.measured_times import GEOMETRY, Batch, MeasuredTimes, geometry_columns
 from heimdall.network.mixture import Mixture, widened
@@ -42,7 +40,6 @@ from heimdall.position.received_power import PowerModel
 from heimdall.position.solver import KM, exp, log, root
 
 LAYERS = 2
-EMBEDDING = 16
 FIRST_SIGMA_US = 0.2  # of an arrival time before anything is learned: light multipath
 # Every Gaussian has a wider one behind it, for errors have heavier tails than normal ones: so many times the
 # standard deviation, and less likely by so many nats before anything is learned.
@@ -64,7 +61,6 @@ class FusionNet(nn.Module):
     """A session's receivers to a mixture of Gaussians.
 
     Args:
-        encoder: The trained single-receiver network; it is not trained further.
         plane: Tangent plane of all positions, and the assumed altitude of transmitters.
         area: Where transmitters are.
         power: How strong receivers hear transmitters at a distance.
@@ -84,7 +80,6 @@ class FusionNet(nn.Module):
 
     def __init__(
         self,
-        encoder: LocalizationNet,
         *,
         plane: TangentPlane,
         area: Area,
@@ -98,7 +93,6 @@ class FusionNet(nn.Module):
         self.plane, self.area, self.power, self.radio = plane, area, power, radio
         self.range_us = range_us(area)
         self.config: dict[str, Any] = {
-            "encoder": encoder.config,
             "plane": asdict(plane),
             "area": asdict(area),
             "power": asdict(power),
@@ -107,18 +101,11 @@ class FusionNet(nn.Module):
             "physical_std": [float(value) for value in physical_std],
             "dropout_rate": dropout_rate,
         }
-        self.encoder = encoder.requires_grad_(False)
-        dim: int = encoder.backbone.num_features
-        self.embedding = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, EMBEDDING), nn.Dropout(dropout_rate))
-        self.token = nn.Linear(EMBEDDING + len(PHYSICAL) + SHAPE + GEOMETRY, WIDTH)
+        self.token = nn.Linear(len(PHYSICAL) + SHAPE + GEOMETRY, WIDTH)
         self.layers = nn.ModuleList(Attention(dropout_rate) for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH)
         self.receiver_head = _silent(nn.Linear(WIDTH, 3))
         self.session_head = _silent(nn.Linear(WIDTH, 3))
-        # A constant would be the same for every tile: no bias.
-        last = nn.Linear(32, 1, bias=False)
-        nn.init.zeros_(last.weight)
-        self.tile_head = nn.Sequential(nn.Linear(WIDTH + tile_evidence.COLUMNS, 32), nn.ReLU(), last)
         self.tilt_share = nn.Parameter(torch.tensor(TILT_SHARE))
         self.bend_share = nn.Parameter(torch.tensor(SPREAD_SHARE))
         float64 = torch.float64
@@ -136,30 +123,11 @@ class FusionNet(nn.Module):
         """What makes this network's inputs, of all receivers there are."""
         return Tokenizer(self.plane, self.area, self.power, self.radio, receivers)
 
-    def train(self, mode: bool = True) -> FusionNet:
-        """As in torch, but for the encoder, which stays as it was trained."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
-
-    def embed(self, mel: torch.Tensor) -> torch.Tensor:
-        """The encoder's embedding of recordings.
-
-        Args:
-            mel: (N, 3, n_mels, frames) float32, dB, not normalised.
-
-        Returns:
-            (N, dim) float32.
-        """
-        normalised = (mel - self.encoder.feature_mean) / self.encoder.feature_std
-        found: torch.Tensor = self.encoder.backbone(normalised)
-        return found
-
     def mixture(self, batch: Batch) -> Mixture:
         """The answer after calibration.
 
         Args:
-            batch: As of `tokens.collate`; `spectrogram` is the log-mel or its embedding.
+            batch: As of `tokens.collate`.
 
         Returns:
             The mixture.
@@ -180,7 +148,7 @@ class FusionNet(nn.Module):
 
         weight, bias_us = self._trust(tokens, times)
         found = solver.refine(times.corrected(bias_us), self._by_tile(weight), first.position_km.detach())
-        log_weight = self._log_weight(batch, found, times, weight, pooled)
+        log_weight = self._log_weight(batch, found, times, weight)
         covariance, share = self._spread(found, times, pooled)
         return Mixture(
             torch.cat([found.position_km, found.position_km], 1),
@@ -227,7 +195,6 @@ class FusionNet(nn.Module):
 
     def forward(  # noqa: PLR0917 - the inputs of the exported graph
         self,
-        mel: torch.Tensor,
         mask: torch.Tensor,
         delay_s: torch.Tensor,
         information_s2: torch.Tensor,
@@ -240,10 +207,9 @@ class FusionNet(nn.Module):
         log_power: torch.Tensor,
         start_m: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """Localize sessions, for export. Arguments are entries of `tokens.collate`; `mel` is `spectrogram`.
+        """Localize sessions, for export. Arguments are entries of `tokens.collate`.
 
         Args:
-            mel: (B, R, 3, n_mels, frames) float32, dB; anything finite where the mask is False.
             mask: (B, R) bool, at least one receiver a session.
             delay_s: (B, R) float64.
             information_s2: (B, R) float64.
@@ -264,7 +230,7 @@ class FusionNet(nn.Module):
             (`posterior.Posterior.medoid`).
         """
         batch = {
-            "spectrogram": mel, "mask": mask, "delay_s": delay_s, "information_s2": information_s2,
+            "mask": mask, "delay_s": delay_s, "information_s2": information_s2,
             "timing_sigma_s": timing_sigma_s, "receiver_m": receiver_m, "physical": physical, "shape": shape,
             "centre_m": centre_m, "prior_m2": prior_m2, "log_power": log_power,
             "start_m": start_m,
@@ -307,21 +273,17 @@ class FusionNet(nn.Module):
     def _tokens(
         self, batch: Batch, problem: solver.Problem, first: solver.Solution, times: MeasuredTimes
     ) -> torch.Tensor:
-        """Tokens (B, R, WIDTH): embedding, measurements, and geometry at the most likely first solution."""
-        seen = tile_evidence.of_solution(batch["log_power"], first, times, times.first_weight, self.edges)
+        """Tokens (B, R, WIDTH): measurements, and geometry at the most likely first solution."""
+        evidence = tile_evidence.log_evidence(
+            batch["log_power"], first, times, times.first_weight, self.edges
+        )
         # An answer of the levels alone says nothing of the arrival times, which the tokens are about.
         timed = times.count >= LEAST_TIMED
         against = torch.where(timed, _NEVER * (1 - self.by_time), 0.0)
-        best = (seen.log_evidence - against).argmax(1)[:, None, None].expand(-1, 1, 2)
+        best = (evidence - against).argmax(1)[:, None, None].expand(-1, 1, 2)
         estimate_km = first.position_km.gather(1, best)
         geometry = geometry_columns(batch, problem, estimate_km, times.first_weight, self.power.slope)
-        embedding = batch["spectrogram"]
-        if embedding.ndim == 5:  # log-mel
-            rows = embedding.shape[1]
-            embedding = self.embed(embedding.flatten(0, 1).float())
-            embedding = embedding.reshape(-1, rows, embedding.shape[-1])
         columns = [
-            self.embedding(embedding),
             (batch["physical"] - self.physical_mean) / self.physical_std,
             batch["shape"],
             torch.stack(geometry, -1).float(),
@@ -353,27 +315,17 @@ class FusionNet(nn.Module):
         return covariance, torch.log_softmax(torch.stack([-against, torch.zeros_like(against)], -1), -1)
 
     def _log_weight(
-        self,
-        batch: Batch,
-        found: solver.Solution,
-        times: MeasuredTimes,
-        weight: torch.Tensor,
-        pooled: torch.Tensor,
+        self, batch: Batch, found: solver.Solution, times: MeasuredTimes, weight: torch.Tensor
     ) -> torch.Tensor:
-        """Logarithms of the tiles' weights, (B, K) float64: their evidence, and what a small network adds."""
-        seen = tile_evidence.of_solution(batch["log_power"], found, times, weight, self.edges)
-        context = pooled[:, None].expand(-1, len(self.by_time), -1)
-        learned = self.tile_head(torch.cat([torch.stack(seen.columns, -1).float(), context], -1))[..., 0]
-        return torch.log_softmax(seen.log_evidence + learned.double(), -1)
+        """Logarithms of the tiles' weights, (B, K) float64."""
+        evidence = tile_evidence.log_evidence(batch["log_power"], found, times, weight, self.edges)
+        return torch.log_softmax(evidence, -1)
 
 
-def create(
-    encoder: LocalizationNet, tokenizer: Tokenizer, training: Sequence[Tokens], dropout_rate: float
-) -> FusionNet:
+def create(tokenizer: Tokenizer, training: Sequence[Tokens], dropout_rate: float) -> FusionNet:
     """A new network, normalised by the training sessions.
 
     Args:
-        encoder: The trained single-receiver network.
         tokenizer: What made the tokens.
         training: Sessions of the training split.
         dropout_rate: In [0, 1).
@@ -381,7 +333,6 @@ def create(
     rows = np.concatenate([item.physical for item in training]).astype(np.float64)  # (N, F)
     std = rows.std(0)
     return FusionNet(
-        encoder,
         plane=tokenizer.plane,
         area=tokenizer.area,
         power=tokenizer.power,
@@ -396,7 +347,6 @@ def from_config(config: Mapping[str, Any]) -> FusionNet:
     """Build the network that `FusionNet.config` describes, its weights still to be loaded."""
     area = config["area"]
     return FusionNet(
-        localization_net.from_config(config["encoder"]),
         plane=TangentPlane(**config["plane"]),
         area=Area(tuple(tuple(edge) for edge in area["half_planes"]), tuple(area["box_m"]), area["margin_m"]),
         power=PowerModel.from_dict(config["power"]),

@@ -22,7 +22,7 @@ PRETRAINED_HASH = "pretrained_weights_sha256"  # in the record of a model that s
 
 def is_of_fusion(config: dict[str, Any]) -> bool:
     """Whether a configuration is that of a FusionNet; else it is that of a LocalizationNet."""
-    return "encoder" in config
+    return "radio" in config
 
 
 def from_config(config: dict[str, Any]) -> Network:

@@ -25,7 +25,7 @@ from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.position import solver
-from heimdall.position.arrival import Arrivals, Observation
+from heimdall.position.arrival import Arrivals, Observation, stamped_late, without_receiver
 from heimdall.position.radio_map import RadioMap, log_likelihood
 from heimdall.position.received_power import UHF_HZ, Levels, PowerModel, moments
 from heimdall.position.solver import KM, TAIL, US, US_PER_KM, WRONG
@@ -77,7 +77,8 @@ _EMPTY = -1e3  # nats
 _BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
 
 CLOCK_JITTER_S = (20e-9, 50e-9, 100e-9)
-DROPPED = 0.15  # probability of losing one receiver in training
+VARIED = 0.25  # probability of a receiver that is lost, or of a wrong clock, in training
+LATE_S = (1e-6, 2e-2)  # of wrong clocks
 LEVEL_JITTER_DB = 1.0
 
 
@@ -92,8 +93,6 @@ class Tokens:
         receiver_m: East, north, up, (R, 3) float64.
         physical: Columns `PHYSICAL`, (R, len(PHYSICAL)) float32.
         shape: Shape of the correlation, (R, SHAPE) float32.
-        spectrogram: Log-mel, (R, 3, n_mels, frames), dB, float16; or the encoder's embedding of it, (R, dim)
-            float32, once it is known.
         centre_m: Means of the tiles, the wide one last, (K, 2) float64.
         prior_m2: Covariances of the tiles, (K, 2, 2) float64.
         log_power: Logarithm of the levels' probability of each tile, (K,) float64.
@@ -106,7 +105,6 @@ class Tokens:
     receiver_m: Float64
     physical: Float32
     shape: Float32
-    spectrogram: npt.NDArray[np.floating]
     centre_m: Float64
     prior_m2: Float64
     log_power: Float64
@@ -114,7 +112,7 @@ class Tokens:
 
 
 _PER_RECEIVER = (
-    "delay_s", "information_s2", "timing_sigma_s", "receiver_m", "physical", "shape", "spectrogram",
+    "delay_s", "information_s2", "timing_sigma_s", "receiver_m", "physical", "shape",
 )  # fmt: skip
 
 
@@ -197,7 +195,6 @@ class Tokenizer:
                 np.float32
             ),
             shape=arrivals.shape.astype(np.float32),
-            spectrogram=session.mel,
             **tiles._asdict(),
         )
 
@@ -258,7 +255,7 @@ class Tokenizer:
             score = solver.log_evidence(problem, found, weight)[0].numpy() + tiles.log_power[number]
         place_m = found.position_km[0].numpy() * KM
         information = solver.matrices(solver.inverse(found.covariance_km2)[0])[0].numpy() / KM**2
-        chosen, more = _modes(score, place_m, information)
+        chosen, more = _modes(score, number, place_m, information)
         short = TILES - len(chosen)
         number = np.concatenate([number[chosen], np.full(short + 1, TILES)])
         start_m = np.concatenate([place_m[chosen], np.repeat(tiles.centre_m[-1:], short + 1, axis=0)])
@@ -307,12 +304,13 @@ def range_us(area: Area) -> float:
 
 
 def _modes(
-    score: Float64, place_m: Float64, information_m2: Float64
+    score: Float64, number: npt.NDArray[np.intp], place_m: Float64, information_m2: Float64
 ) -> tuple[npt.NDArray[np.intp], Float64]:
     """The solutions of the highest scores, at most `TILES`, those at one place taken together.
 
     Args:
         score: Logarithms of their evidence, shape (N,).
+        number: Of their tiles, shape (N,).
         place_m: Shape (N, 2).
         information_m2: Inverses of their covariances, shape (N, 2, 2).
 
@@ -325,8 +323,9 @@ def _modes(
         first = left[0]
         off = place_m[left] - place_m[first]
         near = np.einsum("ni,ij,nj->n", off, information_m2[first], off) < _SAME
+        _, of_tile = np.unique(number[left[near]], return_index=True)
         chosen.append(first)
-        more.append(special.logsumexp(score[left[near]]) - score[first])
+        more.append(special.logsumexp(score[left[near]][of_tile]) - score[first])
         left = left[~near]
     return np.array(chosen), np.array(more)
 
@@ -355,7 +354,7 @@ def _spread_out(
 
 
 def augment(tokens: Tokens, seed: int, epoch: int, index: int) -> Tokens:
-    """A varied copy for training: fresh clock errors, noisier levels, and sometimes one receiver fewer.
+    """A varied copy for training: fresh clock errors, noisier levels.
 
     The result depends on the arguments alone. The tiles stay as they are.
 
@@ -366,7 +365,7 @@ def augment(tokens: Tokens, seed: int, epoch: int, index: int) -> Tokens:
         index: Number of the session.
 
     Returns:
-        A new session with at least one receiver.
+        A new session.
     """
     random = generator(seed, "fusion augmentation", epoch, index)
     count = len(tokens.delay_s)
@@ -375,15 +374,44 @@ def augment(tokens: Tokens, seed: int, epoch: int, index: int) -> Tokens:
     timed = tokens.information_s2 > 0
     jitter_s = np.where(timed, sigma_s * random.standard_normal(count), 0.0)
     level_db = LEVEL_JITTER_DB * random.standard_normal(count)
-    dropped = int(random.integers(count)) if random.random() < DROPPED and count > 1 else -1
     clock_s = np.where(timed, np.sqrt(tokens.timing_sigma_s**2 + sigma_s**2), 0.0)
     physical = tokens.physical.copy()
     for name in ("level_db", "snr_db"):
         physical[:, PHYSICAL.index(name)] += level_db
     physical[:, PHYSICAL.index("log_clock")] = np.log10(clock_s + 1e-9)
-    varied = replace(tokens, delay_s=tokens.delay_s + jitter_s, timing_sigma_s=clock_s, physical=physical)
-    kept = np.arange(count) != dropped
-    return replace(varied, **{name: getattr(varied, name)[kept] for name in _PER_RECEIVER})
+    return replace(tokens, delay_s=tokens.delay_s + jitter_s, timing_sigma_s=clock_s, physical=physical)
+
+
+def variants(tokenizer: Tokenizer, observation: Observation, seed: int, index: int) -> tuple[Tokens, ...]:
+    """A session as it is, and as it might have been, from the recordings on.
+
+    Args:
+        tokenizer: What makes the tokens.
+        observation: The session.
+        seed: The user's seed.
+        index: Number of the session.
+
+    Returns:
+        Its tokens; those without one of its receivers, if it has two; and those with a wrong clock of one, if
+        four arrival times or more give it away.
+    """
+    random = generator(seed, "fusion variants", index)
+    made = [observation]
+    count, timed = len(observation.session.websdr_id), np.flatnonzero(observation.arrivals.information_s2)
+    if count > 1:
+        made.append(without_receiver(observation, int(random.integers(count))))
+    if len(timed) >= _REDUNDANT:
+        low, high = np.log(LATE_S)
+        late_s = math.exp(random.uniform(low, high)) * (1 if random.random() < 0.5 else -1)
+        made.append(stamped_late(observation, int(random.choice(timed)), late_s))
+    return tuple(tokenizer.tokens(one) for one in made)
+
+
+def chosen(session: Sequence[Tokens], seed: int, epoch: int, index: int) -> Tokens:
+    """One of a session's `variants` for an epoch of training, mostly as it is."""
+    random = generator(seed, "fusion variant", epoch, index)
+    number = int(random.integers(1, len(session))) if len(session) > 1 and random.random() < VARIED else 0
+    return session[number]
 
 
 def collate(sessions: Sequence[Tokens], receivers: int | None = None) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ each receiver's channel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,11 +77,14 @@ class Observation:
         session: Its recordings' features.
         arrivals: Its arrival times, in the same order.
         frequency_hz: Carrier, Hz.
+        absent: Receivers of the network that say nothing, as switched-off ones. Others without a recording
+            heard nothing.
     """
 
     session: SessionFeatures
     arrivals: Arrivals
     frequency_hz: float
+    absent: tuple[int, ...] = ()
 
 
 def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float = 1.0) -> Arrivals:
@@ -147,6 +150,51 @@ def without_gps(observation: Observation, params: FeatureParams) -> Observation:
     unknown = np.full_like(observation.session.timing_sigma_s, np.inf)
     session = replace(observation.session, timing_sigma_s=unknown)
     return replace(observation, session=session, arrivals=arrivals(session, params))
+
+
+def without_receiver(observation: Observation, row: int) -> Observation:
+    """The same session, had a receiver been switched off.
+
+    Args:
+        observation: A session of at least two recordings.
+        row: Of its recording.
+    """
+    session, arrivals = observation.session, observation.arrivals
+    kept = np.arange(len(session.websdr_id)) != row
+    new_row = np.cumsum(kept) - 1
+    pairs = (session.pair != row).all(axis=1)
+    of_rows = {
+        field.name: getattr(session, field.name)[kept]
+        for field in fields(session)
+        if field.name not in ("session_id", "pair", "xcorr")
+    }
+    of_pairs = {"pair": new_row[session.pair[pairs]], "xcorr": session.xcorr[pairs]}
+    of_arrivals = {
+        field.name: getattr(arrivals, field.name)[kept]
+        for field in fields(arrivals)
+        if field.name != "rms_bandwidth_hz"
+    }
+    return replace(
+        observation,
+        session=replace(session, **of_rows, **of_pairs),
+        arrivals=replace(arrivals, **of_arrivals),
+        absent=(*observation.absent, int(session.websdr_id[row])),
+    )
+
+
+def stamped_late(observation: Observation, row: int, late_s: float) -> Observation:
+    """The same session, had a receiver's clock been wrong.
+
+    Args:
+        observation: A session.
+        row: Of its recording.
+        late_s: By how much its arrival time is late, seconds.
+    """
+    moved = np.zeros(len(observation.arrivals.delay_s))
+    moved[row] = late_s
+    return replace(
+        observation, arrivals=replace(observation.arrivals, delay_s=observation.arrivals.delay_s + moved)
+    )
 
 
 def _shapes(count: int, pairs: list[tuple[int, int]], series: Complex128, delay: Float64) -> Float64:

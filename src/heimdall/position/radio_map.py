@@ -133,7 +133,7 @@ def _log_likelihood(model: RadioMap, levels: Levels, mean_db: Float64) -> Float6
     mean_db = mean_db + model.law.uhf_offset_db * levels.uhf
     shape = _Shape.of(model)
     excess_db = (levels.snr_db[heard] - mean_db[:, heard])[..., np.newaxis] - shape.nodes_db
-    room_db = (model.law.squelch_db - mean_db[:, ~heard])[..., np.newaxis] - shape.nodes_db
+    room_db = (model.law.squelch_db - mean_db[:, levels.silent])[..., np.newaxis] - shape.nodes_db
     total = np.log(sum(shape.densities(excess_db)) + _LEAST).sum(axis=1)  # (cells, nodes)
     total += np.log(sum(shape.silences(room_db)) + _LEAST).sum(axis=1)
     return np.asarray(special.logsumexp(total + _LOG_NODE, axis=-1), np.float64)
@@ -179,6 +179,7 @@ def fit(
     sessions = _Sessions(
         snr_db=snr_db,
         heard=np.isfinite(snr_db),
+        silent=np.stack([one.silent for one in levels]),
         law_db=mean_levels_db(start.law, receivers, np.asarray(truth_m), plane)
         + start.law.uhf_offset_db * uhf[:, np.newaxis],
         bumps=_bumps(np.asarray(truth_m, np.float64), np.array(start.centre_m), start.width_m),
@@ -283,6 +284,7 @@ class _Sessions:
 
     snr_db: Float64  # (n, R)
     heard: npt.NDArray[np.bool_]  # (n, R)
+    silent: npt.NDArray[np.bool_]  # (n, R)
     law_db: Float64  # what the law says of the true positions, (n, R)
     bumps: Float64  # there, (n, M)
     squelch_db: float
@@ -290,20 +292,20 @@ class _Sessions:
 
 def _log_probability(values: Float64, sessions: _Sessions) -> tuple[float, Float64]:
     """Logarithm of the levels' density under packed parameters, up to a constant, and its gradient."""
-    heard = sessions.heard
+    heard, silent = sessions.heard, sessions.silent
     count = heard.shape[1]
     terrain = values[count:-5].reshape(count, -1)
     clear, blocked, loss, share, power = _shape_values(values[-5:])
     shape = _Shape(clear, blocked, loss, share, power)
     mean_db = sessions.law_db + values[:count] + np.einsum("nm,rm->nr", sessions.bumps, terrain)
     excess = (sessions.snr_db - mean_db)[heard][:, np.newaxis] - shape.nodes_db  # (H, nodes)
-    room = (sessions.squelch_db - mean_db)[~heard][:, np.newaxis] - shape.nodes_db  # (S, nodes)
+    room = (sessions.squelch_db - mean_db)[silent][:, np.newaxis] - shape.nodes_db  # (S, nodes)
     is_clear, is_blocked = shape.densities(excess)
     total = is_clear + is_blocked + _LEAST
     below_clear, below_blocked = shape.silences(room)
     below = below_clear + below_blocked + _LEAST
-    terms = np.empty((*heard.shape, len(_NODES)))
-    terms[heard], terms[~heard] = np.log(total), np.log(below)
+    terms = np.zeros((*heard.shape, len(_NODES)))
+    terms[heard], terms[silent] = np.log(total), np.log(below)
     joint = terms.sum(axis=1) + _LOG_NODE  # (n, nodes)
     largest = joint.max(axis=1, keepdims=True)
     weight = np.exp(joint - largest)
@@ -311,16 +313,16 @@ def _log_probability(values: Float64, sessions: _Sessions) -> tuple[float, Float
     weight /= mass
 
     # Derivatives of the terms by the mean and by the shape, each weighted by the nodes' posterior.
-    row_heard, row_silent = np.nonzero(heard)[0], np.nonzero(~heard)[0]
+    row_heard, row_silent = np.nonzero(heard)[0], np.nonzero(silent)[0]
     at_heard, at_silent = weight[row_heard], weight[row_silent]
     p_clear, p_blocked = is_clear / total, is_blocked / total
     z_clear, z_blocked = excess / clear, (excess + loss) / blocked
     edge_clear = (1 - share) * _density(room / clear) / below  # times d(room / clear)
     edge_blocked = share * _density((room + loss) / blocked) / below
-    slope = np.empty_like(mean_db)
+    slope = np.zeros_like(mean_db)
     slope_heard = at_heard * (p_clear * z_clear / clear + p_blocked * z_blocked / blocked)
     slope_silent = -at_silent * (edge_clear / clear + edge_blocked / blocked)
-    slope[heard], slope[~heard] = slope_heard.sum(axis=1), slope_silent.sum(axis=1)
+    slope[heard], slope[silent] = slope_heard.sum(axis=1), slope_silent.sum(axis=1)
     by_shape = [
         (at_heard * p_clear * (z_clear**2 - 1)).sum() - (at_silent * edge_clear * room / clear).sum(),
         (at_heard * p_blocked * (z_blocked**2 - 1)).sum()

@@ -8,7 +8,8 @@ with the offset of bands above 300 MHz, the transmitter's power P ~ N(0, power_s
 receivers of a session, and shadowing ~ N(0, shadow_sigma^2), independent for each (log-distance path loss and
 log-normal shadowing: T. S. Rappaport, Wireless Communications, 2nd ed., 2002, section 4.9). The loss per
 kilometre stands for the radio horizon; it raised the likelihood of simulated sessions of other worlds by 0.13
-nats each. A receiver that made no recording, or hears nothing in it, had a level below the squelch. P is
+nats each. A receiver that made no recording, or hears nothing in it, had a level below the squelch,
+unless it is known to have been absent: then it says nothing. P is
 integrated out: exactly over the levels that were heard, and over the silent receivers by Gauss-Hermite
 quadrature around the posterior of P that the others leave.
 """
@@ -92,12 +93,14 @@ class Levels:
 
     Attributes:
         receivers: All receivers of the network.
-        snr_db: In-band SNR, dB, shape (R,), float64; NaN where a receiver is silent.
+        snr_db: In-band SNR, dB, shape (R,), float64; NaN where a receiver hears nothing or says nothing.
+        silent: Whether it hears nothing, shape (R,), bool.
         uhf: Whether the carrier is above 300 MHz.
     """
 
     receivers: Receivers
     snr_db: Float64
+    silent: npt.NDArray[np.bool_]
     uhf: bool
 
     @classmethod
@@ -112,7 +115,8 @@ class Levels:
             if detected
         }
         snr_db = np.array([heard.get(number, math.nan) for number in receivers.websdr_id.tolist()])
-        return cls(receivers, snr_db, observation.frequency_hz > UHF_HZ)
+        silent = np.isnan(snr_db) & ~np.isin(receivers.websdr_id, observation.absent)
+        return cls(receivers, snr_db, silent, observation.frequency_hz > UHF_HZ)
 
 
 def log_likelihood(model: PowerModel, levels: Levels, position_m: Float64, plane: TangentPlane) -> Float64:
@@ -133,7 +137,7 @@ def log_likelihood(model: PowerModel, levels: Levels, position_m: Float64, plane
     shadow, power = model.shadow_sigma_db, model.power_sigma_db
     squares_db2 = (excess_db * excess_db).sum(axis=-1)
     log_density, power_db = _heard(excess_db.sum(axis=-1), squares_db2, int(heard.sum()), shadow, power)
-    silent = (model.squelch_db - mean_db[..., ~heard])[..., None, :] - power_db[..., None]
+    silent = (model.squelch_db - mean_db[..., levels.silent])[..., None, :] - power_db[..., None]
     below = special.log_ndtr(silent / shadow).sum(axis=-1)  # (..., 9)
     largest = below.max(axis=-1)  # scipy's logsumexp takes longer than all the rest
     silent_log = largest + np.log((_WEIGHTS * np.exp(below - largest[..., None])).sum(axis=-1))
@@ -195,6 +199,7 @@ def fit(
     sessions = _Sessions(
         snr_db=np.where(heard, snr_db, 0.0),
         heard=heard,
+        silent=np.stack([one.silent for one in levels]),
         uhf=np.array([float(one.uhf) for one in levels]),
         distance_m=distances_m(np.asarray(truth_m)[: len(used)], receivers.position_m, plane),
         squelch_db=float(np.quantile(snr_db[heard], SQUELCH_QUANTILE)) if heard.any() else 0.0,
@@ -230,6 +235,7 @@ class _Sessions:
 
     snr_db: Float64  # (n, R), 0 where silent
     heard: npt.NDArray[np.bool_]  # (n, R)
+    silent: npt.NDArray[np.bool_]  # (n, R)
     uhf: Float64  # (n,)
     distance_m: Float64  # (n, R)
     squelch_db: float
@@ -246,7 +252,7 @@ def _cost(values: Float64, sessions: _Sessions) -> float:
     excess_db = np.where(sessions.heard, sessions.snr_db - mean_db, 0.0)
     squares_db2, heard = (excess_db * excess_db).sum(axis=-1), sessions.heard.sum(axis=-1)
     log_density, power_db = _heard(excess_db.sum(axis=-1), squares_db2, heard, shadow, power)
-    row, column = np.nonzero(~sessions.heard)
+    row, column = np.nonzero(sessions.silent)
     silent = special.log_ndtr((sessions.squelch_db - mean_db[row, column, None] - power_db[row]) / shadow)
     below = np.zeros_like(power_db)
     np.add.at(below, row, silent)

@@ -34,7 +34,9 @@ KM, US = 1e3, 1e-6
 US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
 LONGEST_STEP_KM = 4.0
 TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
-WRONG = 0.01  # probability that an arrival time has nothing to do with the transmitter, as the baselines have it
+WRONG = (
+    0.01  # probability that an arrival time has nothing to do with the transmitter, as the baselines have it
+)
 _TINY = 1e-300  # its inverse square root is a number
 _FAINT = 1e-8  # 1 / us^2, of an arrival time that says nothing
 _NEVER = 1e9

@@ -80,18 +80,16 @@ def recording_graph(model: LocalizationNet, mel_shape: tuple[int, int, int]) -> 
     )
 
 
-def session_graph(network: FusionNet, mel_shape: tuple[int, int, int], receivers: Receivers) -> Graph:
+def session_graph(network: FusionNet, receivers: Receivers) -> Graph:
     """The fusion network: inputs `SESSION_INPUTS`, outputs `SESSION_OUTPUTS`, any batch, any receivers.
 
     The file also says what its inputs are made with: tangent plane, area, models of levels and receivers.
 
     Args:
         network: The trained network; it is put into evaluation mode.
-        mel_shape: Shape of one log-mel, (3, n_mels, frames).
         receivers: All receivers of the network.
     """
     rows = {
-        "mel": (mel_shape, torch.float32),
         "mask": ((), torch.bool),
         "delay_s": ((), torch.float64),
         "information_s2": ((), torch.float64),
@@ -130,8 +128,8 @@ def of_network(network: Network, record: Mapping[str, Any], config: DatasetConfi
     Raises:
         HeimdallError: The receivers are missing.
     """
+    if isinstance(network, FusionNet):
+        return session_graph(network, read_receivers(config))
     chosen = record["params"]["features"]
     mel_shape = (3, int(chosen["n_mels"]), int(chosen["frames"]))
-    if isinstance(network, FusionNet):
-        return session_graph(network, mel_shape, read_receivers(config))
     return recording_graph(network, mel_shape)

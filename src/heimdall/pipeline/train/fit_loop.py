@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Sampler
 from heimdall.core import randomness
 from heimdall.core.params import Params
 from heimdall.pipeline.train import checkpoints, history
-from heimdall.pipeline.train.callbacks import EpochClock, EpochLines, early_stopping, noted
-from heimdall.pipeline.train.checkpoints import LAST, OURS, AtomicCheckpointIO
-from heimdall.pipeline.train.history import Epoch, Timeline, best_epoch, epoch_of
+from heimdall.pipeline.train.callbacks import EpochClock, EpochLines, early_stopping
+from heimdall.pipeline.train.checkpoints import LAST, AtomicCheckpointIO
+from heimdall.pipeline.train.history import Epoch, Timeline, best_epoch
 from heimdall.pipeline.train.lightning_module import LocalizationLightningModule
 from heimdall.pipeline.train.task import LearningTask
 
@@ -138,28 +138,8 @@ def fit(
         except SystemExit:  # what Lightning makes of Ctrl+C
             raise KeyboardInterrupt from None
     fitted = _with_its_best(module, work, clock)
-    part = f"{inputs['part']}: " if "part" in inputs else ""
-    print(f"{part}{history.convergence(fitted.history).sentence}", file=sys.stderr, flush=True)
+    print(history.convergence(fitted.history).sentence, file=sys.stderr, flush=True)
     return fitted
-
-
-def timed_rows(fitted: Fitted, encoder: Path) -> tuple[list[dict[str, float]], int]:
-    """What a tracker is told of the epochs of a training, and of the encoder's that came before.
-
-    Args:
-        fitted: The training.
-        encoder: Folder of the encoder's checkpoints; there need not be one.
-
-    Returns:
-        As of `history.timed_rows`, the encoder's figures as `encoder.NAME`, and when all began, milliseconds
-        since 1970.
-    """
-    rows = history.timed_rows(fitted.history, fitted.timeline)
-    if not (encoder / LAST).exists():
-        return rows, fitted.timeline.started_ms
-    before = [epoch_of(row) for row in checkpoints.read(encoder / LAST)[OURS]["history"]]
-    times = (noted(encoder) or Timeline(fitted.timeline.started_ms)).after(len(before))
-    return [*history.timed_rows(before, times, "encoder."), *rows], times.started_ms
 
 
 def _loaders(

@@ -83,9 +83,6 @@ class RecordingTask(NetworkTask):
             return {}
         return {"pretrained_sha256": localization_net.pretrained_sha256(self.parameters.backbone)}
 
-    def first(self) -> None:
-        """As of `LearningTask`: nothing."""
-
     def start(self) -> None:
         """A new network, with frame, scale and normalisation of the training recordings."""
         part, chosen = self._recordings, self.parameters.model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,15 @@ from heimdall.geometry.area import Area
 from heimdall.network import dataset, fusion_net, model_file, temperature_scaling, tokens
 from heimdall.network.dataset import DatasetConfig, Sessions
 from heimdall.network.fusion_net import FusionNet
-from heimdall.network.localization_net import INFERENCE_BATCH
 from heimdall.network.loss import robust
 from heimdall.network.model_file import PRETRAINED_HASH
 from heimdall.network.tokens import Tokenizer, Tokens
-from heimdall.pipeline.train.recording_task import RecordingTask
 from heimdall.pipeline.train.task import Judged, Weights
 from heimdall.position import radio_map, received_power
 from heimdall.position.solver import KM
 
 Session = tuple[Tokens, npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Varied = tuple[tuple[Tokens, ...], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 PRETRAINED = Path("models/pretrained.safetensors")
 # The likelihood's slope grows as 1 / sigma^3: one surprising session may not undo an epoch.
@@ -42,7 +41,7 @@ _FEW_TIMED = 0.1  # of the sessions: from fewer nothing is learned of arrival ti
 
 
 class SessionTask:
-    """One session, one answer: a FusionNet on an encoder that is trained before, and not further.
+    """One session, one answer: a FusionNet.
 
     Args:
         parameters: Training parameters and `model`.
@@ -50,8 +49,8 @@ class SessionTask:
         pretrained: Weights that `start` starts from, their .json beside them, if `model.from_simulated`.
 
     Raises:
-        HeimdallError: The data or the weights are missing or damaged, a split is empty, or the weights have
-            another backbone or were trained on features of other parameters.
+        HeimdallError: The data or the weights are missing or damaged, a split is empty, or the weights were
+            trained on features of other parameters.
     """
 
     network: FusionNet
@@ -69,24 +68,19 @@ class SessionTask:
         _say_without_times(self._parts["train"])
         self._origin: dict[str, str] = {}
         if parameters.model.from_simulated:
-            self._pretrained, self._origin = _pretrained(pretrained, parameters.backbone, described.features)
+            self._pretrained, self._origin = _pretrained(pretrained, described.features)
 
     def origin(self) -> dict[str, str]:
         """As of `LearningTask`: the weights of the simulated sessions, if any."""
         return self._origin
 
-    def first(self) -> RecordingTask | None:
-        """As of `LearningTask`: the encoder on the same data, unless there are weights to start from."""
-        self._encoder = None if self._origin else RecordingTask(self.parameters, self.config)
-        return self._encoder
-
     def start(self) -> None:
-        """The network of the simulated sessions in the plane of these ones, or a new one on a new encoder."""
+        """The network of the simulated sessions in the plane of these ones, or a new one."""
         area, dropout_rate = Area.around(self._receivers), self.parameters.dropout_rate
         part = self._parts["train"]
         sessions = part.observations, part.truth_m(self._plane), self._receivers, self._plane
         levels = received_power.fit(*sessions)
-        if self._encoder is None:
+        if self._origin:
             trained = self._pretrained
             known = trained.radio if self._is_network_of(trained) else None
             here = {
@@ -106,7 +100,8 @@ class SessionTask:
         radio = radio_map.fit(*sessions, law=levels, area=area)
         tokenizer = Tokenizer(self._plane, area, levels, radio, self._receivers)
         made = self._tokens(tokenizer)
-        self.network = fusion_net.create(self._encoder.network, tokenizer, made["train"], dropout_rate)
+        plain = [variants[0] for variants in made["train"]]
+        self.network = fusion_net.create(tokenizer, plain, dropout_rate)
         self._prepare(made)
 
     def resume(self, config: dict[str, Any], weights: Weights) -> None:
@@ -151,31 +146,34 @@ class SessionTask:
     def _tokenizer(self) -> Tokenizer:
         return self.network.tokenizer(self._receivers)
 
-    def _tokens(self, tokenizer: Tokenizer) -> dict[str, list[Tokens]]:
-        """Tokens of all sessions by split."""
+    def _tokens(self, tokenizer: Tokenizer) -> dict[str, list[tuple[Tokens, ...]]]:
+        """Tokens of all sessions by split, those of the training with their variants."""
+        seed = self.parameters.seed
         total = sum(len(part.observations) for part in self._parts.values())
         with tqdm(total=total, desc="tokens", unit="session", leave=False, disable=None) as progress:
 
-            def tokens_of(part: Sessions) -> list[Tokens]:
+            def tokens_of(split: str) -> list[tuple[Tokens, ...]]:
                 made = []
-                for observation in part.observations:
-                    made.append(tokenizer.tokens(observation))
+                for number, observation in enumerate(self._parts[split].observations):
+                    varied = split == "train"
+                    plain = (tokenizer.tokens(observation),)
+                    made.append(tokens.variants(tokenizer, observation, seed, number) if varied else plain)
                     progress.update()
                 return made
 
-            return {split: tokens_of(part) for split, part in self._parts.items()}
+            return {split: tokens_of(split) for split in self._parts}
 
-    def _prepare(self, made: Mapping[str, Sequence[Tokens]]) -> None:
-        """The items: tokens with the encoder's embedding for the log-mel, and the truth."""
+    def _prepare(self, made: Mapping[str, Sequence[tuple[Tokens, ...]]]) -> None:
+        """The items: tokens and the truth."""
         items = {}
         for split, part in self._parts.items():
             truth_m = part.truth_m(self.network.plane)
             truth_deg = part.table[["latitude_deg", "longitude_deg"]].to_numpy(np.float64)
-            items[split] = list(zip(_embedded(self.network, made[split]), truth_m, truth_deg, strict=True))
+            items[split] = list(zip(made[split], truth_m, truth_deg, strict=True))
         self.training = AugmentedSessions(items["train"], self.parameters.seed)
         seed = self.parameters.seed
         self.validation = PlainSessions(
-            [(_timed(plain, seed, number), *truth) for number, (plain, *truth) in enumerate(items["val"])]
+            [(_timed(plain, seed, number), *truth) for number, ((plain,), *truth) in enumerate(items["val"])]
         )
 
 
@@ -214,11 +212,11 @@ class AugmentedSessions(Dataset[Session]):
     """Training items, varied anew in each epoch.
 
     Args:
-        sessions: As of `PlainSessions`.
+        sessions: As of `PlainSessions`, each in its `tokens.variants`.
         seed: The user's seed.
     """
 
-    def __init__(self, sessions: list[Session], seed: int) -> None:
+    def __init__(self, sessions: list[Varied], seed: int) -> None:
         self.sessions, self.seed = sessions, seed
 
     def __len__(self) -> int:
@@ -226,21 +224,18 @@ class AugmentedSessions(Dataset[Session]):
 
     def __getitem__(self, key: tuple[int, int]) -> Session:
         epoch, position = key
-        plain, truth_m, truth_deg = self.sessions[position]
-        return tokens.augment(plain, self.seed, epoch, position), truth_m, truth_deg
+        variants, *truth = self.sessions[position]
+        chosen = tokens.chosen(variants, self.seed, epoch, position)
+        return tokens.augment(chosen, self.seed, epoch, position), *truth
 
 
-def _pretrained(
-    weights: Path, backbone: str, features: Mapping[str, Any]
-) -> tuple[FusionNet, dict[str, str]]:
+def _pretrained(weights: Path, features: Mapping[str, Any]) -> tuple[FusionNet, dict[str, str]]:
     """The network of the simulated sessions, and the hash of its weights for the record."""
     config = weights.with_suffix(".json")
     network, record = model_file.load(weights, config)
     cause = ""
     if not isinstance(network, FusionNet):
         cause = "no weights of fusion"
-    elif (found := network.encoder.config["backbone_size"]) != backbone:
-        cause = f"its backbone is {found}, not {backbone}"
     elif (made := record["params"]["features"]) != features:
         name = next(name for name in sorted(made | features) if made.get(name) != features.get(name))
         cause = f"it was trained on features with {name} {made.get(name)}, not {features.get(name)}"
@@ -255,19 +250,3 @@ def _timed(session: Tokens, seed: int, number: int) -> Tokens:
     """A validation session as it is; one that was simulated with exact clocks once varied as in training."""
     exact = (session.information_s2 > 0) & (session.timing_sigma_s == 0)
     return tokens.augment(session, seed, _VALIDATION_EPOCH, number) if exact.any() else session
-
-
-def _embedded(network: FusionNet, sessions: Sequence[Tokens]) -> list[Tokens]:
-    """The sessions with the encoder's embedding, (R, dim), in place of the log-mel."""
-    network.eval()
-    mel = np.concatenate([item.spectrogram for item in sessions])  # (N, 3, n_mels, frames)
-    with torch.inference_mode():
-        parts = [
-            network.embed(torch.from_numpy(mel[start : start + INFERENCE_BATCH]).float()).numpy()
-            for start in range(0, len(mel), INFERENCE_BATCH)
-        ]
-    edges = np.cumsum([len(item.spectrogram) for item in sessions])[:-1]
-    return [
-        replace(item, spectrogram=embedding)
-        for item, embedding in zip(sessions, np.split(np.concatenate(parts), edges), strict=True)
-    ]

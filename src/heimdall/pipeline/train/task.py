@@ -73,9 +73,6 @@ class LearningTask(Learner, Protocol):
     def origin(self) -> dict[str, str]:
         """SHA-256 of the weights that `start` starts from, by the name that the record has for them."""
 
-    def first(self) -> LearningTask | None:
-        """What is to be trained before `start`, which builds on its network."""
-
     def start(self) -> None:
         """Make the network that training starts from."""
 

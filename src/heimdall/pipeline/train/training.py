@@ -40,8 +40,6 @@ TASKS: dict[str, Callable[[Params, DatasetConfig], LearningTask]] = {
     "fusion": SessionTask,
 }
 WORK = Path(".heimdall/work/train")  # of the stage and of trainings by hand
-ENCODER_WARMUP_EPOCHS = 1  # of the few that pretraining gives it
-ENCODER = "encoder"  # the folder of its checkpoints, and what the record has of its training
 
 
 @dataclass(frozen=True)
@@ -109,14 +107,12 @@ class Training:
         parameters: All of params.yaml; training parameters and `model` are used, the rest is recorded.
         data_dir: The featurize stage's output, or the simulate stage's.
         work_dir: Where checkpoints are kept while it runs.
-        encoder: Training parameters of the encoder, where fusion starts from nothing; None for the same.
         outputs: The files that it writes.
     """
 
     parameters: Params
     data_dir: Path
     work_dir: Path
-    encoder: Params | None = None
     outputs: Outputs = LOCALIZER
 
     def run(
@@ -138,7 +134,7 @@ class Training:
                 no trace in the outputs. From one of another training a new one starts, with the parameters
                 given now, and records the checkpoint's hash. A line on stderr says which of the two it is.
             keep_checkpoints: Move the checkpoints to `output_dir`/checkpoints instead of removing them.
-            tracker: Called when all is written, with parameters, epochs (as of `fit_loop.timed_rows`), final
+            tracker: Called when all is written, with parameters, epochs (as of `history.timed_rows`), final
                 metrics, and the training's start in milliseconds since 1970.
             exporter: Called with the network, the ONNX file's path and the record when all is written.
 
@@ -172,8 +168,8 @@ class Training:
                 exporter(task.network, onnx_path, inputs["record"])
             run_id = None
             if tracker:
-                rows, started_ms = fit_loop.timed_rows(fitted, work / ENCODER)
-                run_id = tracker(inputs["record"]["params"], rows, metrics, started_ms)
+                rows = history.timed_rows(fitted.history, fitted.timeline)
+                run_id = tracker(inputs["record"]["params"], rows, metrics, fitted.timeline.started_ms)
             kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
             checkpoints.clear(work)
             shutil.rmtree(work, ignore_errors=True)
@@ -211,11 +207,6 @@ class Training:
             task.resume(state[OURS]["network"], checkpoints.weights(state))
         else:
             checkpoints.clear(work)
-            first = task.first()
-            if first is not None:
-                theirs = inputs | {"part": ENCODER}
-                self._fit(first, self.encoder or settings, theirs, device, work / ENCODER)
-            # Here, so that new weights do not depend on whether the encoder was trained or found.
             seed_everything(self.parameters.seed, workers=True, verbose=False)
             task.start()
         return fit_loop.fit(task, settings, inputs, device=device, work=work, state=state)
@@ -223,8 +214,6 @@ class Training:
     def _inputs(self, config: DatasetConfig, task: LearningTask, device: str) -> dict[str, Any]:
         """All that decides the bytes. `record` in it stands in every file that is made of the model."""
         chosen = asdict(self.parameters)
-        encoder = asdict(self.encoder or self.parameters)
-        differing = {name: value for name, value in encoder.items() if value != chosen[name]}
         # The number of loader workers changes no bit; what other stages read is not this stage's.
         for name in (
             "num_workers",
@@ -237,8 +226,6 @@ class Training:
             "verify",
         ):
             del chosen[name]
-        if differing:
-            chosen[ENCODER] = differing
         network = dataset.read_network(config)
         record = {
             "data": provenance.provenance(task.index["simulated"]),
@@ -291,14 +278,7 @@ def pretraining(parameters: Params, data_dir: Path, work_dir: Path) -> Training:
         validation_split=given.validation_split,
         model=replace(parameters.model, name="fusion", from_simulated=False),
     )
-    encoder = replace(
-        settings,
-        lr=given.encoder_lr,
-        batch_size=given.encoder_batch_size,
-        epochs=given.encoder_epochs,
-        warmup_epochs=ENCODER_WARMUP_EPOCHS,
-    )
-    return Training(settings, data_dir, work_dir, encoder, PRETRAINED)
+    return Training(settings, data_dir, work_dir, PRETRAINED)
 
 
 def choose_device(parameters: Params) -> str:
