@@ -131,7 +131,18 @@ class PretrainParams:
 
     sessions: Count
     sessions_per_world: Annotated[Count, Field(ge=2)]
-    multipath: Literal["none", "light", "strong"]
+    multipath: Literal[
+        "none",
+        "light",
+        "strong",
+        "rma",
+        "uma",
+        "cost207",
+        "cost207_ra",
+        "cost207_tu",
+        "cost207_bu",
+        "cost207_ht",
+    ]
     seed: Seed
     validation_split: Fraction
     encoder_epochs: Count

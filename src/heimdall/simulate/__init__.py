@@ -5,8 +5,8 @@
         recordings = simulate.render(world, plan)
 
 `world` holds who and where, `terrain` what stands between, `budget` how strong it is, `signals` what is
-transmitted, `channel` how it travels, `receive` what a receiver records. Everything made here is simulated,
-and whoever stores it says so. Imports `core` and `geometry`.
+transmitted, `channel` how it travels, `profiles` the echoes by standards, `receive` what a receiver records.
+Everything made here is simulated, and whoever stores it says so. Imports `core` and `geometry`.
 """
 
 from heimdall.simulate.receive import (
@@ -18,9 +18,10 @@ from heimdall.simulate.receive import (
     render,
     sessions,
 )
-from heimdall.simulate.world import Multipath, ReceiverSite, Transmitter, World, make_world
+from heimdall.simulate.world import MULTIPATHS, Multipath, ReceiverSite, Transmitter, World, make_world
 
 __all__ = [
+    "MULTIPATHS",
     "SAMPLES",
     "SAMPLE_RATE_HZ",
     "Multipath",

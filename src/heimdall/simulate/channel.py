@@ -1,4 +1,4 @@
-"""How a signal travels: the direct path, and one by each scatterer, with its true phase at the carrier.
+"""How a signal travels: the direct path and its echoes, each with its true phase at the carrier.
 
 A path of delay tau turns the carrier by exp(-2j pi f_c tau). At 145 MHz that is a whole turn in 2 m: the
 sum of the paths changes from channel to channel and from place to place, as in nature.
@@ -24,12 +24,12 @@ _FINE = 128  # a phase ramp is the product of a coarse and a fine one: 288 expon
 
 @dataclass(frozen=True)
 class Paths:
-    """The paths of one link at one carrier, the direct one first.
+    """The paths of one link at one carrier, the earliest first.
 
     Attributes:
-        delay_s: From antenna to antenna, seconds, shape (paths,).
-        gain: Complex amplitude, the carrier's phase included; powers of the direct path and of all
-            scatterers add up to 1, shape (paths,).
+        delay_s: From antenna to antenna, seconds; the first is that of the straight line, shape (paths,).
+        gain: Complex amplitude, the carrier's phase included, shape (paths,). Powers of the direct path and
+            of all scatterers add up to 1; a standard's taps fade about a sum of 1.
     """
 
     delay_s: Array
@@ -62,13 +62,17 @@ def paths(world: World, transmitter: int, receiver: int, frequency_hz: float) ->
     Returns:
         The direct path with K / (K + 1) of the power, and the scatterers' with the rest, each in
         proportion to its strength and to exp(-excess delay / delay spread) (Rice's model with an
-        exponential power-delay profile), where both ends lie in its sector.
+        exponential power-delay profile), where both ends lie in its sector. Where the link has a standard's
+        taps: the direct path, if there is one, and their rays.
     """
     start, end = world.transmitters[transmitter].position_m, world.receiver_position_m[receiver]
     link = world.links[transmitter][receiver]
     direct_s = distance_m(start, end) / SPEED_OF_LIGHT_M_S
-    if link.delay_spread_s == 0.0:
-        delay_s, power = np.array([direct_s]), np.array([1.0])
+    if link.taps is not None:
+        delay_s = direct_s + np.array([0.0, *link.taps.excess_s])
+        amplitude = np.array([link.taps.direct, *link.taps.gain])
+    elif link.delay_spread_s == 0.0:
+        delay_s, amplitude = np.array([direct_s]), np.array([1.0])
     else:
         near_start = _reflected(world.transmitters[transmitter].scatterers, start, end)
         near_end = _reflected(world.receiver_scatterers[receiver], end, start)
@@ -79,9 +83,9 @@ def paths(world: World, transmitter: int, receiver: int, frequency_hz: float) ->
         direct = link.rice_k / (1 + link.rice_k)
         kept = diffuse >= _FAINTEST * direct
         delay_s = np.concatenate([[direct_s], delays[kept]])
-        power = np.concatenate([[direct], diffuse[kept]])
+        amplitude = np.sqrt(np.concatenate([[direct], diffuse[kept]]))
     turns = frequency_hz * delay_s
-    return Paths(delay_s, np.sqrt(power) * rotation(np.floor(turns) - turns))
+    return Paths(delay_s, amplitude * rotation(np.floor(turns) - turns))
 
 
 def response(delay_s: Array, gain: npt.NDArray[np.complex128]) -> Spectrum:

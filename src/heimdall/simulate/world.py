@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from heimdall.core.randomness import generator
-from heimdall.simulate import budget
+from heimdall.simulate import budget, profiles
 from heimdall.simulate.signals import Modulation
 from heimdall.simulate.terrain import HULL_MARGIN_M, MOUNTAIN_M, PASS_M, Terrain, local_m
 
 Array = npt.NDArray[np.float64]
-Multipath = Literal["none", "light", "strong"]
+Multipath = Literal["none", "light", "strong"] | profiles.Standard
 
 BANDS_MHZ = ((144.0, 146.0), (430.0, 440.0))
 CLOCK_SIGMA_NS = 50.0  # time stamps of six real KiwiSDR recordings scatter by 12-113 ns
@@ -29,6 +29,7 @@ USEFUL_RECEIVERS = 3  # a transmitter that fewer can hear on average is not in t
 # Delay spreads of Greenstein et al. times this. Chosen so that the median bias of the group delay over
 # heard links is 78 ns (light) and 376 ns (strong); `tests/test_simulate.py` holds them there.
 DELAY_SPREAD_SCALE: dict[Multipath, float] = {"none": 0.0, "light": 0.5, "strong": 3.2}
+MULTIPATHS: tuple[Multipath, ...] = (*DELAY_SPREAD_SCALE, *profiles.STANDARDS)
 
 GROUND_M = 250.0  # median of the sites; 300 m more change the delay over 30 km by 5 ns only
 URBAN_SHARE = 0.4
@@ -128,12 +129,14 @@ class Link:
     Attributes:
         excess_loss_db: Shadowing and blocking, beyond the loss of the path itself, dB.
         rice_k: Power of the direct path over that of all scatterers, linear.
-        delay_spread_s: RMS delay spread, seconds.
+        delay_spread_s: RMS delay spread of the scatterers, seconds; 0 where they reflect nothing.
+        taps: The echoes by a standard's profile, instead of the scatterers'; None where it has those.
     """
 
     excess_loss_db: float
     rice_k: float
     delay_spread_s: float
+    taps: profiles.Taps | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,8 @@ def make_world(
     Args:
         seed: Any number from 0; another seed is another world around the same receivers.
         transmitters: How many.
-        multipath: "none", "light" (median delay bias 78 ns) or "strong" (376 ns).
+        multipath: "none", "light" (median delay bias 78 ns), "strong" (376 ns), or the profiles of a standard
+            (`profiles`). Transmitters and receivers are the same in all kinds, and so are the losses.
         clock_sigma_ns: Standard deviation of a GPS time stamp, ns.
         bands_mhz: Carrier bands; each transmitter keeps to one of them.
 
@@ -190,8 +194,8 @@ def make_world(
         raise ValueError(f"clock_sigma_ns must not be negative: {clock_sigma_ns}")
     if not bands_mhz:
         raise ValueError("bands_mhz must name at least one band")
-    if multipath not in DELAY_SPREAD_SCALE:
-        raise ValueError(f"multipath must be one of {', '.join(DELAY_SPREAD_SCALE)}, not {multipath}")
+    if multipath not in MULTIPATHS:
+        raise ValueError(f"multipath must be one of {', '.join(MULTIPATHS)}, not {multipath}")
     terrain = Terrain.of([(site.latitude_deg, site.longitude_deg) for site in RECEIVERS])
     positions = np.stack(
         [terrain.position_m(r.latitude_deg, r.longitude_deg, r.altitude_m) for r in RECEIVERS]
@@ -240,7 +244,9 @@ def _place(
     random = generator(seed, "simulate.transmitter", index)
     while True:
         transmitter = _transmitter(random, index, terrain, bands_mhz)
-        links = tuple(_link(random, transmitter, site, terrain, multipath) for site in RECEIVERS)
+        links = tuple(
+            _link(random, transmitter, site, terrain, multipath=multipath, seed=seed) for site in RECEIVERS
+        )
         carrier_hz = (transmitter.band_mhz[0] + transmitter.band_mhz[1]) / 2 * 1e6
         heard = sum(
             mean_snr_db(transmitter, site, distance_m(transmitter.position_m, position), link, carrier_hz)
@@ -296,7 +302,9 @@ def _link(
     transmitter: Transmitter,
     site: ReceiverSite,
     terrain: Terrain,
+    *,
     multipath: Multipath,
+    seed: int,
 ) -> Link:
     """Shadowing 8 dB; blocked by 10-30 dB with probability 0.15, 0.75 across a ridge; Rice K by that."""
     here = local_m(terrain.frame, transmitter.latitude_deg, transmitter.longitude_deg)
@@ -305,10 +313,13 @@ def _link(
     blocked = random.random() < (0.75 if across else 0.15)
     loss_db = float(random.normal(0.0, 8.0)) + (float(random.uniform(10.0, 30.0)) if blocked else 0.0)
     k_db = float(random.normal(0.0, 3.0)) if blocked else float(random.normal(9.0, 4.0))
-    spread_s = budget.delay_spread_s(
-        math.dist(here, there), "mountain" if across else transmitter.environment, float(random.normal())
-    )
-    return Link(loss_db, 10 ** (k_db / 10), DELAY_SPREAD_SCALE[multipath] * spread_s)
+    environment = "mountain" if across else transmitter.environment
+    spread_s = budget.delay_spread_s(math.dist(here, there), environment, float(random.normal()))
+    rice_k = 10 ** (k_db / 10)
+    if multipath in profiles.STANDARDS:
+        own = generator(seed, "simulate.taps", transmitter.index, site.websdr_id)
+        return Link(loss_db, rice_k, 0.0, profiles.taps(multipath, environment, blocked, own))
+    return Link(loss_db, rice_k, DELAY_SPREAD_SCALE[multipath] * spread_s)
 
 
 def _scatterers(
