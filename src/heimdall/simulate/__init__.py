@@ -5,10 +5,12 @@
         recordings = simulate.render(world, plan)
 
 `world` holds who and where, `terrain` what stands between, `budget` how strong it is, `signals` what is
-transmitted, `channel` how it travels, `profiles` the echoes by standards, `receive` what a receiver records.
-Everything made here is simulated, and whoever stores it says so. Imports `core` and `geometry`.
+transmitted, `channel` how it travels, `profiles` the echoes by standards, `faults` what disturbs it,
+`receive` what a receiver records. Everything made here is simulated, and whoever stores it says so. Imports
+`core` and `geometry`.
 """
 
+from heimdall.simulate.faults import NO_FAULTS, Faults
 from heimdall.simulate.receive import (
     SAMPLE_RATE_HZ,
     SAMPLES,
@@ -22,8 +24,10 @@ from heimdall.simulate.world import MULTIPATHS, Multipath, ReceiverSite, Transmi
 
 __all__ = [
     "MULTIPATHS",
+    "NO_FAULTS",
     "SAMPLES",
     "SAMPLE_RATE_HZ",
+    "Faults",
     "Multipath",
     "ReceiverSite",
     "Reception",

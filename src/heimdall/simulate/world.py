@@ -7,7 +7,7 @@ Positions are east, north, up in metres in the tangent plane at the receivers' m
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from heimdall.core.randomness import generator
 from heimdall.simulate import budget, profiles
+from heimdall.simulate.faults import NO_FAULTS, Faults
 from heimdall.simulate.signals import Modulation
 from heimdall.simulate.terrain import HULL_MARGIN_M, MOUNTAIN_M, PASS_M, Terrain, local_m
 
@@ -152,6 +153,7 @@ class World:
         receiver_scatterers: Around each receiver, the same for every transmitter.
         transmitters: Who may transmit.
         links: `links[transmitter][receiver]`, by position in the two tuples above.
+        faults: What disturbs it; their altitude is in the transmitters' positions already.
     """
 
     seed: int
@@ -162,6 +164,7 @@ class World:
     receiver_scatterers: tuple[Scatterers, ...]
     transmitters: tuple[Transmitter, ...]
     links: tuple[tuple[Link, ...], ...]
+    faults: Faults = NO_FAULTS
 
 
 def make_world(
@@ -171,6 +174,7 @@ def make_world(
     *,
     clock_sigma_ns: float = CLOCK_SIGMA_NS,
     bands_mhz: tuple[tuple[float, float], ...] = BANDS_MHZ,
+    faults: Faults = NO_FAULTS,
 ) -> World:
     """Make a world. More transmitters leave the first ones as they are.
 
@@ -181,6 +185,7 @@ def make_world(
             (`profiles`). Transmitters and receivers are the same in all kinds, and so are the losses.
         clock_sigma_ns: Standard deviation of a GPS time stamp, ns.
         bands_mhz: Carrier bands; each transmitter keeps to one of them.
+        faults: What disturbs the world; places, losses and echoes stay as they are without.
 
     Returns:
         The world.
@@ -215,8 +220,9 @@ def make_world(
         receivers=RECEIVERS,
         receiver_position_m=positions,
         receiver_scatterers=around,
-        transmitters=tuple(transmitter for transmitter, _ in placed),
+        transmitters=tuple(_lifted(transmitter, terrain, faults.altitude_m) for transmitter, _ in placed),
         links=tuple(links for _, links in placed),
+        faults=faults,
     )
 
 
@@ -281,6 +287,17 @@ def _transmitter(
         band_mhz=bands_mhz[int(random.integers(len(bands_mhz)))],
         environment=environment,
         scatterers=_scatterers(random, position, (10, 30), (100.0, 4_000.0)),
+    )
+
+
+def _lifted(transmitter: Transmitter, terrain: Terrain, altitude_m: float | None) -> Transmitter:
+    """The same transmitter at that altitude above sea level."""
+    if altitude_m is None:
+        return transmitter
+    return replace(
+        transmitter,
+        position_m=terrain.position_m(transmitter.latitude_deg, transmitter.longitude_deg, altitude_m),
+        height_m=max(transmitter.height_m, altitude_m - GROUND_M),
     )
 
 

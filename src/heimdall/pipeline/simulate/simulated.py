@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,15 @@ class WorldTask:
         sessions: How many.
         multipath: How strong its echoes are.
         params: Feature parameters.
+        faults: What disturbs it.
     """
 
     seed: int
     sessions: int
     multipath: simulate.Multipath
     params: FeatureParams
+    _: KW_ONLY
+    faults: simulate.Faults = simulate.NO_FAULTS
 
     @property
     def name(self) -> str:
@@ -60,7 +63,8 @@ class WorldTask:
 
     def world(self) -> simulate.World:
         """The world: two sessions a transmitter, exact clocks."""
-        return simulate.make_world(self.seed, max(self.sessions // 2, 1), self.multipath, clock_sigma_ns=0.0)
+        count = max(self.sessions // 2, 1)
+        return simulate.make_world(self.seed, count, self.multipath, clock_sigma_ns=0.0, faults=self.faults)
 
 
 def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path()) -> dict[str, Any]:
