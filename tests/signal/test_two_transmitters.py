@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from heimdall.core.randomness import generator
-from heimdall.signal.arrival_times import UNLIKE, measure
+from heimdall.signal.arrival_times import SEVERAL, UNLIKE, measure
+from heimdall.signal.pairs import more_than_one
 from tests.signal.test_arrival_times import DELAY_S, POSITION_M, heard, noise_like
 
 
@@ -53,3 +54,46 @@ def test_an_echo_at_one_receiver_leaves_the_others_their_times() -> None:
         assert found.delay_s[found.reference] == 0
         error_s = (found.delay_s - delay_s)[others]
         assert np.abs(error_s - error_s.mean()).max() < 4 * found.sigma_s[others].max() < 4e-6
+
+
+@pytest.mark.parametrize("second_db", [-12.0, -6.0, 0.0])
+def test_three_receivers_claim_no_small_error_where_two_transmit(second_db: float) -> None:
+    """Alone the first one is timed to 0.2 us; of both, most have no times, and what others claim holds."""
+    random = generator(3, "test.two_transmitters")
+    level = np.float32(10 ** (second_db / 20))
+    told = 0
+    for _ in range(8):
+        delays_s = random.uniform(0.0, 200e-6, (2, 3))
+        one, other = (
+            heard(noise_like(random, 12e3, 1500.0), 12e3, delay_s, noise, random)
+            for delay_s, noise in zip(delays_s, (0.1, 0.0), strict=True)
+        )
+        assert measure(one, POSITION_M[:3]).sigma_s.max() < 0.3e-6
+        found = measure(
+            [replace(a, iq=a.iq + level * b.iq) for a, b in zip(one, other, strict=True)], POSITION_M[:3]
+        )
+        told += SEVERAL in found.reason
+        if np.isfinite(found.delay_s).all():
+            errors_s = found.delay_s - delays_s
+            errors_s -= errors_s.mean(axis=1, keepdims=True)
+            assert np.abs(errors_s).max(axis=1).min() < 2 * found.sigma_s.min()
+    assert told >= 5
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1, 0.3])
+def test_echoes_of_one_transmitter_are_not_taken_for_another(noise: float) -> None:
+    """Each of three receivers has one of its own, 0.1 to 1 ms late and 3 dB weaker."""
+    random = generator(4, "test.two_transmitters")
+    frequency_hz = np.arange(-1500.0, 1500.0)
+    edges = np.arange(0, 3001, 60)
+    found = []
+    for _ in range(20):
+        parts = random.standard_normal((2, 5, 3000))
+        drawn = (parts[0] + 1j * parts[1]) / np.sqrt(2)
+        own = noise * drawn[:3]
+        turns = [np.exp(-2j * np.pi * late_s * frequency_hz) for late_s in random.uniform(1e-4, 1e-3, 3)]
+        one = drawn[3] * (1 + 0.7 * np.array(turns)) + own
+        assert not more_than_one(one, edges)
+        phase = np.exp(2j * np.pi * random.random((3, 1)))
+        found.append(more_than_one(one + 0.5 * phase * drawn[4], edges))
+    assert np.mean(found) > 0.8

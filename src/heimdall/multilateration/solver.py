@@ -343,7 +343,9 @@ def _remarks(best: Candidate, residuals: Sequence[Residual], *, sure: bool, cred
         unchecked = (
             "no fourth time checks the three" if best.right.all() else "no further time checks the others"
         )
-        said.append(f"{unchecked}: one that is wrong would move the position unseen")
+        said.append(
+            f"{unchecked}: one that is wrong, as by a second transmitter, would move the position unseen"
+        )
     return said
 
 

@@ -25,7 +25,7 @@ import scipy.ndimage
 
 from heimdall.signal.band import Band
 from heimdall.signal.correlation import normalised_product
-from heimdall.signal.pairs import disagreement_s
+from heimdall.signal.pairs import disagreement_s, more_than_one
 from heimdall.signal.sample_clock import Growth
 from heimdall.signal.transforms import delay_ramp, phase_ramp, squared_magnitude
 
@@ -145,6 +145,8 @@ def solve(
         delay_s += better
     sigma_s, snr_db, bandwidth_hz = _judged(last.standing, last.snr)
     sigma_s = np.hypot(sigma_s, last.unlike_s)
+    # All that is not alike at three receivers may then be of the other signal.
+    unlike = float(np.mean(10 ** (-snr_db / 10))) if last.several else 0.0
     # What the reference's offset should still change by: with carriers near 0 Hz not all agree.
     left_hz = last.standing[reference].offset_hz
     offset_sigma_hz = np.array([math.hypot(one.offset_sigma_hz, left_hz) for one in last.standing])
@@ -158,7 +160,7 @@ def solve(
         snr_db,
         bandwidth_hz,
         doubt,
-        last.other_share,
+        np.maximum(last.other_share, unlike),
         last.direct[:, 0],
         Growth(last.growth, sigma_s * last.growth_ratio),
     )
@@ -171,7 +173,8 @@ class _Converged:
     `weight` turns spectra of the interval, by rising frequency, to what goes into the likelihood, (R, F).
     `direct` is the amplitude of each receiver's own direct current, (R, 1). `growth` is that of the delays,
     and `growth_ratio` its standard deviation over that of the delay, 1 / s, (R,) each. `unlike_s` is what the
-    delays scatter by because pairs do not agree, (R,).
+    delays scatter by because pairs do not agree, (R,). `several` is whether three
+    receivers show more than one signal; of more receivers `other_share` tells.
     """
 
     delay_s: Float64
@@ -184,6 +187,7 @@ class _Converged:
     growth: Float64
     growth_ratio: Float64
     unlike_s: Float64
+    several: bool
 
 
 def _converged(
@@ -245,13 +249,27 @@ def _converged(
         if number > 1 and -float((step_s * last_s).sum()) > _BACK * float((last_s * last_s).sum()):
             step_s = step_s / 2
         delay_s, offset_hz, last_s = delay_s + step_s, offset_hz + step_hz, step_s
-    other = _other_share((given - direct * lines) * whole, cells)
-    grown = [_growth(one, d[k], _in_time(said[k], count), time_s) for k, one in enumerate(standing)]
+    values = (given - direct * lines) * whole
+    other = _other_share(values, cells)
+    several = len(values) == 3 and more_than_one(values, _edges(len(by[0]), _cell_count(len(by[0]))))
+    rate, ratio = np.array(
+        [_growth(one, d[k], _in_time(said[k], count), time_s) for k, one in enumerate(standing)]
+    ).T
     growing = np.asarray((d - y * _centre(y, d)) * time_s, np.complex128)
-    growth = _jointly(np.array([rate for rate, _ in grown]), growing, reference)
-    ratio = np.array([ratio for _, ratio in grown])
     unlike_s = disagreement_s(y, d, np.array([one.rest for one in standing]), band.rate_hz)
-    return _Converged(delay_s, offset_hz, standing, snr, by, other, direct, growth, ratio, unlike_s)
+    return _Converged(
+        delay_s,
+        offset_hz,
+        standing,
+        snr,
+        by,
+        other,
+        direct,
+        _jointly(rate, growing, reference),
+        ratio,
+        unlike_s,
+        several,
+    )
 
 
 class _Elsewhere(NamedTuple):
