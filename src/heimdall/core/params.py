@@ -145,9 +145,6 @@ class PretrainParams:
     ]
     seed: Seed
     validation_split: Fraction
-    encoder_epochs: Count
-    encoder_lr: Positive
-    encoder_batch_size: Count
     epochs: Count
     lr: Positive
     batch_size: Count
