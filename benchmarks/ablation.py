@@ -23,7 +23,7 @@ a part with numbers above 0 is worth something. Of a fault, the network's line i
 one, and the other lines are beside the network's under the same fault. Then come the acceptance's lines with
 their verdicts; the exit code is 1 if one is missed.
 
-A kind takes about half an hour on 2 idle cores, and with `--rendered` an hour and a half (estimated from their
+A kind takes about half an hour on 2 idle cores, with `--rendered` an hour and a half (estimated from their
 parts). Killed and typed again, it goes on where it was: worlds, trainings and judgements that are done are
 reused. `--show` prints what the work folder holds.
 """
