@@ -84,7 +84,9 @@ class HeldOutWorld(simulated.WorldTask):
     def world(self) -> simulate.World:
         """The world: two sessions a transmitter."""
         count = max(self.sessions // 2, 1)
-        made = simulate.make_world(self.seed, count, self.multipath, clock_sigma_ns=self.clock_sigma_ns)
+        made = simulate.make_world(
+            self.seed, count, self.multipath, clock_sigma_ns=self.clock_sigma_ns, faults=self.faults
+        )
         return made if self.least_snr_db is None else louder(made, self.least_snr_db)
 
 
@@ -156,31 +158,47 @@ def measure(
     kind: simulate.Multipath, settings: Params, seeds: Sequence[int], sessions: int, folder: Path
 ) -> None:
     """Make `folder`/cases.parquet: the test cases of every world; `clean` where all receivers hear well."""
+    settings = replace(settings, pretrain=replace(settings.pretrain, multipath=kind))
+    worlds = prepared(kind, settings, seeds, sessions, folder)
+    parts = [
+        judged(folder / f"world-{seed}", data, settings).assign(world=seed)
+        for seed, data in zip(seeds, worlds, strict=True)
+    ]
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "cases.parquet")
+
+
+def prepared(
+    kind: simulate.Multipath, settings: Params, seeds: Sequence[int], sessions: int, folder: Path
+) -> list[Path]:
+    """Pretrain, and train in each world, as `dvc repro` does; what is done is reused. Their features."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "requirements").mkdir(exist_ok=True)
     shutil.copy(REPOSITORY / determinism.LOCK_FILE, folder / determinism.LOCK_FILE)
-    settings = replace(settings, pretrain=replace(settings.pretrain, multipath=kind))
     worlds = held_out(kind, settings, seeds, sessions, folder)
     with contextlib.chdir(folder):  # a training finds the weights that it starts from as `dvc repro` does
         if settings.model.from_simulated:
             simulated.run(settings.pretrain, settings.features)
-            pipeline = training.pretraining(settings, simulated.SIMULATED, Path("work/pretrain"))
-            trained(pipeline, folder)
-        parts = []
+            trained(training.pretraining(settings, simulated.SIMULATED, Path("work/pretrain")), folder)
         for seed, data in zip(seeds, worlds, strict=True):
             out = folder / f"world-{seed}"
             trained(training.Training(settings, data, out / "work"), out)
-            parts.append(judged(out, data, settings).assign(world=seed))
-    pd.concat(parts, ignore_index=True).to_parquet(folder / "cases.parquet")
+    return worlds
 
 
 def held_out(
-    kind: simulate.Multipath, settings: Params, seeds: Sequence[int], sessions: int, folder: Path
+    kind: simulate.Multipath,
+    settings: Params,
+    seeds: Sequence[int],
+    sessions: int,
+    folder: Path,
+    *,
+    faults: simulate.Faults = simulate.NO_FAULTS,
 ) -> list[Path]:
     """The worlds' features, each in the form of data/features/; they share one folder of shards."""
     least_db = LEAST_DB + MARGIN_DB if kind == CLEAN else None
     tasks = [
-        HeldOutWorld(seed, sessions, kind, settings.features, CLOCK_SIGMA_NS, least_db) for seed in seeds
+        HeldOutWorld(seed, sessions, kind, settings.features, CLOCK_SIGMA_NS, least_db, faults=faults)
+        for seed in seeds
     ]
     benchmark = {"benchmark": artifacts.sha256_file(Path(__file__))}
     code = shards.code(simulated.SHARD_ROOMS, REPOSITORY) | benchmark
@@ -198,7 +216,7 @@ def held_out(
         index[["split", "validation_rank"]] = split.assign(index, chosen)
         described = {
             "data_fingerprint": name,
-            "features": asdict(settings.features),
+            "features": settings.features.record(),
             "split": asdict(chosen),
             "calibration": asdict(params.UNCALIBRATED),
         }

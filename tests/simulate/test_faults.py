@@ -13,7 +13,7 @@ from scipy import fft
 from heimdall import simulate
 from heimdall.core import params
 from heimdall.geometry import geo
-from heimdall.pipeline.simulate.simulated import WorldTask, simulate_shard
+from heimdall.pipeline.simulate.simulated import WorldTask
 from heimdall.simulate import Faults, Reception, RenderedRecording, SessionPlan, World
 from heimdall.simulate.world import RECEIVERS, Multipath
 from tests import REPOSITORY
@@ -219,7 +219,7 @@ def test_a_size_that_is_none_is_refused(wrong: dict[str, float]) -> None:
         Faults(**wrong)
 
 
-def test_features_of_a_disturbed_world_are_others() -> None:
+def test_a_task_makes_its_world_with_its_faults() -> None:
     features = params.load(REPOSITORY / "params.yaml").features
-    task = WorldTask(seed=1, sessions=1, multipath="light", params=features)
-    assert simulate_shard(replace(task, faults=Faults(chirp_hz_s=5.0))) != simulate_shard(task)
+    task = WorldTask(seed=1, sessions=1, multipath="light", params=features, faults=Faults(chirp_hz_s=5.0))
+    assert task.world().faults == Faults(chirp_hz_s=5.0)

@@ -12,7 +12,7 @@ import pytest
 from heimdall import simulate
 from heimdall.core import params
 from heimdall.core.randomness import generator
-from heimdall.pipeline.simulate.simulated import WorldTask, simulate_shard
+from heimdall.pipeline.simulate.simulated import world_tasks
 from heimdall.simulate import channel, profiles
 from heimdall.simulate.budget import Environment
 from heimdall.simulate.profiles import Profile, Standard
@@ -147,6 +147,6 @@ def test_cost207_goes_by_the_environment() -> None:
 
 def test_the_parameter_knows_every_kind_of_multipath() -> None:
     assert get_args(get_type_hints(params.PretrainParams)["multipath"]) == MULTIPATHS
-    features = params.load(REPOSITORY / "params.yaml").features
-    task = WorldTask(seed=1, sessions=1, multipath="cost207_bu", params=features)
-    assert simulate_shard(task) != simulate_shard(dataclasses.replace(task, multipath="light"))
+    settings = params.load(REPOSITORY / "params.yaml")
+    hilly = dataclasses.replace(settings.pretrain, multipath="cost207_ht")
+    assert world_tasks(hilly, settings.features)[0].world().multipath == "cost207_ht"

@@ -28,8 +28,8 @@ class Faults:
         ripple_db: Of each receiver's filter in its pass band, peak to peak, dB; phases stay linear.
         filter_delay_s: Each receiver's filter and cable delay its recordings by a constant up to this, either
             way, seconds.
-        late_stamp_s: One receiver of each session, of those that know the time and hear it, has a time stamp
-            that is late by this, seconds; a negative one is early.
+        late_stamp_s: One receiver of each session, of those that know the time and hear it above the squelch,
+            has a time stamp that is late by this, seconds; a negative one is early.
         altitude_m: Of every transmitter above sea level, metres, on the same places; None for antennas above
             the ground. Height above the plain counts in the path loss.
 

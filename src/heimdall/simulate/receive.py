@@ -26,7 +26,7 @@ Samples = npt.NDArray[np.complex64]
 
 SAMPLE_RATE_HZ = 192_000
 SAMPLES = 192_000
-MIN_HEARD = 2  # a transmission that fewer hear becomes no session
+MIN_HEARD = 2  # a transmission that fewer hear above the squelch becomes no session
 
 AT_REST = (0.0, 0.0, 0.0)
 
@@ -55,9 +55,10 @@ class Reception:
     Attributes:
         receiver: Its position in `world.receivers`.
         websdr_id: Its number in the database.
-        has_signal: False where noise alone opened the squelch.
+        has_signal: False where noise alone opened the squelch; without a squelch all have their signal,
+            however weak.
         snr_db: Power over noise in 12.5 kHz, dB (a keyed signal: key down); -inf without a signal.
-        reported_snr_db: What its operator noted, dB.
+        reported_snr_db: What its operator noted, dB; about that of the squelch for anything weaker.
         delay_s: Of the direct path, seconds.
         start_offset_s: True time of the first sample after the session's second, seconds.
         start_gps_ns: The recording's own stamp of that, GPS time in ns, or None.
@@ -166,7 +167,7 @@ def _plan(world: World, index: int, who: int) -> SessionPlan:
             for i in range(len(world.receivers))
         ]
         delivered = tuple(r for r in receptions if r is not None)
-        if sum(r.has_signal for r in delivered) >= MIN_HEARD:
+        if sum(r.snr_db >= SQUELCH_DB for r in delivered) >= MIN_HEARD:
             return _disturbed(world, SessionPlan(index, session_id, who, frequency_hz, unix_s, delivered))
 
 
@@ -179,7 +180,7 @@ def _disturbed(world: World, plan: SessionPlan) -> SessionPlan:
     azimuth, latest = float(random.uniform(-math.pi, math.pi)), float(random.random())
     speed_m_s = faults.doppler_hz * channel.SPEED_OF_LIGHT_M_S / plan.frequency_hz
     velocity_m_s = (speed_m_s * math.sin(azimuth), speed_m_s * math.cos(azimuth), 0.0)
-    timed = [r.receiver for r in plan.receptions if r.has_signal and r.start_gps_ns is not None]
+    timed = [r.receiver for r in plan.receptions if r.snr_db >= SQUELCH_DB and r.start_gps_ns is not None]
     late = timed[int(latest * len(timed))] if timed else None
 
     def disturbed(reception: Reception) -> Reception:
@@ -217,7 +218,7 @@ def _reception(
     clock_error_ns = world.clock_sigma_ns * float(random.standard_normal())
     reported_error_db = _REPORTED_SIGMA_DB * float(random.standard_normal())
     carrier_offset_hz = float(random.uniform(-_OFFSET_HZ, _OFFSET_HZ))
-    has_signal = snr_db >= SQUELCH_DB
+    has_signal = snr_db >= SQUELCH_DB or not world.squelched
     if not has_signal and not false_opening:
         return None
     stamp_ns = (unix_s + _GPS_MINUS_UNIX_S) * 1_000_000_000 + round(start_offset_s * 1e9 + clock_error_ns)
@@ -226,7 +227,7 @@ def _reception(
         websdr_id=site.websdr_id,
         has_signal=has_signal,
         snr_db=snr_db if has_signal else -math.inf,
-        reported_snr_db=round((snr_db if has_signal else SQUELCH_DB) + reported_error_db, 1),
+        reported_snr_db=round(max(snr_db, SQUELCH_DB) + reported_error_db, 1),
         delay_s=distance / channel.SPEED_OF_LIGHT_M_S,
         start_offset_s=start_offset_s,
         start_gps_ns=stamp_ns if site.gps else None,

@@ -154,6 +154,7 @@ class World:
         transmitters: Who may transmit.
         links: `links[transmitter][receiver]`, by position in the two tuples above.
         faults: What disturbs it; their altitude is in the transmitters' positions already.
+        squelched: Whether a receiver records only what is above its squelch; otherwise all record always.
     """
 
     seed: int
@@ -165,6 +166,7 @@ class World:
     transmitters: tuple[Transmitter, ...]
     links: tuple[tuple[Link, ...], ...]
     faults: Faults = NO_FAULTS
+    squelched: bool = True
 
 
 def make_world(
@@ -175,6 +177,7 @@ def make_world(
     clock_sigma_ns: float = CLOCK_SIGMA_NS,
     bands_mhz: tuple[tuple[float, float], ...] = BANDS_MHZ,
     faults: Faults = NO_FAULTS,
+    squelched: bool = True,
 ) -> World:
     """Make a world. More transmitters leave the first ones as they are.
 
@@ -186,6 +189,8 @@ def make_world(
         clock_sigma_ns: Standard deviation of a GPS time stamp, ns.
         bands_mhz: Carrier bands; each transmitter keeps to one of them.
         faults: What disturbs the world; places, losses and echoes stay as they are without.
+        squelched: Whether receivers have a squelch, at `SQUELCH_DB`. Without one every receiver records every
+            session, as most WebSDRs do. The sessions stay the same, and so does what is above the squelch.
 
     Returns:
         The world.
@@ -223,6 +228,7 @@ def make_world(
         transmitters=tuple(_lifted(transmitter, terrain, faults.altitude_m) for transmitter, _ in placed),
         links=tuple(links for _, links in placed),
         faults=faults,
+        squelched=squelched,
     )
 
 

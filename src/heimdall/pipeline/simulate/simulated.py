@@ -47,6 +47,7 @@ class WorldTask:
         multipath: How strong its echoes are.
         params: Feature parameters.
         faults: What disturbs it.
+        squelched: Whether its receivers have a squelch.
     """
 
     seed: int
@@ -55,6 +56,7 @@ class WorldTask:
     params: FeatureParams
     _: KW_ONLY
     faults: simulate.Faults = simulate.NO_FAULTS
+    squelched: bool = True
 
     @property
     def name(self) -> str:
@@ -64,7 +66,14 @@ class WorldTask:
     def world(self) -> simulate.World:
         """The world: two sessions a transmitter, exact clocks."""
         count = max(self.sessions // 2, 1)
-        return simulate.make_world(self.seed, count, self.multipath, clock_sigma_ns=0.0, faults=self.faults)
+        return simulate.make_world(
+            self.seed,
+            count,
+            self.multipath,
+            clock_sigma_ns=0.0,
+            faults=self.faults,
+            squelched=self.squelched,
+        )
 
 
 def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path()) -> dict[str, Any]:

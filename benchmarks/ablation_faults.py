@@ -1,0 +1,182 @@
+"""What may go wrong with a session's receivers, as benchmarks/ablation.py has it happen.
+
+Most faults change the features of recordings that are right: delays, and correlations about them. What the
+stage featurize would find in faulty recordings, such as that the others contradict one, is not in those. It
+is in those that the simulator renders, world by world, of the same transmissions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall import simulate
+from heimdall.core.params import FeatureParams
+from heimdall.core.randomness import generator
+from heimdall.geometry.area import Receivers
+from heimdall.position.arrival import Observation, arrivals
+from heimdall.position.interpolation import interpolate
+from heimdall.signal.sessions import SessionFeatures
+
+Float64 = npt.NDArray[np.float64]
+
+LATE_S = {"10 us": 10e-6, "3 ms": 3e-3}
+MANY = 5  # arrival times, of which one may be wrong by any amount and is found out
+UNLIKE_SIGMA_S = 200e-9
+UNLIKE = "delays of N(0, 200 ns) by receiver"
+SINGLE = {
+    "rendered: clocks drift by up to 1e-8": simulate.Faults(clock_drift=1e-8),
+    "rendered: Doppler to 15 Hz": simulate.Faults(doppler_hz=15.0),
+    "rendered: filters' ripple of 0.5 dB": simulate.Faults(ripple_db=0.5),
+    "rendered: filters' delays to 200 ns": simulate.Faults(filter_delay_s=UNLIKE_SIGMA_S),
+    "rendered: altitude of 1500 m": simulate.Faults(altitude_m=1500.0),
+}
+LATE = {f"rendered: {by}": simulate.Faults(late_stamp_s=late_s) for by, late_s in LATE_S.items()}
+RENDERED = SINGLE | LATE
+_LEFT = 2  # recordings at least, when one is removed
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Test sessions that something befell.
+
+    Attributes:
+        row: Their numbers among all test sessions, shape (n,).
+        observations: What is seen of each then.
+        absent: A receiver that the methods are told to do without, for each; None where none is.
+    """
+
+    row: npt.NDArray[np.intp]
+    observations: list[Observation]
+    absent: list[int | None]
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[int, Observation]], absent: Sequence[int] | None = None) -> Condition:
+        """Of numbers and observations."""
+        told: list[int | None] = [None] * len(found) if absent is None else list(absent)
+        return cls(np.array([row for row, _ in found], np.intp), [item for _, item in found], told)
+
+
+def timed(observation: Observation) -> npt.NDArray[np.intp]:
+    """Rows of the recordings that have an arrival time."""
+    return np.flatnonzero(observation.arrivals.information_s2 > 0)
+
+
+MANY_TIMES, FOUR_TIMES = f"{MANY} or more", "4"
+
+
+def late_name(by: str, count: str) -> str:
+    """The name of the condition that one of so many arrival times is late."""
+    kind, _, late = by.rpartition(": ")
+    return f"{kind}{': ' if kind else ''}one of {count} times late by {late}"
+
+
+def rendered(
+    sessions: Sequence[tuple[str, Observation]], twins: Mapping[str, Mapping[str, Observation]]
+) -> dict[str, Condition]:
+    """The same for faults that were rendered.
+
+    Args:
+        sessions: Identifiers and observations of the test sessions of a world, undisturbed.
+        twins: What is seen of them under each fault of `RENDERED`, by identifier.
+    """
+    found = {}
+    for name, twin in twins.items():
+        seen = [(row, twin[session]) for row, (session, _) in enumerate(sessions) if session in twin]
+        if name in SINGLE:
+            found[name] = Condition.of(seen)
+            continue
+        counts = {row: len(timed(item)) for row, (_, item) in enumerate(sessions)}
+        found[late_name(name, MANY_TIMES)] = Condition.of([one for one in seen if counts[one[0]] >= MANY])
+        found[late_name(name, FOUR_TIMES)] = Condition.of([one for one in seen if counts[one[0]] == 4])
+    return found
+
+
+def conditions(
+    sessions: Sequence[Observation], receivers: Receivers, params: FeatureParams, seed: int
+) -> dict[str, Condition]:
+    """Every fault of features, by its name.
+
+    Args:
+        sessions: The test sessions of a world.
+        receivers: All receivers of the network.
+        params: The parameters that the features were made with.
+        seed: Of the world: which receiver is late or removed, and how unlike their delays are.
+    """
+    found = {}
+    for by, late_s in LATE_S.items():
+        for count, least, most in ((MANY_TIMES, MANY, len(receivers.websdr_id)), (FOUR_TIMES, 4, 4)):
+            found[late_name(by, count)] = Condition.of(
+                [
+                    (row, _one_late(item, late_s, params, generator(seed, "ablation.late", row)))
+                    for row, item in enumerate(sessions)
+                    if least <= len(timed(item)) <= most
+                ]
+            )
+    drawn_s = UNLIKE_SIGMA_S * generator(seed, "ablation.delay").standard_normal(len(receivers.websdr_id))
+    delay_s = dict(zip(receivers.websdr_id.tolist(), drawn_s.tolist(), strict=True))
+    found[UNLIKE] = Condition.of(
+        [
+            (row, delayed(item, np.array([delay_s[k] for k in item.session.websdr_id.tolist()]), params))
+            for row, item in enumerate(sessions)
+        ]
+    )
+    lost = [(row, item) for row, item in enumerate(sessions) if len(item.session.websdr_id) > _LEFT]
+    gone = [
+        int(generator(seed, "ablation.removed", row).integers(len(item.session.websdr_id)))
+        for row, item in lost
+    ]
+    left = [(row, removed(item, k, params)) for (row, item), k in zip(lost, gone, strict=True)]
+    who = [int(item.session.websdr_id[k]) for (_, item), k in zip(lost, gone, strict=True)]
+    found["a receiver removed, taken for silent"] = Condition.of(left)
+    found["a receiver removed, known to be absent"] = Condition.of(left, who)
+    return found
+
+
+def _one_late(
+    observation: Observation, late_s: float, params: FeatureParams, random: np.random.Generator
+) -> Observation:
+    delay_s = np.zeros(len(observation.session.websdr_id))
+    delay_s[random.choice(timed(observation))] = late_s
+    return delayed(observation, delay_s, params)
+
+
+def delayed(observation: Observation, delay_s: Float64, params: FeatureParams) -> Observation:
+    """The same session, had each recording come later.
+
+    Args:
+        observation: A session of R recordings.
+        delay_s: By how much, shape (R,).
+        params: The parameters that its features were made with.
+
+    Returns:
+        The session with its delays and correlations moved. What lies beyond the lags is 0.
+    """
+    session = observation.session
+    first, second = session.pair.T
+    limit = session.xcorr.shape[1] // 2
+    moved = (delay_s[first] - delay_s[second]) * params.correlation_rate_hz
+    lag = np.arange(-limit, limit + 1) - moved[:, None]  # (P, lags)
+    series = interpolate(session.xcorr.astype(np.complex128), np.clip(lag, -limit, limit))
+    xcorr = np.where(np.abs(lag) <= limit, series, 0.0).astype(np.complex64)
+    return _observed(observation, replace(session, delay_s=session.delay_s + delay_s, xcorr=xcorr), params)
+
+
+def removed(observation: Observation, row: int, params: FeatureParams) -> Observation:
+    """The same session without one recording."""
+    session = observation.session
+    kept = np.arange(len(session.websdr_id)) != row
+    pairs = (session.pair != row).all(axis=1)
+    per_recording = {
+        name: getattr(session, name)[kept] for name in vars(session) if name not in ("pair", "xcorr")
+    }
+    pair = session.pair[pairs]
+    left = SessionFeatures(**per_recording, pair=pair - (pair > row), xcorr=session.xcorr[pairs])
+    return _observed(observation, left, params)
+
+
+def _observed(observation: Observation, session: SessionFeatures, params: FeatureParams) -> Observation:
+    return replace(observation, session=session, arrivals=arrivals(session, params))

@@ -1,0 +1,155 @@
+"""What benchmarks/ablation.py switches off: the learned parts of a FusionNet, and what it sees of a session.
+
+What the network's parts are called stands here and nowhere else in the benchmark.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from heimdall.network import fusion_net
+from heimdall.network.fusion_net import FusionNet
+from heimdall.position.arrival import Arrivals, Observation
+
+AS_IT_IS = "the network as it is"
+UNTUNED = "fine-tuning off"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value that stands for nothing learned.
+
+    Attributes:
+        name: Of a tensor in the network's state.
+        value: What it is set to; None for what it is before anything is learned.
+        row: Of the tensor; None for all of it.
+    """
+
+    name: str
+    value: float | None = 0.0
+    row: int | None = None
+
+
+def _head(name: str, row: int | None = None) -> tuple[Setting, ...]:
+    return Setting(f"{name}.weight", row=row), Setting(f"{name}.bias", row=row)
+
+
+CALIBRATION = (Setting("temperature", 1.0), Setting("floor_m"))
+PARTS: dict[str, tuple[Setting, ...]] = {
+    "embedding zero": _head("embedding.1"),
+    "receiver head off": _head("receiver_head"),
+    "receiver head off, sigma alone": _head("receiver_head", 0),
+    "receiver head off, bias alone": _head("receiver_head", 1),
+    "receiver head off, bend alone": _head("receiver_head", 2),
+    "tile head off": (Setting("tile_head.2.weight"),),
+    "session head off": _head("session_head"),
+    "session head off, scale alone": _head("session_head", 0),
+    "session head off, floor alone": _head("session_head", 1),
+    "session head off, tail alone": _head("session_head", 2),
+    "evidence weights 1": (Setting("evidence", 1.0),),
+    "tilt share 0": (Setting("tilt_share"),),
+    "bend share 0": (Setting("bend_share"),),
+    "evidence and shares as at first": tuple(
+        Setting(name, None) for name in ("evidence", "tilt_share", "bend_share")
+    ),
+    "calibration off": CALIBRATION,
+}
+
+
+def networks(tuned: FusionNet, pretrained: FusionNet) -> dict[str, FusionNet]:
+    """Copies of a network, each without a learned part, by the name of what it lacks.
+
+    Args:
+        tuned: The network as a world's training left it.
+        pretrained: What that training started from.
+
+    Returns:
+        In the order of the table; the last two lack all of it: with every part at its value of `PARTS`, and
+        with the constants that the network has before it learns anything.
+    """
+    everything = [part for parts in PARTS.values() for part in parts if part.value is not None]
+    untaught = fusion_net.from_config(tuned.config).eval()
+    return {
+        **{name: without(tuned, settings, untaught) for name, settings in PARTS.items()},
+        "radio map off: the plain law": by_plain_law(tuned),
+        UNTUNED: untuned(tuned, pretrained),
+        "all of it off": by_plain_law(without(tuned, everything, untaught)),
+        "all of it off, first constants": by_plain_law(untaught),
+    }
+
+
+def without(network: FusionNet, settings: Sequence[Setting], untaught: FusionNet) -> FusionNet:
+    """A copy with some values set, where `None` is given to those of the untaught network."""
+    changed, first = copy.deepcopy(network), untaught.state_dict()
+    state = changed.state_dict()  # the copy's own memory
+    for setting in settings:
+        value = first[setting.name] if setting.value is None else torch.tensor(setting.value)
+        tensor = state[setting.name]
+        (tensor if setting.row is None else tensor[setting.row]).copy_(value)
+    return changed
+
+
+def untuned(tuned: FusionNet, pretrained: FusionNet) -> FusionNet:
+    """A copy with the pretrained weights and calibration; plane, area and levels stay the world's own."""
+    changed, state = copy.deepcopy(tuned), pretrained.state_dict()
+    names = [name for name, _ in pretrained.named_parameters()] + [setting.name for setting in CALIBRATION]
+    changed.load_state_dict({name: state[name] for name in names}, strict=False)
+    return changed
+
+
+def by_plain_law(network: FusionNet) -> FusionNet:
+    """A copy whose radio map is the law of levels by distance: no terrain, no offsets, no blocked paths."""
+    changed, law = copy.deepcopy(network), network.power
+    changed.radio = replace(
+        network.radio,
+        law=law,
+        offset_db=tuple(0.0 for _ in network.radio.offset_db),
+        terrain_db=tuple(tuple(0.0 for _ in row) for row in network.radio.terrain_db),
+        clear_sigma_db=law.shadow_sigma_db,
+        blocked_share=1e-9,
+        power_scale_db=law.power_sigma_db,
+    )
+    return changed
+
+
+def foreign_spectra(sessions: Sequence[Observation]) -> list[Observation]:
+    """The sessions with the log-mel of others, a third of the list away: of other transmitters."""
+    away = max(1, len(sessions) // 3)
+    others = [*sessions[away:], *sessions[:away]]
+    return [
+        replace(
+            item,
+            session=replace(
+                item.session,
+                mel=other.session.mel[[row % len(other.session.mel) for row in range(len(item.session.mel))]],
+            ),
+        )
+        for item, other in zip(sessions, others, strict=True)
+    ]
+
+
+def blind_to_echoes(sessions: Sequence[Observation]) -> list[Observation]:
+    """The sessions as if nobody had measured the tilt and the variance of their channels."""
+    return [
+        replace(
+            item,
+            arrivals=Arrivals.without_echoes(
+                item.arrivals.delay_s,
+                item.arrivals.information_s2,
+                item.arrivals.rms_bandwidth_hz,
+                item.arrivals.shape,
+            ),
+        )
+        for item in sessions
+    ]
+
+
+BLIND = "tilt and variance unseen"
+UNSEEN: dict[str, Callable[[Sequence[Observation]], list[Observation]]] = {
+    "embedding of another session": foreign_spectra,
+    BLIND: blind_to_echoes,
+}
