@@ -13,7 +13,8 @@ other half, as `dvc repro` does; clocks err by 50 ns. The test sessions of all w
 - by the network as it is, and without each learned part, one at a time, and without all of them;
 - by the best methods without learning;
 - by the network and the combined method when one arrival time is late, when receivers have delays that
-  nobody knows, and when one of them made no recording.
+  nobody knows, and when one of them made no recording. `--rendered` adds faults of clocks, filters, motion
+  and altitude, for which each world is rendered seven times more; the network is trained without them.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
@@ -22,8 +23,9 @@ a part with numbers above 0 is worth something. Of a fault, the network's line i
 one, and the other lines are beside the network's under the same fault. Then come the acceptance's lines with
 their verdicts; the exit code is 1 if one is missed.
 
-Killed and typed again, it goes on where it was: worlds, trainings and judgements that are done are reused.
-`--show` prints what the work folder holds.
+A kind takes about half an hour on 2 idle cores, with `--rendered` an hour and a half (estimated from their
+parts). Killed and typed again, it goes on where it was: worlds, trainings and judgements that are done are
+reused. `--show` prints what the work folder holds.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,10 +49,10 @@ import numpy as np
 import pandas as pd
 import torch
 from ablation_criteria import COMBINED, OWN_KINDS, RIVALS, acceptance
-from ablation_faults import UNLIKE, Condition, conditions, timed
+from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, conditions, rendered, timed
 from ablation_parts import AS_IT_IS, BLIND, UNSEEN, blind_to_echoes, networks
 from ablation_tables import UNDISTURBED, faults_table, parts_table
-from accuracy import CLOCK_SIGMA_NS, REPOSITORY, prepared
+from accuracy import CLOCK_SIGMA_NS, REPOSITORY, held_out, prepared
 from accuracy_criteria import Line
 
 from heimdall import simulate
@@ -67,6 +69,7 @@ from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
 from heimdall.pipeline.evaluate.cases import case_table, described
 from heimdall.pipeline.train import training
+from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 
 WORLDS = list(range(201, 211))
@@ -85,6 +88,7 @@ class World:
         receivers: All of them.
         plane: Of the positions.
         features: The parameters that the features were made with.
+        twins: The test sessions under the faults that were rendered, as of `ablation_faults.rendered`.
     """
 
     seed: int
@@ -93,6 +97,7 @@ class World:
     receivers: Receivers
     plane: TangentPlane
     features: FeatureParams
+    twins: Mapping[str, Mapping[str, Observation]]
 
 
 def main() -> int:
@@ -115,6 +120,7 @@ def main() -> int:
     parser.add_argument(
         "--work", type=Path, default=Path(".heimdall/ablation"), help="folder of what is made"
     )
+    parser.add_argument("--rendered", action="store_true", help="render the worlds with faults, too")
     parser.add_argument("--show", action="store_true", help="print the tables of what was measured, no more")
     options = parser.parse_args()
     if min(options.worlds) < 0 or max(options.worlds) >= params.FIRST_OTHER_WORLD:
@@ -129,7 +135,8 @@ def main() -> int:
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
         if not options.show:
-            measure(kind, settings, options.worlds, options.world_sessions, folder)
+            faults = RENDERED if options.rendered else {}
+            measure(kind, settings, options.worlds, options.world_sessions, folder, faults=faults)
         cases = pd.read_parquet(folder / "cases.parquet")
         worlds = ", ".join(str(seed) for seed in sorted(cases["world"].unique()))
         print(f"Simulated, multipath {kind}, worlds {worlds}, clocks of {CLOCK_SIGMA_NS:g} ns:\n")
@@ -142,24 +149,36 @@ def main() -> int:
 
 
 def measure(
-    kind: simulate.Multipath, settings: Params, seeds: Sequence[int], sessions: int, folder: Path
+    kind: simulate.Multipath,
+    settings: Params,
+    seeds: Sequence[int],
+    sessions: int,
+    folder: Path,
+    *,
+    faults: Mapping[str, simulate.Faults],
 ) -> None:
-    """Make `folder`/cases.parquet: the cases of every world's test sessions."""
+    """Make `folder`/cases.parquet: the cases of every world's test sessions, also under faults to render."""
     if kind in OWN_KINDS:
         settings = replace(settings, pretrain=replace(settings.pretrain, multipath=kind))
     worlds = prepared(kind, settings, seeds, sessions, folder)
+    twins = {
+        name: held_out(kind, settings, seeds, sessions, folder / f"fault-{number}", faults=fault)
+        for number, (name, fault) in enumerate(faults.items())
+    }
     torch.set_num_threads(settings.threads)
     parts = []
-    for seed, data in zip(seeds, worlds, strict=True):
+    for number, (seed, data) in enumerate(zip(seeds, worlds, strict=True)):
         out = folder / f"world-{seed}"
         networks_of = out / training.LOCALIZER.weights, folder / training.PRETRAINED.weights
-        made_of = [artifacts.sha256_file(file) for file in (*networks_of, data / "index.parquet", *CODE)]
+        faulty = {name: folders[number] for name, folders in twins.items()}
+        indices = [folder / "index.parquet" for folder in (data, *faulty.values())]
+        made_of = [artifacts.sha256_file(file) for file in (*networks_of, *indices, *CODE)]
         key = artifacts.fingerprint([made_of, rooms.hashes(*rooms.of_stage("evaluate"))])
         file = out / f"cases-{key[:16]}.parquet"
         if not file.is_file():
             began = time.monotonic()
             tuned, pretrained = (loaded(weights) for weights in networks_of)
-            cases = judged(read(data, settings, seed), tuned, pretrained)
+            cases = judged(read(data, faulty, settings, seed), tuned, pretrained)
             with artifacts.atomic(file) as partial:
                 cases.to_parquet(partial)
             took = f"{len(cases)} answers in {time.monotonic() - began:.0f} s"
@@ -193,12 +212,15 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
         answers[UNDISTURBED, name] = calm, located(network, calm, receivers)
     for method in RIVALS:
         answers[UNDISTURBED, method] = calm, located_by(method, calm, rivals)
-    for split, faulty in conditions(test.observations, receivers, world.features, world.seed).items():
+    named = list(zip(test.table["session_id"], test.observations, strict=True))
+    faults = conditions(test.observations, receivers, world.features, world.seed)
+    faults |= rendered(named, world.twins)
+    for split, faulty in faults.items():
         if not len(faulty.row):
             continue
         answers[split, AS_IT_IS] = faulty, located(tuned, faulty, receivers)
         answers[split, COMBINED] = faulty, located_by(COMBINED, faulty, rivals)
-        if split == UNLIKE:
+        if split == UNLIKE or split in SINGLE:
             blind = replace(faulty, observations=blind_to_echoes(faulty.observations))
             answers[split, BLIND] = faulty, located(tuned, blind, receivers)
     rows = described(test, plane)
@@ -210,13 +232,17 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
     return pd.concat(tables, ignore_index=True)
 
 
-def read(data: Path, settings: Params, seed: int) -> World:
-    """The sessions of a world whose features are in a folder."""
+def read(data: Path, faulty: Mapping[str, Path], settings: Params, seed: int) -> World:
+    """The sessions of a world whose features are in a folder, and under each fault in another."""
     config = DatasetConfig(data)
     network = read_network(config)
     train, test = (observations(config, split, settings.validation_split) for split in ("train", "test"))
     features = FeatureParams(**network.features)
-    return World(seed, train, test, read_receivers(config), network.plane, features)
+    twins = {}
+    for name, folder in faulty.items():
+        twin = observations(DatasetConfig(folder), "all", settings.validation_split)
+        twins[name] = dict(zip(twin.table["session_id"], twin.observations, strict=True))
+    return World(seed, train, test, read_receivers(config), network.plane, features, twins)
 
 
 def loaded(weights: Path) -> FusionNet:

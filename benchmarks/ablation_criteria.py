@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-from ablation_faults import FOUR_TIMES, LATE_S, MANY_TIMES, UNLIKE, late_name
+from ablation_faults import FOUR_TIMES, LATE, LATE_S, MANY_TIMES, SINGLE, UNLIKE, late_name
 from ablation_parts import AS_IT_IS, BLIND, UNTUNED
 from ablation_tables import FIXED, chosen, difference
 from accuracy_criteria import Line, words
@@ -80,9 +80,9 @@ def _coverage(kind: str, rows: pd.DataFrame, when: str, points: float) -> list[L
 
 
 def _faults(kind: str, cases: pd.DataFrame, params: EvaluateParams) -> list[Line]:
-    """What is asked when a time is late, and when receivers' delays are unlike."""
+    """What is asked when a time is late, and when receivers differ or drift."""
     lines, calm = [], chosen(cases, AS_IT_IS)
-    for by in LATE_S:
+    for by in (*LATE_S, *LATE):
         for count in (MANY_TIMES, FOUR_TIMES):
             condition = late_name(by, count)
             rows = chosen(cases, AS_IT_IS, condition)
@@ -100,8 +100,12 @@ def _faults(kind: str, cases: pd.DataFrame, params: EvaluateParams) -> list[Line
             lines.append(
                 Line(kind, f"coverage at 95%{named}", f">= {LATE_COVERAGE:.0%}", f"{share:.1%}", met)
             )
-    unlike, blind = (chosen(cases, name, UNLIKE) for name in (AS_IT_IS, BLIND))
-    lines += _coverage(kind, unlike, f", {UNLIKE}", FOREIGN_POINTS)
-    less = difference(unlike, blind, "nll", params)
-    criterion = f"NLL, nats, {UNLIKE}, less that blind to tilt and variance"
-    return [*lines, Line(kind, criterion, "<= 0", less.words(2), less.value <= 0)]
+    for condition in (UNLIKE, *SINGLE):
+        rows, blind = (chosen(cases, name, condition) for name in (AS_IT_IS, BLIND))
+        if rows.empty:
+            continue
+        lines += _coverage(kind, rows, f", {condition}", FOREIGN_POINTS)
+        less = difference(rows, blind, "nll", params)
+        criterion = f"NLL, nats, {condition}, less that blind to tilt and variance"
+        lines.append(Line(kind, criterion, "<= 0", less.words(2), less.value <= 0))
+    return lines

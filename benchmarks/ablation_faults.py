@@ -1,17 +1,19 @@
-"""What may go wrong with a session's receivers, as benchmarks/ablation.py has it happen to features.
+"""What may go wrong with a session's receivers, as benchmarks/ablation.py has it happen.
 
-A fault changes the features of recordings that are right: delays, and correlations about them. What the stage
-featurize would find in faulty recordings, such as that the others contradict one, is not in it.
+Most faults change the features of recordings that are right: delays, and correlations about them. What the
+stage featurize would find in faulty recordings, such as that the others contradict one, is not in those. It
+is in those that the simulator renders, world by world, of the same transmissions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from heimdall import simulate
 from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
 from heimdall.geometry.area import Receivers
@@ -25,6 +27,15 @@ LATE_S = {"10 us": 10e-6, "3 ms": 3e-3}
 MANY = 5  # arrival times, of which one may be wrong by any amount and is found out
 UNLIKE_SIGMA_S = 200e-9
 UNLIKE = "delays of N(0, 200 ns) by receiver"
+SINGLE = {
+    "rendered: clocks drift by up to 1e-8": simulate.Faults(clock_drift=1e-8),
+    "rendered: Doppler to 15 Hz": simulate.Faults(doppler_hz=15.0),
+    "rendered: filters' ripple of 0.5 dB": simulate.Faults(ripple_db=0.5),
+    "rendered: filters' delays to 200 ns": simulate.Faults(filter_delay_s=UNLIKE_SIGMA_S),
+    "rendered: altitude of 1500 m": simulate.Faults(altitude_m=1500.0),
+}
+LATE = {f"rendered: {by}": simulate.Faults(late_stamp_s=late_s) for by, late_s in LATE_S.items()}
+RENDERED = SINGLE | LATE
 _LEFT = 2  # recordings at least, when one is removed
 
 
@@ -54,18 +65,40 @@ def timed(observation: Observation) -> npt.NDArray[np.intp]:
     return np.flatnonzero(observation.arrivals.information_s2 > 0)
 
 
+MANY_TIMES, FOUR_TIMES = f"{MANY} or more", "4"
+
+
 def late_name(by: str, count: str) -> str:
     """The name of the condition that one of so many arrival times is late."""
-    return f"one of {count} times late by {by}"
+    kind, _, late = by.rpartition(": ")
+    return f"{kind}{': ' if kind else ''}one of {count} times late by {late}"
 
 
-MANY_TIMES, FOUR_TIMES = f"{MANY} or more", "4"
+def rendered(
+    sessions: Sequence[tuple[str, Observation]], twins: Mapping[str, Mapping[str, Observation]]
+) -> dict[str, Condition]:
+    """The same for faults that were rendered.
+
+    Args:
+        sessions: Identifiers and observations of the test sessions of a world, undisturbed.
+        twins: What is seen of them under each fault of `RENDERED`, by identifier.
+    """
+    found = {}
+    for name, twin in twins.items():
+        seen = [(row, twin[session]) for row, (session, _) in enumerate(sessions) if session in twin]
+        if name in SINGLE:
+            found[name] = Condition.of(seen)
+            continue
+        counts = {row: len(timed(item)) for row, (_, item) in enumerate(sessions)}
+        found[late_name(name, MANY_TIMES)] = Condition.of([one for one in seen if counts[one[0]] >= MANY])
+        found[late_name(name, FOUR_TIMES)] = Condition.of([one for one in seen if counts[one[0]] == 4])
+    return found
 
 
 def conditions(
     sessions: Sequence[Observation], receivers: Receivers, params: FeatureParams, seed: int
 ) -> dict[str, Condition]:
-    """Every fault, by its name.
+    """Every fault of features, by its name.
 
     Args:
         sessions: The test sessions of a world.

@@ -84,7 +84,9 @@ class HeldOutWorld(simulated.WorldTask):
     def world(self) -> simulate.World:
         """The world: two sessions a transmitter."""
         count = max(self.sessions // 2, 1)
-        made = simulate.make_world(self.seed, count, self.multipath, clock_sigma_ns=self.clock_sigma_ns)
+        made = simulate.make_world(
+            self.seed, count, self.multipath, clock_sigma_ns=self.clock_sigma_ns, faults=self.faults
+        )
         return made if self.least_snr_db is None else louder(made, self.least_snr_db)
 
 
@@ -184,12 +186,19 @@ def prepared(
 
 
 def held_out(
-    kind: simulate.Multipath, settings: Params, seeds: Sequence[int], sessions: int, folder: Path
+    kind: simulate.Multipath,
+    settings: Params,
+    seeds: Sequence[int],
+    sessions: int,
+    folder: Path,
+    *,
+    faults: simulate.Faults = simulate.NO_FAULTS,
 ) -> list[Path]:
     """The worlds' features, each in the form of data/features/; they share one folder of shards."""
     least_db = LEAST_DB + MARGIN_DB if kind == CLEAN else None
     tasks = [
-        HeldOutWorld(seed, sessions, kind, settings.features, CLOCK_SIGMA_NS, least_db) for seed in seeds
+        HeldOutWorld(seed, sessions, kind, settings.features, CLOCK_SIGMA_NS, least_db, faults=faults)
+        for seed in seeds
     ]
     benchmark = {"benchmark": artifacts.sha256_file(Path(__file__))}
     code = shards.code(simulated.SHARD_ROOMS, REPOSITORY) | benchmark

@@ -78,7 +78,10 @@ def cases(ablation: ModuleType, parts: ModuleType) -> pd.DataFrame:
         }
     )
     sessions = Sessions(seen, table)
-    world = ablation.World(5, sessions, sessions, made.receivers, plane, fusion_world.FEATURES)
+    faults = sys.modules["ablation_faults"]
+    twin = {f"s{number}": faults.removed(item, 0, fusion_world.FEATURES) for number, item in enumerate(seen)}
+    twins = dict.fromkeys((next(iter(faults.SINGLE)), next(iter(faults.LATE))), twin)
+    world = ablation.World(5, sessions, sessions, made.receivers, plane, fusion_world.FEATURES, twins)
     return ablation.judged(world, learned(parts, 1), learned(parts, 2))
 
 
@@ -160,7 +163,10 @@ def test_every_fault_befalls_the_sessions_that_it_is_for(cases: pd.DataFrame, fa
         assert many.row.tolist() == [row for row, count in enumerate(counts) if count >= 5]
         assert four.row.tolist() == [row for row, count in enumerate(counts) if count == 4]
     happened = {name for name, condition in found.items() if len(condition.row)}
-    assert set(cases["split"]) == happened | {"undisturbed"}
+    single, late = next(iter(faults.SINGLE)), faults.late_name(next(iter(faults.LATE)), faults.FOUR_TIMES)
+    assert set(cases["split"]) == happened | {"undisturbed", single, late}
+    assert cases["split"].eq(single).sum() == 3 * len(SEEN)  # by network, by combined, and blind to echoes
+    assert set(cases.loc[cases["split"] == late, "session_id"]) == {"s1", "s2"}  # of four arrival times
     silent, absent = (condition for name, condition in found.items() if "removed" in name)
     for item, number in zip(absent.observations, absent.absent, strict=True):
         assert number not in item.session.websdr_id
@@ -247,6 +253,11 @@ def test_each_line_is_missed_by_what_it_is_about(criteria: ModuleType, faults: M
     assert missed(own(faults.UNLIKE, "level", 0.999, good["world"] == 0)) == [
         f"coverage at {share}, {faults.UNLIKE}" for share in ("68%", "95%")
     ]
+    single = list(faults.SINGLE)[-1]
+    narrow = good[good["split"] == faults.UNLIKE].assign(split=single, log_density=-10.0)
+    blind = narrow["predictor"] == criteria.BLIND
+    disturbed = pd.concat([good, narrow.assign(log_density=narrow["log_density"].mask(blind, -9.9))])
+    assert missed(disturbed) == [f"NLL, nats, {single}, less that blind to tilt and variance"]
     untuned = good["predictor"] == criteria.UNTUNED
     adapted = good.assign(level=good["level"].mask(untuned & (good["world"] == 0), 0.999))
     assert missed(adapted) == []  # only of a foreign kind something is asked without adaptation

@@ -86,6 +86,7 @@ def test_echoes_of_one_transmitter_are_not_taken_for_another(noise: float) -> No
     random = generator(4, "test.two_transmitters")
     frequency_hz = np.arange(-1500.0, 1500.0)
     edges = np.arange(0, 3001, 60)
+    none = np.zeros((3, 3000), np.complex128)
     found = []
     for _ in range(20):
         parts = random.standard_normal((2, 5, 3000))
@@ -93,7 +94,18 @@ def test_echoes_of_one_transmitter_are_not_taken_for_another(noise: float) -> No
         own = noise * drawn[:3]
         turns = [np.exp(-2j * np.pi * late_s * frequency_hz) for late_s in random.uniform(1e-4, 1e-3, 3)]
         one = drawn[3] * (1 + 0.7 * np.array(turns)) + own
-        assert not more_than_one(one, edges)
+        assert not more_than_one(one, none, edges)
         phase = np.exp(2j * np.pi * random.random((3, 1)))
-        found.append(more_than_one(one + 0.5 * phase * drawn[4], edges))
+        found.append(more_than_one(one + 0.5 * phase * drawn[4], none, edges))
     assert np.mean(found) > 0.8
+
+
+def test_direct_current_of_receivers_is_not_taken_for_another_transmitter() -> None:
+    random = generator(5, "test.two_transmitters")
+    parts = random.standard_normal((2, 4, 3000))
+    drawn = (parts[0] + 1j * parts[1]) / np.sqrt(2)
+    lines = np.zeros((3, 3000), np.complex128)
+    lines[:2, 1500] = 50.0, 50.0j
+    seen, edges = drawn[3] + 0.1 * drawn[:3] + lines, np.arange(0, 3001, 60)
+    assert not more_than_one(seen, lines, edges)
+    assert more_than_one(seen, np.zeros_like(lines), edges)

@@ -30,7 +30,7 @@ from heimdall.baselines.delays import Timed
 from heimdall.baselines.direct_position import Pairs
 from heimdall.baselines.fitted import Baselines, Tuned
 from heimdall.baselines.methods import Method
-from heimdall.geometry.area import MARGIN_M, Area, Receivers
+from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.position import received_power
 from heimdall.position.arrival import Observation
@@ -44,8 +44,6 @@ DIRECT_SESSIONS = 20  # one number is tuned on them
 FIXING = 3  # arrival times: two differ by one number, and a position has two
 _MISLEADING = 0.05  # probability that the levels of a session say nothing of its position
 _PRIOR_SIGMA_M = 60_000.0  # of the training transmitters' scatter, worth one of them
-_MARGIN = 1.25  # of the training transmitter that is farthest outside
-_REACH = 2.0 ** -np.arange(2, 10)  # of the extent of the area
 _INFLATION = 2.0 ** np.arange(6.0)
 _LEVELS_FINEST = 0.25  # of a side of the first grid: levels say no more
 
@@ -81,14 +79,12 @@ def fit(
     known = [(Timed.of(one), at_m) for one, at_m in zip(observations, truth_m, strict=True)]
     timed = [(one, at_m) for one, at_m in known if one is not None][:TUNE_SESSIONS]
     mean_m, covariance_m2 = _scatter(truth_m)
-    hull = Area.around(receivers)
-    outside_m = hull.outside_m(truth_m)
-    area = replace(hull, margin_m=max(MARGIN_M, _MARGIN * float(outside_m.max())))
+    area = Area.of_transmitters(receivers, truth_m)
     tuned = Tuned(
         mean_m=mean_m,
         covariance_m2=covariance_m2,
         margin_m=area.margin_m,
-        reach_m=_reach_m(area, outside_m),
+        reach_m=area.reach_m,
         levels=levels,
         times=delays.fit(timed, 2 * area.extent_m, plane),
         direct_inflation=1.0,
@@ -129,7 +125,7 @@ def locate(method: Method, observation: Observation, baselines: Baselines) -> Po
 
 
 def _prior(baselines: Baselines) -> LogDensity:
-    return lambda position_m, _: baselines.log_prior(position_m)
+    return lambda position_m, _: baselines.area.log_prior(position_m)
 
 
 def _by_levels(observation: Observation, baselines: Baselines) -> LogDensity:
@@ -142,7 +138,7 @@ def _by_doubted_levels(observation: Observation, baselines: Baselines) -> LogDen
     """The same, beside arrival times, which may know better: levels have misled before."""
     by_levels = _by_levels(observation, baselines)
     grid_m = baselines.area.grid_m(cells.first_side_m(baselines.area))
-    log_prior = baselines.log_prior(grid_m)
+    log_prior = baselines.area.log_prior(grid_m)
     mean = special.logsumexp(by_levels(grid_m, 0.0) + log_prior) - special.logsumexp(log_prior)
     return lambda position_m, side_m: np.logaddexp(
         math.log(1 - _MISLEADING) - mean + by_levels(position_m, side_m), math.log(_MISLEADING)
@@ -177,19 +173,6 @@ def _scatter(truth_m: Float64) -> tuple[tuple[float, float], tuple[tuple[float, 
     total = (offset[:, :, None] * offset[:, None, :]).sum(axis=0) + np.eye(2) * _PRIOR_SIGMA_M**2
     (east, cross), (_, north) = (total / (count + 1)).tolist()
     return (float(mean[0]), float(mean[1])), ((east, cross), (cross, north))
-
-
-def _reach_m(area: Area, outside_m: Float64) -> float:
-    """How fast transmitters become rarer outside the hull: under which those there are most probable."""
-    side_m = cells.first_side_m(area)
-    everywhere_m = np.maximum(area.outside_m(area.grid_m(side_m)), 0.0)
-    beyond_m = np.maximum(outside_m, 0.0)
-    reaches_m = _REACH * area.extent_m
-    fits = [
-        -float(np.mean(beyond_m)) / reach_m - math.log(float(np.exp(-everywhere_m / reach_m).sum()))
-        for reach_m in reaches_m.tolist()
-    ]
-    return float(reaches_m[int(np.argmax(fits))])
 
 
 def _inflation(observations: Sequence[Observation], truth_m: Float64, baselines: Baselines) -> float:

@@ -82,10 +82,5 @@ class Baselines:
     @classmethod
     def of(cls, tuned: Tuned, receivers: Receivers, plane: TangentPlane, rate_hz: float) -> Baselines:
         """The baselines of a network; the arguments are those of `baselines.fit`."""
-        area = replace(Area.around(receivers), margin_m=tuned.margin_m)
+        area = replace(Area.around(receivers), margin_m=tuned.margin_m, reach_m=tuned.reach_m)
         return cls(receivers, plane, area, rate_hz, tuned)
-
-    def log_prior(self, position_m: Float64) -> Float64:
-        """Log density of transmitters at positions (..., 2), up to a constant: even within the hull."""
-        outside_m = np.maximum(self.area.outside_m(position_m), 0.0)
-        return np.asarray(-outside_m / self.tuned.reach_m, np.float64)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +15,10 @@ from scipy.spatial import ConvexHull, QhullError
 Float64 = npt.NDArray[np.float64]
 
 MARGIN_M = 20_000.0
+REACH_M = 10_000.0
+_FURTHER = 1.25  # margin over what the transmitter that is farthest outside needs
+_REACHES = 2.0 ** -np.arange(2, 10)  # of the extent
+_ACROSS = 40  # squares along the extent, by which space outside the hull is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +43,13 @@ class Area:
             with a^2 + b^2 = 1.
         box_m: Smallest and largest east, smallest and largest north of the hull, metres.
         margin_m: How far beyond the hull a transmitter is looked for, metres.
+        reach_m: How far beyond the hull transmitters become rarer by a factor of e, metres.
     """
 
     half_planes: tuple[tuple[float, float, float], ...]
     box_m: tuple[float, float, float, float]
     margin_m: float = MARGIN_M
+    reach_m: float = REACH_M
 
     @classmethod
     def around(cls, receivers: Receivers) -> Area:
@@ -52,6 +61,35 @@ class Area:
         except QhullError:
             planes = [[1.0, 0.0, -east], [-1.0, 0.0, west], [0.0, 1.0, -north], [0.0, -1.0, south]]
         return cls(tuple((a, b, c) for a, b, c in planes), (west, east, south, north))
+
+    @classmethod
+    def of_transmitters(cls, receivers: Receivers, truth_m: Float64) -> Area:
+        """The area of a network whose transmitters are known to be at some places (n, 2), metres.
+
+        The margin holds all of them; the reach is that under which they, and one at `REACH_M`, are most
+        probable if they are as frequent everywhere within the hull.
+        """
+        hull = cls.around(receivers)
+        outside_m = np.append(np.maximum(hull.outside_m(truth_m), 0.0), REACH_M)
+        area = replace(hull, margin_m=max(MARGIN_M, _FURTHER * float(outside_m.max())))
+        everywhere_m = np.maximum(area.outside_m(area.grid_m(area.extent_m / _ACROSS)), 0.0)
+        reaches_m = (_REACHES * area.extent_m).tolist()
+        fits = [
+            -float(outside_m.mean()) / reach_m - math.log(float(np.exp(-everywhere_m / reach_m).sum()))
+            for reach_m in reaches_m
+        ]
+        return replace(area, reach_m=reaches_m[int(np.argmax(fits))])
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Area:
+        """The area whose `dataclasses.asdict` went through JSON."""
+        half_planes = tuple((float(a), float(b), float(c)) for a, b, c in values["half_planes"])
+        west, east, south, north = map(float, values["box_m"])
+        return cls(half_planes, (west, east, south, north), values["margin_m"], values["reach_m"])
+
+    def log_prior(self, position_m: Float64) -> Float64:
+        """Log density of transmitters at positions (..., 2), up to a constant: even within the hull."""
+        return np.asarray(-np.maximum(self.outside_m(position_m), 0.0) / self.reach_m, np.float64)
 
     @property
     def extent_m(self) -> float:

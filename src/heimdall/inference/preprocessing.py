@@ -48,10 +48,10 @@ class Preprocessing:
         """
         try:
             stored = metadata["preprocessing"]
-            area, receivers = stored["area"], stored["receivers"]
+            receivers = stored["receivers"]
             tokenizer = Tokenizer(
                 TangentPlane(**stored["plane"]),
-                Area(tuple(map(tuple, area["half_planes"])), tuple(area["box_m"]), area["margin_m"]),
+                Area.from_dict(stored["area"]),
                 PowerModel.from_dict(stored["power"]),
                 RadioMap.from_dict(stored["radio"]),
                 Receivers(

@@ -115,7 +115,7 @@ class FusionNet(nn.Module):
         degrees = torch.tensor(degree_polynomial.coefficients(plane), dtype=float64)
         self.register_buffer("degrees", degrees)  # (2, T)
         by_time = torch.tensor([1.0] * TILES + [0.0], dtype=float64)
-        self.register_buffer("by_time", by_time)  # (K,)
+        self.register_buffer("by_time", by_time, persistent=False)  # (K,)
         self.register_buffer("temperature", torch.ones((), dtype=float64))
         self.register_buffer("floor_m", torch.zeros((), dtype=float64))
 
@@ -266,6 +266,13 @@ class FusionNet(nn.Module):
         """
         return degree_polynomial.evaluate(self.degrees, position_km)
 
+    def log_prior(self, found: solver.Solution) -> torch.Tensor:
+        """As of `Area.log_prior` at the solutions, (B, K)."""
+        east, north = found.position_km.unbind(-1)
+        across, along, offset_m = self.edges.unbind(-1)  # (E,) each
+        beyond_km = east[..., None] * across + north[..., None] * along + offset_m / KM  # (B, K, E)
+        return -beyond_km.amax(-1).clamp(min=0) * KM / self.area.reach_m
+
     def _by_tile(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights (B, R) of arrival times for each tile, (B, K, R): the wide one goes by levels alone."""
         return weight[:, None] * self.by_time[:, None]
@@ -275,7 +282,7 @@ class FusionNet(nn.Module):
     ) -> torch.Tensor:
         """Tokens (B, R, WIDTH): measurements, and geometry at the most likely first solution."""
         evidence = tile_evidence.log_evidence(
-            batch["log_power"], first, times, times.first_weight, self.edges
+            batch["log_power"], first, times, times.first_weight, self.log_prior(first)
         )
         # An answer of the levels alone says nothing of the arrival times, which the tokens are about.
         timed = times.count >= LEAST_TIMED
@@ -318,7 +325,7 @@ class FusionNet(nn.Module):
         self, batch: Batch, found: solver.Solution, times: MeasuredTimes, weight: torch.Tensor
     ) -> torch.Tensor:
         """Logarithms of the tiles' weights, (B, K) float64."""
-        evidence = tile_evidence.log_evidence(batch["log_power"], found, times, weight, self.edges)
+        evidence = tile_evidence.log_evidence(batch["log_power"], found, times, weight, self.log_prior(found))
         return torch.log_softmax(evidence, -1)
 
 
@@ -345,10 +352,9 @@ def create(tokenizer: Tokenizer, training: Sequence[Tokens], dropout_rate: float
 
 def from_config(config: Mapping[str, Any]) -> FusionNet:
     """Build the network that `FusionNet.config` describes, its weights still to be loaded."""
-    area = config["area"]
     return FusionNet(
         plane=TangentPlane(**config["plane"]),
-        area=Area(tuple(tuple(edge) for edge in area["half_planes"]), tuple(area["box_m"]), area["margin_m"]),
+        area=Area.from_dict(config["area"]),
         power=PowerModel.from_dict(config["power"]),
         radio=RadioMap.from_dict(config["radio"]),
         physical_mean=config["physical_mean"],

@@ -204,7 +204,8 @@ class Tokenizer:
         probability = np.exp(level - level.max())
         # A receiver at its limit, or a transmitter like none before, and no place explains the levels.
         probability = (1 - MISLEADING) * probability / probability.sum() + MISLEADING / len(grid_m)
-        score = np.log(probability) + self._by_times(observation, grid_m)
+        log_prior = self.area.log_prior(grid_m)
+        score = np.log(probability) + self._by_times(observation, grid_m) + log_prior
         likely = np.exp(score - score.max())
         scale = 1.0
         centre_m, nearest, near = _spread_out(score, grid_m, TILE_SPACING_M)
@@ -213,7 +214,7 @@ class Tokenizer:
             centre_m, nearest, near = _spread_out(score, grid_m, scale * TILE_SPACING_M)
         share = np.bincount(nearest[near], probability[near], TILES)
         rest = max(1 - float(share.sum()), REST_SHARE)
-        mean_m, spread_m2 = moments(level, grid_m, GRID_M)
+        mean_m, spread_m2 = moments(level + log_prior, grid_m, GRID_M)
         narrow_m2 = np.broadcast_to(np.eye(2) * (scale * TILE_SIGMA_M) ** 2, (TILES, 2, 2))
         centre_m = np.concatenate([centre_m, mean_m[None]])
         prior_m2 = np.concatenate([narrow_m2, spread_m2[None]])
@@ -252,8 +253,9 @@ class Tokenizer:
             found = solver.solve(problem, weight[:, None] * kept, problem.centre_km)
             by_all = weight[:, None].expand(-1, len(number), -1)
             found = solver.refine(problem, by_all, found.position_km)
-            score = solver.log_evidence(problem, found, weight)[0].numpy() + tiles.log_power[number]
+            by_times = solver.log_evidence(problem, found, weight)[0].numpy()
         place_m = found.position_km[0].numpy() * KM
+        score = tiles.log_power[number] + by_times + self.area.log_prior(place_m)
         information = solver.matrices(solver.inverse(found.covariance_km2)[0])[0].numpy() / KM**2
         chosen, more = _modes(score, number, place_m, information)
         short = TILES - len(chosen)

@@ -249,9 +249,9 @@ def _converged(
         if number > 1 and -float((step_s * last_s).sum()) > _BACK * float((last_s * last_s).sum()):
             step_s = step_s / 2
         delay_s, offset_hz, last_s = delay_s + step_s, offset_hz + step_hz, step_s
-    values = (given - direct * lines) * whole
+    values, bins = (given - direct * lines) * whole, given.shape[1]
     other = _other_share(values, cells)
-    several = len(values) == 3 and more_than_one(values, _edges(len(by[0]), _cell_count(len(by[0]))))
+    several = len(values) == 3 and more_than_one(values, lines, _edges(bins, _cell_count(bins)))
     rate, ratio = np.array(
         [_growth(one, d[k], _in_time(said[k], count), time_s) for k, one in enumerate(standing)]
     ).T

@@ -27,6 +27,7 @@ _COARSER = 4  # cells in one of the next coarser
 # Of a phase, and of the logarithm of a share: what echoes at several receivers make of them, which differ
 # within a cell of the band.
 _NOT_NOISE = 5e-3
+_LEAST_DIRECT = 1e-5  # of the energy of a line in the cell that has most of it
 _FALSE_ALARM = 1e-5  # of one statistic, of which there are four for each size of cells
 
 
@@ -66,7 +67,7 @@ def disagreement_s(had: Complex128, slope: Complex128, rest: Complex128, rate_hz
     return np.asarray(np.sqrt(excess) / np.where(total > 0, total, math.inf))
 
 
-def more_than_one(values: Complex128, edges: npt.NDArray[np.int64]) -> bool:
+def more_than_one(values: Complex128, lines: Complex128, edges: npt.NDArray[np.int64]) -> bool:
     """Whether three recordings show more in common than one signal.
 
     Of one signal and noise that is each receiver's own, the coherences are c_kl = a_k a_l^*, with |a_k|^2 the
@@ -80,6 +81,8 @@ def more_than_one(values: Complex128, edges: npt.NDArray[np.int64]) -> bool:
 
     Args:
         values: Aligned spectra, by rising frequency, shape (3, F).
+        lines: What direct current is in each, shape (3, F): cells that have it are left out, for receivers
+            may have that in common, too.
         edges: Where cells of the band begin, and where the last one ends, shape (cells + 1,).
     """
     others, next_others = values[[1, 2, 0]], values[[2, 0, 1]]  # than the first, the second and the third
@@ -96,14 +99,16 @@ def more_than_one(values: Complex128, edges: npt.NDArray[np.int64]) -> bool:
     share = np.log(alike).sum(axis=0) - 2 * np.log(alike)
     statistics = [(around, variance.sum(axis=0), -math.inf)]
     statistics += [(found, by, 0.0) for found, by in zip(share, variance, strict=True)]  # less is noise
-    cells, chances = len(around), []
-    count = cells
-    while True:
-        first = (np.arange(count) * cells) // count
+    direct = np.add.reduceat(squared_magnitude(lines), edges[:-1], axis=1).max(axis=0)
+    kept = np.flatnonzero(direct <= _LEAST_DIRECT * direct.max())
+    count, chances = len(kept), [1.0]
+    while count:
+        first = (np.arange(count) * len(kept)) // count
         for found, by, least in statistics:
-            deviation = np.add.reduceat(found / by, first) / np.sqrt(np.add.reduceat(1 / by, first))
+            weight = 1 / by[kept]
+            sums = np.add.reduceat(found[kept] * weight, first)
+            deviation = sums / np.sqrt(np.add.reduceat(weight, first))
             beyond = np.maximum(deviation, least)
             chances.append(float(chdtrc(count, float((beyond * beyond).sum()))))
-        if count == 1:
-            return min(chances) < _FALSE_ALARM
-        count = max(count // _COARSER, 1)
+        count = max(count // _COARSER, 1) if count > 1 else 0
+    return min(chances) < _FALSE_ALARM

@@ -76,9 +76,10 @@ class SessionTask:
 
     def start(self) -> None:
         """The network of the simulated sessions in the plane of these ones, or a new one."""
-        area, dropout_rate = Area.around(self._receivers), self.parameters.dropout_rate
-        part = self._parts["train"]
-        sessions = part.observations, part.truth_m(self._plane), self._receivers, self._plane
+        part, dropout_rate = self._parts["train"], self.parameters.dropout_rate
+        truth_m = part.truth_m(self._plane)
+        area = Area.of_transmitters(self._receivers, truth_m)
+        sessions = part.observations, truth_m, self._receivers, self._plane
         levels = received_power.fit(*sessions)
         if self._origin:
             trained = self._pretrained
