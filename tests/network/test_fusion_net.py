@@ -18,6 +18,7 @@ from heimdall.position import radio_map, received_power
 from heimdall.position.arrival import without_gps
 from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import Levels
+from heimdall.position.solver import KM, Solution
 from tests.fusion_world import FEATURES, untrained, world
 
 PER_RECEIVER = [field.name for field in fields(Tokens)[:6]]
@@ -132,11 +133,22 @@ def test_without_gps_time_the_answer_is_what_the_levels_say() -> None:
     found = localize(network, timeless, seen.receivers)
     for number, item in enumerate(timeless):
         level = radio_map.log_likelihood(tokenizer.radio, Levels.of(item, seen.receivers), mean_db)
-        mean_m, covariance_m2 = received_power.moments(level, grid_m, GRID_M)
+        log_prior = tokenizer.area.log_prior(grid_m)
+        mean_m, covariance_m2 = received_power.moments(level + log_prior, grid_m, GRID_M)
         np.testing.assert_allclose(found.position_m[number], mean_m, atol=1e-6)
         np.testing.assert_allclose(found.medoid_covariance_m2[number], covariance_m2, rtol=1e-9)
     expected = Posterior.gaussian(found.position_m, found.medoid_covariance_m2)
     np.testing.assert_allclose(found.log_density(seen.truth_m), expected.log_density(seen.truth_m), atol=1e-9)
+
+
+def test_outside_the_hull_transmitters_are_as_rare_as_the_area_says() -> None:
+    network, area = untrained(), world().tokenizer.area
+    position_m = np.stack(np.meshgrid(*2 * [np.linspace(-150e3, 150e3, 15)]), -1).reshape(1, -1, 2)
+    found = Solution(torch.tensor(position_m / KM), *[torch.zeros(1)] * 5)
+    expected = area.log_prior(position_m)
+    assert (expected < 0).any()
+    assert (expected == 0).any()
+    np.testing.assert_allclose(network.log_prior(found), expected, atol=1e-9)
 
 
 def test_sessions_without_any_arrival_time_train_too() -> None:

@@ -158,9 +158,10 @@ def test_levels_are_fitted_to_the_training_split(root: Path, pretrained: Path, f
     task.start()
     part, plane = dataset.observations(config, "train", 0.4), dataset.read_network(config).plane
     receivers = dataset.read_receivers(config)
-    sessions = part.observations, part.truth_m(plane), receivers, plane
+    truth_m = part.truth_m(plane)
+    sessions = part.observations, truth_m, receivers, plane
     assert task.network.power == received_power.fit(*sessions)
-    given = {"law": task.network.power, "area": Area.around(receivers)}
+    given = {"law": task.network.power, "area": Area.of_transmitters(receivers, truth_m)}
     known = fusion_net(pretrained / "models" / "pretrained.safetensors").radio
     assert task.network.radio == radio_map.fit(*sessions, **given, known=known)
 
