@@ -40,22 +40,17 @@ def _head(name: str, row: int | None = None) -> tuple[Setting, ...]:
 
 CALIBRATION = (Setting("temperature", 1.0), Setting("floor_m"))
 PARTS: dict[str, tuple[Setting, ...]] = {
-    "embedding zero": _head("embedding.1"),
     "receiver head off": _head("receiver_head"),
     "receiver head off, sigma alone": _head("receiver_head", 0),
     "receiver head off, bias alone": _head("receiver_head", 1),
     "receiver head off, bend alone": _head("receiver_head", 2),
-    "tile head off": (Setting("tile_head.2.weight"),),
     "session head off": _head("session_head"),
     "session head off, scale alone": _head("session_head", 0),
     "session head off, floor alone": _head("session_head", 1),
     "session head off, tail alone": _head("session_head", 2),
-    "evidence weights 1": (Setting("evidence", 1.0),),
     "tilt share 0": (Setting("tilt_share"),),
     "bend share 0": (Setting("bend_share"),),
-    "evidence and shares as at first": tuple(
-        Setting(name, None) for name in ("evidence", "tilt_share", "bend_share")
-    ),
+    "shares as at first": (Setting("tilt_share", None), Setting("bend_share", None)),
     "calibration off": CALIBRATION,
 }
 
@@ -116,22 +111,6 @@ def by_plain_law(network: FusionNet) -> FusionNet:
     return changed
 
 
-def foreign_spectra(sessions: Sequence[Observation]) -> list[Observation]:
-    """The sessions with the log-mel of others, a third of the list away: of other transmitters."""
-    away = max(1, len(sessions) // 3)
-    others = [*sessions[away:], *sessions[:away]]
-    return [
-        replace(
-            item,
-            session=replace(
-                item.session,
-                mel=other.session.mel[[row % len(other.session.mel) for row in range(len(item.session.mel))]],
-            ),
-        )
-        for item, other in zip(sessions, others, strict=True)
-    ]
-
-
 def blind_to_echoes(sessions: Sequence[Observation]) -> list[Observation]:
     """The sessions as if nobody had measured the tilt and the variance of their channels."""
     return [
@@ -149,7 +128,4 @@ def blind_to_echoes(sessions: Sequence[Observation]) -> list[Observation]:
 
 
 BLIND = "tilt and variance unseen"
-UNSEEN: dict[str, Callable[[Sequence[Observation]], list[Observation]]] = {
-    "embedding of another session": foreign_spectra,
-    BLIND: blind_to_echoes,
-}
+UNSEEN: dict[str, Callable[[Sequence[Observation]], list[Observation]]] = {BLIND: blind_to_echoes}

@@ -193,9 +193,9 @@ def test_the_tables_have_every_row(
     assert "light      worlds" in "\n".join(printed)
     own, off = (
         cases[(cases["split"] == "undisturbed") & (cases["predictor"] == name)]["error_m"].mean()
-        for name in ("the network as it is", "tile head off")
+        for name in ("the network as it is", "session head off")
     )
-    (line,) = [line for line in printed if line.startswith("tile head off")]
+    (line,) = [line for line in printed if line.startswith("session head off")]
     assert f"{off - own:.0f} [" in line
 
 
