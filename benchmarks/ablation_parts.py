@@ -42,15 +42,11 @@ CALIBRATION = (Setting("temperature", 1.0), Setting("floor_m"))
 PARTS: dict[str, tuple[Setting, ...]] = {
     "receiver head off": _head("receiver_head"),
     "receiver head off, sigma alone": _head("receiver_head", 0),
-    "receiver head off, bias alone": _head("receiver_head", 1),
-    "receiver head off, bend alone": _head("receiver_head", 2),
+    "receiver head off, bend alone": _head("receiver_head", 1),
     "session head off": _head("session_head"),
-    "session head off, scale alone": _head("session_head", 0),
-    "session head off, floor alone": _head("session_head", 1),
-    "session head off, tail alone": _head("session_head", 2),
     "tilt share 0": (Setting("tilt_share"),),
     "bend share 0": (Setting("bend_share"),),
-    "shares as at first": (Setting("tilt_share", None), Setting("bend_share", None)),
+    "shares as at first": tuple(Setting(name, None) for name in ("tilt_share", "bend_share")),
     "calibration off": CALIBRATION,
 }
 
@@ -128,4 +124,6 @@ def blind_to_echoes(sessions: Sequence[Observation]) -> list[Observation]:
 
 
 BLIND = "tilt and variance unseen"
-UNSEEN: dict[str, Callable[[Sequence[Observation]], list[Observation]]] = {BLIND: blind_to_echoes}
+UNSEEN: dict[str, Callable[[Sequence[Observation]], list[Observation]]] = {
+    BLIND: blind_to_echoes,
+}

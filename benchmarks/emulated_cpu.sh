@@ -56,7 +56,7 @@ file = Path("params.yaml")
 params = yaml.safe_load(file.read_text())
 params |= {"epochs": 2, "warmup_epochs": 1, "num_workers": 0}
 params["evaluate"]["bootstrap_resamples"] = 50
-params["pretrain"] |= {"sessions": 8, "sessions_per_world": 4, "encoder_epochs": 1, "epochs": 1, "warmup_epochs": 1}
+params["pretrain"] |= {"sessions": 8, "sessions_per_world": 4, "epochs": 1, "warmup_epochs": 1}
 file.write_text(yaml.safe_dump(params))
 END
 mapfile -t recipe < <("${world[@]}" python -c '

@@ -1,9 +1,8 @@
 """Train the fusion model on simulated sessions; the stage train starts from it.
 
-This reads data/simulated/ and writes models/pretrained.safetensors. First the
-encoder learns from single recordings, then the fusion model learns from whole
-sessions. After a kill, the same command continues after the last epoch and ends
-with the same bytes.
+This reads data/simulated/ and writes models/pretrained.safetensors. After a
+kill, the same command continues after the last epoch and ends with the same
+bytes.
 
 Example:
     python stages/pretrain.py

@@ -12,11 +12,10 @@ import torch
 from heimdall import simulate
 from heimdall.core import params
 from heimdall.geometry.area import Area, Receivers
-from heimdall.geometry.geo import LocalFrame, TangentPlane
+from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M
 from heimdall.network import fusion_net
 from heimdall.network.fusion_net import FusionNet
-from heimdall.network.localization_net import LocalizationNet
 from heimdall.network.tokens import Tokenizer, Tokens
 from heimdall.pipeline.simulate import simulated
 from heimdall.position import radio_map, received_power
@@ -72,18 +71,7 @@ def world() -> FusionWorld:
 def untrained() -> FusionNet:
     """A network whose heads say something at random, so that nothing in it goes unnoticed."""
     torch.manual_seed(3)
-    encoder = LocalizationNet(
-        pretrained=False,
-        freeze_backbone=False,
-        uncertainty_min=10.0,
-        uncertainty_max=200_000.0,
-        backbone_size="atto",
-        frame=LocalFrame(45.0, 8.0),
-        scale_m=40_000.0,
-        feature_mean=[-90.0] * 3,
-        feature_std=[15.0] * 3,
-    )
-    network = fusion_net.create(encoder, world().tokenizer, world().tokens, dropout_rate=0.1)
-    for head in (network.receiver_head, network.session_head, network.tile_head[-1]):
+    network = fusion_net.create(world().tokenizer, world().tokens, dropout_rate=0.1)
+    for head in (network.receiver_head, network.session_head):
         torch.nn.init.normal_(head.weight, std=0.2)
     return network.eval()

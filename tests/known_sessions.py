@@ -22,7 +22,7 @@ from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import PowerModel
 from heimdall.signal.sessions import SessionFeatures
 from tests import tiny_features
-from tests.feature_world import RECORD, untrained
+from tests.feature_world import RECORD
 
 PLANE = TangentPlane(tiny_features.LATITUDE_DEG, tiny_features.LONGITUDE_DEG, GROUND_ALTITUDE_M)
 RECEIVERS = Receivers(
@@ -106,7 +106,7 @@ def sessions() -> tuple[list[Tokens], np.ndarray[Any, np.dtype[np.float64]]]:
 def network() -> FusionNet:
     """A network whose random heads make it distrust some receivers."""
     torch.manual_seed(2)
-    made = fusion_net.create(untrained(), TOKENIZER, sessions()[0], dropout_rate=0.2)
+    made = fusion_net.create(TOKENIZER, sessions()[0], dropout_rate=0.2)
     for head in (made.receiver_head, made.session_head):
         torch.nn.init.normal_(head.weight, std=0.1)
     return made.eval()
@@ -115,7 +115,7 @@ def network() -> FusionNet:
 @cache
 def graph() -> Graph:
     """The graph of `network`."""
-    return session_graph(network(), (3, 128, 32), RECEIVERS)
+    return session_graph(network(), RECEIVERS)
 
 
 @cache

@@ -38,7 +38,6 @@ TINY = {
     "pretrain": {
         "sessions": 8,
         "sessions_per_world": 4,
-        "encoder_epochs": 1,
         "epochs": 1,
         "warmup_epochs": 1,
     },

@@ -51,9 +51,8 @@ def learned(parts: ModuleType, seed: int) -> FusionNet:
     """A network none of whose parts is as it was before training."""
     network, random = fusion_world.untrained(), torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, values in network.named_parameters():
-            if not name.startswith("encoder."):
-                values.add_(0.1 * torch.randn(values.shape, generator=random))
+        for values in network.parameters():
+            values.add_(0.1 * torch.randn(values.shape, generator=random))
         for setting in parts.CALIBRATION:
             network.state_dict()[setting.name].add_(0.5)
     return network
@@ -193,9 +192,9 @@ def test_the_tables_have_every_row(
     assert "light      worlds" in "\n".join(printed)
     own, off = (
         cases[(cases["split"] == "undisturbed") & (cases["predictor"] == name)]["error_m"].mean()
-        for name in ("the network as it is", "session head off")
+        for name in ("the network as it is", "tilt share 0")
     )
-    (line,) = [line for line in printed if line.startswith("session head off")]
+    (line,) = [line for line in printed if line.startswith("tilt share 0")]
     assert f"{off - own:.0f} [" in line
 
 

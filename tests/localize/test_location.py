@@ -15,7 +15,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.metrics import metrics
 from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
-from tests import REPOSITORY
+from tests import REPOSITORY, feature_world
 from tests.fusion_world import untrained
 from tests.synthetic_sessions import session_id, write_features
 
@@ -83,7 +83,7 @@ def test_a_fusion_model_answers_beside_the_others_and_another_model_does_not(
     mean, found = json.loads(CliRunner().invoke(locate, given, catch_exceptions=False).stdout)
     assert (mean["method"], found["method"]) == ("mean-position", "fusion")
     assert found["ellipse_95_minor_m"] > 0
-    model_file.save(network.encoder, file, tmp_path / "localizer.json", {})
+    model_file.save(feature_world.untrained(), file, tmp_path / "localizer.json", {})
     with pytest.raises(HeimdallError, match="it is not a fusion model"):
         CliRunner().invoke(locate, arguments, catch_exceptions=False)
 

@@ -18,9 +18,10 @@ from heimdall.position import radio_map, received_power
 from heimdall.position.arrival import without_gps
 from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import Levels
+from heimdall.position.solver import KM, Solution
 from tests.fusion_world import FEATURES, untrained, world
 
-PER_RECEIVER = [field.name for field in fields(Tokens)[:7]]
+PER_RECEIVER = [field.name for field in fields(Tokens)[:6]]
 
 
 def answer(network: FusionNet, sessions: list[Tokens], receivers: int | None = None) -> Mixture:
@@ -100,17 +101,25 @@ def test_the_likelihood_is_that_of_the_posterior() -> None:
     np.testing.assert_allclose(nll, -posterior.log_density(world().truth_m) - np.log(1e6), rtol=1e-6)
 
 
-def test_gradients_reach_everything_but_the_encoder() -> None:
+def test_gradients_reach_everything() -> None:
     network = untrained().train()
     network.loss(training_batch()).mean().backward()
     for name, value in network.named_parameters():
-        if name.startswith("encoder."):
-            assert value.grad is None, name
-        else:
-            assert value.grad is not None, name
-            assert torch.isfinite(value.grad).all(), name
-            assert value.grad.abs().sum() > 0, name
-    assert not network.encoder.training
+        assert value.grad is not None, name
+        assert torch.isfinite(value.grad).all(), name
+        assert value.grad.abs().sum() > 0, name
+
+
+def test_the_log_mel_has_no_say() -> None:
+    seen = world()
+    loud = [
+        replace(item, session=replace(item.session, mel=item.session.mel + 20)) for item in seen.observations
+    ]
+    plain, found = (
+        localize(untrained(), sessions, seen.receivers).log_density(seen.truth_m)
+        for sessions in (seen.observations, loud)
+    )
+    np.testing.assert_array_equal(plain, found)
 
 
 def test_without_gps_time_the_answer_is_what_the_levels_say() -> None:
@@ -124,11 +133,22 @@ def test_without_gps_time_the_answer_is_what_the_levels_say() -> None:
     found = localize(network, timeless, seen.receivers)
     for number, item in enumerate(timeless):
         level = radio_map.log_likelihood(tokenizer.radio, Levels.of(item, seen.receivers), mean_db)
-        mean_m, covariance_m2 = received_power.moments(level, grid_m, GRID_M)
+        log_prior = tokenizer.area.log_prior(grid_m)
+        mean_m, covariance_m2 = received_power.moments(level + log_prior, grid_m, GRID_M)
         np.testing.assert_allclose(found.position_m[number], mean_m, atol=1e-6)
         np.testing.assert_allclose(found.medoid_covariance_m2[number], covariance_m2, rtol=1e-9)
     expected = Posterior.gaussian(found.position_m, found.medoid_covariance_m2)
     np.testing.assert_allclose(found.log_density(seen.truth_m), expected.log_density(seen.truth_m), atol=1e-9)
+
+
+def test_outside_the_hull_transmitters_are_as_rare_as_the_area_says() -> None:
+    network, area = untrained(), world().tokenizer.area
+    position_m = np.stack(np.meshgrid(*2 * [np.linspace(-150e3, 150e3, 15)]), -1).reshape(1, -1, 2)
+    found = Solution(torch.tensor(position_m / KM), *[torch.zeros(1)] * 5)
+    expected = area.log_prior(position_m)
+    assert (expected < 0).any()
+    assert (expected == 0).any()
+    np.testing.assert_allclose(network.log_prior(found), expected, atol=1e-9)
 
 
 def test_sessions_without_any_arrival_time_train_too() -> None:
@@ -145,11 +165,8 @@ def test_what_is_exported_is_the_medoid() -> None:
     network = untrained()
     posterior = localize(network, world().observations, world().receivers)
     batch: Mapping[str, torch.Tensor] = collate(world().tokens)
-    arguments = {name: value for name, value in batch.items() if name != "spectrogram"}
     with torch.inference_mode():
-        positions, sigma_m, covariance, localizable, weights, _, _ = network(
-            mel=batch["spectrogram"], **arguments
-        )
+        positions, sigma_m, covariance, localizable, weights, _, _ = network(**batch)
     latitude, longitude = world().tokenizer.plane.to_degrees(*posterior.position_m.T)
     np.testing.assert_allclose(positions, np.stack([latitude, longitude], -1), atol=1e-8)  # 1 mm
     np.testing.assert_allclose(sigma_m, posterior.sigma_m, rtol=1e-6)

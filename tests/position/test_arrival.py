@@ -11,7 +11,15 @@ import scipy.fft
 
 from heimdall.core import params
 from heimdall.core.randomness import generator
-from heimdall.position.arrival import SHAPE_LAGS, SHAPE_LIMIT, Arrivals, arrivals
+from heimdall.position.arrival import (
+    SHAPE_LAGS,
+    SHAPE_LIMIT,
+    Arrivals,
+    Observation,
+    arrivals,
+    stamped_late,
+    without_receiver,
+)
 from heimdall.signal import arrival_times
 from heimdall.signal.correlation import Recording, correlate
 from heimdall.signal.sessions import SessionFeatures
@@ -383,3 +391,34 @@ def test_a_recording_without_a_delay_has_no_information() -> None:
     found = arrivals(poor, PARAMS)
     assert_finite(found, 4)
     assert (found.information_s2 > 0).tolist() == [True, False, True, True]
+
+
+def test_a_session_without_a_receiver_has_what_the_others_have() -> None:
+    recorded = session(7, DELAYS_S, np.full(4, 30.0))
+    seen = Observation(recorded, arrivals(recorded, PARAMS), 145e6)
+    left = without_receiver(seen, 1)
+    kept, found = [0, 2, 3], left.session
+    assert left.absent == (1,)
+    for field in fields(recorded):
+        if field.name not in ("pair", "xcorr"):
+            np.testing.assert_array_equal(getattr(found, field.name), getattr(recorded, field.name)[kept])
+    assert found.websdr_id[found.pair].tolist() == [[0, 2], [0, 3], [2, 3]]
+    of_pair = dict(zip(map(tuple, recorded.pair.tolist()), recorded.xcorr, strict=True))
+    for (first, second), series in zip(found.websdr_id[found.pair].tolist(), found.xcorr, strict=True):
+        np.testing.assert_array_equal(series, of_pair[first, second])
+    for name, value in vars(seen.arrivals).items():
+        expected = value if np.ndim(value) == 0 else value[kept]
+        np.testing.assert_array_equal(getattr(left.arrivals, name), expected)
+    assert without_receiver(left, 0).absent == (1, 0)
+    assert seen.absent == ()
+
+
+def test_a_late_stamp_moves_the_arrival_time_of_its_receiver_alone() -> None:
+    recorded = session(7, DELAYS_S, np.full(4, 30.0))
+    seen = Observation(recorded, arrivals(recorded, PARAMS), 145e6)
+    late = stamped_late(seen, 2, 1e-5)
+    np.testing.assert_allclose(late.arrivals.delay_s - seen.arrivals.delay_s, [0, 0, 1e-5, 0], atol=1e-18)
+    assert late.session is seen.session
+    for name, value in vars(seen.arrivals).items():
+        if name != "delay_s":
+            np.testing.assert_array_equal(getattr(late.arrivals, name), value)

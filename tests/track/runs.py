@@ -36,11 +36,6 @@ def epoch(number: int, train_loss: float, val_loss: float, val_median_m: float) 
     }
 
 
-def encoder_epoch(number: int, train_loss: float) -> dict[str, float]:
-    """What a tracker is told of an epoch of the encoder, which is trained before."""
-    return {"epoch": number, "time_ms": STARTED_MS + 1000 * number, "encoder.train_loss": train_loss}
-
-
 EPOCHS = [epoch(1, 3.0, 2.5, 800.0), epoch(2, 2.0, 2.25, 700.0)]
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from heimdall.reproduce import git
+from heimdall.track import training
 from heimdall.track.run import EXPERIMENT_NAME, revision_name, revision_tags, titled
+from tests.track.runs import EPOCHS, METRICS, STARTED_MS
 
 
 def test_what_the_pipeline_writes_is_no_change_of_its_making(tmp_path: Path) -> None:
@@ -41,3 +44,16 @@ def test_revision_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert revision_tags(tmp_path) == {}
     assert titled("train", revision_name({}, tmp_path)) == "train"
+
+
+def test_the_parameters_that_a_training_did_not_use_stand_in_its_params_yaml_too(tmp_path: Path) -> None:
+    """Fusion names a part of the section `model`; who takes the file for params.yaml needs all of it."""
+    (tmp_path / "params.yaml").write_text("backbone: atto\nmodel: {name: single, pretrained: false}\n")
+    given = {"lr": 1e-3, "model": {"name": "fusion"}}
+    run = training.training_run(tmp_path, given, EPOCHS, METRICS, started_ms=STARTED_MS, stage="train")
+    assert run.params == given
+    assert yaml.safe_load(run.files["params.yaml"]) == {
+        "backbone": "atto",
+        "lr": 1e-3,
+        "model": {"name": "fusion", "pretrained": False},
+    }

@@ -139,9 +139,6 @@ class PretrainParams:
     multipath: Annotated[list[Multipath], Field(min_length=1)]
     seed: Seed
     validation_split: Fraction
-    encoder_epochs: Count
-    encoder_lr: Positive
-    encoder_batch_size: Count
     epochs: Count
     lr: Positive
     batch_size: Count

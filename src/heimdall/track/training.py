@@ -42,7 +42,6 @@ from heimdall.track.run import (
     source_tags,
 )
 
-ENCODER = "encoder."  # before the names of the figures of the encoder's training
 TRAIN, PRETRAIN = "train", "pretrain"
 
 
@@ -87,8 +86,7 @@ def training_run(
     Args:
         tree: The working tree; if this training's outputs are there, the run gets the hashes of its inputs.
         params: Parameters, nested as in params.yaml.
-        epochs: One mapping an epoch, the encoder's before the training's own: its number as `epoch`, its end
-            as `time_ms`, and the figures, the encoder's as `encoder.NAME`.
+        epochs: One mapping an epoch: its number as `epoch`, its end as `time_ms`, and its figures.
         metrics: Final metrics.
         started_ms: When it began, milliseconds since 1970.
         stage: A key of `FILES`.
@@ -96,17 +94,16 @@ def training_run(
     from heimdall.core import machine  # noqa: PLC0415 - torch, which the trainer has and the sender need not have
 
     chosen: dict[str, Any] = clean(params)
-    resolved = dvc_lock.read_yaml(tree / PARAMS_FILE) | chosen
+    resolved = _changed(dvc_lock.read_yaml(tree / PARAMS_FILE), chosen)
     tags = revision_tags(tree) | experiment_tags()
     name = revision_name(tags, tree)
     own = FILES[stage]
     written = (_json(tree, own.metrics), _json(tree, own.record).get("params"))
     if written == (metrics, chosen):
         tags |= {own.tag: dvc_lock.md5(tree / own.record)} | _input_tags(tree, own.inputs)
-    rows = [row for row in epochs if not any(key.startswith(ENCODER) for key in row)]
     files = {
         str(PARAMS_FILE): yaml.safe_dump(resolved, sort_keys=False),
-        own.curve: _csv(rows),
+        own.curve: _csv(epochs),
         "machine.json": artifacts.json_text(asdict(machine.here(int(chosen.get("threads", 1))))),
     }
     return Run(
@@ -116,7 +113,7 @@ def training_run(
         params=chosen,
         epochs=list(epochs),
         metrics=final_metrics(metrics),
-        tags=clean(tags | source_tags(stage, tags) | _convergence_tags(rows)),
+        tags=clean(tags | source_tags(stage, tags) | _convergence_tags(epochs)),
         files={path: without_secrets(text).encode() for path, text in files.items()},
         started_ms=started_ms,
     )
@@ -126,6 +123,16 @@ def experiment_tags() -> dict[str, str]:
     """The experiment of DVC in which this process runs, and the commit that it starts from."""
     named = {EXPERIMENT_NAME: variables.DVC_EXP_NAME, "dvc_baseline": variables.DVC_EXP_BASELINE_REV}
     return {tag: variable.read() for tag, variable in named.items() if variable.read()}
+
+
+def _changed(params: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as in params.yaml, with those that a training chose; of a section it may name a part."""
+    sections = {
+        name: {**params[name], **value}
+        for name, value in chosen.items()
+        if isinstance(value, dict) and isinstance(params.get(name), dict)
+    }
+    return {**params, **chosen, **sections}
 
 
 def _input_tags(tree: Path, stages: Collection[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from heimdall.geometry.geo import distance_m
-from heimdall.inference.onnx_model import SESSION_INPUTS, OnnxLocalizer
+from heimdall.inference.onnx_model import SESSION_INPUTS, TILE_INPUTS, OnnxLocalizer
 from heimdall.network import tokens
 from heimdall.pipeline.export.export import Exported
 from heimdall.pipeline.export.parity import compare
@@ -41,7 +41,6 @@ def test_graph_of_sessions_has_the_agreed_inputs_and_outputs(sessions: Reference
     single, double, boolean = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.BOOL
     rows, tiles = ["batch", "receivers"], ["batch", tokens.TILES + 1]
     assert shapes_of(known_sessions.exported()) == {
-        "mel": (single, [*rows, 3, 128, 32]),
         "mask": (boolean, rows),
         "delay_s": (double, rows),
         "information_s2": (double, rows),
@@ -52,6 +51,7 @@ def test_graph_of_sessions_has_the_agreed_inputs_and_outputs(sessions: Reference
         "centre_m": (double, [*tiles, 2]),
         "prior_m2": (double, [*tiles, 2, 2]),
         "log_power": (double, tiles),
+        "start_m": (double, [*tiles, 2]),
         "positions": (double, ["batch", 2]),
         "uncertainties": (single, ["batch", 2]),
         "covariance": (double, ["batch", 2, 2]),
@@ -92,12 +92,9 @@ def test_unused_rows_may_hold_anything_finite_and_the_order_of_receivers_does_no
     unused = ~batch["mask"]
     assert unused.any(axis=1).all()
     filled = {name: value.copy() for name, value in batch.items()}
-    for name in set(SESSION_INPUTS) - {"mask", "centre_m", "prior_m2", "log_power"}:
+    for name in set(SESSION_INPUTS) - {"mask", *TILE_INPUTS}:
         filled[name][unused] = 3.0
-    turned = {
-        name: value if name in ("centre_m", "prior_m2", "log_power") else value[:, ::-1].copy()
-        for name, value in filled.items()
-    }
+    turned = {name: value if name in TILE_INPUTS else value[:, ::-1].copy() for name, value in filled.items()}
     for changed in (filled, turned):
         assert compare(sessions.answers, fusion_file.answer([changed]), PARAMS.export).share == 1
 

@@ -27,7 +27,7 @@ from heimdall.pipeline.train.training import Training
 from heimdall.position import radio_map, received_power
 from heimdall.position.arrival import without_gps
 from tests import tiny_features
-from tests.single_training import Killed
+from tests.single_training import killed_at_call
 
 LOADED = params.load(tiny_features.PARAMS)
 # Small log-mels: what is tested is what surrounds the networks.
@@ -35,7 +35,6 @@ FEATURES = dataclasses.replace(LOADED.features, n_mels=32)
 PRETRAIN: dict[str, Any] = {
     "sessions": 6,
     "sessions_per_world": 2,
-    "encoder_epochs": 1,
     "epochs": 2,
     "lr": 3e-3,
     "warmup_epochs": 1,
@@ -116,36 +115,23 @@ def test_pretraining_says_what_it_did(pretrained: Path) -> None:
     assert list(curve["learning_rate"]) == [3e-3, 3e-3]
     record = artifacts.read_json(pretrained / "models" / "pretrained.json")
     assert record["params"]["lr"] == 3e-3
-    assert record["params"]["encoder"] == {"lr": 1e-3, "batch_size": 32, "epochs": 1}
+    assert record["params"]["model"] == {"name": "fusion", "from_simulated": False}
+    assert not {"backbone", "augment"} & set(record["params"])  # they decide nothing
     network = fusion_net(pretrained / "models" / "pretrained.safetensors")
     assert (final["temperature"], final["floor_m"]) == (float(network.temperature), float(network.floor_m))
 
 
 @pytest.mark.parametrize(
-    ("number", "of"),
-    [(2, "encoder"), (4, "work"), (None, "work")],
-    ids=["in the encoder", "in fusion", "before the outputs"],
+    ("owner", "number"),
+    [(torch, 1), (torch, 3), (model_file, 1)],
+    ids=["in the first epoch", "in the second", "before the outputs"],
 )
 def test_a_killed_pretraining_ends_with_the_same_bytes(
-    root: Path, pretrained: Path, tmp_path: Path, number: int | None, of: str
+    root: Path, pretrained: Path, tmp_path: Path, owner: object, number: int
 ) -> None:
-    """Each of the two trainings goes on from a checkpoint of its own."""
-    saves: list[Path] = []
-    owner, name = (torch, "save") if number else (model_file, "save")
-    function = getattr(owner, name)
-
-    def dying(*given: Any) -> object:  # noqa: ANN401
-        saves.append(Path(getattr(given[1], "name", "")))
-        if len(saves) == (number or 1):
-            raise Killed
-        return function(*given)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(owner, name, dying)
+    with killed_at_call(number, owner, "save"):
         pretraining(root, tmp_path / "work").run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    if number:
-        assert (saves[-1].parent.name == "encoder") == (of == "encoder")
     pretraining(root, tmp_path / "work").run(tmp_path / "out")
     assert digests(tmp_path / "out") == digests(pretrained)
     assert not list((tmp_path / "work").iterdir())
@@ -162,8 +148,6 @@ def test_fine_tuning_goes_on_from_the_simulated_weights(
     assert after.radio.offset_db != before.radio.offset_db
     assert after.radio.terrain_db == before.radio.terrain_db  # ridges do not move
     assert after.config["physical_mean"] == before.config["physical_mean"]
-    for name, value in before.encoder.state_dict().items():
-        assert torch.equal(value, after.encoder.state_dict()[name])
     assert not torch.equal(before.token.weight, after.token.weight)
     np.testing.assert_allclose(before.token.weight.detach(), after.token.weight.detach(), atol=0.02)
 
@@ -171,13 +155,13 @@ def test_fine_tuning_goes_on_from_the_simulated_weights(
 def test_levels_are_fitted_to_the_training_split(root: Path, pretrained: Path, fine_tuning: Path) -> None:
     config = DatasetConfig(root / simulated.SIMULATED)
     task = SessionTask(settings(), config)
-    task.first()
     task.start()
     part, plane = dataset.observations(config, "train", 0.4), dataset.read_network(config).plane
     receivers = dataset.read_receivers(config)
-    sessions = part.observations, part.truth_m(plane), receivers, plane
+    truth_m = part.truth_m(plane)
+    sessions = part.observations, truth_m, receivers, plane
     assert task.network.power == received_power.fit(*sessions)
-    given = {"law": task.network.power, "area": Area.around(receivers)}
+    given = {"law": task.network.power, "area": Area.of_transmitters(receivers, truth_m)}
     known = fusion_net(pretrained / "models" / "pretrained.safetensors").radio
     assert task.network.radio == radio_map.fit(*sessions, **given, known=known)
 
@@ -230,10 +214,9 @@ def test_dropout_is_on_while_fusion_learns(root: Path, fine_tuning: Path) -> Non
     assert found[0] != found[1]
 
 
-def test_without_simulated_weights_both_parts_learn_from_the_snapshot(root: Path, tmp_path: Path) -> None:
+def test_without_simulated_weights_it_learns_from_the_snapshot_alone(root: Path, tmp_path: Path) -> None:
     record = train(root, tmp_path, **model_params(from_simulated=False))
     assert "pretrained_weights_sha256" not in record
-    assert "encoder" not in record["params"]
     network = fusion_net(tmp_path / "out" / "models" / "localizer.safetensors")
     assert network.plane == dataset.read_network(DatasetConfig(root / simulated.SIMULATED)).plane
 
@@ -247,27 +230,47 @@ def test_plane_and_area_are_those_of_the_snapshot(
     fewer = dataclasses.replace(fewer, websdr_id=fewer.websdr_id[:4], position_m=fewer.position_m[:4])
     monkeypatch.setattr(dataset, "read_receivers", lambda _: fewer)
     task = SessionTask(settings(), config)
-    assert task.first() is None
     task.start()
     assert task.network.area.box_m[:2] == (fewer.position_m[:, 0].min(), fewer.position_m[:, 0].max())
     assert len(task.network.edges) == len(task.network.area.half_planes) < 6
 
 
 def test_wrong_weights_are_refused(root: Path, pretrained: Path, fine_tuning: Path) -> None:
-    with pytest.raises(HeimdallError, match=r"its backbone is atto, not femto.*Run `dvc repro pretrain`"):
-        train(root, fine_tuning, backbone="femto")
     models = fine_tuning / "models"
     models.unlink()
     shutil.copytree(pretrained / "models", models)
     record = artifacts.read_json(models / "pretrained.json")
     record["params"]["features"]["n_fft"] = 2048
     artifacts.write_json(models / "pretrained.json", record)
-    with pytest.raises(HeimdallError, match="trained on features with n_fft 2048, not 4096"):
+    with pytest.raises(
+        HeimdallError, match=r"trained on features with n_fft 2048, not 4096.*Run `dvc repro pretrain`"
+    ):
         train(root, fine_tuning)
     shutil.rmtree(models)
     with pytest.raises(HeimdallError, match=r"pretrained\.json: the file is missing"):
         train(root, fine_tuning)
     assert not (fine_tuning / "out").exists()
+
+
+def test_what_only_the_other_model_uses_changes_no_byte_and_training_says_so(
+    root: Path, fine_tuning: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = (
+        "models/localizer.safetensors",
+        "models/localizer.json",
+        "plots/training.csv",
+        "metrics/train.json",
+    )
+    augment = dataclasses.replace(LOADED.augment, shift_max=0)
+    single = {"backbone": "tiny", "augment": augment, **model_params(freeze_backbone=True)}
+    found = []
+    for number, changes in enumerate(({}, single)):
+        capsys.readouterr()
+        train(root, fine_tuning / str(number), **changes)
+        said = capsys.readouterr().err
+        assert said.count("model.name is fusion, which does not use backbone, augment, model.pretrained") == 1
+        found.append(digests(fine_tuning / str(number) / "out", names))
+    assert found[0] == found[1]
 
 
 def test_a_checkpoint_of_the_other_model_is_refused(root: Path, fine_tuning: Path) -> None:

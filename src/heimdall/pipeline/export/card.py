@@ -135,19 +135,18 @@ dB, not normalised. Outputs `positions` (batch, 2) float64, latitude and longitu
     ),
     "fusion": _Text(
         purpose="""Estimates where a transmitter is from the recordings of **all receivers** of a session:
-arrival times, levels and spectrograms in, a mixture of Gaussians over the position out.""",
+arrival times and levels in, a mixture of Gaussians over the position out.""",
         cases="session",
         interface="""Any batch, any number and order of receivers. Where `mask` is false, anything finite.
 
 | input | type | |
 |---|---|---|
-| `mel` (batch, receivers, 3, {n_mels}, {frames}) | float32 | log-mel of I, Q and magnitude, dB |
 | `mask` (batch, receivers) | bool | whether the row is a recording; at least one is |
 | `delay_s`, `information_s2` (batch, receivers) | float64 | arrival time, its inverse variance; or 0 |
 | `timing_sigma_s` (batch, receivers) | float64 | standard deviation of the receiver's clock |
 | `receiver_m` (batch, receivers, 3) | float64 | east, north and up of the receiver, m |
 | `physical`, `shape` (batch, receivers, {physical} or {shape}) | float32 | as in `heimdall.network.tokens` |
-| `centre_m`, `prior_m2`, `log_power` (batch, 15, ...) | float64 | tiles, as in `heimdall.network.tokens` |
+| `centre_m`, `prior_m2`, `log_power`, `start_m` (batch, 15, ...) | float64 | tiles, as in the same |
 
 | output | type | |
 |---|---|---|
@@ -163,6 +162,7 @@ of levels, area, parameters of the features); `heimdall predict` is that on the 
   well. With fewer than three the answer rests on levels and is kilometres wide; with three, two places may
   fit. Read `localizable` and the other Gaussians.
 - A receiver of the network without a recording counts as one that heard nothing.
-- Transmitters are assumed at one altitude.""",
+- Transmitters are assumed at one altitude.
+- Most of the file is a solver in float64, which int8 leaves as it is: that file is little smaller.""",
     ),
 }

@@ -130,7 +130,6 @@ def fit(
             return _with_its_best(module, work, clock)
         print(f"going on after epoch {done}", file=sys.stderr, flush=True)
     loaders = _loaders(task, settings, done)
-    module.train()  # Lightning keeps the mode that it finds, and fusion embeds sessions in evaluation mode
     with _quiet_lightning():
         trainer = _trainer(settings, device, work, [clock, EpochLines()])
         try:

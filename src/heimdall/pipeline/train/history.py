@@ -144,21 +144,18 @@ def convergence(history: Sequence[Epoch]) -> Convergence:
     )
 
 
-def timed_rows(history: Sequence[Epoch], timeline: Timeline, prefix: str = "") -> list[dict[str, float]]:
+def timed_rows(history: Sequence[Epoch], timeline: Timeline) -> list[dict[str, float]]:
     """What a tracker is told of each epoch.
 
     Args:
         history: All epochs.
         timeline: Theirs.
-        prefix: Of the figures' names.
 
     Returns:
         A mapping an epoch: its number as `epoch`, its end as `time_ms`, and its figures.
     """
     return [
-        {"epoch": row.epoch, "time_ms": ended_ms}
-        | {f"{prefix}{name}": value for name, value in asdict(row).items() if name != "epoch"}
-        for row, ended_ms in zip(history, timeline.ended_ms, strict=True)
+        asdict(row) | {"time_ms": ended_ms} for row, ended_ms in zip(history, timeline.ended_ms, strict=True)
     ]
 
 

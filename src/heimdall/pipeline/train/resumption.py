@@ -71,7 +71,7 @@ def start_from(path: Path, work: Path, inputs: Mapping[str, Any], given: Params)
             f"its model is {name}, not {given.model.name}",
             f"Set model.name to {name} in params.yaml",
         )
-    backbone = network.get("encoder", network)["backbone_size"]
+    backbone = network.get("backbone_size", given.backbone)  # fusion has none
     if backbone != given.backbone:
         cause = f"its backbone is {backbone}, not {given.backbone}"
         raise HeimdallError(str(path), cause, f"Set backbone to {backbone} in params.yaml")

@@ -225,9 +225,9 @@ class AugmentedSessions(Dataset[Session]):
 
     def __getitem__(self, key: tuple[int, int]) -> Session:
         epoch, position = key
-        variants, *truth = self.sessions[position]
+        variants, truth_m, truth_deg = self.sessions[position]
         chosen = tokens.chosen(variants, self.seed, epoch, position)
-        return tokens.augment(chosen, self.seed, epoch, position), *truth
+        return tokens.augment(chosen, self.seed, epoch, position), truth_m, truth_deg
 
 
 def _pretrained(weights: Path, features: Mapping[str, Any]) -> tuple[FusionNet, dict[str, str]]:

@@ -4,13 +4,14 @@ Checkpoints lie in `<work_dir>/<fingerprint of all inputs>/` and are removed whe
 Of one that the user names the content decides, wherever it lies: one of the same inputs is gone on from as
 if nothing had happened; from one of others a new training starts, and its record says so.
 
-Pretraining is the same on data/simulated/, from nothing: first the encoder, then fusion on it.
+Pretraining is the same on data/simulated/, from random weights.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -40,6 +41,9 @@ TASKS: dict[str, Callable[[Params, DatasetConfig], LearningTask]] = {
     "fusion": SessionTask,
 }
 WORK = Path(".heimdall/work/train")  # of the stage and of trainings by hand
+# What decides nothing in fusion: the names of parameters, and those in `model`.
+OF_SINGLE = ("backbone", "augment")
+MODEL_OF_SINGLE = ("pretrained", "freeze_backbone", "uncertainty_min_m", "uncertainty_max_m")
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,9 @@ class Training:
         # By default a GPU rounds what it convolves to the 10 bits of TF32, and 32-true means float32.
         torch.backends.cudnn.allow_tf32 = False
 
+        if self._is_of_fusion and self.outputs is LOCALIZER:
+            unused = ", ".join((*OF_SINGLE, *(f"model.{name}" for name in MODEL_OF_SINGLE)))
+            print(f"train: model.name is fusion, which does not use {unused}", file=sys.stderr, flush=True)
         config = DatasetConfig(self.data_dir)
         task = TASKS[self.parameters.model.name](self.parameters, config)
         inputs = self._inputs(config, task, device)
@@ -161,7 +168,7 @@ class Training:
         with locks.alone(work):
             if resume_from is not None and checkpoints.resumable(work, inputs) is None:
                 resumption.start_from(resume_from, work, inputs, self.parameters)
-            fitted = self._fit(task, self.parameters, inputs, device, work)
+            fitted = self._fit(task, inputs, device, work)
             weights, metrics = self._write(output_dir, task, fitted, inputs["record"])
             onnx_path = weights.with_suffix(".onnx") if exporter else None
             if exporter and onnx_path:
@@ -198,10 +205,12 @@ class Training:
         artifacts.write_json(output_dir / self.outputs.metrics, metrics)
         return weights, metrics
 
-    def _fit(
-        self, task: LearningTask, settings: Params, inputs: dict[str, Any], device: str, work: Path
-    ) -> Fitted:
-        """Train from the last checkpoint in `work`, or else from the start, what comes before it included."""
+    @property
+    def _is_of_fusion(self) -> bool:
+        return self.parameters.model.name == "fusion"
+
+    def _fit(self, task: LearningTask, inputs: dict[str, Any], device: str, work: Path) -> Fitted:
+        """Train from the last checkpoint in `work`, or else from the start."""
         state = checkpoints.resumable(work, inputs)
         if state is not None:
             task.resume(state[OURS]["network"], checkpoints.weights(state))
@@ -209,7 +218,7 @@ class Training:
             checkpoints.clear(work)
             seed_everything(self.parameters.seed, workers=True, verbose=False)
             task.start()
-        return fit_loop.fit(task, settings, inputs, device=device, work=work, state=state)
+        return fit_loop.fit(task, self.parameters, inputs, device=device, work=work, state=state)
 
     def _inputs(self, config: DatasetConfig, task: LearningTask, device: str) -> dict[str, Any]:
         """All that decides the bytes. `record` in it stands in every file that is made of the model."""
@@ -226,6 +235,11 @@ class Training:
             "verify",
         ):
             del chosen[name]
+        if self._is_of_fusion:
+            for name in OF_SINGLE:
+                del chosen[name]
+            for name in MODEL_OF_SINGLE:
+                del chosen["model"][name]
         network = dataset.read_network(config)
         record = {
             "data": provenance.provenance(task.index["simulated"]),
