@@ -159,7 +159,7 @@ def measure(
 ) -> None:
     """Make `folder`/cases.parquet: the cases of every world's test sessions, also under faults to render."""
     if kind in OWN_KINDS:
-        settings = replace(settings, pretrain=replace(settings.pretrain, multipath=kind))
+        settings = replace(settings, pretrain=replace(settings.pretrain, multipath=[kind]))
     worlds = prepared(kind, settings, seeds, sessions, folder)
     twins = {
         name: held_out(kind, settings, seeds, sessions, folder / f"fault-{number}", faults=fault)

@@ -42,12 +42,8 @@ CALIBRATION = (Setting("temperature", 1.0), Setting("floor_m"))
 PARTS: dict[str, tuple[Setting, ...]] = {
     "receiver head off": _head("receiver_head"),
     "receiver head off, sigma alone": _head("receiver_head", 0),
-    "receiver head off, bias alone": _head("receiver_head", 1),
-    "receiver head off, bend alone": _head("receiver_head", 2),
+    "receiver head off, bend alone": _head("receiver_head", 1),
     "session head off": _head("session_head"),
-    "session head off, scale alone": _head("session_head", 0),
-    "session head off, floor alone": _head("session_head", 1),
-    "session head off, tail alone": _head("session_head", 2),
     "tilt share 0": (Setting("tilt_share"),),
     "bend share 0": (Setting("bend_share"),),
     "shares as at first": tuple(Setting(name, None) for name in ("tilt_share", "bend_share")),

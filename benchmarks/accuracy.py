@@ -158,7 +158,7 @@ def measure(
     kind: simulate.Multipath, settings: Params, seeds: Sequence[int], sessions: int, folder: Path
 ) -> None:
     """Make `folder`/cases.parquet: the test cases of every world; `clean` where all receivers hear well."""
-    settings = replace(settings, pretrain=replace(settings.pretrain, multipath=kind))
+    settings = replace(settings, pretrain=replace(settings.pretrain, multipath=[kind]))
     worlds = prepared(kind, settings, seeds, sessions, folder)
     parts = [
         judged(folder / f"world-{seed}", data, settings).assign(world=seed)

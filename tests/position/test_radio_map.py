@@ -124,12 +124,14 @@ def test_the_map_says_more_of_new_sessions_than_the_law_of_distance() -> None:
 
 def test_likelihood_is_the_integral_over_the_transmitters_power() -> None:
     model, place_m = fitted(), np.array([[10e3, 5e3]])
-    levels = Levels(RECEIVERS, np.array([20.0, np.nan, 12.0, np.nan, 30.0]), uhf=True)
+    silent = np.array([False, True, False, False, False])  # the fourth receiver is absent: it says nothing
+    levels = Levels(RECEIVERS, np.array([20.0, np.nan, 12.0, np.nan, 30.0]), silent, uhf=True)
     mean_db = model.mean_db(RECEIVERS, place_m, PLANE)
 
     def joint(power_db: float) -> float:
         total = stats.t(4, 0, model.power_scale_db).pdf(power_db)
-        for level, mean in zip(levels.snr_db, mean_db[0] + model.law.uhf_offset_db, strict=True):
+        means_db = mean_db[0] + model.law.uhf_offset_db
+        for level, mean in zip(np.delete(levels.snr_db, 3), np.delete(means_db, 3), strict=True):
             clear = stats.norm(mean + power_db, model.clear_sigma_db)
             blocked = stats.norm(mean + power_db - model.blocked_loss_db, model.blocked_sigma_db)
             both = [
@@ -154,7 +156,9 @@ def test_the_gradient_is_that_of_the_likelihood() -> None:
     model, snr_db = fitted(), np.stack([Levels.of(item, RECEIVERS).snr_db for item in found[:30]])
     bumps = radio_map._bumps(truth_m[:30], np.array(model.centre_m), model.width_m)
     law_db = mean_levels_db(MODEL, RECEIVERS, truth_m[:30], PLANE)
-    given = radio_map._Sessions(snr_db, np.isfinite(snr_db), law_db, bumps, MODEL.squelch_db)
+    silent = np.isnan(snr_db) & (np.arange(30) % 3 > 0)[:, np.newaxis]  # absent in every third session
+    assert (np.isnan(snr_db) & ~silent).any()
+    given = radio_map._Sessions(snr_db, np.isfinite(snr_db), silent, law_db, bumps, MODEL.squelch_db)
     values = radio_map._packed(model)
     _, gradient = radio_map._log_probability(values, given)
     numeric = optimize.approx_fprime(values, lambda at: radio_map._log_probability(at, given)[0], 1e-6)

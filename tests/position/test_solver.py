@@ -36,6 +36,7 @@ def problem(prior_km: float = 50.0) -> tuple[solver.Problem, torch.Tensor]:
         centre_km=torch.tensor(TRUTH_M / KM + [2.0, -2.0])[None, None],
         prior=prior,
         plane=PLANE,
+        range_us=1200.0,
     )
     return posed, torch.full((1, 1, 5), 1e4, dtype=torch.float64)  # 10 ns each
 

@@ -125,24 +125,18 @@ class SplitParams:
     seed: Seed
 
 
+Multipath = Literal[
+    "none", "light", "strong", "rma", "uma", "cost207", "cost207_ra", "cost207_tu", "cost207_bu", "cost207_ht"
+]
+
+
 @dataclass(frozen=True, config=_STRICT)
 class PretrainParams:
     """The simulated sessions of other worlds, and the training on them that fusion starts from."""
 
     sessions: Count
     sessions_per_world: Annotated[Count, Field(ge=2)]
-    multipath: Literal[
-        "none",
-        "light",
-        "strong",
-        "rma",
-        "uma",
-        "cost207",
-        "cost207_ra",
-        "cost207_tu",
-        "cost207_bu",
-        "cost207_ht",
-    ]
+    multipath: Annotated[list[Multipath], Field(min_length=1)]
     seed: Seed
     validation_split: Fraction
     epochs: Count

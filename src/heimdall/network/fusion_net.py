@@ -41,9 +41,10 @@ from heimdall.position.solver import KM, exp, log, root
 
 LAYERS = 2
 FIRST_SIGMA_US = 0.2  # of an arrival time before anything is learned: light multipath
-# Every Gaussian has a wider one behind it, for errors have heavier tails than normal ones: so many times the
-# standard deviation, and less likely by so many nats before anything is learned.
-TAIL_SIGMAS, FIRST_TAIL = 3.0, 2.0
+# Every Gaussian of arrival times has a wider one behind it, for errors have heavier tails than normal ones: so
+# many times the standard deviation, and with this share of the weight.
+TAIL_SIGMAS, TAIL_SHARE = 3.0, 0.12
+_NO_SHARE = 1e-9
 _NEVER = 1e3  # nats
 RESIDUAL_SHARE = 0.1  # of the residuals' likelihood at the true position in the training loss
 LOCALIZABLE_M = 1000.0
@@ -104,8 +105,8 @@ class FusionNet(nn.Module):
         self.token = nn.Linear(len(PHYSICAL) + SHAPE + GEOMETRY, WIDTH)
         self.layers = nn.ModuleList(Attention(dropout_rate) for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH)
-        self.receiver_head = _silent(nn.Linear(WIDTH, 3))
-        self.session_head = _silent(nn.Linear(WIDTH, 3))
+        self.receiver_head = _silent(nn.Linear(WIDTH, 2))
+        self.session_head = _silent(nn.Linear(WIDTH, 1))
         self.tilt_share = nn.Parameter(torch.tensor(TILT_SHARE))
         self.bend_share = nn.Parameter(torch.tensor(SPREAD_SHARE))
         float64 = torch.float64
@@ -149,11 +150,12 @@ class FusionNet(nn.Module):
         weight, bias_us = self._trust(tokens, times)
         found = solver.refine(times.corrected(bias_us), self._by_tile(weight), first.position_km.detach())
         log_weight = self._log_weight(batch, found, times, weight)
-        covariance, share = self._spread(found, times, pooled)
+        covariance = self._spread(found, times, pooled)
+        tail = TAIL_SHARE * (times.count >= LEAST_TIMED).double() + _NO_SHARE  # (B, 1)
         return Mixture(
             torch.cat([found.position_km, found.position_km], 1),
             torch.cat([covariance, covariance * TAIL_SIGMAS**2], 1),
-            torch.cat([log_weight + share[:, 1:], log_weight + share[:, :1]], 1),
+            torch.cat([log_weight + torch.log1p(-tail), log_weight + log(tail)], 1),
             weight,
             bias_us,
         )
@@ -300,26 +302,19 @@ class FusionNet(nn.Module):
 
     def _trust(self, tokens: torch.Tensor, times: MeasuredTimes) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights, 1 / us^2, and biases, us, of the arrival times, (B, R) each, of tokens (B, R, WIDTH)."""
-        trust = self.receiver_head(tokens).double()  # (B, R, 3)
+        trust = self.receiver_head(tokens).double()  # (B, R, 2)
         sigma_us = FIRST_SIGMA_US * exp(trust[..., 0].clamp(-5, 6))
-        bend_share = self.bend_share.double() + 0.3 * trust[..., 2]
-        bias_us = (0.3 * trust[..., 1] + bend_share * times.spread_excess_us) * times.usable
+        bend_share = self.bend_share.double() + 0.3 * trust[..., 1]
+        bias_us = bend_share * times.spread_excess_us * times.usable
         variance_us2 = times.variance_us2 + sigma_us**2 + self.tilt_share.double() ** 2 * times.tilt_us2
         return times.usable / variance_us2, bias_us
 
-    def _spread(
-        self, found: solver.Solution, times: MeasuredTimes, pooled: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Covariances of the solutions, km^2, (B, K, 3); log shares of their tails and cores, (B, 2)."""
-        scale, floor, tail = self.session_head(pooled).double().unbind(-1)  # (B,) each
-        covariance = found.covariance_km2 * exp(scale.clamp(-5, 5))[:, None, None]
-        isotropic = exp(2 * (floor - 4).clamp(-8, 3))[:, None]  # from e^-4 km = 18 m
-        covariance = widened(covariance, isotropic)
+    def _spread(self, found: solver.Solution, times: MeasuredTimes, pooled: torch.Tensor) -> torch.Tensor:
+        """Covariances of the solutions, km^2, (B, K, 3)."""
+        scale = self.session_head(pooled).double()  # (B, 1)
         # Levels alone have had their say: what they leave open stays as it is.
-        timed = times.usable.sum(1) >= LEAST_TIMED  # (B,)
-        covariance = torch.where(timed[:, None, None], covariance, found.covariance_km2)
-        against = torch.where(timed, tail + FIRST_TAIL, _NEVER)
-        return covariance, torch.log_softmax(torch.stack([-against, torch.zeros_like(against)], -1), -1)
+        by_times = (times.count >= LEAST_TIMED) * self.by_time  # (B, K)
+        return found.covariance_km2 * exp(scale.clamp(-5, 5) * by_times)[..., None]
 
     def _log_weight(
         self, batch: Batch, found: solver.Solution, times: MeasuredTimes, weight: torch.Tensor

@@ -33,6 +33,7 @@ from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 KM, US = 1e3, 1e-6
 US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
 LONGEST_STEP_KM = 4.0
+START_US = 2 * LONGEST_STEP_KM * US_PER_KM  # by which delays from a start may differ
 TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
 WRONG = (
     0.01  # probability that an arrival time has nothing to do with the transmitter, as the baselines have it
@@ -187,7 +188,8 @@ def _descended(
     with torch.no_grad():
         distance_km, _ = geometry(position_km, problem.receiver_km, problem.plane)
         residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
-        trusted = weight * _falling(residual - agreed(residual, weight), weight, tails[0])
+        apart = residual - agreed(residual, weight)
+        trusted = weight / (1 + apart**2 / START_US**2)
         for tail in tails:
             found = _step(problem, weight, trusted, position_km, tail)
             position_km, trusted = found.position_km, found.trusted
@@ -226,7 +228,7 @@ def agreed(residual: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         weight: 1 / us^2, 0 where there is none, (..., R).
     """
     apart = residual[..., None, :] - residual[..., :, None]  # (..., from, to)
-    cost = torch.log1p(weight[..., None, :] * apart**2 / _WIDE[0]).sum(-1)
+    cost = (torch.log1p(apart**2 / START_US**2) * (weight > 0)[..., None, :]).sum(-1)
     none = (weight == 0).to(cost.dtype) * _NEVER
     return residual.gather(-1, (cost + none).argmin(-1, keepdim=True))
 

@@ -122,12 +122,15 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
 
 
 def world_tasks(params: PretrainParams, feature_params: FeatureParams) -> list[WorldTask]:
-    """The worlds, in the order of their seeds; the last one may have fewer sessions than the others."""
+    """The worlds, in the order of their seeds, of the kinds of multipath in turn.
+
+    The last one may have fewer sessions than the others.
+    """
     return [
         WorldTask(
             params.seed + number,
             min(params.sessions_per_world, params.sessions - first),
-            params.multipath,
+            params.multipath[number % len(params.multipath)],
             feature_params,
         )
         for number, first in enumerate(range(0, params.sessions, params.sessions_per_world))

@@ -1,0 +1,118 @@
+"""The evidence of a solution is the integral that it stands for, computed here by brute force on a fine grid."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from heimdall.geometry import propagation
+from heimdall.geometry.geo import TangentPlane
+from heimdall.position import solver
+from heimdall.position.solver import KM, US, US_PER_KM, WRONG
+
+Float64 = npt.NDArray[np.float64]
+
+PLANE = TangentPlane(45.0, 8.0, 260.0)
+RECEIVER_M = np.array(
+    [
+        [-40e3, 5e3, 300.0],
+        [30e3, 30e3, 100.0],
+        [50e3, -40e3, 400.0],
+        [-10e3, -50e3, 200.0],
+        [0.0, 60e3, 250.0],
+    ]
+)
+TRUTH_M = np.array([12_345.0, -6_789.0])
+RANGE_US = 1200.0
+# Of Student's distribution Laplace's approximation has too little, by log(pi / sqrt(2 pi)) for each of the
+# three unknowns that times resolve, and no more where they do not.
+LAPLACE_NATS = 3 * math.log(math.pi / math.sqrt(2 * math.pi))
+
+
+def problem(count: int, centre_km: list[list[float]], sigma_km: list[float]) -> solver.Problem:
+    """Delays from `TRUTH_M` at the first receivers, and tiles."""
+    distance_m = propagation.distances_m(TRUTH_M, RECEIVER_M[:count], PLANE)
+    return solver.Problem(
+        delay_us=torch.tensor(distance_m / propagation.SPEED_OF_LIGHT_M_S / US)[None],
+        receiver_km=torch.tensor(RECEIVER_M[:count] / KM)[None],
+        centre_km=torch.tensor(centre_km, dtype=torch.float64)[None],
+        prior=torch.tensor([[s**-2, 0.0, s**-2] for s in sigma_km], dtype=torch.float64)[None],
+        plane=PLANE,
+        range_us=RANGE_US,
+    )
+
+
+def by_brute_force(posed: solver.Problem, weight: Float64, number: int) -> float:
+    """Logarithm of the integral over position and emission time, over that of as many wrong arrival times.
+
+    The grid is as fine as a third of what a time resolves, around where the tile and the times are.
+    """
+    centre_km = posed.centre_km[0, number].numpy()
+    sigma_km = float(posed.prior[0, number, 0]) ** -0.5
+    least_km = 1 / (US_PER_KM * math.sqrt(weight.max()))
+    axis_km = np.arange(-4 * sigma_km, 4 * sigma_km, least_km / 3)
+    total = 0.0
+    for east_km in axis_km:
+        position_km = np.stack([np.full_like(axis_km, east_km), axis_km], axis=-1) + centre_km
+        distance_m = propagation.distances_m(position_km * KM, posed.receiver_km[0].numpy() * KM, PLANE)
+        late_us = posed.delay_us[0].numpy() - distance_m / propagation.SPEED_OF_LIGHT_M_S / US  # (G, R)
+        prior = np.exp(-0.5 * ((position_km - centre_km) ** 2).sum(-1) / sigma_km**2)
+        likely = prior > 1e-7
+        late_us = late_us[likely]
+        emitted_us = late_us[:, :1] + np.arange(-60, 61) / (3 * math.sqrt(weight.max()))  # (G', E)
+        squared = weight * (late_us[:, None] - emitted_us[..., None]) ** 2
+        right = (1 - WRONG) * np.sqrt(weight) / math.pi / (1 + squared / 4) ** 2
+        density = (right + WRONG / RANGE_US).prod(-1).sum(-1) / (3 * math.sqrt(weight.max()))
+        total += float((prior[likely] * density).sum()) / (2 * math.pi * sigma_km**2)
+    total *= (axis_km[1] - axis_km[0]) ** 2 / RANGE_US
+    return math.log(total) + len(weight) * math.log(RANGE_US)
+
+
+def evidence(posed: solver.Problem, weight: Float64) -> tuple[Float64, solver.Solution]:
+    """Of each tile by the solver."""
+    weights = torch.tensor(weight)[None]
+    by_tile = weights[:, None].expand(-1, posed.centre_km.shape[1], -1)
+    found = solver.solve(posed, by_tile, posed.centre_km)
+    return solver.log_evidence(posed, found, weights)[0].numpy(), found
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_evidence_of_a_tile_is_the_integral_over_it(count: int) -> None:
+    """A wide tile and a narrow one, and one beside the truth: by two times it is a ridge through them."""
+    truth_km = (TRUTH_M / KM).tolist()
+    beside_km = [truth_km[0] + 1.5, truth_km[1]]
+    posed = problem(count, [truth_km, truth_km, beside_km], [1.0, 3.0, 1.0])
+    weight = np.full(count, 1 / 0.3**2)
+    found, _ = evidence(posed, weight)
+    exact = np.array([by_brute_force(posed, weight, number) for number in range(3)])
+    assert np.all(exact - found > -0.1)
+    assert np.all(exact - found < LAPLACE_NATS + 0.1)
+    # What decides between tiles is their difference, and a ridge has it almost exactly.
+    np.testing.assert_allclose(found - found[0], exact - exact[0], atol=0.1)
+
+
+def test_without_information_a_tile_has_the_evidence_of_nothing() -> None:
+    """A time that resolves 3000 km: wide and narrow tiles are as likely. With a wrong sign they were not."""
+    posed = problem(3, [[0.0, 0.0], [0.0, 0.0]], [4.0, 40.0])
+    found, _ = evidence(posed, np.full(3, 1e-8))
+    assert abs(found[0] - found[1]) < 1e-3
+
+
+@pytest.mark.parametrize("late_us", [10.0, -300.0, 3000.0, 20_000.0])
+def test_a_wrong_time_costs_what_its_probability_says_and_no_more(late_us: float) -> None:
+    """However wrong, it is one of `WRONG`: 2 log of its density, and the others keep their weights."""
+    posed = problem(5, [(TRUTH_M / KM).tolist()], [4.0])
+    weight = np.full(5, 1 / 0.05**2)
+    wrong_us = posed.delay_us + torch.nn.functional.one_hot(torch.tensor([2]), 5) * late_us
+    _, found = evidence(
+        solver.Problem(wrong_us, posed.receiver_km, posed.centre_km, posed.prior, PLANE, RANGE_US), weight
+    )
+    floor = WRONG / (1 - WRONG) * math.pi * 0.05 / RANGE_US
+    tail = (1 + (late_us / 0.05) ** 2 / 4) ** -2
+    np.testing.assert_allclose(float(found.chi2), -2 * math.log(floor + tail), rtol=0.05)
+    assert np.hypot(*(found.position_km[0, 0].numpy() * KM - TRUTH_M)) < 30.0
+    assert (found.trusted / torch.tensor(weight))[0, 0, [0, 1, 3, 4]].min() > 0.9
