@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from heimdall.network import fusion_net
-from heimdall.network.fusion_net import FusionNet
+from heimdall.network.fusion_net import LAW, LAW_SPEED, FusionNet
+from heimdall.network.tokens import SPREAD_SHARE, TILT_SHARE
 from heimdall.position.arrival import Arrivals, Observation
 
 AS_IT_IS = "the network as it is"
@@ -44,9 +45,9 @@ PARTS: dict[str, tuple[Setting, ...]] = {
     "receiver head off, sigma alone": _head("receiver_head", 0),
     "receiver head off, bend alone": _head("receiver_head", 1),
     "session head off": _head("session_head"),
-    "tilt share 0": (Setting("tilt_share"),),
-    "bend share 0": (Setting("bend_share"),),
-    "shares as at first": tuple(Setting(name, None) for name in ("tilt_share", "bend_share")),
+    "tilt share 0": (Setting("law", -TILT_SHARE / LAW_SPEED, LAW.index("tilt_share")),),
+    "bend share 0": (Setting("law", -SPREAD_SHARE / LAW_SPEED, LAW.index("bend_share")),),
+    "law as at first": (Setting("law"),),
     "calibration off": CALIBRATION,
 }
 

@@ -1,4 +1,4 @@
-"""Where transmitters may be: as far outside the hull of the receivers as known ones, and as rarely."""
+"""Where transmitters may be: as far outside the receivers' hull as those that are known, and as rare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evidence of a solution is the integral that it stands for, computed here by brute force on a fine grid."""
+"""The evidence of a solution is the integral that it stands for, computed here by brute force on a grid."""
 
 from __future__ import annotations
 

@@ -40,9 +40,15 @@ from heimdall.position.received_power import PowerModel
 from heimdall.position.solver import KM, exp, log, root
 
 LAYERS = 2
+# What is learned of all receivers alike: logarithms of the sizes of errors and of covariances over what they
+# are before anything is learned, and what is added to the shares of tilt and bend. An optimizer such as AdamW
+# moves every number by the same at each step, and these few, which many sessions determine, shall move as far
+# as the network's thousands do together.
+LAW = ("sigma", "tilt_share", "bend_share", "scale")
+LAW_SPEED = 30.0
 FIRST_SIGMA_US = 0.2  # of an arrival time before anything is learned: light multipath
-# Every Gaussian of arrival times has a wider one behind it, for errors have heavier tails than normal ones: so
-# many times the standard deviation, and with this share of the weight.
+# Every Gaussian of arrival times has a wider one behind it, for errors have heavier tails than normal ones:
+# so many times the standard deviation, with this share of the weight.
 TAIL_SIGMAS, TAIL_SHARE = 3.0, 0.12
 _NO_SHARE = 1e-9
 _NEVER = 1e3  # nats
@@ -107,8 +113,7 @@ class FusionNet(nn.Module):
         self.norm = nn.LayerNorm(WIDTH)
         self.receiver_head = _silent(nn.Linear(WIDTH, 2))
         self.session_head = _silent(nn.Linear(WIDTH, 1))
-        self.tilt_share = nn.Parameter(torch.tensor(TILT_SHARE))
-        self.bend_share = nn.Parameter(torch.tensor(SPREAD_SHARE))
+        self.law = nn.Parameter(torch.zeros(len(LAW)))
         float64 = torch.float64
         self.register_buffer("physical_mean", torch.tensor(self.config["physical_mean"]))
         self.register_buffer("physical_std", torch.tensor(self.config["physical_std"]))
@@ -303,15 +308,16 @@ class FusionNet(nn.Module):
     def _trust(self, tokens: torch.Tensor, times: MeasuredTimes) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights, 1 / us^2, and biases, us, of the arrival times, (B, R) each, of tokens (B, R, WIDTH)."""
         trust = self.receiver_head(tokens).double()  # (B, R, 2)
-        sigma_us = FIRST_SIGMA_US * exp(trust[..., 0].clamp(-5, 6))
-        bend_share = self.bend_share.double() + 0.3 * trust[..., 1]
+        log_sigma, tilt, bend, _ = LAW_SPEED * self.law.double()
+        sigma_us = FIRST_SIGMA_US * exp((log_sigma + trust[..., 0]).clamp(-5, 6))
+        bend_share = SPREAD_SHARE + bend + 0.3 * trust[..., 1]
         bias_us = bend_share * times.spread_excess_us * times.usable
-        variance_us2 = times.variance_us2 + sigma_us**2 + self.tilt_share.double() ** 2 * times.tilt_us2
+        variance_us2 = times.variance_us2 + sigma_us**2 + (TILT_SHARE + tilt) ** 2 * times.tilt_us2
         return times.usable / variance_us2, bias_us
 
     def _spread(self, found: solver.Solution, times: MeasuredTimes, pooled: torch.Tensor) -> torch.Tensor:
         """Covariances of the solutions, km^2, (B, K, 3)."""
-        scale = self.session_head(pooled).double()  # (B, 1)
+        scale = self.session_head(pooled).double() + LAW_SPEED * self.law[-1].double()  # (B, 1)
         # Levels alone have had their say: what they leave open stays as it is.
         by_times = (times.count >= LEAST_TIMED) * self.by_time  # (B, K)
         return found.covariance_km2 * exp(scale.clamp(-5, 5) * by_times)[..., None]
