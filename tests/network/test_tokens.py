@@ -11,8 +11,8 @@ from heimdall.geometry.area import Receivers
 from heimdall.network.tokens import (
     LATE_S,
     PHYSICAL,
-    TILE_SIGMA_M,
-    TILE_SPACING_M,
+    TILE_SIGMA,
+    TILE_SPACING,
     TILES,
     VARIED,
     Tokens,
@@ -49,7 +49,7 @@ def test_every_value_is_finite_and_one_tile_is_near_the_truth() -> None:
 def test_tiles_by_levels_are_apart_and_their_probabilities_add_up() -> None:
     for observation in world().observations:
         tokens = world().tokenizer.tokens(without_gps(observation, FEATURES))
-        assert apart_m(tokens.centre_m[:TILES]).min() >= TILE_SPACING_M
+        assert apart_m(tokens.centre_m[:TILES]).min() >= TILE_SPACING * world().tokenizer.cell_m
         assert 1.0 - 1e-9 <= np.exp(tokens.log_power).sum() <= 1.02 + 1e-9
 
 
@@ -59,7 +59,7 @@ def test_arrival_times_give_each_tile_a_place_of_its_own_and_one_is_the_truth() 
         used = tokens.log_power > EMPTY
         assert apart_m(tokens.start_m[used]).min() > 100
         tiles_m = np.unique(tokens.centre_m[:TILES][used[:TILES]], axis=0)  # one may have two solutions
-        assert (apart_m(tiles_m) >= TILE_SPACING_M).all()
+        assert (apart_m(tiles_m) >= TILE_SPACING * world().tokenizer.cell_m).all()
         np.testing.assert_array_equal(tokens.start_m[-1], tokens.centre_m[-1])  # the wide one has its mean
         nearest_m.append(np.hypot(*(tokens.start_m[used] - truth_m).T).min())
     assert np.median(nearest_m) < 100
@@ -85,12 +85,13 @@ def test_tiles_grow_until_they_hold_what_is_likely() -> None:
     exact, wide = (
         known_sessions.TOKENIZER.tokens(replace(plain, arrivals=found)) for found in (plain.arrivals, vague)
     )
+    cell_m = known_sessions.TOKENIZER.cell_m
     sigma_m = np.sqrt([tokens.prior_m2[0, 0, 0] for tokens in (exact, wide)])
-    assert sigma_m[0] == TILE_SIGMA_M
-    assert sigma_m[1] > TILE_SIGMA_M
+    np.testing.assert_allclose(sigma_m[0], TILE_SIGMA * cell_m)
+    assert sigma_m[1] > 1.5 * TILE_SIGMA * cell_m
     tiles_m = np.unique(wide.centre_m[:TILES][wide.log_power[:TILES] > EMPTY], axis=0)
     assert len(tiles_m) > 1
-    assert apart_m(tiles_m).min() >= TILE_SPACING_M * sigma_m[1] / TILE_SIGMA_M
+    assert apart_m(tiles_m).min() >= TILE_SPACING * sigma_m[1] / TILE_SIGMA - 1e-6
 
 
 def test_a_session_without_gps_time_has_tiles_by_levels_alone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import get_args, get_type_hints
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -146,7 +146,8 @@ def test_cost207_goes_by_the_environment() -> None:
 
 
 def test_the_parameter_knows_every_kind_of_multipath() -> None:
-    assert get_args(get_type_hints(params.PretrainParams)["multipath"]) == MULTIPATHS
+    assert get_args(params.Multipath) == MULTIPATHS
     settings = params.load(REPOSITORY / "params.yaml")
-    hilly = dataclasses.replace(settings.pretrain, multipath="cost207_ht")
-    assert world_tasks(hilly, settings.features)[0].world().multipath == "cost207_ht"
+    mixed = dataclasses.replace(settings.pretrain, multipath=["light", "cost207_ht"])
+    found = [task.world().multipath for task in world_tasks(mixed, settings.features)[:3]]
+    assert found == ["light", "cost207_ht", "light"]  # in turn
