@@ -148,7 +148,7 @@ def test_a_receiver_that_is_switched_off_is_as_none_at_all() -> None:
         for row, number in enumerate(observation.session.websdr_id.tolist()):
             kept = made.receivers.websdr_id != number
             others = Receivers(made.receivers.websdr_id[kept], made.receivers.position_m[kept])
-            off = without_receiver(observation, row)
+            off = without_receiver(observation, row, FEATURES)
             found = made.tokens(off)
             expected = replace(made, receivers=others).tokens(replace(off, absent=()))
             for field in fields(Tokens):
@@ -161,8 +161,8 @@ def test_a_receiver_that_is_switched_off_is_as_none_at_all() -> None:
 def test_variants_are_the_session_without_a_receiver_and_with_a_late_stamp() -> None:
     made = world()
     observation, plain = made.observations[2], made.tokens[2]
-    off, late = (variants(made.tokenizer, observation, 1, 2)[number] for number in (1, 2))
-    assert same(variants(made.tokenizer, observation, 1, 2)[0], plain)
+    off, late = (variants(made.tokenizer, observation, FEATURES, 1, 2)[number] for number in (1, 2))
+    assert same(variants(made.tokenizer, observation, FEATURES, 1, 2)[0], plain)
     assert len(off.delay_s) == len(plain.delay_s) - 1
     moved_s = np.abs(late.delay_s - plain.delay_s)
     assert np.count_nonzero(moved_s) == 1
@@ -175,17 +175,17 @@ def test_variants_are_those_that_the_recordings_allow() -> None:
     """No session is left without a receiver; a late stamp among three could not be told from a right one."""
     for number, heard in enumerate((1, 3, 4)):
         observation, _ = known_sessions.observation(number, heard)
-        made = variants(known_sessions.TOKENIZER, observation, 1, number)
+        made = variants(known_sessions.TOKENIZER, observation, FEATURES, 1, number)
         assert [len(item.delay_s) for item in made] == {1: [1], 3: [3, 2], 4: [4, 3, 4]}[heard]
 
 
 def test_variants_and_their_choice_depend_on_the_arguments_alone() -> None:
     made = world()
     observation = made.observations[2]
-    first = variants(made.tokenizer, observation, 1, 2)
-    assert all(map(same, first, variants(made.tokenizer, observation, 1, 2)))
+    first = variants(made.tokenizer, observation, FEATURES, 1, 2)
+    assert all(map(same, first, variants(made.tokenizer, observation, FEATURES, 1, 2)))
     for seed, index in ((2, 2), (1, 3)):
-        other = variants(made.tokenizer, observation, seed, index)
+        other = variants(made.tokenizer, observation, FEATURES, seed, index)
         assert not all(map(same, first[1:], other[1:]))
 
     def numbers(seed: int, index: int) -> list[int]:

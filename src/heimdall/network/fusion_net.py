@@ -167,21 +167,18 @@ class FusionNet(nn.Module):
         )
 
     def calibrated(self, mixture: Mixture) -> Mixture:
-        """The density to the power of 1 / temperature, and no Gaussian narrower than the floor.
+        """Covariances times the temperature, and no Gaussian narrower than the floor.
+
+        It is not a density to a power, whose weights would go to the wide Gaussians: what is to be mended is
+        how far from a solution the truth is, and not which one it is.
 
         What levels alone say is as wide as they make it, and stays so.
         """
         timed = ((mixture.weight > 0).sum(1) >= LEAST_TIMED)[:, None]  # (B, 1)
         temperature = torch.where(timed, self.temperature, 1.0)
         floor_km = torch.where(timed, self.floor_m / KM, 0.0)
-        # The integral of a Gaussian's density to the power of 1 / T grows with |Sigma|^((1 - 1 / T) / 2).
-        _, determinant = solver.inverse(mixture.covariance_km2)
-        log_weight = mixture.log_weight / temperature + 0.5 * (1 - 1 / temperature) * log(determinant)
-        return replace(
-            mixture,
-            covariance_km2=widened(mixture.covariance_km2 * temperature[..., None], floor_km**2),
-            log_weight=torch.log_softmax(log_weight, -1),
-        )
+        covariance = widened(mixture.covariance_km2 * temperature[..., None], floor_km**2)
+        return replace(mixture, covariance_km2=covariance)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """What training makes small: the likelihood of the position and, a little, that of the residuals.
@@ -281,6 +278,15 @@ class FusionNet(nn.Module):
         beyond_km = east[..., None] * across + north[..., None] * along + offset_m / KM  # (B, K, E)
         return -RARER * torch.log1p(beyond_km.amax(-1).clamp(min=0) * KM / self.area.reach_m)
 
+    @property
+    def _law(self) -> torch.Tensor:
+        """Values of `LAW`, float64: `LAW_SPEED` times the parameters, with the gradient of themselves.
+
+        A gradient so many times as long would fill the norm to which all gradients together are cut.
+        """
+        law = self.law.double()
+        return law + (LAW_SPEED - 1) * law.detach()
+
     def _by_tile(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights (B, R) of arrival times for each tile, (B, K, R): the wide one goes by levels alone."""
         return weight[:, None] * self.by_time[:, None]
@@ -310,7 +316,7 @@ class FusionNet(nn.Module):
     def _trust(self, tokens: torch.Tensor, times: MeasuredTimes) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights, 1 / us^2, and biases, us, of the arrival times, (B, R) each, of tokens (B, R, WIDTH)."""
         trust = self.receiver_head(tokens).double()  # (B, R, 2)
-        log_sigma, tilt, bend, _ = LAW_SPEED * self.law.double()
+        log_sigma, tilt, bend, _ = self._law
         sigma_us = FIRST_SIGMA_US * exp((log_sigma + trust[..., 0]).clamp(-5, 6))
         bend_share = SPREAD_SHARE + bend + 0.3 * trust[..., 1]
         bias_us = bend_share * times.spread_excess_us * times.usable
@@ -319,7 +325,7 @@ class FusionNet(nn.Module):
 
     def _spread(self, found: solver.Solution, times: MeasuredTimes, pooled: torch.Tensor) -> torch.Tensor:
         """Covariances of the solutions, km^2, (B, K, 3)."""
-        scale = self.session_head(pooled).double() + LAW_SPEED * self.law[-1].double()  # (B, 1)
+        scale = self.session_head(pooled).double() + self._law[-1]  # (B, 1)
         # Levels alone have had their say: what they leave open stays as it is.
         by_times = (times.count >= LEAST_TIMED) * self.by_time  # (B, K)
         return found.covariance_km2 * exp(scale.clamp(-5, 5) * by_times)[..., None]

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from scipy import special
 
+from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
@@ -76,7 +77,7 @@ _EMPTY = -1e3  # nats
 _BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
 
 CLOCK_JITTER_S = (20e-9, 50e-9, 100e-9)
-VARIED = 0.25  # probability of a receiver that is lost, or of a wrong clock, in training
+VARIED = 0.15  # probability of a receiver that is lost, or of a wrong clock, in training
 LATE_S = (1e-6, 2e-2)  # of wrong clocks
 LEVEL_JITTER_DB = 1.0
 
@@ -217,7 +218,7 @@ class Tokenizer:
             scale *= 2
             centre_m, nearest, near = _spread_out(score, grid_m, scale * TILE_SPACING * self.cell_m)
         share = np.bincount(nearest[near], probability[near], TILES)
-        rest = max(1 - float(share.sum()), REST_SHARE)
+        rest = max(float((probability * np.exp(log_prior))[~near].sum()), REST_SHARE)
         mean_m, spread_m2 = moments(level + log_prior, grid_m, self.cell_m)
         narrow_m2 = np.broadcast_to(np.eye(2) * (scale * TILE_SIGMA * self.cell_m) ** 2, (TILES, 2, 2))
         centre_m = np.concatenate([centre_m, mean_m[None]])
@@ -388,12 +389,15 @@ def augment(tokens: Tokens, seed: int, epoch: int, index: int) -> Tokens:
     return replace(tokens, delay_s=tokens.delay_s + jitter_s, timing_sigma_s=clock_s, physical=physical)
 
 
-def variants(tokenizer: Tokenizer, observation: Observation, seed: int, index: int) -> tuple[Tokens, ...]:
+def variants(
+    tokenizer: Tokenizer, observation: Observation, params: FeatureParams, seed: int, index: int
+) -> tuple[Tokens, ...]:
     """A session as it is, and as it might have been, from the recordings on.
 
     Args:
         tokenizer: What makes the tokens.
         observation: The session.
+        params: The parameters that its features were made with.
         seed: The user's seed.
         index: Number of the session.
 
@@ -405,7 +409,7 @@ def variants(tokenizer: Tokenizer, observation: Observation, seed: int, index: i
     made = [observation]
     count, timed = len(observation.session.websdr_id), np.flatnonzero(observation.arrivals.information_s2)
     if count > 1:
-        made.append(without_receiver(observation, int(random.integers(count))))
+        made.append(without_receiver(observation, int(random.integers(count)), params))
     if len(timed) >= _REDUNDANT:
         low, high = np.log(LATE_S)
         late_s = math.exp(random.uniform(low, high)) * (1 if random.random() < 0.5 else -1)
