@@ -13,7 +13,7 @@ from heimdall.network.fusion_net import LOCALIZABLE_M, FusionNet
 from heimdall.network.localize import localize
 from heimdall.network.mixture import Mixture
 from heimdall.network.temperature_scaling import calibrate
-from heimdall.network.tokens import GRID_M, PHYSICAL, SPREAD_SHARE, Tokens, collate
+from heimdall.network.tokens import PHYSICAL, SPREAD_SHARE, Tokens, collate
 from heimdall.position import radio_map, received_power
 from heimdall.position.arrival import without_gps
 from heimdall.position.posterior import Posterior
@@ -127,14 +127,14 @@ def test_without_gps_time_the_answer_is_what_the_levels_say() -> None:
     network.temperature.fill_(2.0)
     network.floor_m.fill_(500.0)
     tokenizer = seen.tokenizer
-    grid_m = tokenizer.area.grid_m(GRID_M)
+    grid_m = tokenizer.area.grid_m(tokenizer.cell_m)
     mean_db = tokenizer.radio.mean_db(seen.receivers, grid_m, tokenizer.plane)
     timeless = [without_gps(item, FEATURES) for item in seen.observations]
     found = localize(network, timeless, seen.receivers)
     for number, item in enumerate(timeless):
         level = radio_map.log_likelihood(tokenizer.radio, Levels.of(item, seen.receivers), mean_db)
         log_prior = tokenizer.area.log_prior(grid_m)
-        mean_m, covariance_m2 = received_power.moments(level + log_prior, grid_m, GRID_M)
+        mean_m, covariance_m2 = received_power.moments(level + log_prior, grid_m, tokenizer.cell_m)
         np.testing.assert_allclose(found.position_m[number], mean_m, atol=1e-6)
         np.testing.assert_allclose(found.medoid_covariance_m2[number], covariance_m2, rtol=1e-9)
     expected = Posterior.gaussian(found.position_m, found.medoid_covariance_m2)

@@ -11,8 +11,8 @@ from heimdall.geometry.area import Receivers
 from heimdall.network.tokens import (
     LATE_S,
     PHYSICAL,
-    TILE_SIGMA_M,
-    TILE_SPACING_M,
+    TILE_SIGMA,
+    TILE_SPACING,
     TILES,
     VARIED,
     Tokens,
@@ -49,7 +49,7 @@ def test_every_value_is_finite_and_one_tile_is_near_the_truth() -> None:
 def test_tiles_by_levels_are_apart_and_their_probabilities_add_up() -> None:
     for observation in world().observations:
         tokens = world().tokenizer.tokens(without_gps(observation, FEATURES))
-        assert apart_m(tokens.centre_m[:TILES]).min() >= TILE_SPACING_M
+        assert apart_m(tokens.centre_m[:TILES]).min() >= TILE_SPACING * world().tokenizer.cell_m
         assert 1.0 - 1e-9 <= np.exp(tokens.log_power).sum() <= 1.02 + 1e-9
 
 
@@ -59,7 +59,7 @@ def test_arrival_times_give_each_tile_a_place_of_its_own_and_one_is_the_truth() 
         used = tokens.log_power > EMPTY
         assert apart_m(tokens.start_m[used]).min() > 100
         tiles_m = np.unique(tokens.centre_m[:TILES][used[:TILES]], axis=0)  # one may have two solutions
-        assert (apart_m(tiles_m) >= TILE_SPACING_M).all()
+        assert (apart_m(tiles_m) >= TILE_SPACING * world().tokenizer.cell_m).all()
         np.testing.assert_array_equal(tokens.start_m[-1], tokens.centre_m[-1])  # the wide one has its mean
         nearest_m.append(np.hypot(*(tokens.start_m[used] - truth_m).T).min())
     assert np.median(nearest_m) < 100
@@ -85,12 +85,13 @@ def test_tiles_grow_until_they_hold_what_is_likely() -> None:
     exact, wide = (
         known_sessions.TOKENIZER.tokens(replace(plain, arrivals=found)) for found in (plain.arrivals, vague)
     )
+    cell_m = known_sessions.TOKENIZER.cell_m
     sigma_m = np.sqrt([tokens.prior_m2[0, 0, 0] for tokens in (exact, wide)])
-    assert sigma_m[0] == TILE_SIGMA_M
-    assert sigma_m[1] > TILE_SIGMA_M
+    np.testing.assert_allclose(sigma_m[0], TILE_SIGMA * cell_m)
+    assert sigma_m[1] > 1.5 * TILE_SIGMA * cell_m
     tiles_m = np.unique(wide.centre_m[:TILES][wide.log_power[:TILES] > EMPTY], axis=0)
     assert len(tiles_m) > 1
-    assert apart_m(tiles_m).min() >= TILE_SPACING_M * sigma_m[1] / TILE_SIGMA_M
+    assert apart_m(tiles_m).min() >= TILE_SPACING * sigma_m[1] / TILE_SIGMA - 1e-6
 
 
 def test_a_session_without_gps_time_has_tiles_by_levels_alone() -> None:
@@ -147,7 +148,7 @@ def test_a_receiver_that_is_switched_off_is_as_none_at_all() -> None:
         for row, number in enumerate(observation.session.websdr_id.tolist()):
             kept = made.receivers.websdr_id != number
             others = Receivers(made.receivers.websdr_id[kept], made.receivers.position_m[kept])
-            off = without_receiver(observation, row)
+            off = without_receiver(observation, row, FEATURES)
             found = made.tokens(off)
             expected = replace(made, receivers=others).tokens(replace(off, absent=()))
             for field in fields(Tokens):
@@ -160,8 +161,8 @@ def test_a_receiver_that_is_switched_off_is_as_none_at_all() -> None:
 def test_variants_are_the_session_without_a_receiver_and_with_a_late_stamp() -> None:
     made = world()
     observation, plain = made.observations[2], made.tokens[2]
-    off, late = (variants(made.tokenizer, observation, 1, 2)[number] for number in (1, 2))
-    assert same(variants(made.tokenizer, observation, 1, 2)[0], plain)
+    off, late = (variants(made.tokenizer, observation, FEATURES, 1, 2)[number] for number in (1, 2))
+    assert same(variants(made.tokenizer, observation, FEATURES, 1, 2)[0], plain)
     assert len(off.delay_s) == len(plain.delay_s) - 1
     moved_s = np.abs(late.delay_s - plain.delay_s)
     assert np.count_nonzero(moved_s) == 1
@@ -174,17 +175,17 @@ def test_variants_are_those_that_the_recordings_allow() -> None:
     """No session is left without a receiver; a late stamp among three could not be told from a right one."""
     for number, heard in enumerate((1, 3, 4)):
         observation, _ = known_sessions.observation(number, heard)
-        made = variants(known_sessions.TOKENIZER, observation, 1, number)
+        made = variants(known_sessions.TOKENIZER, observation, FEATURES, 1, number)
         assert [len(item.delay_s) for item in made] == {1: [1], 3: [3, 2], 4: [4, 3, 4]}[heard]
 
 
 def test_variants_and_their_choice_depend_on_the_arguments_alone() -> None:
     made = world()
     observation = made.observations[2]
-    first = variants(made.tokenizer, observation, 1, 2)
-    assert all(map(same, first, variants(made.tokenizer, observation, 1, 2)))
+    first = variants(made.tokenizer, observation, FEATURES, 1, 2)
+    assert all(map(same, first, variants(made.tokenizer, observation, FEATURES, 1, 2)))
     for seed, index in ((2, 2), (1, 3)):
-        other = variants(made.tokenizer, observation, seed, index)
+        other = variants(made.tokenizer, observation, FEATURES, seed, index)
         assert not all(map(same, first[1:], other[1:]))
 
     def numbers(seed: int, index: int) -> list[int]:

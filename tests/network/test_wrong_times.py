@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.network import fusion_net
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
-from heimdall.network.mixture import Mixture
+from heimdall.network.tokens import collate
 from heimdall.position.arrival import Arrivals, Observation, stamped_late
 from tests.fusion_world import world
 
@@ -65,23 +64,13 @@ def test_it_does_not_matter_by_how_much_a_time_is_wrong() -> None:
     np.testing.assert_allclose(by_second, by_tenth, atol=5.0)
 
 
-def test_a_tempered_mixture_is_its_density_to_a_power() -> None:
-    """Of two Gaussians far apart: the integral of each one's density to the power of 1 / T is its weight."""
+def test_calibration_widens_what_is_stated_and_leaves_the_choice() -> None:
     network = untaught()
-    network.temperature.fill_(2.0)
-    sigma_km = np.array([0.1, 5.0])
-    weight = np.array([0.3, 0.7])
-    entries = [[s * s, 0.0, s * s] for s in sigma_km]
-    mixture = Mixture(
-        torch.tensor([[[0.0, 0.0], [500.0, 0.0]]], dtype=torch.float64),
-        torch.tensor([entries], dtype=torch.float64),
-        torch.log(torch.tensor(weight))[None],
-        torch.ones(1, 3, dtype=torch.float64),
-        torch.zeros(1, 3, dtype=torch.float64),
-    )
     with torch.inference_mode():
-        found = network.calibrated(mixture)
-    # The integral over the plane of (w N(x; s^2))^(1/2) is sqrt(w / (2 pi s^2)) 4 pi s^2.
-    mass = np.sqrt(weight / (2 * math.pi * sigma_km**2)) * 4 * math.pi * sigma_km**2
-    np.testing.assert_allclose(torch.exp(found.log_weight)[0], mass / mass.sum(), rtol=1e-9)
-    np.testing.assert_allclose(found.covariance_km2[0, :, 0], 2 * sigma_km**2, rtol=1e-12)
+        before = network.uncalibrated(collate(world().tokens))
+        network.temperature.fill_(4.0)
+        after = network.calibrated(before)
+    timed = (before.weight > 0).sum(1) >= 2
+    np.testing.assert_array_equal(after.log_weight, before.log_weight)
+    np.testing.assert_allclose(after.covariance_km2[timed], 4 * before.covariance_km2[timed], rtol=1e-12)
+    np.testing.assert_array_equal(after.covariance_km2[~timed], before.covariance_km2[~timed])

@@ -396,7 +396,7 @@ def test_a_recording_without_a_delay_has_no_information() -> None:
 def test_a_session_without_a_receiver_has_what_the_others_have() -> None:
     recorded = session(7, DELAYS_S, np.full(4, 30.0))
     seen = Observation(recorded, arrivals(recorded, PARAMS), 145e6)
-    left = without_receiver(seen, 1)
+    left = without_receiver(seen, 1, PARAMS)
     kept, found = [0, 2, 3], left.session
     assert left.absent == (1,)
     for field in fields(recorded):
@@ -406,10 +406,13 @@ def test_a_session_without_a_receiver_has_what_the_others_have() -> None:
     of_pair = dict(zip(map(tuple, recorded.pair.tolist()), recorded.xcorr, strict=True))
     for (first, second), series in zip(found.websdr_id[found.pair].tolist(), found.xcorr, strict=True):
         np.testing.assert_array_equal(series, of_pair[first, second])
-    for name, value in vars(seen.arrivals).items():
-        expected = value if np.ndim(value) == 0 else value[kept]
-        np.testing.assert_array_equal(getattr(left.arrivals, name), expected)
-    assert without_receiver(left, 0).absent == (1, 0)
+    for name, value in vars(arrivals(found, PARAMS)).items():
+        np.testing.assert_array_equal(getattr(left.arrivals, name), value)
+    two = without_receiver(left, 0, PARAMS)
+    assert two.absent == (1, 0)
+    assert not two.arrivals.tilt_s.any()  # two times tell of no channel
+    one = without_receiver(two, 0, PARAMS)
+    assert not one.arrivals.information_s2.any()  # and one says nothing
     assert seen.absent == ()
 
 

@@ -96,7 +96,9 @@ def test_the_gradient_at_the_fixed_point_is_that_of_the_whole_iteration() -> Non
 
 def test_safe_functions_are_exact() -> None:
     x = torch.tensor([1e-6, 0.3, 1.0, 7.0, 1e5], dtype=torch.float64)
-    np.testing.assert_allclose(solver.log(x), np.log(x.numpy()), rtol=1e-9)
+    tiny = torch.tensor([1e-13, 1e-16, 1e-20], dtype=torch.float64)
+    np.testing.assert_allclose(solver.log(x), np.log(x.numpy()), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(solver.log(tiny), np.log(tiny.numpy()), atol=1e-4)
     np.testing.assert_allclose(solver.exp(x[:4]), np.exp(x[:4].numpy()), rtol=1e-14)
     np.testing.assert_allclose(solver.log_sum_exp(x[:4]), torch.logsumexp(x[:4], -1), rtol=1e-14)
 

@@ -25,7 +25,7 @@ class Tuned:
         mean_m: Mean position of the training transmitters, metres.
         covariance_m2: Their covariance, square metres, by rows.
         margin_m: How far beyond the receivers' hull a transmitter is looked for, metres.
-        reach_m: How far beyond the hull transmitters become rarer by a factor of e, metres.
+        reach_m: How far beyond the hull transmitters become rarer by a factor of four, metres.
         levels: The received-power model.
         times: The errors of arrival times.
         direct_inflation: By what the squared deviations of the direct position are divided.

@@ -16,7 +16,8 @@ Float64 = npt.NDArray[np.float64]
 
 MARGIN_M = 20_000.0
 REACH_M = 10_000.0
-_FURTHER = 1.25  # margin over what the transmitter that is farthest outside needs
+RARER = 2.0  # power of the distance beyond the hull, in reaches, with which transmitters become rarer
+_FURTHER, _HELD = 1.25, 0.99  # margin over the distance within which so many transmitters are
 _REACHES = 2.0 ** -np.arange(2, 10)  # of the extent
 _ACROSS = 40  # squares along the extent, by which space outside the hull is measured
 
@@ -43,7 +44,7 @@ class Area:
             with a^2 + b^2 = 1.
         box_m: Smallest and largest east, smallest and largest north of the hull, metres.
         margin_m: How far beyond the hull a transmitter is looked for, metres.
-        reach_m: How far beyond the hull transmitters become rarer by a factor of e, metres.
+        reach_m: How far beyond the hull transmitters become rarer by a factor of four, metres.
     """
 
     half_planes: tuple[tuple[float, float, float], ...]
@@ -66,19 +67,22 @@ class Area:
     def of_transmitters(cls, receivers: Receivers, truth_m: Float64) -> Area:
         """The area of a network whose transmitters are known to be at some places (n, 2), metres.
 
-        The margin holds all of them; the reach is that under which they, and one at `REACH_M`, are most
-        probable if they are as frequent everywhere within the hull.
+        The margin holds nearly all of them, but is no larger than the hull: a coordinate may be wrong. The
+        reach is that under which they, and one at `REACH_M`, are most probable.
         """
         hull = cls.around(receivers)
         outside_m = np.append(np.maximum(hull.outside_m(truth_m), 0.0), REACH_M)
-        area = replace(hull, margin_m=max(MARGIN_M, _FURTHER * float(outside_m.max())))
-        everywhere_m = np.maximum(area.outside_m(area.grid_m(area.extent_m / _ACROSS)), 0.0)
-        reaches_m = (_REACHES * area.extent_m).tolist()
-        fits = [
-            -float(outside_m.mean()) / reach_m - math.log(float(np.exp(-everywhere_m / reach_m).sum()))
-            for reach_m in reaches_m
-        ]
-        return replace(area, reach_m=reaches_m[int(np.argmax(fits))])
+        most_m = max(MARGIN_M, hull.extent_m - 2 * hull.margin_m)
+        margin_m = max(MARGIN_M, _FURTHER * float(np.quantile(outside_m, _HELD)))
+        area = replace(hull, margin_m=min(margin_m, most_m))
+        grid_m = area.grid_m(area.extent_m / _ACROSS)
+
+        def log_likelihood(reach_m: float) -> float:
+            law = replace(area, reach_m=reach_m)
+            everywhere = math.log(float(np.exp(law.log_prior(grid_m)).sum()))
+            return float(law._rarer(outside_m).mean()) - everywhere
+
+        return replace(area, reach_m=max((_REACHES * area.extent_m).tolist(), key=log_likelihood))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Area:
@@ -88,8 +92,15 @@ class Area:
         return cls(half_planes, (west, east, south, north), values["margin_m"], values["reach_m"])
 
     def log_prior(self, position_m: Float64) -> Float64:
-        """Log density of transmitters at positions (..., 2), up to a constant: even within the hull."""
-        return np.asarray(-np.maximum(self.outside_m(position_m), 0.0) / self.reach_m, np.float64)
+        """Log density of transmitters at positions (..., 2), up to a constant: even within the hull.
+
+        Outside it falls as a power (K. S. Lomax, J. American Statistical Association 49, 1954): that none of
+        the known transmitters is far outside does not make it impossible.
+        """
+        return self._rarer(np.maximum(self.outside_m(position_m), 0.0))
+
+    def _rarer(self, outside_m: Float64) -> Float64:
+        return np.asarray(-RARER * np.log1p(outside_m / self.reach_m), np.float64)
 
     @property
     def extent_m(self) -> float:

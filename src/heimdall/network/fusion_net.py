@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from heimdall.geometry.area import Area, Receivers
+from heimdall.geometry.area import RARER, Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.network import degree_polynomial, measured_times, tile_evidence
 from heimdall.network.attention import WIDTH, Attention
@@ -47,9 +47,9 @@ LAYERS = 2
 LAW = ("sigma", "tilt_share", "bend_share", "scale")
 LAW_SPEED = 30.0
 FIRST_SIGMA_US = 0.2  # of an arrival time before anything is learned: light multipath
-# Every Gaussian of arrival times has a wider one behind it, for errors have heavier tails than normal ones:
-# so many times the standard deviation, with this share of the weight.
-TAIL_SIGMAS, TAIL_SHARE = 3.0, 0.12
+# Every Gaussian of arrival times has wider ones behind it, for errors have heavier tails than normal ones: so
+# many times the standard deviation, with these shares of the weight.
+TAIL_SIGMAS, TAIL_SHARES = (3.0, 10.0), (0.12, 0.01)
 _NO_SHARE = 1e-9
 _NEVER = 1e3  # nats
 RESIDUAL_SHARE = 0.1  # of the residuals' likelihood at the true position in the training loss
@@ -156,31 +156,29 @@ class FusionNet(nn.Module):
         found = solver.refine(times.corrected(bias_us), self._by_tile(weight), first.position_km.detach())
         log_weight = self._log_weight(batch, found, times, weight)
         covariance = self._spread(found, times, pooled)
-        tail = TAIL_SHARE * (times.count >= LEAST_TIMED).double() + _NO_SHARE  # (B, 1)
+        timed = (times.count >= LEAST_TIMED).double()  # (B, 1)
+        tails = [share * timed + _NO_SHARE for share in TAIL_SHARES]
         return Mixture(
-            torch.cat([found.position_km, found.position_km], 1),
-            torch.cat([covariance, covariance * TAIL_SIGMAS**2], 1),
-            torch.cat([log_weight + torch.log1p(-tail), log_weight + log(tail)], 1),
+            found.position_km.repeat(1, 1 + len(tails), 1),
+            torch.cat([covariance, *(covariance * sigmas**2 for sigmas in TAIL_SIGMAS)], 1),
+            torch.cat([log_weight + torch.log1p(-sum(tails)), *(log_weight + log(one) for one in tails)], 1),
             weight,
             bias_us,
         )
 
     def calibrated(self, mixture: Mixture) -> Mixture:
-        """The density to the power of 1 / temperature, and no Gaussian narrower than the floor.
+        """Covariances times the temperature, and no Gaussian narrower than the floor.
+
+        It is not a density to a power, whose weights would go to the wide Gaussians: what is to be mended is
+        how far from a solution the truth is, and not which one it is.
 
         What levels alone say is as wide as they make it, and stays so.
         """
         timed = ((mixture.weight > 0).sum(1) >= LEAST_TIMED)[:, None]  # (B, 1)
         temperature = torch.where(timed, self.temperature, 1.0)
         floor_km = torch.where(timed, self.floor_m / KM, 0.0)
-        # The integral of a Gaussian's density to the power of 1 / T grows with |Sigma|^((1 - 1 / T) / 2).
-        _, determinant = solver.inverse(mixture.covariance_km2)
-        log_weight = mixture.log_weight / temperature + 0.5 * (1 - 1 / temperature) * log(determinant)
-        return replace(
-            mixture,
-            covariance_km2=widened(mixture.covariance_km2 * temperature[..., None], floor_km**2),
-            log_weight=torch.log_softmax(log_weight, -1),
-        )
+        covariance = widened(mixture.covariance_km2 * temperature[..., None], floor_km**2)
+        return replace(mixture, covariance_km2=covariance)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """What training makes small: the likelihood of the position and, a little, that of the residuals.
@@ -278,7 +276,16 @@ class FusionNet(nn.Module):
         east, north = found.position_km.unbind(-1)
         across, along, offset_m = self.edges.unbind(-1)  # (E,) each
         beyond_km = east[..., None] * across + north[..., None] * along + offset_m / KM  # (B, K, E)
-        return -beyond_km.amax(-1).clamp(min=0) * KM / self.area.reach_m
+        return -RARER * torch.log1p(beyond_km.amax(-1).clamp(min=0) * KM / self.area.reach_m)
+
+    @property
+    def _law(self) -> torch.Tensor:
+        """Values of `LAW`, float64: `LAW_SPEED` times the parameters, with the gradient of themselves.
+
+        A gradient so many times as long would fill the norm to which all gradients together are cut.
+        """
+        law = self.law.double()
+        return law + (LAW_SPEED - 1) * law.detach()
 
     def _by_tile(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights (B, R) of arrival times for each tile, (B, K, R): the wide one goes by levels alone."""
@@ -296,7 +303,8 @@ class FusionNet(nn.Module):
         against = torch.where(timed, _NEVER * (1 - self.by_time), 0.0)
         best = (evidence - against).argmax(1)[:, None, None].expand(-1, 1, 2)
         estimate_km = first.position_km.gather(1, best)
-        geometry = geometry_columns(batch, problem, estimate_km, times.first_weight, self.power.slope)
+        trusted = first.trusted.gather(1, best[..., :1].expand(-1, 1, len(times.usable[0])))[:, 0]  # (B, R)
+        geometry = geometry_columns(batch, problem, estimate_km, trusted, self.power.slope)
         columns = [
             (batch["physical"] - self.physical_mean) / self.physical_std,
             batch["shape"],
@@ -308,7 +316,7 @@ class FusionNet(nn.Module):
     def _trust(self, tokens: torch.Tensor, times: MeasuredTimes) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights, 1 / us^2, and biases, us, of the arrival times, (B, R) each, of tokens (B, R, WIDTH)."""
         trust = self.receiver_head(tokens).double()  # (B, R, 2)
-        log_sigma, tilt, bend, _ = LAW_SPEED * self.law.double()
+        log_sigma, tilt, bend, _ = self._law
         sigma_us = FIRST_SIGMA_US * exp((log_sigma + trust[..., 0]).clamp(-5, 6))
         bend_share = SPREAD_SHARE + bend + 0.3 * trust[..., 1]
         bias_us = bend_share * times.spread_excess_us * times.usable
@@ -317,7 +325,7 @@ class FusionNet(nn.Module):
 
     def _spread(self, found: solver.Solution, times: MeasuredTimes, pooled: torch.Tensor) -> torch.Tensor:
         """Covariances of the solutions, km^2, (B, K, 3)."""
-        scale = self.session_head(pooled).double() + LAW_SPEED * self.law[-1].double()  # (B, 1)
+        scale = self.session_head(pooled).double() + self._law[-1]  # (B, 1)
         # Levels alone have had their say: what they leave open stays as it is.
         by_times = (times.count >= LEAST_TIMED) * self.by_time  # (B, K)
         return found.covariance_km2 * exp(scale.clamp(-5, 5) * by_times)[..., None]

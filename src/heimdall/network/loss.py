@@ -74,7 +74,7 @@ def residual_deviance(
     weight = mixture.weight
     usable = (weight > 0).double()
     with torch.no_grad():
-        emitted = solver.agreed(residual, weight)
+        emitted = solver.agreed(residual, weight, torch.ones_like(residual[:, :1]))
         for _ in range(_EMISSION_STEPS):
             _, trusted = solver.cost(residual - emitted, weight, range_us)
             emitted = (trusted * residual).sum(1, keepdim=True) / trusted.sum(1, keepdim=True).clamp(min=1e-9)

@@ -17,7 +17,7 @@ from heimdall.position.solver import KM
 # From one world to another (docs/physics.md): of the logarithm of the temperature, and of the floor. The
 # prior is Cauchy's: sessions that are unlike those before may move it by any amount.
 TEMPERATURE_SPREAD, FLOOR_SPREAD_M = 0.1, 10.0
-_TEMPERATURES = tuple(2 ** (k / 8) for k in range(-8, 17))  # 0.5 to 4
+_TEMPERATURES = tuple(2 ** (k / 8) for k in range(-8, 33))  # 0.5 to 16
 _FLOORS_M = (
     0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 65.0, 100.0, 150.0, 225.0, 350.0, 500.0, 750.0, 1100.0, 1600.0,
     2400.0,

@@ -1,7 +1,7 @@
 """From a session to the inputs of the fusion network: what is measured at each receiver, and the tiles.
 
 Tiles are the prior over the position, a sum of Gaussians: `TILES` places that levels and arrival times make
-likely, no two nearer than `TILE_SPACING_M`, each with a standard deviation of `TILE_SIGMA_M`; and one wide
+likely, no two nearer than `TILE_SPACING`, each with a standard deviation of `TILE_SIGMA`; and one wide
 Gaussian with the mean and covariance of all that the levels say, which no arrival time moves. A session with
 few arrival times is a ridge or has two crossings, and one without GPS time is a wide region: the tiles carry
 each of them. Where they cannot hold what is likely they are larger, and as much farther apart.
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from scipy import special
 
+from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
@@ -56,11 +57,10 @@ PHYSICAL = (
 )
 SHAPE = 18
 TILES = 14
-TILE_SPACING_M = 5_000.0
-TILE_SIGMA_M = 4_000.0
+ACROSS = 46  # cells of the grid on which tiles are chosen, along the area's extent: 4 km in north-west Italy
+TILE_SPACING, TILE_SIGMA = 1.25, 1.0  # cells
 MISLEADING = 0.05  # probability that levels say nothing true of the place
 COVERED = 0.9  # share of what is likely that the tiles must hold to be no larger
-GRID_M = 4_000.0
 REST_SHARE = 0.02  # of the levels' probability that the wide Gaussian has at least
 _COARSE_SIGMA_S = 300e-9  # of an arrival time, when tiles are chosen
 
@@ -77,7 +77,7 @@ _EMPTY = -1e3  # nats
 _BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
 
 CLOCK_JITTER_S = (20e-9, 50e-9, 100e-9)
-VARIED = 0.25  # probability of a receiver that is lost, or of a wrong clock, in training
+VARIED = 0.15  # probability of a receiver that is lost, or of a wrong clock, in training
 LATE_S = (1e-6, 2e-2)  # of wrong clocks
 LEVEL_JITTER_DB = 1.0
 
@@ -144,9 +144,14 @@ class Tokenizer:
     receivers: Receivers
 
     @cached_property
+    def cell_m(self) -> float:
+        """Side of a cell of the grid on which tiles are chosen, metres."""
+        return self.area.extent_m / ACROSS
+
+    @cached_property
     def _mean_db(self) -> Float64:
         """Mean levels at the cells of the grid, (G, R)."""
-        return self.radio.mean_db(self.receivers, self.area.grid_m(GRID_M), self.plane)
+        return self.radio.mean_db(self.receivers, self.area.grid_m(self.cell_m), self.plane)
 
     def tokens(self, observation: Observation) -> Tokens:
         """Tokens and tiles of one session.
@@ -199,7 +204,7 @@ class Tokenizer:
         )
 
     def _tiles(self, observation: Observation) -> Tiles:
-        grid_m = self.area.grid_m(GRID_M)  # (G, 2)
+        grid_m = self.area.grid_m(self.cell_m)  # (G, 2)
         level = log_likelihood(self.radio, Levels.of(observation, self.receivers), self._mean_db)  # (G,)
         probability = np.exp(level - level.max())
         # A receiver at its limit, or a transmitter like none before, and no place explains the levels.
@@ -208,14 +213,14 @@ class Tokenizer:
         score = np.log(probability) + self._by_times(observation, grid_m) + log_prior
         likely = np.exp(score - score.max())
         scale = 1.0
-        centre_m, nearest, near = _spread_out(score, grid_m, TILE_SPACING_M)
+        centre_m, nearest, near = _spread_out(score, grid_m, TILE_SPACING * self.cell_m)
         while likely[near].sum() < COVERED * likely.sum() and _room(len(grid_m), 2 * scale):
             scale *= 2
-            centre_m, nearest, near = _spread_out(score, grid_m, scale * TILE_SPACING_M)
+            centre_m, nearest, near = _spread_out(score, grid_m, scale * TILE_SPACING * self.cell_m)
         share = np.bincount(nearest[near], probability[near], TILES)
-        rest = max(1 - float(share.sum()), REST_SHARE)
-        mean_m, spread_m2 = moments(level + log_prior, grid_m, GRID_M)
-        narrow_m2 = np.broadcast_to(np.eye(2) * (scale * TILE_SIGMA_M) ** 2, (TILES, 2, 2))
+        rest = max(float((probability * np.exp(log_prior))[~near].sum()), REST_SHARE)
+        mean_m, spread_m2 = moments(level + log_prior, grid_m, self.cell_m)
+        narrow_m2 = np.broadcast_to(np.eye(2) * (scale * TILE_SIGMA * self.cell_m) ** 2, (TILES, 2, 2))
         centre_m = np.concatenate([centre_m, mean_m[None]])
         prior_m2 = np.concatenate([narrow_m2, spread_m2[None]])
         return Tiles(centre_m, prior_m2, np.log(np.append(np.maximum(share, 1e-12), rest)), centre_m)
@@ -276,7 +281,7 @@ class Tokenizer:
         if timed.sum() < LEAST_TIMED:
             return np.zeros(len(grid_m))
         # Within a cell, the delay changes by up to this.
-        cell_s = GRID_M / 2 / SPEED_OF_LIGHT_M_S
+        cell_s = self.cell_m / 2 / SPEED_OF_LIGHT_M_S
         variance = 1 / arrivals.information_s2[timed] + session.timing_sigma_s[timed] ** 2
         variance = variance + (TILT_SHARE * arrivals.tilt_s[timed]) ** 2 + _COARSE_SIGMA_S**2 + cell_s**2
         distance_m = distances_m(grid_m, session.position_enu_m[timed], self.plane)
@@ -334,7 +339,7 @@ def _modes(
 
 def _room(cells: int, scale: float) -> bool:
     """Whether tiles of a scale find room on a grid wherever they are put."""
-    return TILES * math.pi * (scale * TILE_SPACING_M + GRID_M) ** 2 < cells * GRID_M**2
+    return TILES * math.pi * (scale * TILE_SPACING + 1) ** 2 < cells
 
 
 def _spread_out(
@@ -384,12 +389,15 @@ def augment(tokens: Tokens, seed: int, epoch: int, index: int) -> Tokens:
     return replace(tokens, delay_s=tokens.delay_s + jitter_s, timing_sigma_s=clock_s, physical=physical)
 
 
-def variants(tokenizer: Tokenizer, observation: Observation, seed: int, index: int) -> tuple[Tokens, ...]:
+def variants(
+    tokenizer: Tokenizer, observation: Observation, params: FeatureParams, seed: int, index: int
+) -> tuple[Tokens, ...]:
     """A session as it is, and as it might have been, from the recordings on.
 
     Args:
         tokenizer: What makes the tokens.
         observation: The session.
+        params: The parameters that its features were made with.
         seed: The user's seed.
         index: Number of the session.
 
@@ -401,7 +409,7 @@ def variants(tokenizer: Tokenizer, observation: Observation, seed: int, index: i
     made = [observation]
     count, timed = len(observation.session.websdr_id), np.flatnonzero(observation.arrivals.information_s2)
     if count > 1:
-        made.append(without_receiver(observation, int(random.integers(count))))
+        made.append(without_receiver(observation, int(random.integers(count)), params))
     if len(timed) >= _REDUNDANT:
         low, high = np.log(LATE_S)
         late_s = math.exp(random.uniform(low, high)) * (1 if random.random() < 0.5 else -1)

@@ -152,14 +152,15 @@ def without_gps(observation: Observation, params: FeatureParams) -> Observation:
     return replace(observation, session=session, arrivals=arrivals(session, params))
 
 
-def without_receiver(observation: Observation, row: int) -> Observation:
+def without_receiver(observation: Observation, row: int, params: FeatureParams) -> Observation:
     """The same session, had a receiver been switched off.
 
     Args:
         observation: A session of at least two recordings.
         row: Of its recording.
+        params: The parameters that its features were made with.
     """
-    session, arrivals = observation.session, observation.arrivals
+    session = observation.session
     kept = np.arange(len(session.websdr_id)) != row
     new_row = np.cumsum(kept) - 1
     pairs = (session.pair != row).all(axis=1)
@@ -169,17 +170,9 @@ def without_receiver(observation: Observation, row: int) -> Observation:
         if field.name not in ("session_id", "pair", "xcorr")
     }
     of_pairs = {"pair": new_row[session.pair[pairs]], "xcorr": session.xcorr[pairs]}
-    of_arrivals = {
-        field.name: getattr(arrivals, field.name)[kept]
-        for field in fields(arrivals)
-        if field.name != "rms_bandwidth_hz"
-    }
-    return replace(
-        observation,
-        session=replace(session, **of_rows, **of_pairs),
-        arrivals=replace(arrivals, **of_arrivals),
-        absent=(*observation.absent, int(session.websdr_id[row])),
-    )
+    absent = (*observation.absent, int(session.websdr_id[row]))
+    session = replace(session, **of_rows, **of_pairs)
+    return replace(observation, session=session, arrivals=arrivals(session, params), absent=absent)
 
 
 def stamped_late(observation: Observation, row: int, late_s: float) -> Observation:

@@ -33,7 +33,6 @@ from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 KM, US = 1e3, 1e-6
 US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
 LONGEST_STEP_KM = 4.0
-START_US = 2 * LONGEST_STEP_KM * US_PER_KM  # by which delays from a start may differ
 TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
 WRONG = (
     0.01  # probability that an arrival time has nothing to do with the transmitter, as the baselines have it
@@ -51,8 +50,8 @@ def exp(x: torch.Tensor) -> torch.Tensor:
 
 
 def log(x: torch.Tensor) -> torch.Tensor:
-    """The natural logarithm, any shape, for x well above 1e-12, the rounding error of `x - 1`."""
-    return torch.log1p(x - 1)
+    """The natural logarithm, any shape, for x well above 1e-24: `x - 1` alone would round at 1e-12."""
+    return torch.log1p(x * 2.0**40 - 1) - 40 * math.log(2)
 
 
 def root(x: torch.Tensor) -> torch.Tensor:
@@ -188,12 +187,15 @@ def _descended(
     with torch.no_grad():
         distance_km, _ = geometry(position_km, problem.receiver_km, problem.plane)
         residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
-        apart = residual - agreed(residual, weight)
-        trusted = weight / (1 + apart**2 / START_US**2)
-        for tail in tails:
-            found = _step(problem, weight, trusted, position_km, tail)
+        # By how much delays from a start as far off as a tile is wide may differ.
+        start_us = 2 * US_PER_KM * _longest_km(problem)[..., None]  # (B, K, 1)
+        apart = residual - agreed(residual, weight, start_us)
+        trusted = weight / (1 + apart**2 / start_us**2)
+        for number, tail in enumerate(tails):
+            widened = torch.clamp(weight * (start_us / 4**number) ** 2, min=tail) if tails is _WIDE else tail
+            found = _step(problem, weight, trusted, position_km, None if tail == TAIL else widened)
             position_km, trusted = found.position_km, found.trusted
-    return _step(problem, weight, trusted, position_km, TAIL)
+    return _step(problem, weight, trusted, position_km, None)
 
 
 def log_evidence(problem: Problem, found: Solution, weight: torch.Tensor) -> torch.Tensor:
@@ -220,15 +222,22 @@ def log_evidence(problem: Problem, found: Solution, weight: torch.Tensor) -> tor
     return right[:, None] + 0.5 * (occam - found.chi2 - found.penalty)
 
 
-def agreed(residual: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _longest_km(problem: Problem) -> torch.Tensor:
+    """Longest step from each tile, (B, K)."""
+    east, _, _ = problem.prior.unbind(-1)
+    return east.rsqrt().clamp(min=LONGEST_STEP_KM)
+
+
+def agreed(residual: torch.Tensor, weight: torch.Tensor, within_us: torch.Tensor) -> torch.Tensor:
     """The residual with which most others agree, (..., 1).
 
     Args:
         residual: Of each arrival time, us, (..., R).
         weight: 1 / us^2, 0 where there is none, (..., R).
+        within_us: So near they agree, (..., 1).
     """
     apart = residual[..., None, :] - residual[..., :, None]  # (..., from, to)
-    cost = (torch.log1p(apart**2 / START_US**2) * (weight > 0)[..., None, :]).sum(-1)
+    cost = (torch.log1p((apart / within_us[..., None]) ** 2) * (weight > 0)[..., None, :]).sum(-1)
     none = (weight == 0).to(cost.dtype) * _NEVER
     return residual.gather(-1, (cost + none).argmin(-1, keepdim=True))
 
@@ -256,22 +265,26 @@ def _wrong(weight: torch.Tensor, range_us: float) -> torch.Tensor:
     return WRONG / (1 - WRONG) * math.pi / range_us * weight.clamp(min=_FAINT).rsqrt()
 
 
-def _falling(residual: torch.Tensor, weight: torch.Tensor, tail: float) -> torch.Tensor:
+def _falling(residual: torch.Tensor, weight: torch.Tensor, tail: torch.Tensor | float) -> torch.Tensor:
     return 1 / (1 + weight * residual**2 / tail)
 
 
 def _step(
-    problem: Problem, weight: torch.Tensor, trusted: torch.Tensor, position_km: torch.Tensor, tail: float
+    problem: Problem,
+    weight: torch.Tensor,
+    trusted: torch.Tensor,
+    position_km: torch.Tensor,
+    tail: torch.Tensor | float | None,
 ) -> Solution:
-    """One Gauss-Newton step, no longer than `LONGEST_STEP_KM`."""
+    """One Gauss-Newton step, no longer than `LONGEST_STEP_KM` or a large tile; a tail of None is the last."""
     distance_km, gradient = geometry(position_km, problem.receiver_km, problem.plane)
     residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
     gradient = US_PER_KM * gradient  # (B, K, R, 2)
     off = residual - _mean(residual, trusted)
-    if tail > TAIL:
-        trusted = weight * _falling(off, weight, tail)
-    else:
+    if tail is None:
         _, trusted = cost(off, weight, problem.range_us)
+    else:
+        trusted = weight * _falling(off, weight, tail)
     residual = residual - _mean(residual, trusted)
     gradient = gradient - _mean(gradient, trusted[..., None], -2)
     east, north = gradient.unbind(-1)  # (B, K, R)
@@ -285,9 +298,10 @@ def _step(
     towards = apply(problem.prior, off_km)
     covariance, determinant = inverse(information + problem.prior)
     step = apply(covariance, pull + towards)
-    length = root((step.detach() ** 2).sum(-1, keepdim=True).clamp(min=LONGEST_STEP_KM**2))
+    longest_km = _longest_km(problem)[..., None]
+    length = torch.maximum(root((step.detach() ** 2).sum(-1, keepdim=True)), longest_km)
     return Solution(
-        position_km=position_km + step * (LONGEST_STEP_KM / length),
+        position_km=position_km + step * (longest_km / length),
         covariance_km2=covariance,
         determinant=determinant,
         chi2=cost(residual, weight, problem.range_us)[0],

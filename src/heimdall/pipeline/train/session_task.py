@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
-from heimdall.core.params import Params
+from heimdall.core.params import FeatureParams, Params
 from heimdall.geometry.area import Area
 from heimdall.network import dataset, fusion_net, model_file, temperature_scaling, tokens
 from heimdall.network.dataset import DatasetConfig, Sessions
@@ -60,6 +60,7 @@ class SessionTask:
         self.parameters, self.config = parameters, config
         described = dataset.read_network(config)
         self._plane, self._receivers = described.plane, dataset.read_receivers(config)
+        self._features = FeatureParams(**described.features)
         self._parts = {
             split: dataset.observations(config, split, parameters.validation_split)
             for split in ("train", "val")
@@ -156,9 +157,10 @@ class SessionTask:
             def tokens_of(split: str) -> list[tuple[Tokens, ...]]:
                 made = []
                 for number, observation in enumerate(self._parts[split].observations):
-                    varied = split == "train"
-                    plain = (tokenizer.tokens(observation),)
-                    made.append(tokens.variants(tokenizer, observation, seed, number) if varied else plain)
+                    if split == "train":
+                        made.append(tokens.variants(tokenizer, observation, self._features, seed, number))
+                    else:
+                        made.append((tokenizer.tokens(observation),))
                     progress.update()
                 return made
 
