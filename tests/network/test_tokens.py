@@ -50,7 +50,8 @@ def test_tiles_by_levels_are_apart_and_their_probabilities_add_up() -> None:
     for observation in world().observations:
         tokens = world().tokenizer.tokens(without_gps(observation, FEATURES))
         assert apart_m(tokens.centre_m[:TILES]).min() >= TILE_SPACING * world().tokenizer.cell_m
-        assert 1.0 - 1e-9 <= np.exp(tokens.log_power).sum() <= 1.02 + 1e-9
+        share = np.exp(tokens.log_power + world().tokenizer.area.log_prior(tokens.centre_m))
+        assert 1.0 - 1e-9 <= share.sum() <= 1.02 + 1e-9
 
 
 def test_arrival_times_give_each_tile_a_place_of_its_own_and_one_is_the_truth() -> None:

@@ -50,7 +50,7 @@ def test_exact_delays_give_the_exact_position() -> None:
 
 def test_one_receiver_that_is_wrong_by_any_amount_moves_the_position_by_less_than_a_metre() -> None:
     for late_us in (1.0, 100.0, -900.0):
-        posed, weight = problem(prior_km=1e5)
+        posed, weight = problem(prior_km=4.0)  # as far as a start may be off
         wrong = posed.delay_us + torch.nn.functional.one_hot(torch.tensor([2]), 5) * late_us
         found = solver.solve(replace(posed, delay_us=wrong), weight, posed.centre_km)
         assert np.abs(found.position_km.numpy() * KM - TRUTH_M).max() < 1.0

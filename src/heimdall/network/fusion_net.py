@@ -161,7 +161,13 @@ class FusionNet(nn.Module):
         return Mixture(
             found.position_km.repeat(1, 1 + len(tails), 1),
             torch.cat([covariance, *(covariance * sigmas**2 for sigmas in TAIL_SIGMAS)], 1),
-            torch.cat([log_weight + torch.log1p(-sum(tails)), *(log_weight + log(one) for one in tails)], 1),
+            torch.cat(
+                [
+                    log_weight + torch.log1p(-torch.stack(tails).sum(0)),
+                    *(log_weight + log(one) for one in tails),
+                ],
+                1,
+            ),
             weight,
             bias_us,
         )
@@ -303,7 +309,7 @@ class FusionNet(nn.Module):
         against = torch.where(timed, _NEVER * (1 - self.by_time), 0.0)
         best = (evidence - against).argmax(1)[:, None, None].expand(-1, 1, 2)
         estimate_km = first.position_km.gather(1, best)
-        trusted = first.trusted.gather(1, best[..., :1].expand(-1, 1, len(times.usable[0])))[:, 0]  # (B, R)
+        trusted = first.trusted.gather(1, best[..., :1].expand(-1, 1, times.usable.shape[1]))[:, 0]  # (B, R)
         geometry = geometry_columns(batch, problem, estimate_km, trusted, self.power.slope)
         columns = [
             (batch["physical"] - self.physical_mean) / self.physical_std,

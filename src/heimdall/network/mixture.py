@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from heimdall.position import solver
+from heimdall.position import posterior, solver
 from heimdall.position.solver import log, root
 
 _RINGS, _ANGLES = 16, 16
@@ -61,7 +61,8 @@ class Mixture:
         spread = self.covariance_km2[..., 0] + self.covariance_km2[..., 2]  # (B, K)
         off = self.mean_km[:, :, None] - self.mean_km[:, None]  # (B, K, K, 2)
         far = root((off**2).sum(-1) + spread[:, None])
-        return (torch.softmax(self.log_weight, -1)[:, None] * far).sum(-1).argmin(1)
+        expected = (torch.softmax(self.log_weight, -1)[:, None] * far).sum(-1)
+        return (expected + posterior.NARROWEST * root(spread)).argmin(1)
 
     def probability_within(self, radius_km: float, number: torch.Tensor) -> torch.Tensor:
         """Share of the mixture within a radius of one Gaussian's mean.

@@ -95,7 +95,8 @@ class Tokens:
         shape: Shape of the correlation, (R, SHAPE) float32.
         centre_m: Means of the tiles, the wide one last, (K, 2) float64.
         prior_m2: Covariances of the tiles, (K, 2, 2) float64.
-        log_power: Logarithm of the levels' probability of each tile, (K,) float64.
+        log_power: Logarithm of the levels' probability of each tile, over the area's prior at its mean, (K,)
+            float64.
         start_m: Near which place each tile has a solution, (K, 2) float64.
     """
 
@@ -205,12 +206,14 @@ class Tokenizer:
 
     def _tiles(self, observation: Observation) -> Tiles:
         grid_m = self.area.grid_m(self.cell_m)  # (G, 2)
-        level = log_likelihood(self.radio, Levels.of(observation, self.receivers), self._mean_db)  # (G,)
-        probability = np.exp(level - level.max())
-        # A receiver at its limit, or a transmitter like none before, and no place explains the levels.
-        probability = (1 - MISLEADING) * probability / probability.sum() + MISLEADING / len(grid_m)
         log_prior = self.area.log_prior(grid_m)
-        score = np.log(probability) + self._by_times(observation, grid_m) + log_prior
+        level = log_likelihood(self.radio, Levels.of(observation, self.receivers), self._mean_db)  # (G,)
+        level = level + log_prior
+        probability, anywhere = np.exp(level - level.max()), np.exp(log_prior)
+        # A receiver at its limit, or a transmitter like none before, and no place explains the levels.
+        probability = (1 - MISLEADING) * probability / probability.sum()
+        probability = probability + MISLEADING * anywhere / anywhere.sum()
+        score = np.log(probability) + self._by_times(observation, grid_m)
         likely = np.exp(score - score.max())
         scale = 1.0
         centre_m, nearest, near = _spread_out(score, grid_m, TILE_SPACING * self.cell_m)
@@ -218,12 +221,15 @@ class Tokenizer:
             scale *= 2
             centre_m, nearest, near = _spread_out(score, grid_m, scale * TILE_SPACING * self.cell_m)
         share = np.bincount(nearest[near], probability[near], TILES)
-        rest = max(float((probability * np.exp(log_prior))[~near].sum()), REST_SHARE)
-        mean_m, spread_m2 = moments(level + log_prior, grid_m, self.cell_m)
+        rest = max(1 - float(share.sum()), REST_SHARE)
+        mean_m, spread_m2 = moments(level, grid_m, self.cell_m)
         narrow_m2 = np.broadcast_to(np.eye(2) * (scale * TILE_SIGMA * self.cell_m) ** 2, (TILES, 2, 2))
+        # What is given here is over the area's prior, which is looked up where a solution is.
+        log_share = np.log(np.maximum(share, 1e-12)) - self.area.log_prior(centre_m)
         centre_m = np.concatenate([centre_m, mean_m[None]])
         prior_m2 = np.concatenate([narrow_m2, spread_m2[None]])
-        return Tiles(centre_m, prior_m2, np.log(np.append(np.maximum(share, 1e-12), rest)), centre_m)
+        log_rest = math.log(rest) - float(self.area.log_prior(mean_m))
+        return Tiles(centre_m, prior_m2, np.append(log_share, log_rest), centre_m)
 
     def _with_starts(self, observation: Observation, tiles: Tiles) -> Tiles:
         """The tiles of the likeliest solutions, and near which places those are.
@@ -325,9 +331,10 @@ def _modes(
         Their rows, in falling order, and by how much the evidence of all at the place is more, a logarithm.
     """
     left = np.argsort(-score, kind="stable")
-    chosen, more = [], []
+    chosen: list[int] = []
+    more: list[float] = []
     while len(left) and len(chosen) < TILES:
-        first = left[0]
+        first = int(left[0])
         off = place_m[left] - place_m[first]
         near = np.einsum("ni,ij,nj->n", off, information_m2[first], off) < _SAME
         _, of_tile = np.unique(number[left[near]], return_index=True)

@@ -18,6 +18,7 @@ from scipy.special import ndtr
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
+NARROWEST = 1e-6  # of its standard deviation: by so little a component is preferred that is narrower
 _LEVEL_NODES = 1024  # a level is resolved to a thousandth
 _DISC_NODES = 64
 _REACH_SIGMAS = 9.0  # beyond it a Gaussian holds less than 1e-18
@@ -86,17 +87,18 @@ class Posterior:
 
     @cached_property
     def medoid(self) -> Indices:
-        """Number of the component that stands for the mixture, the first of equals, shape (n,).
+        """Number of the component that stands for the mixture, shape (n,).
 
         It is the medoid (Kaufman and Rousseeuw 1987), from whose mean the mixture lies least far: of sum_j
         weight_j sqrt(|mean_j - mean|^2 + trace(covariance_j)) the smallest, an estimate of the expected
         distance. The heaviest component may be one of two that say the same as a third, or a narrow one in a
-        wide field.
+        wide field. Of several with one mean, the narrowest stands for it.
         """
         east, _, north = _elements(self.covariance_m2)
         offset = self.mean_m[:, :, np.newaxis] - self.mean_m[:, np.newaxis]  # (n, K, K, 2)
         far = np.sqrt((offset**2).sum(axis=-1) + (east + north)[:, np.newaxis])  # (n, from, to)
-        return np.asarray((self.weight[:, np.newaxis] * far).sum(axis=-1).argmin(axis=1))
+        expected = (self.weight[:, np.newaxis] * far).sum(axis=-1)
+        return np.asarray((expected + NARROWEST * np.sqrt(east + north)).argmin(axis=1))
 
     @property
     def position_m(self) -> Array:

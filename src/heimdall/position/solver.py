@@ -37,11 +37,13 @@ TAIL = 4.0  # squared standard deviations at which a residual has half of its we
 WRONG = (
     0.01  # probability that an arrival time has nothing to do with the transmitter, as the baselines have it
 )
+NEAR = 4 * TAIL  # squared standard deviations, by which a start may be off that is near the minimum
+_WIDEST = 256 * TAIL
+_PARTS = (1.0, 1 / 4, 1 / 16, 1 / 64)
+_STEPS = 3
 _TINY = 1e-300  # its inverse square root is a number
 _FAINT = 1e-8  # 1 / us^2, of an arrival time that says nothing
 _NEVER = 1e9
-_WIDE = (256 * TAIL, 64 * TAIL, 16 * TAIL, 4 * TAIL, TAIL, TAIL, TAIL, TAIL)  # step by step
-_NARROW = (4 * TAIL, TAIL, TAIL, TAIL)
 
 
 def exp(x: torch.Tensor) -> torch.Tensor:
@@ -168,7 +170,18 @@ def solve(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Sol
     Returns:
         Positions after the last step; the other fields are those before it.
     """
-    return _descended(problem, weight, start_km, _WIDE)
+    with torch.no_grad():
+        # By how much delays from a start as far off as a tile is wide may differ.
+        start_us = 2 * US_PER_KM * _longest_km(problem)[..., None]  # (B, K, 1)
+        least_us = 2 * US_PER_KM * LONGEST_STEP_KM
+        residual = _residual(problem, start_km)
+        trusted = weight / (1 + ((residual - agreed(residual, weight, start_us)) / start_us) ** 2)
+        position_km = start_km
+        for part in _PARTS:
+            tail = (weight * (part * (start_us - least_us)) ** 2).clamp(min=part * _WIDEST)
+            found = _step(problem, weight, trusted, position_km, tail)
+            position_km, trusted = found.position_km, found.trusted
+    return _settled(problem, weight, trusted, position_km)
 
 
 def refine(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> Solution:
@@ -177,25 +190,28 @@ def refine(problem: Problem, weight: torch.Tensor, start_km: torch.Tensor) -> So
     All steps but the last go without a gradient: at the fixed point, that of one step is the right one where
     residuals are small beside the tail.
     """
-    return _descended(problem, weight, start_km, _NARROW)
-
-
-def _descended(
-    problem: Problem, weight: torch.Tensor, start_km: torch.Tensor, tails: tuple[float, ...]
-) -> Solution:
-    position_km = start_km
     with torch.no_grad():
-        distance_km, _ = geometry(position_km, problem.receiver_km, problem.plane)
-        residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
-        # By how much delays from a start as far off as a tile is wide may differ.
-        start_us = 2 * US_PER_KM * _longest_km(problem)[..., None]  # (B, K, 1)
-        apart = residual - agreed(residual, weight, start_us)
-        trusted = weight / (1 + apart**2 / start_us**2)
-        for number, tail in enumerate(tails):
-            widened = torch.clamp(weight * (start_us / 4**number) ** 2, min=tail) if tails is _WIDE else tail
-            found = _step(problem, weight, trusted, position_km, None if tail == TAIL else widened)
+        residual = _residual(problem, start_km)
+        near_us = root(NEAR / weight.clamp(min=_FAINT))
+        trusted = weight * _falling(residual - agreed(residual, weight, near_us), weight, NEAR)
+        found = _step(problem, weight, trusted, start_km, NEAR)
+    return _settled(problem, weight, found.trusted, found.position_km)
+
+
+def _settled(
+    problem: Problem, weight: torch.Tensor, trusted: torch.Tensor, position_km: torch.Tensor
+) -> Solution:
+    with torch.no_grad():
+        for _ in range(_STEPS):
+            found = _step(problem, weight, trusted, position_km, None)
             position_km, trusted = found.position_km, found.trusted
     return _step(problem, weight, trusted, position_km, None)
+
+
+def _residual(problem: Problem, position_km: torch.Tensor) -> torch.Tensor:
+    """Delays less what the distances from positions (B, K, 2) make of them, us, (B, K, R)."""
+    distance_km, _ = geometry(position_km, problem.receiver_km, problem.plane)
+    return problem.delay_us[:, None] - US_PER_KM * distance_km
 
 
 def log_evidence(problem: Problem, found: Solution, weight: torch.Tensor) -> torch.Tensor:
@@ -234,10 +250,10 @@ def agreed(residual: torch.Tensor, weight: torch.Tensor, within_us: torch.Tensor
     Args:
         residual: Of each arrival time, us, (..., R).
         weight: 1 / us^2, 0 where there is none, (..., R).
-        within_us: So near they agree, (..., 1).
+        within_us: So near another one agrees, (..., 1) or (..., R).
     """
     apart = residual[..., None, :] - residual[..., :, None]  # (..., from, to)
-    cost = (torch.log1p((apart / within_us[..., None]) ** 2) * (weight > 0)[..., None, :]).sum(-1)
+    cost = (torch.log1p((apart / within_us[..., None, :]) ** 2) * (weight > 0)[..., None, :]).sum(-1)
     none = (weight == 0).to(cost.dtype) * _NEVER
     return residual.gather(-1, (cost + none).argmin(-1, keepdim=True))
 
