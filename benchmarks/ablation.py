@@ -45,7 +45,6 @@ from heimdall.core import determinism
 if __name__ == "__main__":
     determinism.ensure()
 
-import numpy as np
 import pandas as pd
 import torch
 from ablation_criteria import COMBINED, OWN_KINDS, RIVALS, acceptance
@@ -204,12 +203,12 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
     rate_hz = world.features.correlation_rate_hz
     rivals = baselines.fit(world.train.observations, truth_m, receivers, plane, rate_hz)
     calm = Condition.of(list(enumerate(test.observations)))
-    answers = {(UNDISTURBED, AS_IT_IS): (calm, located(tuned, calm, receivers))}
+    answers = {(UNDISTURBED, AS_IT_IS): (calm, localize(tuned, calm.observations, receivers))}
     for name, unseen in UNSEEN.items():
         seen = replace(calm, observations=unseen(calm.observations))
-        answers[UNDISTURBED, name] = calm, located(tuned, seen, receivers)
+        answers[UNDISTURBED, name] = calm, localize(tuned, seen.observations, receivers)
     for name, network in networks(tuned, pretrained).items():
-        answers[UNDISTURBED, name] = calm, located(network, calm, receivers)
+        answers[UNDISTURBED, name] = calm, localize(network, calm.observations, receivers)
     for method in RIVALS:
         answers[UNDISTURBED, method] = calm, located_by(method, calm, rivals)
     named = list(zip(test.table["session_id"], test.observations, strict=True))
@@ -218,11 +217,11 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
     for split, faulty in faults.items():
         if not len(faulty.row):
             continue
-        answers[split, AS_IT_IS] = faulty, located(tuned, faulty, receivers)
+        answers[split, AS_IT_IS] = faulty, localize(tuned, faulty.observations, receivers)
         answers[split, COMBINED] = faulty, located_by(COMBINED, faulty, rivals)
         if split == UNLIKE or split in SINGLE:
             blind = replace(faulty, observations=blind_to_echoes(faulty.observations))
-            answers[split, BLIND] = faulty, located(tuned, blind, receivers)
+            answers[split, BLIND] = faulty, localize(tuned, blind.observations, receivers)
     rows = described(test, plane)
     rows = rows.assign(timed=[len(timed(item)) for item in test.observations], world=world.seed)
     tables = [
@@ -253,32 +252,9 @@ def loaded(weights: Path) -> FusionNet:
     return network
 
 
-def located(network: FusionNet, seen: Condition, receivers: Receivers) -> Posterior:
-    """The network's answers to the sessions of a condition, in their order."""
-    order, parts = [], []
-    for absent in dict.fromkeys(seen.absent):
-        rows = [row for row, number in enumerate(seen.absent) if number == absent]
-        items = [seen.observations[row] for row in rows]
-        parts.append(localize(network, items, but(receivers, absent)))
-        order += rows
-    answer, back = Posterior.concatenate(parts), np.argsort(order)
-    return Posterior(answer.mean_m[back], answer.covariance_m2[back], answer.weight[back])
-
-
 def located_by(method: Method, seen: Condition, rivals: Baselines) -> Posterior:
-    """A baseline's answers to the sessions of a condition, in their order."""
-    return Posterior.concatenate(
-        [
-            baselines.locate(method, item, replace(rivals, receivers=but(rivals.receivers, absent)))
-            for item, absent in zip(seen.observations, seen.absent, strict=True)
-        ]
-    )
-
-
-def but(receivers: Receivers, absent: int | None) -> Receivers:
-    """All receivers but one."""
-    kept = receivers.websdr_id != (-1 if absent is None else absent)
-    return Receivers(receivers.websdr_id[kept], receivers.position_m[kept])
+    """A baseline's answers to the sessions of a condition."""
+    return Posterior.concatenate([baselines.locate(method, item, rivals) for item in seen.observations])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from heimdall import simulate
 from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
 from heimdall.geometry.area import Receivers
-from heimdall.position.arrival import Observation, arrivals
+from heimdall.position.arrival import Observation, arrivals, without_receiver
 from heimdall.position.interpolation import interpolate
 from heimdall.signal.sessions import SessionFeatures
 
@@ -46,18 +46,15 @@ class Condition:
     Attributes:
         row: Their numbers among all test sessions, shape (n,).
         observations: What is seen of each then.
-        absent: A receiver that the methods are told to do without, for each; None where none is.
     """
 
     row: npt.NDArray[np.intp]
     observations: list[Observation]
-    absent: list[int | None]
 
     @classmethod
-    def of(cls, found: Sequence[tuple[int, Observation]], absent: Sequence[int] | None = None) -> Condition:
+    def of(cls, found: Sequence[tuple[int, Observation]]) -> Condition:
         """Of numbers and observations."""
-        told: list[int | None] = [None] * len(found) if absent is None else list(absent)
-        return cls(np.array([row for row, _ in found], np.intp), [item for _, item in found], told)
+        return cls(np.array([row for row, _ in found], np.intp), [item for _, item in found])
 
 
 def timed(observation: Observation) -> npt.NDArray[np.intp]:
@@ -129,10 +126,10 @@ def conditions(
         int(generator(seed, "ablation.removed", row).integers(len(item.session.websdr_id)))
         for row, item in lost
     ]
-    left = [(row, removed(item, k, params)) for (row, item), k in zip(lost, gone, strict=True)]
-    who = [int(item.session.websdr_id[k]) for (_, item), k in zip(lost, gone, strict=True)]
-    found["a receiver removed, taken for silent"] = Condition.of(left)
-    found["a receiver removed, known to be absent"] = Condition.of(left, who)
+    left = [(row, without_receiver(item, k, params)) for (row, item), k in zip(lost, gone, strict=True)]
+    silent = [(row, replace(item, absent=())) for row, item in left]
+    found["a receiver removed, taken for silent"] = Condition.of(silent)
+    found["a receiver removed, known to be absent"] = Condition.of(left)
     return found
 
 
@@ -163,19 +160,6 @@ def delayed(observation: Observation, delay_s: Float64, params: FeatureParams) -
     series = interpolate(session.xcorr.astype(np.complex128), np.clip(lag, -limit, limit))
     xcorr = np.where(np.abs(lag) <= limit, series, 0.0).astype(np.complex64)
     return _observed(observation, replace(session, delay_s=session.delay_s + delay_s, xcorr=xcorr), params)
-
-
-def removed(observation: Observation, row: int, params: FeatureParams) -> Observation:
-    """The same session without one recording."""
-    session = observation.session
-    kept = np.arange(len(session.websdr_id)) != row
-    pairs = (session.pair != row).all(axis=1)
-    per_recording = {
-        name: getattr(session, name)[kept] for name in vars(session) if name not in ("pair", "xcorr")
-    }
-    pair = session.pair[pairs]
-    left = SessionFeatures(**per_recording, pair=pair - (pair > row), xcorr=session.xcorr[pairs])
-    return _observed(observation, left, params)
 
 
 def _observed(observation: Observation, session: SessionFeatures, params: FeatureParams) -> Observation:

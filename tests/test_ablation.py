@@ -137,21 +137,6 @@ def test_a_late_recording_moves_its_delay_and_its_correlations_alone(faults: Mod
     assert not after[first][-5:].any()
 
 
-def test_a_removed_recording_is_in_nothing_that_is_left(faults: ModuleType) -> None:
-    observation = next(item for item in fusion_world.world().observations if len(faults.timed(item)) > 3)
-    one, two, three = faults.timed(observation)[:3].tolist()
-    left = faults.removed(observation, two, fusion_world.FEATURES)
-    assert left.session.websdr_id.tolist() == np.delete(observation.session.websdr_id, two).tolist()
-    assert len(left.arrivals.delay_s) == len(left.session.websdr_id)
-    place = three - 1
-    np.testing.assert_array_equal(
-        left.session.xcorr[pair_of(left, one, place)],
-        observation.session.xcorr[pair_of(observation, one, three)],
-    )
-    count = len(left.session.websdr_id)
-    assert len(left.session.pair) == count * (count - 1) // 2
-
-
 def test_every_fault_befalls_the_sessions_that_it_is_for(cases: pd.DataFrame, faults: ModuleType) -> None:
     made = fusion_world.world()
     seen = [made.observations[row] for row in SEEN]
@@ -168,9 +153,11 @@ def test_every_fault_befalls_the_sessions_that_it_is_for(cases: pd.DataFrame, fa
     assert cases["split"].eq(single).sum() == 3 * len(SEEN)  # by network, by combined, and blind to echoes
     assert set(cases.loc[cases["split"] == late, "session_id"]) == {"s1", "s2"}  # of four arrival times
     silent, absent = (condition for name, condition in found.items() if "removed" in name)
-    for item, number in zip(absent.observations, absent.absent, strict=True):
-        assert number not in item.session.websdr_id
-    assert set(silent.absent) == {None}
+    for told, untold in zip(absent.observations, silent.observations, strict=True):
+        (number,) = told.absent
+        assert number not in told.session.websdr_id
+        assert untold.absent == ()
+        assert untold.session is told.session
 
 
 def test_the_tables_have_every_row(

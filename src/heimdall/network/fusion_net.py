@@ -277,7 +277,7 @@ class FusionNet(nn.Module):
         """
         return degree_polynomial.evaluate(self.degrees, position_km)
 
-    def log_prior(self, found: solver.Solution) -> torch.Tensor:
+    def _log_prior(self, found: solver.Solution) -> torch.Tensor:
         """As of `Area.log_prior` at the solutions, (B, K)."""
         east, north = found.position_km.unbind(-1)
         across, along, offset_m = self.edges.unbind(-1)  # (E,) each
@@ -302,7 +302,7 @@ class FusionNet(nn.Module):
     ) -> torch.Tensor:
         """Tokens (B, R, WIDTH): measurements, and geometry at the most likely first solution."""
         evidence = tile_evidence.log_evidence(
-            batch["log_power"], first, times, times.first_weight, self.log_prior(first)
+            batch["log_power"], first, times, times.first_weight, self._log_prior(first)
         )
         # An answer of the levels alone says nothing of the arrival times, which the tokens are about.
         timed = times.count >= LEAST_TIMED
@@ -340,7 +340,9 @@ class FusionNet(nn.Module):
         self, batch: Batch, found: solver.Solution, times: MeasuredTimes, weight: torch.Tensor
     ) -> torch.Tensor:
         """Logarithms of the tiles' weights, (B, K) float64."""
-        evidence = tile_evidence.log_evidence(batch["log_power"], found, times, weight, self.log_prior(found))
+        evidence = tile_evidence.log_evidence(
+            batch["log_power"], found, times, weight, self._log_prior(found)
+        )
         return torch.log_softmax(evidence, -1)
 
 

@@ -1,7 +1,7 @@
 """How sure a trained FusionNet may be: a temperature and a floor of its Gaussians, from validation sessions.
 
-Temperature scaling (Guo et al. 2017, "On calibration of modern neural networks") for a density: its logarithm
-is divided by the temperature.
+The temperature (Guo et al. 2017, "On calibration of modern neural networks") divides the exponent of each
+Gaussian: it is a factor of the covariances.
 """
 
 from __future__ import annotations
