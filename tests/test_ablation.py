@@ -16,7 +16,7 @@ from heimdall.core.params import EvaluateParams
 from heimdall.network.dataset import Sessions
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
-from heimdall.position.arrival import Observation
+from heimdall.position.arrival import Observation, without_receiver
 from tests import REPOSITORY, fusion_world
 
 JUDGE = EvaluateParams(bootstrap_resamples=50, seed=42)
@@ -79,7 +79,9 @@ def cases(ablation: ModuleType, parts: ModuleType) -> pd.DataFrame:
     )
     sessions = Sessions(seen, table)
     faults = sys.modules["ablation_faults"]
-    twin = {f"s{number}": faults.removed(item, 0, fusion_world.FEATURES) for number, item in enumerate(seen)}
+    twin = {
+        f"s{number}": without_receiver(item, 0, fusion_world.FEATURES) for number, item in enumerate(seen)
+    }
     twins = dict.fromkeys((next(iter(faults.SINGLE)), next(iter(faults.LATE))), twin)
     world = ablation.World(5, sessions, sessions, made.receivers, plane, fusion_world.FEATURES, twins)
     return ablation.judged(world, learned(parts, 1), learned(parts, 2))

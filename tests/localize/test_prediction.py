@@ -147,6 +147,22 @@ def test_session_gets_one_answer_which_is_that_of_the_pipelines_own_steps(
     assert found["weight"] + sum(one["weight"] for one in found["alternatives"]) <= 1 + 1e-9
 
 
+def test_a_receiver_that_was_switched_off_says_nothing(fusion: Path, session: Path) -> None:
+    files = sorted(session.glob("websdr_*.npy"))[:4]
+    given = ("--model", fusion, "--frequency-mhz", 145.5, "--times", session / "times.csv", *COMMON)
+    silent = json.loads(run(*files, *given, "--json").stdout)
+    found = json.loads(run(*files, *given, "--json", "--absent", 5).stdout)
+    recordings = [item for item in session_recordings() if item.websdr_id != 5]
+    preprocessing = Preprocessing.of(OnnxLocalizer.open(fusion).metadata, "the model")
+    observed = dataclasses.replace(preprocessing.observation(recordings, 145.5e6), absent=(5,))
+    tokens = preprocessing.tokenizer.tokens(observed)
+    answer = OnnxLocalizer.open(fusion).answer([session_inputs([tokens])])
+    assert [found["latitude_deg"], found["longitude_deg"]] == answer["positions"][0].tolist()
+    assert found["weight"] != silent["weight"]
+    for number, cause in ((2, "it has a recording"), (77, "the model's network has 1, 2")):
+        assert cause in message_of(*files, *given, "--absent", number)
+
+
 def test_a_recording_is_as_late_as_the_models_calibration_says(fusion: Path) -> None:
     late = [
         dataclasses.replace(item, start_gps_ns=START_NS + 2500) if item.websdr_id == 2 else item
@@ -312,7 +328,7 @@ def test_json_is_what_the_model_says_of_the_models_own_features(single: Path, re
     del first["latency_ms"], second["latency_ms"]
     assert first == second
     assert (
-        "locates single recordings: leave out --frequency-mhz and --times"
+        "locates single recordings: leave out --frequency-mhz, --times and --absent"
         in run(recording, "--model", single, "--frequency-mhz", 145.5).stderr
     )
 

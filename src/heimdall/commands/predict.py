@@ -48,6 +48,13 @@ Example: heimdall predict websdr_1.npy websdr_3.npy 4=other.npy \\
     help="CSV file with the GPS time of each first sample, in the columns websdr_id, start_gps_ns and "
     "timing_sigma_ns.",
 )
+@click.option(
+    "--absent",
+    type=int,
+    multiple=True,
+    metavar="ID",
+    help="A receiver that was switched off: it says nothing. Several times for several.",
+)
 @options.as_json
 @click.pass_context
 def predict(
@@ -58,17 +65,18 @@ def predict(
     sample_rate_hz: float,
     frequency_mhz: float | None,
     times: Path | None,
+    absent: tuple[int, ...],
     as_json: bool,
 ) -> None:
     """Locate the transmitter of a session from the recordings of its receivers.
 
     A recording is a one-dimensional .npy file of complex64 or complex128. Its name is websdr_ID.npy as in
     the bucket. Give a file of another name as ID=FILE. All files together are one session and get one
-    answer. A receiver of the network without a file counts as one that recorded and heard nothing. Without
-    --times the answer comes from received levels alone.
+    answer. A receiver of the network without a file counts as one that recorded and heard nothing, if it is
+    not --absent. Without --times the answer comes from received levels alone.
 
     A model of the kind "single" locates each file by itself. Then the names of the files do not matter, and
-    --frequency-mhz and --times must be left out.
+    --frequency-mhz, --times and --absent must be left out.
 
     The exit code is 0 if there is a position, 1 if the command failed, 2 if it was used wrongly, and 3 if no
     receiver hears a signal.
@@ -85,9 +93,9 @@ def predict(
 
     localizer = OnnxLocalizer.open(model)
     if localizer.kind == "single":
-        if frequency_mhz is not None or times is not None:
+        if frequency_mhz is not None or times is not None or absent:
             raise click.UsageError(
-                f"{model} locates single recordings: leave out --frequency-mhz and --times"
+                f"{model} locates single recordings: leave out --frequency-mhz, --times and --absent"
             )
         recorded = prediction.of_recordings(localizer, [Path(file) for file in files], model, sample_rate_hz)
         _say(localizer, prediction_text.recordings(recorded), [asdict(one) for one in recorded], as_json)
@@ -97,7 +105,7 @@ def predict(
     preprocessing = Preprocessing.of(localizer.metadata, str(model))
     named = session_files.named_files(files)
     recordings = session_files.read_session(named, sample_rate_hz, starts)
-    found = prediction.of_session(localizer, preprocessing, recordings, frequency_mhz * 1e6)
+    found = prediction.of_session(localizer, preprocessing, recordings, frequency_mhz * 1e6, absent=absent)
     for line in session_files.remarks(recordings, starts if times else None):
         output.progress("predict")(line)
     _say(localizer, prediction_text.session(found), found.flat(), as_json)

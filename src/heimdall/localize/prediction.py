@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,8 @@ def of_session(
     preprocessing: Preprocessing,
     recordings: Sequence[Recording],
     frequency_hz: float,
+    *,
+    absent: Sequence[int] = (),
 ) -> SessionPrediction:
     """Localize one session.
 
@@ -138,15 +140,25 @@ def of_session(
         preprocessing: What it says of its inputs.
         recordings: One a receiver; a receiver without one heard nothing.
         frequency_hz: Tuned frequency.
+        absent: Receivers that were switched off, so that they say nothing.
 
     Returns:
         The answer.
 
     Raises:
-        HeimdallError: A recording does not suit the model.
+        HeimdallError: A recording does not suit the model; an absent receiver is none of its network, or has
+            a recording.
     """
+    known = preprocessing.tokenizer.receivers.websdr_id.tolist()
+    recorded = [item.websdr_id for item in recordings]
+    for number in absent:
+        if number not in known or number in recorded:
+            network = f"the model's network has {', '.join(map(str, sorted(known)))}"
+            cause = "it has a recording" if number in recorded else network
+            raise HeimdallError(f"absent receiver {number}", cause, "Leave it out, or name another one")
     started_s = time.perf_counter()
     observation = preprocessing.observation(recordings, frequency_hz)
+    observation = replace(observation, absent=tuple(absent))
     answer = localizer.answer([session_inputs([preprocessing.tokenizer.tokens(observation)])])
     latency_ms = (time.perf_counter() - started_s) * 1000
     numbers = observation.session.websdr_id
