@@ -148,7 +148,7 @@ def test_outside_the_hull_transmitters_are_as_rare_as_the_area_says() -> None:
     expected = area.log_prior(position_m)
     assert (expected < 0).any()
     assert (expected == 0).any()
-    np.testing.assert_allclose(network.log_prior(found), expected, atol=1e-9)
+    np.testing.assert_allclose(network._log_prior(found), expected, atol=1e-9)
 
 
 def test_sessions_without_any_arrival_time_train_too() -> None:
