@@ -51,14 +51,14 @@ from ablation_criteria import COMBINED, OWN_KINDS, RIVALS, acceptance
 from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, conditions, rendered, timed
 from ablation_parts import AS_IT_IS, BLIND, UNSEEN, blind_to_echoes, networks
 from ablation_tables import UNDISTURBED, faults_table, parts_table
-from accuracy import CLOCK_SIGMA_NS, REPOSITORY, held_out, prepared
+from accuracy import CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared
 from accuracy_criteria import Line
 
 from heimdall import simulate
 from heimdall.baselines import baselines
 from heimdall.baselines.fitted import Baselines
 from heimdall.baselines.methods import Method
-from heimdall.core import artifacts, params, rooms, table
+from heimdall.core import artifacts, rooms, table
 from heimdall.core.params import FeatureParams, Params
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
@@ -122,14 +122,7 @@ def main() -> int:
     parser.add_argument("--rendered", action="store_true", help="render the worlds with faults, too")
     parser.add_argument("--show", action="store_true", help="print the tables of what was measured, no more")
     options = parser.parse_args()
-    if min(options.worlds) < 0 or max(options.worlds) >= params.FIRST_OTHER_WORLD:
-        parser.error(f"worlds from {params.FIRST_OTHER_WORLD} on are those of pretraining")
-    settings = params.load(options.params)
-    settings = replace(
-        settings,
-        model=replace(settings.model, name="fusion", from_simulated=True),
-        pretrain=replace(settings.pretrain, sessions=options.sessions or settings.pretrain.sessions),
-    )
+    settings = chosen(parser, options, from_simulated=True)
     lines: list[Line] = []
     for kind in options.kinds:
         folder = (options.work / kind).resolve()

@@ -132,14 +132,7 @@ def main() -> int:
     )
     parser.add_argument("--show", action="store_true", help="print the table of what was measured, no more")
     options = parser.parse_args()
-    if min(options.worlds) < 0 or max(options.worlds) >= params.FIRST_OTHER_WORLD:
-        parser.error(f"worlds from {params.FIRST_OTHER_WORLD} on are those of pretraining")
-    settings = params.load(options.params)
-    settings = replace(
-        settings,
-        model=replace(settings.model, name="fusion", from_simulated=options.sessions > 0),
-        pretrain=replace(settings.pretrain, sessions=options.sessions or settings.pretrain.sessions),
-    )
+    settings = chosen(parser, options, from_simulated=options.sessions > 0)
     lines = []
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
@@ -152,6 +145,18 @@ def main() -> int:
     for line in lines:
         print(f"{line.kind:<8}{line.criterion:<76}{line.target:>10}{line.reached:>52}  {line.verdict}")
     return 0 if all(line.met for line in lines) else 1
+
+
+def chosen(parser: argparse.ArgumentParser, options: argparse.Namespace, *, from_simulated: bool) -> Params:
+    """The training parameters that the options ask for; worlds of pretraining are refused."""
+    if min(options.worlds) < 0 or max(options.worlds) >= params.FIRST_OTHER_WORLD:
+        parser.error(f"worlds from {params.FIRST_OTHER_WORLD} on are those of pretraining")
+    settings = params.load(options.params)
+    return replace(
+        settings,
+        model=replace(settings.model, name="fusion", from_simulated=from_simulated),
+        pretrain=replace(settings.pretrain, sessions=options.sessions or settings.pretrain.sessions),
+    )
 
 
 def measure(

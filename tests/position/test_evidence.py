@@ -10,23 +10,12 @@ import pytest
 import torch
 
 from heimdall.geometry import propagation
-from heimdall.geometry.geo import TangentPlane
 from heimdall.position import solver
 from heimdall.position.solver import KM, US, US_PER_KM, WRONG
+from tests.position.test_solver import PLANE, RECEIVER_M, TRUTH_M
 
 Float64 = npt.NDArray[np.float64]
 
-PLANE = TangentPlane(45.0, 8.0, 260.0)
-RECEIVER_M = np.array(
-    [
-        [-40e3, 5e3, 300.0],
-        [30e3, 30e3, 100.0],
-        [50e3, -40e3, 400.0],
-        [-10e3, -50e3, 200.0],
-        [0.0, 60e3, 250.0],
-    ]
-)
-TRUTH_M = np.array([12_345.0, -6_789.0])
 RANGE_US = 1200.0
 # Of Student's distribution Laplace's approximation has too little, by log(pi / sqrt(2 pi)) for each of the
 # three unknowns that times resolve, and no more where they do not.
