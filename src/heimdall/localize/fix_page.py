@@ -8,11 +8,6 @@ from heimdall.pages import elements, page, vector_map
 from heimdall.pages.elements import Markup
 from heimdall.pages.page import Page
 
-_HINT = (
-    "Drag moves a map, and the buttons enlarge and reduce it. With the keyboard: +, - and 0 on a map that "
-    "has the focus, and the arrows."
-)
-
 
 def text(answer: Answer) -> str:
     """The page, with a newline at its end. It loads nothing, and only its own style and script run."""
@@ -24,7 +19,7 @@ def text(answer: Answer) -> str:
 def _sections(answer: Answer) -> list[Markup]:
     main = answer.main
     maps = [vector_map.figure(one, name) for name, one in fix_map.maps(answer)]
-    parts = [elements.section("Map" if len(maps) == 1 else "Maps", *maps, elements.note(_HINT))]
+    parts = [elements.section("Map" if len(maps) == 1 else "Maps", *maps, elements.note(vector_map.HINT))]
     if main is not None and len(fix_words.shown(main)) > 1:
         parts.append(elements.section("Places", elements.table(fix_words.places(main))))
     said = fix_words.common_remarks(answer) if main is None else fix_words.remarks(main)

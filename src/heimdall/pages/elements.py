@@ -122,6 +122,12 @@ def figure(drawing: Markup, caption: str) -> Markup:
     return Markup(f"<figure>\n{drawing}\n<figcaption>{escaped(caption)}</figcaption>\n</figure>")
 
 
+def beside(*parts: Markup) -> Markup:
+    """Parts side by side, as many in a row as there is room for."""
+    inner = "\n".join(parts)
+    return Markup(f'<div class="beside">\n{inner}\n</div>')
+
+
 def details(summary: str, *parts: Markup, identifier: str = "", is_open: bool = False) -> Markup:
     """What is closed at first, unless it is `is_open`."""
     inner = "\n".join(parts)

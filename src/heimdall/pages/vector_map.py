@@ -32,11 +32,16 @@ _TOWN_PX, _TOWN_LETTER_PX = 2.0, 11.0
 _STRIP_PX = (34.0, 20.0)  # at the left and the lower side, where degrees stand
 _SCALE_BOX_PX = (230.0, 52.0)  # in the lower right corner
 _MOST_TOWNS = 150  # of which a map has labels, however far it is enlarged
+HINT = (
+    "Drag moves a map, and the buttons enlarge and reduce it. With the keyboard: +, - and 0 on a map that "
+    "has the focus, and the arrows."
+)
 
 # Each is drawn about 14 units wide around 0, 0.
 _SYMBOLS = {
     "receiver": '<path d="M0 -7L7 6H-7Z"/>',
     "unused": '<path d="M0 -6L6 5H-6Z"/>',
+    "silent": '<path d="M0 -5L5 4H-5ZM-7 6L7 -6"/>',
     "event": '<circle r="3"/>',
     "model": '<path d="M-5 -5H5V5H-5Z"/>',
     "alternative": '<circle r="5.5"/>',
@@ -54,6 +59,7 @@ LEGEND: Mapping[str, str] = MappingProxyType(
         "model": "what the trained model says",
         "receiver": "a receiver that is used",
         "unused": "a receiver that is not used",
+        "silent": "a receiver that does not hear the signal",
         "hyperbola": "equal difference of arrival times at two receivers",
         "error": "from the truth to the answer",
         "p68": "region of 68 %",
@@ -71,7 +77,7 @@ class Mark:
 
     Attributes:
         position: Latitude and longitude, degrees.
-        kind: What it is: receiver, unused, event, model, alternative, place, truth or truths.
+        kind: What it is: receiver, unused, silent, event, model, alternative, place, truth or truths.
         label: What stands beside it, or "".
         title: What it is, for who points at it.
         identifier: Of the part of the page to which it leads; "" for none.
