@@ -36,6 +36,8 @@ for (const map of document.querySelectorAll(".map")) {
     }
     return null;
   }
+  const overlap = (one, other) =>
+    one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
   const unit = () => width / map.getBoundingClientRect().width;
   const show = (element, shown) => element.setAttribute("visibility", shown ? "visible" : "hidden");
   function draw() {
@@ -44,8 +46,7 @@ for (const map of document.querySelectorAll(".map")) {
     const level = -Math.log2(size);
     const [right, bottom] = [x + width * k, y + height * k];
     const boxes = [];  // of what is shown
-    const free = (box) => !boxes.some((one) =>
-      one[0] < box[2] && box[0] < one[2] && one[1] < box[3] && box[1] < one[3]);
+    const free = (box) => !boxes.some((one) => overlap(one, box));
     const place = (label, point) => {
       const box = [point[0] + label.left * size, point[1] - 12 * size];
       return [...box, box[0] + label.width * size, point[1] + 12 * size];
@@ -62,11 +63,14 @@ for (const map of document.querySelectorAll(".map")) {
     const corners = [[right - 16 * size, bottom - 24 * size], [x + 260 * size, bottom - 24 * size], [x + 260 * size, y + 32 * size]]
       .map(([end, foot]) => [end - 214 * size, foot - 26 * size, end, foot + 4 * size]);
     const bar = corners.find(free) ?? corners[0];  // the scale
-    boxes.push(bar);
+    const [shape, own] = [map.getBoundingClientRect(), buttons.getBoundingClientRect()];
+    const [left, top] = [x + (own.left - shape.left) * k * unit(), y + (own.top - shape.top) * k * unit()];
+    const kept = [bar, [left, top, left + own.width * k * unit(), top + own.height * k * unit()]];
+    boxes.push(...kept);
     for (const town of towns) {
       const box = place(town, town.point);
       const shown = town.level <= level && box[0] > x + strip * size && box[1] > y && box[2] < right
-        && box[3] < bottom - 20 * size && !(box[0] < bar[2] && bar[0] < box[2] && box[1] < bar[3] && bar[1] < box[3]);
+        && box[3] < bottom - 20 * size && !kept.some((one) => overlap(one, box));
       show(town.element, shown);
       if (!shown) continue;
       town.element.setAttribute("transform", `translate(${town.point[0]} ${town.point[1]}) scale(${size})`);

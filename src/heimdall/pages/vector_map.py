@@ -1,4 +1,4 @@
-"""A map as SVG that a person moves and enlarges in a page, and the same as a PNG file.
+"""A map as SVG that a person moves and enlarges in a page.
 
 It shows land, lakes, borders, rivers and towns, and on them what it is given: marks, regions and lines.
 """
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from heimdall.maps import base_map, graticule
 from heimdall.maps.base_map import BaseMap
 from heimdall.maps.projection import Degrees, Projection, middle
-from heimdall.pages import chart, placement, style
+from heimdall.pages import placement
 from heimdall.pages.elements import Link, Markup, escaped, link, named
 from heimdall.pages.frame import WIDTH_PX, Frame
 from heimdall.pages.placement import Place, Point, Rectangle
@@ -36,6 +36,8 @@ _MOST_TOWNS = 150  # of which a map has labels, however far it is enlarged
 _SYMBOLS = {
     "receiver": '<path d="M0 -7L7 6H-7Z"/>',
     "unused": '<path d="M0 -6L6 5H-6Z"/>',
+    "absent": '<path d="M0 -6L6 5H-6Z"/>',
+    "method": '<path d="M0 -6L6 0L0 6L-6 0Z"/>',
     "event": '<circle r="3"/>',
     "model": '<path d="M-5 -5H5V5H-5Z"/>',
     "alternative": '<circle r="5.5"/>',
@@ -59,9 +61,16 @@ LEGEND: Mapping[str, str] = MappingProxyType(
         "p95": "region of 95 %",
         "outline": "region of 95 %",
         "by-model": "95 % region of the trained model",
+        "method": "another method",
+        "by-method": "95 % ellipse of another method",
+        "absent": "a receiver without a recording",
     }
 )
-_OF_LINES, _OF_REGIONS = ("hyperbola", "error"), ("p68", "p95", "outline", "by-model")
+_OF_LINES, _OF_REGIONS = ("hyperbola", "error"), ("p68", "p95", "outline", "by-model", "by-method")
+HINT = (
+    "Drag moves a map, and the buttons enlarge and reduce it. With the keyboard: +, - and 0 on a map that "
+    "has the focus, and the arrows."
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Mark:
 
     Attributes:
         position: Latitude and longitude, degrees.
-        kind: What it is: receiver, unused, event, model, alternative, place, truth or truths.
+        kind: What it is: receiver, unused, absent, event, model, method, alternative, place, truth or truths.
         label: What stands beside it, or "".
         title: What it is, for who points at it.
         identifier: Of the part of the page to which it leads; "" for none.
@@ -89,7 +98,7 @@ class Region:
 
     Attributes:
         rings: Its outlines and holes as (longitude, latitude) in degrees, closed.
-        kind: What it is: p68, p95, by-model, or outline for one of many.
+        kind: What it is: p68, p95, by-model, by-method, or outline for one of many.
         title: What it is, for who points at it.
     """
 
@@ -171,16 +180,21 @@ def figure(drawn: Map, caption: str, *, identifier: str = "") -> Markup:
 
 def legend(drawn: Map) -> Markup:
     """What the symbols of a map mean."""
-    words = {**LEGEND, **drawn.legend}
-    items: dict[str, str] = {}
-    for kind in drawn.kinds:
-        items.setdefault(words[kind], kind)
     rows = [
-        f'<li><svg class="key" viewBox="-10 -10 20 20" aria-hidden="true">{_key(kind)}</svg>'
+        f'<li><svg class="key" viewBox="-10 -10 20 20" aria-hidden="true">{key(kind)}</svg>'
         f"{escaped(said)}</li>"
-        for said, kind in items.items()
+        for said, kind in words(drawn)
     ]
     return Markup(f'<ul class="legend">{"".join(rows)}</ul>\n')
+
+
+def words(drawn: Map) -> list[tuple[str, str]]:
+    """What the symbols of a map mean, each with one kind that it is said of."""
+    every = {**LEGEND, **drawn.legend}
+    found: dict[str, str] = {}
+    for kind in drawn.kinds:
+        found.setdefault(every[kind], kind)
+    return list(found.items())
 
 
 def svg(drawn: Map) -> Markup:
@@ -210,21 +224,6 @@ def svg(drawn: Map) -> Markup:
         "</svg>",
     ]
     return Markup("\n".join(parts))
-
-
-def png(drawn: Map, scale: float = 2.0) -> bytes:
-    """The map as a PNG file in light colours, `scale` times 960 pixels wide.
-
-    Raises:
-        HeimdallError: vl-convert or the data of maps are not installed.
-    """
-    sheet = style.in_light(style.text_of("vector_map.css")).replace(
-        "system-ui, sans-serif", f"'{style.FONT}'"
-    )
-    opening, rest = svg(drawn).split(">", 1)
-    height = drawn.shown.height_px
-    whole = f'{opening} width="{WIDTH_PX:.0f}" height="{height:.1f}"><style>{sheet}</style>{rest}'
-    return bytes(chart.converter().svg_to_png(whole, scale=scale))
 
 
 def _earth(frame: Frame, base: BaseMap) -> list[str]:
@@ -275,7 +274,7 @@ def _mark(mark: Mark, point: Point, place: Place) -> str:
     if point.label:
         hidden = ' visibility="hidden"' if place.level > 0 else ""
         label = f'<g class="label"{_level(place)}{hidden}>{_text(point.label, place)}</g>'
-    inner = f"<title>{escaped(mark.title)}</title>{_key(mark.kind)}{label}"
+    inner = f"<title>{escaped(mark.title)}</title>{key(mark.kind)}{label}"
     if mark.identifier:
         opening = link(Link("", mark.identifier)).removesuffix("</a>")
         inner = f"{opening}{inner}</a>"
@@ -311,7 +310,7 @@ def _text(label: str, place: Place) -> str:
     )
 
 
-def _key(kind: str) -> str:
+def key(kind: str) -> str:
     """The symbol of a kind around 0, 0; of lines and areas a piece."""
     if kind in _OF_LINES:
         return f'<path class="line {kind}" d="M-10 0H10"/>'
