@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heimdall.localize import fix_map, fix_words
 from heimdall.localize.answer import Answer
-from heimdall.pages import elements, page, vector_map
+from heimdall.pages import elements, page, picture, vector_map
 from heimdall.pages.elements import Markup
 from heimdall.pages.page import Page
 
@@ -14,6 +14,11 @@ def text(answer: Answer) -> str:
     main = answer.main
     lead = fix_words.summary(answer) if main is None else fix_words.sentences(answer, main)
     return page.text(Page(answer.title, fix_words.data(answer), lead, _sections(answer)))
+
+
+def png(answer: Answer) -> bytes:
+    """The maps as a PNG file."""
+    return picture.png(answer.title, fix_words.data(answer), fix_map.maps(answer))
 
 
 def _sections(answer: Answer) -> list[Markup]:

@@ -15,7 +15,7 @@ from heimdall.session.session_text import heading
 
 _KEY = (
     "Cross: the known position. Circle: the answer. Triangle in a correlation: the time that was taken. "
-    "Receivers on the map: filled with an arrival time, hollow without one, struck out if they hear nothing."
+    "Receivers on the map: filled with an arrival time, pale without one, hollow if they hear nothing."
 )
 _MARGIN = 20
 _TITLE = 94  # height of the title, of the first sentence and of the key

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heimdall.localize import fix_hyperbolas
 from heimdall.localize.fix_words import area, length, where
-from heimdall.multilateration.event import Position
+from heimdall.maps import hyperbolas
 from heimdall.pages import vector_map
 from heimdall.pages.frame import Frame
 from heimdall.pages.vector_map import Line, Map, Mark, Region
@@ -19,10 +18,11 @@ _DETAIL = 5  # what is enlarged has a map of its own if the whole one is more ti
 _KINDS = {0.68: "p68", 0.95: "p95"}
 _LEGEND = {
     "place": "the answer",
-    "model": "the other answer",
-    "receiver": "receiver with an arrival time",
-    "unused": "receiver that hears the signal, without an arrival time",
-    "silent": "receiver that does not hear it or has no recording",
+    "method": "the other answer",
+    "receiver": "a receiver with an arrival time",
+    "untimed": "a receiver that hears the signal, without an arrival time",
+    "unused": "a receiver that hears nothing",
+    "absent": "a receiver without a recording",
     "truth": "the known position",
     "error": "from the known position to the answer",
 }
@@ -50,23 +50,37 @@ def maps(detail: Detail, answers: Sequence[Located]) -> list[tuple[str, Map]]:
 
 
 def _map(title: str, frame: Frame, detail: Detail, answers: Sequence[Located], marks: Sequence[Mark]) -> Map:
-    sites = {
-        one.label: Position(one.latitude_deg, one.longitude_deg, one.altitude_m) for one in detail.receivers
-    }
-    box = frame.box.grown(vector_map.AROUND)
-    lines = fix_hyperbolas.hyperbolas(answers[0].fix, sites, frame.projection, box)
-    lines += _error(detail, answers[0])
+    lines = _hyperbolas(detail, frame) + _error(detail, answers[0])
     return Map(title, marks, _regions(answers[0]), lines, frame, _LEGEND)
+
+
+def _hyperbolas(detail: Detail, frame: Frame) -> list[Line]:
+    """Where pairs of receivers have the difference of arrival times that they had."""
+    timed = [
+        (one, one.delay_s, one.delay_sigma_s)
+        for one in detail.receivers
+        if one.delay_s is not None and one.delay_sigma_s is not None
+    ]
+    if len(timed) < 2:
+        return []
+    sites, delay_s, sigma_s = zip(*timed, strict=True)
+    positions = [(one.latitude_deg, one.longitude_deg) for one in sites]
+    box = frame.box.grown(vector_map.AROUND)
+    return [
+        Line(one.positions, "hyperbola", f"{sites[one.first].label} and {sites[one.second].label}")
+        for one in hyperbolas.lines(positions, delay_s, sigma_s, frame.projection, box)
+    ]
 
 
 def _receiver(one: Receiver) -> Mark:
     if one.delay_usable:
         kind, state = "receiver", "hears the signal, arrival time used"
     elif one.detected:
-        kind, state = "unused", "hears the signal, without an arrival time"
+        kind, state = "untimed", "hears the signal, without an arrival time"
+    elif one.recorded:
+        kind, state = "unused", "hears nothing"
     else:
-        kind = "silent"
-        state = "does not hear the signal" if one.recorded else "has no recording"
+        kind, state = "absent", "has no recording"
     title = f"Receiver {one.label}: {state}"
     return Mark((one.latitude_deg, one.longitude_deg), kind, one.label, title, card(one.websdr_id))
 
@@ -80,7 +94,7 @@ def _places(detail: Detail, answers: Sequence[Located]) -> list[Mark]:
     """The answers and the known position, the most important last."""
     marks = []
     for answer, kind, label in reversed(
-        list(zip(answers, ("place", "model"), ("answer", "other"), strict=False))
+        list(zip(answers, ("place", "method"), ("answer", "other"), strict=False))
     ):
         if answer.place is not None:
             title = f"{answer.method}: {where(answer.place)}"
@@ -88,7 +102,7 @@ def _places(detail: Detail, answers: Sequence[Located]) -> list[Mark]:
             marks.append(Mark(at, kind, label, title))
     if detail.has_truth:
         at = detail.latitude_deg, detail.longitude_deg
-        marks.append(Mark(at, "truth", "true", f"The known position: {at[0]:.5f}, {at[1]:.5f}"))
+        marks.append(Mark(at, "truth", "truth", f"The known position: {at[0]:.5f}, {at[1]:.5f}"))
     return marks
 
 

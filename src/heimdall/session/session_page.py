@@ -153,7 +153,8 @@ def _card(one: Receiver, drawn: Sequence[Figure], detail: Detail) -> Markup:
         sentence += " It is the reference with which the others are correlated."
     parts = [elements.paragraphs([sentence])]
     if drawn:
-        parts.append(elements.beside(*(elements.figure(each.drawing, each.caption) for each in drawn)))
+        shown = [elements.figure(each.drawing, each.caption) for each in drawn]
+        parts.append(elements.beside(*shown, narrow=True))
     return elements.subsection(one.label, *parts, identifier=session_map.card(one.websdr_id))
 
 
