@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from heimdall.pages import elements, vector_map
-from heimdall.pages.elements import Link, Markup, Table
+from heimdall.pages.elements import Cell, Link, Markup, Table
 from heimdall.pages.vector_map import Line, Map, Mark, Region
 from heimdall.report import ellipses, words
 from heimdall.report.run import Receiver, Recorded, Run, Session
@@ -114,7 +114,7 @@ def _table(shown: Sequence[Session]) -> Markup:
         "frequency, MHz",
         "time (UTC)",
     )
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             Link(_name(one), _identifier(one)),
             f"{one.error_m:.0f}",
