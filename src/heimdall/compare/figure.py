@@ -64,8 +64,10 @@ def _draw_map(axes: Axes, contest: Contest, receivers: pd.DataFrame) -> None:
     for letter, estimated_deg in found_deg.items():
         found = np.stack(ground.at(*estimated_deg.T))
         axes.plot(*np.stack([truth, found], axis=1), color=_COLOURS[letter], linewidth=0.8, zorder=2)
-        axes.scatter(*found, s=20, color=_COLOURS[letter], marker=_MARKERS[letter], label=letter, zorder=3)
-    axes.scatter(*truth, s=30, marker="x", color="black", zorder=4)
+        axes.scatter(
+            found[0], found[1], s=20, color=_COLOURS[letter], marker=_MARKERS[letter], label=letter, zorder=3
+        )
+    axes.scatter(truth[0], truth[1], s=30, marker="x", color="black", zorder=4)
     for number, at in enumerate(truth.T.tolist(), start=1):
         axes.annotate(str(number), at, xytext=(4, 4), textcoords="offset points", fontsize=8, zorder=5)
     at = ground.at(*zip(*(one.position for one in stations), strict=True))

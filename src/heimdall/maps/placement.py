@@ -65,7 +65,7 @@ class Place:
 
 def label_box(point: Point, place: Place, size: float = 1.0) -> Rectangle:
     """Of a label with its symbol, in the map's units, for letters that are `size` times as large."""
-    return _scaled(point, _box(point, place) if point.label else _symbol(point), size)
+    return scaled(point, _box(point, place) if point.label else _symbol(point), size)
 
 
 def overlap(one: Rectangle, other: Rectangle) -> bool:
@@ -90,7 +90,7 @@ def places(points: Sequence[Point], *, always: int) -> list[Place]:
     taken = {level: _Taken(2.0**-level) for level in LEVELS}
     for level, of_level in taken.items():
         for point in points[:always]:
-            of_level.add(_scaled(point, _symbol(point), 2.0**-level))
+            of_level.add(scaled(point, _symbol(point), 2.0**-level))
     for level in LEVELS:
         for number, point in enumerate(points):
             if number in shown or not point.label:
@@ -123,7 +123,7 @@ def _symbol(point: Point) -> Rectangle:
     return -point.radius, -point.radius, point.radius, point.radius
 
 
-def _label(point: Point, place: Place) -> Rectangle:
+def label(point: Point, place: Place) -> Rectangle:
     """Of a label alone, around the point."""
     height = LINE_PX * point.letter / 12
     return place.left, place.dy - 0.8 * height, place.left + place.width, place.dy + 0.25 * height
@@ -131,11 +131,12 @@ def _label(point: Point, place: Place) -> Rectangle:
 
 def _box(point: Point, place: Place) -> Rectangle:
     """Of a label with its symbol, around the point."""
-    label, own = _label(point, place), _symbol(point)
-    return min(label[0], own[0]), min(label[1], own[1]), max(label[2], own[2]), max(label[3], own[3])
+    one, own = label(point, place), _symbol(point)
+    return min(one[0], own[0]), min(one[1], own[1]), max(one[2], own[2]), max(one[3], own[3])
 
 
-def _scaled(point: Point, box: Rectangle, size: float) -> Rectangle:
+def scaled(point: Point, box: Rectangle, size: float) -> Rectangle:
+    """A rectangle around a point in the map's units, for letters that are `size` times as large."""
     left, top, right, bottom = box
     return point.x + size * left, point.y + size * top, point.x + size * right, point.y + size * bottom
 
@@ -154,7 +155,7 @@ class _Taken:
 
     def has_room(self, point: Point, place: Place, *, with_symbol: bool) -> bool:
         """Whether a label overlaps none of the rectangles; with its symbol, or beside it if that is there."""
-        box = _scaled(point, (_box if with_symbol else _label)(point, place), self._size)
+        box = scaled(point, (_box if with_symbol else label)(point, place), self._size)
         return not any(overlap(box, other) for cell in self._cells(box) for other in self._grid.get(cell, ()))
 
     def _cells(self, box: Rectangle) -> Iterator[tuple[int, int]]:
