@@ -135,6 +135,21 @@ class Posterior:
         """
         return _log_density(self.mean_m, self.covariance_m2, self.weight, point_m[:, np.newaxis])[:, 0]
 
+    def log_density_of(self, session: int, point_m: Array) -> Array:
+        """Log density of many points under one session.
+
+        Args:
+            session: Its number.
+            point_m: East and north, metres, shape (P, 2).
+
+        Returns:
+            Natural logarithm of the density per m^2, shape (P,).
+        """
+        one = slice(session, session + 1)
+        return _log_density(self.mean_m[one], self.covariance_m2[one], self.weight[one], point_m[np.newaxis])[
+            0
+        ]
+
     def level(self, point_m: Array) -> Array:
         """Smallest probability of a region of highest density that contains the point.
 
