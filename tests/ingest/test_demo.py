@@ -40,7 +40,7 @@ def hashes(store: ObjectStore) -> dict[str, str]:
 
 
 def test_default_world_is_large_enough_and_not_too_large(full: list[demo.StoredSession]) -> None:
-    """At least 270 sessions of three receivers and 1300 good recordings in less than 2.4 GB, every bad case once."""
+    """270 sessions of three receivers and 1300 good recordings in less than 2.4 GB, every bad case once."""
 
     def good_recordings(session: demo.StoredSession) -> int:
         whole = [recording.rows[0] for recording in session.recordings if recording.broken is None]

@@ -48,8 +48,8 @@ def together(sessions: Posterior, area: Area, shared: float) -> Posterior:
     def log_density(position_m: Float64, side_m: float) -> Float64:
         smooth = _smoothed(sessions, side_m)
         prior = area.log_prior(position_m)
-        added = np.stack([smooth.log_density_of(number, position_m) - prior for number in range(count)])
-        return np.asarray(prior + worth * added.sum(axis=0), np.float64)
+        added = sum(smooth.log_density_of(number, position_m) - prior for number in range(count))
+        return np.asarray(prior + worth * added, np.float64)
 
     return mixture.of_cells(cells.explore(log_density, area, _FINEST * _least_sigma_m(sessions)))
 
