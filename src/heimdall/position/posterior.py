@@ -146,9 +146,8 @@ class Posterior:
             Natural logarithm of the density per m^2, shape (P,).
         """
         one = slice(session, session + 1)
-        return _log_density(self.mean_m[one], self.covariance_m2[one], self.weight[one], point_m[np.newaxis])[
-            0
-        ]
+        mixture = self.mean_m[one], self.covariance_m2[one], self.weight[one]
+        return np.asarray(_log_density(*mixture, point_m[np.newaxis])[0])
 
     def level(self, point_m: Array) -> Array:
         """Smallest probability of a region of highest density that contains the point.
