@@ -58,7 +58,9 @@ def test_what_is_shared_counts_once() -> None:
     for shared in (0.0, 0.5, 1.0):
         variance_m2 = 500.0**2 * (1 + shared) / 2
         peak = float(together(twice, AREA, shared).log_density(TRUTH_M)[0])
-        assert peak == pytest.approx(-np.log(2 * np.pi * variance_m2), abs=0.1)
+        assert peak == pytest.approx(
+            -np.log(2 * np.pi * variance_m2), abs=0.15
+        )  # of the grid and its 17 Gaussians
 
 
 def test_one_session_is_itself_and_nonsense_is_refused() -> None:

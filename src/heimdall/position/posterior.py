@@ -85,6 +85,10 @@ class Posterior:
     def __len__(self) -> int:
         return len(self.weight)
 
+    def of_sessions(self, sessions: Indices) -> Posterior:
+        """Those of some sessions, by their numbers."""
+        return Posterior(self.mean_m[sessions], self.covariance_m2[sessions], self.weight[sessions])
+
     @cached_property
     def medoid(self) -> Indices:
         """Number of the component that stands for the mixture, shape (n,).
@@ -145,9 +149,9 @@ class Posterior:
         Returns:
             Natural logarithm of the density per m^2, shape (P,).
         """
-        one = slice(session, session + 1)
-        mixture = self.mean_m[one], self.covariance_m2[one], self.weight[one]
-        return np.asarray(_log_density(*mixture, point_m[np.newaxis])[0])
+        one = self.of_sessions(np.array([session]))
+        found = _log_density(one.mean_m, one.covariance_m2, one.weight, point_m[np.newaxis])
+        return np.asarray(found[0])
 
     def level(self, point_m: Array) -> Array:
         """Smallest probability of a region of highest density that contains the point.
