@@ -15,7 +15,8 @@ other half, as `dvc repro` does; clocks err by 50 ns. The test sessions of all w
 - by both with all sessions of a transmitter together, said to be of one place;
 - by the network and the combined method when one arrival time is late, when receivers have delays that
   nobody knows, and when one of them made no recording. `--rendered` adds faults of clocks, filters, motion
-  and altitude, for which each world is rendered seven times more; the network is trained without them.
+  and altitude, and receivers without a squelch, for which each world is rendered eight times more; the
+  network is trained without them.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
@@ -49,7 +50,7 @@ if __name__ == "__main__":
 import pandas as pd
 import torch
 from ablation_criteria import COMBINED, OWN_KINDS, RIVALS, acceptance
-from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, conditions, rendered, timed
+from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed
 from ablation_parts import AS_IT_IS, BLIND, UNSEEN, blind_to_echoes, networks
 from ablation_tables import TOGETHER, UNDISTURBED, faults_table, parts_table
 from accuracy import CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared
@@ -129,8 +130,8 @@ def main() -> int:
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
         if not options.show:
-            faults = RENDERED if options.rendered else {}
-            measure(kind, settings, options.worlds, options.world_sessions, folder, faults=faults)
+            twins = RENDERED if options.rendered else {}
+            measure(kind, settings, options.worlds, options.world_sessions, folder, rendered_again=twins)
         cases = pd.read_parquet(folder / "cases.parquet")
         worlds = ", ".join(str(seed) for seed in sorted(cases["world"].unique()))
         print(f"Simulated, multipath {kind}, worlds {worlds}, clocks of {CLOCK_SIGMA_NS:g} ns:\n")
@@ -149,15 +150,23 @@ def measure(
     sessions: int,
     folder: Path,
     *,
-    faults: Mapping[str, simulate.Faults],
+    rendered_again: Mapping[str, Twin],
 ) -> None:
-    """Make `folder`/cases.parquet: the cases of every world's test sessions, also under faults to render."""
+    """Make `folder`/cases.parquet: the cases of every world's test sessions, also of those rendered again."""
     if kind in OWN_KINDS:
         settings = replace(settings, pretrain=replace(settings.pretrain, multipath=[kind]))
     worlds = prepared(kind, settings, seeds, sessions, folder)
     twins = {
-        name: held_out(kind, settings, seeds, sessions, folder / f"fault-{number}", faults=fault)
-        for number, (name, fault) in enumerate(faults.items())
+        name: held_out(
+            kind,
+            settings,
+            seeds,
+            sessions,
+            folder / f"twin-{number}",
+            faults=twin.faults,
+            squelched=twin.squelched,
+        )
+        for number, (name, twin) in enumerate(rendered_again.items())
     }
     torch.set_num_threads(settings.threads)
     parts = []

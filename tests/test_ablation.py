@@ -249,6 +249,10 @@ def test_each_line_is_missed_by_what_it_is_about(criteria: ModuleType, faults: M
     blind = narrow["predictor"] == criteria.BLIND
     disturbed = pd.concat([good, narrow.assign(log_density=narrow["log_density"].mask(blind, -9.9))])
     assert missed(disturbed) == [f"NLL, nats, {single}, less that blind to tilt and variance"]
+    heard = good[(good["split"] == "undisturbed") & (good["predictor"] == criteria.AS_IT_IS)]
+    unheard = pd.concat([good, heard.assign(split=faults.OPEN, error_m=430.0)])
+    assert missed(unheard, "light") == ["MAE to that with a squelch (n=1000)"]
+    assert missed(unheard.assign(error_m=unheard["error_m"].replace(430.0, 410.0)), "light") == []
     untuned = good["predictor"] == criteria.UNTUNED
     adapted = good.assign(level=good["level"].mask(untuned & (good["world"] == 0), 0.999))
     assert missed(adapted) == []  # only of a foreign kind something is asked without adaptation
