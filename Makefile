@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help demo test test-all review lint doctor setup lock clean
+.PHONY: help demo test test-all review lint doctor setup browser lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=16
@@ -37,6 +37,7 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 		"             dvc metrics show      the headline figures; metrics/eval_full.json has all of them" \
 		"             models/README.md      what the model can do and what not" \
 		"Type next    source .venv/bin/activate" \
+		"             heimdall report             this run as a page: how good, where it fails, can its ellipses be trusted" \
 		"             heimdall session list       the sessions in the data; then heimdall session show ID" \
 		"             heimdall --help             every command" \
 		"             dvc exp run -S lr=1e-4      an experiment; then dvc exp show --only-changed" \
@@ -46,10 +47,10 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 # Two workers, the longest files first (tests/conftest.py); what they share is built once.
 PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: setup lint ## the installation if it is missing, lint, types and the tests; of long series one of each kind
+test: setup browser lint ## installation and browser if they are missing, lint, types and the tests; of long series one of each kind
 	$(PYTEST) -m "not series"
 
-test-all: setup lint ## the same with the whole series: kills at every step, every kind of bad input, both users
+test-all: setup browser lint ## the same with the whole series: kills at every step, every kind of bad input, both users
 	$(PYTEST)
 
 review: setup ## what this branch changes against the main one, as Markdown on standard output
@@ -78,6 +79,11 @@ setup: .venv/.installed ## the installation alone, in .venv
 	$(BIN)/uv pip sync --require-hashes --compile-bytecode requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+browser: .venv/browser/chromium ## the browser in which the tests look at pages, in .venv; nothing else needs it
+
+.venv/browser/chromium: scripts/browser.py | .venv/.installed
+	$(BIN)/python scripts/browser.py
 
 # One version of a library for every Python, if it can be had. The runtime lock is the part of the whole lock that
 # can change an output; stages depend on it alone.

@@ -38,7 +38,8 @@ from heimdall.storage.identities import Identity
 from heimdall.storage.objectstore import ObjectStore
 from tests import REPOSITORY
 
-pytest_plugins = ["tests.projects", "tests.s3_servers"]  # the built project, S3 servers: for all rooms
+# The built project, S3 servers, a browser: for all rooms.
+pytest_plugins = ["tests.projects", "tests.s3_servers", "tests.browser"]
 
 SERVICE_VARIABLES = (
     *(variable.name for variable in variables.DATABASE_URLS),

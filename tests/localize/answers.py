@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from heimdall.localize.answer import Answer, Beside
-from heimdall.localize.fix_chart import Chart
-from heimdall.localize.fix_shapes import wrapped
+from heimdall.maps.projection import Projection, wrapped
 from heimdall.multilateration.event import Event, Position
 from heimdall.multilateration.fix import Fix, Place, Region, Residual, Velocity
 
@@ -39,7 +38,7 @@ def circle(
     """A closed ring whose longitudes jump by 360 degrees where they leave [-180, 180)."""
     turn = np.linspace(0, 2 * np.pi, RINGS, endpoint=False) + 0.1
     turn = turn[::-1] if clockwise else turn
-    chart = Chart(latitude_deg, longitude_deg)
+    chart = Projection(latitude_deg, longitude_deg)
     latitude, longitude = chart.to_degrees(radius_m * np.cos(turn), radius_m * np.sin(turn))
     corners = [(wrapped(x), y) for x, y in zip(longitude.tolist(), latitude.tolist(), strict=True)]
     return (*corners, corners[0])

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from heimdall.geometry import geo
-from heimdall.localize import fix_chart, fix_lines, fix_map, fix_page
+from heimdall.localize import error_ellipse, fix_hyperbolas, fix_map, fix_page
 from heimdall.localize.answer import Answer
-from heimdall.localize.fix_chart import Chart
-from heimdall.localize.fix_lines import Box
+from heimdall.maps import graticule
+from heimdall.maps.projection import Box, Projection
 from heimdall.multilateration.event import Position
 from heimdall.multilateration.fix import Residual
+from heimdall.pages import vector_map
 from tests.localize import answers
 from tests.localize.answers import ALL, HOSTILE
 
@@ -83,7 +84,7 @@ def test_every_number_of_a_picture_is_one(name: str) -> None:
     for _, attributes in Page(text).elements:
         for value in (attributes.get("d"), attributes.get("transform"), attributes.get("viewbox")):
             if value is not None:
-                assert re.fullmatch(r"(translate\()?[MLHVZ\d .\-]*\)?", value)
+                assert re.fullmatch(r"(translate\()?[MLHVZl\d .\-]*\)?", value)
 
 
 def test_names_are_text() -> None:
@@ -96,8 +97,9 @@ def test_names_are_text() -> None:
 
 def test_the_page_begins_with_what_is_known() -> None:
     said = Page(fix_page.text(answers.normal())).text_of("p")
-    assert said[0] == "The transmitter is at 50.099, 9.011 (latitude, longitude), locator JO40mc."
-    assert Page(fix_page.text(answers.nothing())).text_of("p")[0].startswith("Nothing can be said")
+    assert said[0].startswith("The recordings are real")
+    assert said[1] == "The transmitter is at 50.099, 9.011 (latitude, longitude), locator JO40mc."
+    assert Page(fix_page.text(answers.nothing())).text_of("p")[1].startswith("Nothing can be said")
     assert "The recordings are simulated." in Page(fix_page.text(answers.seconds())).text_of("p")
 
 
@@ -116,7 +118,8 @@ def test_a_small_place_has_a_map_of_its_own_and_two_have_two() -> None:
 
 @pytest.mark.parametrize("name", ["normal", "fiji", "pole", "many_receivers", "ambiguous"])
 def test_the_whole_map_shows_every_receiver_and_place_inside_it(name: str) -> None:
-    (_, svg), *_ = fix_map.maps(ALL[name]())
+    (_, drawn), *_ = fix_map.maps(ALL[name]())
+    svg = vector_map.svg(drawn)
     found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert found is not None
     width, height = map(float, found.groups())
@@ -127,9 +130,10 @@ def test_the_whole_map_shows_every_receiver_and_place_inside_it(name: str) -> No
 
 
 def test_labels_that_are_shown_do_not_cover_each_other() -> None:
-    (_, svg), *_ = fix_map.maps(answers.many_receivers())
+    (_, drawn), *_ = fix_map.maps(answers.many_receivers())
+    svg = vector_map.svg(drawn)
     labels = re.findall(
-        r'translate\((\S+) (\S+)\)"><title>[^<]*</title><use [^>]*/>'
+        r'class="mark" transform="translate\((\S+) (\S+)\)">(?:(?!visibility).)*?'
         r'<text x="(\S+)" y="(\S+)" text-anchor="(\w+)">([^<]+)<',
         svg,
     )
@@ -147,7 +151,7 @@ def test_labels_that_are_shown_do_not_cover_each_other() -> None:
 def test_distances_from_the_middle_of_a_chart_are_those_on_the_ellipsoid(
     latitude_deg: float, longitude_deg: float
 ) -> None:
-    chart = Chart(latitude_deg, longitude_deg)
+    chart = Projection(latitude_deg, longitude_deg)
     latitude, longitude = chart.to_degrees([3e5, -1e6, 0.0], [4e5, 0.0, 0.0])
     distances = geo.distance_m(latitude_deg, longitude_deg, latitude, longitude)
     assert distances == pytest.approx([5e5, 1e6, 0.0], abs=1e-3)
@@ -158,9 +162,9 @@ def test_distances_from_the_middle_of_a_chart_are_those_on_the_ellipsoid(
 
 def test_an_ellipse_is_where_the_covariance_has_95_percent() -> None:
     place = answers.place(50.0, 9.0, (3_000.0, 1_000.0), correlation=0.5)
-    region = fix_chart.ellipse(place)
+    region = error_ellipse.region(place)
     ring = np.array(region.rings[0])
-    points = np.stack(Chart(50.0, 9.0).to_m(ring[:, 1], ring[:, 0]))
+    points = np.stack(Projection(50.0, 9.0).to_m(ring[:, 1], ring[:, 0]))
     distance2 = np.sum(points * (np.linalg.inv(place.covariance_m2) @ points), axis=0)
     assert distance2 == pytest.approx(np.full(len(ring), 5.991), rel=1e-3)
     x, y = points
@@ -172,9 +176,9 @@ def test_a_hyperbola_has_the_difference_of_distances_that_was_measured() -> None
     offset_s = 20e-6
     residuals = [Residual("a", offset_s, 1e-6, used=True), Residual("b", 0.0, 1e-6, used=True)]
     fix = answers.fix(answers.event(), [answers.place(50.4, 9.3)], residuals=residuals)
-    chart = Chart(50.4, 9.3)
-    (line,) = fix_lines.hyperbolas(fix, receivers, chart, Box(-6e4, -6e4, 6e4, 6e4))
-    latitude, longitude = chart.to_degrees(*line.points_m.T)
+    chart = Projection(50.4, 9.3)
+    (line,) = fix_hyperbolas.hyperbolas(fix, receivers, chart, Box(-6e4, -6e4, 6e4, 6e4))
+    latitude, longitude = line.positions.T
     differ_m = [
         geo.distance_m(50.0, 8.0, y, x) - geo.distance_m(51.0, 10.0, y, x)
         for y, x in ((latitude, longitude), (50.4, 9.3))
@@ -194,7 +198,9 @@ def test_a_hyperbola_has_the_difference_of_distances_that_was_measured() -> None
 def test_the_graticule_has_round_degrees_everywhere_on_earth(
     latitude_deg: float, longitude_deg: float, half_m: float, expected: set[str]
 ) -> None:
-    lines = fix_lines.graticule(Chart(latitude_deg, longitude_deg), Box(-half_m, -half_m, half_m, half_m))
+    lines = graticule.graticule(
+        Projection(latitude_deg, longitude_deg), Box(-half_m, -half_m, half_m, half_m)
+    )
     names = [(line.is_meridian, line.name) for line in lines]
     assert expected <= {name for _, name in names}
     assert len(set(names)) == len(names) < 80

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.maps import ellipse
 from heimdall.metrics.metrics import chi_square_2
+from heimdall.multilateration.fix import Place, Region
 
 RADIUS_95 = math.sqrt(chi_square_2(0.95))  # in standard deviations
 
@@ -44,3 +46,10 @@ def ellipse_95(covariance_m2: npt.NDArray[np.float64]) -> ErrorEllipse:
         minor_m=RADIUS_95 * math.sqrt(minor_m2),
         azimuth_deg=math.degrees(0.5 * math.atan2(2 * cross, north - east)) % 180,
     )
+
+
+def region(place: Place) -> Region:
+    """The 95 % ellipse of a place as a region."""
+    ring = ellipse.ring(place.latitude_deg, place.longitude_deg, place.covariance_m2, RADIUS_95)
+    axes = ellipse_95(place.covariance_m2)
+    return Region(0.95, (ring,), math.pi * axes.major_m * axes.minor_m / 1e6)

@@ -12,6 +12,7 @@ from heimdall.localize.answer import Answer
 from heimdall.localize.error_ellipse import ellipse_95
 from heimdall.multilateration.event import Event
 from heimdall.multilateration.fix import Fix, Residual
+from heimdall.pages.elements import printable
 
 COLUMNS = (
     "name",
@@ -111,6 +112,6 @@ def _cell(value: str | float | None) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        name = fix_words.printable(value)
+        name = printable(value)
         return f"'{name}" if name.startswith(_FORMULA) else name
     return str(value) if math.isfinite(value) else ""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from heimdall.localize import fix_chart, fix_shapes, fix_words
+from heimdall.localize import error_ellipse, fix_shapes, fix_words
 from heimdall.localize.answer import Answer
 from heimdall.localize.error_ellipse import ellipse_95
 from heimdall.localize.fix_shapes import Point
@@ -46,7 +46,7 @@ def text(answer: Answer) -> str:
         features.append(_position(position, "truth", {"event": name, "altitude_m": position.altitude_m}))
     if answer.beside is not None and answer.beside.place is not None:
         place, said = answer.beside.place, {"name": answer.beside.name}
-        features += [*_region(fix_chart.ellipse(place), "model", said), _place(place, "model", said)]
+        features += [*_region(error_ellipse.region(place), "model", said), _place(place, "model", said)]
     box = fix_shapes.box([part for one in features for part in _parts(one["geometry"])])
     head = f'{{"type": "FeatureCollection", "bbox": {_dumps(box)}, "features": [\n'
     return head + ",\n".join(map(_dumps, features)) + "\n]}\n"

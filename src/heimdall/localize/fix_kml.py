@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from heimdall.localize import fix_chart, fix_shapes, fix_words
+from heimdall.localize import error_ellipse, fix_shapes, fix_words
 from heimdall.localize.answer import Answer
 from heimdall.localize.fix_shapes import Point, Polygon
-from heimdall.localize.fix_words import printable
 from heimdall.multilateration.fix import Fix, Place, Region
+from heimdall.pages.elements import printable
 
 NAMESPACE = "http://www.opengis.net/kml/2.2"
 # Colours are aabbggrr: opacity, blue, green, red. Okabe and Ito, 2008. No icon comes from a server.
@@ -54,7 +54,7 @@ def text(answer: Answer) -> str:
     if answer.beside is not None and answer.beside.place is not None:
         place, name = answer.beside.place, answer.beside.name
         folder = _folder(document, f"Trained model {name}")
-        _region(folder, fix_chart.ellipse(place), "model-95", shown=True)
+        _region(folder, error_ellipse.region(place), "model-95", shown=True)
         _place(folder, f"Trained model {name}", place, [], "model", shown=True)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from heimdall.maps.projection import wrapped
 from heimdall.multilateration.fix import Region
 
 Point = tuple[float, float]
@@ -61,11 +62,6 @@ def signed_area(ring: Sequence[Point]) -> float:
     return 0.5 * sum(
         (a[0] - west) * (b[1] - south) - (b[0] - west) * (a[1] - south) for a, b in pairwise(ring)
     )
-
-
-def wrapped(longitude_deg: float) -> float:
-    """The same longitude within [-180, 180)."""
-    return (longitude_deg + 180) % 360 - 180
 
 
 def point(latitude_deg: float, longitude_deg: float) -> Point:

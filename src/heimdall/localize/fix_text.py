@@ -5,14 +5,15 @@ from __future__ import annotations
 from heimdall.core.table import lines
 from heimdall.localize import fix_words
 from heimdall.localize.answer import ALONE, Answer
-from heimdall.localize.fix_words import Table
+from heimdall.pages import elements
+from heimdall.pages.elements import Table, printable
 
 SHOWN_EVENTS = 20
 
 
 def text(answer: Answer) -> str:
     """The answer, with a newline at its end."""
-    parts = [[fix_words.printable(answer.title), *filter(None, [fix_words.provenance(answer)])]]
+    parts = [[printable(answer.title), *filter(None, [fix_words.provenance(answer)])]]
     main = answer.main
     if answer.alone:
         return "\n\n".join("\n".join(part) for part in [*parts, [f"{ALONE}."]]) + "\n"
@@ -38,4 +39,4 @@ def _events(answer: Answer) -> list[str]:
 
 
 def _aligned(table: Table) -> list[str]:
-    return lines(table.headings, table.rows, table.align)
+    return lines(table.headings, elements.plain(table), table.align)

@@ -6,7 +6,6 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,8 @@ from heimdall.geometry import geo
 from heimdall.localize.answer import Answer, Beside
 from heimdall.localize.error_ellipse import ellipse_95
 from heimdall.multilateration.fix import Fix, Place, Velocity
+from heimdall.pages.elements import Table, printable
+from heimdall.pages.page import Data
 
 SHOWN_SHARE = 0.01  # of another place
 SURE = 0.999  # nobody knows more: a probability above it is never written as a number
@@ -32,20 +33,6 @@ _SHOWN_REST = 0.005  # of the probability, that no place has
 _SURE_ALTITUDE_M = 0.5  # an altitude with a smaller standard deviation was given
 _NAMES = 8  # in a remark
 _REMARKS = 5  # of separate events, the most frequent
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as text, a letter "l" or "r" of `align` for each column."""
-
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    align: str
-
-
-def printable(text: str) -> str:
-    """A name that others chose, with every control, direction or unassigned character replaced."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def length(metres: float) -> str:
@@ -391,6 +378,13 @@ def common_remarks(answer: Answer) -> list[str]:
     more = len(sentences) - _REMARKS
     told = [f"{more} more remark{'s' if more > 1 else ''}, which --json has."] if more > 0 else []
     return sentences[:_REMARKS] + told
+
+
+def data(answer: Answer) -> Data:
+    """Whether the recordings are simulated."""
+    if answer.simulated is None:
+        return "unknown"
+    return "simulated" if answer.simulated else "recorded"
 
 
 def provenance(answer: Answer) -> str:

@@ -29,6 +29,7 @@ from tests.tiny_features import FEATURES
 
 PARAMS = EvaluateParams(bootstrap_resamples=50, seed=42)
 SIGMA_M = 20_000.0
+CORRELATION = 0.25
 
 
 def centre(sessions: Sequence[Observation], sigma_m: float = SIGMA_M) -> Posterior:
@@ -36,7 +37,8 @@ def centre(sessions: Sequence[Observation], sigma_m: float = SIGMA_M) -> Posteri
     position_m = np.array([item.session.position_enu_m[:, :2].mean(axis=0) for item in sessions])
     timed = np.array([np.isfinite(item.session.timing_sigma_s).all() for item in sessions])
     variance_m2 = (sigma_m * np.where(timed, 1, 2)) ** 2
-    return Posterior.gaussian(position_m, variance_m2[:, np.newaxis, np.newaxis] * np.eye(2))
+    tilted = np.array([[1, CORRELATION], [CORRELATION, 1]])
+    return Posterior.gaussian(position_m, variance_m2[:, np.newaxis, np.newaxis] * tilted)
 
 
 def surer(sessions: Sequence[Observation]) -> Posterior:
@@ -97,6 +99,7 @@ def test_each_session_gets_its_own_answer(found: Evaluation, held_out: Sessions)
     truth_deg = cases[["latitude_deg", "longitude_deg"]].to_numpy(np.float64).T
     np.testing.assert_allclose(cases["error_m"], distance_m(latitude_deg, longitude_deg, *truth_deg))
     np.testing.assert_allclose(cases["sigma_north_m"], SIGMA_M)
+    np.testing.assert_allclose(cases["correlation"], CORRELATION)
     truth_m = held_out.truth_m(PLANE)
     np.testing.assert_allclose(cases["log_density"], answer.log_density(truth_m))
     np.testing.assert_allclose(cases["level"], answer.level(truth_m))

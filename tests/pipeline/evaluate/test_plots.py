@@ -32,6 +32,7 @@ def cases() -> pd.DataFrame:
             "error_m": error_m,
             "sigma_east_m": 100.0,
             "sigma_north_m": 100.0,
+            "correlation": 0.5,
             "sigma_m": 141.0,
             "rms_m": 141.0,
             "ellipse_m": 245.0,
@@ -87,6 +88,8 @@ def test_map_has_one_row_a_test_session(cases: pd.DataFrame) -> None:
     assert table["session_id"].tolist() == ["a", "b", "c", "d"]
     assert table["estimated_longitude_deg"].tolist() == [8.0, 8.1, 8.2, 8.4]
     assert table["error_m"].tolist() == [10, 100, 1000, 10_000]
+    assert table["correlation"].tolist() == [0.5] * 4
+    assert table["level"].tolist() == [0.01, 0.4, 0.9, 1.0]
 
 
 def test_csv_has_line_feeds_and_no_index(cases: pd.DataFrame) -> None:

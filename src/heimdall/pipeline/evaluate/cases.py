@@ -85,6 +85,7 @@ def case_table(
     table["estimated_latitude_deg"] = latitude_deg
     table["estimated_longitude_deg"] = longitude_deg
     table["sigma_east_m"], table["sigma_north_m"] = posterior.sigma_m.T
+    table["correlation"] = posterior.medoid_covariance_m2[:, 0, 1] / posterior.sigma_m.prod(axis=1)
     for name, column in _ERROR_COLUMNS.items():
         table[column] = getattr(error, name)
     return table

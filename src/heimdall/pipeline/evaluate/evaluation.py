@@ -40,9 +40,9 @@ class Evaluation:
         slices: One row for each split, predictor, slice and value, with the figures of `metrics.summary`.
         cases: One row for each split, predictor and session: `split` ("val", "test", "test_without_gps"),
             `predictor` (of `predictors.PREDICTORS`, or "localizer_uncalibrated"), `session_id`, `cluster`,
-            true and `estimated_` position in degrees, `sigma_east_m`, `sigma_north_m` of its medoid,
-            the fields of `metrics.Errors` (`distance_m` as `error_m`), `bound_m` (root of the trace of the
-            Cramer-Rao bound, inf where there is none), and the slices of `cases.SLICES`.
+            true and `estimated_` position in degrees, `sigma_east_m`, `sigma_north_m` of its medoid and
+            their `correlation`, the fields of `metrics.Errors` (`distance_m` as `error_m`), `bound_m` (root
+            of the trace of the Cramer-Rao bound, inf where there is none), and the slices of `cases.SLICES`.
     """
 
     metrics: dict[str, Any]

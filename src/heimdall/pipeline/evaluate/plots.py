@@ -32,6 +32,8 @@ _MAP_COLUMNS = [
     "estimated_longitude_deg",
     "sigma_east_m",
     "sigma_north_m",
+    "correlation",
+    "level",
     "error_m",
 ]
 
@@ -87,7 +89,8 @@ def estimate_map(cases: pd.DataFrame) -> pd.DataFrame:
         cases: As in `evaluation.Evaluation`.
 
     Returns:
-        One row a session: `session_id`, true and `estimated_` degrees, sigmas and `error_m`.
+        One row a session: `session_id`, true and `estimated_` degrees, the ellipse of the answer (its two
+        sigmas in metres and their `correlation`), `level` and `error_m`.
     """
     return _chosen(cases, LOCALIZER)[_MAP_COLUMNS]
 

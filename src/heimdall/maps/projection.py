@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from pyproj import Geod
 
-from heimdall.localize.error_ellipse import RADIUS_95
-from heimdall.localize.fix_shapes import wrapped
-from heimdall.multilateration.fix import Place, Region
-
 Array = npt.NDArray[np.float64]
+Degrees = tuple[float, float]  # latitude and longitude
 
 _GEOD = Geod(ellps="WGS84")
-_CORNERS = 72  # of an ellipse
 
 
 @dataclass(frozen=True)
-class Chart:
+class Projection:
     """The azimuthal equidistant map around a point, which poles and 180 degrees do not disturb.
 
     Attributes:
@@ -51,17 +47,38 @@ class Chart:
         return np.asarray(latitude, np.float64), np.asarray(longitude, np.float64)
 
 
-def ellipse(place: Place) -> Region:
-    """The 95 % ellipse of a place's covariance as a region."""
-    values, vectors = np.linalg.eigh(place.covariance_m2)
-    axes_m = RADIUS_95 * np.sqrt(np.maximum(values, 0))
-    turn = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-    # Counterclockwise, whichever hand the eigenvectors have.
-    turn = turn if np.linalg.det(vectors) > 0 else -turn
-    east_m, north_m = vectors @ (axes_m[:, np.newaxis] * np.stack([np.cos(turn), np.sin(turn)]))
-    latitude, longitude = Chart(place.latitude_deg, place.longitude_deg).to_degrees(east_m, north_m)
-    corners = [(wrapped(x), y) for x, y in zip(longitude.tolist(), latitude.tolist(), strict=True)]
-    return Region(0.95, ((*corners, corners[0]),), math.pi * float(axes_m[0] * axes_m[1]) / 1e6)
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a map, metres."""
+
+    west_m: float
+    south_m: float
+    east_m: float
+    north_m: float
+
+    @property
+    def wider_m(self) -> float:
+        """Length of its longer side, metres."""
+        return max(self.east_m - self.west_m, self.north_m - self.south_m)
+
+    def grown(self, share: float) -> Box:
+        """The rectangle with a share of its width and of its height more on every side."""
+        east, north = share * (self.east_m - self.west_m), share * (self.north_m - self.south_m)
+        return Box(self.west_m - east, self.south_m - north, self.east_m + east, self.north_m + north)
+
+
+def wrapped(longitude_deg: float) -> float:
+    """The same longitude within [-180, 180)."""
+    return (longitude_deg + 180) % 360 - 180
+
+
+def middle(positions: Sequence[Degrees]) -> Degrees:
+    """The middle of positions: the direction of the sum of their unit vectors."""
+    latitude, longitude = np.radians(np.array(positions)).T
+    x = float((np.cos(latitude) * np.cos(longitude)).sum())
+    y = float((np.cos(latitude) * np.sin(longitude)).sum())
+    z = float(np.sin(latitude).sum())
+    return float(np.degrees(np.arctan2(z, np.hypot(x, y)))), float(np.degrees(np.arctan2(y, x)))
 
 
 def _columns(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[Array, Array]:

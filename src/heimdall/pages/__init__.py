@@ -1,0 +1,6 @@
+"""One HTML page that is complete in itself: its sentences, tables, charts and maps, without any request.
+
+Imports `maps`, `geometry` and `core`.
+"""
+
+__all__ = ["chart", "elements", "frame", "page", "placement", "style", "vector_map"]
