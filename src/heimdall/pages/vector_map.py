@@ -13,13 +13,12 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from heimdall.maps import base_map, graticule
+from heimdall.maps import base_map, graticule, placement
 from heimdall.maps.base_map import BaseMap
+from heimdall.maps.placement import Place, Point, Rectangle
 from heimdall.maps.projection import Degrees, Projection, middle
-from heimdall.pages import placement
 from heimdall.pages.elements import Link, Markup, escaped, link, named
 from heimdall.pages.frame import WIDTH_PX, Frame
-from heimdall.pages.placement import Place, Point, Rectangle
 
 Float64 = npt.NDArray[np.float64]
 Ring = tuple[tuple[float, float], ...]
@@ -35,6 +34,7 @@ _MOST_TOWNS = 150  # of which a map has labels, however far it is enlarged
 # Each is drawn about 14 units wide around 0, 0.
 _SYMBOLS = {
     "receiver": '<path d="M0 -7L7 6H-7Z"/>',
+    "untimed": '<path d="M0 -7L7 6H-7Z"/>',
     "unused": '<path d="M0 -6L6 5H-6Z"/>',
     "absent": '<path d="M0 -6L6 5H-6Z"/>',
     "method": '<path d="M0 -6L6 0L0 6L-6 0Z"/>',
@@ -54,6 +54,7 @@ LEGEND: Mapping[str, str] = MappingProxyType(
         "truths": "where it truly was",
         "model": "what the trained model says",
         "receiver": "a receiver that is used",
+        "untimed": "a receiver without an arrival time",
         "unused": "a receiver that is not used",
         "hyperbola": "equal difference of arrival times at two receivers",
         "error": "from the truth to the answer",
@@ -79,7 +80,8 @@ class Mark:
 
     Attributes:
         position: Latitude and longitude, degrees.
-        kind: What it is: receiver, unused, absent, event, model, method, alternative, place, truth or truths.
+        kind: What it is: receiver, untimed, unused, absent, event, model, method, alternative, place, truth
+            or truths.
         label: What stands beside it, or "".
         title: What it is, for who points at it.
         identifier: Of the part of the page to which it leads; "" for none.
@@ -288,9 +290,8 @@ def _beside_degrees(frame: Frame, lines: Iterable[graticule.Line]) -> Rectangle:
 
 
 def _town(point: Point, place: Place, inner: Rectangle, scale: Rectangle) -> str:
-    left, top, right, bottom = box = placement.label_box(point, place)
-    within = left > inner[0] and top > inner[1] and right < inner[2] and bottom < inner[3]
-    shown = within and place.level <= 0 and not placement.overlap(box, scale)
+    box = placement.label_box(point, place)
+    shown = place.level <= 0 and placement.inside(box, inner) and not placement.overlap(box, scale)
     hidden = "" if shown else ' visibility="hidden"'
     at = f"{_number(point.x)} {_number(point.y)}"
     return (
