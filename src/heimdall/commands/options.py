@@ -38,6 +38,13 @@ json_file = click.option(
     callback=in_a_folder,
     help="Also write the JSON document to this file.",
 )
+html_file = click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=in_a_folder,
+    help="Write a page to this file (HTML), which needs no network.",
+)
 
 
 class FiniteRange(click.FloatRange):

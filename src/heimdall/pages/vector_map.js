@@ -6,6 +6,7 @@ for (const map of document.querySelectorAll(".map")) {
   const labelled = (element) => ({
     element, level: Number(element.dataset.level),
     left: Number(element.dataset.left), width: Number(element.dataset.width),
+    down: Number(element.querySelector("text").getAttribute("y")),
   });
   const marks = [...map.querySelectorAll(".mark")].map((mark) => {
     const label = mark.querySelector(".label");
@@ -34,7 +35,7 @@ for (const map of document.querySelectorAll(".map")) {
     }
     return null;
   }
-  const unit = () => width / map.getBoundingClientRect().width;
+  const unit = () => width / (map.getBoundingClientRect().width || width);  // 0 before it is laid out
   const show = (element, shown) => element.setAttribute("visibility", shown ? "visible" : "hidden");
   function draw() {
     const size = k * Math.max(1, 0.8 * unit());  // of symbols and letters, also on a narrow screen
@@ -42,8 +43,8 @@ for (const map of document.querySelectorAll(".map")) {
     const [right, bottom] = [x + width * k, y + height * k];
     const boxes = [];  // of what is shown, where degrees must not stand
     const place = (label, point) => {
-      const box = [point[0] + label.left * size, point[1] - 12 * size];
-      return [...box, box[0] + label.width * size, point[1] + 12 * size];
+      const [left, base] = [point[0] + label.left * size, point[1] + label.down * size];
+      return [left, base - 13 * size, left + label.width * size, base + 5 * size];
     };
     map.setAttribute("viewBox", `${x} ${y} ${width * k} ${height * k}`);
     for (const { element, point, label } of marks) {
