@@ -37,6 +37,7 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 		"             dvc metrics show      the headline figures; metrics/eval_full.json has all of them" \
 		"             models/README.md      what the model can do and what not" \
 		"Type next    source .venv/bin/activate" \
+		"             heimdall report             this run as a page: how good, where it fails, can its ellipses be trusted" \
 		"             heimdall session list       the sessions in the data; then heimdall session show ID" \
 		"             heimdall --help             every command" \
 		"             dvc exp run -S lr=1e-4      an experiment; then dvc exp show --only-changed" \

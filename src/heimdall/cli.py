@@ -66,6 +66,7 @@ ENTRIES = {
     ),
     "release": Entry("Release the checked-out commit as a version that never changes.", computes=False),
     "releases": Entry("List the released versions, and check them for damage.", computes=False),
+    "report": Entry("Write the last run, or that of a revision, as a page for a browser.", computes=False),
     "review": Entry("Print what the working tree changes against a baseline, as Markdown.", computes=True),
     "rollback": Entry("Make the former champion the champion again.", computes=False),
     "services": Entry("Start, stop and check PostgreSQL and S3 on this machine.", computes=False),

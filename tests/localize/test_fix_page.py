@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from heimdall.geometry import geo
-from heimdall.localize import error_ellipse, fix_hyperbolas, fix_map, fix_page
+from heimdall.localize import error_ellipse, fix_map, fix_page
 from heimdall.localize.answer import Answer
 from heimdall.maps import graticule
 from heimdall.maps.projection import Box, Projection
 from heimdall.multilateration.event import Position
 from heimdall.multilateration.fix import Residual
 from heimdall.pages import vector_map
+from heimdall.pages.frame import Frame
 from tests.localize import answers
 from tests.localize.answers import ALL, HOSTILE
 
@@ -176,8 +177,8 @@ def test_a_hyperbola_has_the_difference_of_distances_that_was_measured() -> None
     offset_s = 20e-6
     residuals = [Residual("a", offset_s, 1e-6, used=True), Residual("b", 0.0, 1e-6, used=True)]
     fix = answers.fix(answers.event(), [answers.place(50.4, 9.3)], residuals=residuals)
-    chart = Projection(50.4, 9.3)
-    (line,) = fix_hyperbolas.hyperbolas(fix, receivers, chart, Box(-6e4, -6e4, 6e4, 6e4))
+    frame = Frame.around(Projection(50.4, 9.3), [(49.9, 8.5), (50.9, 10.1)])
+    (line,) = fix_map.hyperbolas_of(fix, receivers, frame)
     latitude, longitude = line.positions.T
     differ_m = [
         geo.distance_m(50.0, 8.0, y, x) - geo.distance_m(51.0, 10.0, y, x)

@@ -39,7 +39,7 @@ Example: heimdall compare main models/localizer.onnx --html compare.html --plot 
     callback=options.in_a_folder,
     help="Draw the answers to this file (PNG).",
 )
-@options.html_file
+@options.written("html", "a page that works offline")
 def compare(
     *,
     a: str,

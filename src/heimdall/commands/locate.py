@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,24 +18,15 @@ from heimdall.core.errors import HeimdallError
 
 if TYPE_CHECKING:
     from heimdall.commands.recording_options import Said
+    from heimdall.core.provenance import Provenance
     from heimdall.localize.answer import Answer
+    from heimdall.localize.location_page import Located
 
 FUSION = "fusion"
 METHODS = (*(name.replace("_", "-") for name in WITHOUT_LEARNING), FUSION)
 NOTHING_KNOWN = 3  # 1 is a failure and 2 wrong usage, as of every command; `predict` has the same
 _FOR_SESSIONS = ("methods", "data_dir")
-_FOR_BOTH = ("names", "model", "as_json")
-
-
-def _written(name: str, what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """An option for a file that is written."""
-    return click.option(
-        f"--{name}",
-        f"{name}_file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        callback=options.in_a_folder,
-        help=f"Also write the answer to this file as {what}.",
-    )
+_FOR_BOTH = ("names", "model", "html_file", "png_file", "as_json")
 
 
 @click.command(
@@ -57,6 +48,7 @@ Example, arrival times, in columns event, receiver and time_ns:
 \b
 Example, sessions of the data:
   heimdall locate 6f1c2a9e 7e088111 --method fusion --json
+  heimdall locate 6f1c2a9e --html session.html --png session.png
 """
 )
 @click.argument("names", nargs=-1, required=True, type=place.FileOrName(), metavar="FILE...|SESSION_ID...")
@@ -68,10 +60,11 @@ Example, sessions of the data:
     help="CSV file of the receivers' own errors, which `heimdall receivers FILE... --output` writes, to take "
     "them off.",
 )
-@_written("csv", "CSV, a row for each second or event")
-@_written("geojson", "GeoJSON")
-@_written("kml", "KML")
-@_written("html", "a page with a map that works offline")
+@options.written("csv", "CSV, a row for each second or event")
+@options.written("geojson", "GeoJSON")
+@options.written("kml", "KML")
+@options.written("html", "a page with a map that works offline")
+@options.written("png", "a picture of the map; of sessions one")
 @click.option(
     "--method",
     "methods",
@@ -103,6 +96,7 @@ def locate(
     geojson_file: Path | None,
     kml_file: Path | None,
     html_file: Path | None,
+    png_file: Path | None,
     methods: tuple[str, ...],
     data_dir: Path,
     model: Path,
@@ -138,7 +132,10 @@ def locate(
         _refuse(
             [option for name, option in typed.items() if name not in (*_FOR_SESSIONS, *_FOR_BOTH)], "files"
         )
-        _locate_sessions(names, methods, data_dir, model, as_json=as_json)
+        if png_file is not None and len(names) > 1:
+            raise click.UsageError("--png shows one session: name one, or give --html")
+        written = _Written(html_file, png_file, as_json)
+        _locate_sessions(names, methods, data_dir, model, written)
         return
     _refuse([option for name, option in typed.items() if name in _FOR_SESSIONS], "sessions")
     from heimdall.localize import locating
@@ -154,6 +151,10 @@ def locate(
         if file is not None:
             module = import_module(f"heimdall.localize.{text}")
             artifacts.write_bytes(file, module.text(answer).encode())
+    if png_file is not None:
+        from heimdall.localize import fix_page
+
+        artifacts.write_bytes(png_file, fix_page.png(answer))
     _say(answer, as_json=as_json)
     if all(fix.kind == "nothing" for fix in answer.fixes):
         context.exit(NOTHING_KNOWN)
@@ -178,8 +179,26 @@ def _refuse(options_typed: Sequence[str], what: str) -> None:
         raise click.UsageError(f"{options_typed[0]} is for {what}: leave it out")
 
 
+@dataclass(frozen=True)
+class _Written:
+    """What is written of sessions: the files of a page and of a picture, and whether JSON is printed."""
+
+    html: Path | None
+    png: Path | None
+    as_json: bool
+
+    def pages(self, found: Sequence[Located], data: Provenance) -> None:
+        """Write the page and the picture, if they are wanted."""
+        from heimdall.localize import location_page
+
+        if self.html is not None:
+            artifacts.write_bytes(self.html, location_page.text(found, data).encode())
+        if self.png is not None:
+            artifacts.write_bytes(self.png, location_page.png(found[0], data))
+
+
 def _locate_sessions(
-    session_ids: tuple[str, ...], methods: tuple[str, ...], data_dir: Path, model: Path, *, as_json: bool
+    session_ids: tuple[str, ...], methods: tuple[str, ...], data_dir: Path, model: Path, written: _Written
 ) -> None:
     if place.clone_around(Path.cwd()) is None:
         cause = "not inside a clone of Heimdall's repository, which has the sessions"
@@ -220,15 +239,22 @@ def _locate_sessions(
     rows = [row_of[name] for name in wanted]
     observations = [known.observations[row] for row in rows]
     sessions = known.table.iloc[rows].to_dict("records")
+    posteriors = {name: localizer(observations) for name, localizer in localizers.items()}
     by_method = [
-        location.locations(sessions, name, localizer(observations), network.plane)
-        for name, localizer in localizers.items()
+        location.locations(sessions, name, posterior, network.plane) for name, posterior in posteriors.items()
     ]
-    if as_json:
-        found = [asdict(one) for located in zip(*by_method, strict=True) for one in located]
-        output.as_json(found)
+    located = list(zip(*by_method, strict=True))
+    data = provenance(session["simulated"] for session in sessions)
+    if written.html is not None or written.png is not None:
+        from heimdall.localize import location_page
+
+        network_known = location_page.Network(receivers, network.plane, config.receivers_file)
+        found = location_page.located(sessions, observations, located, posteriors, network_known)
+        written.pages(found, data)
+    if written.as_json:
+        output.as_json([asdict(one) for of_session in located for one in of_session])
         return
-    for session, observation, *located in zip(sessions, observations, *by_method, strict=True):
+    for session, observation, of_session in zip(sessions, observations, located, strict=True):
         click.echo(location_text.headline(session, observation))
-        click.echo(location_text.table(located))
-    click.echo(f"Data: {provenance(session['simulated'] for session in sessions)}.")
+        click.echo(location_text.table(of_session))
+    click.echo(f"Data: {data}.")

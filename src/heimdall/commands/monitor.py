@@ -51,7 +51,7 @@ Example: heimdall monitor --since 2026-11-01 --html monitor.html --plot monitor.
     callback=options.in_a_folder,
     help="Draw the comparison to this file (PNG).",
 )
-@options.html_file
+@options.written("html", "a page that works offline")
 @click.pass_context
 def monitor(
     context: click.Context,

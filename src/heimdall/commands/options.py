@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,28 @@ def in_a_folder(context: click.Context, parameter: click.Parameter, file: Path |
     return file
 
 
+def written(name: str, what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option for a file that is written beside what is printed.
+
+    Args:
+        name: Of the option, without its dashes.
+        what: What the file is.
+    """
+    return click.option(
+        f"--{name}",
+        f"{name}_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        callback=in_a_folder,
+        help=f"Also write the result to this file as {what}.",
+    )
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 json_file = click.option(
     "--json-file",
     type=click.Path(path_type=Path, dir_okay=False),
     callback=in_a_folder,
     help="Also write the JSON document to this file.",
-)
-html_file = click.option(
-    "--html",
-    "html_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    callback=in_a_folder,
-    help="Write a page to this file (HTML), which needs no network.",
 )
 
 

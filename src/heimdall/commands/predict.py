@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from heimdall.core import artifacts, paths, remedies
 
 if TYPE_CHECKING:
     from heimdall.inference.onnx_model import OnnxLocalizer
+    from heimdall.localize.prediction import Prediction
 
 
 NOTHING_HEARD = 3  # 1 is a failure and 2 wrong usage, as of every command
@@ -21,7 +23,7 @@ NOTHING_HEARD = 3  # 1 is a failure and 2 wrong usage, as of every command
 @click.command(
     epilog="""\b
 Example: heimdall predict websdr_1.npy websdr_3.npy 4=other.npy \\
-           --frequency-mhz 145.5 --times times.csv
+           --frequency-mhz 145.5 --times times.csv --html position.html
 """
 )
 @click.argument("files", nargs=-1, required=True, type=place.RecordingName(), metavar="[ID=]FILE.npy...")
@@ -55,6 +57,8 @@ Example: heimdall predict websdr_1.npy websdr_3.npy 4=other.npy \\
     metavar="ID",
     help="A receiver that was switched off: it says nothing. Several times for several.",
 )
+@options.written("html", "a page with a map that works offline")
+@options.written("png", "a picture of the map")
 @options.as_json
 @click.pass_context
 def predict(
@@ -66,6 +70,8 @@ def predict(
     frequency_mhz: float | None,
     times: Path | None,
     absent: tuple[int, ...],
+    html_file: Path | None,
+    png_file: Path | None,
     as_json: bool,
 ) -> None:
     """Locate the transmitter of a session from the recordings of its receivers.
@@ -98,6 +104,8 @@ def predict(
                 f"{model} locates single recordings: leave out --frequency-mhz, --times and --absent"
             )
         recorded = prediction.of_recordings(localizer, [Path(file) for file in files], model, sample_rate_hz)
+        if html_file is not None or png_file is not None:
+            _draw_recordings(localizer, recorded, html_file, png_file)
         _say(localizer, prediction_text.recordings(recorded), [asdict(one) for one in recorded], as_json)
         return
     if frequency_mhz is None:
@@ -105,12 +113,40 @@ def predict(
     preprocessing = Preprocessing.of(localizer.metadata, str(model))
     named = session_files.named_files(files)
     recordings = session_files.read_session(named, sample_rate_hz, starts)
-    found = prediction.of_session(localizer, preprocessing, recordings, frequency_mhz * 1e6, absent=absent)
+    found, observation = prediction.of_session(
+        localizer, preprocessing, recordings, frequency_mhz * 1e6, absent=absent
+    )
     for line in session_files.remarks(recordings, starts if times else None):
         output.progress("predict")(line)
+    if html_file is not None or png_file is not None:
+        from heimdall.localize import network_map, prediction_page
+        from heimdall.recordings import archive
+
+        tokenizer = preprocessing.tokenizer
+        network = (tokenizer.receivers, tokenizer.plane)
+        names = network_map.names(paths.FEATURES / archive.RECEIVERS_FILE, *network)
+        stations = network_map.stations(observation, *network, names)
+        scene = prediction_page.scene(f"Position at {frequency_mhz:.4f} MHz", found, stations)
+        trained_on = str(localizer.metadata.get("data", ""))
+        if html_file is not None:
+            artifacts.write_bytes(html_file, prediction_page.session(scene, found, trained_on).encode())
+        if png_file is not None:
+            artifacts.write_bytes(png_file, prediction_page.session_png(scene))
     _say(localizer, prediction_text.session(found), found.flat(), as_json)
     if found.place is None:
         context.exit(NOTHING_HEARD)
+
+
+def _draw_recordings(
+    localizer: OnnxLocalizer, recorded: Sequence[Prediction], html_file: Path | None, png_file: Path | None
+) -> None:
+    from heimdall.localize import prediction_page
+
+    if html_file is not None:
+        trained_on = str(localizer.metadata.get("data", ""))
+        artifacts.write_bytes(html_file, prediction_page.recordings(recorded, trained_on).encode())
+    if png_file is not None:
+        artifacts.write_bytes(png_file, prediction_page.recordings_png(recorded))
 
 
 def _say(localizer: OnnxLocalizer, text: str, content: object, as_json: bool) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from heimdall.localize import error_ellipse, fix_hyperbolas, fix_words
+from heimdall.localize import error_ellipse, fix_words
 from heimdall.localize.answer import Answer
 from heimdall.localize.error_ellipse import ellipse_95
+from heimdall.maps import hyperbolas
 from heimdall.maps.projection import Degrees, Projection, middle
 from heimdall.multilateration.event import Position
 from heimdall.multilateration.fix import Fix, Place
@@ -17,8 +18,8 @@ from heimdall.pages.elements import printable
 from heimdall.pages.frame import Frame
 from heimdall.pages.vector_map import Line, Map, Mark, Region
 
-_DETAIL = 6  # a place has a map of its own if the whole one is more times as wide
-_MAX_DETAILS = 3
+DETAIL = 6  # a place has a map of its own if the whole one is more times as wide
+_MAXDETAILS = 3
 _FEW = 5  # of more events only the outlines of the 95 % regions are drawn
 
 
@@ -34,21 +35,21 @@ def maps(answer: Answer) -> list[tuple[str, Map]]:
     whole = Frame.around(Projection(*first), positions)
     frames = [("Receivers and places", whole)]
     others = [mark.position for mark in marks if mark.kind in ("truth", "model")]
-    for place in places[:_MAX_DETAILS]:
+    for place in places[:_MAXDETAILS]:
         name = "The place" if len(places) == 1 else f"The place with {fix_words.share(place.probability)}"
-        frames.append((f"{name}, enlarged", _around(place, others)))
+        frames.append((f"{name}, enlarged", around(place, others)))
     if main is None and corners:
         frames.append(("The events, enlarged", Frame.around(Projection(*middle(corners)), corners)))
-    shown_frames = frames[:1] + [one for one in frames[1:] if one[1].m_per_px * _DETAIL < whole.m_per_px]
+    shown_frames = frames[:1] + [one for one in frames[1:] if one[1].m_per_px * DETAIL < whole.m_per_px]
     return [(name, _map(answer, shown, marks, frame)) for name, frame in shown_frames]
 
 
-def _around(place: Place, others: Sequence[Degrees]) -> Frame:
+def around(place: Place, others: Sequence[Degrees]) -> Frame:
     """A place with its ellipse, and what else is said of it if that is near."""
     projection = Projection(place.latitude_deg, place.longitude_deg)
     reach_m = 1.2 * ellipse_95(place.covariance_m2).major_m
     corners = zip(*projection.to_degrees([reach_m, 0, -reach_m, 0], [0, reach_m, 0, -reach_m]), strict=True)
-    near = [one for one in others if np.hypot(*projection.to_m(*one)).item() < _DETAIL * reach_m]
+    near = [one for one in others if np.hypot(*projection.to_m(*one)).item() < DETAIL * reach_m]
     return Frame.around(projection, [*((float(y), float(x)) for y, x in corners), *near])
 
 
@@ -111,7 +112,7 @@ def _map(answer: Answer, shown: Sequence[Fix], marks: Sequence[Mark], frame: Fra
     many = len(shown) > _FEW
     lines: list[Line] = []
     if answer.main is not None:
-        lines = fix_hyperbolas.hyperbolas(answer.main, answer.receivers(), frame.projection, frame.box)
+        lines = hyperbolas_of(answer.main, answer.receivers(), frame)
     regions: list[Region] = []
     for fix in shown:
         largest_first = sorted(fix.regions, key=lambda region: -region.probability)
@@ -122,6 +123,32 @@ def _map(answer: Answer, shown: Sequence[Fix], marks: Sequence[Mark], frame: Fra
     if answer.beside is not None and answer.beside.place is not None:
         regions.append(_region(error_ellipse.region(answer.beside.place), "by-model"))
     return Map(answer.title, marks, regions, lines, frame)
+
+
+def hyperbolas_of(fix: Fix, receivers: Mapping[str, Position], frame: Frame) -> list[Line]:
+    """Where pairs of receivers have the difference of arrival times that they had.
+
+    The lines are those of the likeliest place, off it by what the residuals of the pair say: whatever the
+    rays are made of, it is in the residuals.
+    """
+    used = [
+        one for one in fix.residuals if one.used and np.isfinite(one.residual_s) and one.receiver in receivers
+    ]
+    if not fix.places or len(used) < 2:
+        return []
+    best = fix.places[0]
+    where = [(receivers[one.receiver].latitude_deg, receivers[one.receiver].longitude_deg) for one in used]
+    on_the_way_s = [
+        float(hyperbolas.arc_m(one, best.latitude_deg, best.longitude_deg)) / hyperbolas.LIGHT_M_S
+        for one in where
+    ]
+    arrival_s = [way_s + one.residual_s for way_s, one in zip(on_the_way_s, used, strict=True)]
+    sigma_s = [one.sigma_s for one in used]
+    found = hyperbolas.lines(where, arrival_s, sigma_s, frame.projection, frame.box)
+    return [
+        Line(one.positions, "hyperbola", f"{used[one.first].receiver} and {used[one.second].receiver}")
+        for one in found
+    ]
 
 
 def _region(region: FixRegion, kind: str) -> Region:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from heimdall.localize import fix_map, fix_words
 from heimdall.localize.answer import Answer
-from heimdall.pages import elements, page, vector_map
+from heimdall.pages import elements, page, picture, vector_map
 from heimdall.pages.elements import Markup
 from heimdall.pages.page import Page
-
-_HINT = (
-    "Drag moves a map, and the buttons enlarge and reduce it. With the keyboard: +, - and 0 on a map that "
-    "has the focus, and the arrows."
-)
 
 
 def text(answer: Answer) -> str:
@@ -21,10 +16,15 @@ def text(answer: Answer) -> str:
     return page.text(Page(answer.title, fix_words.data(answer), lead, _sections(answer)))
 
 
+def png(answer: Answer) -> bytes:
+    """The maps as a PNG file."""
+    return picture.png(answer.title, fix_words.data(answer), fix_map.maps(answer))
+
+
 def _sections(answer: Answer) -> list[Markup]:
     main = answer.main
     maps = [vector_map.figure(one, name) for name, one in fix_map.maps(answer)]
-    parts = [elements.section("Map" if len(maps) == 1 else "Maps", *maps, elements.note(_HINT))]
+    parts = [elements.section("Map" if len(maps) == 1 else "Maps", *maps, elements.note(vector_map.HINT))]
     if main is not None and len(fix_words.shown(main)) > 1:
         parts.append(elements.section("Places", elements.table(fix_words.places(main))))
     said = fix_words.common_remarks(answer) if main is None else fix_words.remarks(main)

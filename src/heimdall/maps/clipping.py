@@ -21,9 +21,9 @@ def ring(points: Float64, bounds: Bounds) -> Float64:
     """
     for axis, bound, sign in ((0, bounds[0], 1), (1, bounds[1], 1), (0, bounds[2], -1), (1, bounds[3], -1)):
         beyond = sign * (points[:, axis] - bound)
-        inside = beyond >= 0
-        if inside.all():
+        if beyond.min() >= 0:
             continue
+        inside = beyond >= 0
         if not inside.any():
             return np.empty((0, 2))
         following, then = np.roll(points, -1, axis=0), np.roll(beyond, -1)

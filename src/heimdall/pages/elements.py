@@ -96,6 +96,11 @@ def paragraphs(sentences: Iterable[str]) -> Markup:
     return Markup("".join(f"<p>{escaped(one)}</p>" for one in sentences))
 
 
+def lead(sentences: Iterable[str]) -> Markup:
+    """The same, more important than what follows."""
+    return Markup(f'<div class="lead">{paragraphs(sentences)}</div>')
+
+
 def note(sentence: str) -> Markup:
     """A sentence that is less important than the others."""
     return Markup(f'<p class="note">{escaped(sentence)}</p>')
@@ -122,6 +127,12 @@ def figure(drawing: Markup, caption: str) -> Markup:
     return Markup(f"<figure>\n{drawing}\n<figcaption>{escaped(caption)}</figcaption>\n</figure>")
 
 
+def beside(*parts: Markup) -> Markup:
+    """Parts that stand beside each other where there is room, else below each other."""
+    inner = "\n".join(parts)
+    return Markup(f'<div class="beside">\n{inner}\n</div>')
+
+
 def details(summary: str, *parts: Markup, identifier: str = "", is_open: bool = False) -> Markup:
     """What is closed at first, unless it is `is_open`."""
     inner = "\n".join(parts)
@@ -142,7 +153,7 @@ def table(content: Table, *, caption: str = "") -> Markup:
     # Without the script a button would do nothing: the script makes them.
     head = "".join(f'<th scope="col" class="{side}">{escaped(name)}</th>' for name, side in columns)
     rows = "".join(f"<tr>{_row(content, number)}</tr>\n" for number in range(len(content.rows)))
-    said = f"<caption>{escaped(caption)}</caption>\n" if caption else ""
+    said = f"<caption><span>{escaped(caption)}</span></caption>\n" if caption else ""
     name = escaped(caption or ", ".join(content.headings))
     shown = Markup(
         f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">\n<table>\n{said}'

@@ -69,6 +69,10 @@ class Frame:
         """Points of the map, shape (n, 2), in the picture."""
         return (points_m - [self.west_m, self.north_m]) * [1, -1] / self.m_per_px
 
+    def holds(self, points: Float64) -> bool:
+        """Whether any of the points of the picture, shape (n, 2), is in it."""
+        return bool(((points >= 0) & (points <= [WIDTH_PX, self.height_px])).all(axis=1).any())
+
     def at(self, positions: Iterable[Degrees]) -> Float64:
         """Positions, latitude and longitude in degrees, in the picture, shape (n, 2)."""
         return self.px(np.stack(self.projection.to_m(*zip(*positions, strict=True)), axis=1))

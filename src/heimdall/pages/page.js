@@ -3,6 +3,7 @@ for (const table of document.querySelectorAll("main table")) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
+    if (!heading.textContent) return;
     const right = heading.classList.contains("r");
     const button = document.createElement("button");
     button.append(...heading.childNodes);

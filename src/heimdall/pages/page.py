@@ -13,7 +13,7 @@ from heimdall.pages.elements import Markup, escaped, paragraphs
 
 Data = Literal["simulated", "recorded", "mixed", "unknown"]
 
-_DATA: dict[Data, str] = {
+SENTENCES: dict[Data, str] = {
     "simulated": "The recordings are simulated.",
     "recorded": "The recordings are real: they were recorded from the air.",
     "mixed": "Some of the recordings are simulated, and others were recorded from the air.",
@@ -52,7 +52,7 @@ def text(page: Page) -> str:
         '<meta name="referrer" content="no-referrer">',
         f"<title>{title}</title>\n<style>{sheet}</style>\n</head>\n<body>",
         '<a class="skip" href="#main">Skip to the content</a>',
-        f'<header>\n<h1>{title}</h1>\n<p class="data {page.data}">{_DATA[page.data]}</p>\n</header>',
+        f'<header>\n<h1>{title}</h1>\n<p class="data {page.data}">{SENTENCES[page.data]}</p>\n</header>',
         f'<main id="main">\n<div class="lead">{paragraphs(page.lead)}</div>',
         *page.sections,
         f"</main>\n<script>{script}</script>\n</body>\n</html>",

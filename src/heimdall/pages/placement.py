@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-LETTER_PX, LINE_PX = 6.6, 14.0  # of a letter of 12 px: its width, and the height of a line
+LETTER_PX, LINE_PX = 7.2, 14.0  # of a letter of 12 px in a wide font: its width, and the height of a line
 LEVELS = range(-2, 9)  # letters are 2 ** -level as large as the map's units
 Rectangle = tuple[float, float, float, float]  # left, top, right and bottom
 
+_BOLD = 1.1
 _NEVER = LEVELS.stop
 _CELL_PX = 64.0  # of the grid in which neighbours are looked for
 
@@ -28,6 +29,7 @@ class Point:
         radius: Half of its symbol's width, for letters of 12 px.
         label: What stands beside it, or "".
         letter: Height of its letters, px.
+        bold: Whether they are bold, and wider.
     """
 
     x: float
@@ -35,6 +37,7 @@ class Point:
     radius: float
     label: str
     letter: float = 12.0
+    bold: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,21 @@ class Place:
     dy: float
     width: float
 
+    @property
+    def left(self) -> float:
+        """Its left side, to the right of its point."""
+        return self.dx - {"start": 0.0, "middle": self.width / 2, "end": self.width}[self.anchor]
+
+
+def label_box(point: Point, place: Place, size: float = 1.0) -> Rectangle:
+    """Of a label with its symbol, in the map's units, for letters that are `size` times as large."""
+    return _scaled(point, _box(point, place) if point.label else _symbol(point), size)
+
+
+def overlap(one: Rectangle, other: Rectangle) -> bool:
+    """Whether two rectangles have an area in common."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
 
 def places(points: Sequence[Point], *, always: int) -> list[Place]:
     """A place for the label of each point.
@@ -72,13 +90,13 @@ def places(points: Sequence[Point], *, always: int) -> list[Place]:
             if number < always:
                 taken.add(_scaled(point, _symbol(point), size))
         for number in sorted(shown):
-            taken.add(_scaled(points[number], _box(points[number], found[number]), size))
+            taken.add(label_box(points[number], found[number], size))
         for number, point in enumerate(points):
             if number in shown or not point.label:
                 continue
             own = _scaled(point, _symbol(point), size) if number < always else None
             for side in _sides(point):
-                box = _scaled(point, _box(point, side), size)
+                box = label_box(point, side, size)
                 if not taken.covers(box, own):
                     found[number] = Place(level, side.anchor, side.dx, side.dy, side.width)
                     shown.add(number)
@@ -88,7 +106,7 @@ def places(points: Sequence[Point], *, always: int) -> list[Place]:
 
 
 def _sides(point: Point) -> list[Place]:
-    width = LETTER_PX * len(point.label) * point.letter / 12
+    width = LETTER_PX * (_BOLD if point.bold else 1.0) * len(point.label) * point.letter / 12
     beside, middle = point.radius + 3.5, 0.35 * point.letter
     return [
         Place(_NEVER, "start", beside, middle, width),
@@ -104,7 +122,7 @@ def _symbol(point: Point) -> Rectangle:
 
 def _box(point: Point, place: Place) -> Rectangle:
     """Of a label with its symbol, around the point."""
-    left = place.dx - {"start": 0.0, "middle": place.width / 2, "end": place.width}[place.anchor]
+    left = place.left
     height = LINE_PX * point.letter / 12
     own = _symbol(point)
     return (
@@ -134,11 +152,7 @@ class _Taken:
     def covers(self, box: Rectangle, but: Rectangle | None) -> bool:
         """Whether any of the rectangles, but one, overlaps another one."""
         return any(
-            other != but
-            and box[0] < other[2]
-            and other[0] < box[2]
-            and box[1] < other[3]
-            and other[1] < box[3]
+            other != but and overlap(box, other)
             for cell in self._cells(box)
             for other in self._grid.get(cell, ())
         )

@@ -22,6 +22,8 @@ for (const map of document.querySelectorAll(".map")) {
     let last = first;
     return [first, ...steps.map(([dx, dy]) => (last = [last[0] + dx, last[1] + dy]))];
   });
+  // At the left and the lower side degrees stand.
+  const strip = 6 + 6.6 * Math.max(0, ...[...map.querySelectorAll(".parallel")].map((one) => one.textContent.length));
   const scale = map.querySelector(".scale");
   let x = 0, y = 0, k = 1;  // the corner of the view, and its width over that of the whole map
 
@@ -35,13 +37,17 @@ for (const map of document.querySelectorAll(".map")) {
     }
     return null;
   }
-  const unit = () => width / (map.getBoundingClientRect().width || width);  // 0 before it is laid out
+  const overlap = (one, other) =>
+    one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+  const unit = () => width / map.getBoundingClientRect().width;
   const show = (element, shown) => element.setAttribute("visibility", shown ? "visible" : "hidden");
   function draw() {
+    if (!map.getBoundingClientRect().width) return;  // in a part of the page that is closed
     const size = k * Math.max(1, 0.8 * unit());  // of symbols and letters, also on a narrow screen
     const level = -Math.log2(size);
     const [right, bottom] = [x + width * k, y + height * k];
-    const boxes = [];  // of what is shown, where degrees must not stand
+    const boxes = [];  // of what is shown
+    const free = (box) => !boxes.some((one) => overlap(one, box));
     const place = (label, point) => {
       const [left, base] = [point[0] + label.left * size, point[1] + label.down * size];
       return [left, base - 13 * size, left + label.width * size, base + 5 * size];
@@ -49,16 +55,23 @@ for (const map of document.querySelectorAll(".map")) {
     map.setAttribute("viewBox", `${x} ${y} ${width * k} ${height * k}`);
     for (const { element, point, label } of marks) {
       element.setAttribute("transform", `translate(${point[0]} ${point[1]}) scale(${size})`);
+      boxes.push([point[0] - 8 * size, point[1] - 8 * size, point[0] + 8 * size, point[1] + 8 * size]);
       if (!label) continue;
       const shown = label.level <= level;
       show(label.element, shown);
       if (shown) boxes.push(place(label, point));
     }
-    const corner = [right - 230 * size, bottom - 52 * size];  // where the scale is
+    const corners = [[right - 16 * size, bottom - 24 * size], [x + 260 * size, bottom - 24 * size], [x + 260 * size, y + 32 * size]]
+      .map(([end, foot]) => [end - 214 * size, foot - 26 * size, end, foot + 4 * size]);
+    const bar = corners.find(free) ?? corners[0];  // the scale
+    const [shape, own] = [map.getBoundingClientRect(), buttons.getBoundingClientRect()];
+    const [left, top] = [x + (own.left - shape.left) * k * unit(), y + (own.top - shape.top) * k * unit()];
+    const kept = [bar, [left, top, left + own.width * k * unit(), top + own.height * k * unit()]];
+    boxes.push(...kept);
     for (const town of towns) {
       const box = place(town, town.point);
-      const shown = town.level <= level && box[0] > x + 34 * size && box[1] > y && box[2] < right
-        && box[3] < bottom - 20 * size && !(box[2] > corner[0] && box[3] > corner[1]);
+      const shown = town.level <= level && box[0] > x + strip * size && box[1] > y && box[2] < right
+        && box[3] < bottom - 20 * size && !kept.some((one) => overlap(one, box));
       show(town.element, shown);
       if (!shown) continue;
       town.element.setAttribute("transform", `translate(${town.point[0]} ${town.point[1]}) scale(${size})`);
@@ -67,23 +80,23 @@ for (const map of document.querySelectorAll(".map")) {
     degrees.forEach((label, n) => {
       const meridian = label.classList.contains("meridian");
       const point = crossing(lines[n], meridian ? 1 : 0, meridian ? bottom - 6 * size : x + 4 * size);
-      const half = 16 * size;
+      const half = 3.3 * label.textContent.length * size;
       const box = point && (meridian
         ? [point[0] - half, point[1] - 10 * size, point[0] + half, point[1] + 3 * size]
         : [point[0], point[1] - 7 * size, point[0] + 2 * half, point[1] + 7 * size]);
       // The corner is the meridians'.
-      const shown = point && (meridian ? box[0] > x && box[2] < right : box[1] > y && point[1] < bottom - 20 * size)
-        && !boxes.some((one) => one[0] < box[2] && box[0] < one[2] && one[1] < box[3] && box[1] < one[3]);
+      const shown = point && free(box)
+        && (meridian ? box[0] > x && box[2] < right : box[1] > y && point[1] < bottom - 20 * size);
       show(label, shown);
       if (shown) boxes.push(box);
       if (point) label.setAttribute("transform", `translate(${point[0]} ${point[1]}) scale(${size})`);
     });
     const most = 200 * metres * size, power = 10 ** Math.floor(Math.log10(most));
-    const bar = [5, 2, 1].map((factor) => factor * power).find((length) => length <= most);
-    const round = Number(bar.toPrecision(1));
-    scale.querySelector("path").setAttribute("d", `M0 -5V0H-${bar / metres / size}V-5`);
+    const length = [5, 2, 1].map((factor) => factor * power).find((one) => one <= most);
+    const round = Number(length.toPrecision(1));
+    scale.querySelector("path").setAttribute("d", `M0 -5V0H-${length / metres / size}V-5`);
     scale.querySelector("text").textContent = round >= 1000 ? `${round / 1000} km` : `${round} m`;
-    scale.setAttribute("transform", `translate(${right - 20 * size} ${bottom - 28 * size}) scale(${size})`);
+    scale.setAttribute("transform", `translate(${bar[2] - 4 * size} ${bar[3] - 4 * size}) scale(${size})`);
   }
   function within() {  // the map ends half a width and half a height beyond each side
     x = Math.min(Math.max(x, -width / 2), width * (1.5 - k));

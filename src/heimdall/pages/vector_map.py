@@ -1,4 +1,4 @@
-"""A map as SVG that a person moves and enlarges in a page, and the same as a PNG file.
+"""A map as SVG that a person moves and enlarges in a page.
 
 It shows land, lakes, borders, rivers and towns, and on them what it is given: marks, regions and lines.
 """
@@ -16,10 +16,10 @@ import numpy.typing as npt
 from heimdall.maps import base_map, graticule
 from heimdall.maps.base_map import BaseMap
 from heimdall.maps.projection import Degrees, Projection, middle
-from heimdall.pages import chart, placement, style
+from heimdall.pages import placement
 from heimdall.pages.elements import Link, Markup, escaped, link, named
 from heimdall.pages.frame import WIDTH_PX, Frame
-from heimdall.pages.placement import Place, Point
+from heimdall.pages.placement import Place, Point, Rectangle
 
 Float64 = npt.NDArray[np.float64]
 Ring = tuple[tuple[float, float], ...]
@@ -29,14 +29,15 @@ _LABEL_LETTERS = 24
 _SYMBOL_PX = 7.0  # half of a symbol's width
 _SCALE_PX = 200.0  # of the bar at most
 _TOWN_PX, _TOWN_LETTER_PX = 2.0, 11.0
-_STRIP_PX = (34.0, 20.0)  # at the left and the lower side, where degrees stand
-_SCALE_BOX_PX = (230.0, 52.0)  # in the lower right corner
+_DEGREE_LETTER_PX = 6.6  # the width of a letter of degrees
 _MOST_TOWNS = 150  # of which a map has labels, however far it is enlarged
 
 # Each is drawn about 14 units wide around 0, 0.
 _SYMBOLS = {
     "receiver": '<path d="M0 -7L7 6H-7Z"/>',
     "unused": '<path d="M0 -6L6 5H-6Z"/>',
+    "absent": '<path d="M0 -6L6 5H-6Z"/>',
+    "method": '<path d="M0 -6L6 0L0 6L-6 0Z"/>',
     "event": '<circle r="3"/>',
     "model": '<path d="M-5 -5H5V5H-5Z"/>',
     "alternative": '<circle r="5.5"/>',
@@ -60,9 +61,16 @@ LEGEND: Mapping[str, str] = MappingProxyType(
         "p95": "region of 95 %",
         "outline": "region of 95 %",
         "by-model": "95 % region of the trained model",
+        "method": "another method",
+        "by-method": "95 % ellipse of another method",
+        "absent": "a receiver without a recording",
     }
 )
-_OF_LINES, _OF_REGIONS = ("hyperbola", "error"), ("p68", "p95", "outline", "by-model")
+_OF_LINES, _OF_REGIONS = ("hyperbola", "error"), ("p68", "p95", "outline", "by-model", "by-method")
+HINT = (
+    "Drag moves a map, and the buttons enlarge and reduce it. With the keyboard: +, - and 0 on a map that "
+    "has the focus, and the arrows."
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Mark:
 
     Attributes:
         position: Latitude and longitude, degrees.
-        kind: What it is: receiver, unused, event, model, alternative, place, truth or truths.
+        kind: What it is: receiver, unused, absent, event, model, method, alternative, place, truth or truths.
         label: What stands beside it, or "".
         title: What it is, for who points at it.
         identifier: Of the part of the page to which it leads; "" for none.
@@ -90,7 +98,7 @@ class Region:
 
     Attributes:
         rings: Its outlines and holes as (longitude, latitude) in degrees, closed.
-        kind: What it is: p68, p95, by-model, or outline for one of many.
+        kind: What it is: p68, p95, by-model, by-method, or outline for one of many.
         title: What it is, for who points at it.
     """
 
@@ -143,6 +151,15 @@ class Map:
         """
         return self.frame or around(self.marks, self.regions)
 
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Of what is in the picture: of marks the last first, then of regions and lines, each once."""
+        frame = self.shown
+        marks = [mark.kind for mark in reversed(self.marks) if frame.holds(frame.at([mark.position]))]
+        areas = [one.kind for one in self.regions if any(frame.holds(_px(frame, r)) for r in one.rings)]
+        lines = [one.kind for one in self.lines if frame.holds(frame.at(one.positions.tolist()))]
+        return tuple(dict.fromkeys([*marks, *areas, *lines]))
+
 
 def around(marks: Iterable[Mark], regions: Iterable[Region] = ()) -> Frame:
     """The part of the earth in which marks and regions are."""
@@ -163,56 +180,50 @@ def figure(drawn: Map, caption: str, *, identifier: str = "") -> Markup:
 
 def legend(drawn: Map) -> Markup:
     """What the symbols of a map mean."""
-    used = dict.fromkeys(
-        [*(one.kind for one in reversed(drawn.marks)), *(one.kind for one in drawn.regions)]
-        + [one.kind for one in drawn.lines]
-    )
-    words = {**LEGEND, **drawn.legend}
-    items = {words[kind]: kind for kind in reversed(used)}  # the first kind of several with the same words
     rows = [
-        f'<li><svg class="key" viewBox="-10 -10 20 20" aria-hidden="true">{_key(kind)}</svg>'
+        f'<li><svg class="key" viewBox="-10 -10 20 20" aria-hidden="true">{key(kind)}</svg>'
         f"{escaped(said)}</li>"
-        for said, kind in reversed(items.items())
+        for said, kind in words(drawn)
     ]
     return Markup(f'<ul class="legend">{"".join(rows)}</ul>\n')
+
+
+def words(drawn: Map) -> list[tuple[str, str]]:
+    """What the symbols of a map mean, each with one kind that it is said of."""
+    every = {**LEGEND, **drawn.legend}
+    found: dict[str, str] = {}
+    for kind in drawn.kinds:
+        found.setdefault(every[kind], kind)
+    return list(found.items())
 
 
 def svg(drawn: Map) -> Markup:
     """The map as SVG, with the classes of the page's style sheet."""
     frame = drawn.shown
     base = base_map.read(frame.projection, frame.box.grown(AROUND), frame.m_per_px)
-    towns, marks = _labels(drawn, base, frame)
+    lines = graticule.graticule(frame.projection, frame.box)
+    marks = list(reversed(drawn.marks))  # the most important, which are drawn last, choose first
+    points = [*_points(marks, frame), *_towns(base, frame)]
+    places = placement.places(points, always=len(marks))
+    labelled = list(zip(points, places, strict=True))
+    scale = _scale_box(frame, labelled[: len(marks)])
+    inner = _beside_degrees(frame, lines)
     height = _number(frame.height_px)
     parts = [
         f'<svg class="map" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX:.0f} {height}" '
         f'role="group" tabindex="0" aria-label="Map: {escaped(drawn.title)}" '
         f'data-metres="{frame.m_per_px:.6g}">',
         *_earth(frame, base),
-        *_graticule(frame),
+        *(_path("graticule", [frame.px(line.points_m)]) for line in lines),
         *(_path(f"line {one.kind}", [frame.at(one.positions.tolist())], one.title) for one in drawn.lines),
         *(_region(frame, one) for one in drawn.regions),
-        *towns,
-        *_degrees(frame),
-        *marks,
-        _scale_bar(frame),
+        *(_town(*one, inner, scale) for one in labelled[len(marks) :] if one[1].level in placement.LEVELS),
+        *(_degree(frame, line, labelled, scale) for line in lines),
+        *(_mark(*one) for one in reversed(list(zip(marks, points, places, strict=False)))),
+        _scale_bar(frame, scale),
         "</svg>",
     ]
     return Markup("\n".join(parts))
-
-
-def png(drawn: Map, scale: float = 2.0) -> bytes:
-    """The map as a PNG file in light colours, `scale` times 960 pixels wide.
-
-    Raises:
-        HeimdallError: vl-convert or the data of maps are not installed.
-    """
-    sheet = style.in_light(style.text_of("vector_map.css")).replace(
-        "system-ui, sans-serif", f"'{style.FONT}'"
-    )
-    opening, rest = svg(drawn).split(">", 1)
-    height = drawn.shown.height_px
-    whole = f'{opening} width="{WIDTH_PX:.0f}" height="{height:.1f}"><style>{sheet}</style>{rest}'
-    return bytes(chart.converter().svg_to_png(whole, scale=scale))
 
 
 def _earth(frame: Frame, base: BaseMap) -> list[str]:
@@ -237,26 +248,21 @@ def _earth(frame: Frame, base: BaseMap) -> list[str]:
     return parts
 
 
-def _labels(drawn: Map, base: BaseMap, frame: Frame) -> tuple[list[str], list[str]]:
-    """Towns and marks with their labels, each with the level from which there is room for it."""
-    marks = list(reversed(drawn.marks))  # the most important, which are drawn last, choose first
-    at = frame.at([mark.position for mark in marks]).tolist() if marks else []
-    points = [Point(x, y, _SYMBOL_PX, _short(mark.label)) for mark, (x, y) in zip(marks, at, strict=True)]
-    towns = frame.px(base.towns_m).tolist()[:_MOST_TOWNS]
-    points += [
+def _points(marks: Sequence[Mark], frame: Frame) -> list[Point]:
+    if not marks:
+        return []
+    at = frame.at([mark.position for mark in marks]).tolist()
+    return [
+        Point(x, y, _SYMBOL_PX, _short(mark.label), bold=True) for mark, (x, y) in zip(marks, at, strict=True)
+    ]
+
+
+def _towns(base: BaseMap, frame: Frame) -> list[Point]:
+    at = frame.px(base.towns_m).tolist()
+    return [
         Point(x, y, _TOWN_PX, _short(town.name), _TOWN_LETTER_PX)
-        for town, (x, y) in zip(base.towns, towns, strict=False)
+        for town, (x, y) in zip(base.towns[:_MOST_TOWNS], at, strict=False)
     ]
-    places = placement.places(points, always=len(marks))
-    drawn_marks = [
-        _mark(mark, point, place) for mark, point, place in zip(marks, points, places, strict=False)
-    ]
-    drawn_towns = [
-        _town(point, place, frame)
-        for point, place in zip(points[len(marks) :], places[len(marks) :], strict=True)
-        if place.level in placement.LEVELS
-    ]
-    return drawn_towns, drawn_marks[::-1]
 
 
 def _short(label: str) -> str:
@@ -268,26 +274,24 @@ def _mark(mark: Mark, point: Point, place: Place) -> str:
     if point.label:
         hidden = ' visibility="hidden"' if place.level > 0 else ""
         label = f'<g class="label"{_level(place)}{hidden}>{_text(point.label, place)}</g>'
-    inner = f"<title>{escaped(mark.title)}</title>{_key(mark.kind)}{label}"
+    inner = f"<title>{escaped(mark.title)}</title>{key(mark.kind)}{label}"
     if mark.identifier:
         opening = link(Link("", mark.identifier)).removesuffix("</a>")
         inner = f"{opening}{inner}</a>"
     return f'<g class="mark" transform="translate({_number(point.x)} {_number(point.y)})">{inner}</g>'
 
 
-def _town(point: Point, place: Place, frame: Frame) -> str:
-    left = point.x + place.dx - {"start": 0.0, "middle": place.width / 2, "end": place.width}[place.anchor]
-    top, bottom = point.y + place.dy - point.letter, point.y + place.dy + 4
-    within = (
-        left > _STRIP_PX[0]
-        and left + place.width < WIDTH_PX
-        and top > 0
-        and bottom < frame.height_px - _STRIP_PX[1]
-        and not (
-            left + place.width > WIDTH_PX - _SCALE_BOX_PX[0] and bottom > frame.height_px - _SCALE_BOX_PX[1]
-        )
-    )
-    hidden = "" if within and place.level <= 0 else ' visibility="hidden"'
+def _beside_degrees(frame: Frame, lines: Iterable[graticule.Line]) -> Rectangle:
+    """The picture without the strips at its left and its lower side in which degrees stand."""
+    left = max((_DEGREE_LETTER_PX * len(line.name) for line in lines if not line.is_meridian), default=0.0)
+    return left + 6, 0.0, WIDTH_PX, frame.height_px - 20
+
+
+def _town(point: Point, place: Place, inner: Rectangle, scale: Rectangle) -> str:
+    left, top, right, bottom = box = placement.label_box(point, place)
+    within = left > inner[0] and top > inner[1] and right < inner[2] and bottom < inner[3]
+    shown = within and place.level <= 0 and not placement.overlap(box, scale)
+    hidden = "" if shown else ' visibility="hidden"'
     at = f"{_number(point.x)} {_number(point.y)}"
     return (
         f'<g class="town"{_level(place)}{hidden} transform="translate({at})">'
@@ -296,8 +300,7 @@ def _town(point: Point, place: Place, frame: Frame) -> str:
 
 
 def _level(place: Place) -> str:
-    left = place.dx - {"start": 0.0, "middle": place.width / 2, "end": place.width}[place.anchor]
-    return f' data-level="{place.level}" data-left="{left:.0f}" data-width="{place.width:.0f}"'
+    return f' data-level="{place.level}" data-left="{place.left:.0f}" data-width="{place.width:.0f}"'
 
 
 def _text(label: str, place: Place) -> str:
@@ -307,7 +310,7 @@ def _text(label: str, place: Place) -> str:
     )
 
 
-def _key(kind: str) -> str:
+def key(kind: str) -> str:
     """The symbol of a kind around 0, 0; of lines and areas a piece."""
     if kind in _OF_LINES:
         return f'<path class="line {kind}" d="M-10 0H10"/>'
@@ -316,17 +319,10 @@ def _key(kind: str) -> str:
     return f'<g class="symbol {kind}">{_SYMBOLS[kind]}</g>'
 
 
-def _graticule(frame: Frame) -> list[str]:
-    lines = graticule.graticule(frame.projection, frame.box)
-    return [_path("graticule", [frame.px(line.points_m)]) for line in lines]
-
-
-def _degrees(frame: Frame) -> list[str]:
-    """The names of lines where they meet the lower side or the left one; the script moves them."""
-    return [_degree(frame, line) for line in graticule.graticule(frame.projection, frame.box)]
-
-
-def _degree(frame: Frame, line: graticule.Line) -> str:
+def _degree(
+    frame: Frame, line: graticule.Line, labelled: Sequence[tuple[Point, Place]], scale: Rectangle
+) -> str:
+    """The name of a line where it meets the lower side or the left one; the script moves it with the view."""
     points = frame.px(line.points_m)
     axis, border = (1, frame.height_px - 6) if line.is_meridian else (0, 4.0)
     ahead = points[:, axis] > border
@@ -335,7 +331,13 @@ def _degree(frame: Frame, line: graticule.Line) -> str:
     if len(crossings):
         a, b = points[crossings[0]], points[crossings[0] + 1]
         x, y = (a + (b - a) * (border - a[axis]) / (b[axis] - a[axis])).tolist()
-        shown = line.is_meridian or y < frame.height_px - 20  # the corner is the meridians'
+        width = _DEGREE_LETTER_PX * len(line.name)
+        half = width / 2
+        box = (x - half, y - 10, x + half, y + 3) if line.is_meridian else (x, y - 7, x + width, y + 7)
+        # The corner is the meridians'.
+        inside = half < x < WIDTH_PX - half if line.is_meridian else 7 < y < frame.height_px - 20
+        covered = (placement.label_box(*one) for one in labelled if one[1].level <= 0)
+        shown = inside and not any(placement.overlap(box, other) for other in (scale, *covered))
     hidden = "" if shown else ' visibility="hidden"'
     side = "meridian" if line.is_meridian else "parallel"
     at = f"{_number(x)} {_number(y)}"
@@ -343,8 +345,12 @@ def _degree(frame: Frame, line: graticule.Line) -> str:
 
 
 def _region(frame: Frame, region: Region) -> str:
-    rings = [frame.at([(y, x) for x, y in ring]) for ring in region.rings]
+    rings = [_px(frame, ring) for ring in region.rings]
     return _path(f"region {region.kind}", rings, region.title, closed=True)
+
+
+def _px(frame: Frame, ring: Ring) -> Float64:
+    return frame.at([(y, x) for x, y in ring])
 
 
 def _path(name: str, lines: Sequence[Float64], title: str = "", *, closed: bool = False) -> str:
@@ -368,10 +374,19 @@ def _tenth(value: int) -> str:
     return f"-{text}" if value < 0 else text
 
 
-def _scale_bar(frame: Frame) -> str:
+def _scale_box(frame: Frame, marks: Sequence[tuple[Point, Place]]) -> Rectangle:
+    """Where the scale stands: in the first corner in which no mark is."""
+    ends = ((WIDTH_PX - 16, frame.height_px - 24), (260.0, frame.height_px - 24), (260.0, 32.0))
+    corners = [(x - _SCALE_PX - 14, y - 26, x, y + 4) for x, y in ends]
+    taken = [placement.label_box(*one) for one in marks]
+    free = (one for one in corners if not any(placement.overlap(one, other) for other in taken))
+    return next(free, corners[0])
+
+
+def _scale_bar(frame: Frame, box: Rectangle) -> str:
     metres, name = graticule.scale_bar(_SCALE_PX * frame.m_per_px)
     length = _number(metres / frame.m_per_px)
-    at = f"{_number(WIDTH_PX - 20)} {_number(frame.height_px - 28)}"
+    at = f"{_number(box[2] - 4)} {_number(box[3] - 4)}"
     return (
         f'<g class="scale" transform="translate({at})"><path d="M0 -5V0H-{length}V-5"/>'
         f'<text y="-9" text-anchor="end">{name}</text></g>'

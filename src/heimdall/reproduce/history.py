@@ -44,6 +44,16 @@ def latest(repository: Path, path: str) -> Commit | None:
     return _log(repository, "--max-count=1", "HEAD", "--", path)[0]
 
 
+def one(repository: Path, commit: str) -> Commit:
+    """What a reader knows a commit by."""
+    return _log(repository, "--max-count=1", commit, "--")[0]
+
+
+def before(repository: Path, commit: str, path: str) -> list[Commit]:
+    """The commits up to this one, and it, that changed a file; the newest first."""
+    return _log(repository, commit, "--", path)
+
+
 def holding(repository: Path, commits: Iterable[str], path: str, text: str) -> dict[str, str]:
     """Those of the commits in whose version of a file a text stands on one line, with that version's blob."""
     searched = list(dict.fromkeys(commits))

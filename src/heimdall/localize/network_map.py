@@ -1,0 +1,243 @@
+"""The maps of a session of the network: which receivers hear it, and where methods have the transmitter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from heimdall.geometry.area import Receivers
+from heimdall.geometry.geo import TangentPlane
+from heimdall.localize import fix_map, fix_words
+from heimdall.localize.error_ellipse import RADIUS_95
+from heimdall.maps import ellipse, hyperbolas
+from heimdall.maps.projection import Degrees, Projection
+from heimdall.metrics.metrics import chi_square_2
+from heimdall.multilateration.fix import Place
+from heimdall.pages.frame import Frame
+from heimdall.pages.vector_map import Line, Map, Mark, Region
+from heimdall.position.arrival import Observation
+
+State = Literal["heard", "silent", "absent"]
+
+LEGEND = {
+    "receiver": "a receiver that hears the signal",
+    "unused": "a receiver that hears nothing",
+    "absent": "a receiver without a recording",
+    "place": "the position",
+    "p68": "68 % ellipse",
+    "p95": "95 % ellipse",
+    "method": "another method, with its 95 % ellipse",
+}
+_RADIUS_68 = math.sqrt(chi_square_2(0.68))
+_KINDS: dict[State, str] = {"heard": "receiver", "silent": "unused", "absent": "absent"}
+SAID: dict[State, str] = {
+    "heard": "hears the signal",
+    "silent": "hears nothing",
+    "absent": "has no recording",
+}
+_SAME_M = 100.0  # a receiver of that number that stands further away is another one
+
+
+@dataclass(frozen=True)
+class Station:
+    """A receiver of the network in a session.
+
+    Attributes:
+        number: Its websdr_id.
+        name: What a person calls it.
+        position: Latitude and longitude, degrees.
+        state: Whether it hears the signal, or nothing, or has no recording.
+        delay_s: When it had the signal, seconds from a moment that all share; None without a usable time.
+        sigma_s: Standard deviation of that, seconds; None without one.
+    """
+
+    number: int
+    name: str
+    position: Degrees
+    state: State
+    delay_s: float | None = None
+    sigma_s: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A session with what is said of it.
+
+    Attributes:
+        title: What it is, in a few words.
+        stations: Every receiver of the network.
+        places: Where the transmitter may be, the answer first; empty where nobody hears it.
+        others: Where other methods have it, by their names.
+        truth: Latitude and longitude of the transmitter, degrees; None where that is not known.
+    """
+
+    title: str
+    stations: Sequence[Station]
+    places: Sequence[Place]
+    others: Mapping[str, Place]
+    truth: Degrees | None
+
+
+def stations(
+    observation: Observation,
+    receivers: Receivers,
+    plane: TangentPlane,
+    names: Mapping[int, str],
+    *,
+    without: State = "silent",
+) -> list[Station]:
+    """The receivers of the network in a session, by number.
+
+    Args:
+        observation: The session.
+        receivers: All receivers of the network.
+        plane: Of their positions.
+        names: What a person calls them, by number; others are called by their number.
+        without: What a receiver is that has no recording and is not absent.
+    """
+    rows = {number: row for row, number in enumerate(observation.session.websdr_id.tolist())}
+    where = np.stack(plane.to_degrees(*receivers.position_m[:, :2].T), axis=1).tolist()
+    found = []
+    for number, (latitude_deg, longitude_deg) in zip(receivers.websdr_id.tolist(), where, strict=True):
+        name, row = names.get(number, f"WebSDR {number}"), rows.get(number)
+        state: State = "absent" if number in observation.absent else without
+        delay_s = sigma_s = None
+        if row is not None:
+            state = "heard" if observation.session.detected[row] > 0 else "silent"
+            information_s2 = float(observation.arrivals.information_s2[row])
+            if information_s2 > 0:
+                clock_s = float(observation.session.timing_sigma_s[row])
+                delay_s = float(observation.arrivals.delay_s[row])
+                sigma_s = math.hypot(information_s2**-0.5, clock_s)
+        found.append(Station(number, name, (latitude_deg, longitude_deg), state, delay_s, sigma_s))
+    return found
+
+
+def names(file: Path, receivers: Receivers, plane: TangentPlane) -> dict[int, str]:
+    """What the receivers of the features are called, by number, if they are those of the network.
+
+    Args:
+        file: receivers.parquet of the features; without it nothing is known.
+        receivers: Those of the network.
+        plane: Of their positions.
+    """
+    try:
+        table = pd.read_parquet(file, columns=["websdr_id", "name", "latitude_deg", "longitude_deg"])
+    except (ValueError, OSError):
+        return {}
+    east_m, north_m = plane.to_local(table["latitude_deg"], table["longitude_deg"])
+    known = dict(zip(receivers.websdr_id.tolist(), receivers.position_m[:, :2].tolist(), strict=True))
+    rows = zip(table["websdr_id"].tolist(), table["name"].tolist(), east_m, north_m, strict=True)
+    return {
+        number: name
+        for number, name, east, north in rows
+        if number in known and math.dist(known[number], (east, north)) < _SAME_M
+    }
+
+
+def maps(scene: Scene) -> list[tuple[str, Map]]:
+    """The maps of a session, each with what it shows: all of it, and the position if it is small on that."""
+    marks = [*map(_station, scene.stations), *_places(scene)]
+    regions = _regions(scene)
+    corners = [(y, x) for region in regions for ring in region.rings for x, y in ring]
+    positions = [*(mark.position for mark in marks), *corners]
+    best = scene.places[0] if scene.places else None
+    middle = scene.stations[0].position if best is None else (best.latitude_deg, best.longitude_deg)
+    whole = Frame.around(Projection(*middle), positions)
+    frames = [("Receivers and positions", whole)]
+    if best is not None:
+        others = [mark.position for mark in marks if mark.kind in ("truth", "method")]
+        near = fix_map.around(best, others)
+        if near.m_per_px * fix_map.DETAIL < whole.m_per_px:
+            frames.append(("The position, enlarged", near))
+    return [
+        (name, Map(scene.title, marks, regions, _hyperbolas(scene, frame), frame, LEGEND))
+        for name, frame in frames
+    ]
+
+
+def _station(one: Station) -> Mark:
+    timed = "" if one.delay_s is None else ", with an arrival time"
+    return Mark(one.position, _KINDS[one.state], one.name, f"{one.name} {SAID[one.state]}{timed}")
+
+
+def _places(scene: Scene) -> list[Mark]:
+    """Where other methods have it, where it may be, and the truth, the most important last."""
+    marks = [
+        Mark((place.latitude_deg, place.longitude_deg), "method", name, f"{name}: {fix_words.where(place)}")
+        for name, place in scene.others.items()
+    ]
+    for number, place in reversed(list(enumerate(scene.places))):
+        label, title = "", fix_words.where(place)
+        if len(scene.places) > 1:
+            label = fix_words.share(place.probability)
+            title += f", probability {label}"
+        kind = "alternative" if number else "place"
+        marks.append(Mark((place.latitude_deg, place.longitude_deg), kind, label, title))
+    if scene.truth is not None:
+        title = f"Truth: {scene.truth[0]:.5f}, {scene.truth[1]:.5f}"
+        marks.append(Mark(scene.truth, "truth", "truth", title))
+    return marks
+
+
+def _regions(scene: Scene) -> list[Region]:
+    regions = [
+        _region(place, RADIUS_95, "by-method", f"95 % ellipse of {name}")
+        for name, place in scene.others.items()
+    ]
+    for place in reversed(scene.places):
+        regions.append(_region(place, RADIUS_95, "p95", "95 % ellipse"))
+        regions.append(_region(place, _RADIUS_68, "p68", "68 % ellipse"))
+    return regions
+
+
+def _region(place: Place, radius: float, kind: str, title: str) -> Region:
+    ring = ellipse.ring(place.latitude_deg, place.longitude_deg, place.covariance_m2, radius)
+    return Region((ring,), kind, title)
+
+
+def _hyperbolas(scene: Scene, frame: Frame) -> list[Line]:
+    timed = [one for one in scene.stations if one.delay_s is not None]
+    if len(timed) < 2:
+        return []
+    found = hyperbolas.lines(
+        [one.position for one in timed],
+        [one.delay_s or 0.0 for one in timed],
+        [one.sigma_s or 0.0 for one in timed],
+        frame.projection,
+        frame.box,
+    )
+    return [
+        Line(one.positions, "hyperbola", f"{timed[one.first].name} and {timed[one.second].name}")
+        for one in found
+    ]
+
+
+class _Ellipse(Protocol):
+    """A position with its 95 % ellipse, as methods give it."""
+
+    @property
+    def latitude_deg(self) -> float: ...
+    @property
+    def longitude_deg(self) -> float: ...
+    @property
+    def ellipse_95_major_m(self) -> float: ...
+    @property
+    def ellipse_95_minor_m(self) -> float: ...
+    @property
+    def ellipse_azimuth_deg(self) -> float: ...
+
+
+def place(one: _Ellipse, probability: float) -> Place:
+    """A position with its 95 % ellipse as a place with a covariance."""
+    azimuth = math.radians(one.ellipse_azimuth_deg)
+    axes = np.array([[math.sin(azimuth), math.cos(azimuth)], [math.cos(azimuth), -math.sin(azimuth)]])
+    sigma_m = np.array([one.ellipse_95_major_m, one.ellipse_95_minor_m]) / RADIUS_95
+    covariance_m2 = axes @ np.diag(sigma_m**2) @ axes.T
+    return Place(one.latitude_deg, one.longitude_deg, 0.0, 0.0, covariance_m2, probability)

@@ -1,0 +1,241 @@
+"""What a run was made of: data, quarantine, revision, parameters, machine; and how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from heimdall.pages import elements
+from heimdall.pages.elements import Cell, Markup, Table
+from heimdall.report import words
+from heimdall.report.run import FEATURE_METRICS, Run
+from heimdall.reproduce import dvc_lock
+from heimdall.reproduce.paths import SNAPSHOT_METRICS, TRAIN_METRICS
+
+_NAMED_FILES = 12  # changed files that are named
+_HASH = 12  # digits of a commit
+
+
+def data(run: Run) -> tuple[Markup, ...]:
+    """The recordings, their splits, and the quarantine."""
+    parts = [elements.paragraphs(_amounts(run))]
+    if run.quarantine is not None:
+        parts += _quarantine(run)
+    return tuple(parts)
+
+
+def _amounts(run: Run) -> list[str]:
+    said = []
+    snapshot = run.metrics.get(SNAPSHOT_METRICS)
+    if snapshot is not None:
+        said.append(
+            f"The snapshot holds what was approved until {snapshot['as_of']}: {snapshot['recordings']} "
+            f"recordings ({snapshot['data']}) of {snapshot['sessions']} sessions and "
+            f"{snapshot['transmitters']} transmitters by {snapshot['receivers']} receivers."
+        )
+    split, train = run.metrics.get(FEATURE_METRICS), run.metrics.get(TRAIN_METRICS)
+    if split is not None and train is not None:
+        by = run.figures["split_by"]
+        said.append(
+            f"Of the sessions {train['training_sessions']} train, {train['validation_sessions']} validate "
+            f"and {split['sessions_by_split']['test']} test; whole {by}s are held out."
+        )
+    if snapshot is not None:
+        count, part = sum(snapshot["quarantined"].values()), snapshot["quarantined_fraction"]
+        said.append(
+            f"{words.counted(count, 'recording')} ({words.share(part)}) were refused and are in quarantine:"
+            if count
+            else "No recording was refused: the quarantine is empty."
+        )
+    return said or ["The records of the data are missing, see the last section."]
+
+
+def _quarantine(run: Run) -> list[Markup]:
+    table = run.quarantine
+    if table is None or not len(table):
+        return []
+    groups = sorted(table.groupby("reason"), key=lambda group: (-len(group[1]), str(group[0])))
+    counts = tuple(
+        (str(reason).replace("_", " "), str(len(rows)), str(rows.iloc[0]["detail"]))
+        for reason, rows in groups
+    )
+    rows = tuple(
+        tuple(_text(row[name]) for name in ("session_id", "websdr_id", "reason", "detail"))
+        for row in table.to_dict("records")
+    )
+    return [
+        elements.table(
+            Table(("reason", "recordings", "for example"), counts, "lrl"),
+            caption="The quarantine by reason.",
+        ),
+        elements.details(
+            "Each refused recording",
+            elements.table(
+                Table(("session", "receiver", "reason", "detail"), rows, "lrll"),
+                caption="The recordings in quarantine.",
+            ),
+        ),
+    ]
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - whatever a column holds
+    if value is None or value != value:  # noqa: PLR0124 - nan
+        return ""
+    return str(int(value)) if isinstance(value, float) else str(value)
+
+
+def lineage(run: Run) -> tuple[Markup, ...]:
+    """The revision, what changed since the run before, the parameters, and the hash of each output."""
+    revision, commit = run.revision, run.revision.commit
+    pairs: list[tuple[str, Cell]] = [
+        ("Commit", f"{commit.hash} of {commit.date}: {commit.subject}"),
+        ("Working tree", _tree(revision.changed)),
+    ]
+    if run.model is not None:
+        pairs += [
+            ("Data of the model", f"{run.model.data}, fingerprint {run.model.data_fingerprint}"),
+            ("Weights, SHA-256", run.model.weights_sha256 or ""),
+            *((name.removesuffix("_sha256").replace("_", " ").capitalize() + ", SHA-256", value)
+              for name, value in run.model.others.items()),
+        ]  # fmt: skip
+    outputs = tuple(
+        (stage.name, path, md5) for stage in run.lock.values() for path, md5 in stage.outs.items()
+    )
+    before = {} if revision.former is None else {one.name: one for one in revision.former.params}
+    params = tuple(
+        (name, _value(value), _value(before[name].before) if name in before else "")
+        for name, value in dvc_lock.params_of(run.lock.values()).items()
+    )
+    return (
+        elements.definitions(pairs),
+        *_since(run),
+        elements.details(
+            f"All {len(params)} parameters",
+            elements.table(
+                Table(("parameter", "value", "in the run before, if other"), params, "lll"),
+                caption="Parameters in dvc.lock.",
+            ),
+        ),
+        elements.details(
+            f"All {len(outputs)} outputs with their hashes",
+            elements.table(
+                Table(("stage", "output", "MD5 in dvc.lock"), outputs, "lll"),
+                caption="The outputs of the pipeline in dvc.lock.",
+            ),
+        ),
+    )
+
+
+def _tree(changed: tuple[str, ...]) -> str:
+    if not changed:
+        return "as committed"
+    named = words.listed([*changed[:_NAMED_FILES]])
+    if len(changed) > _NAMED_FILES:
+        named = f"{', '.join(changed[:_NAMED_FILES])} and {len(changed) - _NAMED_FILES} more"
+    return f"not committed: {named}"
+
+
+def _since(run: Run) -> list[Markup]:
+    former = run.revision.former
+    if former is None:
+        return [elements.paragraphs(["There is no earlier run in the history that this clone has."])]
+    same = "The data are the same." if former.same_data else "The data are others."
+    said = [
+        f"The run before is that of commit {former.commit.hash[:_HASH]} of {former.commit.date}: "
+        f"{former.commit.subject}. {same}",
+        f"Code that differs: {words.listed(list(former.code))}." if former.code else "The code is the same.",
+    ]
+    if not former.params:
+        return [elements.paragraphs([*said, "The parameters are the same."])]
+    rows = tuple((one.name, _value(one.now), _value(one.before)) for one in former.params)
+    return [
+        elements.paragraphs(said),
+        elements.table(
+            Table(("parameter", "now", "before"), rows, "lll"),
+            caption="Parameters that differ from the run before.",
+        ),
+    ]
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 - any parameter
+    return "" if value is None else str(value)
+
+
+def environment(run: Run) -> tuple[Markup, ...]:
+    """The machine on which the pipeline ran."""
+    if run.machine is None:
+        return (elements.paragraphs(["Nothing records the machine, see the last section."]),)
+    machine: Mapping[str, Any] = run.machine
+    names = {
+        "cpu": "CPU",
+        "instruction_sets": "Instruction sets",
+        "cores": "Cores",
+        "threads": "Threads",
+        "gpu": "GPU",
+        "python": "Python",
+        "platform": "Platform",
+    }
+    pairs = [(said, _said(machine[name])) for name, said in names.items() if name in machine]
+    libraries = tuple((name, str(version)) for name, version in machine.get("libraries", {}).items())
+    return (
+        elements.paragraphs(
+            ["The machine on which dvc.lock was made, as reference.json of this revision records it."]
+        ),
+        elements.definitions(pairs),
+        elements.details(
+            f"{words.counted(len(libraries), 'library', 'libraries')}",
+            elements.table(
+                Table(("library", "version"), libraries, "ll"), caption="Libraries and their versions."
+            ),
+        ),
+    )
+
+
+def _said(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def again(run: Run) -> tuple[Markup, ...]:
+    """The commands that bring the run back and make it anew."""
+    short = run.revision.commit.hash[:_HASH]
+    said = []
+    if run.revision.changed:
+        said.append(
+            "The working tree has changes that are in no commit, so no command brings exactly this run back. "
+            "Commit them, and write the report again."
+        )
+    said.append(
+        "In a clone of the repository: the first lines bring back code, data and models as dvc.lock names "
+        "them; verify then rebuilds every stage but the snapshot from its inputs, and compares each output "
+        "with dvc.lock."
+    )
+    return (
+        elements.paragraphs(said),
+        elements.code(
+            [
+                f"git checkout {short}",
+                "make setup",
+                "heimdall services up",
+                "dvc pull",
+                f"heimdall verify {short}",
+                f"heimdall report {short} --output report.html",
+            ]
+        ),
+        elements.note(
+            "dvc repro runs what differs from dvc.lock: after the pull nothing, after a change what depends "
+            "on it. The same revision gives the same report, byte for byte."
+        ),
+    )
+
+
+def missing(run: Run) -> tuple[Markup, ...]:
+    """What this page could not show, with what brings it."""
+    rows = tuple((one.path, one.cause, one.remedy) for one in run.absent)
+    return (
+        elements.table(
+            Table(("file", "why it is missing", "what brings it"), rows, "lll"),
+            caption="Files that this report would have used.",
+        ),
+    )

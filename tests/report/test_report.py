@@ -1,0 +1,170 @@
+"""The page of a run, as a reader sees it in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from heimdall.report import report, run
+from tests.browser import NARROW_PX, WIDE_PX, Browser, Opened, Scheme
+from tests.report import runs
+from tests.report.runs import World
+
+HOSTILE = '<script>alert("x")</script>&'
+
+
+def page(root: Path, typed: str | None = None) -> str:
+    return report.text(run.read(root, typed, lambda _: None))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runs.write(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def file(root: Path) -> Path:
+    path = root / "report.html"
+    path.write_text(page(root), encoding="utf-8")
+    return path
+
+
+OPEN = "details[open][id^=session-]"
+
+
+def opened_session(opened: Opened) -> str | None:
+    """The session whose card opens before the reader's eyes."""
+    card = opened.page.locator(OPEN).first
+    card.locator("dd").first.wait_for()
+    assert card.evaluate("one => one.getBoundingClientRect().top < innerHeight")
+    return card.locator("dd").first.text_content()
+
+
+@pytest.mark.parametrize("width_px", [WIDE_PX, NARROW_PX])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_asks_for_nothing_and_every_drawing_is_drawn(
+    browser: Browser, file: Path, width_px: int, scheme: Scheme
+) -> None:
+    with browser.open(file, width_px, scheme) as opened:
+        assert "simulated" in str(opened.page.locator("header").text_content())
+        assert (opened.requests, opened.problems) == ([], [])
+        assert opened.beyond_px() == 0
+        charts = opened.page.locator("svg.chart")
+        assert charts.count() == 8
+        for number in range(charts.count()):
+            assert opened.colours(f"svg.chart >> nth={number}") > 20, number
+        assert opened.colours("#sessions-map svg.map") > 50
+        # No text of a chart lies over another.
+        overlaps = """svg => {
+          const boxes = [...svg.querySelectorAll("text")].filter(one => one.textContent.trim())
+            .map(one => [one.textContent, one.getBoundingClientRect()]);
+          return boxes.flatMap(([a, one], n) => boxes.slice(n + 1)
+            .filter(([, other]) => one.left < other.right - 1 && other.left < one.right - 1
+              && one.top < other.bottom - 1 && other.top < one.bottom - 1).map(([b]) => `${a} / ${b}`));
+        }"""
+        assert [one for svg in charts.all() for one in svg.evaluate(overlaps)] == []
+
+
+def test_tables_sort_by_click_and_by_key(browser: Browser, file: Path) -> None:
+    with browser.open(file) as opened:
+        table = opened.page.locator("#sessions table")
+        heading = table.locator("th", has_text="error, m")
+
+        def errors() -> list[float]:
+            return [float(text) for text in table.locator("tbody tr td:nth-child(7)").all_text_contents()]
+
+        given = errors()
+        assert given == sorted(given, reverse=True)  # the largest first
+        heading.locator("button").click()
+        assert heading.get_attribute("aria-sort") == "ascending"
+        assert errors() == sorted(given)
+        heading.locator("button").press("Enter")
+        assert heading.get_attribute("aria-sort") == "descending"
+        assert errors() == given
+        # By the bounds of intervals, which are no single numbers.
+        slices = opened.page.locator("#slices table")
+        slices.locator("th", has_text="95 % interval, m").locator("button").press("Enter")
+        low = [
+            float(text.split(" ")[0])
+            for text in slices.locator("tbody tr td:nth-child(5)").all_text_contents()
+            if text
+        ]
+        assert len(low) > 4
+        assert low == sorted(low)
+
+
+def test_a_session_opens_from_the_map_and_from_the_table(browser: Browser, file: Path) -> None:
+    with browser.open(file) as opened:
+        assert opened.page.locator(OPEN).count() == 0
+        # The answers of the least error lie on top.
+        marks = opened.page.locator("#sessions-map a")
+        assert marks.count() == runs.SESSIONS
+        last = marks.nth(runs.SESSIONS - 1)
+        wanted = str(last.get_attribute("href")).removeprefix("#session-")
+        last.locator(".symbol").click()
+        assert opened_session(opened) == wanted
+    with browser.open(file) as opened:
+        first = opened.page.locator("#sessions-map a").first
+        wanted = str(first.get_attribute("href")).removeprefix("#session-")
+        first.focus()
+        opened.page.keyboard.press("Enter")
+        assert opened_session(opened) == wanted
+    with browser.open(file, NARROW_PX) as opened:
+        link = opened.page.locator("#sessions td a").first
+        link.focus()
+        opened.page.keyboard.press("Enter")
+        card = opened.page.locator(OPEN).first
+        assert f"heimdall session show {link.text_content()} --html" in str(card.text_content())
+
+
+def test_the_same_run_gives_the_same_bytes_and_names_no_place(root: Path, file: Path) -> None:
+    written = file.read_text(encoding="utf-8")
+    assert page(root) == written
+    assert str(root) not in written
+    assert [one for one in re.findall(r"https?://[^\s\"'<]+", written) if "w3.org" not in one] == []
+
+
+def test_a_working_tree_with_changes_is_no_commit_and_says_so(root: Path) -> None:
+    file = root / "reference.json"
+    committed = file.read_text()
+    file.write_text(committed + "\n")
+    changed = page(root)
+    file.write_text(committed)
+    assert "Report of the working tree after commit" in changed
+    assert "not committed: reference.json" in changed
+    assert "Commit them, and write the report again." in changed
+
+
+def test_names_from_the_data_and_from_git_are_text(browser: Browser, tmp_path: Path) -> None:
+    world = World(names=("Torino", HOSTILE, "Milano"), subject=f"Break {HOSTILE}", data="recorded")
+    root = runs.write(tmp_path / "hostile", world)
+    file = root / "report.html"
+    file.write_text(page(root), encoding="utf-8")
+    assert HOSTILE not in file.read_text(encoding="utf-8")
+    with browser.open(file) as opened:
+        assert opened.problems == []
+        assert HOSTILE in str(opened.page.locator(".lead").first.text_content())
+        assert HOSTILE in str(opened.page.locator("#slices table").text_content())
+        assert "recorded from the air" in str(opened.page.locator("header").text_content())
+
+
+def test_what_is_missing_is_said_with_its_remedy_and_the_rest_is_shown(
+    browser: Browser, tmp_path: Path
+) -> None:
+    root = runs.write(tmp_path / "few")
+    shutil.rmtree(root / "data")
+    shutil.rmtree(root / "models")
+    (root / "plots/reliability.csv").unlink()
+    file = root / "report.html"
+    file.write_text(page(root), encoding="utf-8")
+    with browser.open(file) as opened:
+        assert (opened.requests, opened.problems) == ([], [])
+        missing = str(opened.page.locator("#missing").text_content())
+        for path in (run.INDEX, run.RECEIVERS, run.QUARANTINE, run.MODEL_RECORD, run.RELIABILITY):
+            assert path in missing
+        assert "dvc pull" in missing
+        assert opened.page.locator("svg.chart").count() == 7
+        assert opened.page.locator("#sessions-map a").count() == runs.SESSIONS
