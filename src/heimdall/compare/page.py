@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,7 @@ def _sessions(contest: Contest) -> Markup:
     values = [{"a_m": a, "b_m": b} for a, b in zip(a_m.tolist(), b_m.tolist(), strict=True)]
     span_m = [float(min(a_m.min(), b_m.min())), float(max(a_m.max(), b_m.max()))]
     scale = {"type": "log", "domain": span_m, "nice": True}
+    powers = range(math.floor(math.log10(span_m[0])), math.ceil(math.log10(span_m[1])) + 1)
 
     def axis(field: str, letter: str) -> dict[str, Any]:
         return {
@@ -212,7 +214,7 @@ def _sessions(contest: Contest) -> Markup:
             "type": "quantitative",
             "title": f"position error of {letter}, m",
             "scale": scale,
-            "axis": {"format": ",d", "gridOpacity": 0.5},
+            "axis": {"format": ",d", "values": [10**power for power in powers]},
         }
 
     encoding = {"x": axis("a_m", "A"), "y": axis("b_m", "B")}
