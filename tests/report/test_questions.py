@@ -84,6 +84,8 @@ def test_targets_are_met_or_missed_by_their_own_sense(found: Run) -> None:
         "calibration_error_m": False,
     }
     assert "meets two of the three targets" in said(better, 0)
+    assert "within 30 m more than 90 % (91.0 %, met)" in said(better, 0)
+    assert "a calibration error below 5 m (5 m, missed)" in said(better, 0)
 
 
 def test_the_bound_says_what_cannot_be_asked_for(found: Run) -> None:

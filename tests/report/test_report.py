@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from heimdall.report import report, run
@@ -74,7 +75,7 @@ def test_tables_sort_by_click_and_by_key(browser: Browser, file: Path) -> None:
         heading = table.locator("th", has_text="error, m")
 
         def errors() -> list[float]:
-            return [float(text) for text in table.locator("tbody tr td:nth-child(7)").all_text_contents()]
+            return [float(text) for text in table.locator("tbody tr td:nth-child(2)").all_text_contents()]
 
         given = errors()
         assert given == sorted(given, reverse=True)  # the largest first
@@ -149,6 +150,18 @@ def test_names_from_the_data_and_from_git_are_text(browser: Browser, tmp_path: P
         assert HOSTILE in str(opened.page.locator(".lead").first.text_content())
         assert HOSTILE in str(opened.page.locator("#slices table").text_content())
         assert "recorded from the air" in str(opened.page.locator("header").text_content())
+
+
+def test_a_former_revision_is_reported_without_what_it_did_not_write(tmp_path: Path) -> None:
+    root = runs.write(tmp_path)
+    for name, columns in (("map", ["correlation", "level"]), ("training", ["val_median_m"])):
+        path = root / f"plots/{name}.csv"
+        pd.read_csv(path).drop(columns=columns).to_csv(path, index=False)
+    runs.relock(root)
+    written = page(root)
+    assert "its ellipses are drawn without their tilt" in written
+    assert "95 % ellipse alone" not in written
+    assert "the mean error of the validation sessions goes from 2.0 km to 1.4 km" in written
 
 
 def test_what_is_missing_is_said_with_its_remedy_and_the_rest_is_shown(

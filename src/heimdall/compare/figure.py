@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 
 import matplotlib as mpl
 import numpy as np
@@ -14,8 +13,11 @@ from matplotlib.ticker import FuncFormatter
 
 from heimdall.compare.contest import Contest
 from heimdall.compare.scorecard import SHOWN
+from heimdall.maps import axes as map_axes
 
 _COLOURS = {"A": "#0072B2", "B": "#D55E00"}  # Okabe and Ito, 2008
+_MARKERS = {"A": "o", "B": "s"}
+_MAP_RATIO = 1.25  # of the map's width to its height
 
 
 def draw(contest: Contest, receivers: pd.DataFrame) -> bytes:
@@ -48,40 +50,30 @@ def _draw_map(axes: Axes, contest: Contest, receivers: pd.DataFrame) -> None:
     """Both answers of the sessions in which they disagree most, each with a line to the truth."""
     chosen = contest.disagreements.index[:SHOWN].to_numpy()
     truth_deg = contest.sessions[["latitude_deg", "longitude_deg"]].to_numpy(np.float64)
-    axes.scatter(truth_deg[:, 1], truth_deg[:, 0], s=8, color="#999999", label="truth, all sessions")
-    for letter, side in contest.sides:
-        for row in chosen:
-            (true_lat, true_lon), (latitude, longitude) = truth_deg[row], side.estimated_deg[row]
-            axes.plot([true_lon, longitude], [true_lat, latitude], color=_COLOURS[letter], linewidth=0.8)
-        found = side.estimated_deg[chosen]
-        axes.scatter(found[:, 1], found[:, 0], s=20, color=_COLOURS[letter], label=letter, zorder=3)
-    axes.scatter(truth_deg[chosen, 1], truth_deg[chosen, 0], s=30, marker="x", color="black", zorder=4)
-    for number, row in enumerate(chosen, start=1):
-        axes.annotate(
-            str(number),
-            (truth_deg[row, 1], truth_deg[row, 0]),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize=8,
-            zorder=5,
+    stations = map_axes.named(receivers)
+    found_deg = {letter: side.estimated_deg[chosen] for letter, side in contest.sides}
+    positions = np.concatenate([[one.position for one in stations], truth_deg, *found_deg.values()])
+    ground = map_axes.draw(
+        axes,
+        [(latitude, longitude) for latitude, longitude in positions.tolist()],
+        stations,
+        ratio=_MAP_RATIO,
+    )
+    axes.scatter(*ground.at(*truth_deg.T), s=8, color="#777777", label="truth, all sessions", zorder=2)
+    truth = np.stack(ground.at(*truth_deg[chosen].T))
+    for letter, estimated_deg in found_deg.items():
+        found = np.stack(ground.at(*estimated_deg.T))
+        axes.plot(*np.stack([truth, found], axis=1), color=_COLOURS[letter], linewidth=0.8, zorder=2)
+        axes.scatter(
+            found[0], found[1], s=20, color=_COLOURS[letter], marker=_MARKERS[letter], label=letter, zorder=3
         )
-    axes.scatter(
-        receivers["longitude_deg"],
-        receivers["latitude_deg"],
-        s=50,
-        marker="^",
-        color="#009E73",
-        edgecolors="white",
-        label="receiver",
-        zorder=5,
-    )
-    axes.set_aspect(1 / math.cos(math.radians(float(truth_deg[:, 0].mean()))), adjustable="datalim")
-    axes.set(
-        xlabel="longitude, degrees",
-        ylabel="latitude, degrees",
-        title=f"The {len(chosen)} sessions in which A and B disagree most, with lines to the truth",
-    )
-    axes.legend(loc="best", fontsize=8)
+    axes.scatter(truth[0], truth[1], s=30, marker="x", color="black", zorder=4)
+    for number, at in enumerate(truth.T.tolist(), start=1):
+        axes.annotate(str(number), at, xytext=(4, 4), textcoords="offset points", fontsize=8, zorder=5)
+    at = ground.at(*zip(*(one.position for one in stations), strict=True))
+    axes.scatter(*at, s=50, marker="^", color="#009E73", edgecolors="white", label="receiver", zorder=5)
+    axes.set_title(f"The {len(chosen)} sessions in which A and B disagree most, with lines to the truth")
+    axes.legend(loc=ground.legend, fontsize=8)
 
 
 def _draw_errors(axes: Axes, contest: Contest) -> None:

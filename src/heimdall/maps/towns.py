@@ -64,7 +64,7 @@ def within(
     inside = (latitude >= south_deg) & (latitude <= north_deg) & (turn <= east_deg - west_deg)
     numbers = np.flatnonzero(inside)
     numbers = numbers[np.argsort(-population[numbers], kind="stable")][: _LOOKED_AT * most]
-    if smallest == SMALLEST[0]:
+    if smallest > SMALLEST[-1]:
         numbers = numbers[~_is_suburb(latitude[numbers], longitude[numbers], population[numbers])]
     return [
         Town(json.loads(names[n]), float(latitude[n]), float(longitude[n]), int(population[n]))

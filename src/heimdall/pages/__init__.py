@@ -3,4 +3,4 @@
 Imports `maps`, `geometry` and `core`.
 """
 
-__all__ = ["chart", "elements", "frame", "page", "picture", "placement", "style", "vector_map"]
+__all__ = ["chart", "elements", "frame", "page", "picture", "style", "vector_map"]

@@ -13,13 +13,12 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from heimdall.maps import base_map, graticule
+from heimdall.maps import base_map, graticule, placement
 from heimdall.maps.base_map import BaseMap
+from heimdall.maps.placement import Place, Point, Rectangle
 from heimdall.maps.projection import Degrees, Projection, middle
-from heimdall.pages import placement
 from heimdall.pages.elements import Link, Markup, escaped, link, named
 from heimdall.pages.frame import WIDTH_PX, Frame
-from heimdall.pages.placement import Place, Point, Rectangle
 
 Float64 = npt.NDArray[np.float64]
 Ring = tuple[tuple[float, float], ...]
@@ -288,9 +287,8 @@ def _beside_degrees(frame: Frame, lines: Iterable[graticule.Line]) -> Rectangle:
 
 
 def _town(point: Point, place: Place, inner: Rectangle, scale: Rectangle) -> str:
-    left, top, right, bottom = box = placement.label_box(point, place)
-    within = left > inner[0] and top > inner[1] and right < inner[2] and bottom < inner[3]
-    shown = within and place.level <= 0 and not placement.overlap(box, scale)
+    box = placement.label_box(point, place)
+    shown = place.level <= 0 and placement.inside(box, inner) and not placement.overlap(box, scale)
     hidden = "" if shown else ' visibility="hidden"'
     at = f"{_number(point.x)} {_number(point.y)}"
     return (

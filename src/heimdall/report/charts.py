@@ -23,6 +23,7 @@ _PADDING_PX = (
 _LEAST_M = 1.0  # of what is drawn on a logarithmic axis
 # A title of a vertical axis that stands above the labels.
 _ABOVE = {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "start", "titleX": -126, "titleY": -7}
+_ERRORS = {"val_mae_m": "mean", "val_median_m": "median"}
 # The one that a chart is about is first, then the stronger ones.
 _ORDER = (LOCALIZER, "combined", "time_of_arrival", "direct_position", "received_power", "mean_position")
 _LENGTHS = "datum.value >= 1000 ? datum.value / 1000 + ' km' : datum.value + ' m'"
@@ -197,9 +198,9 @@ def validation_errors(table: pd.DataFrame) -> Spec:
     """The mean and the median error of the validation sessions by epoch.
 
     Args:
-        table: As of `losses`.
+        table: As of `losses`; former revisions have no median.
     """
-    names = {"val_mae_m": "mean", "val_median_m": "median"}
+    names = {name: said for name, said in _ERRORS.items() if name in table}
     y = _lengths("y", "error of the position", _decades(table[list(names)].to_numpy().ravel().tolist()))
     return _curves(table, names, y["axis"], y["scale"])
 

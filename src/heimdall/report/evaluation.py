@@ -229,8 +229,9 @@ def training(run: Run) -> tuple[Markup, ...]:
         first, last = (f"{table['val_loss'].iloc[end]:.2f} nats" for end in (0, -1))
         seen = f"Over the epochs the loss of the validation sessions goes from {first} to {last}."
         parts.append(_figure(charts.losses(table), f"{name}: loss", seen))
-        first, last = (words.length(float(table["val_median_m"].iloc[end])) for end in (0, -1))
-        seen = f"Over the epochs the median error of the validation sessions goes from {first} to {last}."
+        which, column = ("median", "val_median_m") if "val_median_m" in table else ("mean", "val_mae_m")
+        first, last = (words.length(float(table[column].iloc[end])) for end in (0, -1))
+        seen = f"Over the epochs the {which} error of the validation sessions goes from {first} to {last}."
         parts.append(_figure(charts.validation_errors(table), f"{name}: errors", seen))
     if not parts:
         return (elements.paragraphs(["The curves are missing, see the last section."]),)

@@ -9,7 +9,7 @@ from typing import Any
 from heimdall.compare.scorecard import FEW_TRANSMITTERS
 from heimdall.pipeline.evaluate.predictors import LOCALIZER
 from heimdall.report import figures, words
-from heimdall.report.figures import Coverage
+from heimdall.report.figures import Coverage, Target
 from heimdall.report.run import Run
 
 _BAD = 1.5  # times the mean error of all: a slice that is named as bad
@@ -70,7 +70,21 @@ def _how_good(run: Run) -> Answer:
         f"is {words.length(own['mae_m'])}{_between(own, 'mae_m')}. "
     )
     short += f"It meets {words.number(met) if met else 'none'} of the {words.number(len(targets))} targets."
-    return Answer("How good is it?", short, (_bound(run), _rival(run)))
+    return Answer("How good is it?", short, (_targets(targets), _bound(run), _rival(run)))
+
+
+def _targets(found: list[Target]) -> str:
+    asked = {
+        "mae_m": ("a mean error below", words.length),
+        "accuracy_30m": ("within 30 m more than", words.percent),
+        "calibration_error_m": ("a calibration error below", words.length),
+    }
+    told = []
+    for one in found:
+        wanted, say = asked[one.key]
+        value = words.share(one.value) if say is words.percent else say(one.value)
+        told.append(f"{wanted} {say(one.limit)} ({value}, {'met' if one.met else 'missed'})")
+    return f"The targets: {words.listed(told)}."
 
 
 def _between(own: Mapping[str, Any], key: str) -> str:
@@ -187,13 +201,17 @@ def _its_ellipses(run: Run) -> Answer:
         "errors differs from the size that the ellipses state, in the mean over five classes of stated size. "
         "Single large errors dominate it.",
     ]
+    slices = figures.slices(run)
     odd = [
         f"{one.name} ({found.inside} of {found.n})"
-        for one in figures.slices(run)
+        for one in slices
         if (found := figures.coverage(one.figures, 0.95)).verdict == "too few"
     ]
     if odd:
-        why.append(f"The 95 % regions hold too few transmitters for sessions {words.listed(odd)}.")
+        why.append(
+            f"The 95 % regions hold too few transmitters for sessions {words.listed(odd)}. Of the "
+            f"{len(slices)} slices, one in forty may look so by chance."
+        )
     return Answer("Can I trust its ellipses?", " ".join(_trust(narrow, wide, single)), tuple(why))
 
 

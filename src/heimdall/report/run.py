@@ -20,6 +20,7 @@ import pandas as pd
 from heimdall.core import remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.core.machine import REFERENCE
+from heimdall.pipeline.evaluate.predictors import LOCALIZER
 from heimdall.report import revision
 from heimdall.report.revision import Revision
 from heimdall.reproduce import dvc_lock, git, model_file
@@ -259,9 +260,9 @@ def _figures(files: Files) -> Mapping[str, Any]:
     full = EVALUATION_FULL in dvc_lock.outputs(files.lock)
     path = EVALUATION_FULL if full or EVALUATION not in dvc_lock.outputs(files.lock) else EVALUATION
     found = _json(files.output(path))
-    if "localizer" not in found.get("test", {}):
+    if not {"split_by", "targets", "cramer_rao"} <= found.keys() or LOCALIZER not in found.get("test", {}):
         remedy = f"Name a later revision (`git log --oneline {LOCK_FILE}` lists some)"
-        raise HeimdallError(path, "it has no figures of the localizer by session", remedy)
+        raise HeimdallError(path, "it has not the figures of sessions that a report is made of", remedy)
     return found
 
 

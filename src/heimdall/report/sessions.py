@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from heimdall.pages import elements, vector_map
-from heimdall.pages.elements import Link, Markup, Table
+from heimdall.pages.elements import Cell, Link, Markup, Table
 from heimdall.pages.vector_map import Line, Map, Mark, Region
 from heimdall.report import ellipses, words
 from heimdall.report.run import Receiver, Recorded, Run, Session
@@ -103,45 +103,43 @@ def _way(one: Session) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
 def _table(shown: Sequence[Session]) -> Markup:
     headings = (
         "session",
-        "time (UTC)",
-        "frequency, MHz",
-        "kind of signal",
-        "heard by",
-        "highest SNR, dB",
         "error, m",
         "stated deviation, m",
         "95 % region",
         "95 % ellipse",
         "bound, m",
+        "heard by",
+        "highest SNR, dB",
+        "kind of signal",
+        "frequency, MHz",
+        "time (UTC)",
     )
-    rows = []
-    for one in shown:
-        said = one.recorded
-        known = (
-            ("", "", "", "", "")
-            if said is None
-            else (
-                _time(said),
-                f"{said.frequency_mhz:.4f}",
-                said.modulation,
-                str(len(said.heard)),
-                f"{max(said.heard.values()):.1f}" if said.heard else "",
-            )
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            Link(_name(one), _identifier(one)),
+            f"{one.error_m:.0f}",
+            f"{_deviation_m(one):.0f}",
+            _inside(one) or "",
+            _in_ellipse(one) or "",
+            "" if one.bound_m is None else f"{one.bound_m:.0f}",
+            *_cells(one.recorded),
         )
-        bound = "" if one.bound_m is None else f"{one.bound_m:.0f}"
-        rows.append(
-            (
-                Link(_name(one), _identifier(one)),
-                *known,
-                f"{one.error_m:.0f}",
-                f"{_deviation_m(one):.0f}",
-                _inside(one) or "",
-                _in_ellipse(one) or "",
-                bound,
-            )
-        )
+        for one in shown
+    )
+    times = [
+        one.recorded.time.timestamp() if one.recorded and one.recorded.time else math.nan for one in shown
+    ]
     caption = "The test sessions, the largest error first. A heading sorts by its column."
-    return elements.table(Table(headings, tuple(rows), "llrlrrrrllr"), caption=caption)
+    content = Table(headings, rows, "lrrllrrrlrr", {len(headings) - 1: times})
+    return elements.table(content, caption=caption)
+
+
+def _cells(said: Recorded | None) -> tuple[str, ...]:
+    """Receivers, SNR, kind, frequency and time of a session; nothing where the data are missing."""
+    if said is None:
+        return ("",) * 5
+    snr_db = f"{max(said.heard.values()):.1f}" if said.heard else ""
+    return str(len(said.heard)), snr_db, said.modulation, f"{said.frequency_mhz:.4f}", _time(said)
 
 
 def _card(one: Session, receivers: Sequence[Receiver]) -> Markup:
@@ -204,7 +202,7 @@ def _summary(one: Session) -> str:
 
 def _outcome(one: Session) -> str:
     inside = _inside(one)
-    return f"error {words.length(one.error_m)}" + ("" if inside is None else f", {inside} of its 95 % region")
+    return f"error {words.length(one.error_m)}" + ("" if inside is None else f", {inside} its 95 % region")
 
 
 def _inside(one: Session) -> str | None:

@@ -62,7 +62,7 @@ def length(value_m: float) -> str:
         return f"{value_m / 1000:.0f} km"
     if size >= 999.5:
         return f"{value_m / 1000:.1f} km"
-    return f"{value_m:.0f} m" if size >= 9.95 else f"{value_m:.1f} m"
+    return f"{value_m:.0f} m" if size >= 9.95 or value_m == round(value_m) else f"{value_m:.1f} m"
 
 
 def difference(value_m: float) -> str:

@@ -17,11 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from heimdall.metrics.metrics import ACCURACY_WITHIN_M, coverage
+from heimdall.maps import axes as map_axes
+from heimdall.metrics.metrics import ACCURACY_WITHIN_M, chi_square_2, coverage
 from heimdall.pipeline.evaluate.cases import errors_of
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, UNCALIBRATED
 
 _SPLIT = "test"
+_RADIUS_95 = math.sqrt(chi_square_2(0.95))  # of an ellipse, in standard deviations
+_MAP_RATIO = 1.8  # of the map's width to its height
 _GRID_M = np.round(10 ** np.linspace(1, 6, 101), 3)  # 10 m to 1000 km, 20 steps a decade
 _NOMINAL = np.round(np.linspace(0.05, 0.95, 19), 2)
 _MAP_COLUMNS = [
@@ -203,56 +206,31 @@ def _draw_bound(axes: Axes, cases: pd.DataFrame) -> None:
 
 def _draw_map(axes: Axes, cases: pd.DataFrame, receivers: pd.DataFrame) -> None:
     sessions = _chosen(cases, LOCALIZER)
-    axes.plot(
-        [sessions["longitude_deg"], sessions["estimated_longitude_deg"]],
-        [sessions["latitude_deg"], sessions["estimated_latitude_deg"]],
-        color="#0072B2",
-        linewidth=0.5,
-        alpha=0.5,
-    )
-    axes.scatter(
-        sessions["estimated_longitude_deg"],
-        sessions["estimated_latitude_deg"],
-        s=14,
-        color="#0072B2",
-        label="estimate",
-        zorder=3,
-    )
-    axes.scatter(
-        sessions["longitude_deg"],
-        sessions["latitude_deg"],
-        s=22,
-        marker="x",
-        color="black",
-        label="truth",
-        zorder=4,
-    )
-    axes.scatter(
-        receivers["longitude_deg"],
-        receivers["latitude_deg"],
-        s=50,
-        marker="^",
-        color="#D55E00",
-        edgecolors="white",
-        label="receiver",
-        zorder=5,
-    )
-    # Neighbours get their names on different sides.
-    for number, row in enumerate(receivers.sort_values("longitude_deg").itertuples()):
-        axes.annotate(
-            str(row.name),
-            (row.longitude_deg, row.latitude_deg),
-            xytext=(0, 6 if number % 2 else -12),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7,
-            zorder=6,
-        )
-    axes.set_aspect(1 / math.cos(math.radians(float(receivers["latitude_deg"].mean()))), adjustable="datalim")
-    axes.set(
-        xlabel="longitude, degrees", ylabel="latitude, degrees", title="Truth and estimate, test sessions"
-    )
-    axes.legend(loc="best", fontsize=8)
+    names = ("latitude_deg", "longitude_deg", "estimated_latitude_deg", "estimated_longitude_deg")
+    truth_lat, truth_lon, lat, lon = (sessions[name].to_numpy(np.float64) for name in names)
+    stations = map_axes.named(receivers)
+    positions = [
+        *(one.position for one in stations),
+        *zip(truth_lat.tolist(), truth_lon.tolist(), strict=True),
+        *zip(lat.tolist(), lon.tolist(), strict=True),
+    ]
+    ground = map_axes.draw(axes, positions, stations, ratio=_MAP_RATIO)
+    spread = sessions[["sigma_east_m", "sigma_north_m", "correlation"]].to_numpy(np.float64).tolist()
+    for where, (east_m, north_m, correlation) in zip(zip(lat, lon, strict=True), spread, strict=True):
+        cross = correlation * east_m * north_m
+        covariance_m2 = np.array([[east_m**2, cross], [cross, north_m**2]])
+        outline = ground.ellipse(where, covariance_m2, _RADIUS_95)
+        axes.plot(*outline, color="#0072B2", linewidth=0.5, alpha=0.45, zorder=2)
+    axes.plot([], [], color="#0072B2", linewidth=0.8, alpha=0.6, label="95 % ellipse")
+    truth, estimate = ground.at(truth_lat, truth_lon), ground.at(lat, lon)
+    lines = [np.stack(ends) for ends in zip(estimate, truth, strict=True)]
+    axes.plot(*lines, color="#D55E00", linewidth=0.7, alpha=0.7, zorder=2.5)
+    axes.scatter(*estimate, s=14, color="#0072B2", label="estimate", zorder=3)
+    axes.scatter(*truth, s=22, marker="x", color="black", label="truth", zorder=4)
+    at = ground.at(*zip(*(one.position for one in stations), strict=True))
+    axes.scatter(*at, s=50, marker="^", color="#D55E00", edgecolors="white", label="receiver", zorder=5)
+    axes.set_title("Truth and estimate of the test sessions, with lines between them")
+    axes.legend(loc=ground.legend, fontsize=8)
 
 
 def _draw_heard(axes: Axes, cases: pd.DataFrame) -> None:

@@ -1,14 +1,13 @@
 """Where labels stand beside their points, and how far a map must be enlarged until each has its room.
 
-A label has room at a size of letters if it covers no point and no label that is more important. A label with
-its point is star-shaped around the point: what has room has it in every larger picture, too. So each label
-needs one number, and a script only compares.
+A label has room at a size of letters if it covers no point and no label that is more important, neither at
+that size nor at a smaller one. So each label needs one number, and a script only compares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LETTER_PX, LINE_PX = 7.2, 14.0  # of a letter of 12 px in a wide font: its width, and the height of a line
 LEVELS = range(-2, 9)  # letters are 2 ** -level as large as the map's units
@@ -66,12 +65,17 @@ class Place:
 
 def label_box(point: Point, place: Place, size: float = 1.0) -> Rectangle:
     """Of a label with its symbol, in the map's units, for letters that are `size` times as large."""
-    return _scaled(point, _box(point, place) if point.label else _symbol(point), size)
+    return scaled(point, _box(point, place) if point.label else _symbol(point), size)
 
 
 def overlap(one: Rectangle, other: Rectangle) -> bool:
     """Whether two rectangles have an area in common."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def inside(box: Rectangle, outer: Rectangle) -> bool:
+    """Whether a rectangle lies in another one."""
+    return box[0] > outer[0] and box[1] > outer[1] and box[2] < outer[2] and box[3] < outer[3]
 
 
 def places(points: Sequence[Point], *, always: int) -> list[Place]:
@@ -83,24 +87,23 @@ def places(points: Sequence[Point], *, always: int) -> list[Place]:
     """
     found = [_sides(point)[0] for point in points]
     shown: set[int] = set()
+    taken = {level: _Taken(2.0**-level) for level in LEVELS}
+    for level, of_level in taken.items():
+        for point in points[:always]:
+            of_level.add(scaled(point, _symbol(point), 2.0**-level))
     for level in LEVELS:
-        size = 2.0**-level
-        taken = _Taken(size)
-        for number, point in enumerate(points):
-            if number < always:
-                taken.add(_scaled(point, _symbol(point), size))
-        for number in sorted(shown):
-            taken.add(label_box(points[number], found[number], size))
         for number, point in enumerate(points):
             if number in shown or not point.label:
                 continue
-            own = _scaled(point, _symbol(point), size) if number < always else None
             for side in _sides(point):
-                box = label_box(point, side, size)
-                if not taken.covers(box, own):
-                    found[number] = Place(level, side.anchor, side.dx, side.dy, side.width)
+                if all(
+                    taken[finer].has_room(point, side, with_symbol=number >= always)
+                    for finer in range(level, LEVELS.stop)
+                ):
+                    found[number] = replace(side, level=level)
                     shown.add(number)
-                    taken.add(box)
+                    for finer in range(level, LEVELS.stop):
+                        taken[finer].add(label_box(point, side, 2.0**-finer))
                     break
     return found
 
@@ -120,20 +123,20 @@ def _symbol(point: Point) -> Rectangle:
     return -point.radius, -point.radius, point.radius, point.radius
 
 
+def label(point: Point, place: Place) -> Rectangle:
+    """Of a label alone, around the point."""
+    height = LINE_PX * point.letter / 12
+    return place.left, place.dy - 0.8 * height, place.left + place.width, place.dy + 0.25 * height
+
+
 def _box(point: Point, place: Place) -> Rectangle:
     """Of a label with its symbol, around the point."""
-    left = place.left
-    height = LINE_PX * point.letter / 12
-    own = _symbol(point)
-    return (
-        min(left, own[0]),
-        min(place.dy - 0.8 * height, own[1]),
-        max(left + place.width, own[2]),
-        max(place.dy + 0.25 * height, own[3]),
-    )
+    one, own = label(point, place), _symbol(point)
+    return min(one[0], own[0]), min(one[1], own[1]), max(one[2], own[2]), max(one[3], own[3])
 
 
-def _scaled(point: Point, box: Rectangle, size: float) -> Rectangle:
+def scaled(point: Point, box: Rectangle, size: float) -> Rectangle:
+    """A rectangle around a point in the map's units, for letters that are `size` times as large."""
     left, top, right, bottom = box
     return point.x + size * left, point.y + size * top, point.x + size * right, point.y + size * bottom
 
@@ -142,6 +145,7 @@ class _Taken:
     """Rectangles in a grid, so that only neighbours are compared."""
 
     def __init__(self, size: float) -> None:
+        self._size = size
         self._cell = _CELL_PX * size
         self._grid: dict[tuple[int, int], list[Rectangle]] = {}
 
@@ -149,13 +153,10 @@ class _Taken:
         for cell in self._cells(box):
             self._grid.setdefault(cell, []).append(box)
 
-    def covers(self, box: Rectangle, but: Rectangle | None) -> bool:
-        """Whether any of the rectangles, but one, overlaps another one."""
-        return any(
-            other != but and overlap(box, other)
-            for cell in self._cells(box)
-            for other in self._grid.get(cell, ())
-        )
+    def has_room(self, point: Point, place: Place, *, with_symbol: bool) -> bool:
+        """Whether a label overlaps none of the rectangles; with its symbol, or beside it if that is there."""
+        box = scaled(point, (_box if with_symbol else label)(point, place), self._size)
+        return not any(overlap(box, other) for cell in self._cells(box) for other in self._grid.get(cell, ()))
 
     def _cells(self, box: Rectangle) -> Iterator[tuple[int, int]]:
         left, top, right, bottom = (int(edge // self._cell) for edge in box)
