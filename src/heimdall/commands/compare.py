@@ -13,7 +13,7 @@ from heimdall.core import artifacts, params, paths
 @click.command(
     epilog="""\b
 Example: heimdall compare v0.1.0 HEAD
-Example: heimdall compare main models/localizer.onnx --html compare.html --plot compare.png
+Example: heimdall compare main models/localizer.onnx --html compare.html
 """
 )
 @click.argument("a", type=place.ModelName(), metavar="A")

@@ -19,7 +19,7 @@ DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
     epilog="""\b
 Example: heimdall monitor --since 2026-11-01
 Example: heimdall monitor --since 2026-11-01 --json > monitor.json
-Example: heimdall monitor --since 2026-11-01 --html monitor.html --plot monitor.png
+Example: heimdall monitor --since 2026-11-01 --html monitor.html
 """
 )
 @click.option(
