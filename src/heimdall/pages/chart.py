@@ -70,6 +70,7 @@ def svg(spec: dict[str, Any], *, title: str, description: str) -> Markup:
         raise ValueError(f"no size: {drawn[:200]}")
     width, height = size.groups()
     inner = _OF_ELEMENT.sub("", _OUTER.sub("", drawn, count=1).removesuffix("</svg>"))
+    inner = inner.replace("xlink:href", "href")  # of a picture
     # Identifiers are of the whole page, in which other charts have the same.
     inner = _NAMED.sub(f"c{hashlib.sha256(drawn.encode()).hexdigest()[:12]}-", inner)
     return Markup(
