@@ -16,6 +16,8 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [1, 4])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 _CONFIG: dict[str, Any] = {
     "background": None,
+    # A reader's font may be wider than the one with which vl-convert measures.
+    "padding": {"left": 24, "top": 5, "right": 24, "bottom": 5},
     "font": style.FONT,
     "view": {"stroke": "var(--line)"},
     "axis": {
