@@ -65,7 +65,7 @@ lint: setup ## style, types and the layers of the rooms
 doctor: ## what this machine lacks, before anything is installed
 	@python=$$(scripts/find_python.sh "$(PYTHON)") && PYTHONPATH=src "$$python" -m heimdall.doctor
 
-setup: .venv/.installed ## the installation alone, in .venv
+setup: .venv/.installed .venv/plots.html ## the installation alone, in .venv
 	@test -z "$(PYTHON)" || $(PYTHON) -c 'import sys; sys.exit(sys.argv[1:] != ["%d.%d" % sys.version_info[:2]])' \
 		"$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || \
 		{ echo "make: .venv has another Python than $(PYTHON). To make it anew: rm -r .venv" >&2; exit 1; }
@@ -79,6 +79,10 @@ setup: .venv/.installed ## the installation alone, in .venv
 	$(BIN)/uv pip sync --require-hashes --compile-bytecode requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# DVC is told of it in .dvc/config.local, which may be deleted alone.
+.venv/plots.html: scripts/plots_page.py scripts/plots_page.html .venv/.installed
+	@$(BIN)/python scripts/plots_page.py
 
 browser: .venv/browser/chromium ## the browser in which the tests look at pages, in .venv; nothing else needs it
 

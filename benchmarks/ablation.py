@@ -12,9 +12,11 @@ other half, as `dvc repro` does; clocks err by 50 ns. The test sessions of all w
 
 - by the network as it is, and without each learned part, one at a time, and without all of them;
 - by the best methods without learning;
+- by both with all sessions of a transmitter together, said to be of one place;
 - by the network and the combined method when one arrival time is late, when receivers have delays that
   nobody knows, and when one of them made no recording. `--rendered` adds faults of clocks, filters, motion
-  and altitude, for which each world is rendered seven times more; the network is trained without them.
+  and altitude, and receivers without a squelch, for which each world is rendered eight times more; the
+  network is trained without them.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
@@ -48,9 +50,9 @@ if __name__ == "__main__":
 import pandas as pd
 import torch
 from ablation_criteria import COMBINED, OWN_KINDS, RIVALS, acceptance
-from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, conditions, rendered, timed
+from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed
 from ablation_parts import AS_IT_IS, BLIND, UNSEEN, blind_to_echoes, networks
-from ablation_tables import UNDISTURBED, faults_table, parts_table
+from ablation_tables import TOGETHER, UNDISTURBED, faults_table, parts_table
 from accuracy import CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared
 from accuracy_criteria import Line
 
@@ -62,6 +64,7 @@ from heimdall.core import artifacts, rooms, table
 from heimdall.core.params import FeatureParams, Params
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
+from heimdall.localize.together import SHARED, together
 from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig, Sessions, observations, read_network, read_receivers
 from heimdall.network.fusion_net import FusionNet
@@ -127,8 +130,8 @@ def main() -> int:
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
         if not options.show:
-            faults = RENDERED if options.rendered else {}
-            measure(kind, settings, options.worlds, options.world_sessions, folder, faults=faults)
+            twins = RENDERED if options.rendered else {}
+            measure(kind, settings, options.worlds, options.world_sessions, folder, rendered_again=twins)
         cases = pd.read_parquet(folder / "cases.parquet")
         worlds = ", ".join(str(seed) for seed in sorted(cases["world"].unique()))
         print(f"Simulated, multipath {kind}, worlds {worlds}, clocks of {CLOCK_SIGMA_NS:g} ns:\n")
@@ -147,15 +150,23 @@ def measure(
     sessions: int,
     folder: Path,
     *,
-    faults: Mapping[str, simulate.Faults],
+    rendered_again: Mapping[str, Twin],
 ) -> None:
-    """Make `folder`/cases.parquet: the cases of every world's test sessions, also under faults to render."""
+    """Make `folder`/cases.parquet: the cases of every world's test sessions, also of those rendered again."""
     if kind in OWN_KINDS:
         settings = replace(settings, pretrain=replace(settings.pretrain, multipath=[kind]))
     worlds = prepared(kind, settings, seeds, sessions, folder)
     twins = {
-        name: held_out(kind, settings, seeds, sessions, folder / f"fault-{number}", faults=fault)
-        for number, (name, fault) in enumerate(faults.items())
+        name: held_out(
+            kind,
+            settings,
+            seeds,
+            sessions,
+            folder / f"twin-{number}",
+            faults=twin.faults,
+            squelched=twin.squelched,
+        )
+        for number, (name, twin) in enumerate(rendered_again.items())
     }
     torch.set_num_threads(settings.threads)
     parts = []
@@ -215,6 +226,13 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
         if split == UNLIKE or split in SINGLE:
             blind = replace(faulty, observations=blind_to_echoes(faulty.observations))
             answers[split, BLIND] = faulty, localize(tuned, blind.observations, receivers)
+    several = [rows for rows in test.table.groupby("source_id", sort=False).indices.values() if len(rows) > 1]
+    if several:
+        first = Condition.of([(int(rows[0]), test.observations[rows[0]]) for rows in several])
+        for name, area in ((AS_IT_IS, tuned.area), (COMBINED, rivals.area)):
+            _, each = answers[UNDISTURBED, name]
+            whole = [together(each.of_sessions(rows), area, SHARED) for rows in several]
+            answers[TOGETHER, name] = first, Posterior.concatenate(whole)
     rows = described(test, plane)
     rows = rows.assign(timed=[len(timed(item)) for item in test.observations], world=world.seed)
     tables = [

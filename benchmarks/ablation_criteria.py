@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-from ablation_faults import FOUR_TIMES, LATE, LATE_S, MANY_TIMES, SINGLE, UNLIKE, late_name
+from ablation_faults import FOUR_TIMES, LATE, LATE_S, MANY_TIMES, OPEN, SINGLE, UNLIKE, late_name
 from ablation_parts import AS_IT_IS, BLIND, UNTUNED
 from ablation_tables import FIXED, chosen, difference
 from accuracy_criteria import Line, words
@@ -19,6 +19,7 @@ AIM_MAE_RATIO = {"light": 0.8, "strong": 0.7}
 LEAST_WORLDS, LEAST_SESSIONS, LEAST_FOREIGN_SESSIONS = 10, 1000, 300
 COVERAGE_POINTS, FOREIGN_POINTS = 0.04, 0.07
 LATE_RATIO, LATE_COVERAGE = 1.3, 0.9
+OPEN_RATIO = 0.6
 
 
 def acceptance(kind: str, cases: pd.DataFrame, params: EvaluateParams) -> list[Line]:
@@ -80,7 +81,7 @@ def _coverage(kind: str, rows: pd.DataFrame, when: str, points: float) -> list[L
 
 
 def _faults(kind: str, cases: pd.DataFrame, params: EvaluateParams) -> list[Line]:
-    """What is asked when a time is late, and when receivers differ or drift."""
+    """What is asked when a time is late, without a squelch, and when receivers differ or drift."""
     lines, calm = [], chosen(cases, AS_IT_IS)
     for by in (*LATE_S, *LATE):
         for count in (MANY_TIMES, FOUR_TIMES):
@@ -100,6 +101,11 @@ def _faults(kind: str, cases: pd.DataFrame, params: EvaluateParams) -> list[Line
             lines.append(
                 Line(kind, f"coverage at 95%{named}", f">= {LATE_COVERAGE:.0%}", f"{share:.1%}", met)
             )
+    unheard = chosen(cases, AS_IT_IS, OPEN)
+    if kind == "light" and len(unheard):
+        ratio = unheard["error_m"].mean() / calm.loc[unheard.index, "error_m"].mean()
+        criterion, met = f"MAE to that with a squelch (n={len(unheard)})", ratio <= OPEN_RATIO
+        lines.append(Line(kind, criterion, f"<= {OPEN_RATIO:g}", f"{ratio:.2f}", met))
     for condition in (UNLIKE, *SINGLE):
         rows, blind = (chosen(cases, name, condition) for name in (AS_IT_IS, BLIND))
         if rows.empty:

@@ -27,15 +27,31 @@ LATE_S = {"10 us": 10e-6, "3 ms": 3e-3}
 MANY = 5  # arrival times, of which one may be wrong by any amount and is found out
 UNLIKE_SIGMA_S = 200e-9
 UNLIKE = "delays of N(0, 200 ns) by receiver"
+
+
+@dataclass(frozen=True)
+class Twin:
+    """How the same transmissions are rendered again.
+
+    Attributes:
+        faults: What disturbs the receivers.
+        squelched: Whether they have a squelch.
+    """
+
+    faults: simulate.Faults = simulate.NO_FAULTS
+    squelched: bool = True
+
+
 SINGLE = {
-    "rendered: clocks drift by up to 1e-8": simulate.Faults(clock_drift=1e-8),
-    "rendered: Doppler to 15 Hz": simulate.Faults(doppler_hz=15.0),
-    "rendered: filters' ripple of 0.5 dB": simulate.Faults(ripple_db=0.5),
-    "rendered: filters' delays to 200 ns": simulate.Faults(filter_delay_s=UNLIKE_SIGMA_S),
-    "rendered: altitude of 1500 m": simulate.Faults(altitude_m=1500.0),
+    "rendered: clocks drift by up to 1e-8": Twin(simulate.Faults(clock_drift=1e-8)),
+    "rendered: Doppler to 15 Hz": Twin(simulate.Faults(doppler_hz=15.0)),
+    "rendered: filters' ripple of 0.5 dB": Twin(simulate.Faults(ripple_db=0.5)),
+    "rendered: filters' delays to 200 ns": Twin(simulate.Faults(filter_delay_s=UNLIKE_SIGMA_S)),
+    "rendered: altitude of 1500 m": Twin(simulate.Faults(altitude_m=1500.0)),
 }
-LATE = {f"rendered: {by}": simulate.Faults(late_stamp_s=late_s) for by, late_s in LATE_S.items()}
-RENDERED = SINGLE | LATE
+LATE = {f"rendered: {by}": Twin(simulate.Faults(late_stamp_s=late_s)) for by, late_s in LATE_S.items()}
+OPEN = "rendered: receivers without a squelch"
+RENDERED = SINGLE | LATE | {OPEN: Twin(squelched=False)}
 _LEFT = 2  # recordings at least, when one is removed
 
 
@@ -78,12 +94,12 @@ def rendered(
 
     Args:
         sessions: Identifiers and observations of the test sessions of a world, undisturbed.
-        twins: What is seen of them under each fault of `RENDERED`, by identifier.
+        twins: What is seen of each twin of `RENDERED`, by identifier.
     """
     found = {}
     for name, twin in twins.items():
         seen = [(row, twin[session]) for row, (session, _) in enumerate(sessions) if session in twin]
-        if name in SINGLE:
+        if name not in LATE:
             found[name] = Condition.of(seen)
             continue
         counts = {row: len(timed(item)) for row, (_, item) in enumerate(sessions)}

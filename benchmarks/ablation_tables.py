@@ -16,6 +16,7 @@ from heimdall.metrics import metrics
 from heimdall.pipeline.evaluate.cases import errors_of
 
 UNDISTURBED = "undisturbed"
+TOGETHER = "all sessions of a transmitter together"
 FIXED = 4  # arrival times that fix a position whatever the error of one is
 HEADINGS = (
     "simulated",

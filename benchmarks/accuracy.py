@@ -85,7 +85,12 @@ class HeldOutWorld(simulated.WorldTask):
         """The world: two sessions a transmitter."""
         count = max(self.sessions // 2, 1)
         made = simulate.make_world(
-            self.seed, count, self.multipath, clock_sigma_ns=self.clock_sigma_ns, faults=self.faults
+            self.seed,
+            count,
+            self.multipath,
+            clock_sigma_ns=self.clock_sigma_ns,
+            faults=self.faults,
+            squelched=self.squelched,
         )
         return made if self.least_snr_db is None else louder(made, self.least_snr_db)
 
@@ -198,11 +203,21 @@ def held_out(
     folder: Path,
     *,
     faults: simulate.Faults = simulate.NO_FAULTS,
+    squelched: bool = True,
 ) -> list[Path]:
     """The worlds' features, each in the form of data/features/; they share one folder of shards."""
     least_db = LEAST_DB + MARGIN_DB if kind == CLEAN else None
     tasks = [
-        HeldOutWorld(seed, sessions, kind, settings.features, CLOCK_SIGMA_NS, least_db, faults=faults)
+        HeldOutWorld(
+            seed,
+            sessions,
+            kind,
+            settings.features,
+            CLOCK_SIGMA_NS,
+            least_db,
+            faults=faults,
+            squelched=squelched,
+        )
         for seed in seeds
     ]
     benchmark = {"benchmark": artifacts.sha256_file(Path(__file__))}

@@ -117,6 +117,8 @@ def write(folder: Path, mels: int = 32) -> pd.DataFrame:
         | dict(zip(("latitude_deg", "longitude_deg"), receiver_deg, strict=True))
         | places
     ).to_parquet(folder / "receivers.parquet")
+    absent: dict[str, list[object]] = {"session_id": [], "websdr_id": []}
+    pd.DataFrame(absent).to_parquet(folder / "absent.parquet")
     network = {
         "latitude_deg": LATITUDE_DEG,
         "longitude_deg": LONGITUDE_DEG,

@@ -142,6 +142,9 @@ def write_features(data_dir: Path, count: int = 20) -> None:
     east_m, north_m, up_m = RECEIVERS.position_m.T
     position = {"east_m": east_m, "north_m": north_m, "up_m": up_m}
     pd.DataFrame({"websdr_id": RECEIVERS.websdr_id, **position}).to_parquet(data_dir / "receivers.parquet")
+    pd.DataFrame({"session_id": [session_id(4)], "websdr_id": [RECEIVERS.websdr_id[0]]}).to_parquet(
+        data_dir / "absent.parquet"
+    )
     network = {
         "latitude_deg": PLANE.latitude_deg,
         "longitude_deg": PLANE.longitude_deg,

@@ -68,7 +68,7 @@ def cases(ablation: ModuleType, parts: ModuleType) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "session_id": [f"s{number}" for number in range(count)],
-            "source_id": None,
+            "source_id": ["twice", "twice", *[f"t{n}" for n in range(2, count)]],
             "latitude_deg": latitude_deg,
             "longitude_deg": longitude_deg,
             "modulation": "nfm",
@@ -151,7 +151,9 @@ def test_every_fault_befalls_the_sessions_that_it_is_for(cases: pd.DataFrame, fa
         assert four.row.tolist() == [row for row, count in enumerate(counts) if count == 4]
     happened = {name for name, condition in found.items() if len(condition.row)}
     single, late = next(iter(faults.SINGLE)), faults.late_name(next(iter(faults.LATE)), faults.FOUR_TIMES)
-    assert set(cases["split"]) == happened | {"undisturbed", single, late}
+    together = cases[cases["split"].str.contains("together")]
+    assert together["session_id"].tolist() == ["s0", "s0"]  # for the two sessions of one transmitter
+    assert set(cases["split"]) - set(together["split"]) == happened | {"undisturbed", single, late}
     assert cases["split"].eq(single).sum() == 3 * len(SEEN)  # by network, by combined, and blind to echoes
     assert set(cases.loc[cases["split"] == late, "session_id"]) == {"s1", "s2"}  # of four arrival times
     silent, absent = (condition for name, condition in found.items() if "removed" in name)
@@ -247,6 +249,10 @@ def test_each_line_is_missed_by_what_it_is_about(criteria: ModuleType, faults: M
     blind = narrow["predictor"] == criteria.BLIND
     disturbed = pd.concat([good, narrow.assign(log_density=narrow["log_density"].mask(blind, -9.9))])
     assert missed(disturbed) == [f"NLL, nats, {single}, less that blind to tilt and variance"]
+    heard = good[(good["split"] == "undisturbed") & (good["predictor"] == criteria.AS_IT_IS)]
+    unheard = pd.concat([good, heard.assign(split=faults.OPEN, error_m=430.0)])
+    assert missed(unheard, "light") == ["MAE to that with a squelch (n=1000)"]
+    assert missed(unheard.assign(error_m=unheard["error_m"].replace(430.0, 410.0)), "light") == []
     untuned = good["predictor"] == criteria.UNTUNED
     adapted = good.assign(level=good["level"].mask(untuned & (good["world"] == 0), 0.999))
     assert missed(adapted) == []  # only of a foreign kind something is asked without adaptation

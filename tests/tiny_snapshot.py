@@ -94,6 +94,8 @@ def write_snapshot(root: Path, seeds: tuple[int, int, int] = (0, 0, 0)) -> pd.Da
     }
     path = folder / archive.RECEIVERS_FILE
     archive.write_table(path, pd.DataFrame(receivers), archive.RECEIVERS_SCHEMA)
+    absent: dict[str, list[object]] = {"session_id": [], "websdr_id": []}
+    archive.write_table(folder / archive.ABSENT_FILE, pd.DataFrame(absent), archive.ABSENT_SCHEMA)
     return archive.read_measurements(root)
 
 

@@ -32,7 +32,7 @@ FAR = datetime(2200, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def full() -> list[demo.StoredSession]:
-    return demo.contents(simulate.make_world(command.SEED), command.SESSIONS)
+    return demo.contents(simulate.make_world(command.SEED, command.TRANSMITTERS), command.SESSIONS)
 
 
 def hashes(store: ObjectStore) -> dict[str, str]:
@@ -40,17 +40,17 @@ def hashes(store: ObjectStore) -> dict[str, str]:
 
 
 def test_default_world_is_large_enough_and_not_too_large(full: list[demo.StoredSession]) -> None:
-    """At least 150 usable sessions and 600 good recordings in less than 1.3 GB, every bad case once."""
+    """270 sessions of three receivers and 1300 good recordings in less than 2.4 GB, every bad case once."""
 
     def good_recordings(session: demo.StoredSession) -> int:
         whole = [recording.rows[0] for recording in session.recordings if recording.broken is None]
         return sum(row.approved_at is not None and row.approved_at <= demo.LATE for row in whole)
 
     good = [good_recordings(session) for session in full]
-    assert sum(count >= 3 for count in good) >= 150
-    assert sum(good) >= 600
+    assert sum(count >= 3 for count in good) >= 270
+    assert sum(good) >= 1300
     stored = [recording for session in full for recording in session.recordings if recording.has_object]
-    assert sum(192_000 * (16 if recording.double else 8) for recording in stored) < 1.3e9
+    assert sum(192_000 * (16 if recording.double else 8) for recording in stored) < 2.4e9
     assert any(recording.double for recording in stored)
     broken = [recording.broken for session in full for recording in session.recordings if recording.broken]
     assert sorted(broken) == sorted(demo.BROKEN)

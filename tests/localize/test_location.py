@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 
 from heimdall.baselines import baselines, tuned_file
@@ -54,6 +57,35 @@ def test_json_says_where_and_how_far_that_is_from_the_truth(data_dir: Path) -> N
         assert axes_m2 == pytest.approx(radius_squared * trace_m2)
         longer_east = one["sigma_east_m"] > one["sigma_north_m"]
         assert longer_east == (45 < one["ellipse_azimuth_deg"] < 135)
+
+
+def test_sessions_of_one_place_have_an_answer_together(data_dir: Path, tmp_path: Path) -> None:
+    """Each of several transmitters has one session here, so that their places contradict each other."""
+    given = [TEST, TRAIN, "--data-dir", str(data_dir), "--method", "received-power", "--json", "--together"]
+    result = CliRunner().invoke(locate, given, catch_exceptions=False)
+    found = json.loads(result.stdout)
+    assert [one["session_id"] for one in found] == [TEST, TRAIN, "together"]
+    assert (found[2]["split"], found[2]["error_m"]) == ("train", None)
+    assert "said to be of one place, but their known places are up to" in result.stderr
+    spread_m = [one["sigma_east_m"] * one["sigma_north_m"] for one in found]
+    assert spread_m[2] < min(spread_m[:2])
+    # The truth is known where the sessions agree on it.
+    index = pd.read_parquet(data_dir / "index.parquet")
+    place = index.loc[index["session_id"] == TEST, ["latitude_deg", "longitude_deg"]].iloc[0]
+    same = tmp_path / "features"
+    shutil.copytree(data_dir, same)
+    rows = index["session_id"] == TRAIN
+    index.loc[rows, ["latitude_deg", "longitude_deg"]] = place.to_numpy()
+    index.to_parquet(same / "index.parquet")
+    page = tmp_path / "answer.html"
+    lines = run(
+        same, TEST, TRAIN, "--method", "received-power", "--together", "--html", str(page)
+    ).splitlines()
+    assert lines[6] == "All 2 sessions together, said to be of one transmitter at one place"
+    assert "unknown" not in lines[8]
+    assert "All 2 sessions together" in page.read_text(encoding="utf-8")
+    with pytest.raises(UsageError, match="two sessions or more"):
+        locate.main([TEST, "--together"], standalone_mode=False)
 
 
 def test_table_has_a_line_for_every_method_and_says_what_the_data_are(data_dir: Path) -> None:

@@ -86,9 +86,10 @@ def test_how_rows_are_divided_into_batches_changes_no_byte(tmp_path: Path) -> No
         [None if pd.isna(v) else v.isoformat() if isinstance(v, pd.Timestamp) else v for v in row]
         for row in content.astype(object).itertuples(index=False)
     ]
-    as_json = [[list(content.columns), cells], [list(receivers.columns), [[3, "a", None]]]]
-    assert found.of(receivers) == artifacts.fingerprint(as_json)
-    assert found.of(receivers) == archive.data_fingerprint(small, receivers)
+    absent = pd.DataFrame({"session_id": ["b"], "websdr_id": [5]})
+    tables = [list(receivers.columns), [[3, "a", None]]], [list(absent.columns), [["b", 5]]]
+    as_json = [[list(content.columns), cells], *tables]
+    assert found.of(receivers, absent) == artifacts.fingerprint(as_json)
 
 
 def test_shard_gives_back_its_recordings_in_order(tmp_path: Path) -> None:

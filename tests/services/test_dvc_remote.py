@@ -168,3 +168,17 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, text: str) -> No
     with pytest.raises(HeimdallError, match=r"config\.local: not a DVC configuration"):
         dvc_remote.write(tmp_path, OLD)
     assert file.read_bytes() == text.encode("latin-1")
+
+
+def test_the_page_of_plots_stands_beside_the_remote(tmp_path: Path) -> None:
+    dvc_remote.set_plots_page(tmp_path / "elsewhere", tmp_path / "plots.html")
+    assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / ".dvc").mkdir()
+    local = tmp_path / dvc_remote.LOCAL
+    local.write_text("# mine\n[cache]\n    type = copy\n[plots]\n    auto_open = true\n", encoding="utf-8")
+    dvc_remote.set_plots_page(tmp_path, tmp_path / "plots.html")
+    dvc_remote.forget(tmp_path)
+    text = local.read_text(encoding="utf-8")
+    assert f"    html_template = {tmp_path / 'plots.html'}\n" in text
+    assert "# mine" in text
+    assert "auto_open = true" in text

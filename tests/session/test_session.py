@@ -1,14 +1,12 @@
-"""`heimdall session`: what is in the data, one session, its picture, its recordings as files."""
+"""`heimdall session`: what is in the data, one session, its recordings as files."""
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,15 +132,6 @@ def test_a_receiver_without_a_recording_is_no_receiver_that_hears_nothing(data: 
     assert [line.split()[2:4] for line in text.splitlines() if line.startswith("3 West")] == [
         ["no", "recording"]
     ]
-
-
-def test_the_picture_is_one_and_the_same_twice(run: Run, tmp_path: Path) -> None:
-    first, second = tmp_path / "a.png", tmp_path / "b.png"
-    for file in (first, second):
-        assert run("show", session_id(1), "--plot", file).exit_code == 0
-    assert first.read_bytes() == second.read_bytes()
-    height, width, _ = matplotlib.image.imread(io.BytesIO(first.read_bytes())).shape
-    assert (width, height) == (1500, 800)
 
 
 def test_fetched_recordings_and_times_are_those_of_the_snapshot(run: Run, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ Float64 = npt.NDArray[np.float64]
 LogDensity = Callable[[Float64, float], Float64]
 
 _ACROSS = 40  # squares of the first grid along the longer side of the area
-_REFINED = 0.99  # of the probability lies in squares that are cut in four,
-_MOST = 192  # of them, the heaviest, for each length of side
+_REFINED = 0.999  # of the probability lies in squares that are cut in four,
+_MOST = 384  # of them, the heaviest, for each length of side
 _KEPT = 0.9999  # of the probability is in the answer
 _QUARTERS = np.array([[-0.25, -0.25], [-0.25, 0.25], [0.25, -0.25], [0.25, 0.25]])
 

@@ -15,7 +15,7 @@ from heimdall.core.errors import HeimdallError
 
 # What tuning depends on; the arrival times are made by `position` from features that name their own code.
 _ROOMS = ("baselines", "geometry", "position")
-_FEATURES = ("index.parquet", "receivers.parquet", paths.NETWORK)
+_FEATURES = ("index.parquet", "receivers.parquet", "absent.parquet", paths.NETWORK)
 
 
 def made_of(data_dir: Path, validation_split: float) -> dict[str, Any]:

@@ -23,6 +23,7 @@ __all__ = [
     "recording_options",
     "release",
     "releases",
+    "report",
     "review",
     "rollback",
     "services",

@@ -13,7 +13,7 @@ from heimdall.core import artifacts, params, paths
 @click.command(
     epilog="""\b
 Example: heimdall compare v0.1.0 HEAD
-Example: heimdall compare main models/localizer.onnx --plot compare.png
+Example: heimdall compare main models/localizer.onnx --html compare.html
 """
 )
 @click.argument("a", type=place.ModelName(), metavar="A")
@@ -39,6 +39,7 @@ Example: heimdall compare main models/localizer.onnx --plot compare.png
     callback=options.in_a_folder,
     help="Draw the answers to this file (PNG).",
 )
+@options.written("html", "a page that works offline")
 def compare(
     *,
     a: str,
@@ -48,6 +49,7 @@ def compare(
     as_json: bool,
     json_file: Path | None,
     plot: Path | None,
+    html_file: Path | None,
 ) -> None:
     """Compare two models on the same test sessions: figures, paired differences and latency.
 
@@ -68,13 +70,16 @@ def compare(
     held = contest.hold(Path(), first, second, config, settings)
     if json_file is not None:
         artifacts.write_json(json_file, scorecard.as_dict(held))
-    if plot is not None:
+    if plot is not None or html_file is not None:
         import pandas as pd
 
-        from heimdall.compare import figure
+        from heimdall.compare import figure, page
 
         receivers = pd.read_parquet(config.receivers_file)
-        artifacts.write_bytes(plot, figure.draw(held, receivers))
+        if plot is not None:
+            artifacts.write_bytes(plot, figure.draw(held, receivers))
+        if html_file is not None:
+            artifacts.write_bytes(html_file, page.text(held, receivers).encode("utf-8"))
     text = scorecard.markdown(held)
     if markdown is not None:
         artifacts.write_bytes(markdown, text.encode("utf-8"))

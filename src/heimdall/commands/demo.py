@@ -7,8 +7,8 @@ import click
 from heimdall.core.params import FIRST_OTHER_WORLD
 
 # The world of the README: enough sessions to train on, in minutes.
-SESSIONS = 180
-TRANSMITTERS = 60
+SESSIONS = 320
+TRANSMITTERS = 100
 SEED = 42
 
 
@@ -17,7 +17,7 @@ def demo() -> None:
     """Write a simulated demo world to the database and the bucket."""
 
 
-@demo.command(epilog="Example: heimdall demo seed --sessions 180 --seed 42")
+@demo.command(epilog="Example: heimdall demo seed --sessions 320 --seed 42")
 @click.option(
     "--sessions",
     type=click.IntRange(1, 10_000),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FUSION = "fusion"
 METHODS = (*(name.replace("_", "-") for name in WITHOUT_LEARNING), FUSION)
 NOTHING_KNOWN = 3  # 1 is a failure and 2 wrong usage, as of every command; `predict` has the same
-_FOR_SESSIONS = ("methods", "data_dir")
+_FOR_SESSIONS = ("methods", "data_dir", "one_place")
 _FOR_BOTH = ("names", "model", "html_file", "png_file", "as_json")
 
 
@@ -49,6 +49,7 @@ Example, arrival times, in columns event, receiver and time_ns:
 Example, sessions of the data:
   heimdall locate 6f1c2a9e 7e088111 --method fusion --json
   heimdall locate 6f1c2a9e --html session.html --png session.png
+  heimdall locate 6f1c2a9e 7e088111 --together
 """
 )
 @click.argument("names", nargs=-1, required=True, type=place.FileOrName(), metavar="FILE...|SESSION_ID...")
@@ -76,6 +77,12 @@ Example, sessions of the data:
     help=f"Method that locates sessions: {', '.join(METHODS)} or all. Give this option again to choose "
     "several methods.",
 )
+@click.option(
+    "--together",
+    "one_place",
+    is_flag=True,
+    help="Say that all sessions are of one transmitter at one place, and locate it from all of them.",
+)
 @options.data_dir
 @click.option(
     "--model",
@@ -98,6 +105,7 @@ def locate(
     html_file: Path | None,
     png_file: Path | None,
     methods: tuple[str, ...],
+    one_place: bool,
     data_dir: Path,
     model: Path,
     as_json: bool,
@@ -121,7 +129,8 @@ def locate(
     receivers know the time, time of arrival and direct position use the levels, too; with fewer they give the
     answer of received power. All answers are mixtures of Gaussians. Of the methods without learning the point
     of the least expected distance is shown with the spread of the whole mixture, of the fusion model the
-    dominant Gaussian.
+    dominant Gaussian. With --together there is one more answer: what all sessions tell of one place. Sessions
+    of one transmitter share the ways to the receivers, so ten of them count as four independent ones.
     """
     typed = {
         param.name: param.opts[0]
@@ -132,10 +141,12 @@ def locate(
         _refuse(
             [option for name, option in typed.items() if name not in (*_FOR_SESSIONS, *_FOR_BOTH)], "files"
         )
-        if png_file is not None and len(names) > 1:
+        if png_file is not None and len(names) > 1 and not one_place:
             raise click.UsageError("--png shows one session: name one, or give --html")
+        if one_place and len(names) < 2:
+            raise click.UsageError("--together wants two sessions or more")
         written = _Written(html_file, png_file, as_json)
-        _locate_sessions(names, methods, data_dir, model, written)
+        _locate_sessions(names, methods, data_dir, model, written, one_place=one_place)
         return
     _refuse([option for name, option in typed.items() if name in _FOR_SESSIONS], "sessions")
     from heimdall.localize import locating
@@ -198,7 +209,13 @@ class _Written:
 
 
 def _locate_sessions(
-    session_ids: tuple[str, ...], methods: tuple[str, ...], data_dir: Path, model: Path, written: _Written
+    session_ids: tuple[str, ...],
+    methods: tuple[str, ...],
+    data_dir: Path,
+    model: Path,
+    written: _Written,
+    *,
+    one_place: bool,
 ) -> None:
     if place.clone_around(Path.cwd()) is None:
         cause = "not inside a clone of Heimdall's repository, which has the sessions"
@@ -239,22 +256,17 @@ def _locate_sessions(
     rows = [row_of[name] for name in wanted]
     observations = [known.observations[row] for row in rows]
     sessions = known.table.iloc[rows].to_dict("records")
-    posteriors = {name: localizer(observations) for name, localizer in localizers.items()}
-    by_method = [
-        location.locations(sessions, name, posterior, network.plane) for name, posterior in posteriors.items()
-    ]
-    located = list(zip(*by_method, strict=True))
+    answers = location.answers(sessions, observations, localizers, network.plane, one_place=one_place)
+    if answers.doubt is not None:
+        say(f"the sessions are said to be of one place, but {answers.doubt}")
     data = provenance(session["simulated"] for session in sessions)
     if written.html is not None or written.png is not None:
         from heimdall.localize import location_page
 
         network_known = location_page.Network(receivers, network.plane, config.receivers_file)
-        found = location_page.located(sessions, observations, located, posteriors, network_known)
-        written.pages(found, data)
+        written.pages(location_page.located(answers, network_known), data)
     if written.as_json:
-        output.as_json([asdict(one) for of_session in located for one in of_session])
+        every = (*answers.located, answers.located_together)
+        output.as_json([asdict(one) for of_session in every for one in of_session])
         return
-    for session, observation, of_session in zip(sessions, observations, located, strict=True):
-        click.echo(location_text.headline(session, observation))
-        click.echo(location_text.table(of_session))
-    click.echo(f"Data: {data}.")
+    output.lines([*location_text.lines(answers), f"Data: {data}."])

@@ -19,7 +19,7 @@ DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z")
     epilog="""\b
 Example: heimdall monitor --since 2026-11-01
 Example: heimdall monitor --since 2026-11-01 --json > monitor.json
-Example: heimdall monitor --since 2026-11-01 --plot monitor.png
+Example: heimdall monitor --since 2026-11-01 --html monitor.html
 """
 )
 @click.option(
@@ -51,6 +51,7 @@ Example: heimdall monitor --since 2026-11-01 --plot monitor.png
     callback=options.in_a_folder,
     help="Draw the comparison to this file (PNG).",
 )
+@options.written("html", "a page that works offline")
 @click.pass_context
 def monitor(
     context: click.Context,
@@ -61,6 +62,7 @@ def monitor(
     as_json: bool,
     json_file: Path | None,
     plot: Path | None,
+    html_file: Path | None,
 ) -> None:
     """Compare newly approved measurements with what the model claims: error, coverage, features, latency.
 
@@ -82,7 +84,7 @@ def monitor(
 
     services = endpoints.resolve(root, identity=Identity.SNAPSHOT)
     from heimdall.compare import contest
-    from heimdall.monitor import alerts, figure
+    from heimdall.monitor import alerts, figure, page
     from heimdall.monitor import monitor as monitoring
 
     chosen = contest.load(root, model)
@@ -109,6 +111,8 @@ def monitor(
         artifacts.write_json(json_file, content)
     if plot is not None and found.new is not None:
         artifacts.write_bytes(plot, figure.draw(found))
+    if html_file is not None:
+        artifacts.write_bytes(html_file, page.text(found).encode("utf-8"))
     if as_json:
         output.as_json(content)
     else:

@@ -44,7 +44,7 @@ def written(name: str, what: str) -> Callable[[Callable[..., None]], Callable[..
         f"{name}_file",
         type=click.Path(path_type=Path, dir_okay=False),
         callback=in_a_folder,
-        help=f"Also write the answer to this file as {what}.",
+        help=f"Also write the result to this file as {what}.",
     )
 
 

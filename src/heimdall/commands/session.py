@@ -13,11 +13,12 @@ from heimdall.core import artifacts, params, paths
 
 if TYPE_CHECKING:
     from heimdall.session.catalogue import Session
+    from heimdall.session.detail import Detail
 
 
 @click.group(
     epilog="\b\nExample: heimdall session list --split test\n"
-    "Example: heimdall session show 6f1c2a9e --plot session.png\n"
+    "Example: heimdall session show 6f1c2a9e --html session.html\n"
     "Example: heimdall session fetch 6f1c2a9e"
 )
 def session() -> None:
@@ -54,31 +55,51 @@ def list_sessions(split: str | None, limit: int | None, as_json: bool) -> None:
 
 @session.command(short_help="Show one session, receiver by receiver.",
                  epilog="\b\nExample: heimdall session show 6f1c2a9e\n"
-                 "Example: heimdall session show 6f1c2a9e --plot session.png")  # fmt: skip
+                 "Example: heimdall session show 6f1c2a9e --html page.html --plot page.png")  # fmt: skip
 @click.argument("session_id", metavar="ID")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=options.in_a_folder,
+    help="Write a page to this file that needs no network: why is the answer right or wrong?",
+)
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
     callback=options.in_a_folder,
-    help="Draw spectra, correlations and a map to this file (PNG).",
+    help="Draw spectra, correlations, residuals and a map to this file (PNG).",
 )
 @options.as_json
-def show(session_id: str, plot: Path | None, as_json: bool) -> None:
-    """Show one session: what each receiver heard, and how far it is from the transmitter."""
+def show(session_id: str, html: Path | None, plot: Path | None, as_json: bool) -> None:
+    """Show one session: what each receiver heard, when the signal came, and how late that is.
+
+    The page and the picture also have what the trained localizer (models/localizer.safetensors) says, if it
+    is there, and what is found without learning; with them the residuals of each receiver, and what was taken
+    from its correlation as the arrival time.
+    """
     one = _found(session_id)
     from heimdall.session import detail, session_text
 
     found = detail.read(one)
-    if plot is not None:
-        from heimdall.session import picture
-
-        artifacts.write_bytes(plot, picture.draw(found))
+    if html is not None or plot is not None:
+        _draw(found, html, plot)
     if as_json:
         position = {"latitude_deg": found.latitude_deg, "longitude_deg": found.longitude_deg}
         receivers = {"receivers": [asdict(each) for each in found.receivers]}
         output.as_json(_described(one) | position | receivers)
         return
     output.lines(session_text.one(found))
+
+
+def _draw(found: Detail, html: Path | None, plot: Path | None) -> None:
+    """Write the page and the picture of a session."""
+    from heimdall.session import located, picture, session_page
+
+    answers = located.by_all(found, paths.WEIGHTS, paths.FEATURES, output.progress("session show"))
+    if html is not None:
+        artifacts.write_bytes(html, session_page.text(found, answers).encode("utf-8"))
+    if plot is not None:
+        artifacts.write_bytes(plot, picture.draw(found, answers))
 
 
 @session.command(short_help="Write the recordings of one session.",

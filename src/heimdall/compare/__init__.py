@@ -1,6 +1,6 @@
-"""Two models on the same test sessions: figures, paired intervals, sample size, the review of a branch.
+"""Two models on the same test sessions: figures, paired intervals, sample size, page, review of a branch.
 
-Imports `reproduce`, `inference`, the stages' rooms, and what they import.
+Imports `reproduce`, `inference`, `pages`, the stages' rooms, and what they import.
 """
 
-__all__ = ["contest", "figure", "review", "sample_size", "scorecard"]
+__all__ = ["contest", "figure", "page", "review", "sample_size", "scorecard"]

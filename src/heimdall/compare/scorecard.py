@@ -11,6 +11,7 @@ import numpy as np
 from heimdall.compare.contest import Contest, Side
 from heimdall.compare.sample_size import POWER, SIGNIFICANCE, CanaryStep, SampleSize
 from heimdall.core import table
+from heimdall.pages.elements import Table, plain
 
 SHOWN = 10  # sessions in which the two disagree most
 # Resampled clusters give too narrow intervals below it (Cameron, Gelbach and Miller, Review of Economics and
@@ -72,7 +73,7 @@ def markdown(contest: Contest) -> str:
         "",
         verdict(overall),
         "",
-        *_overall_table(contest),
+        *_in_markdown(overall_table(contest)),
         "",
         "<details><summary>By slice (A / B)</summary>",
         "",
@@ -83,7 +84,7 @@ def markdown(contest: Contest) -> str:
         f"<details><summary>The {min(SHOWN, len(contest.sessions))} sessions in which they disagree most"
         "</summary>",
         "",
-        *_disagreement_table(contest),
+        *_in_markdown(disagreement_table(contest, SHOWN)),
         "",
         "</details>",
         "",
@@ -206,24 +207,25 @@ def _interval(figures: Mapping[str, Any], key: str, sign: str = "") -> str:
     return value if low_m is None else f"{value} ({low_m:{sign}z.0f} to {high_m:{sign}z.0f})"
 
 
-def _overall_table(contest: Contest) -> list[str]:
+def overall_table(contest: Contest) -> Table:
+    """The figures of both models on all sessions, and their differences."""
     overall = contest.overall
     a, b = overall["a"], overall["b"]
     rows = [
-        [
+        (
             "mean error, m",
             _interval(a, "mae_m"),
             _interval(b, "mae_m"),
             _interval(overall, "mae_difference_m", "+"),
-        ]
+        )
     ]
     for heading, key, form in _FIGURES:
-        rows.append([heading, f"{a[key]:{form}}", f"{b[key]:{form}}", _change(b[key] - a[key], form)])
+        rows.append((heading, f"{a[key]:{form}}", f"{b[key]:{form}}", _change(b[key] - a[key], form)))
     times = [_latency_ms(side) for side in (contest.a, contest.b)]
     for heading, key in (("latency, median, ms", "median_ms"), ("latency, p95, ms", "p95_ms")):
         first, second = (one[key] for one in times)
-        rows.append([heading, f"{first:.1f}", f"{second:.1f}", f"{second - first:+z.1f}"])
-    return table.markdown(["", "A", "B", "B - A"], rows, "lrrr")
+        rows.append((heading, f"{first:.1f}", f"{second:.1f}", f"{second - first:+z.1f}"))
+    return Table(("figure", "A", "B", "B - A"), tuple(rows), "lrrr")
 
 
 def _change(value: float, form: str) -> str:
@@ -248,15 +250,20 @@ def _slice_table(slices: Sequence[Mapping[str, Any]]) -> list[str]:
     return table.markdown(headings, rows, "l" + "r" * (len(headings) - 1))
 
 
-def _disagreement_table(contest: Contest) -> list[str]:
+def disagreement_table(contest: Contest, shown: int) -> Table:
+    """The sessions in which the two disagree most, `shown` of them at most, with both errors."""
     rows = [
-        [
+        (
             str(number),
-            f"`{row['session_id']}`",
+            row["session_id"],
             str(row["receivers_heard"]),
             *(f"{row[name]:.0f}" for name in ("apart_m", "a_error_m", "b_error_m")),
-        ]
-        for number, (_, row) in enumerate(contest.disagreements.head(SHOWN).iterrows(), start=1)
+        )
+        for number, (_, row) in enumerate(contest.disagreements.head(shown).iterrows(), start=1)
     ]
-    headings = ["", "session", "receivers heard", "apart, m", "error of A, m", "error of B, m"]
-    return table.markdown(headings, rows, "lrrrrr")
+    headings = ("number", "session", "receivers heard", "apart, m", "error of A, m", "error of B, m")
+    return Table(headings, tuple(rows), "rlrrrr")
+
+
+def _in_markdown(content: Table) -> list[str]:
+    return table.markdown(content.headings, plain(content), content.align)

@@ -30,4 +30,5 @@ __all__ = [
     "receiver_errors_file",
     "receiver_errors_text",
     "session_files",
+    "together",
 ]

@@ -15,8 +15,9 @@ from heimdall.baselines.methods import Method
 from heimdall.core import paths, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.geometry import geo
-from heimdall.geometry.area import Receivers
+from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
+from heimdall.localize import together
 from heimdall.localize.error_ellipse import ellipse_95
 from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig, Sessions, read_network, read_receivers
@@ -25,7 +26,22 @@ from heimdall.network.localize import localize
 from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 
-Localizer = Callable[[Sequence[Observation]], Posterior]
+
+@dataclass(frozen=True)
+class Localizer:
+    """A method as it locates sessions.
+
+    Attributes:
+        locate: From sessions to their posteriors.
+        area: The prior of these: where transmitters are when nothing is heard.
+    """
+
+    locate: Callable[[Sequence[Observation]], Posterior]
+    area: Area
+
+    def __call__(self, observations: Sequence[Observation]) -> Posterior:
+        """The posteriors of some sessions."""
+        return self.locate(observations)
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class Location:
     """Where one method says that one session's transmitter is.
 
     Attributes:
-        session_id: The session.
+        session_id: The session, or `TOGETHER`.
         split: "train" where the methods were tuned on it; "val" or "test".
         method: Its name.
         latitude_deg: Latitude, degrees.
@@ -99,9 +115,12 @@ def without_learning(
         fitted = Baselines.of(kept, receivers, network.plane, rate_hz)
 
     def localizer(method: Method) -> Localizer:
-        return lambda observations: Posterior.concatenate(
-            [baselines.locate(method, observation, fitted) for observation in observations]
-        )
+        def locate(observations: Sequence[Observation]) -> Posterior:
+            return Posterior.concatenate(
+                [baselines.locate(method, observation, fitted) for observation in observations]
+            )
+
+        return Localizer(locate, fitted.area)
 
     return {method.replace("_", "-"): localizer(method) for method in chosen}
 
@@ -120,7 +139,88 @@ def fusion(model: Path, receivers: Receivers) -> Localizer:
     if not isinstance(network, FusionNet):
         remedy = "Set model.name to fusion in params.yaml and run `dvc repro train`, or give another --method"
         raise HeimdallError(str(model), "it is not a fusion model", remedy)
-    return lambda observations: localize(network, observations, receivers)
+    return Localizer(lambda observations: localize(network, observations, receivers), network.area)
+
+
+TOGETHER = "together"  # in the place of an identifier
+_WITHOUT_SESSION = "mean-position"  # what it says comes from no session
+_ONE_PLACE_M = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the methods say of sessions, and of all of them together.
+
+    Attributes:
+        sessions: Rows of a table of sessions.
+        observations: What is known of each, in the same order.
+        posteriors: Of the sessions, by method.
+        located: Of each session the answers of all methods.
+        together: Posteriors of all sessions together by method; empty where they are not of one place.
+        located_together: The same as answers.
+        doubt: What speaks against one place, half a sentence; None where nothing does.
+    """
+
+    sessions: Sequence[Mapping[Hashable, Any]]
+    observations: Sequence[Observation]
+    posteriors: Mapping[str, Posterior]
+    located: Sequence[Sequence[Location]]
+    together: Mapping[str, Posterior]
+    located_together: Sequence[Location]
+    doubt: str | None
+
+
+def answers(
+    sessions: Sequence[Mapping[Hashable, Any]],
+    observations: Sequence[Observation],
+    localizers: Mapping[str, Localizer],
+    plane: TangentPlane,
+    *,
+    one_place: bool,
+) -> Answers:
+    """Locate sessions by every method.
+
+    Args:
+        sessions: Rows of a table of sessions.
+        observations: What is known of each, in the same order.
+        localizers: The methods, by name.
+        plane: Of their positions.
+        one_place: Whether all sessions are said to be of one transmitter at one place.
+    """
+    posteriors = {name: localizer(observations) for name, localizer in localizers.items()}
+    each = [locations(sessions, name, posterior, plane) for name, posterior in posteriors.items()]
+    whole: dict[str, Posterior] = {}
+    located_together: list[Location] = []
+    doubt = None
+    if one_place:
+        row, doubt = _as_one(sessions)
+        for name, posterior in posteriors.items():
+            whole[name] = _all_together(name, posterior, localizers[name].area)
+            located_together += locations([row], name, whole[name], plane)
+    located = list(zip(*each, strict=True))
+    return Answers(sessions, observations, posteriors, located, whole, located_together, doubt)
+
+
+def _all_together(name: str, posterior: Posterior, area: Area) -> Posterior:
+    if name == _WITHOUT_SESSION:
+        return posterior.of_sessions(np.array([0]))
+    return together.together(posterior, area, together.SHARED)
+
+
+def _as_one(sessions: Sequence[Mapping[Hashable, Any]]) -> tuple[dict[Hashable, Any], str | None]:
+    """Sessions of one place as a row of a table, and what speaks against it; then its place is unknown."""
+    places_deg = np.array([(one["latitude_deg"], one["longitude_deg"]) for one in sessions], np.float64)
+    apart_m = geo.distance_m(*places_deg[0], *places_deg.T)
+    differ = bool((apart_m > _ONE_PLACE_M).any())
+    latitude_deg, longitude_deg = (np.nan, np.nan) if differ else places_deg[0].tolist()
+    splits = {one["split"] for one in sessions}
+    row: dict[Hashable, Any] = {
+        "session_id": TOGETHER,
+        "split": next(name for name in ("train", "val", "test") if name in splits),
+        "latitude_deg": latitude_deg,
+        "longitude_deg": longitude_deg,
+    }
+    return row, f"their known places are up to {np.nanmax(apart_m):.0f} m apart" if differ else None
 
 
 def locations(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,13 +12,12 @@ from heimdall.core.provenance import Provenance
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.localize import fix_words, location_text, network_map, prediction
-from heimdall.localize.location import Location
+from heimdall.localize.location import TOGETHER, Answers, Location
 from heimdall.localize.network_map import Scene
 from heimdall.multilateration.fix import Place
 from heimdall.pages import elements, page, picture, vector_map
 from heimdall.pages.elements import Link, Markup, Table
 from heimdall.pages.page import Page
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 
 _FIRST = "fusion"
@@ -56,32 +54,25 @@ class Network:
     file: Path
 
 
-def located(
-    sessions: Sequence[Mapping[Hashable, Any]],
-    observations: Sequence[Observation],
-    locations: Sequence[Sequence[Location]],
-    posteriors: Mapping[str, Posterior],
-    network: Network,
-) -> list[Located]:
-    """Sessions with what their maps show. The fusion model is read first if it is among the methods.
+def located(answers: Answers, network: Network) -> list[Located]:
+    """Sessions with what their maps show, all of them together first if they are said to be of one place.
+
+    The fusion model is read first if it is among the methods.
 
     Args:
-        sessions: Rows of a table of sessions.
-        observations: What is known of each.
-        locations: Of each by every method.
-        posteriors: Of all by every method, in the order of the locations.
+        answers: What the methods say.
         network: The receivers.
     """
     names = network_map.names(network.file, network.receivers, network.plane)
     found = []
     for number, (session, observation, by_method) in enumerate(
-        zip(sessions, observations, locations, strict=True)
+        zip(answers.sessions, answers.observations, answers.located, strict=True)
     ):
         ordered = sorted(by_method, key=lambda one: one.method != _FIRST)
         first, *others = ordered
         places = [network_map.place(first, 1.0)]
         if first.method == _FIRST:
-            places = _places(posteriors[_FIRST], number, network.plane)
+            places = _places(answers.posteriors[_FIRST], number, network.plane)
         truth = float(session["latitude_deg"]), float(session["longitude_deg"])
         scene = Scene(
             title=f"Session {str(session['session_id'])[:8]}: {session['modulation']} at "
@@ -94,7 +85,23 @@ def located(
             truth=truth if np.isfinite(truth).all() else None,
         )
         found.append(Located(location_text.headline(session, observation), scene, ordered))
-    return found
+    return [_together(found, answers, network.plane), *found] if answers.together else found
+
+
+def _together(found: Sequence[Located], answers: Answers, plane: TangentPlane) -> Located:
+    """Sessions of one place with what they tell together."""
+    first, *others = ordered = sorted(answers.located_together, key=lambda one: one.method != _FIRST)
+    places = [network_map.place(first, 1.0)]
+    if first.method == _FIRST:
+        places = _places(answers.together[_FIRST], 0, plane)
+    scene = Scene(
+        title=f"All {len(found)} sessions together",
+        stations=network_map.in_any([one.scene.stations for one in found]),
+        places=places,
+        others={one.method: network_map.place(one, 1.0) for one in others},
+        truth=None if first.error_m is None else found[0].scene.truth,
+    )
+    return Located(location_text.all_together(len(found)), scene, ordered)
 
 
 def _places(posterior: Posterior, number: int, plane: TangentPlane) -> list[Place]:
@@ -122,7 +129,8 @@ def text(found: Sequence[Located], data: Provenance) -> str:
     if len(found) == 1:
         (one,) = found
         return page.text(Page(one.scene.title, data, _sentences(one), _sections(one, 2)))
-    title = f"{len(found)} sessions located"
+    together = found[0].locations[0].session_id == TOGETHER
+    title = f"{len(found) - together} sessions located"
     links = [Link(one.scene.title, _identifier(one)) for one in found]
     sections = [
         elements.section(
@@ -135,6 +143,10 @@ def text(found: Sequence[Located], data: Provenance) -> str:
         for one in found
     ]
     lead = ["Each session has its own answer, with a map and what every method says."]
+    if together:
+        lead.insert(
+            0, "The first answer is that of all sessions together, which are said to be of one place."
+        )
     return page.text(Page(title, data, lead, [elements.bullets(links), *sections]))
 
 

@@ -8,8 +8,20 @@ from typing import Any
 import numpy as np
 
 from heimdall.core.table import lines as aligned
-from heimdall.localize.location import Location
+from heimdall.localize.location import Answers, Location
 from heimdall.position.arrival import Observation
+
+
+def lines(answers: Answers) -> list[str]:
+    """What is said of each session, and then of all of them together."""
+    said = []
+    for session, observation, located in zip(
+        answers.sessions, answers.observations, answers.located, strict=True
+    ):
+        said += [headline(session, observation), table(located)]
+    if answers.located_together:
+        said += [all_together(len(answers.sessions)), table(answers.located_together)]
+    return said
 
 
 def headline(session: Mapping[Hashable, Any], observation: Observation) -> str:
@@ -20,6 +32,11 @@ def headline(session: Mapping[Hashable, Any], observation: Observation) -> str:
         f"{session['session_id']} ({session['split']}): {session['modulation']} at "
         f"{session['frequency_mhz']:.4f} MHz; {heard} receivers hear it, {timed} have an arrival time"
     )
+
+
+def all_together(count: int) -> str:
+    """One line on what several sessions tell together."""
+    return f"All {count} sessions together, said to be of one transmitter at one place"
 
 
 def table(locations: Sequence[Location]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -117,6 +117,19 @@ def stations(
                 sigma_s = math.hypot(information_s2**-0.5, clock_s)
         found.append(Station(number, name, (latitude_deg, longitude_deg), state, delay_s, sigma_s))
     return found
+
+
+def in_any(sessions: Sequence[Sequence[Station]]) -> list[Station]:
+    """The receivers in several sessions: one hears the signal if it does so in any; times stand in none.
+
+    Args:
+        sessions: As `stations` gives them, of one network.
+    """
+    order: tuple[State, ...] = ("heard", "silent", "absent")
+    return [
+        replace(each[0], state=min((one.state for one in each), key=order.index), delay_s=None, sigma_s=None)
+        for each in zip(*sessions, strict=True)
+    ]
 
 
 def names(file: Path, receivers: Receivers, plane: TangentPlane) -> dict[int, str]:

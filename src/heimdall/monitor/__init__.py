@@ -1,6 +1,6 @@
-"""Newly approved sessions against a model's claims: figures, alarms, the figure that shows them.
+"""Newly approved sessions against a model's claims: figures, alarms, the figure and the page that show them.
 
-Imports `compare`, the stages' rooms, and what they import.
+Imports `compare`, `pages`, the stages' rooms, and what they import.
 """
 
-__all__ = ["alerts", "figure", "monitor"]
+__all__ = ["alerts", "figure", "monitor", "page"]

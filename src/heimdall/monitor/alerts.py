@@ -18,6 +18,7 @@ from scipy import stats
 from heimdall.core import table
 from heimdall.core.randomness import generator
 from heimdall.metrics.metrics import Counts, cluster_weights, weighted_mean, weighted_median
+from heimdall.pages.elements import Table, plain
 
 Array = npt.NDArray[np.float64]
 Verdict = Literal["ok", "uncertain", "alarm"]
@@ -305,28 +306,34 @@ TOO_FEW = (
 )
 
 
-def lines(figures: Figures) -> list[str]:
-    """The figures as lines of text."""
+def summary(figures: Figures) -> Table:
+    """The figures as a table: of the new sessions, beside the claim or the training, with each verdict."""
     right, late = figures.accuracy, figures.latency
     drop = f"{right.drop.value:+.1%} ({right.drop.low:+.1%} to {right.drop.high:+.1%})"
     rows = [
-        ["mean error, m", _range(right.mae_m), _range(right.claimed_mae_m), ""],
-        ["median error, m", _range(right.median_m), _range(right.claimed_median_m), ""],
-        ["accuracy drop", drop, f"at most {MAX_ACCURACY_DROP:.0%}", right.verdict],
+        ("mean error, m", _range(right.mae_m), _range(right.claimed_mae_m), ""),
+        ("median error, m", _range(right.median_m), _range(right.claimed_median_m), ""),
+        ("accuracy drop", drop, f"at most {MAX_ACCURACY_DROP:.0%}", right.verdict),
     ]
     for item in figures.coverage:
         share = f"{item.covered.value:.0%} ({item.covered.low:.0%} to {item.covered.high:.0%})"
         note = ", below nominal" if item.below_nominal else ""
         rows.append(
-            [f"coverage at {item.probability:.0%}", share, f"{item.claimed:.0%}", item.verdict + note]
+            (f"coverage at {item.probability:.0%}", share, f"{item.claimed:.0%}", item.verdict + note)
         )
     for moved in figures.drift:
         how = f"{moved.verdict} (distance {moved.distance:.2f}, p {moved.p_value:.2g})"
-        rows.append([moved.statistic, _text(moved.median), _text(moved.trained_median), how])
+        rows.append((moved.statistic, _text(moved.median), _text(moved.trained_median), how))
     times = f"p50 {late.p50_ms:.0f}, p95 {late.p95_ms:.0f}"
     limits = f"target below {TARGET_LATENCY_MS:.0f}, at most {MAX_LATENCY_MS:.0f}"
-    rows.append(["latency, ms", times, limits, late.verdict + ("" if late.target_met else ", target missed")])
-    return table.lines(["", "new sessions", "claim or training", "verdict"], rows, "lrrl")
+    rows.append(("latency, ms", times, limits, late.verdict + ("" if late.target_met else ", target missed")))
+    return Table(("figure", "new sessions", "claim or training", "verdict"), tuple(rows), "lrrl")
+
+
+def lines(figures: Figures) -> list[str]:
+    """The figures as lines of text."""
+    found = summary(figures)
+    return table.lines(("", *found.headings[1:]), plain(found), found.align)
 
 
 def _interval(values: Array, weights: Counts, statistic: Callable[[Array, Counts], Array]) -> Interval:

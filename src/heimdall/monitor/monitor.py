@@ -241,7 +241,7 @@ def _new(work: Path, chosen: dict[str, Any], validation_split: float) -> Session
     index = read_index(DatasetConfig(made))
     index = index[index["session_id"].isin(chosen)]
     archive.write_table(folder / "index.parquet", index, tables.INDEX_SCHEMA)
-    for name in ("receivers.parquet", "network.json"):
+    for name in ("receivers.parquet", "absent.parquet", "network.json"):
         artifacts.write_bytes(folder / name, (made / name).read_bytes())
     shards = folder / "shards"
     shards.unlink(missing_ok=True)

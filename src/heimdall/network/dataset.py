@@ -69,6 +69,11 @@ class DatasetConfig:
         """One row a receiver of the network."""
         return self.data_dir / "receivers.parquet"
 
+    @property
+    def absent_file(self) -> Path:
+        """One row for each receiver of which a session tells nothing."""
+        return self.data_dir / "absent.parquet"
+
 
 @dataclass(frozen=True)
 class Network:
@@ -151,6 +156,25 @@ def read_receivers(config: DatasetConfig) -> Receivers:
         raise remedies.of_output(config.receivers_file, error, "no table of receivers") from None
     position_m = table[["east_m", "north_m", "up_m"]].to_numpy(np.float64, copy=True)
     return Receivers(table["websdr_id"].to_numpy(np.int32, copy=True), position_m)
+
+
+def read_absent(config: DatasetConfig) -> dict[str, tuple[int, ...]]:
+    """Read absent.parquet.
+
+    Args:
+        config: Where the features are.
+
+    Returns:
+        By session the receivers whose missing recording does not mean that they heard nothing.
+
+    Raises:
+        HeimdallError: The file is missing or damaged, or lacks a column.
+    """
+    try:
+        table = pd.read_parquet(config.absent_file, columns=["session_id", "websdr_id"])
+    except (ValueError, OSError) as error:
+        raise remedies.of_output(config.absent_file, error, "no table of absent receivers") from None
+    return {str(name): tuple(rows.tolist()) for name, rows in table.groupby("session_id")["websdr_id"]}
 
 
 def members(index: pd.DataFrame, split: Split, validation_split: float) -> pd.Series[bool]:
@@ -334,11 +358,13 @@ def observations(config: DatasetConfig, split: Split, validation_split: float) -
     splits: list[Split] = ["train", "val", "test"]
     masks = [members(first, name, validation_split).to_numpy() for name in splits]
     table["split"] = np.select(masks, splits, default="")
+    absent = read_absent(config)
     found = []
     frequencies_mhz = tqdm(
         table["frequency_mhz"], desc="arrival times", unit="session", disable=None, delay=1
     )
     for number, frequency_mhz in enumerate(frequencies_mhz):
         session = dataset.session(number)
-        found.append(Observation(session, arrivals(session, features), frequency_mhz * 1e6))
+        missing = absent.get(dataset.session_ids[number], ())
+        found.append(Observation(session, arrivals(session, features), frequency_mhz * 1e6, missing))
     return Sessions(found, table)

@@ -16,6 +16,8 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [1, 4])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 _CONFIG: dict[str, Any] = {
     "background": None,
+    # A reader's font may be wider than the one with which vl-convert measures.
+    "padding": {"left": 24, "top": 5, "right": 24, "bottom": 5},
     "font": style.FONT,
     "view": {"stroke": "var(--line)"},
     "axis": {
@@ -68,6 +70,7 @@ def svg(spec: dict[str, Any], *, title: str, description: str) -> Markup:
         raise ValueError(f"no size: {drawn[:200]}")
     width, height = size.groups()
     inner = _OF_ELEMENT.sub("", _OUTER.sub("", drawn, count=1).removesuffix("</svg>"))
+    inner = inner.replace("xlink:href", "href")  # of a picture
     # Identifiers are of the whole page, in which other charts have the same.
     inner = _NAMED.sub(f"c{hashlib.sha256(drawn.encode()).hexdigest()[:12]}-", inner)
     return Markup(

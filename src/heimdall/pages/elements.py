@@ -127,10 +127,15 @@ def figure(drawing: Markup, caption: str) -> Markup:
     return Markup(f"<figure>\n{drawing}\n<figcaption>{escaped(caption)}</figcaption>\n</figure>")
 
 
-def beside(*parts: Markup) -> Markup:
-    """Parts that stand beside each other where there is room, else below each other."""
-    inner = "\n".join(parts)
-    return Markup(f'<div class="beside">\n{inner}\n</div>')
+def beside(*parts: Markup, narrow: bool = False) -> Markup:
+    """Parts that stand beside each other where there is room, else below each other.
+
+    Args:
+        parts: What stands there.
+        narrow: Whether three of them have room in a row, and not two.
+    """
+    inner, more = "\n".join(parts), " narrow" if narrow else ""
+    return Markup(f'<div class="beside{more}">\n{inner}\n</div>')
 
 
 def details(summary: str, *parts: Markup, identifier: str = "", is_open: bool = False) -> Markup:

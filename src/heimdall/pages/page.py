@@ -42,8 +42,8 @@ def text(page: Page) -> str:
     """The page as HTML, with a newline at its end."""
     title, sheet, script = escaped(page.title), style.sheet(), style.script()
     policy = (
-        f"default-src 'none'; style-src {_hash(sheet)}; script-src {_hash(script)}; base-uri 'none'; "
-        "form-action 'none'"
+        f"default-src 'none'; style-src {_hash(sheet)}; script-src {_hash(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
     )
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',

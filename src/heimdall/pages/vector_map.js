@@ -3,9 +3,18 @@ for (const map of document.querySelectorAll(".map")) {
   const [, , width, height] = map.getAttribute("viewBox").split(" ").map(Number);
   const metres = Number(map.dataset.metres);
   const at = (element) => element.getAttribute("transform").match(/-?[\d.]+/g).map(Number);
-  const labelled = (element) => ({
-    element, level: Number(element.dataset.level),
-    left: Number(element.dataset.left), width: Number(element.dataset.width),
+  const labelled = (element) => {
+    const text = element.querySelector("text");
+    return {
+      element, text, level: Number(element.dataset.level),
+      left: Number(element.dataset.left), width: Number(element.dataset.width),
+      across: Number(text.getAttribute("x")), down: Number(text.getAttribute("y")), side: text.getAttribute("text-anchor"),
+    };
+  };
+  // The same label at the other side of its symbol.
+  const turned = (label) => ({
+    ...label, left: -label.left - label.width, across: -label.across,
+    side: { start: "end", middle: "middle", end: "start" }[label.side],
   });
   const marks = [...map.querySelectorAll(".mark")].map((mark) => {
     const label = mark.querySelector(".label");
@@ -45,27 +54,33 @@ for (const map of document.querySelectorAll(".map")) {
     const size = k * Math.max(1, 0.8 * unit());  // of symbols and letters, also on a narrow screen
     const level = -Math.log2(size);
     const [right, bottom] = [x + width * k, y + height * k];
-    const boxes = [];  // of what is shown
+    const boxes = [], moved = [];  // of what is shown; of labels that stand where no room was kept for them
     const free = (box) => !boxes.some((one) => overlap(one, box));
     const place = (label, point) => {
-      const box = [point[0] + label.left * size, point[1] - 12 * size];
-      return [...box, box[0] + label.width * size, point[1] + 12 * size];
+      const [left, base] = [point[0] + label.left * size, point[1] + label.down * size];
+      return [left, base - 13 * size, left + label.width * size, base + 5 * size];
     };
     map.setAttribute("viewBox", `${x} ${y} ${width * k} ${height * k}`);
     for (const { element, point, label } of marks) {
       element.setAttribute("transform", `translate(${point[0]} ${point[1]}) scale(${size})`);
       boxes.push([point[0] - 8 * size, point[1] - 8 * size, point[0] + 8 * size, point[1] + 8 * size]);
       if (!label) continue;
-      const shown = label.level <= level;
+      const beyond = (box) => box[0] < x || box[2] > right;
+      const cut = point[0] > x && point[0] < right && beyond(place(label, point));
+      const placed = cut ? turned(label) : label, box = place(placed, point);
+      const shown = label.level <= level && !(cut && (beyond(box) || !free(box)));
       show(label.element, shown);
-      if (shown) boxes.push(place(label, point));
+      label.text.setAttribute("x", placed.across);
+      label.text.setAttribute("text-anchor", placed.side);
+      if (shown) boxes.push(box);
+      if (shown && cut) moved.push(box);
     }
     const corners = [[right - 16 * size, bottom - 24 * size], [x + 260 * size, bottom - 24 * size], [x + 260 * size, y + 32 * size]]
       .map(([end, foot]) => [end - 214 * size, foot - 26 * size, end, foot + 4 * size]);
     const bar = corners.find(free) ?? corners[0];  // the scale
     const [shape, own] = [map.getBoundingClientRect(), buttons.getBoundingClientRect()];
     const [left, top] = [x + (own.left - shape.left) * k * unit(), y + (own.top - shape.top) * k * unit()];
-    const kept = [bar, [left, top, left + own.width * k * unit(), top + own.height * k * unit()]];
+    const kept = [...moved, bar, [left, top, left + own.width * k * unit(), top + own.height * k * unit()]];
     boxes.push(...kept);
     for (const town of towns) {
       const box = place(town, town.point);

@@ -34,6 +34,7 @@ _MOST_TOWNS = 150  # of which a map has labels, however far it is enlarged
 # Each is drawn about 14 units wide around 0, 0.
 _SYMBOLS = {
     "receiver": '<path d="M0 -7L7 6H-7Z"/>',
+    "untimed": '<path d="M0 -7L7 6H-7Z"/>',
     "unused": '<path d="M0 -6L6 5H-6Z"/>',
     "absent": '<path d="M0 -6L6 5H-6Z"/>',
     "method": '<path d="M0 -6L6 0L0 6L-6 0Z"/>',
@@ -53,6 +54,7 @@ LEGEND: Mapping[str, str] = MappingProxyType(
         "truths": "where it truly was",
         "model": "what the trained model says",
         "receiver": "a receiver that is used",
+        "untimed": "a receiver without an arrival time",
         "unused": "a receiver that is not used",
         "hyperbola": "equal difference of arrival times at two receivers",
         "error": "from the truth to the answer",
@@ -78,7 +80,8 @@ class Mark:
 
     Attributes:
         position: Latitude and longitude, degrees.
-        kind: What it is: receiver, unused, absent, event, model, method, alternative, place, truth or truths.
+        kind: What it is: receiver, untimed, unused, absent, event, model, method, alternative, place, truth
+            or truths.
         label: What stands beside it, or "".
         title: What it is, for who points at it.
         identifier: Of the part of the page to which it leads; "" for none.

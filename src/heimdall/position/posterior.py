@@ -85,6 +85,10 @@ class Posterior:
     def __len__(self) -> int:
         return len(self.weight)
 
+    def of_sessions(self, sessions: Indices) -> Posterior:
+        """Those of some sessions, by their numbers."""
+        return Posterior(self.mean_m[sessions], self.covariance_m2[sessions], self.weight[sessions])
+
     @cached_property
     def medoid(self) -> Indices:
         """Number of the component that stands for the mixture, shape (n,).
@@ -134,6 +138,20 @@ class Posterior:
             Natural logarithm of the density per m^2, shape (n,).
         """
         return _log_density(self.mean_m, self.covariance_m2, self.weight, point_m[:, np.newaxis])[:, 0]
+
+    def log_density_of(self, session: int, point_m: Array) -> Array:
+        """Log density of many points under one session.
+
+        Args:
+            session: Its number.
+            point_m: East and north, metres, shape (P, 2).
+
+        Returns:
+            Natural logarithm of the density per m^2, shape (P,).
+        """
+        one = self.of_sessions(np.array([session]))
+        found = _log_density(one.mean_m, one.covariance_m2, one.weight, point_m[np.newaxis])
+        return np.asarray(found[0])
 
     def level(self, point_m: Array) -> Array:
         """Smallest probability of a region of highest density that contains the point.

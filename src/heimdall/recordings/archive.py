@@ -1,4 +1,4 @@
-"""data/snapshot/ as later stages read it: measurements, receivers, IQ shards.
+"""data/snapshot/ as later stages read it: measurements, receivers, who was absent, IQ shards.
 
 Knows nothing of the database and the object store, so that a stage that depends on this module does not
 depend on those.
@@ -24,6 +24,7 @@ from heimdall.recordings.iq import Samples
 SNAPSHOT = Path("data/snapshot")
 MEASUREMENTS_FILE = "measurements.parquet"
 RECEIVERS_FILE = "receivers.parquet"
+ABSENT_FILE = "absent.parquet"
 IQ_FOLDER = "iq"
 SHARD_SUFFIX = ".parquet"
 GROUP_ROWS = 65_536  # of a row group of a table
@@ -64,6 +65,7 @@ RECEIVERS_SCHEMA = pa.schema(
         ("altitude_m", pa.float64()),
     ]
 )
+ABSENT_SCHEMA = pa.schema([("session_id", pa.string()), ("websdr_id", pa.int32())])
 SHARD_FORMAT = 1  # raised when `pack_shard` changes: shards of another format are made again
 SHARD_SCHEMA = pa.schema(
     [
@@ -192,9 +194,12 @@ def _as_measurements(table: pa.Table) -> pd.DataFrame:
     return rows.astype({"samples": "int64", "object_bytes": "int64"})
 
 
-def iterate_measurements(root: Path = Path()) -> Iterator[pd.DataFrame]:
-    """The rows of `read_measurements` in their order, some thousands at a time; errors as there."""
-    path = root / SNAPSHOT / MEASUREMENTS_FILE
+def iterate_measurements(path: Path = SNAPSHOT / MEASUREMENTS_FILE) -> Iterator[pd.DataFrame]:
+    """The rows of `read_measurements` in their order, some thousands at a time; errors as there.
+
+    Args:
+        path: The file, which may still lie elsewhere.
+    """
     try:
         with pq.ParquetFile(path) as file:
             _check_names(path, file.schema_arrow, MEASUREMENTS_SCHEMA)
@@ -208,6 +213,26 @@ def read_receivers(root: Path = Path()) -> pd.DataFrame:
     """data/snapshot/receivers.parquet, ordered by `websdr_id`; errors as for `read_measurements`."""
     rows: pd.DataFrame = _read(root / SNAPSHOT / RECEIVERS_FILE, RECEIVERS_SCHEMA).to_pandas()
     return rows
+
+
+def read_absent(root: Path = Path()) -> pd.DataFrame:
+    """data/snapshot/absent.parquet; errors as for `read_measurements`.
+
+    Args:
+        root: The repository's root.
+
+    Returns:
+        `session_id` and `websdr_id` of the receivers that are in no recording of a session and of which that
+        tells nothing: their recording is in the quarantine, or they did not stand there at that time.
+    """
+    rows: pd.DataFrame = _read(root / SNAPSHOT / ABSENT_FILE, ABSENT_SCHEMA).to_pandas()
+    return rows
+
+
+def absent_from(session_id: str, root: Path = Path()) -> tuple[int, ...]:
+    """The receivers of `read_absent` of one session, ascending; errors as for `read_measurements`."""
+    rows = read_absent(root)
+    return tuple(sorted(rows.loc[rows["session_id"] == session_id, "websdr_id"].tolist()))
 
 
 class DataFingerprint:
@@ -230,18 +255,22 @@ class DataFingerprint:
             self._hash.update((self._separator + text.removeprefix("[").removesuffix("]")).encode())
             self._separator = ", "
 
-    def of(self, receivers: pd.DataFrame) -> str:
-        """The hash, in hexadecimal, of all rows and these receivers, as `read_receivers` gives them."""
+    def of(self, receivers: pd.DataFrame, absent: pd.DataFrame) -> str:
+        """The hash, in hexadecimal, of all rows and of what `read_receivers` and `read_absent` give."""
         whole = self._hash.copy()
-        whole.update(f"]], [{json.dumps(list(receivers.columns))}, {_json_rows(receivers)}]]".encode())
+        tables = [
+            f"[{json.dumps(list(table.columns))}, {_json_rows(table)}]" for table in (receivers, absent)
+        ]
+        whole.update(f"]], {', '.join(tables)}]".encode())
         return whole.hexdigest()
 
 
-def data_fingerprint(measurements: pd.DataFrame, receivers: pd.DataFrame) -> str:
-    """The `DataFingerprint` of whole tables, as `read_measurements` and `read_receivers` give them."""
+def data_fingerprint(root: Path = Path()) -> str:
+    """The `DataFingerprint` of the snapshot in data/snapshot/; errors as for `read_measurements`."""
     found = DataFingerprint()
-    found.add(measurements)
-    return found.of(receivers)
+    for rows in iterate_measurements(root / SNAPSHOT / MEASUREMENTS_FILE):
+        found.add(rows)
+    return found.of(read_receivers(root), read_absent(root))
 
 
 def _json_rows(table: pd.DataFrame) -> str:

@@ -36,8 +36,7 @@ def data_checks(tree: Path, says: Statement) -> tuple[list[Check], list[Row]]:
         The checks; and the rows, in the snapshot's order, if the snapshot is the one that the file names.
     """
     try:
-        measurements, receivers = archive.read_measurements(tree), archive.read_receivers(tree)
-        fingerprint = archive.data_fingerprint(measurements, receivers)
+        measurements, fingerprint = archive.read_measurements(tree), archive.data_fingerprint(tree)
     except _DAMAGE as error:
         return [Check(f"{archive.SNAPSHOT}: its rows", unreadable(error))], []
     what = f"{archive.SNAPSHOT}: data fingerprint of its rows"

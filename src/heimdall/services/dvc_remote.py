@@ -56,6 +56,22 @@ def forget(root: Path) -> None:
     _replace(root, {})
 
 
+def set_plots_page(root: Path, page: Path) -> None:
+    """Have `dvc plots` write its charts into a page of ours, in a folder that is a DVC repository.
+
+    Args:
+        root: The repository.
+        page: A file with the places that DVC fills.
+
+    Raises:
+        HeimdallError: A configuration of DVC is damaged.
+    """
+    if (root / ".dvc").is_dir():
+        local = _read(root / LOCAL)
+        local.setdefault("plots", {})["html_template"] = str(page.resolve())
+        _save(root / LOCAL, local)
+
+
 def copy(repository: Path, checkout: Path) -> None:
     """Give a checkout of any revision the local configuration of its repository, and a cache of its own.
 

@@ -1,6 +1,26 @@
-"""The sessions in the data, for a person: a list of them, one of them, its picture, its recordings as files.
+"""The sessions in the data, for a person: a list of them, one of them, its page and picture, its recordings.
 
-`session_text` is what is printed of them. Imports `position` and what it imports, `recordings` and `core`.
+`detail` reads a session, `located` locates it, and `session_page`, `picture` and `session_text` show both.
+Imports `localize`, `maps`, `pages`, what they import, `pipeline/snapshot` and `recordings`.
 """
 
-__all__ = ["catalogue", "detail", "files", "identifiers", "picture", "session_text", "start_times"]
+__all__ = [
+    "account",
+    "catalogue",
+    "charts",
+    "correlations",
+    "credible",
+    "detail",
+    "figures",
+    "files",
+    "identifiers",
+    "lateness",
+    "located",
+    "picture",
+    "residuals",
+    "session_map",
+    "session_page",
+    "session_text",
+    "spectra",
+    "start_times",
+]

@@ -20,6 +20,14 @@ def moment(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
+def heading(session: Session) -> str:
+    """What a session is, in a few words."""
+    name = session.session_id[:SHORTEST]
+    return (
+        f"Session {name}: {session.modulation} at {session.frequency_mhz:.4f} MHz, {moment(session.time)} UTC"
+    )
+
+
 def prefix_length(session_ids: Sequence[str]) -> int:
     """So many characters tell all sessions apart, and at least `SHORTEST`."""
     count = len(set(session_ids))
@@ -66,14 +74,25 @@ def one(detail: Detail) -> list[str]:
         ("known position", f"{detail.latitude_deg:.5f}, {detail.longitude_deg:.5f}"),
         ("data", provenance([session.simulated])),
     ]
-    headings = ("receiver", "hears it", "SNR, dB", "arrival time", "delay, us", "distance, km")
+    headings = (
+        "receiver",
+        "hears it",
+        "SNR, dB",
+        "arrival time",
+        "delay, us",
+        "sigma, us",
+        "late, us",
+        "distance, km",
+    )
     cells = [
         (
             f"{one.websdr_id} {one.name}",
-            _hears(one),
+            hears(one),
             "" if one.snr_db is None else f"{one.snr_db:.1f}",
-            _timing(one),
+            timing(one),
             "" if one.delay_s is None else f"{one.delay_s * 1e6:+.2f}",
+            "" if one.delay_sigma_s is None else f"{one.delay_sigma_s * 1e6:.2f}",
+            "" if one.late_s is None else f"{one.late_s * 1e6:+.2f}",
             "unknown" if one.distance_m is None else f"{one.distance_m / 1000:.1f}",
         )
         for one in detail.receivers
@@ -81,18 +100,23 @@ def one(detail: Detail) -> list[str]:
     return [
         *table.lines(("", ""), facts),
         "",
-        *table.lines(headings, cells, "llrlrr"),
-        "The delays are relative to their median. Nothing is known of a receiver without a recording.",
+        *table.lines(headings, cells, "llrlrrrr"),
+        "The delays are relative to their median. Sigma is what is stated of them, noise and clock together.",
+        "Late is by how much the signal came later than from the known position.",
+        "The methods that know levels take a receiver without a recording as one that hears nothing, except "
+        "one whose recording is in the quarantine, or that did not stand there then.",
+        *(f"In the quarantine: receiver {number}, {why}" for number, why in detail.quarantined.items()),
     ]
 
 
-def _hears(one: Receiver) -> str:
+def hears(one: Receiver) -> str:
+    """Whether a receiver hears the signal."""
     if not one.recorded:
-        return "no recording"
+        return "in quarantine" if one.quarantined else "no recording"
     return "yes" if one.detected else "no"
 
 
-def _timing(one: Receiver) -> str:
+def timing(one: Receiver) -> str:
     """Whether a receiver has a time of arrival, and if not, why."""
     if one.delay_usable:
         return "usable"

@@ -226,6 +226,14 @@ def test_a_pinned_file_says_which_number_was_which_station_when(
     named = set(zip(keys[late], rows["name"][late], strict=True))
     assert {("6", "Genova"), ("3", "Passo"), ("4", sites[4].name)} < named
     assert rows.groupby("name")["websdr_id"].nunique().max() == 1
+    # The station that is no more, and its successor, say nothing of the time when they did not stand.
+    absent = archive.read_absent(root).merge(archive.read_receivers(root), on="websdr_id")
+    begun = rows.groupby("session_id")["timestamp"].first() >= made["acquisition"][4].begin
+    assert {(name, bool(begun[session])) for session, name in absent[["session_id", "name"]].values} == {
+        ("Gone", True),
+        (sites[4].name, False),
+    }
+    assert len(absent) == len(begun)
 
 
 def test_a_line_more_changes_no_identifier(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ BAD_OBJECTS: list[tuple[str, bytes | None]] = [
 ]
 
 
+def absent(world: World) -> set[tuple[str, int]]:
+    table = archive.read_absent(world.root)
+    assert not table.duplicated().any()
+    return set(zip(table["session_id"], table["websdr_id"].tolist(), strict=True))
+
+
 def test_bad_objects_go_to_quarantine_and_the_rest_goes_on(world: World, downloads: list[str]) -> None:
     expected = []
     for number, (reason, content) in enumerate(BAD_OBJECTS):  # two a session, so the third goes on
@@ -65,6 +71,8 @@ def test_bad_objects_go_to_quarantine_and_the_rest_goes_on(world: World, downloa
     assert all(row["detail"] for row in rows)
     assert {key: key in downloads for _, key, _, _ in expected} == {key: get for _, key, _, get in expected}
     assert (summary.recordings, summary.sessions) == (10, 8)
+    # A recording that cannot be used was made all the same: its receiver did not hear nothing.
+    assert absent(world) == {(session_id(n // 2), 1 + n % 2) for n in range(len(BAD_OBJECTS))}
     assert summary.quarantined[iq.OVERSIZED] == 3
     assert summary.quarantined_fraction == 14 / 24
 
@@ -92,12 +100,19 @@ def test_bad_rows_go_to_quarantine_and_the_rest_goes_on(world: World) -> None:
     rows = pq.read_table(world.root / snapshot.QUARANTINE).to_pylist()
     assert {row["measurement_id"]: row["reason"] for row in rows} == expected
     assert (summary.recordings, summary.sessions) == (15, 8)
+    assert absent(world) == {(session_id(0), 2)}  # receiver 1 has no good recording: it is none of them
 
 
 def test_neither_of_two_rows_for_one_recording_is_used(world: World) -> None:
     world.add(dataclasses.replace(measurement(1, 1), measurement_id=str(uuid.UUID(int=5))))
     assert world.take().recordings == 23
     assert world.quarantine() == [(session_id(1), 1, schemas.DUPLICATE)] * 2
+    assert absent(world) == {(session_id(1), 1)}
+    before = world.take().data_fingerprint
+    world.execute("DELETE FROM measurements WHERE session_id = %s AND websdr_id = 1", session_id(1))
+    summary = world.take()  # the same recordings, of which the missing one is silent now
+    assert (summary.recordings, absent(world)) == (23, set())
+    assert summary.data_fingerprint != before
 
 
 def details(world: World) -> list[str]:
@@ -133,6 +148,7 @@ def test_receiver_without_a_place_on_earth_is_unknown(world: World) -> None:
     summary = world.take(max_quarantined_fraction=0.5)
     assert summary.quarantined == {schemas.UNKNOWN_RECEIVER: 8}
     assert archive.read_receivers(world.root)["websdr_id"].tolist() == [1, 2]
+    assert absent(world) == set()
 
 
 def test_a_receiver_without_a_good_recording_changes_nothing(world: World) -> None:

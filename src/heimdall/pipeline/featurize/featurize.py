@@ -100,13 +100,14 @@ def run(
     index[["split", "validation_rank"]] = split.assign(index, split_params)
 
     store.commit(names)
-    fingerprint = archive.data_fingerprint(measurements, receivers)
+    fingerprint = archive.data_fingerprint(root)
     made_with = {
         "features": params.record(),
         "split": asdict(split_params),
         "calibration": asdict(calibration),
     }
-    tables.write(root / FEATURES, index, network, origin | {"data_fingerprint": fingerprint} | made_with)
+    described = origin | {"data_fingerprint": fingerprint} | made_with
+    tables.write(root / FEATURES, index, network, described, absent=archive.read_absent(root))
     store.prune(names)
     made_of = {key: shard_of[task.source.name] for task, key in tasks}
     artifacts.write_json(root / KEYS_FILE, dict(sorted(made_of.items())))

@@ -1,4 +1,4 @@
-"""The tables of data/features/ and data/simulated/: one row a recording, one row a receiver."""
+"""The tables of data/features/ and data/simulated/: a row a recording, a receiver, or an absent receiver."""
 
 from __future__ import annotations
 
@@ -116,15 +116,27 @@ def measured(
     return index
 
 
-def write(folder: Path, index: pd.DataFrame, network: pd.DataFrame, described: Mapping[str, Any]) -> None:
-    """Write receivers.parquet, network.json and, as the commit point, index.parquet; the shards are there.
+NONE_ABSENT = archive.ABSENT_SCHEMA.empty_table().to_pandas()
+
+
+def write(
+    folder: Path,
+    index: pd.DataFrame,
+    network: pd.DataFrame,
+    described: Mapping[str, Any],
+    *,
+    absent: pd.DataFrame = NONE_ABSENT,
+) -> None:
+    """Write the tables and network.json, and, as the commit point, index.parquet; the shards are there.
 
     Args:
         folder: data/features/ or data/simulated/.
         index: One row a recording, columns `INDEX_SCHEMA`.
         network: As `placed` gives it.
         described: The origin of the local frame, and what the data were made with.
+        absent: As `archive.read_absent` gives it.
     """
     archive.write_table(folder / "receivers.parquet", network, NETWORK_SCHEMA)
+    archive.write_table(folder / archive.ABSENT_FILE, absent, archive.ABSENT_SCHEMA)
     artifacts.write_json(folder / "network.json", dict(described))
     archive.write_table(folder / "index.parquet", index, INDEX_SCHEMA)

@@ -5,6 +5,7 @@
 """
 
 __all__ = [
+    "absent",
     "candidates",
     "checked",
     "collector",

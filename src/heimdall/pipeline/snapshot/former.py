@@ -96,7 +96,7 @@ def _read(root: Path) -> tuple[Former, str]:
     kept: list[npt.NDArray[np.void]] = [np.empty(0, _KEPT)]
 
     def recordings() -> Iterator[tuple[str, Candidate]]:
-        for rows in archive.iterate_measurements(root):
+        for rows in archive.iterate_measurements(root / archive.SNAPSHOT / archive.MEASUREMENTS_FILE):
             fingerprint.add(rows)
             items = [_candidate(row) for row in rows.to_dict("records")]
             halves = np.frombuffer(b"".join(map(_address, items)), np.uint64).reshape(-1, 2)
@@ -111,9 +111,8 @@ def _read(root: Path) -> tuple[Former, str]:
             shards[key] = name
     found = np.concatenate(addresses)
     order = np.argsort(found)
-    return Former(found[order], np.concatenate(kept)[order], shards), fingerprint.of(
-        archive.read_receivers(root)
-    )
+    tables = archive.read_receivers(root), archive.read_absent(root)
+    return Former(found[order], np.concatenate(kept)[order], shards), fingerprint.of(*tables)
 
 
 def _candidate(row: dict[Any, Any]) -> Candidate:

@@ -25,6 +25,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
 from heimdall.core.provenance import provenance
 from heimdall.pipeline.snapshot import outcome, receivers, schemas
+from heimdall.pipeline.snapshot.absent import absent
 from heimdall.pipeline.snapshot.candidates import Good, cut, with_keys, with_objects
 from heimdall.pipeline.snapshot.checked import Reasons, check
 from heimdall.pipeline.snapshot.collector import Collector
@@ -128,10 +129,13 @@ def take(
                 batches = map(seen.pass_on, outcome.measurements(rows, reasons, good, outcomes))
                 archive.write_batches(made, batches, archive.MEASUREMENTS_SCHEMA)
                 used = receivers.used(known, seen.receivers)
-                summary = _summary(params.as_of, source, seen, used, reasons)
+                periods = known[known["websdr_id"].isin(seen.receivers)]
+                missing = absent(rows, reasons, archive.iterate_measurements(made), periods)
+                summary = _summary(params.as_of, source, seen, reasons, tables=(used, missing))
                 quarantine = outcome.quarantine(*content)
                 names = [name for name in names if name in seen.shards]
-                _commit(root, shards, names, made, receivers=used, quarantine=quarantine, summary=summary)
+                tables = used, missing, quarantine
+                _commit(root, shards, names, made, tables=tables, summary=summary)
     collector.forget_others()
     (root / REFUSED).unlink(missing_ok=True)
     return summary
@@ -236,8 +240,14 @@ def _record(source: RowSource) -> dict[str, str]:
 
 
 def _summary(
-    as_of: dt.datetime, source: RowSource, seen: _Seen, used: pd.DataFrame, reasons: Reasons
+    as_of: dt.datetime,
+    source: RowSource,
+    seen: _Seen,
+    reasons: Reasons,
+    *,
+    tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> Summary:
+    """What is said of the snapshot; the tables are its receivers and who was absent."""
     return Summary(
         as_of=_utc_text(as_of),
         source=_record(source),
@@ -245,10 +255,10 @@ def _summary(
         sessions=seen.sessions,
         recordings=seen.recordings,
         transmitters=len(seen.sources),
-        receivers=len(used),
+        receivers=len(tables[0]),
         quarantined=reasons.counts(),
         quarantined_fraction=int(reasons.bad.sum()) / len(reasons),
-        data_fingerprint=seen.fingerprint.of(used),
+        data_fingerprint=seen.fingerprint.of(*tables),
     )
 
 
@@ -258,14 +268,18 @@ def _commit(
     names: list[str],
     measurements: Path,
     *,
-    receivers: pd.DataFrame,
-    quarantine: Iterable[pd.DataFrame],
+    tables: tuple[pd.DataFrame, pd.DataFrame, Iterable[pd.DataFrame]],
     summary: Summary,
 ) -> None:
-    """Write everything; measurements.parquet, which names the shards, is the commit point."""
+    """Write everything; measurements.parquet, which names the shards, is the commit point.
+
+    The tables are the receivers, who was absent, and the quarantine in batches.
+    """
     folder = root / archive.SNAPSHOT
+    receivers, missing, quarantine = tables
     shards.commit(names)
     archive.write_table(folder / archive.RECEIVERS_FILE, receivers, archive.RECEIVERS_SCHEMA)
+    archive.write_table(folder / archive.ABSENT_FILE, missing, archive.ABSENT_SCHEMA)
     archive.write_batches(root / QUARANTINE, quarantine, outcome.QUARANTINE_SCHEMA)
     artifacts.write_json(root / METRICS, asdict(summary))
     with artifacts.atomic(folder / archive.MEASUREMENTS_FILE) as partial:
