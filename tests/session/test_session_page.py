@@ -17,6 +17,7 @@ from heimdall.commands.session import session
 from heimdall.core import paths
 from heimdall.session import catalogue, correlations, detail, located
 from heimdall.session.detail import Detail
+from tests.accessibility import faults
 from tests.browser import Browser
 from tests.session import shown_world
 
@@ -79,6 +80,11 @@ def test_a_page_asks_for_nothing_and_every_drawing_is_drawn(
         blue = (shown[..., 0] < 0.1) & (shown[..., 1] < 0.3) & (shown[..., 2] > 0.2)
         assert yellow.mean() > 0.001
         assert blue.mean() > 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_for_everybody(write: Write, browser: Browser, kind: str) -> None:
+    assert faults(browser, write(kind)) == []
 
 
 def test_marks_and_rows_lead_to_the_recordings_by_keyboard(write: Write, browser: Browser) -> None:

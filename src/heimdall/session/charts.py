@@ -12,9 +12,9 @@ from heimdall.session.spectra import Spectrum
 
 Spec = dict[str, Any]
 
-WIDTH = 300  # of a receiver's charts, three of which stand side by side
+WIDTH = 270  # of a receiver's charts: three stand side by side, and one in a telephone
 _HEIGHT = 170
-_WIDE, _ROW = 280, 34  # of the residuals
+_WIDE, _ROW = 200, 34  # of the residuals
 _POINTS = 400  # of a curve: there are no more pixels
 _LANES = {"taken": 1.45, "true": 1.27, "answer": 1.12}  # above the curve, one for each time that is marked
 _TOP = 1.58

@@ -20,7 +20,7 @@ _KEY = (
 _MARGIN = 20
 _TITLE = 94  # height of the title, of the first sentence and of the key
 _MAP = 760  # width of the map
-_COLUMN = 372  # width of one of a receiver's charts
+_COLUMN = 345  # width of one of a receiver's charts
 _NAME = 22  # height of a receiver's name
 _SCALE = 1.5  # pixels of a unit
 

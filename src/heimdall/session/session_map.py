@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,7 +46,9 @@ def maps(detail: Detail, answers: Sequence[Located]) -> list[tuple[str, Map]]:
         _regions(answers[0]),
     )
     if _DETAIL * near.m_per_px < whole.m_per_px:
-        found.append(("The answer, enlarged", _map(title, near, detail, answers, receivers + places)))
+        # Most receivers lie outside of it: what has the focus must be seen.
+        marks = [replace(one, identifier="") for one in receivers] + places
+        found.append(("The answer, enlarged", _map(title, near, detail, answers, marks)))
     return found
 
 
