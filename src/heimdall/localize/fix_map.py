@@ -57,10 +57,14 @@ def _receivers(answer: Answer) -> list[Mark]:
     """Those that no answer rests on are drawn apart."""
     fixes = answer.fixes if answer.main is None else (answer.main,)
     used = {one.receiver for fix in fixes for one in fix.residuals if one.used}
-    return [
-        _mark(one, "receiver" if name in used else "unused", printable(name), f"Receiver {printable(name)}")
-        for name, one in answer.receivers().items()
-    ]
+    reasons = {one.receiver: one.reason for fix in fixes for one in fix.residuals if not one.used}
+    marks = []
+    for name, where in answer.receivers().items():
+        reason = f": {reasons[name]}" if reasons.get(name) else ""
+        said = "is used" if name in used else f"is not used{reason}"
+        kind = "receiver" if name in used else "unused"
+        marks.append(_mark(where, kind, printable(name), f"{printable(name)} {said}"))
+    return marks
 
 
 def _events(answer: Answer) -> list[Mark]:
