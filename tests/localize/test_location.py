@@ -156,7 +156,7 @@ def test_pages_and_a_picture_show_what_every_method_says(data_dir: Path, tmp_pat
     assert said == run(data_dir, *given)
     text = page.read_text("utf-8")
     assert "The recordings are simulated." in text
-    for words in ("received-power", "a receiver that hears the signal", "where it truly was", "95 % ellipse"):
+    for words in ("received-power", "a receiver with an arrival time", "where it truly was", "95 % ellipse"):
         assert words in text
     assert len(page.read_bytes()) < 500_000
     assert picture.read_bytes().startswith(b"\x89PNG")
