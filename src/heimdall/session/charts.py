@@ -18,6 +18,7 @@ _WIDE, _ROW = 200, 34  # of the residuals
 _POINTS = 400  # of a curve: there are no more pixels
 _LANES = {"taken": 1.45, "true": 1.27, "answer": 1.12}  # above the curve, one for each time that is marked
 _TOP = 1.58
+_EXTENT = 46  # of the axis at the left, so that its title is off the numbers in every font
 _LETTER = 7.5  # of a label: letters are wider where a browser has another font
 _SIGMAS = (2.0, 1.0)
 _LEAST_SIGMAS = 3.5  # that the residuals' axis shows
@@ -39,7 +40,7 @@ def spectrum(one: Spectrum) -> Spec:
                 "type": "quantitative",
                 "title": "power density, dBFS/Hz",
                 "scale": {"domain": [low - 3, high + 3], "nice": False},
-                "axis": {"tickCount": 5},
+                "axis": {"tickCount": 5, "minExtent": _EXTENT},
             },
         },
     }
@@ -60,7 +61,7 @@ def waterfall(one: Spectrum) -> Spec:
                 "type": "quantitative",
                 "title": "time, s",
                 "scale": {"domain": [one.duration_s, 0], "nice": False},
-                "axis": {"tickCount": 5, "grid": False},
+                "axis": {"tickCount": 5, "grid": False, "minExtent": _EXTENT},
             },
             "url": {"field": "url", "type": "nominal"},
         },
@@ -105,7 +106,7 @@ def correlation(curve: Curve) -> Spec:
         "type": "quantitative",
         "title": "relative correlation",
         "scale": {"domain": [0, _TOP], "nice": False},
-        "axis": {"values": [0, 0.5, 1]},
+        "axis": {"values": [0, 0.5, 1], "minExtent": _EXTENT},
     }
     layers: list[Spec] = [
         {
