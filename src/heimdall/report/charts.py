@@ -15,7 +15,7 @@ from heimdall.report.figures import Slice
 
 Spec = dict[str, Any]
 
-_WIDTH_PX, _HEIGHT_PX = 350, 250  # so narrow that a telephone shows it in full size
+_WIDTH_PX, _HEIGHT_PX, _SLICES_PX = 248, 220, 190  # so narrow that a telephone shows it in full size
 _ROW_PX = 19
 _PADDING_PX = (
     12  # between labels and title of an axis: a browser's letters may be wider than those that were measured
@@ -27,7 +27,7 @@ _ERRORS = {"val_mae_m": "mean", "val_median_m": "median"}
 # The one that a chart is about is first, then the stronger ones.
 _ORDER = (LOCALIZER, "combined", "time_of_arrival", "direct_position", "received_power", "mean_position")
 _LENGTHS = "datum.value >= 1000 ? datum.value / 1000 + ' km' : datum.value + ' m'"
-_LEGEND = {"title": None, "orient": "bottom", "columns": 2, "columnPadding": 28, "symbolStrokeWidth": 2}
+_LEGEND = {"title": None, "orient": "bottom", "columns": 2, "columnPadding": 24, "symbolStrokeWidth": 2}
 
 
 def error_cdf(table: pd.DataFrame, target_m: float | None) -> Spec:
@@ -181,7 +181,7 @@ def _of_kind(found: Sequence[Slice], overall_m: float, domain_m: Sequence[float]
             "encoding": {"x": x | {"field": "x"}},
         },
     ]
-    return {"width": 290, "height": {"step": _ROW_PX}, "data": {"values": rows}, "layer": layers}
+    return {"width": _SLICES_PX, "height": {"step": _ROW_PX}, "data": {"values": rows}, "layer": layers}
 
 
 def losses(table: pd.DataFrame) -> Spec:
