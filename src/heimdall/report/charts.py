@@ -334,13 +334,11 @@ def _lengths(field: str, title: str, domain_m: Sequence[float]) -> Spec:
 
 
 def _ticks(domain_m: Sequence[float]) -> list[float]:
-    """The powers of ten in a domain; also 2 and 5 times them where these are fewer than three."""
+    """The powers of ten in a domain, and between them as many multiples as have room for their labels."""
     low, high = domain_m
-    powers = [10.0**n for n in range(-1, 8)]
-    found = [one for one in powers if low <= one <= high]
-    if len(found) < 3:
-        found = [factor * one for one in powers for factor in (1, 2, 5) if low <= factor * one <= high]
-    return found
+    span = high / low
+    factors = (1, 2, 5) if span < 10 else (1, 3) if span < 100 else (1,)
+    return [tick for n in range(-1, 8) for factor in factors if low <= (tick := factor * 10.0**n) <= high]
 
 
 def _decades(values: Sequence[float]) -> list[float]:
