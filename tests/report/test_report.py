@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from heimdall.report import report, run
+from heimdall.report import making, report, run, sessions
 from tests.browser import NARROW_PX, WIDE_PX, Browser, Opened, Scheme
 from tests.report import runs
 from tests.report.runs import World
@@ -150,6 +150,30 @@ def test_names_from_the_data_and_from_git_are_text(browser: Browser, tmp_path: P
         assert HOSTILE in str(opened.page.locator(".lead").first.text_content())
         assert HOSTILE in str(opened.page.locator("#slices table").text_content())
         assert "recorded from the air" in str(opened.page.locator("header").text_content())
+
+
+def test_of_very_many_sessions_an_even_choice_is_shown_and_said(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MOST", 10)
+    found = run.read(root, None, lambda _: None)
+    written = "".join(sessions.parts(found))
+    assert f"Of {runs.SESSIONS} sessions 8 are shown" in written
+    shown = re.findall(r'<details id="session-([0-9a-f-]+)"', written)
+    by_error = sorted(found.sessions, key=lambda one: -one.error_m)
+    assert shown == [one.session_id for one in by_error[::3]]  # the largest error among them
+
+
+def test_the_quarantine_is_counted_and_each_refused_recording_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run.read(root, None, lambda _: None)
+    written = "".join(making.data(found))
+    assert "2 recordings (0.7 %) were refused" in written
+    assert "Each of the 2 refused recordings" in written
+    assert written.count(runs.session_id(90)) == 1
+    monkeypatch.setattr(making, "_MOST_REFUSED", 1)
+    assert "The first 1 of 2 refused recordings" in "".join(making.data(found))
 
 
 def test_a_former_revision_is_reported_without_what_it_did_not_write(tmp_path: Path) -> None:

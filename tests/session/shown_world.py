@@ -51,7 +51,8 @@ def write(root: Path) -> dict[str, str]:
             quarantined, receptions=tuple(one for one in quarantined.receptions if one.websdr_id != lost)
         ),
     }
-    _write_snapshot(root, world, made)
+    absent = pd.DataFrame({"session_id": [quarantined.session_id], "websdr_id": [lost]})
+    _write_snapshot(root, world, made, absent)
     row = {
         "measurement_id": "m",
         "session_id": quarantined.session_id,
@@ -82,7 +83,9 @@ def _with_times(plan: SessionPlan, count: int) -> SessionPlan:
     return replace(plan, receptions=tuple(kept))
 
 
-def _write_snapshot(root: Path, world: simulate.World, plans: Mapping[str, SessionPlan]) -> None:
+def _write_snapshot(
+    root: Path, world: simulate.World, plans: Mapping[str, SessionPlan], absent: pd.DataFrame
+) -> None:
     rendered = {plan.session_id: simulate.render(world, plan) for plan in plans.values()}
     content = archive.pack_shard(
         [
@@ -126,3 +129,4 @@ def _write_snapshot(root: Path, world: simulate.World, plans: Mapping[str, Sessi
     archive.write_table(folder / archive.MEASUREMENTS_FILE, table, archive.MEASUREMENTS_SCHEMA)
     receivers = simulated.receivers_of(world)
     archive.write_table(folder / archive.RECEIVERS_FILE, receivers, archive.RECEIVERS_SCHEMA)
+    archive.write_table(folder / archive.ABSENT_FILE, absent, archive.ABSENT_SCHEMA)

@@ -102,7 +102,7 @@ def test_marks_and_rows_lead_to_the_recordings_by_keyboard(write: Write, browser
         ("none", "the answer rests on levels alone"),
         ("none", "No receiver has an arrival time, so that there are no residuals"),
         ("quarantined", f"a recording is in the quarantine and was not used .{shown_world.QUARANTINED}"),
-        ("quarantined", "one that hears nothing"),
+        ("quarantined", "from that nothing is concluded"),
     ],
 )
 def test_the_page_says_what_matters_of_a_session(write: Write, kind: str, said: str) -> None:

@@ -147,12 +147,13 @@ def details(summary: str, *parts: Markup, identifier: str = "", is_open: bool = 
     )
 
 
-def table(content: Table, *, caption: str = "") -> Markup:
+def table(content: Table, *, caption: str = "", summary: str = "") -> Markup:
     """A table, whose headings are buttons that sort it; closed at first where it has many rows.
 
     Args:
         content: The table.
         caption: What it shows, for whoever does not see what stands around it; "" for none.
+        summary: What is read where it is closed: with one it is, however few rows it has.
     """
     columns = list(zip(content.headings, content.align, strict=True))
     # Without the script a button would do nothing: the script makes them.
@@ -164,7 +165,9 @@ def table(content: Table, *, caption: str = "") -> Markup:
         f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">\n<table>\n{said}'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>"
     )
-    return shown if len(content.rows) <= _OPEN_ROWS else details(f"{len(content.rows)} rows", shown)
+    if summary or len(content.rows) > _OPEN_ROWS:
+        return details(summary or f"{len(content.rows)} rows", shown)
+    return shown
 
 
 def plain(content: Table) -> list[list[str]]:

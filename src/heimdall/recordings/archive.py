@@ -229,6 +229,12 @@ def read_absent(root: Path = Path()) -> pd.DataFrame:
     return rows
 
 
+def absent_from(session_id: str, root: Path = Path()) -> tuple[int, ...]:
+    """The receivers of `read_absent` of one session, ascending; errors as for `read_measurements`."""
+    rows = read_absent(root)
+    return tuple(sorted(rows.loc[rows["session_id"] == session_id, "websdr_id"].tolist()))
+
+
 class DataFingerprint:
     """What identifies the content of a snapshot, however it is stored, computed batch by batch.
 

@@ -92,7 +92,7 @@ def _result(target: Target, interval: Pair | None) -> str:
     return "met, by chance perhaps: the target lies in the interval"
 
 
-def methods(run: Run) -> Markup:
+def methods(run: Run) -> tuple[Markup, ...]:
     """The localizer beside every method without learning, on the same sessions."""
     test = run.figures["test"]
     own = figures.test(run)
@@ -112,7 +112,6 @@ def methods(run: Run) -> Markup:
                 f"{found['nll_nats']:.2f}",
                 "" if difference_m is None else words.difference(difference_m),
                 _range(words.difference, between),
-                words.HOW.get(name, ""),
             )
         )
     headings = (
@@ -124,13 +123,15 @@ def methods(run: Run) -> Markup:
         "NLL, nats",
         "localizer's mean error less its",
         "95 % interval",
-        "what it uses",
     )
     caption = (
         "Every method on the same test sessions. NLL is the mean negative logarithm of the density that a "
         "method gives to the true place: smaller is better."
     )
-    return elements.table(Table(headings, tuple(rows), "lrrrrrrrl", {6: less}), caption=caption)
+    return (
+        elements.definitions((words.method(name), words.HOW[name]) for name in test if name in words.HOW),
+        elements.table(Table(headings, tuple(rows), "lrrrrrrr", {6: less}), caption=caption),
+    )
 
 
 def drawn(run: Run) -> Markup:

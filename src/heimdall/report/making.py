@@ -8,20 +8,18 @@ from typing import Any
 from heimdall.pages import elements
 from heimdall.pages.elements import Cell, Markup, Table
 from heimdall.report import words
-from heimdall.report.run import FEATURE_METRICS, Run
+from heimdall.report.run import FEATURE_METRICS, QUARANTINE, Run
 from heimdall.reproduce import dvc_lock
 from heimdall.reproduce.paths import SNAPSHOT_METRICS, TRAIN_METRICS
 
+_MOST_REFUSED = 500  # recordings on the page
 _NAMED_FILES = 12  # changed files that are named
 _HASH = 12  # digits of a commit
 
 
 def data(run: Run) -> tuple[Markup, ...]:
     """The recordings, their splits, and the quarantine."""
-    parts = [elements.paragraphs(_amounts(run))]
-    if run.quarantine is not None:
-        parts += _quarantine(run)
-    return tuple(parts)
+    return elements.paragraphs(_amounts(run)), *_reasons(run), *_refused(run)
 
 
 def _amounts(run: Run) -> list[str]:
@@ -43,39 +41,42 @@ def _amounts(run: Run) -> list[str]:
     if snapshot is not None:
         count, part = sum(snapshot["quarantined"].values()), snapshot["quarantined_fraction"]
         said.append(
-            f"{words.counted(count, 'recording')} ({words.share(part)}) were refused and are in quarantine:"
+            f"{words.counted(count, 'recording')} ({words.share(part)}) were refused and are in quarantine."
             if count
             else "No recording was refused: the quarantine is empty."
         )
     return said or ["The records of the data are missing, see the last section."]
 
 
-def _quarantine(run: Run) -> list[Markup]:
-    table = run.quarantine
-    if table is None or not len(table):
+def _reasons(run: Run) -> list[Markup]:
+    """How many recordings were refused for which reason, with an example where the quarantine is here."""
+    counts = run.metrics.get(SNAPSHOT_METRICS, {}).get("quarantined", {})
+    if not counts:
         return []
-    groups = sorted(table.groupby("reason"), key=lambda group: (-len(group[1]), str(group[0])))
-    counts = tuple(
-        (str(reason).replace("_", " "), str(len(rows)), str(rows.iloc[0]["detail"]))
-        for reason, rows in groups
+    details: dict[str, str] = {}
+    if run.quarantine is not None:
+        first = run.quarantine.groupby("reason")["detail"].first()
+        details = {str(reason): str(detail) for reason, detail in first.items()}
+    rows = tuple(
+        (reason.replace("_", " "), str(count), details.get(reason, "")) for reason, count in counts.items()
     )
+    content = Table(("reason", "recordings", "for example"), rows, "lrl")
+    return [elements.table(content, caption="The quarantine by reason.")]
+
+
+def _refused(run: Run) -> list[Markup]:
+    if run.quarantine is None or run.quarantine.empty:
+        return []
+    total, shown = len(run.quarantine), run.quarantine.head(_MOST_REFUSED)
     rows = tuple(
         tuple(_text(row[name]) for name in ("session_id", "websdr_id", "reason", "detail"))
-        for row in table.to_dict("records")
+        for row in shown.to_dict("records")
     )
-    return [
-        elements.table(
-            Table(("reason", "recordings", "for example"), counts, "lrl"),
-            caption="The quarantine by reason.",
-        ),
-        elements.details(
-            "Each refused recording",
-            elements.table(
-                Table(("session", "receiver", "reason", "detail"), rows, "lrll"),
-                caption="The recordings in quarantine.",
-            ),
-        ),
-    ]
+    named = f"Each of the {total} refused recordings"
+    if len(shown) < total:
+        named = f"The first {len(shown)} of {total} refused recordings; {QUARANTINE} has all"
+    content = Table(("session", "receiver", "reason", "detail"), rows, "lrll")
+    return [elements.table(content, caption="The recordings in quarantine.", summary=named)]
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - whatever a column holds
@@ -109,19 +110,15 @@ def lineage(run: Run) -> tuple[Markup, ...]:
     return (
         elements.definitions(pairs),
         *_since(run),
-        elements.details(
-            f"All {len(params)} parameters",
-            elements.table(
-                Table(("parameter", "value", "in the run before, if other"), params, "lll"),
-                caption="Parameters in dvc.lock.",
-            ),
+        elements.table(
+            Table(("parameter", "value", "in the run before, if other"), params, "lll"),
+            caption="Parameters in dvc.lock.",
+            summary=f"All {len(params)} parameters",
         ),
-        elements.details(
-            f"All {len(outputs)} outputs with their hashes",
-            elements.table(
-                Table(("stage", "output", "MD5 in dvc.lock"), outputs, "lll"),
-                caption="The outputs of the pipeline in dvc.lock.",
-            ),
+        elements.table(
+            Table(("stage", "output", "MD5 in dvc.lock"), outputs, "lll"),
+            caption="The outputs of the pipeline in dvc.lock.",
+            summary=f"All {len(outputs)} outputs with their hashes",
         ),
     )
 
@@ -182,11 +179,10 @@ def environment(run: Run) -> tuple[Markup, ...]:
             ["The machine on which dvc.lock was made, as reference.json of this revision records it."]
         ),
         elements.definitions(pairs),
-        elements.details(
-            f"{words.counted(len(libraries), 'library', 'libraries')}",
-            elements.table(
-                Table(("library", "version"), libraries, "ll"), caption="Libraries and their versions."
-            ),
+        elements.table(
+            Table(("library", "version"), libraries, "ll"),
+            caption="Libraries and their versions.",
+            summary=words.counted(len(libraries), "library", "libraries"),
         ),
     )
 

@@ -57,7 +57,7 @@ def _parts(run: Run) -> dict[str, tuple[str, tuple[Markup, ...]]]:
         "figures": ("Figures", (evaluation.headline(run), evaluation.drawn(run))),
         "sessions": ("Test sessions", sessions.parts(run)),
         "slices": ("Slices", evaluation.slices(run)),
-        "methods": ("Other methods on the same sessions", (evaluation.methods(run),)),
+        "methods": ("Other methods on the same sessions", evaluation.methods(run)),
         "training": ("Training", evaluation.training(run)),
         "data": ("Data", making.data(run)),
         "lineage": ("Lineage", making.lineage(run)),

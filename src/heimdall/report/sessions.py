@@ -17,6 +17,7 @@ MOST = 400  # sessions on a page; of more, every so many-th by the size of its e
 _SHORT = 8  # first digits of a session by which a page calls it
 _PROBABILITY = 0.95
 _UNKNOWN = "not known"
+_THERE = {"inside": "inside", "another part": "in another part of", "outside": "outside"}
 
 
 def parts(run: Run) -> tuple[Markup, ...]:
@@ -106,7 +107,6 @@ def _table(shown: Sequence[Session]) -> Markup:
         "error, m",
         "stated deviation, m",
         "95 % region",
-        "95 % ellipse",
         "bound, m",
         "heard by",
         "highest SNR, dB",
@@ -120,7 +120,6 @@ def _table(shown: Sequence[Session]) -> Markup:
             f"{one.error_m:.0f}",
             f"{_deviation_m(one):.0f}",
             _inside(one) or "",
-            _in_ellipse(one) or "",
             "" if one.bound_m is None else f"{one.bound_m:.0f}",
             *_cells(one.recorded),
         )
@@ -129,8 +128,11 @@ def _table(shown: Sequence[Session]) -> Markup:
     times = [
         one.recorded.time.timestamp() if one.recorded and one.recorded.time else math.nan for one in shown
     ]
-    caption = "The test sessions, the largest error first. A heading sorts by its column."
-    content = Table(headings, rows, "lrrllrrrlrr", {len(headings) - 1: times})
+    caption = (
+        "The test sessions, the largest error first. The transmitter is inside the region and the ellipse of "
+        "its likeliest part, in another part of the region, or outside. A heading sorts by its column."
+    )
+    content = Table(headings, rows, "lrrlrrrlrr", {len(headings) - 1: times})
     return elements.table(content, caption=caption)
 
 
@@ -145,15 +147,14 @@ def _cells(said: Recorded | None) -> tuple[str, ...]:
 def _card(one: Session, receivers: Sequence[Receiver]) -> Markup:
     names = {receiver.websdr_id: receiver.name for receiver in receivers}
     inside = _inside(one)
-    level = "" if one.level is None else f" (the smallest region that holds it has {100 * one.level:.1f} %)"
+    level = "" if one.level is None else f"; the smallest region that holds it has {words.share(one.level)}"
     pairs = [
         ("Error", words.length(one.error_m)),
         ("Stated standard deviation", words.length(_deviation_m(one))),
         (
             "95 % region",
-            _UNKNOWN if inside is None else f"the transmitter is {inside}{level}",
+            _UNKNOWN if inside is None else f"the transmitter is {_THERE[inside]} it{level}",
         ),
-        ("95 % ellipse of its likeliest part", _in_ellipse(one) or _UNKNOWN),
         (
             "Cramer-Rao bound",
             "none: fewer than three arrival times, or the receivers are in one line with the transmitter"
@@ -202,18 +203,18 @@ def _summary(one: Session) -> str:
 
 def _outcome(one: Session) -> str:
     inside = _inside(one)
-    return f"error {words.length(one.error_m)}" + ("" if inside is None else f", {inside} its 95 % region")
+    return f"error {words.length(one.error_m)}" + (
+        "" if inside is None else f", {_THERE[inside]} its 95 % region"
+    )
 
 
 def _inside(one: Session) -> str | None:
+    """Where the transmitter is by the 95 % region; None where the revision does not tell it."""
     if one.level is None:
         return None
-    return "inside" if one.level <= _PROBABILITY else "outside"
-
-
-def _in_ellipse(one: Session) -> str | None:
-    held = ellipses.holds(one, _PROBABILITY)
-    return None if held is None else "inside" if held else "outside"
+    if one.level > _PROBABILITY:
+        return "outside"
+    return "another part" if ellipses.holds(one, _PROBABILITY) is False else "inside"
 
 
 def _deviation_m(one: Session) -> float:

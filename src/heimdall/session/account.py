@@ -169,10 +169,17 @@ def _without(detail: Detail) -> list[str]:
         for number, why in detail.quarantined.items()
     ]
     missing = [one for one in detail.receivers if not one.recorded]
-    if missing:
+    absent = [one for one in missing if one.websdr_id in detail.observation.absent]
+    silent = [one for one in missing if one not in absent]
+    if absent:
         said.append(
-            f"{_names(missing)}: there is no recording to use. The localizer takes such a receiver as one "
-            "that hears nothing, which is wrong if it was switched off or its recording lost."
+            f"{_names(absent)}: there is no recording to use, and from that nothing is concluded, because it "
+            "is in the quarantine or the receiver did not stand there then."
+        )
+    if silent:
+        said.append(
+            f"{_names(silent)}: there is no recording. The localizer takes such a receiver as one that hears "
+            "nothing, which is wrong if it was switched off or its recording lost."
         )
     return said
 

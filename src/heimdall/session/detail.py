@@ -146,7 +146,8 @@ def read(session: Session, features: Path = paths.FEATURES) -> Detail:
     params, plane = _network(features / paths.NETWORK)
     duration_s = float((measurements["samples"] / measurements["sample_rate_hz"]).min())
     frequency_hz = session.frequency_mhz * 1e6
-    observation = Observation(stored, arrivals(stored, params, duration_s), frequency_hz)
+    absent = archive.absent_from(session.session_id)
+    observation = Observation(stored, arrivals(stored, params, duration_s), frequency_hz, absent)
     truth_deg = float(first["latitude_deg"]), float(first["longitude_deg"])
     found = _Found(
         observation,

@@ -79,7 +79,11 @@ def write(session: Session, folder: Path) -> Fetched:
         columns = (timed[name].tolist() for name in start_times.COLUMNS)
         artifacts.write_bytes(times, start_times.text(zip(*columns, strict=True)).encode("utf-8"))
     rates_hz = tuple(sorted(set(rows["sample_rate_hz"].tolist())))
-    command = _command(recordings, session.frequency_mhz, times, rates_hz) if len(rates_hz) == 1 else None
+    command = None
+    if len(rates_hz) == 1:
+        said = _command(recordings, session.frequency_mhz, times, rates_hz[0])
+        absent = archive.absent_from(session.session_id)
+        command = shlex.join([*said, *(word for one in absent for word in ("--absent", str(one)))])
     words = ["heimdall", "locate", *map(str, recordings), "--receivers", str(folder / RECEIVERS_FILE)]
     return Fetched(session.session_id, tuple(recordings), times, rates_hz, command, shlex.join(words))
 
@@ -123,11 +127,8 @@ def _receivers(websdr_ids: pd.Series[int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _command(
-    recordings: list[Path], frequency_mhz: float, times: Path | None, rates_hz: tuple[float, ...]
-) -> str:
-    """The line that locates the files, to be pasted into a shell."""
+def _command(recordings: list[Path], frequency_mhz: float, times: Path | None, rate_hz: float) -> list[str]:
+    """The words of the line that locates the files."""
     words = ["heimdall", "predict", *map(str, recordings), "--frequency-mhz", repr(frequency_mhz)]
     words += [] if times is None else ["--times", str(times)]
-    words += [] if rates_hz == (USUAL_RATE_HZ,) else ["--sample-rate-hz", repr(rates_hz[0])]
-    return shlex.join(words)
+    return words if rate_hz == USUAL_RATE_HZ else [*words, "--sample-rate-hz", repr(rate_hz)]
