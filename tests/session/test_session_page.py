@@ -17,7 +17,6 @@ from heimdall.commands.session import session
 from heimdall.core import paths
 from heimdall.session import catalogue, correlations, detail, located
 from heimdall.session.detail import Detail
-from tests.accessibility import faults
 from tests.browser import Browser
 from tests.session import shown_world
 
@@ -182,7 +181,3 @@ def test_a_page_is_the_same_twice_and_small(write: Write, world: tuple[Path, dic
         CliRunner().invoke(session, ["show", world[1]["two"], "--html", str(again)], catch_exceptions=False)
     assert again.read_bytes() == first
     assert len(first) < 3_000_000
-
-
-def test_a_page_is_for_everybody(write: Write, browser: Browser) -> None:
-    assert faults(browser, write("two")) == []
