@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from heimdall.network.localization_net import LocalizationNet
     from heimdall.network.loss import GaussianNLLLoss
     from heimdall.pipeline.train.lightning_module import LocalizationLightningModule
+    from heimdall.session.catalogue import sessions
+    from heimdall.session.detail import read_session
+    from heimdall.session.located import locate_session
+    from heimdall.session.picture import draw_session
     from heimdall.signal.features import augment_features, compute_mfcc, normalize_features
     from heimdall.signal.log_mel import iq_to_mel_spectrogram, recording_features
     from heimdall.track.tracker import MLflowTracker
@@ -37,10 +41,14 @@ _ROOMS = {
     "TrainingPipeline": "api.training_pipeline",
     "augment_features": "signal.features",
     "compute_mfcc": "signal.features",
+    "draw_session": "session.picture",
     "iq_to_mel_spectrogram": "signal.log_mel",
     "locate": "localize.locating",
+    "locate_session": "session.located",
     "normalize_features": "signal.features",
+    "read_session": "session.detail",
     "recording_features": "signal.log_mel",
+    "sessions": "session.catalogue",
 }
 __all__ = [
     "GaussianNLLLoss",
@@ -54,10 +62,14 @@ __all__ = [
     "TrainingPipeline",
     "augment_features",
     "compute_mfcc",
+    "draw_session",
     "iq_to_mel_spectrogram",
     "locate",
+    "locate_session",
     "normalize_features",
+    "read_session",
     "recording_features",
+    "sessions",
 ]
 
 

@@ -184,7 +184,7 @@ def test_a_hyperbola_has_the_difference_of_distances_that_was_measured() -> None
         geo.distance_m(50.0, 8.0, y, x) - geo.distance_m(51.0, 10.0, y, x)
         for y, x in ((latitude, longitude), (50.4, 9.3))
     ]
-    assert differ_m[0] == pytest.approx(np.full(len(latitude), differ_m[1] + 299_792_458 * offset_s), abs=400)
+    assert differ_m[0] == pytest.approx(np.full(len(latitude), differ_m[1] + 299_792_458 * offset_s), abs=600)
 
 
 @pytest.mark.parametrize(

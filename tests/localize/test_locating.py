@@ -78,7 +78,7 @@ def test_recordings_of_any_format_are_one_answer(folder: Path) -> None:
 
 
 def test_the_command_says_the_same_and_writes_every_format(folder: Path, tmp_path: Path) -> None:
-    outputs = {kind: tmp_path / f"answer.{kind}" for kind in ("csv", "geojson", "kml", "html")}
+    outputs = {kind: tmp_path / f"answer.{kind}" for kind in ("csv", "geojson", "kml", "html", "png")}
     options = [text for kind, path in outputs.items() for text in (f"--{kind}", str(path))]
     result = run(folder, *RECORDINGS, *RAW, *options)
     assert result.exit_code == 0, (result.output, result.exception)

@@ -147,3 +147,44 @@ def test_an_unknown_session_is_told_one_that_is_like_it_or_some_that_exist(data_
             run(data_dir, TEST, typed)
         assert f"no session {typed}" in caught.value.cause
         assert told in caught.value.remedy
+
+
+def test_pages_and_a_picture_show_what_every_method_says(data_dir: Path, tmp_path: Path) -> None:
+    page, picture = tmp_path / "one.html", tmp_path / "one.png"
+    given = (TEST, "--method", "time-of-arrival", "--method", "received-power")
+    said = run(data_dir, *given, "--html", str(page), "--png", str(picture))
+    assert said == run(data_dir, *given)
+    text = page.read_text("utf-8")
+    assert "The recordings are simulated." in text
+    for words in ("received-power", "a receiver with an arrival time", "where it truly was", "95 % ellipse"):
+        assert words in text
+    assert len(page.read_bytes()) < 500_000
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    first = page.read_bytes(), picture.read_bytes()
+    run(data_dir, *given, "--html", str(page), "--png", str(picture))
+    assert (page.read_bytes(), picture.read_bytes()) == first
+    run(data_dir, TEST, TRAIN, "--method", "time-of-arrival", "--html", str(page))
+    both = page.read_text("utf-8")
+    for session in (TEST, TRAIN):
+        assert f'href="#session-{session}"' in both
+        assert f'id="session-{session}"' in both
+
+
+def test_a_picture_is_of_one_session(data_dir: Path, tmp_path: Path) -> None:
+    given = [TEST, TRAIN, "--data-dir", str(data_dir), "--png", str(tmp_path / "two.png")]
+    result = CliRunner().invoke(locate, given)
+    assert result.exit_code == 2
+    assert "--png shows one session" in result.stderr
+
+
+def test_the_fusion_model_is_read_first_with_its_other_places(data_dir: Path, tmp_path: Path) -> None:
+    model_file.save(untrained(), tmp_path / "localizer.safetensors", tmp_path / "localizer.json", {})
+    page = tmp_path / "one.html"
+    model = str(tmp_path / "localizer.safetensors")
+    given = [TEST, "--method", "fusion", "--method", "mean-position", "--data-dir", str(data_dir)]
+    result = CliRunner().invoke(
+        locate, [*given, "--model", model, "--html", str(page)], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    lead = page.read_text("utf-8").split('class="lead">')[1].split("</p>")[0]
+    assert lead.endswith(", by the method fusion.")

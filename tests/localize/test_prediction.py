@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -422,3 +423,51 @@ def test_locate_says_beside_its_own_answer_what_the_model_says(
     assert [one.place is not None for one in answer.beside_each] == [True, True]
     assert answer.beside is answer.beside_each[0]
     assert answer.events[0].name in answer.beside.remark
+
+
+def test_a_page_and_a_picture_show_the_position_and_who_heard(
+    fusion: Path, session: Path, tmp_path: Path
+) -> None:
+    files = sorted(session.glob("websdr_*.npy"))[:3]
+    page, picture = tmp_path / "position.html", tmp_path / "position.png"
+    given = (*files, "--model", fusion, "--frequency-mhz", 145.5, "--times", session / "times.csv", *COMMON)
+    drawn = ("--absent", 5, "--html", page, "--png", picture)
+    result = run(*given, *drawn)
+    assert result.exit_code == 0
+    text = page.read_text("utf-8")
+    found = json.loads(run(*given, "--absent", 5, "--json").stdout)
+    said = re.search(r"The transmitter is at (-?[\d.]+), ", text)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(found["latitude_deg"], abs=0.5)  # with the digits that it deserves
+    rows = re.findall(r'<tr><td class="l">(WebSDR \d)</td><td class="l">([^<]+)</td>', text)
+    assert dict(rows) == {
+        "WebSDR 1": "hears the signal",
+        "WebSDR 2": "hears the signal",
+        "WebSDR 3": "hears the signal",
+        "WebSDR 4": "hears nothing",
+        "WebSDR 5": "has no recording",
+    }
+    for kind in ("receiver", "unused", "absent", "place"):
+        assert f'class="symbol {kind}"' in text
+    assert "Nothing says whether the recordings are simulated" in text
+    first = page.read_bytes(), picture.read_bytes()
+    run(*given, *drawn)
+    assert (page.read_bytes(), picture.read_bytes()) == first
+
+
+def test_a_page_of_noise_says_that_nobody_hears_anything(
+    fusion: Path, recording: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "nothing.html"
+    given = (f"1={recording}", "--model", fusion, "--frequency-mhz", 145.5, *COMMON, "--html", page)
+    assert run(*given).exit_code == 3
+    assert "No receiver hears a signal" in page.read_text("utf-8")
+
+
+def test_recordings_that_are_located_one_by_one_are_on_one_map(
+    single: Path, recording: Path, tmp_path: Path
+) -> None:
+    page, picture = tmp_path / "all.html", tmp_path / "all.png"
+    assert run(recording, "--model", single, *COMMON, "--html", page, "--png", picture).exit_code == 0
+    assert 'class="symbol event"' in page.read_text("utf-8")
+    assert picture.read_bytes().startswith(b"\x89PNG")

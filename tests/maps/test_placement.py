@@ -9,6 +9,8 @@ import numpy as np
 from heimdall.maps import placement
 from heimdall.maps.placement import Point
 
+FRAME = (-50.0, -50.0, 650.0, 650.0)
+
 
 def points(count: int, seed: int = 1) -> list[Point]:
     at = np.random.default_rng(seed).uniform(0, 600, (count, 2)).tolist()
@@ -19,7 +21,7 @@ def points(count: int, seed: int = 1) -> list[Point]:
 
 def test_no_label_covers_a_shown_one_at_any_level() -> None:
     every = points(150)
-    places = placement.places(every, always=10)
+    places = placement.places(every, always=10, frame=FRAME)
     for level in placement.LEVELS:
         size = 2.0**-level
         boxes = [
@@ -33,7 +35,7 @@ def test_no_label_covers_a_shown_one_at_any_level() -> None:
 
 
 def test_more_labels_show_the_further_a_map_is_enlarged_and_the_first_are_not_the_last() -> None:
-    places = placement.places(points(150), always=10)
+    places = placement.places(points(150), always=10, frame=FRAME)
     counts = [sum(place.level <= level for place in places) for level in placement.LEVELS]
     assert counts == sorted(counts)
     assert counts[0] < 30 < counts[3] < counts[-1]
@@ -43,7 +45,7 @@ def test_more_labels_show_the_further_a_map_is_enlarged_and_the_first_are_not_th
 
 def test_two_points_beside_each_other_have_labels_on_different_sides() -> None:
     one, other = placement.places(
-        [Point(100, 100, 7, "Coazze"), Point(108, 104, 7, "Aquila di Giaveno")], always=2
+        [Point(100, 100, 7, "Coazze"), Point(108, 104, 7, "Aquila di Giaveno")], always=2, frame=FRAME
     )
     assert one.level <= 0
     assert other.level <= 0
@@ -51,5 +53,14 @@ def test_two_points_beside_each_other_have_labels_on_different_sides() -> None:
 
 
 def test_a_point_without_a_label_has_none() -> None:
-    (place,) = placement.places([Point(0, 0, 7, "")], always=1)
+    (place,) = placement.places([Point(0, 0, 7, "")], always=1, frame=FRAME)
     assert place.level == placement.LEVELS.stop
+
+
+def test_a_label_at_the_side_stands_where_it_is_not_cut() -> None:
+    at_the_right, at_the_left = placement.places(
+        [Point(640, 300, 7, "Passo dei Giovi"), Point(-40, 300, 7, "Coazze")], always=2, frame=FRAME
+    )
+    assert (at_the_right.anchor, at_the_left.anchor) == ("end", "start")
+    (outside,) = placement.places([Point(900, 300, 7, "far away")], always=1, frame=FRAME)
+    assert outside.level == 1

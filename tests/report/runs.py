@@ -43,6 +43,7 @@ class World:
         names: Names of the receivers.
         subject: First line of the commit's message.
         data: "simulated" or "recorded".
+        timed: Whether receivers know the time.
     """
 
     sigma_factor: float = 1.0
@@ -50,6 +51,7 @@ class World:
     names: tuple[str, ...] = RECEIVERS
     subject: str = "A run"
     data: str = "simulated"
+    timed: bool = True
 
 
 def session_id(number: int) -> str:
@@ -96,7 +98,7 @@ def _tables(world: World) -> dict[str, pd.DataFrame]:
             "snr": ">30 dB",
             "modulation": np.where(transmitter % 2 == 0, "nfm", "cw"),
             "region": [world.names[number % len(world.names)] for number in transmitter],
-            "bound_m": np.where(unheard, np.inf, SIGMA_M),
+            "bound_m": np.where(unheard | (not world.timed), np.inf, SIGMA_M),
         }
     )
     factors = FACTORS | {"combined": world.rival_factor}

@@ -176,6 +176,13 @@ def test_the_quarantine_is_counted_and_each_refused_recording_named(
     assert "The first 1 of 2 refused recordings" in "".join(making.data(found))
 
 
+def test_without_times_there_is_no_bound_and_the_page_says_why(tmp_path: Path) -> None:
+    written = page(runs.write(tmp_path, World(timed=False)))
+    assert "only levels tell where the transmitter is" in written
+    assert "Error over the Cramer-Rao bound" not in written
+    assert written.count('<svg class="chart"') == 7
+
+
 def test_a_former_revision_is_reported_without_what_it_did_not_write(tmp_path: Path) -> None:
     root = runs.write(tmp_path)
     for name, columns in (("map", ["correlation", "level"]), ("training", ["val_median_m"])):

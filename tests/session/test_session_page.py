@@ -53,7 +53,7 @@ def write(world: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathF
 def read(world: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Detail]:
     monkeypatch.chdir(world[0])
     every = {one.session_id: one for one in catalogue.sessions(paths.FEATURES, 0.2)}
-    return lambda kind: detail.read(every[world[1][kind]])
+    return lambda kind: detail.read_session(every[world[1][kind]])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,7 +112,7 @@ def test_the_page_says_how_wrong_each_answer_is_and_whether_its_region_says_so(
     write: Write, read: Callable[[str], Detail]
 ) -> None:
     said: list[str] = []
-    trained, untrained = located.by_all(read("well"), paths.WEIGHTS, paths.FEATURES, said.append)
+    trained, untrained = located.locate_session(read("well"), say=said.append)
     assert said == []
     assert (trained.method, untrained.method) == (located.LOCALIZER, located.WITHOUT_LEARNING)
     assert trained.error_m is not None
@@ -130,7 +130,7 @@ def test_without_a_localizer_the_page_says_so_and_has_the_other_answer(
     read: Callable[[str], Detail], tmp_path: Path
 ) -> None:
     said: list[str] = []
-    (only,) = located.by_all(read("well"), tmp_path / "none.safetensors", paths.FEATURES, said.append)
+    (only,) = located.locate_session(read("well"), tmp_path / "none.safetensors", say=said.append)
     assert only.method == located.WITHOUT_LEARNING
     assert said[0].startswith("the localizer is left out: ")
 

@@ -80,7 +80,7 @@ def show(session_id: str, html: Path | None, plot: Path | None, as_json: bool) -
     one = _found(session_id)
     from heimdall.session import detail, session_text
 
-    found = detail.read(one)
+    found = detail.read_session(one)
     if html is not None or plot is not None:
         _draw(found, html, plot)
     if as_json:
@@ -95,11 +95,11 @@ def _draw(found: Detail, html: Path | None, plot: Path | None) -> None:
     """Write the page and the picture of a session."""
     from heimdall.session import located, picture, session_page
 
-    answers = located.by_all(found, paths.WEIGHTS, paths.FEATURES, output.progress("session show"))
+    answers = located.locate_session(found, say=output.progress("session show"))
     if html is not None:
         artifacts.write_bytes(html, session_page.text(found, answers).encode("utf-8"))
     if plot is not None:
-        artifacts.write_bytes(plot, picture.draw(found, answers))
+        artifacts.write_bytes(plot, picture.draw_session(found, answers))
 
 
 @session.command(short_help="Write the recordings of one session.",

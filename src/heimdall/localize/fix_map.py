@@ -14,6 +14,7 @@ from heimdall.maps.projection import Degrees, Projection, middle
 from heimdall.multilateration.event import Position
 from heimdall.multilateration.fix import Fix, Place
 from heimdall.multilateration.fix import Region as FixRegion
+from heimdall.pages import vector_map
 from heimdall.pages.elements import printable
 from heimdall.pages.frame import Frame
 from heimdall.pages.vector_map import Line, Map, Mark, Region
@@ -57,10 +58,14 @@ def _receivers(answer: Answer) -> list[Mark]:
     """Those that no answer rests on are drawn apart."""
     fixes = answer.fixes if answer.main is None else (answer.main,)
     used = {one.receiver for fix in fixes for one in fix.residuals if one.used}
-    return [
-        _mark(one, "receiver" if name in used else "unused", printable(name), f"Receiver {printable(name)}")
-        for name, one in answer.receivers().items()
-    ]
+    reasons = {one.receiver: one.reason for fix in fixes for one in fix.residuals if not one.used}
+    marks = []
+    for name, where in answer.receivers().items():
+        reason = f": {reasons[name]}" if reasons.get(name) else ""
+        said = "is used" if name in used else f"is not used{reason}"
+        kind = "receiver" if name in used else "unused"
+        marks.append(_mark(where, kind, printable(name), f"{printable(name)} {said}"))
+    return marks
 
 
 def _events(answer: Answer) -> list[Mark]:
@@ -144,7 +149,8 @@ def hyperbolas_of(fix: Fix, receivers: Mapping[str, Position], frame: Frame) -> 
     ]
     arrival_s = [way_s + one.residual_s for way_s, one in zip(on_the_way_s, used, strict=True)]
     sigma_s = [one.sigma_s for one in used]
-    found = hyperbolas.lines(where, arrival_s, sigma_s, frame.projection, frame.box)
+    box = frame.box.grown(vector_map.AROUND)
+    found = hyperbolas.lines(where, arrival_s, sigma_s, frame.projection, box)
     return [
         Line(one.positions, "hyperbola", f"{used[one.first].receiver} and {used[one.second].receiver}")
         for one in found

@@ -19,6 +19,7 @@ from heimdall.maps import ellipse, hyperbolas
 from heimdall.maps.projection import Degrees, Projection
 from heimdall.metrics.metrics import chi_square_2
 from heimdall.multilateration.fix import Place
+from heimdall.pages import vector_map
 from heimdall.pages.frame import Frame
 from heimdall.pages.vector_map import Line, Map, Mark, Region
 from heimdall.position.arrival import Observation
@@ -26,7 +27,8 @@ from heimdall.position.arrival import Observation
 State = Literal["heard", "silent", "absent"]
 
 LEGEND = {
-    "receiver": "a receiver that hears the signal",
+    "receiver": "a receiver with an arrival time",
+    "untimed": "a receiver that hears the signal, without an arrival time",
     "unused": "a receiver that hears nothing",
     "absent": "a receiver without a recording",
     "place": "the position",
@@ -35,7 +37,7 @@ LEGEND = {
     "method": "another method, with its 95 % ellipse",
 }
 _RADIUS_68 = math.sqrt(chi_square_2(0.68))
-_KINDS: dict[State, str] = {"heard": "receiver", "silent": "unused", "absent": "absent"}
+_KINDS: dict[State, str] = {"heard": "untimed", "silent": "unused", "absent": "absent"}
 SAID: dict[State, str] = {
     "heard": "hears the signal",
     "silent": "hears nothing",
@@ -176,8 +178,9 @@ def maps(scene: Scene) -> list[tuple[str, Map]]:
 
 
 def _station(one: Station) -> Mark:
-    timed = "" if one.delay_s is None else ", with an arrival time"
-    return Mark(one.position, _KINDS[one.state], one.name, f"{one.name} {SAID[one.state]}{timed}")
+    if one.delay_s is not None:
+        return Mark(one.position, "receiver", one.name, f"{one.name} {SAID[one.state]}, with an arrival time")
+    return Mark(one.position, _KINDS[one.state], one.name, f"{one.name} {SAID[one.state]}")
 
 
 def _places(scene: Scene) -> list[Mark]:
@@ -224,7 +227,7 @@ def _hyperbolas(scene: Scene, frame: Frame) -> list[Line]:
         [one.delay_s or 0.0 for one in timed],
         [one.sigma_s or 0.0 for one in timed],
         frame.projection,
-        frame.box,
+        frame.box.grown(vector_map.AROUND),
     )
     return [
         Line(one.positions, "hyperbola", f"{timed[one.first].name} and {timed[one.second].name}")

@@ -194,9 +194,9 @@ def _draw_names(axes: Axes, projection: Projection, box: Box, base: BaseMap, nam
         for found, radius, letter in ((named_m, _MARK_PX, _LABEL_PX), (inside, _DOT_PX, _TOWN_PX))
         for name, (east, north) in found
     ]
-    places = placement.places(points, always=len(named))
-    left = _TOWNS
     edges = (box.west_m / m_per_px, -box.north_m / m_per_px, box.east_m / m_per_px, -box.south_m / m_per_px)
+    places = placement.places(points, always=len(named), frame=edges)
+    left = _TOWNS
     for number, (point, place) in enumerate(zip(points, places, strict=True)):
         of_town = number >= len(named)
         within = placement.inside(placement.label_box(point, place), edges)

@@ -23,8 +23,8 @@ _LEAST_BEND_DEG = 1e-6
 _AT_CUT_DEG = 1e-6  # outlines are cut at 180 degrees, Antarctica also at 0
 _CONTINENT_M2 = 1e12
 _THIN = 0.25  # of a pixel
-_SMALLEST_PX2 = 1.0  # of an island or a lake
-_RIVER_PX = 12.0  # a shorter river is left out
+_ISLAND_PX2, _LAKE_PX2 = 1.0, 12.0  # smaller ones are left out
+_RIVER_PX = 24.0  # a shorter river is left out
 # The smallest towns of a rectangle, by how wide it is at least, metres.
 _TOWNS_OF = dict(zip(towns.SMALLEST, (500_000.0, 100_000.0, 0.0), strict=True))
 _LOOKED_FOR, _MARGIN = 41, 0.05
@@ -168,9 +168,8 @@ class _View:
     def patches(self) -> tuple[list[Patch], list[Float64]]:
         """Land and lakes, and the seams of the land."""
         step_deg = max(_BEND * (self.part.north - self.part.south), _LEAST_BEND_DEG)
-        smallest_km2 = _SMALLEST_PX2 * (self.m_per_px / 1e3) ** 2
         kinds, rings = [], []
-        for kind, degrees in self._outlines("gshhs", smallest_km2):
+        for kind, degrees in self._outlines("gshhs"):
             clipped = clipping.ring(degrees[:-1], self.part.bounds)
             if len(clipped) > 2:
                 kinds.append(kind)
@@ -200,8 +199,12 @@ class _View:
             for shown in clipping.line(line_m, self._bounds_m)
         ]
 
-    def _outlines(self, name: Name, smallest_km2: float = 0.0) -> Iterator[tuple[int, Float64]]:
+    def _outlines(self, name: Name) -> Iterator[tuple[int, Float64]]:
         """The outlines that may reach into the part, each turned to its longitudes."""
+        px_km2 = (self.m_per_px / 1e3) ** 2
+        smallest_km2 = {
+            kind: px_km2 * (_LAKE_PX2 if kind in _WATER else _ISLAND_PX2) for kind in (*_WATER, *_NO_WATER)
+        }
         found = shores.outlines(name, self.detail, self.part.south, self.part.north, smallest_km2)
         west, _, east, _ = self.part.bounds
         for kind, outline in found:

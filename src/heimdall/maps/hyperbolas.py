@@ -16,7 +16,7 @@ from heimdall.maps.projection import Box, Degrees, Projection
 
 Float64 = npt.NDArray[np.float64]
 
-_GRID = 128  # cells along the wider side, in which hyperbolas are sought
+_GRID = 192  # cells along the wider side, in which hyperbolas are sought
 _ALL_PAIRS = 5  # of that many receivers every pair has a hyperbola,
 _MOST_PAIRS = 12  # of more those of the surest one with the surest others
 _EARTH_M = 6.371e6

@@ -78,12 +78,14 @@ def inside(box: Rectangle, outer: Rectangle) -> bool:
     return box[0] > outer[0] and box[1] > outer[1] and box[2] < outer[2] and box[3] < outer[3]
 
 
-def places(points: Sequence[Point], *, always: int) -> list[Place]:
+def places(points: Sequence[Point], *, always: int, frame: Rectangle) -> list[Place]:
     """A place for the label of each point.
 
     Args:
         points: The most important first.
         always: So many of the first are shown at every level; the others only with their labels.
+        frame: What the map shows at first, with letters as large as its units or larger: no label of these
+            first ones is cut by it.
     """
     found = [_sides(point)[0] for point in points]
     shown: set[int] = set()
@@ -96,6 +98,9 @@ def places(points: Sequence[Point], *, always: int) -> list[Place]:
             if number in shown or not point.label:
                 continue
             for side in _sides(point):
+                cut = number < always and level <= 0
+                if cut and not inside(label_box(point, side, 2.0**-level), frame):
+                    continue
                 if all(
                     taken[finer].has_room(point, side, with_symbol=number >= always)
                     for finer in range(level, LEVELS.stop)

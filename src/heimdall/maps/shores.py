@@ -9,7 +9,7 @@ shores are closed and clockwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -58,7 +58,7 @@ def detail(error_m: float, *, hires: bool = True) -> Detail:
 
 
 def outlines(
-    name: Name, of: Detail, south_deg: float, north_deg: float, smallest_km2: float = 0.0
+    name: Name, of: Detail, south_deg: float, north_deg: float, smallest_km2: Mapping[int, float]
 ) -> Iterator[tuple[int, Float64]]:
     """The outlines of a file that reach between two latitudes, each with its kind, the largest first.
 
@@ -67,7 +67,7 @@ def outlines(
         of: In which detail.
         south_deg: The southern latitude, degrees.
         north_deg: The northern latitude, degrees.
-        smallest_km2: Smaller ones are left out; borders and rivers have no area.
+        smallest_km2: By the kind of a shore: smaller ones are left out. Borders and rivers have no area.
 
     Yields:
         The kind (`LAND` to `ICE`; -1 of lines) and the corners' longitudes and latitudes, degrees, (n, 2).
@@ -77,8 +77,8 @@ def outlines(
     """
     index = _index(name, of)
     wanted = (index.north_deg >= south_deg) & (index.south_deg <= north_deg)
-    if name == "gshhs":
-        wanted &= index.area_km2 >= smallest_km2
+    for kind, least_km2 in smallest_km2.items():
+        wanted &= (index.kind != kind) | (index.area_km2 >= least_km2)
     numbers = np.flatnonzero(wanted)
     path = _path(name, of)
     try:

@@ -206,7 +206,7 @@ def svg(drawn: Map) -> Markup:
     lines = graticule.graticule(frame.projection, frame.box)
     marks = list(reversed(drawn.marks))  # the most important, which are drawn last, choose first
     points = [*_points(marks, frame), *_towns(base, frame)]
-    places = placement.places(points, always=len(marks))
+    places = placement.places(points, always=len(marks), frame=(0.0, 0.0, WIDTH_PX, frame.height_px))
     labelled = list(zip(points, places, strict=True))
     scale = _scale_box(frame, labelled[: len(marks)])
     inner = _beside_degrees(frame, lines)

@@ -126,10 +126,8 @@ def lineage(run: Run) -> tuple[Markup, ...]:
 def _tree(changed: tuple[str, ...]) -> str:
     if not changed:
         return "as committed"
-    named = words.listed([*changed[:_NAMED_FILES]])
-    if len(changed) > _NAMED_FILES:
-        named = f"{', '.join(changed[:_NAMED_FILES])} and {len(changed) - _NAMED_FILES} more"
-    return f"not committed: {named}"
+    named, more = list(changed[:_NAMED_FILES]), len(changed[_NAMED_FILES:])
+    return f"not committed: {words.listed([*named, f'{more} more'] if more else named)}"
 
 
 def _since(run: Run) -> list[Markup]:
@@ -176,7 +174,10 @@ def environment(run: Run) -> tuple[Markup, ...]:
     libraries = tuple((name, str(version)) for name, version in machine.get("libraries", {}).items())
     return (
         elements.paragraphs(
-            ["The machine on which dvc.lock was made, as reference.json of this revision records it."]
+            [
+                "The machine on which dvc.lock was made, as reference.json records it. After a run on "
+                "another machine, heimdall machine --record writes it anew."
+            ]
         ),
         elements.definitions(pairs),
         elements.table(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from heimdall.pages import elements, vector_map
 from heimdall.pages.elements import Cell, Link, Markup, Table
@@ -92,7 +93,7 @@ def _map(shown: Sequence[Session], receivers: Sequence[Receiver]) -> Markup:
     return vector_map.figure(drawn, caption, identifier="sessions-map")
 
 
-def _way(one: Session) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _way(one: Session) -> npt.NDArray[np.float64]:
     return np.array(
         [
             [one.latitude_deg, one.longitude_deg],

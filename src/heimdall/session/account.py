@@ -23,7 +23,7 @@ def sentences(detail: Detail, answers: Sequence[Located]) -> list[str]:
 
     Args:
         detail: The session.
-        answers: Of `located.by_all`, the one to look at first.
+        answers: Of `located.locate_session`, the one to look at first.
     """
     said = [_answered(answers[0], detail)]
     if len(answers) > 1:

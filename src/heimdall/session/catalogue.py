@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from heimdall.core import paths, remedies
+from heimdall.core import params, paths, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.recordings import archive
 
@@ -58,16 +58,20 @@ def read_index(features: Path = paths.FEATURES) -> pd.DataFrame:
         raise remedies.of_output(file, error, "no parquet file") from None
 
 
-def sessions(features: Path, validation_split: float) -> list[Session]:
+def sessions(features: Path = paths.FEATURES, validation_split: float | None = None) -> list[Session]:
     """All sessions of the features, in the order of their times.
 
+        heimdall.sessions()[-1]  # the latest one
+
     Args:
-        features: The featurize stage's output.
-        validation_split: Share of the development recordings that validate.
+        features: The featurize stage's output; the snapshot is in the current folder, too.
+        validation_split: Share of the development recordings that validate; None for that of params.yaml.
 
     Raises:
         HeimdallError: A file is missing or damaged.
     """
+    if validation_split is None:
+        validation_split = params.load().validation_split
     index = read_index(features)
     times = archive.read_measurements().groupby("session_id")["timestamp"].min()
     firsts = index.groupby("session_id", sort=False).first()

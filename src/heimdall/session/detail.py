@@ -127,12 +127,15 @@ class _Found:
     quarantined: Mapping[int, str]
 
 
-def read(session: Session, features: Path = paths.FEATURES) -> Detail:
-    """Read one session.
+def read_session(session: Session, features: Path = paths.FEATURES) -> Detail:
+    """Read one session: what each receiver has of it, its features and its arrival times.
+
+        found = heimdall.read_session(heimdall.sessions()[-1])
+        found.receivers[0].snr_db, found.observation.session.mel, found.observation.arrivals.delay_s
 
     Args:
         session: One of `catalogue.sessions`.
-        features: The featurize stage's output.
+        features: The featurize stage's output; the snapshot is in the current folder, too.
 
     Raises:
         HeimdallError: A file is missing or damaged.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heimdall.core import paths
 from heimdall.core.errors import HeimdallError
 from heimdall.geometry import geo
 from heimdall.localize import location
@@ -50,8 +51,16 @@ class Located:
         return self.fix.places[0] if self.fix.places else None
 
 
-def by_all(detail: Detail, model: Path, features: Path, say: Callable[[str], None]) -> tuple[Located, ...]:
+def locate_session(
+    detail: Detail,
+    model: Path = paths.WEIGHTS,
+    features: Path = paths.FEATURES,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Located, ...]:
     """The answers of a session, the one to look at first.
+
+        answer, *others = heimdall.locate_session(found)
+        answer.method, answer.place.latitude_deg, answer.place.covariance_m2, answer.error_m
 
     The trained localizer answers if its file is there and takes sessions, as `heimdall locate` has it. What
     is found without learning needs nothing but the session: it tells whether a wrong answer is the model's

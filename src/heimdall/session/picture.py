@@ -25,12 +25,12 @@ _NAME = 22  # height of a receiver's name
 _SCALE = 1.5  # pixels of a unit
 
 
-def draw(detail: Detail, answers: Sequence[Located]) -> bytes:
+def draw_session(detail: Detail, answers: Sequence[Located]) -> bytes:
     """The picture of a session.
 
     Args:
         detail: The session; its recordings are read from the snapshot.
-        answers: Of `located.by_all`, the one to look at first.
+        answers: Of `located.locate_session`, the one to look at first.
 
     Returns:
         PNG bytes that depend on the session and the answers alone.

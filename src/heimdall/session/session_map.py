@@ -33,7 +33,7 @@ def maps(detail: Detail, answers: Sequence[Located]) -> list[tuple[str, Map]]:
 
     Args:
         detail: The session.
-        answers: Of `located.by_all`, the one to look at first.
+        answers: Of `located.locate_session`, the one to look at first.
     """
     receivers = [_receiver(one) for one in detail.receivers]
     places = _places(detail, answers)

@@ -27,7 +27,7 @@ def text(detail: Detail, answers: Sequence[Located]) -> str:
 
     Args:
         detail: The session; its recordings are read from the snapshot.
-        answers: Of `located.by_all`, the one to look at first.
+        answers: Of `located.locate_session`, the one to look at first.
 
     Raises:
         HeimdallError: The snapshot is missing or damaged.
