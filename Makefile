@@ -66,6 +66,7 @@ doctor: ## what this machine lacks, before anything is installed
 	@python=$$(scripts/find_python.sh "$(PYTHON)") && PYTHONPATH=src "$$python" -m heimdall.doctor
 
 setup: .venv/.installed .venv/plots.html ## the installation alone, in .venv
+	@grep -qs html_template .dvc/config.local || $(BIN)/python scripts/plots_page.py
 	@test -z "$(PYTHON)" || $(PYTHON) -c 'import sys; sys.exit(sys.argv[1:] != ["%d.%d" % sys.version_info[:2]])' \
 		"$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || \
 		{ echo "make: .venv has another Python than $(PYTHON). To make it anew: rm -r .venv" >&2; exit 1; }
@@ -80,7 +81,7 @@ setup: .venv/.installed .venv/plots.html ## the installation alone, in .venv
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# DVC is told of it in .dvc/config.local, which may be deleted alone.
+# The page of `dvc plots`, of which DVC is told in .dvc/config.local.
 .venv/plots.html: scripts/plots_page.py scripts/plots_page.html .venv/.installed
 	@$(BIN)/python scripts/plots_page.py
 

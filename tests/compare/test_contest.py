@@ -187,7 +187,7 @@ def test_the_command_writes_markdown_json_and_a_picture(
     monkeypatch.chdir(REPOSITORY)
     quantized = tmp_path / "int8.onnx"
     quantized.write_bytes(quantized_bytes(files[0].read_bytes()))
-    targets = {name: str(tmp_path / name) for name in ("report.md", "all.json", "map.png")}
+    targets = {name: str(tmp_path / name) for name in ("report.md", "all.json", "map.png", "page.html")}
     options = (
         "--markdown",
         targets["report.md"],
@@ -195,14 +195,19 @@ def test_the_command_writes_markdown_json_and_a_picture(
         targets["all.json"],
         "--plot",
         targets["map.png"],
+        "--html",
+        targets["page.html"],
     )
     done = CliRunner().invoke(
         compare, [str(files[0]), str(quantized), "--data-dir", str(data.data_dir), *options]
     )
     assert done.exit_code == 0, done.output
-    report, figures = (Path(targets[name]).read_text() for name in ("report.md", "all.json"))
-    assert str(tmp_path) not in report + figures
-    assert str(data.data_dir) not in report + figures
+    report, figures, page = (
+        Path(targets[name]).read_text() for name in ("report.md", "all.json", "page.html")
+    )
+    assert str(tmp_path) not in report + figures + page
+    assert str(data.data_dir) not in report + figures + page
+    assert "<h1>single.onnx and int8.onnx, compared</h1>" in page
     found = json.loads(figures)
     assert found["data"] == "simulated"
     assert len(found["sessions"]) == 4

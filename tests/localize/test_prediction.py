@@ -445,7 +445,7 @@ def test_a_page_and_a_picture_show_the_position_and_who_heard(
         "WebSDR 2": "hears the signal",
         "WebSDR 3": "hears the signal",
         "WebSDR 4": "hears nothing",
-        "WebSDR 5": "has no recording",
+        "WebSDR 5": "says nothing",
     }
     for kind in ("receiver", "unused", "absent", "place"):
         assert f'class="symbol {kind}"' in text

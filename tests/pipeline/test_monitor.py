@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import uuid
 from dataclasses import replace
@@ -58,9 +59,8 @@ def move_transmitters(project: Project, degrees: float) -> None:
 def test_new_sessions_are_compared_and_a_worse_model_wakes_somebody(watched: Project) -> None:
     before = watched.hashes()
     known = json.loads((watched.root / "metrics/snapshot.json").read_text())["sessions"]
-    quiet = watched.run(
-        "heimdall", "monitor", *SINCE, "--json-file", "a.json", "--plot", "a.png", check=False
-    )
+    written = ("--json-file", "a.json", "--plot", "a.png", "--html", "a.html")
+    quiet = watched.run("heimdall", "monitor", *SINCE, *written, check=False)
     figures = json.loads((watched.root / "a.json").read_text())
     assert figures["sessions"] >= NEW_SESSIONS
     assert figures["known_sessions"] == known
@@ -73,6 +73,9 @@ def test_new_sessions_are_compared_and_a_worse_model_wakes_somebody(watched: Pro
         claimed["mae_m"], rel=1e-4
     )
     assert (watched.root / "a.png").read_bytes().startswith(b"\x89PNG")
+    page = (watched.root / "a.html").read_text(encoding="utf-8")
+    assert f"{figures['sessions']} new sessions of {figures['transmitters']} transmitters" in page
+    assert all(f"<p>Alarm: {html.escape(alarm)}.</p>" in page for alarm in figures["alarms"])
 
     move_transmitters(watched, 1.0)
     alarm = watched.run("heimdall", "monitor", *SINCE, "--json-file", "b.json", check=False)

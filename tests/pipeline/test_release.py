@@ -104,7 +104,10 @@ def test_what_is_refused(clone: Project, store: ConditionalStore) -> None:
     assert "(simulated), is above the interval of the champion v0.0.1, -9 to 11 m" in line
     assert store.head_all("v0.1.0/") == {}
     assert git.run(clone.root, "tag", "--list", "*v0.1.0").stdout == b""
-    clone.run("heimdall", "release", "v0.1.0", SKIP, "--accept")
+    clone.run("heimdall", "release", "v0.1.0", SKIP, "--accept", "--html", "../page.html")
+    page = (clone.root.parent / "page.html").read_text(encoding="utf-8")
+    assert commit in page
+    assert "The recordings are simulated." in page
     made, _ = registry.require_release(store, audit_log.read(store), "v0.1.0")
     assert (made.verified, made.accepted_worse_than, made.commit) == (False, "v0.0.1", commit)
     # Who reads released figures finds them where those of earlier releases are.

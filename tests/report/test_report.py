@@ -57,6 +57,8 @@ def test_the_page_asks_for_nothing_and_every_drawing_is_drawn(
         assert charts.count() == 8
         for number in range(charts.count()):
             assert opened.colours(f"svg.chart >> nth={number}") > 20, number
+            edges = charts.nth(number).evaluate("svg => [svg.getBoundingClientRect().right, innerWidth]")
+            assert edges[0] <= edges[1], number  # nobody needs to move it sideways
         assert opened.colours("#sessions-map svg.map") > 50
         # No text of a chart lies over another.
         overlaps = """svg => {

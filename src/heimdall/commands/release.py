@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
-from heimdall.commands import output
+from heimdall.commands import options, output
+from heimdall.core import artifacts
 
 
-@click.command(epilog="Example: heimdall release v0.1.0")
+@click.command(
+    epilog="\b\nExample: heimdall release v0.1.0\nExample: heimdall release v0.1.0 --html v0.1.0.html"
+)
 @click.argument("version", metavar="vX.Y.Z")
 @click.option(
     "--accept",
@@ -24,7 +27,14 @@ from heimdall.commands import output
     is_flag=True,
     help="End a release that was begun and cannot be completed. Its version stays used.",
 )
-def release(version: str, accept: bool, skip_verify: bool, give_up: bool) -> None:
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=options.in_a_folder,
+    help="Also write the page of the released run to this file, as `heimdall report` does (HTML).",
+)
+def release(version: str, accept: bool, skip_verify: bool, give_up: bool, html_file: Path | None) -> None:
     """Release the commit that is checked out, or complete its interrupted release.
 
     First the commit is rebuilt, as by `heimdall verify`. Then its model, parameters, metrics and card are
@@ -46,18 +56,17 @@ def release(version: str, accept: bool, skip_verify: bool, give_up: bool) -> Non
         ended = releasing.give_up(Path(), store, version)
         click.echo(f"{version}: {ended.given_up_by} gave it up at {ended.given_up_at}. Use the next version.")
         return
-    made = releasing.release(
-        Path(),
-        store,
-        version,
-        accept=accept,
-        skip_verify=skip_verify,
-        say=output.progress("release"),
-    )
+    say = output.progress("release")
+    made = releasing.release(Path(), store, version, accept=accept, skip_verify=skip_verify, say=say)
     click.echo(
         f"{version}: commit {made.commit[:12]}, mean test error {made.mae_m:.0f} m "
         f"{releases_text.interval(made)} ({made.data}), in {store.place(version)}"
     )
+    if html_file is not None:
+        from heimdall.report import report, run
+
+        page = report.text(run.read(Path(), made.commit, say))
+        artifacts.write_bytes(html_file, page.encode("utf-8"))
     click.echo(
         f"Next: {attestation.push(attestation.release_tags(version))}, then heimdall promote {version}"
     )

@@ -77,9 +77,7 @@ def located(answers: Answers, network: Network) -> list[Located]:
         scene = Scene(
             title=f"Session {str(session['session_id'])[:8]}: {session['modulation']} at "
             f"{session['frequency_mhz']:.4f} MHz",
-            stations=network_map.stations(
-                observation, network.receivers, network.plane, names, without="absent"
-            ),
+            stations=network_map.stations(observation, network.receivers, network.plane, names),
             places=places,
             others={one.method: network_map.place(one, 1.0) for one in others},
             truth=truth if np.isfinite(truth).all() else None,

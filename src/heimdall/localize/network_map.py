@@ -30,7 +30,7 @@ LEGEND = {
     "receiver": "a receiver with an arrival time",
     "untimed": "a receiver that hears the signal, without an arrival time",
     "unused": "a receiver that hears nothing",
-    "absent": "a receiver without a recording",
+    "absent": "a receiver that says nothing: without a good recording",
     "place": "the position",
     "p68": "68 % ellipse",
     "p95": "95 % ellipse",
@@ -41,7 +41,7 @@ _KINDS: dict[State, str] = {"heard": "untimed", "silent": "unused", "absent": "a
 SAID: dict[State, str] = {
     "heard": "hears the signal",
     "silent": "hears nothing",
-    "absent": "has no recording",
+    "absent": "says nothing",
 }
 _SAME_M = 100.0  # a receiver of that number that stands further away is another one
 
@@ -54,7 +54,7 @@ class Station:
         number: Its websdr_id.
         name: What a person calls it.
         position: Latitude and longitude, degrees.
-        state: Whether it hears the signal, or nothing, or has no recording.
+        state: Whether it hears the signal, or nothing, or says nothing (absent).
         delay_s: When it had the signal, seconds from a moment that all share; None without a usable time.
         sigma_s: Standard deviation of that, seconds; None without one.
     """
@@ -91,24 +91,23 @@ def stations(
     receivers: Receivers,
     plane: TangentPlane,
     names: Mapping[int, str],
-    *,
-    without: State = "silent",
 ) -> list[Station]:
     """The receivers of the network in a session, by number.
+
+    One without a recording counts as one that hears nothing, if it is not absent: so do the methods.
 
     Args:
         observation: The session.
         receivers: All receivers of the network.
         plane: Of their positions.
         names: What a person calls them, by number; others are called by their number.
-        without: What a receiver is that has no recording and is not absent.
     """
     rows = {number: row for row, number in enumerate(observation.session.websdr_id.tolist())}
     where = np.stack(plane.to_degrees(*receivers.position_m[:, :2].T), axis=1).tolist()
     found = []
     for number, (latitude_deg, longitude_deg) in zip(receivers.websdr_id.tolist(), where, strict=True):
         name, row = names.get(number, f"WebSDR {number}"), rows.get(number)
-        state: State = "absent" if number in observation.absent else without
+        state: State = "absent" if number in observation.absent else "silent"
         delay_s = sigma_s = None
         if row is not None:
             state = "heard" if observation.session.detected[row] > 0 else "silent"

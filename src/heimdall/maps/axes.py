@@ -33,6 +33,7 @@ _MARGIN = 0.08  # of the width, on every side
 _SMALLEST_M = 2_000.0
 _SCALE = 0.22  # of the width, at most
 _TOWNS = 14
+_NAME_COUNTS = 4
 _LABEL_PX, _TOWN_PX = 10.0, 9.0  # heights of letters
 _MARK_PX, _DOT_PX = 6.0, 2.0  # half of the width of what is named
 
@@ -109,7 +110,9 @@ def draw(axes: Axes, positions: Sequence[Degrees], named: Sequence[Named] = (), 
     _draw_degrees(axes, projection, box)
     _draw_names(axes, projection, box, base, named)
     length_m, name = graticule.scale_bar(_SCALE * (box.east_m - box.west_m))
-    scale, legend = _corners(box, np.stack(projection.to_m(*zip(*positions, strict=True)), axis=1))
+    # What has a name counts more: the name must not be covered either.
+    counted = [*positions, *_NAME_COUNTS * [one.position for one in named]]
+    scale, legend = _corners(box, np.stack(projection.to_m(*zip(*counted, strict=True)), axis=1))
     axes.add_artist(
         AnchoredSizeBar(axes.transData, length_m, name, scale, frameon=False, sep=3, borderpad=0.6)
     )

@@ -15,7 +15,7 @@ from heimdall.report.figures import Slice
 
 Spec = dict[str, Any]
 
-_WIDTH_PX, _HEIGHT_PX = 350, 250  # so narrow that a telephone shows it in full size
+_WIDTH_PX, _HEIGHT_PX, _SLICES_PX = 248, 220, 190  # so narrow that a telephone shows it in full size
 _ROW_PX = 19
 _PADDING_PX = (
     12  # between labels and title of an axis: a browser's letters may be wider than those that were measured
@@ -27,7 +27,7 @@ _ERRORS = {"val_mae_m": "mean", "val_median_m": "median"}
 # The one that a chart is about is first, then the stronger ones.
 _ORDER = (LOCALIZER, "combined", "time_of_arrival", "direct_position", "received_power", "mean_position")
 _LENGTHS = "datum.value >= 1000 ? datum.value / 1000 + ' km' : datum.value + ' m'"
-_LEGEND = {"title": None, "orient": "bottom", "columns": 2, "columnPadding": 28, "symbolStrokeWidth": 2}
+_LEGEND = {"title": None, "orient": "bottom", "columns": 2, "columnPadding": 24, "symbolStrokeWidth": 2}
 
 
 def error_cdf(table: pd.DataFrame, target_m: float | None) -> Spec:
@@ -181,7 +181,7 @@ def _of_kind(found: Sequence[Slice], overall_m: float, domain_m: Sequence[float]
             "encoding": {"x": x | {"field": "x"}},
         },
     ]
-    return {"width": 290, "height": {"step": _ROW_PX}, "data": {"values": rows}, "layer": layers}
+    return {"width": _SLICES_PX, "height": {"step": _ROW_PX}, "data": {"values": rows}, "layer": layers}
 
 
 def losses(table: pd.DataFrame) -> Spec:
@@ -334,13 +334,11 @@ def _lengths(field: str, title: str, domain_m: Sequence[float]) -> Spec:
 
 
 def _ticks(domain_m: Sequence[float]) -> list[float]:
-    """The powers of ten in a domain; also 2 and 5 times them where these are fewer than three."""
+    """The powers of ten in a domain, and between them as many multiples as have room for their labels."""
     low, high = domain_m
-    powers = [10.0**n for n in range(-1, 8)]
-    found = [one for one in powers if low <= one <= high]
-    if len(found) < 3:
-        found = [factor * one for one in powers for factor in (1, 2, 5) if low <= factor * one <= high]
-    return found
+    span = high / low
+    factors = (1, 2, 5) if span < 10 else (1, 3) if span < 100 else (1,)
+    return [tick for n in range(-1, 8) for factor in factors if low <= (tick := factor * 10.0**n) <= high]
 
 
 def _decades(values: Sequence[float]) -> list[float]:
