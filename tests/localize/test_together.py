@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from heimdall.geometry.area import Area
-from heimdall.localize.together import together
+from heimdall.localize.together import log_odds, together
 from heimdall.position.posterior import Posterior
 from tests.synthetic_sessions import RECEIVERS
 
@@ -61,6 +61,35 @@ def test_what_is_shared_counts_once() -> None:
         assert peak == pytest.approx(
             -np.log(2 * np.pi * variance_m2), abs=0.15
         )  # of the grid and its 17 Gaussians
+
+
+@pytest.mark.parametrize("apart", [1.0, 3.0, 5.0])
+def test_sessions_that_are_apart_meet_where_their_product_is(apart: float) -> None:
+    """Two Gaussians of 50 and 200 m, so many standard deviations apart: their product has a closed form."""
+    sigma_m = np.array([50.0, 200.0])
+    mean_m = TRUTH_M + np.array([[0.0, 0.0], [apart * np.hypot(*sigma_m), 0.0]])
+    found = together(Posterior.gaussian(mean_m, sigma_m[:, None, None] ** 2 * np.eye(2)), AREA, 0.2)
+    variance_m2 = 1.2 / (1 / sigma_m**2).sum()
+    middle_m = (mean_m / sigma_m[:, None] ** 2).sum(axis=0) / (1 / sigma_m**2).sum()
+    assert found.position_m[0] == pytest.approx(middle_m, abs=0.4 * np.sqrt(variance_m2))
+    assert found.log_density(middle_m[None])[0] == pytest.approx(-np.log(2 * np.pi * variance_m2), abs=0.15)
+
+
+def test_odds_of_one_place_are_the_integral_over_a_grid() -> None:
+    sessions = crossed()
+    ticks_m = np.arange(-150_000 + 100, 150_000, 200)
+    rows = [TRUTH_M + np.stack([ticks_m, np.full_like(ticks_m, north_m)], axis=-1) for north_m in ticks_m]
+    log_whole = np.log(sum(np.exp(AREA.log_prior(row)).sum() for row in rows) * 200**2)
+
+    def product(points_m: np.ndarray) -> np.ndarray:
+        log_each = [sessions.log_density_of(n, points_m) for n in range(2)]
+        return np.exp(sum(log_each) - AREA.log_prior(points_m) + log_whole)
+
+    whole = sum(product(row).sum() for row in rows) * 200**2
+    assert log_odds(sessions, AREA)[0, 1] == pytest.approx(np.log(whole), abs=0.3)
+    mean_m = TRUTH_M + np.array([[0.0, 0.0], [3_000.0, 0.0]])
+    far = Posterior.gaussian(mean_m, np.full((2, 1, 1), 1e4) * np.eye(2))
+    assert log_odds(far, AREA)[0, 1] < -100
 
 
 def test_one_session_is_itself_and_nonsense_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,7 @@ def fusion(model: Path, receivers: Receivers) -> Localizer:
 TOGETHER = "together"  # in the place of an identifier
 _WITHOUT_SESSION = "mean-position"  # what it says comes from no session
 _ONE_PLACE_M = 1.0
+_CONTRADICTION = 100.0  # times that two places must be likelier than one
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +199,7 @@ def answers(
         for name, posterior in posteriors.items():
             whole[name] = _all_together(name, posterior, localizers[name].area)
             located_together += locations([row], name, whole[name], plane)
+        doubt = doubt or _contradiction(sessions, posteriors, localizers)
     located = list(zip(*each, strict=True))
     return Answers(sessions, observations, posteriors, located, whole, located_together, doubt)
 
@@ -207,12 +210,30 @@ def _all_together(name: str, posterior: Posterior, area: Area) -> Posterior:
     return together.together(posterior, area, together.SHARED)
 
 
+def _contradiction(
+    sessions: Sequence[Mapping[Hashable, Any]],
+    posteriors: Mapping[str, Posterior],
+    localizers: Mapping[str, Localizer],
+) -> str | None:
+    """Which two sessions the last of the methods, which knows most, has in different places, if any."""
+    name = list(posteriors)[-1]
+    if name == _WITHOUT_SESSION:
+        return None
+    log_odds = together.log_odds(posteriors[name], localizers[name].area)
+    one, other = divmod(int(log_odds.argmin()), len(sessions))
+    if log_odds[one, other] > -math.log(_CONTRADICTION):
+        return None
+    pair = " and ".join(str(sessions[number]["session_id"])[:8] for number in (one, other))
+    return f"by {name}, two places explain {pair} more than {_CONTRADICTION:.0f} times better than one"
+
+
 def _as_one(sessions: Sequence[Mapping[Hashable, Any]]) -> tuple[dict[Hashable, Any], str | None]:
     """Sessions of one place as a row of a table, and what speaks against it; then its place is unknown."""
     places_deg = np.array([(one["latitude_deg"], one["longitude_deg"]) for one in sessions], np.float64)
-    apart_m = geo.distance_m(*places_deg[0], *places_deg.T)
+    known_deg = places_deg[np.isfinite(places_deg).all(axis=1)]
+    apart_m = np.zeros(1) if not len(known_deg) else geo.distance_m(*known_deg[0], *known_deg.T)
     differ = bool((apart_m > _ONE_PLACE_M).any())
-    latitude_deg, longitude_deg = (np.nan, np.nan) if differ else places_deg[0].tolist()
+    latitude_deg, longitude_deg = (np.nan, np.nan) if differ or not len(known_deg) else known_deg[0].tolist()
     splits = {one["split"] for one in sessions}
     row: dict[Hashable, Any] = {
         "session_id": TOGETHER,
@@ -220,7 +241,7 @@ def _as_one(sessions: Sequence[Mapping[Hashable, Any]]) -> tuple[dict[Hashable, 
         "latitude_deg": latitude_deg,
         "longitude_deg": longitude_deg,
     }
-    return row, f"their known places are up to {np.nanmax(apart_m):.0f} m apart" if differ else None
+    return row, f"their known places are up to {apart_m.max():.0f} m apart" if differ else None
 
 
 def locations(

@@ -50,16 +50,10 @@ def runs(points: Float64, kept: npt.NDArray[np.bool_]) -> list[Float64]:
 
 
 def line(points: Float64, bounds: Bounds) -> list[Float64]:
-    """The stretches of a line near a rectangle: every edge with an end in it, shape (m, 2) each."""
-    inside = (
-        (points[:, 0] >= bounds[0])
-        & (points[:, 1] >= bounds[1])
-        & (points[:, 0] <= bounds[2])
-        & (points[:, 1] <= bounds[3])
-    )
-    if not inside.any() or len(points) < 2:
-        return []
-    return runs(points, inside[1:] | inside[:-1])
+    """The stretches of a line near a rectangle: every edge that may reach into it, shape (m, 2) each."""
+    low, high = (pick(points[:-1], points[1:]) for pick in (np.minimum, np.maximum))
+    near = np.all((high >= bounds[:2]) & (low <= bounds[2:]), axis=1)
+    return runs(points, near) if near.any() else []
 
 
 def thinned(points: Float64, cell: float) -> Float64:

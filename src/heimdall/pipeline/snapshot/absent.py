@@ -27,21 +27,34 @@ def absent(
             each period in which a receiver stands.
 
     Returns:
-        `session_id` and `websdr_id`, in this order, of a receiver without a row in a session of the snapshot:
-        its row is in the quarantine, or the session lies in none of its periods.
+        `session_id` and `websdr_id` of a receiver without a row in a session of the snapshot: its row is in
+        the quarantine, or the session lies in none of its periods.
     """
     lost = pd.concat([pd.DataFrame(columns=_PAIR), *_bad(rows, reasons, receivers)])
-    found, there = [lost.iloc[:0]], [lost.iloc[:0]]
-    for batch in measurements:
-        here = batch.drop_duplicates("session_id")
-        pairs = [lost[lost["session_id"].isin(here["session_id"])], *_elsewhere(here, receivers)]
-        found += pairs
-        there.append(batch.loc[batch["session_id"].isin(pd.concat(pairs)["session_id"]), _PAIR])
-    without, recorded = (
-        pd.concat(parts).astype({"websdr_id": "int32"}).drop_duplicates() for parts in (found, there)
-    )
-    marked = without.merge(recorded, on=_PAIR, how="left", indicator="of")
-    return marked.loc[marked["of"] == "left_only", _PAIR].sort_values(_PAIR, ignore_index=True)
+    found = [_without(batch, lost, receivers) for batch in _whole_sessions(measurements)]
+    return pd.concat([lost.iloc[:0], *found], ignore_index=True).astype({"websdr_id": "int32"})
+
+
+def _whole_sessions(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The same rows, cut only between sessions."""
+    waiting: pd.DataFrame | None = None
+    for batch in batches:
+        rows = batch if waiting is None else pd.concat([waiting, batch])
+        last = (rows["session_id"] == rows["session_id"].iloc[-1]).to_numpy(bool)
+        if not last.all():
+            yield rows[~last]
+        waiting = rows[last]
+    if waiting is not None:
+        yield waiting
+
+
+def _without(batch: pd.DataFrame, lost: pd.DataFrame, receivers: pd.DataFrame) -> pd.DataFrame:
+    """The absent receivers of the sessions of a batch."""
+    sessions = batch.drop_duplicates("session_id")
+    pairs = [lost[lost["session_id"].isin(sessions["session_id"])], *_elsewhere(sessions, receivers)]
+    without = pd.concat(pairs).astype({"websdr_id": "int32"}).drop_duplicates()
+    marked = without.merge(batch[_PAIR], on=_PAIR, how="left", indicator="of")
+    return marked.loc[marked["of"] == "left_only", _PAIR].sort_values(_PAIR)
 
 
 def _bad(rows: Rows, reasons: Reasons, receivers: pd.DataFrame) -> Iterator[pd.DataFrame]:
