@@ -469,5 +469,9 @@ def test_recordings_that_are_located_one_by_one_are_on_one_map(
 ) -> None:
     page, picture = tmp_path / "all.html", tmp_path / "all.png"
     assert run(recording, "--model", single, *COMMON, "--html", page, "--png", picture).exit_code == 0
-    assert 'class="symbol event"' in page.read_text("utf-8")
+    text = page.read_text("utf-8")
+    assert 'class="symbol event"' in text
+    # The page names the recording, and not the folders in which its author has it.
+    assert recording.name in text
+    assert str(recording.parent) not in text
     assert picture.read_bytes().startswith(b"\x89PNG")
