@@ -444,10 +444,10 @@ def test_a_page_and_a_picture_show_the_position_and_who_heard(
         "WebSDR 1": "hears the signal",
         "WebSDR 2": "hears the signal",
         "WebSDR 3": "hears the signal",
-        "WebSDR 4": "hears nothing",
-        "WebSDR 5": "says nothing",
+        "WebSDR 4": "no recording, counted as hearing nothing",
+        "WebSDR 5": "no usable recording, counted as unknown",
     }
-    for kind in ("receiver", "unused", "absent", "place"):
+    for kind in ("receiver", "unrecorded", "absent", "place"):
         assert f'class="symbol {kind}"' in text
     assert "Nothing says whether the recordings are simulated" in text
     first = page.read_bytes(), picture.read_bytes()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heimdall.geometry.geo import TangentPlane
 from heimdall.localize import fix_words, network_map, prediction_text
 from heimdall.localize.error_ellipse import RADIUS_95, ellipse_95
 from heimdall.localize.network_map import Scene, Station
@@ -20,16 +21,19 @@ from heimdall.pages.vector_map import Map, Mark, Region
 _RECORDINGS = "Places of recordings"
 
 
-def scene(title: str, prediction: SessionPrediction, stations: Sequence[Station]) -> Scene:
+def scene(
+    title: str, prediction: SessionPrediction, stations: Sequence[Station], plane: TangentPlane
+) -> Scene:
     """What the map of a session shows.
 
     Args:
         title: What it is, in a few words.
         prediction: The answer.
         stations: The receivers of the model's network.
+        plane: Of their positions.
     """
     places = [] if prediction.place is None else [prediction.place, *prediction.alternatives]
-    return Scene(title, stations, [network_map.place(one, one.weight) for one in places], {}, None)
+    return Scene(title, stations, plane, [network_map.place(one, one.weight) for one in places], {}, None)
 
 
 def session(drawn: Scene, prediction: SessionPrediction, trained_on: str) -> str:
