@@ -116,6 +116,8 @@ def draw(axes: Axes, positions: Sequence[Degrees], named: Sequence[Named] = (), 
     axes.add_artist(
         AnchoredSizeBar(axes.transData, length_m, name, scale, frameon=False, sep=3, borderpad=0.6)
     )
+    source = axes.text(1.005, 0, base_map.SOURCES, transform=axes.transAxes, va="bottom", rotation=90)
+    source.set(fontsize=5.5, color=_TOWN)
     axes.set_facecolor(SEA)
     axes.set(xlim=(box.west_m, box.east_m), ylim=(box.south_m, box.north_m), aspect="equal")
     return Ground(axes, projection, box, legend)

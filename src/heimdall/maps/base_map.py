@@ -17,6 +17,8 @@ from heimdall.maps.towns import Town
 
 Float64 = npt.NDArray[np.float64]
 
+# Stands beside every map: GeoNames asks for it.
+SOURCES = "Map: shores GSHHG, borders and rivers World Data Bank II, towns GeoNames (CC BY 4.0)"
 _WHOLE_TURN_DEG = 270.0  # a part that spans more longitudes is not cut by longitude
 _BEND = 0.02  # of the part's height: a straight edge in degrees that long is bent on the map
 _LEAST_BEND_DEG = 1e-6

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import timm
 import torch
 from safetensors.torch import load as load_tensors
 from torch import nn
@@ -187,6 +186,8 @@ class LocalizationNet(nn.Module):
             "feature_std": [float(value) for value in feature_std],
         }
         # conv_mlp everywhere: faster on a CPU, and part of what makes the bytes of a training repeat.
+        import timm  # noqa: PLC0415 - it costs two seconds, and fusion needs none of it
+
         self.backbone = timm.create_model(
             BACKBONES[backbone_size], pretrained=False, num_classes=0, conv_mlp=True
         )

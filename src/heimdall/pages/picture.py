@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from heimdall.maps import base_map
 from heimdall.pages import chart, style, vector_map
 from heimdall.pages.elements import Markup, escaped
 from heimdall.pages.frame import WIDTH_PX
@@ -40,7 +41,9 @@ def png(title: str, data: Data, maps: Sequence[tuple[str, Map]], scale: float = 
         top += height + _CAPTION_PX
     drawn, rows = _legend([one for _, one in maps], top)
     parts.append(drawn)
-    width, height = WIDTH_PX + 2 * _MARGIN_PX, top + rows * _ROW_PX + _MARGIN_PX / 2
+    top += rows * _ROW_PX
+    parts.append(_text(_MARGIN_PX, top + 5, base_map.SOURCES, "source"))
+    width, height = WIDTH_PX + 2 * _MARGIN_PX, top + _ROW_PX + _MARGIN_PX / 2
     sheet = style.in_light(style.text_of("vector_map.css") + _SHEET).replace(
         "system-ui, sans-serif", f"'{style.FONT}'"
     )
@@ -55,6 +58,7 @@ def png(title: str, data: Data, maps: Sequence[tuple[str, Map]], scale: float = 
 _SHEET = """
 .heading { font: 600 20px system-ui, sans-serif; fill: var(--text); }
 .sentence { font: 14px system-ui, sans-serif; fill: var(--faint); }
+.source { font: 11px system-ui, sans-serif; fill: var(--faint); }
 .word { font: 13px system-ui, sans-serif; fill: var(--text); }
 """
 

@@ -183,13 +183,14 @@ def figure(drawn: Map, caption: str, *, identifier: str = "") -> Markup:
 
 
 def legend(drawn: Map) -> Markup:
-    """What the symbols of a map mean."""
+    """What the symbols of a map mean, and whose data it shows."""
     rows = [
         f'<li><svg class="key" viewBox="-10 -10 20 20" aria-hidden="true">{key(kind)}</svg>'
         f"{escaped(said)}</li>"
         for said, kind in words(drawn)
     ]
-    return Markup(f'<ul class="legend">{"".join(rows)}</ul>\n')
+    source = f'<p class="source">{escaped(base_map.SOURCES)}</p>'
+    return Markup(f'<ul class="legend">{"".join(rows)}</ul>\n{source}\n')
 
 
 def words(drawn: Map) -> list[tuple[str, str]]:
