@@ -143,7 +143,7 @@ def _write_data(root: Path, described: pd.DataFrame, world: World) -> None:
             "longitude_deg": [7.67, 8.96, 9.12][: len(world.names)],
         }
     )
-    rows = described.merge(receivers[["websdr_id"]], how="cross")
+    rows = described.rename(columns={"cluster": "source_id"}).merge(receivers[["websdr_id"]], how="cross")
     rows["snr_db"] = 30.0 + rows["websdr_id"]
     rows["detected"] = (rows["websdr_id"] < 3) | (rows["receivers_heard"] == "3")
     rows["frequency_mhz"], rows["split"], rows["simulated"] = 145.5, "test", world.data == "simulated"

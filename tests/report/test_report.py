@@ -99,6 +99,33 @@ def test_tables_sort_by_click_and_by_key(browser: Browser, file: Path) -> None:
         assert low == sorted(low)
 
 
+def test_a_table_whose_rows_have_different_units_does_not_sort(browser: Browser, file: Path) -> None:
+    with browser.open(file) as opened:
+        assert opened.page.locator("#figures table").count() == 1
+        assert opened.page.locator("#figures table button").count() == 0
+        assert opened.page.locator("#methods table button").count() == 8
+
+
+def test_what_a_missing_table_would_say_is_not_known_and_not_none(tmp_path: Path) -> None:
+    root = runs.write(tmp_path)
+    none = "<dt>Cramer-Rao bound</dt><dd>none: fewer than three arrival times"
+    unknown = "<dt>Cramer-Rao bound</dt><dd>not known</dd>"
+    written = page(root)
+    assert (written.count(none), written.count(unknown)) == (4, 0)
+    assert "not known" not in "".join(sessions.parts(run.read(root, None, lambda _: None)))
+    (root / run.ERROR_BOUND).unlink()
+    (root / run.INDEX).unlink()
+    written = page(root)
+    assert (written.count(none), written.count(unknown)) == (0, runs.SESSIONS)
+    assert (
+        written.count("<dt>Time, frequency, kind of signal, receivers</dt><dd>not known</dd>")
+        == runs.SESSIONS
+    )
+    row = re.search(r"<tr><td class=\"l\"><a href=\"#session-.*?</tr>", written)
+    assert row is not None
+    assert row.group().count(">not known<") == 6  # the bound and five columns of the data
+
+
 def test_a_session_opens_from_the_map_and_from_the_table(browser: Browser, file: Path) -> None:
     with browser.open(file) as opened:
         assert opened.page.locator(OPEN).count() == 0

@@ -93,6 +93,24 @@ def test_parameters_and_code_are_compared_with_the_run_before(tmp_path: Path) ->
     assert found.former.code == ()
 
 
+def test_new_code_that_git_does_not_track_is_a_change_and_what_it_ignores_is_none(tmp_path: Path) -> None:
+    root = runs.write(tmp_path)
+    (root / ".gitignore").write_text("/data\n/models\n*.pyc\n")
+    runs.commit(root, "Ignore what is compiled")
+    for name in ("src/heimdall/core/new.py", "src/heimdall/core/new.pyc", "stages/own.py", "notes.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("1\n")
+    assert read(root).revision.changed == ("src/heimdall/core/new.py", "stages/own.py")
+    assert read(root, "HEAD").revision.changed == ()
+
+
+def test_transmitters_are_told_apart_as_in_the_evaluation_with_and_without_the_data(written: Path) -> None:
+    for found in (read(written), read(written, "HEAD")):  # the commit has no index here
+        clusters = {one.transmitter for one in found.sessions}
+        assert len(clusters) == found.figures["test"]["localizer"]["clusters"] == runs.TRANSMITTERS
+        assert found.sessions[0].transmitter == found.sessions[runs.TRANSMITTERS].transmitter
+
+
 def test_no_run_no_revision_and_no_clone_are_one_line_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(HeimdallError, match=r"clone"):
         read(tmp_path)

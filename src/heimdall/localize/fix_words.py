@@ -252,7 +252,7 @@ def places(fix: Fix) -> Table:
                 f"{ellipse.azimuth_deg:.0f}°",
             )
         )
-    return Table(headings, tuple(rows), "rlllrrr")
+    return Table(headings, tuple(rows), "rrrlrrr")
 
 
 def residuals(fix: Fix) -> Table:
@@ -309,7 +309,7 @@ def events(answer: Answer) -> Table:
                 ", ".join(flags if fix.consistent else [*flags, "inconsistent"]),
             )
         )
-    return Table(headings, tuple(rows), "lllr" + "r" * known + "l" * len(model) + "l")
+    return Table(headings, tuple(rows), "lrrr" + "r" * known + "l" * len(model) + "l")
 
 
 def summary(answer: Answer) -> list[str]:

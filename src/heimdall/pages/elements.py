@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NewType
@@ -14,6 +15,7 @@ from typing import NewType
 Markup = NewType("Markup", str)
 
 _OPEN_ROWS = 60  # a longer table is closed at first
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -42,18 +44,28 @@ class Table:
         rows: As many cells each.
         align: A letter "l" or "r" for each column; numbers stand right.
         keys: By the number of a column, a number for each row by which the column is sorted, where the cells
-            have units. Without keys a column on the right is sorted as numbers, and one on the left as text.
+            have units; NaN is last. Without keys a column on the right is sorted as numbers, and one on the
+            left as text.
+        sortable: Whether headings sort; not where a column has several units.
     """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     align: str
     keys: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    sortable: bool = True
 
 
 def printable(text: str) -> str:
-    """A name that others chose, with every control, direction or unassigned character replaced."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    """A name that others chose, with every control, direction or unassigned character replaced.
+
+    Spaces of every width stay, and what joins or parts the letters of a script.
+    """
+    return "".join(letter if _is_printable(letter) else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _is_printable(letter: str) -> bool:
+    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
 
 
 def escaped(text: str) -> Markup:
@@ -148,7 +160,7 @@ def details(summary: str, *parts: Markup, identifier: str = "", is_open: bool = 
 
 
 def table(content: Table, *, caption: str = "", summary: str = "") -> Markup:
-    """A table, whose headings are buttons that sort it; closed at first where it has many rows.
+    """A table, whose headings are buttons that sort it where they may; closed at first if it has many rows.
 
     Args:
         content: The table.
@@ -160,9 +172,10 @@ def table(content: Table, *, caption: str = "", summary: str = "") -> Markup:
     head = "".join(f'<th scope="col" class="{side}">{escaped(name)}</th>' for name, side in columns)
     rows = "".join(f"<tr>{_row(content, number)}</tr>\n" for number in range(len(content.rows)))
     said = f"<caption><span>{escaped(caption)}</span></caption>\n" if caption else ""
+    order = ' class="sortable"' if content.sortable else ""
     name = escaped(caption or ", ".join(content.headings))
     shown = Markup(
-        f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">\n<table>\n{said}'
+        f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">\n<table{order}>\n{said}'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>"
     )
     if summary or len(content.rows) > _OPEN_ROWS:

@@ -1,5 +1,5 @@
 "use strict";
-for (const table of document.querySelectorAll("main table")) {
+for (const table of document.querySelectorAll("main table.sortable")) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {

@@ -11,7 +11,7 @@ import pandas as pd
 from heimdall.pages.chart import COLOURS, DASHES, SHAPES
 from heimdall.pipeline.evaluate.predictors import LOCALIZER
 from heimdall.report import words
-from heimdall.report.figures import Slice
+from heimdall.report.figures import Pair, Slice
 
 Spec = dict[str, Any]
 
@@ -59,13 +59,13 @@ def error_cdf(table: pd.DataFrame, target_m: float | None) -> Spec:
     return _chart([line, *_target(target_m)])
 
 
-def reliability(table: pd.DataFrame, rival: str, n: int) -> Spec:
+def reliability(table: pd.DataFrame, rival: str, intervals: Sequence[Pair]) -> Spec:
     """Which share of the transmitters is inside the regions that should hold a share of them.
 
     Args:
         table: plots/reliability.csv.
         rival: The method that is drawn beside the localizer.
-        n: Number of sessions, for the intervals.
+        intervals: The 95 % interval of the localizer's share in each row.
     """
     methods = [name for name in (LOCALIZER, rival) if name in table]
     nominal = table["nominal"].tolist()
@@ -73,8 +73,7 @@ def reliability(table: pd.DataFrame, rival: str, n: int) -> Spec:
     for name in methods:
         for wanted, observed in zip(nominal, table[name].tolist(), strict=True):
             rows.append({"x": 100 * wanted, "y": 100 * observed, "method": words.method(name)})
-    for wanted, observed in zip(nominal, table[LOCALIZER].tolist(), strict=True):
-        low, high = words.exact_interval(round(observed * n), n)
+    for wanted, (low, high) in zip(nominal, intervals, strict=True):
         band.append({"x": 100 * wanted, "low": 100 * low, "high": 100 * high})
     x = _percent("x", "probability that the region states, %")
     title = "transmitters inside, %"

@@ -9,7 +9,7 @@ from heimdall.pages import chart, elements
 from heimdall.pages.elements import Markup, Table
 from heimdall.pipeline.evaluate.predictors import LOCALIZER
 from heimdall.report import charts, figures, words
-from heimdall.report.figures import Pair, Slice, Target
+from heimdall.report.figures import Coverage, Pair, Slice, Target
 from heimdall.report.run import ERROR_BOUND, ERROR_CDF, RELIABILITY, Run
 from heimdall.reproduce.paths import CURVE, PRETRAINING_CURVE
 
@@ -33,11 +33,17 @@ def headline(run: Run) -> Markup:
     other = run.figures["test"][rival.name]
     targets = {one.key: one for one in figures.targets(run)}
     rows = [_row(own, other, targets, row) for row in _ROWS]
-    rows += [_coverage_row(own, other, nominal) for nominal in _NOMINAL]
+    covered = {f"the {words.percent(one)} region": figures.coverage(run, one) for one in _NOMINAL}
+    rows += [
+        _coverage_row(name, one, words.percent(one.nominal), figures.share_inside(other, one.nominal))
+        for name, one in covered.items()
+    ]
     single = figures.ellipse_coverage(run, 0.95)
     if single is not None:
-        shares = words.share(single.share), _range(words.share, single.interval)
-        rows.append(("inside the 95 % ellipse alone", *shares, "", single.verdict, ""))
+        name = "the 95 % ellipse alone"
+        covered[name] = single
+        rows.append(_coverage_row(name, single, "", None))
+    exact = [name for name, one in covered.items() if not one.resampled]
     sharpness = words.length(own["sharpness_m"]), "", "", "", words.length(other["sharpness_m"])
     rows.append(("median radius of a circle as large as the 95 % ellipse", *sharpness))
     headings = (
@@ -49,10 +55,11 @@ def headline(run: Run) -> Markup:
         f"strongest rival: {words.method(rival.name)}",
     )
     caption = (
-        f"Figures of the {words.counted(int(own['n']), 'test session')}. Intervals of lengths and of shares "
-        "within a length: whole transmitters resampled; of regions: exact binomial."
+        f"Figures of the {words.counted(int(own['n']), 'test session')}. Intervals: whole transmitters "
+        f"resampled{f'; of {words.listed(exact)}: {words.EXACT}' if exact else ''}."
     )
-    return elements.table(Table(headings, tuple(rows), "lrrrlr"), caption=caption)
+    content = Table(headings, tuple(rows), "lrrrlr", sortable=False)  # each row has a unit of its own
+    return elements.table(content, caption=caption)
 
 
 def _row(
@@ -68,15 +75,14 @@ def _row(
     return label, say(own[key]), _range(say, interval), limit, result, say(other[key])
 
 
-def _coverage_row(own: Figures, other: Figures, nominal: float) -> tuple[str, ...]:
-    mine, theirs = (figures.coverage(one, nominal) for one in (own, other))
+def _coverage_row(name: str, mine: Coverage, target: str, theirs: float | None) -> tuple[str, ...]:
     return (
-        f"inside the {words.percent(nominal)} region",
+        f"inside {name}",
         words.share(mine.share),
         _range(words.share, mine.interval),
-        words.percent(nominal),
+        target,
         mine.verdict,
-        words.share(theirs.share),
+        "" if theirs is None else words.share(theirs),
     )
 
 
@@ -150,12 +156,18 @@ def drawn(run: Run) -> Markup:
         parts.append(_figure(spec, title, seen))
     if (table := run.tables.get(RELIABILITY)) is not None:
         title = "Reliability of the regions"
+        band = [
+            figures.coverage(run, wanted, observed)
+            for wanted, observed in zip(table["nominal"].tolist(), table[LOCALIZER].tolist(), strict=True)
+        ]
+        how = words.listed(sorted({one.how for one in band}, reverse=True))
         seen = (
             "Share of the transmitters inside the regions, over the probability that the regions state. On "
             "the thin line both are equal; below it the regions are too small. Shaded: the 95 % interval "
-            f"that {n} independent sessions leave open for the localizer."
+            f"of the localizer's share ({how})."
         )
-        parts.append(_figure(charts.reliability(table, rival, n), title, seen))
+        spec = charts.reliability(table, rival, [one.interval for one in band])
+        parts.append(_figure(spec, title, seen))
     if (table := run.tables.get(ERROR_BOUND)) is not None and len(table):
         title = "Error over the Cramer-Rao bound"
         seen = (
@@ -190,22 +202,25 @@ def slices(run: Run) -> tuple[Markup, ...]:
         "in the 95 % region",
         "95 % interval of that, %",
     )
-    rows = tuple(_slice_row(one) for one in found)
+    rows = tuple(_slice_row(run, one) for one in found)
     keys = {
         4: [(words.interval(one.figures, "mae_m") or (_NAN,))[0] for one in found],
-        6: [figures.coverage(one.figures, 0.68).share for one in found],
-        7: [figures.coverage(one.figures, 0.95).share for one in found],
-        8: [figures.coverage(one.figures, 0.95).interval[0] for one in found],
+        6: [figures.share_inside(one.figures, 0.68) for one in found],
+        7: [figures.share_inside(one.figures, 0.95) for one in found],
+        8: [figures.slice_coverage(run, one, 0.95).interval[0] for one in found],
     }
-    caption = "The localizer in each slice of the test sessions. A heading sorts by its column."
+    caption = (
+        "The localizer in each slice of the test sessions. A heading sorts by its column. Intervals of the "
+        f"mean error: whole transmitters resampled; of the region: {figures.how_of_slices(run)}."
+    )
     return (
         _figure(spec, "Mean error by slice", seen),
         elements.table(Table(headings, rows, "llrrrrrrr", keys), caption=caption),
     )
 
 
-def _slice_row(one: Slice) -> tuple[str, ...]:
-    narrow, wide = (figures.coverage(one.figures, nominal) for nominal in (0.68, 0.95))
+def _slice_row(run: Run, one: Slice) -> tuple[str, ...]:
+    narrow, wide = (figures.slice_coverage(run, one, nominal) for nominal in _NOMINAL)
     between = words.interval(one.figures, "mae_m")
     return (
         words.SLICES.get(one.kind, one.kind),

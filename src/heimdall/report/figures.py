@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
+from heimdall.metrics import metrics
 from heimdall.pipeline.evaluate.predictors import LOCALIZER
 from heimdall.report import ellipses, words
 from heimdall.report.run import ERROR_BOUND, SLICES, Run
 
 Pair = tuple[float, float]
+_RESAMPLES = 2000
+_SEED = 42
+_INTERVAL = (0.025, 0.975)
 _FEWEST = 3  # sessions of a slice that is named in a sentence
 
 
@@ -64,18 +69,26 @@ class Coverage:
         nominal: That share.
         inside: How many lie inside.
         n: How many there are.
-        interval: Exact 95 % binomial interval of the share, of independent sessions.
+        interval: 95 % interval of the share.
+        resampled: Whether the interval is of resamples of whole transmitters; else it is the exact binomial
+            one of as many independent cases as there are transmitters.
     """
 
     nominal: float
     inside: int
     n: int
     interval: Pair
+    resampled: bool
 
     @property
     def share(self) -> float:
         """The share inside."""
         return self.inside / self.n
+
+    @property
+    def how(self) -> str:
+        """How the interval is made, in words."""
+        return "whole transmitters resampled" if self.resampled else words.EXACT
 
     @property
     def verdict(self) -> str:
@@ -148,16 +161,44 @@ def rival(run: Run) -> Rival:
     return Rival(name, float(methods[name]["mae_m"]), float(test(run)[key]), words.interval(test(run), key))
 
 
-def coverage(figures: Mapping[str, Any], nominal: float) -> Coverage:
-    """The coverage in some figures.
+def coverage(run: Run, nominal: float, observed: float | None = None) -> Coverage:
+    """The coverage of the localizer's regions on the test sessions.
 
     Args:
-        figures: Those of `metrics.summary`.
+        run: The run.
+        nominal: The share that the regions state.
+        observed: The share of the sessions inside; None for what the figures say, of 0.68 and 0.95.
+    """
+    levels = [one.level for one in run.sessions if one.level is not None]
+    if levels and len(levels) == len(run.sessions):
+        return _resampled(run, nominal, [level <= nominal for level in levels])
+    own = test(run)
+    share = share_inside(own, nominal) if observed is None else observed
+    return _exact(nominal, round(share * own["n"]), own["n"], own["clusters"])
+
+
+def slice_coverage(run: Run, one: Slice, nominal: float) -> Coverage:
+    """The coverage in a slice, whose sessions no table tells: as if it had as many of a transmitter as all.
+
+    Args:
+        run: The run.
+        one: The slice.
         nominal: 0.68 or 0.95.
     """
-    n = int(figures["n"])
-    inside = round(float(figures[f"coverage_{nominal:.0%}".rstrip("%")]) * n)
-    return Coverage(nominal, inside, n, words.exact_interval(inside, n))
+    own = test(run)
+    inside = round(share_inside(one.figures, nominal) * one.n)
+    return _exact(nominal, inside, one.n, one.n * own["clusters"] / own["n"])
+
+
+def how_of_slices(run: Run) -> str:
+    """How the interval of `slice_coverage` is made, in words."""
+    own = test(run)
+    return f"{words.EXACT}, of {own['n'] / own['clusters']:.2g} sessions in the mean"
+
+
+def share_inside(figures: Mapping[str, Any], nominal: float) -> float:
+    """The share of truths in the regions that should hold 0.68 or 0.95 of them, in figures of `summary`."""
+    return float(figures[f"coverage_{round(100 * nominal)}"])
 
 
 def ellipse_coverage(run: Run, nominal: float) -> Coverage | None:
@@ -170,8 +211,25 @@ def ellipse_coverage(run: Run, nominal: float) -> Coverage | None:
     held = [ellipses.holds(one, nominal) for one in run.sessions]
     if not held or None in held:
         return None
-    inside = sum(map(bool, held))
-    return Coverage(nominal, inside, len(held), words.exact_interval(inside, len(held)))
+    return _resampled(run, nominal, list(map(bool, held)))
+
+
+def _resampled(run: Run, nominal: float, held: Sequence[bool]) -> Coverage:
+    """By whole transmitters, as the intervals of lengths; where all agree, every resample does."""
+    transmitters = [one.transmitter for one in run.sessions]
+    inside, n = sum(held), len(held)
+    if inside in (0, n) or len(set(transmitters)) == 1:
+        return _exact(nominal, inside, n, len(set(transmitters)))
+    weights = metrics.cluster_weights(transmitters, _RESAMPLES, _SEED)
+    shares = metrics.weighted_mean(np.asarray(held, np.float64), weights)
+    low, high = np.quantile(shares, _INTERVAL)
+    return Coverage(nominal, inside, n, (float(low), float(high)), resampled=True)
+
+
+def _exact(nominal: float, inside: int, n: int, independent: float) -> Coverage:
+    """The same share of as many independent cases as there are transmitters."""
+    interval = words.exact_interval(inside / n * independent, independent)
+    return Coverage(nominal, inside, n, interval, resampled=False)
 
 
 def slices(run: Run) -> list[Slice]:
@@ -221,6 +279,26 @@ def error_over_bound(run: Run, name: str) -> float | None:
     if table is None or not len(table) or name not in table:
         return None
     return float(np.sqrt(np.mean((table[name] / table["bound_m"]) ** 2)))
+
+
+def share_by_the_bound(run: Run, within_m: float) -> float | None:
+    """The share of the test sessions that errors as large as their bounds let lie within a distance, at best.
+
+    Args:
+        run: The run.
+        within_m: The distance, metres.
+
+    Returns:
+        The mean of the probability that a normal error whose root mean square is the bound is within the
+        distance: the larger one of an error that is equal in all directions and of one along a line, between
+        which nearly all others are. A session without a bound counts 0. None where the table is missing.
+    """
+    table = run.tables.get(ERROR_BOUND)
+    if table is None:
+        return None
+    ratio = within_m / table["bound_m"].to_numpy(np.float64)
+    likely = np.maximum(-np.expm1(-(ratio**2)), special.erf(ratio / np.sqrt(2)))
+    return float(likely.sum()) / int(test(run)["n"])
 
 
 def share_of_the_worst(run: Run, count: int) -> float:

@@ -106,12 +106,13 @@ def _bound(run: Run) -> str:
         f"bounds are above {words.length(bound['median_m'])}."
     ]
     limit = run.figures["targets"].get("accuracy_30m")
-    if limit is not None and bound["share_30m"] < limit:
-        allowed = round(bound["share_30m"] * n)
-        whom = "No session has" if allowed == 0 else f"Only {allowed} of the {n} sessions have"
+    reached = figures.share_by_the_bound(run, 30.0)
+    if limit is not None and reached is not None and reached < limit:
+        missed = f", the {n - bounded} without a bound counted as misses" if bounded < n else ""
         said.append(
-            f"{whom} a bound of at most 30 m, so with arrival times from these receivers no method can be "
-            f"expected to place more than {words.percent(limit)} of the sessions within 30 m."
+            f"Normal errors as large as these bounds are within 30 m in {words.percent(reached)} of the "
+            f"sessions at best{missed}: arrival times from these receivers alone cannot be expected to bring "
+            f"more than {words.percent(limit)} within 30 m."
         )
     ratio = figures.error_over_bound(run, LOCALIZER)
     if ratio is not None:
@@ -185,11 +186,11 @@ def _where_it_fails(run: Run) -> Answer:
 
 def _its_ellipses(run: Run) -> Answer:
     own = figures.test(run)
-    narrow, wide = (figures.coverage(own, nominal) for nominal in (0.68, 0.95))
+    narrow, wide = (figures.coverage(run, nominal) for nominal in (0.68, 0.95))
     single = figures.ellipse_coverage(run, 0.95)
     why = [
-        f"{_covered(wide)} {_covered(narrow)} The intervals are exact binomial ones of independent sessions; "
-        "sessions of one transmitter fail together, so in truth they are wider."
+        f"{_covered(wide)} {_covered(narrow)} Sessions of one transmitter fail together, so "
+        "transmitters count, not sessions."
         + (
             f" Regions that hold the transmitter in only {words.percent(wide.interval[0])} of all sessions "
             "would not be noticed here."
@@ -205,12 +206,13 @@ def _its_ellipses(run: Run) -> Answer:
     odd = [
         f"{one.name} ({found.inside} of {found.n})"
         for one in slices
-        if (found := figures.coverage(one.figures, 0.95)).verdict == "too few"
+        if (found := figures.slice_coverage(run, one, 0.95)).verdict == "too few"
     ]
     if odd:
         why.append(
-            f"The 95 % regions hold too few transmitters for sessions {words.listed(odd)}. Of the "
-            f"{len(slices)} slices, one in forty may look so by chance."
+            f"The 95 % regions hold too few transmitters for sessions {words.listed(odd)} "
+            f"({figures.how_of_slices(run)}). Of the {len(slices)} slices, one in forty may look so by "
+            "chance."
         )
     return Answer("Can I trust its ellipses?", " ".join(_trust(narrow, wide, single)), tuple(why))
 
@@ -246,7 +248,7 @@ def _parts(single: Coverage | None) -> str:
     low, high = single.interval
     return (
         f"{said}: the 95 % ellipses hold the transmitter in {words.share(single.share)} of the sessions "
-        f"(interval {100 * low:.0f} to {words.percent(high)})."
+        f"(interval {100 * low:.0f} to {words.percent(high)}, {single.how})."
     )
 
 
@@ -259,5 +261,5 @@ def _covered(found: Coverage) -> str:
     }[found.verdict]
     return (
         f"Of the {words.percent(found.nominal)} regions, {words.share(found.share)} hold the transmitter "
-        f"(interval {100 * low:.0f} to {words.percent(high)}; {told})."
+        f"(interval {100 * low:.0f} to {words.percent(high)}, {found.how}; {told})."
     )

@@ -56,7 +56,8 @@ class Revision:
 
     Attributes:
         commit: The commit; of a working tree with changes the one that it began from.
-        changed: Paths in git whose content differs from the commit; none of a commit or a clean working tree.
+        changed: Paths in git whose content differs from the commit, and code of stages that is not in git;
+            none of a commit or a clean working tree.
         former: The run before; None if there is none in the history that is here.
     """
 
@@ -82,11 +83,19 @@ def find(repository: Path, typed: str | None, lock: Lock) -> Revision:
 
 
 def _changed(repository: Path) -> tuple[str, ...]:
-    """The files of git that the working tree has in another version than HEAD."""
-    done = git.run(repository, "diff", "--name-only", "-z", "HEAD", "--")
+    """The files of git that the working tree has in another version than HEAD, and new code of stages."""
+    changed = _paths(repository, "diff", "--name-only", "-z", "HEAD", "--")
+    # A pathspec without a match is no error here; DVC hashes the folders whole, with new files in them.
+    new = _paths(repository, "ls-files", "--others", "--exclude-standard", "-z", "--", *_CODE)
+    return tuple(sorted({*changed, *new}))
+
+
+def _paths(repository: Path, *arguments: str) -> list[str]:
+    """The paths that a command of git prints, each with a zero byte behind it."""
+    done = git.run(repository, *arguments)
     if done.returncode != 0:
-        raise git.refused("git", done, "`git diff` failed", "Run from the root of a clone")
-    return tuple(sorted(filter(None, done.stdout.decode(errors="replace").split("\0"))))
+        raise git.refused("git", done, f"`git {arguments[0]}` failed", "Run from the root of a clone")
+    return list(filter(None, done.stdout.decode(errors="replace").split("\0")))
 
 
 def _former(repository: Path, commit: str, lock: Lock) -> Former | None:

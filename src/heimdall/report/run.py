@@ -20,6 +20,7 @@ import pandas as pd
 from heimdall.core import remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.core.machine import REFERENCE
+from heimdall.geometry import transmitters
 from heimdall.pipeline.evaluate.predictors import LOCALIZER
 from heimdall.report import revision
 from heimdall.report.revision import Revision
@@ -122,7 +123,9 @@ class Session:
         correlation: Of the two; None in revisions that did not write it.
         level: Smallest probability of a region of the answer that holds the transmitter; None likewise.
         error_m: Distance of the answer from the transmitter, metres.
-        bound_m: Root of the trace of the Cramer-Rao bound, metres; None where there is no bound.
+        transmitter: Its name as of `transmitters.by_place`; by place alone where the data are not here.
+        bound_m: Root of the trace of the Cramer-Rao bound, metres; None where there is no bound, or
+            plots/error_bound.csv is not here.
         recorded: What the data say of it; None where they are not here.
     """
 
@@ -136,6 +139,7 @@ class Session:
     correlation: float | None
     level: float | None
     error_m: float
+    transmitter: str
     bound_m: float | None
     recorded: Recorded | None
 
@@ -238,8 +242,8 @@ def read(repository: Path, typed: str | None, say: Say) -> Run:
     machine = reader.maybe(str(REFERENCE), _json)
     say("reading the data of the test sessions")
     receivers = reader.maybe(RECEIVERS, _receivers)
-    recorded = _recorded(reader)
-    sessions = _sessions(tables.get(MAP), tables.get(ERROR_BOUND), recorded)
+    index = reader.maybe(INDEX, _parquet)
+    sessions = _sessions(tables.get(MAP), tables.get(ERROR_BOUND), index, _recorded(reader, index))
     return Run(
         revision=revision.find(repository, typed, files.lock),
         figures=figures,
@@ -290,9 +294,8 @@ def _receivers(content: bytes) -> tuple[Receiver, ...]:
     )
 
 
-def _recorded(reader: _Reader) -> dict[str, Recorded]:
+def _recorded(reader: _Reader, index: pd.DataFrame | None) -> dict[str, Recorded]:
     """What the data say of each test session."""
-    index = reader.maybe(INDEX, _parquet)
     if index is None:
         return {}
     measurements = reader.maybe(MEASUREMENTS, _parquet)
@@ -318,10 +321,14 @@ def _of_session(rows: pd.DataFrame, time: pd.Timestamp | None) -> Recorded:
 
 
 def _sessions(
-    answers: pd.DataFrame | None, bounds: pd.DataFrame | None, recorded: Mapping[str, Recorded]
+    answers: pd.DataFrame | None,
+    bounds: pd.DataFrame | None,
+    index: pd.DataFrame | None,
+    recorded: Mapping[str, Recorded],
 ) -> tuple[Session, ...]:
     if answers is None:
         return ()
+    transmitter = _transmitters(answers, index)
     bound_m = {} if bounds is None else dict(zip(bounds["session_id"], bounds["bound_m"], strict=True))
     return tuple(
         Session(
@@ -329,11 +336,21 @@ def _sessions(
             **{name: float(row[name]) for name in _NUMBERS},
             correlation=_number(row, "correlation"),
             level=_number(row, "level"),
+            transmitter=transmitter[row["session_id"]],
             bound_m=bound_m.get(row["session_id"]),
             recorded=recorded.get(row["session_id"]),
         )
         for row in answers.to_dict("records")
     )
+
+
+def _transmitters(answers: pd.DataFrame, index: pd.DataFrame | None) -> dict[str, str]:
+    """The transmitter of each session, as the evaluation tells them apart."""
+    table = answers[["session_id", "latitude_deg", "longitude_deg"]].assign(source_id=None)
+    if index is not None:
+        names = index.drop_duplicates("session_id").set_index("session_id")["source_id"]
+        table["source_id"] = table["session_id"].map(names)
+    return dict(zip(table["session_id"], transmitters.by_place(table), strict=True))
 
 
 _NUMBERS = (

@@ -12,7 +12,7 @@ from heimdall.pages import elements, vector_map
 from heimdall.pages.elements import Cell, Link, Markup, Table
 from heimdall.pages.vector_map import Line, Map, Mark, Region
 from heimdall.report import ellipses, words
-from heimdall.report.run import Receiver, Recorded, Run, Session
+from heimdall.report.run import ERROR_BOUND, Receiver, Recorded, Run, Session
 
 MOST = 400  # sessions on a page; of more, every so many-th by the size of its error
 _SHORT = 8  # first digits of a session by which a page calls it
@@ -26,11 +26,11 @@ def parts(run: Run) -> tuple[Markup, ...]:
     if not run.sessions:
         return (elements.paragraphs(["The places of the test sessions are missing, see the last section."]),)
     shown = _chosen(run.sessions)
-    cards = [_card(one, run.receivers) for one in shown]
+    cards = [_card(run, one) for one in shown]
     return (
         elements.paragraphs(_remarks(run, len(shown))),
         _map(shown, run.receivers),
-        elements.subsection("Table of the sessions", _table(shown)),
+        elements.subsection("Table of the sessions", _table(run, shown)),
         elements.subsection("Session by session", elements.note("The largest error comes first."), *cards),
     )
 
@@ -102,7 +102,7 @@ def _way(one: Session) -> npt.NDArray[np.float64]:
     )
 
 
-def _table(shown: Sequence[Session]) -> Markup:
+def _table(run: Run, shown: Sequence[Session]) -> Markup:
     headings = (
         "session",
         "error, m",
@@ -115,13 +115,14 @@ def _table(shown: Sequence[Session]) -> Markup:
         "frequency, MHz",
         "time (UTC)",
     )
+    known = ERROR_BOUND in run.tables
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             Link(_name(one), _identifier(one)),
             f"{one.error_m:.0f}",
             f"{_deviation_m(one):.0f}",
-            _inside(one) or "",
-            "" if one.bound_m is None else f"{one.bound_m:.0f}",
+            _inside(one) or _UNKNOWN,
+            ("none" if known else _UNKNOWN) if one.bound_m is None else f"{one.bound_m:.0f}",
             *_cells(one.recorded),
         )
         for one in shown
@@ -138,15 +139,15 @@ def _table(shown: Sequence[Session]) -> Markup:
 
 
 def _cells(said: Recorded | None) -> tuple[str, ...]:
-    """Receivers, SNR, kind, frequency and time of a session; nothing where the data are missing."""
+    """Receivers, SNR, kind, frequency and time of a session."""
     if said is None:
-        return ("",) * 5
+        return (_UNKNOWN,) * 5
     snr_db = f"{max(said.heard.values()):.1f}" if said.heard else ""
-    return str(len(said.heard)), snr_db, said.modulation, f"{said.frequency_mhz:.4f}", _time(said)
+    return str(len(said.heard)), snr_db, said.modulation, f"{said.frequency_mhz:.4f}", _time(said) or _UNKNOWN
 
 
-def _card(one: Session, receivers: Sequence[Receiver]) -> Markup:
-    names = {receiver.websdr_id: receiver.name for receiver in receivers}
+def _card(run: Run, one: Session) -> Markup:
+    names = {receiver.websdr_id: receiver.name for receiver in run.receivers}
     inside = _inside(one)
     level = "" if one.level is None else f"; the smallest region that holds it has {words.share(one.level)}"
     pairs = [
@@ -156,17 +157,11 @@ def _card(one: Session, receivers: Sequence[Receiver]) -> Markup:
             "95 % region",
             _UNKNOWN if inside is None else f"the transmitter is {_THERE[inside]} it{level}",
         ),
-        (
-            "Cramer-Rao bound",
-            "none: fewer than three arrival times, or the receivers are in one line with the transmitter"
-            if one.bound_m is None
-            else words.length(one.bound_m),
-        ),
+        ("Cramer-Rao bound", _bound(run, one)),
         ("Transmitter", _degrees(one.latitude_deg, one.longitude_deg)),
         ("Answer", _degrees(one.estimated_latitude_deg, one.estimated_longitude_deg)),
     ]
-    if one.recorded is not None:
-        pairs += _recorded(one.recorded, names)
+    pairs += _recorded(one.recorded, names)
     short = _name(one)
     return elements.details(
         f"{short}: {_outcome(one)}",
@@ -177,9 +172,22 @@ def _card(one: Session, receivers: Sequence[Receiver]) -> Markup:
     )
 
 
-def _recorded(said: Recorded, names: dict[int, str]) -> list[tuple[str, str]]:
-    heard = [f"{names.get(number, number)} ({snr_db:.1f} dB)" for number, snr_db in said.heard.items()]
-    silent = [str(names.get(number, number)) for number in said.silent]
+def _bound(run: Run, one: Session) -> str:
+    if one.bound_m is not None:
+        return words.length(one.bound_m)
+    if ERROR_BOUND not in run.tables:
+        return _UNKNOWN
+    return "none: fewer than three arrival times, or the receivers are in one line with the transmitter"
+
+
+def _recorded(said: Recorded | None, names: dict[int, str]) -> list[tuple[str, str]]:
+    if said is None:
+        return [("Time, frequency, kind of signal, receivers", _UNKNOWN)]
+    heard = [
+        f"{names.get(number, f'receiver {number}')} ({snr_db:.1f} dB)"
+        for number, snr_db in said.heard.items()
+    ]
+    silent = [names.get(number, f"receiver {number}") for number in said.silent]
     return [
         ("Time", _time(said) or _UNKNOWN),
         ("Frequency", f"{said.frequency_mhz:.4f} MHz"),

@@ -33,6 +33,7 @@ SLICES = {
     "modulation": "signal",
     "region": "nearest receiver",
 }
+EXACT = "exact binomial, each transmitter counted as one case"
 _FEW = (
     "no",
     "one",
@@ -101,13 +102,14 @@ def interval(figures: Mapping[str, Any], key: str) -> tuple[float, float] | None
     return None if low is None or high is None else (float(low), float(high))
 
 
-def exact_interval(covered: int, n: int) -> tuple[float, float]:
+def exact_interval(covered: float, n: float) -> tuple[float, float]:
     """The exact 95 % binomial interval of a share (Clopper and Pearson, 1934), of independent cases.
 
     Args:
-        covered: How many of them.
+        covered: How many of them; no whole number where dependent cases count as fewer independent ones, as
+            of Korn and Graubard (1998).
         n: How many there are, above 0.
     """
-    low = special.betaincinv(covered, n - covered + 1, 0.025) if covered else 0.0
+    low = special.betaincinv(covered, n - covered + 1, 0.025) if covered > 0 else 0.0
     high = special.betaincinv(covered + 1, n - covered, 0.975) if covered < n else 1.0
     return float(low), float(high)

@@ -58,7 +58,7 @@ def _answers(answers: Sequence[Located]) -> Markup:
                 "unknown" if one.held_within is None else _held(one.held_within),
             )
         )
-    return elements.table(Table(headings, tuple(rows), "lllrrrl"), caption="The answers")
+    return elements.table(Table(headings, tuple(rows), "lrrrrrl"), caption="The answers")
 
 
 def _held(within: float) -> str:
