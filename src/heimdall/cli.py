@@ -5,15 +5,18 @@ Commands are imported when they are called, so that `heimdall --help` does not w
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
-from heimdall.commands import output, place
+from heimdall.commands import options, output, place
 from heimdall.core import child, determinism, errors
 from heimdall.core.errors import HeimdallError
 
@@ -143,7 +146,19 @@ def _as_part_of_the_program(command: click.Command) -> click.Command:
             param.type = place.TypedPath.like(param.type)
     if not any("--quiet" in param.opts for param in command.params):
         command.params += _flags(hidden=True)
+        command.callback = _that_replaces_no_input(command.callback)
     return command
+
+
+def _that_replaces_no_input(callback: Callable[..., Any] | None) -> Callable[..., Any]:
+    assert callback is not None  # noqa: S101 - our own commands
+
+    @functools.wraps(callback)
+    def checked(*args: object, **kwargs: object) -> object:
+        options.refuse_overwriting(click.get_current_context())
+        return callback(*args, **kwargs)
+
+    return checked
 
 
 @click.group(

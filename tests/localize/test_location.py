@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -86,6 +88,24 @@ def test_sessions_of_one_place_have_an_answer_together(data_dir: Path, tmp_path:
     assert "All 2 sessions together" in page.read_text(encoding="utf-8")
     with pytest.raises(UsageError, match="two sessions or more"):
         locate.main([TEST, "--together"], standalone_mode=False)
+
+
+def test_no_output_replaces_an_input_or_another_output(tmp_path: Path) -> None:
+    times, places = tmp_path / "times.csv", tmp_path / "receivers.csv"
+    for file in (times, places):
+        file.write_text("as it was", encoding="utf-8")
+    for outputs in (
+        ["--html", str(times)],
+        ["--kml", str(places)],
+        ["--csv", str(tmp_path / "a"), "--html", f"{tmp_path}/b/../a"],
+    ):
+        (tmp_path / "b").mkdir(exist_ok=True)
+        given = ["-m", "heimdall", "locate", str(times), "--receivers", str(places), *outputs]
+        done = subprocess.run([sys.executable, *given], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "name another file" in done.stderr or "name two" in done.stderr
+        assert {file.read_text(encoding="utf-8") for file in (times, places)} == {"as it was"}
+        assert not (tmp_path / "a").exists()
 
 
 def test_table_has_a_line_for_every_method_and_says_what_the_data_are(data_dir: Path) -> None:

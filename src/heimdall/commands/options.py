@@ -32,6 +32,30 @@ def in_a_folder(context: click.Context, parameter: click.Parameter, file: Path |
     return file
 
 
+def refuse_overwriting(context: click.Context) -> None:
+    """Refuse a file to be written that the command reads, or that it writes as something else, too.
+
+    Raises:
+        click.UsageError: There is one.
+    """
+    read: set[Path] = set()
+    outputs: dict[Path, str] = {}
+    for param in context.command.params:
+        value = context.params.get(param.name or "")
+        if param.callback is not in_a_folder:
+            every = value if isinstance(value, tuple) else (value,)
+            texts = [str(one) for one in every if isinstance(one, str | Path)]
+            read |= {
+                Path(name).resolve() for text in texts for name in (text, text.partition("=")[2]) if name
+            }
+        elif value is not None and outputs.setdefault(value.resolve(), param.opts[0]) != param.opts[0]:
+            first = outputs[value.resolve()]
+            raise click.UsageError(f"{first} and {param.opts[0]} name one file: name two")
+    for file, option in outputs.items():
+        if file in read and file.exists():
+            raise click.UsageError(f"{option} would replace {file.name}, which is read: name another file")
+
+
 def written(name: str, what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """An option for a file that is written beside what is printed.
 

@@ -145,6 +145,29 @@ def sentences(answer: Answer, fix: Fix) -> list[str]:
     return said
 
 
+def whereabouts(places: Sequence[Place], how: str = "") -> list[str]:
+    """Where a model has the transmitter, the answer first, in sentences.
+
+    Args:
+        places: The answer and what else is likely; at least one.
+        how: What stands behind the place, such as ", by the method fusion".
+    """
+    best, *others = places
+    alone = not others or best.probability >= max(0.5, *(one.probability for one in others))
+    if alone:
+        said = [f"The transmitter is at {where(best)}{how}."]
+    else:
+        said = [
+            "There is no single position: several places explain it. Least far from all of them is "
+            f"{where(best)} ({share(best.probability)}){how}."
+        ]
+    said.append(f"{spread(best).capitalize()}.")
+    if others:
+        rest = " or ".join(f"{where(place)} ({share(place.probability)})" for place in others)
+        said.append(f"It may also be at {rest}.")
+    return said
+
+
 def _headline(fix: Fix) -> list[str]:
     if fix.kind == "nothing" or not fix.places:
         return ["Nothing can be said of where the transmitter is."]

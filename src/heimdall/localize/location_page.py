@@ -174,17 +174,7 @@ def _sentences(one: Located) -> list[str]:
     first = one.locations[0]
     said = []
     if one.scene.places:
-        best = one.scene.places[0]
-        said = [
-            f"The transmitter is at {fix_words.where(best)}, by the method {first.method}.",
-            f"{fix_words.spread(best).capitalize()}.",
-        ]
-        if len(one.scene.places) > 1:
-            rest = " and ".join(
-                f"{fix_words.where(place)} ({fix_words.share(place.probability)})"
-                for place in one.scene.places[1:]
-            )
-            said.append(f"With less probability it is at {rest}.")
+        said = fix_words.whereabouts(one.scene.places, f", by the method {first.method}")
     if first.error_m is not None:
         said.append(f"The true place is known, and {fix_words.length(first.error_m)} away.")
     return [*said, f"{one.headline}."]

@@ -110,12 +110,7 @@ def _sentences(drawn: Scene, prediction: SessionPrediction) -> list[str]:
     if not drawn.places:
         nothing = prediction_text.NOTHING_HEARD
         return [f"{nothing[:1].upper()}{nothing[1:]}."]
-    best = drawn.places[0]
-    said = [f"The transmitter is at {fix_words.where(best)}.", f"{fix_words.spread(best).capitalize()}."]
-    if len(drawn.places) > 1:
-        said.append(
-            f"The probability of this place, against all others, is {fix_words.share(best.probability)}."
-        )
+    said = fix_words.whereabouts(drawn.places)
     near = prediction.probability_within_1km or 0.0
     said.append(f"It is within 1 km of this position with {fix_words.share(near)} probability.")
     return said
