@@ -79,7 +79,7 @@ def _residuals(detail: Detail, answer: Located) -> Markup:
     )
     cells = tuple(
         (
-            one.receiver,
+            one.label,
             f"{one.sigma_s * 1e6:.2f}",
             *_deviation(one.against_truth),
             *_deviation(one.against_answer),
@@ -88,9 +88,9 @@ def _residuals(detail: Detail, answer: Located) -> Markup:
     )
     note = (
         "Nobody knows when the signal was sent, so only differences between receivers mean something: the "
-        "time of sending is fitted so that a single wrong time stands out. With two times, the answer leaves "
-        "hardly any residual wherever it lies on their line. The stated sigma is that of noise and clock "
-        "together."
+        "time of sending is fitted so that a single wrong time stands out. Two times have one difference: it "
+        "is drawn as equally many sigmas of both, and the answer leaves hardly any of it wherever it lies on "
+        "their line. The stated sigma is that of noise and clock together."
     )
     return elements.section(
         "Residuals",
