@@ -93,7 +93,8 @@ def _timed(detail: Detail, answer: Located) -> str:
         return f"{names}: two times leave a line of possible places, and levels tell where on it."
     if used == _FIXING:
         return f"{names}: three times give a place, and no fourth one checks them."
-    return f"{names}: more than a place needs, so that they check each other."
+    which = "those that are left are more" if left else "more"
+    return f"{names}: {which} than a place needs, so that they check each other."
 
 
 def _bound(detail: Detail) -> list[str]:
