@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from heimdall.geometry import geo
-from heimdall.localize import error_ellipse, fix_map, fix_page
+from heimdall.localize import error_ellipse, fix_map, fix_page, fix_words
 from heimdall.localize.answer import Answer
 from heimdall.maps import graticule
 from heimdall.maps.projection import Box, Projection
@@ -205,3 +205,8 @@ def test_the_graticule_has_round_degrees_everywhere_on_earth(
     names = [(line.is_meridian, line.name) for line in lines]
     assert expected <= {name for _, name in names}
     assert len(set(names)) == len(names) < 80
+
+
+def test_latitudes_and_longitudes_sort_as_numbers() -> None:
+    for table in (fix_words.events(answers.seconds()), fix_words.places(answers.ambiguous().fixes[0])):
+        assert [table.align[table.headings.index(name)] for name in ("latitude", "longitude")] == ["r", "r"]

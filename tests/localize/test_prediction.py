@@ -444,8 +444,8 @@ def test_a_page_and_a_picture_show_the_position_and_who_heard(
         "WebSDR 1": "hears the signal",
         "WebSDR 2": "hears the signal",
         "WebSDR 3": "hears the signal",
-        "WebSDR 4": "hears nothing",
-        "WebSDR 5": "says nothing",
+        "WebSDR 4": "no recording, counted as hearing nothing",
+        "WebSDR 5": "no usable recording, counted as unknown",
     }
     # Deviations and ellipses are in metres or kilometres, and sorted by metres.
     sized = re.findall(r'<td class="r" data-key="([^"]+)">([\d.,]+) (k?m) x ([\d.,]+) (k?m)</td>', text)
@@ -455,7 +455,7 @@ def test_a_page_and_a_picture_show_the_position_and_who_heard(
             float(value.replace(",", "")) * {"m": 1, "km": 1000}[unit] for value, unit in (said[:2], said[2:])
         )
         assert float(key) == pytest.approx(max(one_m, other_m), rel=0.06)
-    for kind in ("receiver", "unused", "absent", "place"):
+    for kind in ("receiver", "unrecorded", "absent", "place"):
         assert f'class="symbol {kind}"' in text
     assert "Nothing says whether the recordings are simulated" in text
     first = page.read_bytes(), picture.read_bytes()
@@ -477,5 +477,9 @@ def test_recordings_that_are_located_one_by_one_are_on_one_map(
 ) -> None:
     page, picture = tmp_path / "all.html", tmp_path / "all.png"
     assert run(recording, "--model", single, *COMMON, "--html", page, "--png", picture).exit_code == 0
-    assert 'class="symbol event"' in page.read_text("utf-8")
+    text = page.read_text("utf-8")
+    assert 'class="symbol event"' in text
+    # The page names the recording, and not the folders in which its author has it.
+    assert recording.name in text
+    assert str(recording.parent) not in text
     assert picture.read_bytes().startswith(b"\x89PNG")

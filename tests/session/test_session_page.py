@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -15,8 +16,11 @@ from click.testing import CliRunner
 
 from heimdall.commands.session import session
 from heimdall.core import paths
-from heimdall.session import catalogue, correlations, detail, located
+from heimdall.maps.projection import Projection
+from heimdall.multilateration.fix import Fix, Place
+from heimdall.session import catalogue, correlations, detail, lateness, located, session_map
 from heimdall.session.detail import Detail
+from heimdall.session.located import Located
 from tests.accessibility import faults
 from tests.browser import Browser
 from tests.session import shown_world
@@ -201,3 +205,24 @@ def test_answers_sort_by_metres_and_square_kilometres_whatever_unit_is_shown(wri
     for key, said in cells:
         value, unit = said.replace(",", "").split(" ")
         assert float(key) == pytest.approx(float(value) * scale[unit], rel=0.06)
+
+
+def test_lines_of_right_times_cross_at_the_known_position(read: Callable[[str], Detail]) -> None:
+    found = read("well")
+    truth = found.latitude_deg, found.longitude_deg
+    numbers = found.observation.session.websdr_id.tolist()
+    travelled_s = lateness.travel_s(found.observation, *truth, found.plane)
+    travel_s = dict(zip(numbers, travelled_s.tolist(), strict=True))
+    right = tuple(
+        one if one.delay_s is None else replace(one, delay_s=travel_s[one.websdr_id])
+        for one in found.receivers
+    )
+    place = Place(truth[0] + 0.003, truth[1] - 0.002, 260.0, 0.0, np.diag([1e4, 1e4]), 1.0)
+    fix = Fix("it", "position", (place,), (), (), True, ())
+    answer = Located("a method", fix, None, None)
+    enlarged = session_map.maps(replace(found, receivers=right), [answer])[-1][1]
+    lines = [one for one in enlarged.lines if one.kind == "hyperbola"]
+    assert len(lines) >= 3
+    for line in lines:
+        east_m, north_m = Projection(*truth).to_m(*line.positions.T)
+        assert np.hypot(east_m, north_m).min() < 20

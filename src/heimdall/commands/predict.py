@@ -126,7 +126,9 @@ def predict(
         network = (tokenizer.receivers, tokenizer.plane)
         names = network_map.names(paths.FEATURES / archive.RECEIVERS_FILE, *network)
         stations = network_map.stations(observation, *network, names)
-        scene = prediction_page.scene(f"Position at {frequency_mhz:.4f} MHz", found, stations)
+        scene = prediction_page.scene(
+            f"Position at {frequency_mhz:.4f} MHz", found, stations, tokenizer.plane
+        )
         trained_on = str(localizer.metadata.get("data", ""))
         if html_file is not None:
             artifacts.write_bytes(html_file, prediction_page.session(scene, found, trained_on).encode())

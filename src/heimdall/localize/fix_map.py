@@ -10,6 +10,7 @@ from heimdall.localize import error_ellipse, fix_words
 from heimdall.localize.answer import Answer
 from heimdall.localize.error_ellipse import ellipse_95
 from heimdall.maps import hyperbolas
+from heimdall.maps.hyperbolas import Timed
 from heimdall.maps.projection import Degrees, Projection, middle
 from heimdall.multilateration.event import Position
 from heimdall.multilateration.fix import Fix, Place
@@ -142,18 +143,16 @@ def hyperbolas_of(fix: Fix, receivers: Mapping[str, Position], frame: Frame) -> 
     if not fix.places or len(used) < 2:
         return []
     best = fix.places[0]
-    where = [(receivers[one.receiver].latitude_deg, receivers[one.receiver].longitude_deg) for one in used]
-    on_the_way_s = [
-        float(hyperbolas.arc_m(one, best.latitude_deg, best.longitude_deg)) / hyperbolas.LIGHT_M_S
-        for one in where
+    sites = [receivers[one.receiver] for one in used]
+    timed = [
+        Timed((site.latitude_deg, site.longitude_deg), one.residual_s, one.sigma_s)
+        for site, one in zip(sites, used, strict=True)
     ]
-    arrival_s = [way_s + one.residual_s for way_s, one in zip(on_the_way_s, used, strict=True)]
-    sigma_s = [one.sigma_s for one in used]
+    at = best.latitude_deg, best.longitude_deg
     box = frame.box.grown(vector_map.AROUND)
-    found = hyperbolas.lines(where, arrival_s, sigma_s, frame.projection, box)
     return [
         Line(one.positions, "hyperbola", f"{used[one.first].receiver} and {used[one.second].receiver}")
-        for one in found
+        for one in hyperbolas.lines(timed, at, frame.projection, box)
     ]
 
 

@@ -254,7 +254,7 @@ def places(fix: Fix) -> Table:
         )
     sizes = [(max(sigma_m(one)), ellipse_95(one.covariance_m2).major_m) for one in shown(fix)]
     keys = {4: [size for size, _ in sizes], 5: [size for _, size in sizes]}
-    return Table(headings, tuple(rows), "rlllrrr", keys)
+    return Table(headings, tuple(rows), "rrrlrrr", keys)
 
 
 def residuals(fix: Fix) -> Table:
@@ -316,7 +316,7 @@ def events(answer: Answer) -> Table:
             )
         )
     keys = {3: sizes_m} | ({4: errors_m} if known else {})
-    return Table(headings, tuple(rows), "lllr" + "r" * known + "l" * len(model) + "l", keys)
+    return Table(headings, tuple(rows), "lrrr" + "r" * known + "l" * len(model) + "l", keys)
 
 
 def summary(answer: Answer) -> list[str]:

@@ -78,6 +78,7 @@ def located(answers: Answers, network: Network) -> list[Located]:
             title=f"Session {str(session['session_id'])[:8]}: {session['modulation']} at "
             f"{session['frequency_mhz']:.4f} MHz",
             stations=network_map.stations(observation, network.receivers, network.plane, names),
+            plane=network.plane,
             places=places,
             others={one.method: network_map.place(one, 1.0) for one in others},
             truth=truth if np.isfinite(truth).all() else None,
@@ -95,6 +96,7 @@ def _together(found: Sequence[Located], answers: Answers, plane: TangentPlane) -
     scene = Scene(
         title=f"All {len(found)} sessions together",
         stations=network_map.in_any([one.scene.stations for one in found]),
+        plane=plane,
         places=places,
         others={one.method: network_map.place(one, 1.0) for one in others},
         truth=None if first.error_m is None else found[0].scene.truth,

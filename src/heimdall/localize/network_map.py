@@ -13,9 +13,11 @@ import pandas as pd
 
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.localize import fix_map, fix_words
 from heimdall.localize.error_ellipse import RADIUS_95
 from heimdall.maps import ellipse, hyperbolas
+from heimdall.maps.hyperbolas import Timed
 from heimdall.maps.projection import Degrees, Projection
 from heimdall.metrics.metrics import chi_square_2
 from heimdall.multilateration.fix import Place
@@ -24,24 +26,31 @@ from heimdall.pages.frame import Frame
 from heimdall.pages.vector_map import Line, Map, Mark, Region
 from heimdall.position.arrival import Observation
 
-State = Literal["heard", "silent", "absent"]
+State = Literal["heard", "silent", "unrecorded", "absent"]
 
 LEGEND = {
     "receiver": "a receiver with an arrival time",
     "untimed": "a receiver that hears the signal, without an arrival time",
     "unused": "a receiver that hears nothing",
-    "absent": "a receiver that says nothing: without a good recording",
+    "unrecorded": "a receiver without a recording, counted as hearing nothing",
+    "absent": "a receiver without a usable recording, counted as unknown",
     "place": "the position",
     "p68": "68 % ellipse",
     "p95": "95 % ellipse",
     "method": "another method, with its 95 % ellipse",
 }
 _RADIUS_68 = math.sqrt(chi_square_2(0.68))
-_KINDS: dict[State, str] = {"heard": "untimed", "silent": "unused", "absent": "absent"}
+_KINDS: dict[State, str] = {
+    "heard": "untimed",
+    "silent": "unused",
+    "unrecorded": "unrecorded",
+    "absent": "absent",
+}
 SAID: dict[State, str] = {
     "heard": "hears the signal",
     "silent": "hears nothing",
-    "absent": "says nothing",
+    "unrecorded": "no recording, counted as hearing nothing",
+    "absent": "no usable recording, counted as unknown",
 }
 _SAME_M = 100.0  # a receiver of that number that stands further away is another one
 
@@ -54,7 +63,9 @@ class Station:
         number: Its websdr_id.
         name: What a person calls it.
         position: Latitude and longitude, degrees.
-        state: Whether it hears the signal, or nothing, or says nothing (absent).
+        position_m: East, north and up in the plane of the network, metres.
+        state: Whether it hears the signal, or nothing; or whether it has no recording and the methods take it
+            as one that hears nothing (unrecorded), or as one of which nothing is known (absent).
         delay_s: When it had the signal, seconds from a moment that all share; None without a usable time.
         sigma_s: Standard deviation of that, seconds; None without one.
     """
@@ -62,6 +73,7 @@ class Station:
     number: int
     name: str
     position: Degrees
+    position_m: tuple[float, float, float]
     state: State
     delay_s: float | None = None
     sigma_s: float | None = None
@@ -74,6 +86,7 @@ class Scene:
     Attributes:
         title: What it is, in a few words.
         stations: Every receiver of the network.
+        plane: Of their positions; it assumes an altitude of the transmitter.
         places: Where the transmitter may be, the answer first; empty where nobody hears it.
         others: Where other methods have it, by their names.
         truth: Latitude and longitude of the transmitter, degrees; None where that is not known.
@@ -81,6 +94,7 @@ class Scene:
 
     title: str
     stations: Sequence[Station]
+    plane: TangentPlane
     places: Sequence[Place]
     others: Mapping[str, Place]
     truth: Degrees | None
@@ -94,8 +108,6 @@ def stations(
 ) -> list[Station]:
     """The receivers of the network in a session, by number.
 
-    One without a recording counts as one that hears nothing, if it is not absent: so do the methods.
-
     Args:
         observation: The session.
         receivers: All receivers of the network.
@@ -103,11 +115,10 @@ def stations(
         names: What a person calls them, by number; others are called by their number.
     """
     rows = {number: row for row, number in enumerate(observation.session.websdr_id.tolist())}
-    where = np.stack(plane.to_degrees(*receivers.position_m[:, :2].T), axis=1).tolist()
     found = []
-    for number, (latitude_deg, longitude_deg) in zip(receivers.websdr_id.tolist(), where, strict=True):
+    for number, position_m in zip(receivers.websdr_id.tolist(), receivers.position_m.tolist(), strict=True):
         name, row = names.get(number, f"WebSDR {number}"), rows.get(number)
-        state: State = "absent" if number in observation.absent else "silent"
+        state: State = "absent" if number in observation.absent else "unrecorded"
         delay_s = sigma_s = None
         if row is not None:
             state = "heard" if observation.session.detected[row] > 0 else "silent"
@@ -116,7 +127,9 @@ def stations(
                 clock_s = float(observation.session.timing_sigma_s[row])
                 delay_s = float(observation.arrivals.delay_s[row])
                 sigma_s = math.hypot(information_s2**-0.5, clock_s)
-        found.append(Station(number, name, (latitude_deg, longitude_deg), state, delay_s, sigma_s))
+        latitude_deg, longitude_deg = plane.to_degrees(*position_m[:2])
+        position = float(latitude_deg), float(longitude_deg)
+        found.append(Station(number, name, position, tuple(position_m), state, delay_s, sigma_s))
     return found
 
 
@@ -126,7 +139,7 @@ def in_any(sessions: Sequence[Sequence[Station]]) -> list[Station]:
     Args:
         sessions: As `stations` gives them, of one network.
     """
-    order: tuple[State, ...] = ("heard", "silent", "absent")
+    order: tuple[State, ...] = ("heard", "silent", "unrecorded", "absent")
     return [
         replace(each[0], state=min((one.state for one in each), key=order.index), delay_s=None, sigma_s=None)
         for each in zip(*sessions, strict=True)
@@ -178,8 +191,10 @@ def maps(scene: Scene) -> list[tuple[str, Map]]:
 
 def _station(one: Station) -> Mark:
     if one.delay_s is not None:
-        return Mark(one.position, "receiver", one.name, f"{one.name} {SAID[one.state]}, with an arrival time")
-    return Mark(one.position, _KINDS[one.state], one.name, f"{one.name} {SAID[one.state]}")
+        return Mark(
+            one.position, "receiver", one.name, f"{one.name}: {SAID[one.state]}, with an arrival time"
+        )
+    return Mark(one.position, _KINDS[one.state], one.name, f"{one.name}: {SAID[one.state]}")
 
 
 def _places(scene: Scene) -> list[Mark]:
@@ -218,19 +233,21 @@ def _region(place: Place, radius: float, kind: str, title: str) -> Region:
 
 
 def _hyperbolas(scene: Scene, frame: Frame) -> list[Line]:
-    timed = [one for one in scene.stations if one.delay_s is not None]
-    if len(timed) < 2:
-        return []
-    found = hyperbolas.lines(
-        [one.position for one in timed],
-        [one.delay_s or 0.0 for one in timed],
-        [one.sigma_s or 0.0 for one in timed],
-        frame.projection,
-        frame.box.grown(vector_map.AROUND),
-    )
+    """Where pairs of receivers have the difference of arrival times that they had."""
+    at = frame.projection.latitude_deg, frame.projection.longitude_deg
+    if scene.places:
+        at = scene.places[0].latitude_deg, scene.places[0].longitude_deg
+    from_m = np.stack(scene.plane.to_local(*at), axis=-1)
+    sites, timed = [], []
+    for one in scene.stations:
+        if one.delay_s is not None and one.sigma_s is not None:
+            sites.append(one)
+            (ray_m,) = distances_m(from_m, np.array([one.position_m]), scene.plane).tolist()
+            timed.append(Timed(one.position, one.delay_s - ray_m / SPEED_OF_LIGHT_M_S, one.sigma_s))
+    box = frame.box.grown(vector_map.AROUND)
     return [
-        Line(one.positions, "hyperbola", f"{timed[one.first].name} and {timed[one.second].name}")
-        for one in found
+        Line(one.positions, "hyperbola", f"{sites[one.first].name} and {sites[one.second].name}")
+        for one in hyperbolas.lines(timed, at, frame.projection, box)
     ]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from heimdall.geometry.geo import TangentPlane
 from heimdall.localize import fix_words, network_map, prediction_text
 from heimdall.localize.error_ellipse import RADIUS_95, ellipse_95
 from heimdall.localize.network_map import Scene, Station
@@ -19,16 +21,19 @@ from heimdall.pages.vector_map import Map, Mark, Region
 _RECORDINGS = "Places of recordings"
 
 
-def scene(title: str, prediction: SessionPrediction, stations: Sequence[Station]) -> Scene:
+def scene(
+    title: str, prediction: SessionPrediction, stations: Sequence[Station], plane: TangentPlane
+) -> Scene:
     """What the map of a session shows.
 
     Args:
         title: What it is, in a few words.
         prediction: The answer.
         stations: The receivers of the model's network.
+        plane: Of their positions.
     """
     places = [] if prediction.place is None else [prediction.place, *prediction.alternatives]
-    return Scene(title, stations, [network_map.place(one, one.weight) for one in places], {}, None)
+    return Scene(title, stations, plane, [network_map.place(one, one.weight) for one in places], {}, None)
 
 
 def session(drawn: Scene, prediction: SessionPrediction, trained_on: str) -> str:
@@ -58,7 +63,7 @@ def recordings(found: Sequence[Prediction], trained_on: str) -> str:
     headings = ("recording", "latitude, °", "longitude, °", "sigma E x N, m", "95 % ellipse E x N, m")
     rows = tuple(
         (
-            one.file,
+            _name(one),
             f"{one.latitude_deg:.5f}",
             f"{one.longitude_deg:.5f}",
             f"{one.sigma_east_m:.0f} x {one.sigma_north_m:.0f}",
@@ -89,11 +94,16 @@ def _map(found: Sequence[Prediction]) -> Map:
         where = (one.latitude_deg, one.longitude_deg)
         covariance_m2 = np.diag([one.sigma_east_m**2, one.sigma_north_m**2])
         ring = ellipse.ring(*where, covariance_m2, RADIUS_95)
-        regions.append(Region((ring,), "outline", f"95 % ellipse of {one.file}"))
-        marks.append(Mark(where, "event", "", f"{one.file}: {where[0]:.5f}, {where[1]:.5f}"))
+        regions.append(Region((ring,), "outline", f"95 % ellipse of {_name(one)}"))
+        marks.append(Mark(where, "event", "", f"{_name(one)}: {where[0]:.5f}, {where[1]:.5f}"))
     return Map(
         _RECORDINGS, marks, regions, legend={"event": "the place of a recording", "outline": "95 % ellipse"}
     )
+
+
+def _name(one: Prediction) -> str:
+    """What a page calls a recording: whoever reads it need not know in which folders its author has it."""
+    return Path(one.file).name
 
 
 def _sentences(drawn: Scene, prediction: SessionPrediction) -> list[str]:

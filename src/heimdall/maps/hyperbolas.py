@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from contourpy import contour_generator
 
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.maps.projection import Box, Degrees, Projection
 
 Float64 = npt.NDArray[np.float64]
@@ -20,7 +21,6 @@ _GRID = 192  # cells along the wider side, in which hyperbolas are sought
 _ALL_PAIRS = 5  # of that many receivers every pair has a hyperbola,
 _MOST_PAIRS = 12  # of more those of the surest one with the surest others
 _EARTH_M = 6.371e6
-LIGHT_M_S = 299_792_458.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,23 +38,36 @@ class Hyperbola:
     positions: Float64
 
 
-def lines(
-    receivers: Sequence[Degrees],
-    arrival_s: Sequence[float],
-    sigma_s: Sequence[float],
-    projection: Projection,
-    box: Box,
-) -> list[Hyperbola]:
+@dataclass(frozen=True)
+class Timed:
+    """A receiver with an arrival time.
+
+    Attributes:
+        position: Latitude and longitude, degrees.
+        late_s: By how much the signal came later than it would have from a place, seconds; of all receivers
+            from the same place, and from one time of sending, whichever that is.
+        sigma_s: Standard deviation of the arrival time, seconds.
+    """
+
+    position: Degrees
+    late_s: float
+    sigma_s: float
+
+
+def lines(receivers: Sequence[Timed], at: Degrees, projection: Projection, box: Box) -> list[Hyperbola]:
     """The lines in a rectangle of a map, of every pair of few receivers and of the surest pairs of many.
 
+    The earth is a sphere here, on which distances are some 0.3 % off. What the signal travels from `at` is
+    therefore no part of it: whoever knows the ellipsoid, the altitudes and the way of the rays has subtracted
+    it. So a line runs through `at` if both times fit to it, and is exact around it.
+
     Args:
-        receivers: Latitude and longitude of each, degrees.
-        arrival_s: When each had the signal, seconds, all from one moment.
-        sigma_s: Standard deviation of that, seconds.
+        receivers: Those that have an arrival time.
+        at: Latitude and longitude of the place from which they are expected, degrees.
         projection: The map.
         box: The rectangle, metres.
     """
-    order = sorted(range(len(receivers)), key=lambda number: (sigma_s[number], number))
+    order = sorted(range(len(receivers)), key=lambda number: (receivers[number].sigma_s, number))
     pairs = (
         list(combinations(range(len(receivers)), 2))
         if len(receivers) <= _ALL_PAIRS
@@ -65,8 +78,10 @@ def lines(
     north = np.arange(box.south_m, box.north_m + cell_m, cell_m)
     grid = projection.to_degrees(*(one.ravel() for one in np.meshgrid(east, north)))
     beyond_m = [
-        arc_m(where, *grid).reshape(len(north), len(east)) - LIGHT_M_S * time_s
-        for where, time_s in zip(receivers, arrival_s, strict=True)
+        _arc_m(one.position, *grid).reshape(len(north), len(east))
+        - _arc_m(one.position, *at)
+        - SPEED_OF_LIGHT_M_S * one.late_s
+        for one in receivers
     ]
     found = []
     for first, second in pairs:
@@ -78,7 +93,7 @@ def lines(
     return found
 
 
-def arc_m(where: Degrees, latitude_deg: npt.ArrayLike, longitude_deg: npt.ArrayLike) -> Float64:
+def _arc_m(where: Degrees, latitude_deg: npt.ArrayLike, longitude_deg: npt.ArrayLike) -> Float64:
     """Distance on a sphere, metres, of positions in degrees from one, shape (n,).
 
     A picture shows no more, and PROJ would take a hundred times as long.

@@ -49,7 +49,8 @@ _CONFIG: dict[str, Any] = {
 _OUTER = re.compile(r"^<svg [^>]*>")
 _SIZE = re.compile(r'viewBox="0 0 (\S+) (\S+)"')
 _OF_ELEMENT = re.compile(r' (?:aria-\w+|role|style)="[^"]*"')
-_NAMED = re.compile(r'(?<=id=")(?=\w)|(?<=url\(#)')
+_NAMED = re.compile(r'(?<= id=")(?=\w)|(?<=url\(#)')
+_TAG = re.compile(r"<[^>]*>")  # Vega escapes < and > in text and in attributes
 
 
 def svg(spec: dict[str, Any], *, title: str, description: str) -> Markup:
@@ -69,15 +70,21 @@ def svg(spec: dict[str, Any], *, title: str, description: str) -> Markup:
     if size is None:
         raise ValueError(f"no size: {drawn[:200]}")
     width, height = size.groups()
-    inner = _OF_ELEMENT.sub("", _OUTER.sub("", drawn, count=1).removesuffix("</svg>"))
-    inner = inner.replace("xlink:href", "href")  # of a picture
     # Identifiers are of the whole page, in which other charts have the same.
-    inner = _NAMED.sub(f"c{hashlib.sha256(drawn.encode()).hexdigest()[:12]}-", inner)
+    prefix = f"c{hashlib.sha256(drawn.encode()).hexdigest()[:12]}-"
+    inner = _OUTER.sub("", drawn, count=1).removesuffix("</svg>")
+    inner = _TAG.sub(lambda tag: _of_a_page(tag[0], prefix), inner)
     return Markup(
         f'<svg class="chart" role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'xmlns="http://www.w3.org/2000/svg">'
         f"<title>{escaped(title)}</title><desc>{escaped(description)}</desc>{inner}</svg>"
     )
+
+
+def _of_a_page(tag: str, prefix: str) -> str:
+    """A tag as it stands in a page; what is text between tags is the reader's and stays as it is."""
+    tag = _OF_ELEMENT.sub("", tag).replace("xlink:href", "href")  # the latter of a picture
+    return _NAMED.sub(prefix, tag)
 
 
 def png(chart: Markup, scale: float = 2.0) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NewType
@@ -14,6 +15,7 @@ from typing import NewType
 Markup = NewType("Markup", str)
 
 _OPEN_ROWS = 60  # a longer table is closed at first
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -55,8 +57,15 @@ class Table:
 
 
 def printable(text: str) -> str:
-    """A name that others chose, with every control, direction or unassigned character replaced."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    """A name that others chose, with every control, direction or unassigned character replaced.
+
+    Spaces of every width stay, and what joins or parts the letters of a script.
+    """
+    return "".join(letter if _is_printable(letter) else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _is_printable(letter: str) -> bool:
+    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
 
 
 def escaped(text: str) -> Markup:

@@ -38,5 +38,5 @@ def light() -> dict[str, str]:
 
 
 def in_light(markup: str) -> str:
-    """The same with the light colours in the places of the variables."""
-    return _VARIABLE.sub(lambda found: light()[found[1]], markup)
+    """The same with the light colours in the places of the variables; what only looks like one stays."""
+    return _VARIABLE.sub(lambda found: light().get(found[1], found[0]), markup)

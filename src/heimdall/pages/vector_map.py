@@ -36,6 +36,7 @@ _SYMBOLS = {
     "receiver": '<path d="M0 -7L7 6H-7Z"/>',
     "untimed": '<path d="M0 -7L7 6H-7Z"/>',
     "unused": '<path d="M0 -6L6 5H-6Z"/>',
+    "unrecorded": '<path d="M0 -6L6 5H-6ZM-2.5 2H2.5"/>',
     "absent": '<path d="M0 -6L6 5H-6Z"/>',
     "method": '<path d="M0 -6L6 0L0 6L-6 0Z"/>',
     "event": '<circle r="3"/>',
@@ -64,6 +65,7 @@ LEGEND: Mapping[str, str] = MappingProxyType(
         "by-model": "95 % region of the trained model",
         "method": "another method",
         "by-method": "95 % ellipse of another method",
+        "unrecorded": "a receiver without a recording that counts as hearing nothing",
         "absent": "a receiver without a recording",
     }
 )
@@ -80,8 +82,8 @@ class Mark:
 
     Attributes:
         position: Latitude and longitude, degrees.
-        kind: What it is: receiver, untimed, unused, absent, event, model, method, alternative, place, truth
-            or truths.
+        kind: What it is: receiver, untimed, unused, unrecorded, absent, event, model, method, alternative,
+            place, truth or truths.
         label: What stands beside it, or "".
         title: What it is, for who points at it.
         identifier: Of the part of the page to which it leads; "" for none.

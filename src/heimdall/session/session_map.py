@@ -9,9 +9,12 @@ import numpy as np
 
 from heimdall.localize.fix_words import area, length, where
 from heimdall.maps import hyperbolas
+from heimdall.maps.hyperbolas import Timed
+from heimdall.multilateration.fix import Place
 from heimdall.pages import vector_map
 from heimdall.pages.frame import Frame
 from heimdall.pages.vector_map import Line, Map, Mark, Region
+from heimdall.session import lateness
 from heimdall.session.detail import Detail, Receiver
 from heimdall.session.located import Located
 
@@ -53,25 +56,28 @@ def maps(detail: Detail, answers: Sequence[Located]) -> list[tuple[str, Map]]:
 
 
 def _map(title: str, frame: Frame, detail: Detail, answers: Sequence[Located], marks: Sequence[Mark]) -> Map:
-    lines = _hyperbolas(detail, frame) + _error(detail, answers[0])
+    lines = _hyperbolas(detail, answers[0].place, frame) + _error(detail, answers[0])
     return Map(title, marks, _regions(answers[0]), lines, frame, _LEGEND)
 
 
-def _hyperbolas(detail: Detail, frame: Frame) -> list[Line]:
+def _hyperbolas(detail: Detail, place: Place | None, frame: Frame) -> list[Line]:
     """Where pairs of receivers have the difference of arrival times that they had."""
-    timed = [
-        (one, one.delay_s, one.delay_sigma_s)
-        for one in detail.receivers
-        if one.delay_s is not None and one.delay_sigma_s is not None
-    ]
-    if len(timed) < 2:
-        return []
-    sites, delay_s, sigma_s = zip(*timed, strict=True)
-    positions = [(one.latitude_deg, one.longitude_deg) for one in sites]
+    at = frame.projection.latitude_deg, frame.projection.longitude_deg
+    if place is not None:
+        at = place.latitude_deg, place.longitude_deg
+    numbers = detail.observation.session.websdr_id.tolist()
+    travelled_s = lateness.travel_s(detail.observation, *at, detail.plane)
+    travel_s = dict(zip(numbers, travelled_s.tolist(), strict=True))
+    sites, timed = [], []
+    for one in detail.receivers:
+        if one.delay_s is not None and one.delay_sigma_s is not None:
+            sites.append(one)
+            late_s = one.delay_s - travel_s[one.websdr_id]
+            timed.append(Timed((one.latitude_deg, one.longitude_deg), late_s, one.delay_sigma_s))
     box = frame.box.grown(vector_map.AROUND)
     return [
         Line(one.positions, "hyperbola", f"{sites[one.first].label} and {sites[one.second].label}")
-        for one in hyperbolas.lines(positions, delay_s, sigma_s, frame.projection, box)
+        for one in hyperbolas.lines(timed, at, frame.projection, box)
     ]
 
 

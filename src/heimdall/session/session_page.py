@@ -64,7 +64,7 @@ def _answers(answers: Sequence[Located]) -> Markup:
         4: [_area_km2(one, 0.95) for one in answers],
         5: [math.nan if one.error_m is None else one.error_m for one in answers],
     }
-    return elements.table(Table(headings, tuple(rows), "lllrrrl", keys), caption="The answers")
+    return elements.table(Table(headings, tuple(rows), "lrrrrrl", keys), caption="The answers")
 
 
 def _area_km2(one: Located, probability: float) -> float:
