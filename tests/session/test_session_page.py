@@ -203,6 +203,20 @@ def test_a_page_is_the_same_twice_and_small(write: Write, world: tuple[Path, dic
     assert len(first) < 3_000_000
 
 
+def test_answers_sort_by_metres_and_square_kilometres_whatever_unit_is_shown(write: Write) -> None:
+    table = re.search(
+        r"<caption><span>The answers</span>.*?</table>", write("well").read_text("utf-8"), re.DOTALL
+    )
+    assert table is not None
+    scale = {"m": 1.0, "km": 1e3, "m²": 1e-6, "km²": 1.0}
+    cells = re.findall(r'<td class="r" data-key="([^"]+)">([^<]*)</td>', table.group())
+    rows = len(re.findall(r'<tr><td class="l">', table.group()))
+    assert len(cells) == 3 * rows > 0  # two regions and the error
+    for key, said in cells:
+        value, unit = said.replace(",", "").split(" ")
+        assert float(key) == pytest.approx(float(value) * scale[unit], rel=0.06)
+
+
 def test_lines_of_right_times_cross_at_the_known_position(read: Callable[[str], Detail]) -> None:
     found = read("well")
     truth = found.latitude_deg, found.longitude_deg
