@@ -61,5 +61,5 @@ def test_a_receiver_without_a_recording_is_not_said_to_hear_nothing() -> None:
     )  # no colour alone tells them apart
     said = {kind: words for words, kind in vector_map.words(drawn)}
     assert said["unused"] == "a receiver that hears nothing"
-    assert said["unrecorded"] == "a receiver without a recording, counted as hearing nothing"
-    assert said["absent"] == "a receiver without a usable recording, counted as unknown"
+    assert said["unrecorded"] == "no recording, counted as hearing nothing"
+    assert said["absent"] == "no usable recording, counted as unknown"

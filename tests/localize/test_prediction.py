@@ -447,6 +447,14 @@ def test_a_page_and_a_picture_show_the_position_and_who_heard(
         "WebSDR 4": "no recording, counted as hearing nothing",
         "WebSDR 5": "no usable recording, counted as unknown",
     }
+    # Deviations and ellipses are in metres or kilometres, and sorted by metres.
+    sized = re.findall(r'<td class="r" data-key="([^"]+)">([\d.,]+) (k?m) x ([\d.,]+) (k?m)</td>', text)
+    assert len(sized) >= 2
+    for key, *said in sized:
+        one_m, other_m = (
+            float(value.replace(",", "")) * {"m": 1, "km": 1000}[unit] for value, unit in (said[:2], said[2:])
+        )
+        assert float(key) == pytest.approx(max(one_m, other_m), rel=0.06)
     for kind in ("receiver", "unrecorded", "absent", "place"):
         assert f'class="symbol {kind}"' in text
     assert "Nothing says whether the recordings are simulated" in text

@@ -106,6 +106,22 @@ def test_a_table_whose_rows_have_different_units_does_not_sort(browser: Browser,
         assert opened.page.locator("#methods table button").count() == 8
 
 
+def test_intervals_of_lengths_sort_by_their_lower_end_whatever_its_unit(
+    browser: Browser, tmp_path: Path
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(page(runs.write(tmp_path / "near", World(rival_factor=1.05))), encoding="utf-8")
+    with browser.open(file) as opened:
+        table = opened.page.locator("#methods table")
+        table.locator("th", has_text="95 % interval").locator("button").press("Enter")
+        shown = [text.split(" to ")[0] for text in table.locator("td:nth-child(8)").all_text_contents()]
+        assert shown[-1] == ""  # the localizer itself is last
+        ends = [text.replace("−", "-").split(" ") for text in shown[:-1]]
+        low_m = [float(value) * {"m": 1, "km": 1000}[unit] for value, unit in ends]
+        assert {unit for _, unit in ends} == {"m", "km"}
+        assert low_m == sorted(low_m)
+
+
 def test_what_a_missing_table_would_say_is_not_known_and_not_none(tmp_path: Path) -> None:
     root = runs.write(tmp_path)
     none = "<dt>Cramer-Rao bound</dt><dd>none: fewer than three arrival times"

@@ -53,3 +53,13 @@ def test_sigma_is_noise_and_clock_together() -> None:
     observation.arrivals.information_s2[:] = 1 / 3e-8**2
     observation.session.timing_sigma_s[:] = 4e-8
     np.testing.assert_allclose(lateness.sigma_s(observation), 5e-8)
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_of_two_times_neither_is_blamed(wrong: int) -> None:
+    observation, truth_m = known_sessions.observation(5, 2)
+    observation.session.timing_sigma_s[:] = (1e-7, 4e-7)
+    late_s = _late_s(stamped_late(observation, wrong, 1e-3), truth_m)
+    assert late_s[wrong] - late_s[1 - wrong] == pytest.approx(1e-3, abs=5e-7)
+    sigmas = late_s / lateness.sigma_s(observation)
+    assert sigmas[wrong] == pytest.approx(-sigmas[1 - wrong])

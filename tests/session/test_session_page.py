@@ -17,8 +17,18 @@ from click.testing import CliRunner
 from heimdall.commands.session import session
 from heimdall.core import paths
 from heimdall.maps.projection import Projection
-from heimdall.multilateration.fix import Fix, Place
-from heimdall.session import catalogue, correlations, detail, lateness, located, session_map
+from heimdall.multilateration.fix import Fix, Place, Residual
+from heimdall.position.arrival import stamped_late
+from heimdall.session import (
+    account,
+    catalogue,
+    correlations,
+    detail,
+    lateness,
+    located,
+    residuals,
+    session_map,
+)
 from heimdall.session.detail import Detail
 from heimdall.session.located import Located
 from tests.accessibility import faults
@@ -193,6 +203,20 @@ def test_a_page_is_the_same_twice_and_small(write: Write, world: tuple[Path, dic
     assert len(first) < 3_000_000
 
 
+def test_answers_sort_by_metres_and_square_kilometres_whatever_unit_is_shown(write: Write) -> None:
+    table = re.search(
+        r"<caption><span>The answers</span>.*?</table>", write("well").read_text("utf-8"), re.DOTALL
+    )
+    assert table is not None
+    scale = {"m": 1.0, "km": 1e3, "m²": 1e-6, "km²": 1.0}
+    cells = re.findall(r'<td class="r" data-key="([^"]+)">([^<]*)</td>', table.group())
+    rows = len(re.findall(r'<tr><td class="l">', table.group()))
+    assert len(cells) == 3 * rows > 0  # two regions and the error
+    for key, said in cells:
+        value, unit = said.replace(",", "").split(" ")
+        assert float(key) == pytest.approx(float(value) * scale[unit], rel=0.06)
+
+
 def test_lines_of_right_times_cross_at_the_known_position(read: Callable[[str], Detail]) -> None:
     found = read("well")
     truth = found.latitude_deg, found.longitude_deg
@@ -212,3 +236,67 @@ def test_lines_of_right_times_cross_at_the_known_position(read: Callable[[str], 
     for line in lines:
         east_m, north_m = Projection(*truth).to_m(*line.positions.T)
         assert np.hypot(east_m, north_m).min() < 20
+
+
+def _with_time(detail: Detail, row: int, late_s: float) -> Detail:
+    """The session, had the arrival time of one row come later."""
+    observation = stamped_late(detail.observation, row, late_s)
+    travelled_s = lateness.travel_s(observation, detail.latitude_deg, detail.longitude_deg, detail.plane)
+    numbers = observation.session.websdr_id.tolist()
+    late = dict(zip(numbers, lateness.late_s(observation, travelled_s).tolist(), strict=True))
+    receivers = tuple(
+        replace(one, late_s=late[one.websdr_id]) if one.delay_usable else one for one in detail.receivers
+    )
+    return replace(detail, observation=observation, receivers=receivers)
+
+
+def _by_solver(detail: Detail) -> Located:
+    (only,) = located.locate_session(detail, Path("none.safetensors"))
+    return only
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_of_two_times_the_page_blames_neither(read: Callable[[str], Detail], which: int) -> None:
+    found = read("two")
+    timed = np.flatnonzero(found.observation.arrivals.information_s2 > 0)
+    wrong = _with_time(found, int(timed[which]), 1e-3)
+    said = " ".join(account.sentences(wrong, [_by_solver(wrong)]))
+    late, early = (found.name(int(timed[row])) for row in (which, 1 - which))
+    assert re.search(rf"the two differ by (9\d\d|10\d\d)\.\d\d µs .*{late} is later than {early}", said)
+    assert "nothing says at which of the two" in said
+    assert "contradicts the known position most" not in said
+    well = " ".join(account.sentences(found, [_by_solver(found)]))
+    assert re.search(r"the two differ by \d\.\d\d µs", well)
+
+
+def test_a_time_that_the_answer_leaves_out_is_named(read: Callable[[str], Detail]) -> None:
+    found = read("well")
+    timed = np.flatnonzero(found.observation.arrivals.information_s2 > 0)
+    wrong = _with_time(found, int(timed[0]), 1e-3)
+    name = found.name(int(timed[0]))
+    right = _by_solver(found)
+    # As the solver has it, which of five times throws one out.
+    place = right.place
+    assert place is not None
+    kept = [
+        Residual(
+            found.name(row),
+            1e-3 if row == timed[0] else 1e-9,
+            1e-6,
+            used=bool(row != timed[0]),
+            reason=reason,
+        )
+        for row in timed.tolist()
+        for reason in ["its time is 1 ms late" if row == timed[0] else ""]
+    ]
+    answer = replace(right, fix=replace(right.fix, residuals=tuple(kept)))
+    said = account.sentences(wrong, [answer])
+    method = f"{answer.method[0].upper()}{answer.method[1:]}"
+    assert f"{method}: left out: {name} (its time is 1 ms late)." in said
+    assert any("of which the answer leaves out 1" in one for one in said)
+    assert "The answer explains every arrival time" not in " ".join(said)
+    (left,) = [one for one in residuals.of(wrong, answer) if one.left_out]
+    assert left.label == f"{name} (left out)"
+    assert left.against_answer is not None
+    assert left.against_answer.late_s == pytest.approx(1e-3)
+    assert not [one for one in account.sentences(found, [right]) if "left out:" in one]

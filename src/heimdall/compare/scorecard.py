@@ -225,7 +225,7 @@ def overall_table(contest: Contest) -> Table:
     for heading, key in (("latency, median, ms", "median_ms"), ("latency, p95, ms", "p95_ms")):
         first, second = (one[key] for one in times)
         rows.append((heading, f"{first:.1f}", f"{second:.1f}", f"{second - first:+z.1f}"))
-    return Table(("figure", "A", "B", "B - A"), tuple(rows), "lrrr")
+    return Table(("figure", "A", "B", "B - A"), tuple(rows), "lrrr", sortable=False)  # a unit in each row
 
 
 def _change(value: float, form: str) -> str:

@@ -275,7 +275,9 @@ def places(fix: Fix) -> Table:
                 f"{ellipse.azimuth_deg:.0f}°",
             )
         )
-    return Table(headings, tuple(rows), "rrrlrrr")
+    sizes = [(max(sigma_m(one)), ellipse_95(one.covariance_m2).major_m) for one in shown(fix)]
+    keys = {4: [size for size, _ in sizes], 5: [size for _, size in sizes]}
+    return Table(headings, tuple(rows), "rrrlrrr", keys)
 
 
 def residuals(fix: Fix) -> Table:
@@ -317,10 +319,14 @@ def events(answer: Answer) -> Table:
     # In a column of numbers all have the digits that most deserve.
     decimals = statistics.median_low([digits(fix.places[0]) for fix in answer.fixes if fix.places] or [1])
     rows = []
+    sizes_m: list[float] = []
+    errors_m: list[float] = []
     for number, fix in enumerate(answer.fixes):
         best = fix.places[:1]
         beside = [one.place for one in answer.beside_each[number : number + 1]]
         error_m = answer.error_m(fix)
+        sizes_m.append(max(sigma_m(best[0])) if best else math.nan)
+        errors_m.append(math.nan if error_m is None else error_m)
         flags = [] if fix.kind == "position" else [fix.kind]
         rows.append(
             (
@@ -332,7 +338,8 @@ def events(answer: Answer) -> Table:
                 ", ".join(flags if fix.consistent else [*flags, "inconsistent"]),
             )
         )
-    return Table(headings, tuple(rows), "lrrr" + "r" * known + "l" * len(model) + "l")
+    keys = {3: sizes_m} | ({4: errors_m} if known else {})
+    return Table(headings, tuple(rows), "lrrr" + "r" * known + "l" * len(model) + "l", keys)
 
 
 def summary(answer: Answer) -> list[str]:

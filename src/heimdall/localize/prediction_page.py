@@ -130,7 +130,11 @@ def _places(drawn: Scene) -> Table:
                 f"{axes.azimuth_deg:.0f}",
             )
         )
-    return Table(headings, tuple(rows), "rrrrrr")
+    keys = {
+        3: [max(fix_words.sigma_m(one)) for one in drawn.places],
+        4: [ellipse_95(one.covariance_m2).major_m for one in drawn.places],
+    }
+    return Table(headings, tuple(rows), "rrrrrr", keys)
 
 
 def _receivers(drawn: Scene, prediction: SessionPrediction) -> Table:

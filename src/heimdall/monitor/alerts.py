@@ -327,7 +327,8 @@ def summary(figures: Figures) -> Table:
     times = f"p50 {late.p50_ms:.0f}, p95 {late.p95_ms:.0f}"
     limits = f"target below {TARGET_LATENCY_MS:.0f}, at most {MAX_LATENCY_MS:.0f}"
     rows.append(("latency, ms", times, limits, late.verdict + ("" if late.target_met else ", target missed")))
-    return Table(("figure", "new sessions", "claim or training", "verdict"), tuple(rows), "lrrl")
+    headings = ("figure", "new sessions", "claim or training", "verdict")
+    return Table(headings, tuple(rows), "lrrl", sortable=False)  # a unit in each row
 
 
 def lines(figures: Figures) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from heimdall.session.located import Located
 from heimdall.session.residuals import Deviation
 from heimdall.session.session_text import LEFT_OUT
 
-_FIXING = 3  # arrival times: two leave a line
+_TWO, _FIXING = 2, 3  # arrival times: two leave a line
 _LARGE = 3.0  # standard deviations: one in four hundred by chance
 
 
@@ -28,7 +29,11 @@ def sentences(detail: Detail, answers: Sequence[Located]) -> list[str]:
     said = [_answered(answers[0], detail)]
     if len(answers) > 1:
         said.append(_compared(*answers[:2]))
-    said += [_timed(detail), *_bound(detail), *_largest(detail), *_explained(detail, answers[0])]
+    said += [_timed(detail, answers[0]), *_bound(detail), *_largest(detail)]
+    said += [
+        *_explained(detail, answers[0]),
+        *(one for answer in answers for one in _left_out(detail, answer)),
+    ]
     return [*said, *_without_time(detail), *_without(detail)]
 
 
@@ -65,7 +70,7 @@ def _compared(first: Located, second: Located) -> str:
     return f"{how}: the localizer made more of the same recordings."
 
 
-def _timed(detail: Detail) -> str:
+def _timed(detail: Detail, answer: Located) -> str:
     heard = [one for one in detail.receivers if one.detected]
     timed = [one for one in detail.receivers if one.delay_usable]
     recorded = [one for one in detail.receivers if one.recorded]
@@ -76,11 +81,20 @@ def _timed(detail: Detail) -> str:
     if not timed:
         return f"{counted}: the answer rests on levels alone, which tell kilometres."
     names = f"{counted} ({_names(timed)})"
-    if len(timed) < _FIXING:
+    left = sum(bool(one.left_out) for one in residuals.of(detail, answer))
+    if left:
+        names += f", of which the answer leaves out {left}"
+    used = len(timed) - left
+    if used < _TWO:
+        return (
+            f"{names}: one time alone tells nothing, and the answer rests on levels, which tell kilometres."
+        )
+    if used == _TWO:
         return f"{names}: two times leave a line of possible places, and levels tell where on it."
-    if len(timed) == _FIXING:
+    if used == _FIXING:
         return f"{names}: three times give a place, and no fourth one checks them."
-    return f"{names}: more than a place needs, so that they check each other."
+    which = "those that are left are more" if left else "more"
+    return f"{names}: {which} than a place needs, so that they check each other."
 
 
 def _bound(detail: Detail) -> list[str]:
@@ -107,8 +121,10 @@ def _bound(detail: Detail) -> list[str]:
 def _largest(detail: Detail) -> list[str]:
     """The receiver whose time contradicts the known position most."""
     known = [(one.receiver, one.against_truth) for one in residuals.of(detail, None) if one.against_truth]
-    if not known:
-        return []
+    if len(known) < _TWO:
+        return []  # one time is right from everywhere
+    if len(known) == _TWO:
+        return [_differ(*known)]
     name, deviation = max(known, key=lambda item: abs(item[1].sigmas))
     if abs(deviation.sigmas) < _LARGE:
         return [
@@ -121,15 +137,39 @@ def _largest(detail: Detail) -> list[str]:
     ]
 
 
+def _differ(first: tuple[str, Deviation], second: tuple[str, Deviation]) -> str:
+    """How well two times fit to the known position: nobody can tell which of them is wrong."""
+    late, early = sorted((first, second), key=lambda item: -item[1].late_s)
+    by = Deviation(late[1].late_s - early[1].late_s, math.hypot(late[1].sigma_s, early[1].sigma_s))
+    said = (
+        f"Against the known position, the two differ by {by.late_s * 1e6:.2f} µs ({late[0]} is later than "
+        f"{early[0]}), {length(by.metres)} of path, {by.sigmas:.1f} stated standard deviations"
+    )
+    if by.sigmas < _LARGE:
+        return f"{said}: they agree with it."
+    return (
+        f"{said}. An echo, another signal or a wrong clock does that, and nothing says at which of the two."
+    )
+
+
 def _explained(detail: Detail, answer: Located) -> list[str]:
     """Which time the answer itself leaves unexplained."""
-    known = [(one.receiver, one.against_answer) for one in residuals.of(detail, answer) if one.against_answer]
+    rows = residuals.of(detail, answer)
+    known = [(one.receiver, one.against_answer) for one in rows if one.against_answer and not one.left_out]
     if len(known) < _FIXING:
         return []  # two times fit everywhere on a line
     name, deviation = max(known, key=lambda item: abs(item[1].sigmas))
     if abs(deviation.sigmas) < _LARGE:
-        return ["The answer explains every arrival time within three stated standard deviations."]
+        which = "every arrival time" if len(known) == len(rows) else "the arrival times that it uses"
+        return [f"The answer explains {which} within three stated standard deviations."]
     return [f"The answer explains the time of {name} least: it came {_residual(deviation)}."]
+
+
+def _left_out(detail: Detail, answer: Located) -> list[str]:
+    """Which times a method does not use, and why."""
+    left = [f"{one.receiver} ({one.left_out})" for one in residuals.of(detail, answer) if one.left_out]
+    method = f"{answer.method[0].upper()}{answer.method[1:]}"
+    return [f"{method}: left out: {', '.join(left)}."] if left else []
 
 
 def _residual(deviation: Deviation) -> str:

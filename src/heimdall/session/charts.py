@@ -172,13 +172,13 @@ _OF_TIMES: Spec = {
 def residuals(rows: Sequence[Residual]) -> Spec:
     """Of each receiver, its residuals against the known position and against the answer, in sigmas."""
     points = [
-        {"receiver": one.receiver, "x": round(value.sigmas, 3), "what": what}
+        {"receiver": one.label, "x": round(value.sigmas, 3), "what": what}
         for one in rows
         for what, value in (("true", one.against_truth), ("answer", one.against_answer))
         if value is not None
     ]
     most = max([_LEAST_SIGMAS, *(1.1 * abs(float(str(point["x"]))) for point in points)])
-    names = [one.receiver for one in rows]
+    names = [one.label for one in rows]
     axis = {
         "field": "x",
         "type": "quantitative",

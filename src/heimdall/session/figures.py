@@ -47,7 +47,7 @@ def of_residuals(detail: Detail, answer: Located) -> Figure | None:
         "deviations."
     )
     said = [
-        f"{one.receiver}: {value.sigmas:+.1f} from the {what}."
+        f"{one.label}: {value.sigmas:+.1f} from the {what}."
         for one in rows
         for what, value in (("known position", one.against_truth), ("answer", one.against_answer))
         if value is not None

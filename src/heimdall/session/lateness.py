@@ -15,6 +15,7 @@ Float64 = npt.NDArray[np.float64]
 EXCESS_S = 1e-7
 _FREEDOM = 4.0  # of Student's distribution, under which one wrong time moves the others little
 _TURNS = 50
+_ONLY_DIFFER = 2  # so many times have one difference, which tells nothing of either
 
 
 def sigma_s(observation: Observation) -> Float64:
@@ -57,7 +58,8 @@ def late_s(observation: Observation, travelled_s: Float64) -> Float64:
     Nobody knows when the signal was sent, so that only differences between receivers mean something. The time
     of sending is the one under which the arrival times are most probable if their errors have Student's
     distribution (K. L. Lange, R. J. A. Little and J. M. G. Taylor, 1989): a single wrong time then shows as
-    one large residual, and does not spread over all.
+    one large residual, and does not spread over all. Of two times nothing says which is the wrong one: they
+    differ from what is expected, and both are as many stated standard deviations off.
 
     Args:
         observation: A session of R recordings.
@@ -71,6 +73,9 @@ def late_s(observation: Observation, travelled_s: Float64) -> Float64:
     if not timed.any():
         return np.full(len(scale_s), np.nan)
     after_s = np.where(timed, observation.arrivals.delay_s - travelled_s, np.nan)
+    if np.count_nonzero(timed) <= _ONLY_DIFFER:
+        stated_s = sigma_s(observation)
+        return after_s - float(np.nansum(after_s / stated_s) / np.nansum(1 / stated_s))
     sent_s = float(np.nanmedian(after_s))
     for _ in range(_TURNS):
         weight = 1 / (scale_s**2 * (1 + ((after_s - sent_s) / scale_s) ** 2 / _FREEDOM))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.session.detail import Detail
 from heimdall.session.located import Located
@@ -40,13 +42,20 @@ class Residual:
         receiver: Its number and name.
         sigma_s: Stated standard deviation of the arrival time, seconds.
         against_truth: None where the position is not known.
-        against_answer: None without an answer, or where the method used another time.
+        against_answer: None without an answer, or where the answer rests on no time at all.
+        left_out: Why the answer does not rest on the time, as "its time is 1 ms late"; "" if it does.
     """
 
     receiver: str
     sigma_s: float
     against_truth: Deviation | None
     against_answer: Deviation | None
+    left_out: str = ""
+
+    @property
+    def label(self) -> str:
+        """The receiver, and whether its time is left out."""
+        return f"{self.receiver} (left out)" if self.left_out else self.receiver
 
 
 def of(detail: Detail, answer: Located | None) -> list[Residual]:
@@ -56,21 +65,24 @@ def of(detail: Detail, answer: Located | None) -> list[Residual]:
         detail: The session.
         answer: The answer; None for none.
     """
-    answered = {}
-    if answer is not None:
-        answered = {one.receiver: one.residual_s for one in answer.fix.residuals if one.used}
+    given = {} if answer is None else {one.receiver: one for one in answer.fix.residuals}
+    # Without a time that is used, the residuals are those of a place that is not the answer.
+    rests_on_times = any(one.used for one in given.values())
     found = []
     for one in detail.receivers:
         sigma_s = one.delay_sigma_s
         if sigma_s is None:
             continue
-        late_s = answered.get(one.label)
+        said = given.get(one.label)
+        late_s = said.residual_s if said is not None and rests_on_times else np.nan
+        left_out = "" if said is None or said.used else said.reason or "its time is not used"
         found.append(
             Residual(
                 one.label,
                 sigma_s,
                 None if one.late_s is None else Deviation(one.late_s, sigma_s),
-                None if late_s is None else Deviation(late_s, sigma_s),
+                Deviation(late_s, sigma_s) if np.isfinite(late_s) else None,
+                left_out,
             )
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from heimdall.core.provenance import provenance
@@ -58,7 +59,16 @@ def _answers(answers: Sequence[Located]) -> Markup:
                 "unknown" if one.held_within is None else _held(one.held_within),
             )
         )
-    return elements.table(Table(headings, tuple(rows), "lrrrrrl"), caption="The answers")
+    keys = {
+        3: [_area_km2(one, 0.68) for one in answers],
+        4: [_area_km2(one, 0.95) for one in answers],
+        5: [math.nan if one.error_m is None else one.error_m for one in answers],
+    }
+    return elements.table(Table(headings, tuple(rows), "lrrrrrl", keys), caption="The answers")
+
+
+def _area_km2(one: Located, probability: float) -> float:
+    return next((each.area_km2 for each in one.fix.regions if each.probability == probability), math.nan)
 
 
 def _held(within: float) -> str:
@@ -79,7 +89,7 @@ def _residuals(detail: Detail, answer: Located) -> Markup:
     )
     cells = tuple(
         (
-            one.receiver,
+            one.label,
             f"{one.sigma_s * 1e6:.2f}",
             *_deviation(one.against_truth),
             *_deviation(one.against_answer),
@@ -88,9 +98,9 @@ def _residuals(detail: Detail, answer: Located) -> Markup:
     )
     note = (
         "Nobody knows when the signal was sent, so only differences between receivers mean something: the "
-        "time of sending is fitted so that a single wrong time stands out. With two times, the answer leaves "
-        "hardly any residual wherever it lies on their line. The stated sigma is that of noise and clock "
-        "together."
+        "time of sending is fitted so that a single wrong time stands out. Two times have one difference: it "
+        "is drawn as equally many sigmas of both, and the answer leaves hardly any of it wherever it lies on "
+        "their line. The stated sigma is that of noise and clock together."
     )
     return elements.section(
         "Residuals",

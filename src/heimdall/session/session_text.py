@@ -102,7 +102,8 @@ def one(detail: Detail) -> list[str]:
         "",
         *table.lines(headings, cells, "llrlrrrr"),
         "The delays are relative to their median. Sigma is what is stated of them, noise and clock together.",
-        "Late is by how much the signal came later than from the known position.",
+        "Late is by how much the signal came later than from the known position; of two times only the "
+        "difference is known, which is shared between them.",
         "The methods that know levels take a receiver without a recording as one that hears nothing, except "
         "one whose recording is in the quarantine, or that did not stand there then.",
         *(f"In the quarantine: receiver {number}, {why}" for number, why in detail.quarantined.items()),
