@@ -161,7 +161,9 @@ def _identifier(one: Located) -> str:
 
 def _sections(one: Located, most: int) -> list[Markup]:
     return [
-        elements.section("Map", *_drawn(one, most), elements.note(vector_map.HINT)),
+        elements.section(
+            "Map", *_drawn(one, most), elements.note(f"{vector_map.HINT} {network_map.ELLIPSES}")
+        ),
         elements.section("Methods", elements.table(_table(one))),
     ]
 

@@ -28,6 +28,11 @@ from heimdall.position.arrival import Observation
 
 State = Literal["heard", "silent", "unrecorded", "absent"]
 
+ELLIPSES = (
+    "The ellipses are those of the likeliest part of the answer. The answer has tails, and other parts where "
+    "several places explain the recordings, so the transmitter is outside of the 95 % ellipse more often than "
+    "its name says."
+)
 LEGEND = {
     "receiver": "a receiver with an arrival time",
     "untimed": "a receiver that hears the signal, without an arrival time",
@@ -35,8 +40,8 @@ LEGEND = {
     "unrecorded": "no recording, counted as hearing nothing",
     "absent": "no usable recording, counted as unknown",
     "place": "the position",
-    "p68": "68 % ellipse",
-    "p95": "95 % ellipse",
+    "p68": "68 % ellipse of the likeliest part",
+    "p95": "95 % ellipse of the likeliest part",
     "method": "another method, with its 95 % ellipse",
 }
 _RADIUS_68 = math.sqrt(chi_square_2(0.68))
@@ -134,14 +139,19 @@ def stations(
 
 
 def in_any(sessions: Sequence[Sequence[Station]]) -> list[Station]:
-    """The receivers in several sessions: one hears the signal if it does so in any; times stand in none.
+    """The receivers in several sessions: one hears the signal, or has a time, if it does in any.
 
     Args:
         sessions: As `stations` gives them, of one network.
     """
     order: tuple[State, ...] = ("heard", "silent", "unrecorded", "absent")
     return [
-        replace(each[0], state=min((one.state for one in each), key=order.index), delay_s=None, sigma_s=None)
+        replace(
+            each[0],
+            state=min((one.state for one in each), key=order.index),
+            delay_s=next((one.delay_s for one in each if one.delay_s is not None), None),
+            sigma_s=None,
+        )
         for each in zip(*sessions, strict=True)
     ]
 
@@ -222,8 +232,8 @@ def _regions(scene: Scene) -> list[Region]:
         for name, place in scene.others.items()
     ]
     for place in reversed(scene.places):
-        regions.append(_region(place, RADIUS_95, "p95", "95 % ellipse"))
-        regions.append(_region(place, _RADIUS_68, "p68", "68 % ellipse"))
+        regions.append(_region(place, RADIUS_95, "p95", LEGEND["p95"]))
+        regions.append(_region(place, _RADIUS_68, "p68", LEGEND["p68"]))
     return regions
 
 

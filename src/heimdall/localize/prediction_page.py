@@ -45,7 +45,7 @@ def session(drawn: Scene, prediction: SessionPrediction, trained_on: str) -> str
         trained_on: The data of the model's training: simulated, recorded or mixed; "" if nothing says it.
     """
     maps = [vector_map.figure(one, name) for name, one in network_map.maps(drawn)]
-    sections = [elements.section("Map", *maps, elements.note(vector_map.HINT))]
+    sections = [elements.section("Map", *maps, elements.note(f"{vector_map.HINT} {network_map.ELLIPSES}"))]
     if drawn.places:
         sections.append(elements.section("Positions", elements.table(_places(drawn))))
     sections.append(elements.section("Receivers", elements.table(_receivers(drawn, prediction))))

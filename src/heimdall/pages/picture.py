@@ -13,7 +13,7 @@ from heimdall.pages.vector_map import Map
 
 _MARGIN_PX = 20.0
 _HEADING_PX, _CAPTION_PX, _ROW_PX = 64.0, 44.0, 22.0
-_KEYS_ACROSS = 3
+_KEYS_ACROSS = 2  # the longest words have room
 _LETTERS_ACROSS = 80  # of a heading
 
 

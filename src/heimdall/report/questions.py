@@ -240,8 +240,8 @@ def _trust(narrow: Coverage, wide: Coverage, single: Coverage | None) -> list[st
 
 def _parts(single: Coverage | None) -> str:
     said = (
-        "Where several places explain the recordings, a region has several parts. The ellipse on the map is "
-        "that of the likeliest part alone"
+        "A region also has the tails of the answer, and several parts where several places explain the "
+        "recordings. The ellipse on the map is that of the likeliest part alone, without its tails"
     )
     if single is None:
         return f"{said}; the counts are those of the whole regions."

@@ -18,7 +18,11 @@ MOST = 400  # sessions on a page; of more, every so many-th by the size of its e
 _SHORT = 8  # first digits of a session by which a page calls it
 _PROBABILITY = 0.95
 _UNKNOWN = "not known"
-_THERE = {"inside": "inside", "another part": "in another part of", "outside": "outside"}
+_THERE = {
+    "inside": "inside its 95 % region",
+    "region alone": "inside its 95 % region, outside of its ellipse",
+    "outside": "outside its 95 % region",
+}
 
 
 def parts(run: Run) -> tuple[Markup, ...]:
@@ -132,7 +136,7 @@ def _table(run: Run, shown: Sequence[Session]) -> Markup:
     ]
     caption = (
         "The test sessions, the largest error first. The transmitter is inside the region and the ellipse of "
-        "its likeliest part, in another part of the region, or outside. A heading sorts by its column."
+        "its likeliest part, inside the region alone, or outside of both. A heading sorts by its column."
     )
     content = Table(headings, rows, "lrrlrrrlrr", {len(headings) - 1: times})
     return elements.table(content, caption=caption)
@@ -212,9 +216,7 @@ def _summary(one: Session) -> str:
 
 def _outcome(one: Session) -> str:
     inside = _inside(one)
-    return f"error {words.length(one.error_m)}" + (
-        "" if inside is None else f", {_THERE[inside]} its 95 % region"
-    )
+    return f"error {words.length(one.error_m)}" + ("" if inside is None else f", {_THERE[inside]}")
 
 
 def _inside(one: Session) -> str | None:
@@ -223,7 +225,7 @@ def _inside(one: Session) -> str | None:
         return None
     if one.level > _PROBABILITY:
         return "outside"
-    return "another part" if ellipses.holds(one, _PROBABILITY) is False else "inside"
+    return "region alone" if ellipses.holds(one, _PROBABILITY) is False else "inside"
 
 
 def _deviation_m(one: Session) -> float:

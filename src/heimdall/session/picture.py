@@ -15,7 +15,8 @@ from heimdall.session.session_text import heading
 
 _KEY = (
     "Cross: the known position. Circle: the answer. Triangle in a correlation: the time that was taken. "
-    "Receivers on the map: filled with an arrival time, pale without one, hollow if they hear nothing."
+    "Receivers on the map: filled with an arrival time, pale without one, hollow if they hear nothing, "
+    "dotted without a recording."
 )
 _MARGIN = 20
 _TITLE = 94  # height of the title, of the first sentence and of the key
@@ -62,7 +63,7 @@ def draw_session(detail: Detail, answers: Sequence[Located]) -> bytes:
         top += _NAME + max(one.height for one in row) + _MARGIN
     sheet = style.text_of("vector_map.css").replace("system-ui, sans-serif", f"'{style.FONT}'")
     whole = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + 3 * _COLUMN}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + 3 * (_COLUMN + _MARGIN)}" '
         f'height="{max(below, top):.0f}"><style>{sheet}</style>'
         f'<rect width="100%" height="100%" fill="var(--back)"/>{"".join(parts)}</svg>'
     )
