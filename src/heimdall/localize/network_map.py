@@ -30,8 +30,8 @@ State = Literal["heard", "silent", "unrecorded", "absent"]
 
 ELLIPSES = (
     "The ellipses are those of the likeliest part of the answer. The answer has tails, and other parts where "
-    "several places explain the recordings, so the transmitter is outside of the 95 % ellipse more often than "
-    "its name says."
+    "several places explain the recordings, so the transmitter is outside of the 95 % ellipse more often "
+    "than its name says."
 )
 LEGEND = {
     "receiver": "a receiver with an arrival time",
