@@ -234,3 +234,11 @@ def test_every_variable_has_a_light_colour_a_dark_one_and_one_in_print() -> None
     assert used <= style.light().keys()
     for block in re.findall(r":root \{(.*?)\}", sheet, re.DOTALL):
         assert set(re.findall(r"--([a-z-]+):", block)) == style.light().keys()
+
+
+def test_a_map_with_many_stops_of_the_tab_key_can_be_passed_over() -> None:
+    marks = [Mark((45.0 + k / 100, 8.0), "event", "", f"event {k}", f"card-{k}") for k in range(12)]
+    few, many = (vector_map.figure(Map("events", marks[:count]), "Events") for count in (5, 12))
+    assert "Skip the map" not in few
+    (place,) = re.findall('<a class="skip here" href="#([^"]+)">Skip the map</a>', many)
+    assert many.index("</figure>") < many.index(f'id="{place}"')

@@ -5,6 +5,7 @@ It shows land, lakes, borders, rivers and towns, and on them what it is given: m
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,7 @@ _SYMBOL_PX = 7.0  # half of a symbol's width
 _SCALE_PX = 200.0  # of the bar at most
 _TOWN_PX, _TOWN_LETTER_PX = 2.0, 11.0
 _DEGREE_LETTER_PX = 6.6  # the width of a letter of degrees
+_MANY_STOPS = 10  # of the Tab key in a map: with more of them it can be passed over
 _MOST_TOWNS = 150  # of which a map has labels, however far it is enlarged
 
 # Each is drawn about 14 units wide around 0, 0.
@@ -176,9 +178,17 @@ def around(marks: Iterable[Mark], regions: Iterable[Region] = ()) -> Frame:
 
 def figure(drawn: Map, caption: str, *, identifier: str = "") -> Markup:
     """A map that a person moves and enlarges, with what it shows and what its symbols mean."""
+    drawing = svg(drawn)
+    before = after = ""
+    if sum(bool(mark.identifier) for mark in drawn.marks) > _MANY_STOPS:
+        place = f"after-{hashlib.sha256(drawing.encode()).hexdigest()[:12]}"
+        before, after = (
+            f'<a class="skip here" href="#{place}">Skip the map</a>\n',
+            f'\n<span id="{place}"></span>',
+        )
     return Markup(
-        f'<figure class="of-map"{named(identifier)}>\n{svg(drawn)}\n'
-        f"<figcaption>{escaped(caption)}</figcaption>\n{legend(drawn)}</figure>"
+        f'{before}<figure class="of-map"{named(identifier)}>\n{drawing}\n'
+        f"<figcaption>{escaped(caption)}</figcaption>\n{legend(drawn)}</figure>{after}"
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from heimdall.maps import axes as map_axes
@@ -49,6 +50,8 @@ _STYLE: dict[str, dict[str, Any]] = {
     "combined": {"color": "#CC79A7", "linestyle": "-", "label": "combined"},
     LOCALIZER: {"color": "#0072B2", "linestyle": "-", "label": "localizer"},
 }
+# Where there are no lines, shapes tell apart what colours do.
+_MARKER = dict(zip(_STYLE, "XvsD^o", strict=True))
 _BEFORE_STYLE = {"color": "#56B4E9", "linestyle": "-", "label": "localizer before calibration"}
 
 
@@ -190,7 +193,8 @@ def _draw_bound(axes: Axes, cases: pd.DataFrame) -> None:
     table = error_bound(cases)
     for predictor in ("time_of_arrival", "direct_position", "combined", LOCALIZER):
         style = {name: _STYLE[predictor][name] for name in ("color", "label")}
-        axes.scatter(table["bound_m"], table[predictor], s=10, alpha=0.7, **style)
+        marker = _MARKER[predictor]
+        axes.scatter(table["bound_m"], table[predictor], s=12, alpha=0.7, marker=marker, **style)
     axes.axline((100, 100), (1000, 1000), color="black", linewidth=0.8, label="error = bound")
     axes.set(
         xscale="log",
@@ -245,11 +249,16 @@ def _draw_heard(axes: Axes, cases: pd.DataFrame) -> None:
                 continue
             low, middle, high = np.quantile(error_m, [0.1, 0.5, 0.9])
             axes.plot([position + offset] * 2, [low, high], color=style["color"], linewidth=2, alpha=0.5)
-            axes.plot(position + offset, middle, "o", color=style["color"])
+            axes.plot(position + offset, middle, _MARKER[predictor], color=style["color"])
             if predictor == LOCALIZER:
                 axes.text(
                     position, 1.02, f"n={len(error_m)}", transform=axes.get_xaxis_transform(), ha="center"
                 )
+    keys = [
+        Line2D([], [], linestyle="", marker=_MARKER[predictor], color=style["color"], label=style["label"])
+        for predictor, style in _STYLE.items()
+    ]
+    axes.legend(handles=keys, loc="lower left", fontsize=7)
     axes.set_xticks(range(len(order)), order)
     axes.set(yscale="log", xlabel="receivers that heard the session", ylabel="position error (geodesic)")
     axes.set_title("Error by receivers heard: median, 10-90 %; n sessions", pad=18)
