@@ -16,7 +16,7 @@ from heimdall.pages.elements import Markup
 from heimdall.pages.vector_map import Line, Map, Mark
 
 _ALL = "all sessions"
-_WIDTH_PX = 640
+_WIDTH_PX, _SLICES_PX = 248, 180  # so narrow that a telephone shows them in full size
 _LEGEND = {
     "place": "the answer of A",
     "model": "the answer of B",
@@ -150,7 +150,7 @@ def _differences(named: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         "axis": {"labelLimit": 300, "grid": True},
     }
     return {
-        "width": _WIDTH_PX,
+        "width": _SLICES_PX,
         "height": {"step": 22},
         "data": {"values": values},
         "layer": [
@@ -214,13 +214,13 @@ def _sessions(contest: Contest) -> Markup:
             "type": "quantitative",
             "title": f"position error of {letter}, m",
             "scale": scale,
-            "axis": {"format": ",d", "values": [10**power for power in powers]},
+            "axis": {"format": "~s", "values": [10**power for power in powers]},
         }
 
     encoding = {"x": axis("a_m", "A"), "y": axis("b_m", "B")}
     spec = {
-        "width": 420,
-        "height": 420,
+        "width": _WIDTH_PX,
+        "height": _WIDTH_PX,
         "layer": [
             {
                 "data": {"values": [{"a_m": value, "b_m": value} for value in span_m]},

@@ -16,7 +16,8 @@ from heimdall.pages import chart, elements, page, vector_map
 from heimdall.pages.elements import Markup
 from heimdall.pages.vector_map import Map, Mark
 
-_WIDTH_PX, _HEIGHT_PX = 640, 220
+# So narrow that a telephone shows them in full size.
+_WIDTH_PX, _DRIFT_PX, _HEIGHT_PX = 248, 190, 220
 _BAND = (0.025, 0.975)
 _CLAIM = {"strokeDash": [6, 4], "color": "var(--text)"}
 _LEGEND = {
@@ -85,7 +86,7 @@ def _figures(figures: Figures) -> Markup:
     }
     x = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": "Kolmogorov-Smirnov distance, 0 to 1"}
     spec = {
-        "width": _WIDTH_PX,
+        "width": _DRIFT_PX,
         "height": {"step": 26},
         "data": {"values": values},
         "layer": [
@@ -101,7 +102,13 @@ def _figures(figures: Figures) -> Markup:
                         "axis": {"grid": True, "labelLimit": 300},
                     },
                     **{
-                        channel: {"field": "verdict", "type": "nominal", "title": None, **how}
+                        channel: {
+                            "field": "verdict",
+                            "type": "nominal",
+                            "title": None,
+                            "legend": {"orient": "bottom"},
+                            **how,
+                        }
                         for channel, how in marks.items()
                     },
                 },
@@ -273,4 +280,5 @@ def _moment(moment: datetime) -> str:
 
 
 def _time() -> dict[str, Any]:
-    return {"type": "temporal", "title": "approved, UTC", "scale": {"type": "utc"}}
+    axis = {"tickCount": 3, "labelOverlap": True, "format": "%d %b"}
+    return {"type": "temporal", "title": "approved, UTC", "scale": {"type": "utc"}, "axis": axis}
