@@ -23,4 +23,5 @@ __all__ = [
     "strict_yaml",
     "table",
     "variables",
+    "workers",
 ]

@@ -12,18 +12,15 @@ Killed anywhere, the output holds what the old or the new index names, plus stra
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from heimdall.core import artifacts, determinism, rooms
+from heimdall.core import artifacts, determinism, rooms, workers
 from heimdall.core.errors import HeimdallError
 
 Task = TypeVar("Task")
@@ -142,7 +139,12 @@ def code(names: Sequence[str], root: Path) -> dict[str, str]:
 
 
 def build(
-    tasks: Sequence[tuple[Task, str]], make: Callable[[Task], bytes], store: ShardStore, title: str
+    tasks: Sequence[tuple[Task, str]],
+    make: Callable[[Task], bytes],
+    store: ShardStore,
+    title: str,
+    *,
+    files: Callable[[Task], Iterable[Path]] = workers.no_files,
 ) -> list[str]:
     """Make the shards that are not there yet, on all cores, with a progress bar.
 
@@ -151,6 +153,7 @@ def build(
         make: A module's function from a task to the shard's bytes, which must not depend on the process.
         store: Where shards are looked for and added.
         title: Of the bar.
+        files: Which files `make` reads for a task.
 
     Returns:
         The shards' names, in the order of the tasks.
@@ -162,18 +165,10 @@ def build(
     missing = [(task, key) for (task, key), name in zip(tasks, found, strict=True) if name is None]
     done = len(tasks) - len(missing)
     made: list[str] = []
+    pieces = workers.mapped(make, [task for task, _ in missing], files=files)
     with tqdm(total=len(tasks), initial=done, desc=title, unit="shard", disable=None) as progress:
-        for (_, key), content in zip(missing, _map(make, [task for task, _ in missing]), strict=True):
+        for (_, key), content in zip(missing, pieces, strict=True):
             made.append(store.add(key, content))
             progress.update()
     fresh = iter(made)
     return [next(fresh) if name is None else name for name in found]
-
-
-def _map(make: Callable[[Task], bytes], tasks: Sequence[Task]) -> Iterator[bytes]:
-    processes = min(len(os.sched_getaffinity(0)), len(tasks))
-    if processes <= 1:
-        yield from map(make, tasks)
-        return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(make, tasks)

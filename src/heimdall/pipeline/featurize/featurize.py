@@ -87,7 +87,7 @@ def run(
     _check(calibration, network)
     store = _store(root)
     tasks = _keys(_tasks(measurements, network, params, calibration, root), root)
-    made = shards.build(tasks, featurize_shard, store, "featurize")
+    made = shards.build(tasks, featurize_shard, store, "featurize", files=_files)
     shard_of = {task.source.name: name for (task, _), name in zip(tasks, made, strict=True)}
     names = [shard_of[name] for name in measurements["shard"].unique()]
     index = tables.measured(measurements, network, store, shard_of)
@@ -137,6 +137,10 @@ def featurize_shard(task: ShardTask) -> bytes:
             subject = f"session {session_id}: {error.subject}"
             raise HeimdallError(subject, error.cause, error.remedy) from None
     return sessions.pack(found)
+
+
+def _files(task: ShardTask) -> tuple[Path]:
+    return (task.source,)
 
 
 def _store(root: Path) -> ShardStore:

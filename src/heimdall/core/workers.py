@@ -1,0 +1,63 @@
+"""Where independent pieces of work are computed: in this process, or in processes of this machine.
+
+What is computed must not depend on where: a piece is a module's function of one task, both of which travel by
+pickle between our own processes alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+AHEAD = 2  # pieces a process that are under way or wait to be taken, so that memory does not grow
+
+
+def no_files(task: object) -> Iterable[Path]:
+    """Of a task that reads no file."""
+    return ()
+
+
+def mapped(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    files: Callable[[Task], Iterable[Path]] = no_files,
+) -> Iterator[Result]:
+    """The results of a function, computed on all cores, in the order of the tasks.
+
+    Args:
+        function: A module's function whose result depends on the task and its files alone.
+        tasks: What it is called with.
+        files: Which files the function reads for a task, relative to the working directory.
+
+    Yields:
+        The results, one by one. At most `AHEAD` a process are there that were not taken yet.
+
+    Raises:
+        Exception: What the function raises; later tasks are given up.
+    """
+    processes = min(len(os.sched_getaffinity(0)), len(tasks))
+    if processes <= 1:
+        yield from map(function, tasks)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        left = iter(tasks)
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for task in itertools.islice(left, AHEAD * processes):
+                waiting.append(pool.submit(function, task))
+            while waiting:
+                yield waiting.popleft().result()
+                for task in itertools.islice(left, 1):
+                    waiting.append(pool.submit(function, task))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
