@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from heimdall.core import artifacts, determinism
+from heimdall.core import artifacts, determinism, workers
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import CalibrationParams, FeatureParams, SplitParams
 from heimdall.network import dataset
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset, read_network
 from heimdall.pipeline.featurize import featurize, split
-from heimdall.recordings import archive, shards
+from heimdall.recordings import archive
 from heimdall.signal import extraction, features
 from heimdall.signal.correlation import Recording
 from tests.tiny_snapshot import (
@@ -107,7 +107,7 @@ def test_same_bytes_in_one_process_and_in_two(
             super().__init__(processes, context)
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(shards, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
     featurize.run(PARAMS, SPLIT, other)
     assert pools == [2]
     assert outputs(other) == outputs(root)
