@@ -13,8 +13,8 @@ from heimdall.geometry import transmitters
 from heimdall.geometry.geo import TangentPlane
 from heimdall.metrics.metrics import Errors, errors
 from heimdall.network.dataset import Sessions
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation
 
 Array = npt.NDArray[np.float64]
 

@@ -26,8 +26,8 @@ from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, case_table, described
 from heimdall.pipeline.evaluate.figures import SPLITS, figures, slice_figures
 from heimdall.pipeline.evaluate.localizers import Localizer
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, RECEIVED_POWER, UNCALIBRATED
-from heimdall.position.arrival import Observation, without_gps
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation, without_gps
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from heimdall.network.dataset import DatasetConfig, HeimdallDataset, read_networ
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localization_net import INFERENCE_BATCH, LocalizationNet
 from heimdall.network.localize import localize
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation
 
 Localizer = Callable[[Sequence[Observation]], Posterior]
 
