@@ -17,7 +17,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.featurize import featurize
 from heimdall.pipeline.featurize.featurize import ShardTask
 from heimdall.recordings import archive
-from heimdall.signal import sessions
+from heimdall.signal.session_files import SessionFile
 from tests.tiny_snapshot import GPS_NS, PARAMS, RATE_HZ, SPLIT, outputs, write_snapshot
 
 
@@ -188,4 +188,4 @@ def test_stored_shard_is_checked(root: Path, built: list[str]) -> None:
     featurize.run(PARAMS, SPLIT, root)
     assert len(built) == 1
     assert outputs(root) == before
-    assert len(sessions.unpack(victim)) == 2
+    assert len(SessionFile(victim)) == 2

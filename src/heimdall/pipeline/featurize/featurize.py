@@ -18,7 +18,7 @@ from heimdall.core.provenance import provenance
 from heimdall.pipeline.featurize import places, split, tables, times
 from heimdall.recordings import archive, shards
 from heimdall.recordings.shards import ShardStore
-from heimdall.signal import correlation, extraction, sessions
+from heimdall.signal import correlation, extraction, session_files
 
 FEATURES = paths.FEATURES
 METRICS_FILE = Path("metrics/features.json")
@@ -136,7 +136,7 @@ def featurize_shard(task: ShardTask) -> bytes:
         except HeimdallError as error:
             subject = f"session {session_id}: {error.subject}"
             raise HeimdallError(subject, error.cause, error.remedy) from None
-    return sessions.pack(found)
+    return session_files.pack(found, task.params)
 
 
 def _files(task: ShardTask) -> tuple[Path]:
