@@ -31,6 +31,7 @@ def mapped(
     tasks: Sequence[Task],
     *,
     files: Callable[[Task], Iterable[Path]] = no_files,
+    least: int = 1,
 ) -> Iterator[Result]:
     """The results of a function, computed on all cores, in the order of the tasks.
 
@@ -38,6 +39,7 @@ def mapped(
         function: A module's function whose result depends on the task and its files alone.
         tasks: What it is called with.
         files: Which files the function reads for a task, relative to the working directory.
+        least: How many tasks a process must have to be worth starting, which takes seconds.
 
     Yields:
         The results, one by one. At most `AHEAD` a process are there that were not taken yet.
@@ -45,7 +47,7 @@ def mapped(
     Raises:
         Exception: What the function raises; later tasks are given up.
     """
-    processes = min(len(os.sched_getaffinity(0)), len(tasks))
+    processes = min(len(os.sched_getaffinity(0)), len(tasks) // least)
     if processes <= 1:
         yield from map(function, tasks)
         return
