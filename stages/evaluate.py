@@ -18,6 +18,7 @@ import argparse
 from pathlib import Path
 
 from heimdall.core import artifacts, params, paths, stage
+from heimdall.core.child import Service
 
 
 def typed() -> argparse.Namespace:
@@ -84,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run(main, Service.CLUSTER)

@@ -34,9 +34,9 @@ from heimdall.baselines.methods import Method
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.position import received_power
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import Levels
+from heimdall.signal.arrival import Observation
 
 Float64 = npt.NDArray[np.float64]
 

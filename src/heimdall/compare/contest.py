@@ -38,11 +38,11 @@ from heimdall.pipeline.evaluate.cases import SLICES
 from heimdall.pipeline.evaluate.figures import transmitter_weights
 from heimdall.pipeline.evaluate.localizers import combine
 from heimdall.pipeline.featurize import split
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 from heimdall.reproduce import git
 from heimdall.reproduce.files import Files
 from heimdall.reproduce.paths import INDEX, MODEL
+from heimdall.signal.arrival import Observation
 
 Array = npt.NDArray[np.float64]
 Localizer = Callable[[Observation], Posterior]  # of one session

@@ -25,8 +25,8 @@ from heimdall.core.params import FeatureParams
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import LocalFrame, TangentPlane
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M
-from heimdall.position.arrival import Observation, arrivals
 from heimdall.signal import sessions
+from heimdall.signal.arrival import Observation, arrivals
 
 Features = npt.NDArray[np.float32]
 Transform = Callable[[Features], Features]

@@ -13,9 +13,9 @@ from heimdall.network.localization_net import INFERENCE_BATCH
 from heimdall.network.mixture import Mixture
 from heimdall.network.tokens import collate
 from heimdall.position import solver
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 from heimdall.position.solver import KM
+from heimdall.signal.arrival import Observation
 
 
 def localize(network: FusionNet, observations: Sequence[Observation], receivers: Receivers) -> Posterior:

@@ -22,8 +22,8 @@ from heimdall.pipeline.evaluate import evaluation, figures, table
 from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, errors_of
 from heimdall.pipeline.evaluate.evaluation import Evaluation
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, RECEIVED_POWER, UNCALIBRATED
-from heimdall.position.arrival import Observation, without_gps
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation, without_gps
 from tests import session_world
 from tests.session_world import PLANE, VALIDATION_SPLIT
 from tests.tiny_features import FEATURES

@@ -13,8 +13,8 @@ from heimdall.baselines.cramer_rao import cramer_rao_m2
 from heimdall.geometry.geo import TangentPlane
 from heimdall.metrics.metrics import Errors, errors
 from heimdall.network.dataset import Sessions
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation
 
 Array = npt.NDArray[np.float64]
 

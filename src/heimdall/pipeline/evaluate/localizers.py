@@ -23,8 +23,8 @@ from heimdall.network.dataset import DatasetConfig, HeimdallDataset, read_networ
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localization_net import INFERENCE_BATCH, LocalizationNet
 from heimdall.network.localize import after_and_before_calibration
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation
 
 # From n observations to the answer after calibration and the one before. It travels to other processes.
 Localizer = Callable[[Sequence[Observation]], tuple[Posterior, Posterior]]

@@ -28,8 +28,8 @@ from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, case_table, described
 from heimdall.pipeline.evaluate.figures import Split
 from heimdall.pipeline.evaluate.localizers import Localizer, StoredLocalizer
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, RECEIVED_POWER, UNCALIBRATED
-from heimdall.position.arrival import without_gps
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import without_gps
 
 RIVALS_SESSIONS = 8  # in a piece of the methods without learning
 
