@@ -71,7 +71,7 @@ class Hardware:
 
 def development(sessions: Sessions) -> Sessions:
     """The sessions that are not held out for the test."""
-    return sessions.take(np.flatnonzero(sessions.table["split"] != "test"))
+    return sessions.rows(np.flatnonzero(sessions.table["split"] != "test"))
 
 
 def differences(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:

@@ -73,6 +73,15 @@ class DatasetConfig:
         """One row for each receiver of which a session tells nothing."""
         return self.data_dir / "absent.parquet"
 
+    @property
+    def tables(self) -> tuple[Path, ...]:
+        """All but the shards."""
+        return self.index_file, self.network_file, self.receivers_file, self.absent_file
+
+    def shard_path(self, name: str) -> Path:
+        """Where a shard of the index is."""
+        return self.data_dir / "shards" / name
+
 
 @dataclass(frozen=True)
 class Network:
@@ -444,10 +453,10 @@ class Sessions:
 
     def of_split(self, split: Split) -> Sessions:
         """Those of one split, in the same order."""
-        return self.take(np.flatnonzero((self.table["split"] == split) | (split == "all")))
+        return self.rows(np.flatnonzero((self.table["split"] == split) | (split == "all")))
 
-    def take(self, rows: npt.NDArray[np.intp]) -> Sessions:
-        """Some of the sessions."""
+    def rows(self, rows: npt.NDArray[np.intp]) -> Sessions:
+        """Those at some places, (n,), in the order of these."""
         found, table = self.observations, self.table.iloc[rows].reset_index(drop=True)
         if isinstance(found, StoredObservations):
             return Sessions(found.take(rows), table)
@@ -468,6 +477,7 @@ _OF_A_SESSION = (
     "region",
     "simulated",
     "receivers_heard",
+    "shard",
 )
 _OF_A_PLACE = ("websdr_id", "shard", "row", "session_row")
 
