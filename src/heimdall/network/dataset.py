@@ -233,7 +233,7 @@ class Places:
     """Where n sessions and their N recordings lie in the shards.
 
     Attributes:
-        folder: Of the shards.
+        config: Where the features are.
         session_id: Shape (n,), bytes.
         shard: File of each session, shape (n,), bytes.
         session_row: Its number there, shape (n,), int32.
@@ -242,7 +242,7 @@ class Places:
         websdr_id: Its receiver, shape (N,), int32.
     """
 
-    folder: Path
+    config: DatasetConfig
     session_id: npt.NDArray[np.bytes_]
     shard: npt.NDArray[np.bytes_]
     session_row: npt.NDArray[np.int32]
@@ -262,7 +262,7 @@ class Places:
             The sessions, and which rows their recordings are, shape (N,).
 
         Raises:
-            HeimdallError: A shard is missing, or a session is in two places.
+            HeimdallError: A session is in two places.
         """
         number, names = pd.factorize(index["session_id"])
         shard, shards = pd.factorize(index["shard"])
@@ -274,10 +274,8 @@ class Places:
         if apart.any():
             cause = f"the recordings of session {names[number[apart][0]]} are not together"
             raise HeimdallError(str(config.index_file), cause, remedies.RESTORE)
-        folder = config.data_dir / "shards"
-        artifacts.require(*(folder / name for name in shards))
         places = cls(
-            folder,
+            config,
             np.array(names, np.bytes_),
             np.array(shards, np.bytes_)[shard[first]],
             session_row[first],
@@ -297,7 +295,7 @@ class Places:
         start = np.concatenate([[0], np.cumsum(count)])
         of_rows = np.arange(start[-1]) + np.repeat(self.start[numbers] - start[:-1], count)
         of_sessions = (self.session_id[numbers], self.shard[numbers], self.session_row[numbers])
-        return Places(self.folder, *of_sessions, start, self.row[of_rows], self.websdr_id[of_rows])
+        return Places(self.config, *of_sessions, start, self.row[of_rows], self.websdr_id[of_rows])
 
     def file(self, number: int) -> SessionFile:
         """The shard of a session.
@@ -305,7 +303,7 @@ class Places:
         Raises:
             HeimdallError: It is missing or damaged, or the index does not fit it.
         """
-        found = session_files.verified(self.folder / self.shard[number].decode())
+        found = session_files.verified(self.config.shard_path(self.shard[number].decode()))
         inside = self.session_row[number] < len(found)
         first, last = found.session_start[self.session_row[number] :][:2] if inside else (0, 0)
         for place in range(self.start[number], self.start[number + 1]):
@@ -351,6 +349,7 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self._label_deg = torch.from_numpy(
             self.index[["latitude_deg", "longitude_deg"]].to_numpy(np.float64, copy=True)
         )
+        artifacts.require(*(self.config.shard_path(name) for name in self.index["shard"].unique()))
         self._places, order = Places.of(self.config, self.index)
         self._session = np.empty(len(order), np.int32)  # of each recording
         self._session[order] = np.repeat(np.arange(len(self._places)), np.diff(self._places.start))
@@ -479,7 +478,7 @@ _OF_A_SESSION = (
     "receivers_heard",
     "shard",
 )
-_OF_A_PLACE = ("websdr_id", "shard", "row", "session_row")
+_OF_A_PLACE = ("websdr_id", "row", "session_row")
 
 
 def observations(config: DatasetConfig, split: Split, validation_split: float) -> Sessions:
