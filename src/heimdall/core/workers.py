@@ -35,6 +35,7 @@ def mapped(
     tasks: Sequence[Task],
     *,
     files: Callable[[Task], Iterable[Path]] = no_files,
+    least: int = 1,
     services: tuple[Service, ...] = (),
 ) -> Iterator[Result]:
     """The results of a function, computed on all cores or on the whole cluster, in the order of the tasks.
@@ -43,6 +44,7 @@ def mapped(
         function: A module's function whose result depends on the task and its files alone.
         tasks: What it is called with.
         files: Which files the function reads for a task, relative to the working directory.
+        least: How many tasks a process must have to be worth starting, which takes seconds.
         services: What the function has to reach. A worker of the cluster is told what leads there by this
             process's environment, and nothing of other services.
 
@@ -58,7 +60,7 @@ def mapped(
 
         yield from ray_cluster.mapped(function, tasks, files=files, services=services, ahead=AHEAD)
         return
-    processes = min(len(os.sched_getaffinity(0)), len(tasks))
+    processes = min(len(os.sched_getaffinity(0)), len(tasks) // least)
     if processes <= 1:
         yield from map(function, tasks)
         return
