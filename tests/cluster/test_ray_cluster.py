@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from heimdall.core import artifacts, determinism, ray_cluster, variables, worker
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.featurize import featurize
+from tests import REPOSITORY
 from tests.cluster import tasks
 from tests.cluster.conftest import one_more
 from tests.tiny_snapshot import PARAMS, SPLIT, outputs, write_snapshot
@@ -96,9 +100,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "killed").exists()
 
 
-def test_the_pieces_of_a_lost_node_are_computed_by_another(
-    tmp_path: Path, ray_cluster_here: Cluster
-) -> None:
+def test_the_pieces_of_a_lost_node_are_computed_by_another(tmp_path: Path, ray_cluster_here: Cluster) -> None:
     begun = tmp_path / "begun"
     with one_more(ray_cluster_here) as node:
 
@@ -148,7 +150,7 @@ def test_a_node_with_another_library_is_refused_by_name(
         assert not (tmp_path / "0").exists()
         # It came later than the others were asked: the piece says the same.
         monkeypatch.setattr(ray_cluster, "_accepted", lambda home: [])
-        with pytest.raises(HeimdallError, match="timm is 0.0.1, not "):
+        with pytest.raises(HeimdallError, match=r"timm is 0\.0\.1, not "):
             list(workers.mapped(tasks.noted, [(number, tmp_path) for number in range(9)]))
 
 
@@ -162,3 +164,29 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(
         list(workers.mapped(tasks.square, [1]))
 
 
+def test_another_token_is_refused(tmp_path: Path, ray_cluster_here: Cluster) -> None:
+    token = tmp_path / "token"
+    token.write_text("another")
+    token.chmod(0o600)
+    done = subprocess.run(
+        [sys.executable, "-m", "heimdall", "cluster", "status"],
+        cwd=REPOSITORY,
+        env={**os.environ, variables.RAY_AUTH_TOKEN_PATH.name: str(token)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"heimdall: Ray cluster {ray_cluster_here.address}: " in done.stderr
+
+
+def test_without_ray_a_cluster_is_refused_and_nothing_else_notices(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError('there is no Ray')")
+    code = "from heimdall.core import workers; print(list(workers.mapped(abs, [-1, 2])))"
+    for address, said in (("", "[1, 2]"), ("127.0.0.1:1", "Type `make cluster`")):
+        environment = {**os.environ, variables.RAY_ADDRESS.name: address}
+        environment["PYTHONPATH"] = f"{tmp_path}:{REPOSITORY / 'src'}"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+        assert said in done.stdout + done.stderr

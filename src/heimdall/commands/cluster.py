@@ -91,7 +91,11 @@ def status(context: click.Context) -> None:
 
     found = ray_cluster.nodes()
     rows = [
-        (one.name, f"{one.cpus} CPUs", str(one.refusal or ("ready" if one.shares else "ready, is sent its files")))
+        (
+            one.name,
+            f"{one.cpus} CPUs",
+            str(one.refusal or ("ready" if one.shares else "ready, is sent its files")),
+        )
         for one in found
     ]
     for line in table.lines(("", "", ""), rows):

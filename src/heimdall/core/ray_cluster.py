@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections import deque
@@ -43,6 +44,7 @@ Result = TypeVar("Result")
 PACKAGE = Path(__file__).resolve().parents[1]
 MARKS = Path(".heimdall/work/cluster")
 TRIES_AGAIN = 3  # of a piece whose worker or node was lost
+REACHED_S = 10.0
 ANSWER_S = 180.0  # within which a node must start a worker, also a busy one
 NO_CPU = "None of its nodes offers a CPU: type `heimdall cluster join` on a machine that shall compute"
 
@@ -207,7 +209,9 @@ def _marked() -> Iterator[Path]:
 def _connected() -> Iterator[None]:
     """This process as a driver; what still runs for it ends with the block."""
     address = variables.RAY_ADDRESS.read()
+    host, _, port = address.rpartition(":")
     try:
+        socket.create_connection((host, int(port)), REACHED_S).close()  # Ray would try for more than a minute
         ray.init(
             address, runtime_env=_runtime_environment(), log_to_driver=False, logging_level=logging.ERROR
         )

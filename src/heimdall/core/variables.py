@@ -313,7 +313,7 @@ RAY_SETTINGS = (
 )
 RAY_LOOPBACK = Variable(
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
-    "the node of a Ray cluster at 127.0.0.1 listens on no other address; Ray names it for its default elsewhere",
+    "the node of a Ray cluster at 127.0.0.1 listens on no other address, with any system",
     "0",
 )
 
