@@ -63,7 +63,7 @@ def mapped(
         yield from ray_cluster.mapped(function, tasks, files=files, services=services, ahead=AHEAD)
         return
     if threads is not None:
-        yield from in_threads(function, tasks, threads)
+        yield from in_threads(function, tasks, threads, ahead=1)  # such pieces are large
         return
     some = list(itertools.islice(tasks_left := iter(tasks), least * len(os.sched_getaffinity(0))))
     processes = len(some) // least
@@ -74,22 +74,25 @@ def mapped(
         yield from _window(pool, function, itertools.chain(some, tasks_left), AHEAD * processes)
 
 
-def in_threads(function: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> Iterator[Result]:
+def in_threads(
+    function: Callable[[Task], Result], tasks: Iterable[Task], threads: int, *, ahead: int = AHEAD
+) -> Iterator[Result]:
     """The results of a function, computed in threads of this process, in the order of the tasks.
 
     Args:
         function: What waits, or computes without the interpreter's lock.
         tasks: What it is called with.
         threads: How many.
+        ahead: How many results a thread are under way or wait to be taken.
 
     Yields:
-        The results, one by one. At most `AHEAD` a thread are there that were not taken yet.
+        The results, one by one.
 
     Raises:
         Exception: What the function raises; later tasks are given up.
     """
     with ThreadPoolExecutor(threads) as pool:
-        yield from _window(pool, function, tasks, AHEAD * threads)
+        yield from _window(pool, function, tasks, ahead * threads)
 
 
 def _window(
