@@ -138,12 +138,19 @@ class Memory:
         return verdict if verdict is not None and verdict.samples <= limit else None
 
 
-def collected(group: Group) -> Collected:
+def collected(group: Group) -> Collected | HeimdallError:
     """Look at the objects of a group that are not known, and pack the good ones if that is to be done.
 
-    Raises:
-        HeimdallError: S3 cannot be reached or refuses.
+    Returns:
+        What was found; the error where S3 cannot be reached or refuses, as other groups may be finished.
     """
+    try:
+        return _collected(group)
+    except HeimdallError as error:
+        return error
+
+
+def _collected(group: Group) -> Collected:
     verdicts = dict(zip(group.items, group.known, strict=True))
     unknown = [item for item in group.items if verdicts[item] is None]
     held: dict[Candidate, Fetched] = {}

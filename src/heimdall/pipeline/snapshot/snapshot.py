@@ -190,9 +190,13 @@ def _collect(
         count: Of the candidates.
         reasons: Are told of bad objects.
         target: The file.
+
+    Raises:
+        HeimdallError: S3 fails. Groups that were finished by then are kept.
     """
-    names = []
-    tasks, same = itertools.tee(map(memory.group, groups))
+    names: list[str] = []
+    failures: list[HeimdallError] = []
+    tasks, same = itertools.tee(memory.group(group) for group in groups if not failures)
     threads = len(os.sched_getaffinity(0))
     made = workers.mapped(collected, tasks, threads=threads, services=(Service.S3,))
     with (
@@ -200,6 +204,9 @@ def _collect(
         tqdm(total=count, desc="snapshot", unit="recording", disable=None) as bar,
     ):
         for group, found in zip(same, made, strict=True):
+            if isinstance(found, HeimdallError):
+                failures.append(found)
+                continue
             name = memory.keep(group, found)
             for item, verdict in zip(group.items, found.verdicts, strict=True):
                 outcomes.add(verdict, name)
@@ -207,6 +214,8 @@ def _collect(
                     reasons.say(item.row, verdict.reason)
             names += [name] if name else []
             bar.update(len(group.items))
+    if failures:
+        raise failures[0]
     return names
 
 
