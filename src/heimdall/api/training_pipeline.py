@@ -140,7 +140,7 @@ class TrainingPipeline:
         def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
             export.export_onnx(network, path, record, chosen.export.opset, config)
 
-        result = training.Training(chosen, config.data_dir, training.WORK).run(
+        result = training.Training(chosen, config.data_dir, training.WORK, alone=True).run(
             folder,
             resume_from=checkpoint,
             keep_checkpoints=True,

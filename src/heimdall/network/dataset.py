@@ -426,6 +426,12 @@ class StoredObservations(Sequence[Observation]):
         missing = self.absent.get(self.places.session_id[number], ())
         return Observation(file.session(row), file.arrivals(row), float(self.frequency_hz[number]), missing)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The shards that they are read from."""
+        names = dict.fromkeys(self.places.shard.tolist())
+        return tuple(self.places.config.shard_path(name.decode()) for name in names)
+
     def take(self, numbers: npt.NDArray[np.intp]) -> StoredObservations:
         """Some of the sessions, with nothing of the others."""
         places = self.places.take(numbers)
@@ -443,8 +449,8 @@ class Sessions:
         observations: One a session; those of data/features/ are read when they are asked for.
         table: One row a session, in the same order: the columns of index.parquet that all recordings of a
             session share (`session_id`, `source_id`, `latitude_deg`, `longitude_deg`, `frequency_mhz`,
-            `modulation`, `region`, `simulated`, `receivers_heard`), `snr_db`, the highest of the session, and
-            `split`: "train", "val" or "test".
+            `modulation`, `region`, `simulated`, `receivers_heard`), `snr_db`, the highest of the session,
+            `split`: "train", "val" or "test", and `recordings`, their number.
     """
 
     observations: Sequence[Observation]
@@ -505,6 +511,7 @@ def observations(config: DatasetConfig, split: Split, validation_split: float) -
     table = table[list(_OF_A_SESSION)].assign(
         snr_db=np.fmax.reduceat(index["snr_db"].to_numpy(np.float64)[order], places.start[:-1]),
         split=np.select(masks, splits, default=""),
+        recordings=np.diff(places.start),
     )
     absent = {name.encode(): receivers for name, receivers in read_absent(config).items()}
     frequency_hz = table["frequency_mhz"].to_numpy(np.float64) * 1e6

@@ -13,5 +13,6 @@ __all__ = [
     "resumption",
     "session_task",
     "task",
+    "token_file",
     "training",
 ]

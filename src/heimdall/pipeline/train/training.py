@@ -31,7 +31,7 @@ from heimdall.pipeline.train.checkpoints import OURS
 from heimdall.pipeline.train.fit_loop import Fitted
 from heimdall.pipeline.train.recording_task import RecordingTask
 from heimdall.pipeline.train.session_task import SessionTask
-from heimdall.pipeline.train.task import LearningTask
+from heimdall.pipeline.train.task import LearningTask, Scratch
 
 Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[str, Any], int], str | None]
 Exporter = Callable[[Network, Path, dict[str, Any]], None]
@@ -112,12 +112,14 @@ class Training:
         data_dir: The featurize stage's output, or the simulate stage's.
         work_dir: Where checkpoints are kept while it runs.
         outputs: The files that it writes.
+        alone: As of `Scratch`.
     """
 
     parameters: Params
     data_dir: Path
     work_dir: Path
     outputs: Outputs = LOCALIZER
+    alone: bool = False
 
     def run(
         self,
@@ -211,13 +213,14 @@ class Training:
 
     def _fit(self, task: LearningTask, inputs: dict[str, Any], device: str, work: Path) -> Fitted:
         """Train from the last checkpoint in `work`, or else from the start."""
+        scratch = Scratch(work, self.alone)
         state = checkpoints.resumable(work, inputs)
         if state is not None:
-            task.resume(state[OURS]["network"], checkpoints.weights(state))
+            task.resume(state[OURS]["network"], checkpoints.weights(state), scratch)
         else:
             checkpoints.clear(work)
             seed_everything(self.parameters.seed, workers=True, verbose=False)
-            task.start()
+            task.start(scratch)
         return fit_loop.fit(task, self.parameters, inputs, device=device, work=work, state=state)
 
     def _inputs(self, config: DatasetConfig, task: LearningTask, device: str) -> dict[str, Any]:
