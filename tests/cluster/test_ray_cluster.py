@@ -77,7 +77,7 @@ def test_features_are_the_same_bytes_where_a_machine_does_not_see_the_folder(
 def test_a_file_outside_of_the_folder_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster, "_marked", unwritten)
     with pytest.raises(HeimdallError, match="it is outside of this folder"):
-        list(workers.mapped(tasks.square, [1], files=lambda task: [tmp_path / "file"]))
+        list(workers.mapped(tasks.square, [1, 2], files=lambda task: [tmp_path / "file"]))
 
 
 @pytest.mark.usefixtures("ray_cluster_here")
@@ -86,11 +86,11 @@ def test_a_worker_has_the_recipe_from_its_start_this_code_and_no_secret(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-driver")
     recipe = {setting.name: setting.value for setting in determinism.settings(determinism.read_threads())}
-    (found,) = workers.mapped(tasks.environment, [tuple(recipe)])
+    found, _ = workers.mapped(tasks.environment, [tuple(recipe)] * 2)
     assert {name: found[name] for name in recipe} == recipe
     assert found["now"] is None
     assert "/py_modules_files/" in str(found["code"])
-    (found,) = workers.mapped(tasks.environment, [tuple(recipe)], services=(Service.S3,))
+    found, _ = workers.mapped(tasks.environment, [tuple(recipe)] * 2, services=(Service.S3,))
     assert found["now"] == "of-the-driver"
 
 
@@ -125,7 +125,7 @@ def test_an_error_arrives_as_it_was_raised() -> None:
     assert type(caught.value) is HeimdallError
     assert str(caught.value) == "session 3: it is damaged. Fetch it again"
     with pytest.raises(ZeroDivisionError):
-        list(workers.mapped(tasks.wrong, [0]))
+        list(workers.mapped(tasks.wrong, [0, 1]))
 
 
 @pytest.mark.usefixtures("ray_cluster_here")
@@ -161,7 +161,7 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(
 ) -> None:
     monkeypatch.setenv(variables.RAY_ADDRESS.name, address)
     with pytest.raises(HeimdallError, match=f"Ray cluster {address}: "):
-        list(workers.mapped(tasks.square, [1]))
+        list(workers.mapped(tasks.square, [1, 2]))
 
 
 def test_another_token_is_refused(tmp_path: Path, ray_cluster_here: Cluster) -> None:

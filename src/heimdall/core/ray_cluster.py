@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +146,7 @@ class Unseen:
 
 def mapped(
     function: Callable[[Task], Result],
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     *,
     files: Callable[[Task], Iterable[Path]],
     services: tuple[Service, ...],
@@ -169,13 +169,11 @@ def mapped(
             bytes, or lost a piece again and again.
         Exception: What the function raises.
     """
-    if not tasks:
-        return
+    left = iter(tasks)
     with _marked() as mark, _connected():
         told = {name: value for one in services for name, value in child.leading_to(one).items()}
         home = Home(Path.cwd(), mark, Machine.here(), services, told)
         sent = not all(node.shares for node in _accepted(home))
-        left = iter(tasks)
         waiting: deque[Piece] = deque()
         while True:
             room = max(0, ahead * _cpus() - len(waiting))
