@@ -6,12 +6,17 @@ Imports `core`, `geometry`, `signal`, `position` and `network`.
 __all__ = [
     "callbacks",
     "checkpoints",
+    "exchange",
     "fit_loop",
     "history",
     "lightning_module",
+    "ranks",
     "recording_task",
     "resumption",
     "session_task",
+    "shard_loaders",
+    "sharded_module",
     "task",
     "training",
+    "virtual_shards",
 ]
