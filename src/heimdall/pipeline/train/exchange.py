@@ -72,9 +72,9 @@ def rows(ranks: Ranks, own: torch.Tensor) -> torch.Tensor:
     """
     if ranks.count == 1:
         return own[None]
-    found = own.new_empty((ranks.count, *own.shape))
-    dist.all_gather_into_tensor(found, own.contiguous())
-    return found
+    found = own.new_empty(ranks.count * own.numel())
+    dist.all_gather_into_tensor(found, own.reshape(-1))
+    return found.view(ranks.count, *own.shape)
 
 
 def values(ranks: Ranks, own: Value) -> list[Value]:
@@ -148,7 +148,5 @@ def _named(numbers: Sequence[int]) -> str:
 
 def _is_of_a_lost_rank(error: Exception) -> bool:
     """Whether an error is one of the connections between the ranks."""
-    text = str(error).lower()
-    return isinstance(error, dist.DistError) or any(
-        word in text for word in ("gloo", "connection closed", "connection reset", "connection refused")
-    )
+    words = ("connection closed", "connection reset", "connection refused", "timed out", "timeout")
+    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)

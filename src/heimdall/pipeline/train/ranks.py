@@ -74,8 +74,9 @@ def started(environment: Mapping[str, str]) -> Ranks | None:
         if launcher != os.getppid():
             raise HeimdallError(f"worker {number}", "the process that started it has ended", _REMEDY)
         return Ranks(number, count, number, f"tcp://127.0.0.1:{port}")
-    if "TORCHELASTIC_RUN_ID" in environment and variables.DVC_STAGE.name not in environment:
-        number, count, local = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    torchrun = [environment.get(variable.name, "") for variable in variables.TORCHRUN]
+    if all(torchrun) and variables.DVC_STAGE.name not in environment:
+        number, count, local = map(int, torchrun[1:])
         return Ranks(number, count, local)
     return None
 
