@@ -71,8 +71,8 @@ from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
 from heimdall.pipeline.evaluate.cases import case_table, described
 from heimdall.pipeline.train import training
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation
 
 WORLDS = list(range(201, 211))
 # What else decides the answers.

@@ -17,8 +17,8 @@ from heimdall import simulate
 from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
 from heimdall.geometry.area import Receivers
-from heimdall.position.arrival import Observation, arrivals, without_receiver
-from heimdall.position.interpolation import interpolate
+from heimdall.signal.arrival import Observation, arrivals, without_receiver
+from heimdall.signal.interpolation import interpolate
 from heimdall.signal.sessions import SessionFeatures
 
 Float64 = npt.NDArray[np.float64]

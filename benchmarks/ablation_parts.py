@@ -14,7 +14,7 @@ import torch
 from heimdall.network import fusion_net
 from heimdall.network.fusion_net import LAW, LAW_SPEED, FusionNet
 from heimdall.network.tokens import SPREAD_SHARE, TILT_SHARE
-from heimdall.position.arrival import Arrivals, Observation
+from heimdall.signal.arrival import Arrivals, Observation
 
 AS_IT_IS = "the network as it is"
 UNTUNED = "fine-tuning off"

@@ -45,11 +45,10 @@ from heimdall import simulate
 from heimdall.core import artifacts, params, rooms
 from heimdall.core.params import Params, SplitParams
 from heimdall.metrics import metrics
-from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig, observations
 from heimdall.pipeline.evaluate import evaluation
 from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, errors_of
-from heimdall.pipeline.evaluate.localizers import localizer
+from heimdall.pipeline.evaluate.localizers import StoredLocalizer
 from heimdall.pipeline.featurize import split, tables
 from heimdall.pipeline.simulate import simulated
 from heimdall.pipeline.train import training
@@ -266,16 +265,9 @@ def trained(pipeline: training.Training, out: Path) -> None:
 
 def judged(out: Path, data: Path, settings: Params) -> pd.DataFrame:
     """The test cases of one world."""
-    weights = out / training.LOCALIZER.weights
-    network, _ = model_file.load(weights, weights.with_suffix(".json"))
     config = DatasetConfig(data)
-    found = evaluation.evaluate(
-        localizer(network, config),
-        localizer(network, config, calibrated=False),
-        config,
-        settings.validation_split,
-        settings.evaluate,
-    )
+    localize = StoredLocalizer.of(out / training.LOCALIZER.weights, config)
+    found = evaluation.evaluate(localize, config, settings.validation_split, settings.evaluate)
     test = observations(config, "test", settings.validation_split)
     clean = {
         session_id: bool((item.session.snr_db >= LEAST_DB).all())

@@ -18,6 +18,7 @@ import argparse
 from pathlib import Path
 
 from heimdall.core import artifacts, params, paths, stage
+from heimdall.core.child import Service
 
 
 def typed() -> argparse.Namespace:
@@ -57,19 +58,12 @@ def main() -> None:
     artifacts.require(weights, arguments.data_dir / paths.NETWORK)
     import pandas as pd
 
-    from heimdall.network import model_file
     from heimdall.network.dataset import DatasetConfig
     from heimdall.pipeline.evaluate import evaluation, figures, localizers, plots, table
 
-    network, record = model_file.load(weights, weights.with_suffix(".json"))
     data = DatasetConfig(arguments.data_dir)
-    found = evaluation.evaluate(
-        localizers.localizer(network, data),
-        localizers.localizer(network, data, calibrated=False),
-        data,
-        record["validation_split"],
-        settings.evaluate,
-    )
+    localize = localizers.StoredLocalizer.of(weights, data)
+    found = evaluation.evaluate(localize, data, localize.validation_split, settings.evaluate)
     receivers = pd.read_parquet(data.receivers_file)
 
     tables = {
@@ -91,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run(main, Service.CLUSTER)

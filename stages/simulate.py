@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 
 from heimdall.core import locks, params, stage
+from heimdall.core.child import Service
 
 
 def main() -> None:
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run(main, Service.CLUSTER)

@@ -41,4 +41,4 @@ def main() -> None:
 if __name__ == "__main__":
     reader = variables.DATABASE_URL_READER
     address = reader if reader.read() else variables.DATABASE_URL
-    stage.run(main, Service.LIBPQ, Service.S3, database=address)
+    stage.run(main, Service.LIBPQ, Service.S3, Service.CLUSTER, database=address)

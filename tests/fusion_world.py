@@ -19,7 +19,7 @@ from heimdall.network.fusion_net import FusionNet
 from heimdall.network.tokens import Tokenizer, Tokens
 from heimdall.pipeline.simulate import simulated
 from heimdall.position import radio_map, received_power
-from heimdall.position.arrival import Observation, arrivals
+from heimdall.signal.arrival import Observation, arrivals
 from heimdall.signal.extraction import session_features
 from heimdall.simulate.world import RECEIVERS
 from tests import REPOSITORY

@@ -17,9 +17,9 @@ from heimdall.network.fusion_net import FusionNet
 from heimdall.network.tokens import SHAPE, Tokenizer, Tokens
 from heimdall.pipeline.export.graphs import Graph, session_graph
 from heimdall.pipeline.export.onnx_file import onnx_bytes
-from heimdall.position.arrival import Arrivals, Observation
 from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import PowerModel
+from heimdall.signal.arrival import Arrivals, Observation
 from heimdall.signal.sessions import SessionFeatures
 from tests import tiny_features
 from tests.feature_world import RECORD

@@ -14,8 +14,8 @@ from heimdall.core.randomness import generator
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
-from heimdall.position.arrival import Arrivals, Observation, arrivals
 from heimdall.signal import sessions
+from heimdall.signal.arrival import Arrivals, Observation, arrivals
 from heimdall.signal.sessions import SessionFeatures
 from tests import REPOSITORY
 from tests.session_world import delay_sigma_s

@@ -16,7 +16,7 @@ from heimdall.core.params import EvaluateParams
 from heimdall.network.dataset import Sessions
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
-from heimdall.position.arrival import Observation, without_receiver
+from heimdall.signal.arrival import Observation, without_receiver
 from tests import REPOSITORY, fusion_world
 
 JUDGE = EvaluateParams(bootstrap_resamples=50, seed=42)

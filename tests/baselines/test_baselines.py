@@ -13,9 +13,9 @@ from heimdall.baselines.cramer_rao import cramer_rao_m2
 from heimdall.baselines.fitted import Baselines
 from heimdall.baselines.methods import METHODS, Method
 from heimdall.core.randomness import generator
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import PowerModel, mean_levels_db
+from heimdall.signal.arrival import Observation
 from tests.synthetic_sessions import (
     PLANE,
     RATE_HZ,

@@ -12,8 +12,8 @@ from heimdall.core.randomness import generator
 from heimdall.geometry import geo
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S, distances_m, gradients
 from heimdall.pipeline.simulate import simulated
-from heimdall.position.arrival import arrivals
 from heimdall.signal import arrival_times
+from heimdall.signal.arrival import arrivals
 from heimdall.signal.correlation import correlate
 from heimdall.signal.sessions import SessionFeatures
 from heimdall.simulate.world import RECEIVERS

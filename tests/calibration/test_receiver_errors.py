@@ -17,8 +17,8 @@ from heimdall.calibration.receivers_text import advice
 from heimdall.commands.receivers import receivers
 from heimdall.core.params import UNCALIBRATED, CalibrationParams, FeatureParams
 from heimdall.network.dataset import DatasetConfig, Sessions, observations
-from heimdall.position.arrival import Observation, arrivals
 from heimdall.signal import sessions
+from heimdall.signal.arrival import Observation, arrivals
 from tests import REPOSITORY, session_world
 from tests.session_world import FEATURES, PLANE, VALIDATION_SPLIT
 

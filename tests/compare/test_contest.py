@@ -23,7 +23,7 @@ from heimdall.metrics import metrics
 from heimdall.network.dataset import DatasetConfig, observations, read_network
 from heimdall.network.localize import localize
 from heimdall.pipeline.evaluate.cases import SLICES
-from heimdall.pipeline.evaluate.localizers import localizer
+from heimdall.pipeline.evaluate.localizers import product
 from heimdall.pipeline.export.graphs import recording_graph
 from heimdall.pipeline.export.onnx_file import onnx_bytes, quantized_bytes
 from tests import REPOSITORY, known_sessions, session_world
@@ -75,7 +75,7 @@ def test_answers_are_those_of_the_networks_in_pytorch(held: Contest, data: Datas
         for item in test.observations
     ]
     answers = (
-        localizer(untrained(), data)(test.observations),
+        product(untrained(), test.observations, read_network(data).plane),
         localize(known_sessions.network(), placed, known_sessions.RECEIVERS),
     )
     for side, answer in zip((held.a, held.b), answers, strict=True):

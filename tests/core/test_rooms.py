@@ -87,8 +87,8 @@ def test_a_room_that_imports_from_above_is_refused(tmp_path: Path) -> None:
         return subprocess.run(command, cwd=project, env=env, capture_output=True, check=False, text=True)
 
     assert lint().returncode == 0
-    module = project / "src/heimdall/position/arrival.py"
+    module = project / "src/heimdall/position/solver.py"
     module.write_text(module.read_text(encoding="utf-8") + "\nfrom heimdall.network import loss\n")
     refused = lint()
     assert refused.returncode != 0
-    assert "heimdall.position.arrival -> heimdall.network" in refused.stdout
+    assert "heimdall.position.solver -> heimdall.network" in refused.stdout

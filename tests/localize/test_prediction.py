@@ -27,9 +27,9 @@ from heimdall.localize import locating, prediction, session_files
 from heimdall.localize.locating import Given
 from heimdall.pipeline.export.graphs import recording_graph
 from heimdall.pipeline.export.onnx_file import onnx_bytes
-from heimdall.position.arrival import Observation, arrivals
 from heimdall.recordings import iq
 from heimdall.session import start_times
+from heimdall.signal.arrival import Observation, arrivals
 from heimdall.signal.correlation import Recording
 from heimdall.signal.extraction import session_features
 from heimdall.signal.features import cepstral_envelope

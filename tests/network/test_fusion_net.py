@@ -15,10 +15,10 @@ from heimdall.network.mixture import Mixture
 from heimdall.network.temperature_scaling import calibrate
 from heimdall.network.tokens import PHYSICAL, SPREAD_SHARE, Tokens, collate
 from heimdall.position import radio_map, received_power
-from heimdall.position.arrival import without_gps
 from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import Levels
 from heimdall.position.solver import KM, Solution
+from heimdall.signal.arrival import without_gps
 from tests.fusion_world import FEATURES, untrained, world
 
 PER_RECEIVER = [field.name for field in fields(Tokens)[:6]]

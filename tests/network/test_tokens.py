@@ -21,7 +21,7 @@ from heimdall.network.tokens import (
     collate,
     variants,
 )
-from heimdall.position.arrival import Observation, arrivals, stamped_late, without_gps, without_receiver
+from heimdall.signal.arrival import Observation, arrivals, stamped_late, without_gps, without_receiver
 from tests import known_sessions
 from tests.fusion_world import FEATURES, world
 

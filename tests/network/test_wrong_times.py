@@ -14,7 +14,7 @@ from heimdall.network import fusion_net
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
 from heimdall.network.tokens import collate
-from heimdall.position.arrival import Arrivals, Observation, stamped_late
+from heimdall.signal.arrival import Arrivals, Observation, stamped_late
 from tests.fusion_world import world
 
 

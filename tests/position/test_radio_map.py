@@ -14,9 +14,9 @@ from scipy import integrate, optimize, stats
 from heimdall.core.randomness import generator
 from heimdall.geometry.area import Area
 from heimdall.position import radio_map, received_power
-from heimdall.position.arrival import Observation
 from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import Levels, mean_levels_db
+from heimdall.signal.arrival import Observation
 from tests.position.test_received_power import MODEL, PLANE, RECEIVERS, observation
 
 AREA = Area.around(RECEIVERS)

@@ -15,8 +15,8 @@ from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import distances_m
 from heimdall.position import received_power
-from heimdall.position.arrival import Arrivals, Observation
 from heimdall.position.received_power import Levels, PowerModel
+from heimdall.signal.arrival import Arrivals, Observation
 from heimdall.signal.sessions import SessionFeatures
 
 PLANE = TangentPlane(45.0, 8.0, 260.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heimdall.position.arrival import Observation, stamped_late
 from heimdall.session import lateness
+from heimdall.signal.arrival import Observation, stamped_late
 from tests import known_sessions
 from tests.known_sessions import PLANE
 

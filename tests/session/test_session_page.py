@@ -18,7 +18,6 @@ from heimdall.commands.session import session
 from heimdall.core import paths
 from heimdall.maps.projection import Projection
 from heimdall.multilateration.fix import Fix, Place, Residual
-from heimdall.position.arrival import stamped_late
 from heimdall.session import (
     account,
     catalogue,
@@ -31,6 +30,7 @@ from heimdall.session import (
 )
 from heimdall.session.detail import Detail
 from heimdall.session.located import Located
+from heimdall.signal.arrival import stamped_late
 from tests.accessibility import faults
 from tests.browser import Browser
 from tests.session import shown_world

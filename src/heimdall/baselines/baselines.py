@@ -15,6 +15,7 @@ methods by time use the levels, too; with fewer they answer as received power do
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,9 +34,9 @@ from heimdall.baselines.methods import Method
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.position import received_power
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import Levels
+from heimdall.signal.arrival import Observation
 
 Float64 = npt.NDArray[np.float64]
 
@@ -76,8 +77,8 @@ def fit(
     """
     truth_m = np.asarray(truth_m, np.float64)
     levels = received_power.fit(observations, truth_m, receivers, plane)
-    known = [(Timed.of(one), at_m) for one, at_m in zip(observations, truth_m, strict=True)]
-    timed = [(one, at_m) for one, at_m in known if one is not None][:TUNE_SESSIONS]
+    known = ((Timed.of(one), at_m) for one, at_m in zip(observations, truth_m, strict=True))
+    timed = list(itertools.islice(((one, at_m) for one, at_m in known if one is not None), TUNE_SESSIONS))
     mean_m, covariance_m2 = _scatter(truth_m)
     area = Area.of_transmitters(receivers, truth_m)
     tuned = Tuned(
@@ -177,11 +178,12 @@ def _scatter(truth_m: Float64) -> tuple[tuple[float, float], tuple[tuple[float, 
 
 def _inflation(observations: Sequence[Observation], truth_m: Float64, baselines: Baselines) -> float:
     """The inflation of the direct position under which the true positions are most probable."""
-    timed = [(one, Timed.of(one), at_m[None]) for one, at_m in zip(observations, truth_m, strict=True)]
-    fixed = [
+    timed = ((one, Timed.of(one), at_m[None]) for one, at_m in zip(observations, truth_m, strict=True))
+    fixed = (
         (one, times, at_m) for one, times, at_m in timed if times is not None and len(times.row) >= FIXING
-    ]
-    work = tqdm(fixed[:DIRECT_SESSIONS], "tune direct position", unit="session", disable=None, delay=1)
+    )
+    few = list(itertools.islice(fixed, DIRECT_SESSIONS))
+    work = tqdm(few, "tune direct position", unit="session", disable=None, delay=1)
     total = np.zeros(len(_INFLATION))
     for one, times, at_m in work:
         finest_m = float(times.scale_m(baselines.tuned.times.excess_s)[0])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
-from heimdall.position.arrival import Observation
+from heimdall.signal.arrival import Observation
 
 Float64 = npt.NDArray[np.float64]
 

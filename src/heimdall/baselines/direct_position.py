@@ -16,9 +16,9 @@ import numpy.typing as npt
 from heimdall.baselines.delays import Timed
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
-from heimdall.position.arrival import Observation
-from heimdall.position.interpolation import interpolate
+from heimdall.signal.arrival import Observation
 from heimdall.signal.correlation import NARROW_HZ
+from heimdall.signal.interpolation import interpolate
 
 Float64 = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]

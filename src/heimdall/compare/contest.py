@@ -38,11 +38,11 @@ from heimdall.pipeline.evaluate.cases import SLICES
 from heimdall.pipeline.evaluate.figures import transmitter_weights
 from heimdall.pipeline.evaluate.localizers import combine
 from heimdall.pipeline.featurize import split
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
 from heimdall.reproduce import git
 from heimdall.reproduce.files import Files
 from heimdall.reproduce.paths import INDEX, MODEL
+from heimdall.signal.arrival import Observation
 
 Array = npt.NDArray[np.float64]
 Localizer = Callable[[Observation], Posterior]  # of one session
@@ -196,7 +196,7 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
     network = read_network(data)
     test = observations(data, "test", params.validation_split)
     index = read_index(data)
-    sessions = cases.described(test, network.plane)
+    sessions = cases.described(test, list(transmitters.by_place(test.table)), network.plane)
     developments = [_development(repository, model, index, network) for model in (a, b)]
     latencies_ms = _latencies_ms((a, b), network, test.observations)
     first, second = (
@@ -213,7 +213,7 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
             found = figures(own, other, sessions.iloc[rows], params.evaluate)
             slices.append({"slice": column, "value": str(value)} | found)
     a_m, b_m = first.errors.distance_m, second.errors.distance_m
-    transmitters = sessions["cluster"].tolist()
+    clusters = sessions["cluster"].tolist()
     return Contest(
         data=provenance(test.table["simulated"]),
         data_fingerprint=network.data_fingerprint,
@@ -222,9 +222,9 @@ def hold(repository: Path, a: Model, b: Model, data: DatasetConfig, params: Para
         b=second,
         overall=overall,
         slices=slices,
-        sample_size=sample_size.of_paired(b_m - a_m, transmitters),
-        canary=sample_size.of_canary(a_m, b_m, transmitters, SHARES[:1]),
-        rising_canary=sample_size.of_canary(a_m, b_m, transmitters, SHARES),
+        sample_size=sample_size.of_paired(b_m - a_m, clusters),
+        canary=sample_size.of_canary(a_m, b_m, clusters, SHARES[:1]),
+        rising_canary=sample_size.of_canary(a_m, b_m, clusters, SHARES),
     )
 
 

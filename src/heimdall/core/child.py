@@ -38,7 +38,7 @@ _OF_CODE = frozenset(
     )
 )
 _OF_CODE_KINDS = (
-    *("HEIMDALL_", "RAY_", "XDG_", "GIT_CONFIG", "GIT_AUTHOR_", "GIT_COMMITTER_"),
+    *("HEIMDALL_", "XDG_", "GIT_CONFIG", "GIT_AUTHOR_", "GIT_COMMITTER_"),
     *("DVC_ROOT", "DVC_EXP_", "DVC_NO_", "DVC_IGNORE_", "DVC_GLOBAL_", "DVC_SYSTEM_", "DVC_SITE_"),
     *("CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "TORCH", "PYTORCH_", "ATEN_", "ONEDNN_", "DNNL_", "MKL_"),
     *("OMP_", "KMP_", "GOMP_", "OPENBLAS_", "NPY_", "NUMEXPR_", "MALLOC_", "MPL"),
@@ -65,6 +65,7 @@ class Service(Enum):
     LIBPQ = ("PG",)  # of any PostgreSQL: Heimdall's, or MLflow's
     S3 = ("HEIMDALL_S3_", "AWS_")
     MLFLOW = ("MLFLOW_",)
+    CLUSTER = ("HEIMDALL_RAY_", "RAY_")
 
 
 def environment(*services: Service) -> dict[str, str]:

@@ -218,6 +218,26 @@ RECIPE = Variable(
     default="on",
     example="off",
 )
+RAY_ADDRESS = Variable(
+    "HEIMDALL_RAY_ADDRESS",
+    "a Ray cluster with this machine in it: `snapshot`, `simulate`, `featurize` and `evaluate` compute "
+    "on all its machines, with the same bytes ([scale.md](scale.md))",
+    otherwise="this machine alone",
+    example="10.0.0.1:6379",
+)
+RAY_AUTH_TOKEN_PATH = Variable(
+    "RAY_AUTH_TOKEN_PATH",
+    "file with the token of that cluster, which only you may read; Ray reads it",
+    otherwise="`~/.ray/auth_token`, where `heimdall cluster start` writes it",
+    example="/run/secrets/ray",
+)
+RAY_AUTH_TOKEN = Variable(
+    "RAY_AUTH_TOKEN",
+    "the token itself; Ray takes it before the file",
+    otherwise="the file",
+    example="...",
+    secret=True,
+)
 NO_COLOR = Variable(
     "NO_COLOR",
     "any value: no colours on a terminal ([no-color.org](https://no-color.org))",
@@ -310,6 +330,10 @@ MLFLOW_LIMITS = (
     Variable("MLFLOW_LOGGING_LEVEL", "no line about each step of MLflow's own database", "ERROR"),
     Variable("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "`heimdall track` prints the address itself", "true"),
 )
+RAY_SETTINGS = (
+    Variable("RAY_AUTH_MODE", "a node and a driver of a Ray cluster need its token", "token"),
+    Variable("RAY_USAGE_STATS_ENABLED", "nobody is told of Ray's use", "0"),
+)
 
 YOURS = (
     *DATABASE_URLS,
@@ -335,6 +359,9 @@ YOURS = (
     MLFLOW_S3_ENDPOINT_URL,
     TRAIN_WORKERS,
     RECIPE,
+    RAY_ADDRESS,
+    RAY_AUTH_TOKEN_PATH,
+    RAY_AUTH_TOKEN,
     NO_COLOR,
 )
 FROM_OTHERS = (
@@ -363,6 +390,7 @@ FOR_PROCESSES = (
     MLFLOW_BACKEND_STORE_URI,
     MLFLOW_SERVER_ENABLE_JOB_EXECUTION,
     *MLFLOW_LIMITS,
+    *RAY_SETTINGS,
 )
 ALL = YOURS + FROM_OTHERS + FOR_PROCESSES
 

@@ -1,7 +1,8 @@
-"""Where independent pieces of work are computed: in this process, or in processes of this machine.
+"""Where independent pieces of work are computed: in processes of this machine, or on a cluster.
 
 What is computed must not depend on where: a piece is a module's function of one task, both of which travel by
-pickle between our own processes alone.
+pickle between our own processes alone. HEIMDALL_RAY_ADDRESS chooses the cluster; it is no parameter, because
+no byte depends on it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from heimdall.core import variables
+from heimdall.core.child import Service
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-AHEAD = 2  # pieces a process that are under way or wait to be taken, so that memory does not grow
+AHEAD = 2  # pieces a process or CPU that are under way or wait to be taken, so that memory does not grow
 
 
 def no_files(task: object) -> Iterable[Path]:
@@ -31,21 +35,32 @@ def mapped(
     tasks: Sequence[Task],
     *,
     files: Callable[[Task], Iterable[Path]] = no_files,
+    least: int = 1,
+    services: tuple[Service, ...] = (),
 ) -> Iterator[Result]:
-    """The results of a function, computed on all cores, in the order of the tasks.
+    """The results of a function, computed on all cores or on the whole cluster, in the order of the tasks.
 
     Args:
         function: A module's function whose result depends on the task and its files alone.
         tasks: What it is called with.
         files: Which files the function reads for a task, relative to the working directory.
+        least: How many tasks a process must have to be worth starting, which takes seconds.
+        services: What the function has to reach. A worker of the cluster is told what leads there by this
+            process's environment, and nothing of other services.
 
     Yields:
         The results, one by one. At most `AHEAD` a process are there that were not taken yet.
 
     Raises:
+        HeimdallError: The cluster fails (`ray_cluster.mapped`).
         Exception: What the function raises; later tasks are given up.
     """
-    processes = min(len(os.sched_getaffinity(0)), len(tasks))
+    if variables.RAY_ADDRESS.read():
+        from heimdall.core import ray_cluster  # noqa: PLC0415 - a machine without Ray never notices
+
+        yield from ray_cluster.mapped(function, tasks, files=files, services=services, ahead=AHEAD)
+        return
+    processes = min(len(os.sched_getaffinity(0)), len(tasks) // least)
     if processes <= 1:
         yield from map(function, tasks)
         return

@@ -14,9 +14,9 @@ from heimdall.core.params import UNCALIBRATED, CalibrationParams, FeatureParams
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.network.tokens import Tokenizer
-from heimdall.position.arrival import Observation, arrivals
 from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import PowerModel
+from heimdall.signal.arrival import Observation, arrivals
 from heimdall.signal.correlation import Recording
 from heimdall.signal.extraction import session_features
 

@@ -24,8 +24,8 @@ from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig, Sessions, read_network, read_receivers
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation
 
 
 @dataclass(frozen=True)

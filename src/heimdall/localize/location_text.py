@@ -9,7 +9,7 @@ import numpy as np
 
 from heimdall.core.table import lines as aligned
 from heimdall.localize.location import Answers, Location
-from heimdall.position.arrival import Observation
+from heimdall.signal.arrival import Observation
 
 
 def lines(answers: Answers) -> list[str]:

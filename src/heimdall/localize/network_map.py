@@ -24,7 +24,7 @@ from heimdall.multilateration.fix import Place
 from heimdall.pages import vector_map
 from heimdall.pages.frame import Frame
 from heimdall.pages.vector_map import Line, Map, Mark, Region
-from heimdall.position.arrival import Observation
+from heimdall.signal.arrival import Observation
 
 State = Literal["heard", "silent", "unrecorded", "absent"]
 

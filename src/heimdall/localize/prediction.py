@@ -20,8 +20,8 @@ from heimdall.inference.onnx_model import Arrays, OnnxLocalizer, session_inputs
 from heimdall.inference.preprocessing import Preprocessing
 from heimdall.localize import session_files
 from heimdall.localize.error_ellipse import RADIUS_95, ellipse_95
-from heimdall.position.arrival import Observation
 from heimdall.signal import coherence
+from heimdall.signal.arrival import Observation
 from heimdall.signal.correlation import Recording
 from heimdall.signal.log_mel import recording_features
 

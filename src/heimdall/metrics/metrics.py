@@ -7,7 +7,7 @@ Lengths are metres, shares lie in [0, 1], and every array has one row a position
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,7 +19,7 @@ from heimdall.geometry.geo import TangentPlane, distance_m
 from heimdall.position.posterior import Posterior
 
 Array = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int16]
 
 ACCURACY_WITHIN_M = (30, 50, 100)
 COVERAGE_PROBABILITIES = (0.68, 0.95)
@@ -27,6 +27,7 @@ LOCALIZABLE_M = 1000.0
 # The specification's targets, by the key of `summary` that they speak of.
 TARGETS = {"mae_m": 30.0, "accuracy_30m": 0.9, "calibration_error_m": 5.0}
 _INTERVAL = (0.025, 0.975)
+_RESAMPLES = 100  # at a time
 _QUINTILES = (0.2, 0.4, 0.6, 0.8)
 
 
@@ -157,29 +158,38 @@ def cluster_weights(clusters: Sequence[str], resamples: int, seed: int) -> Count
         seed: The user's seed.
 
     Returns:
-        Counts, int64, shape (B, n).
+        Counts, int16, shape (B, n).
     """
     names, member = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     drawn = generator(seed, "bootstrap").integers(len(names), size=(resamples, len(names)))
     # One bincount over all resamples: resample b counts in the block of bins from b * len(names) on.
     block = np.arange(resamples)[:, np.newaxis] * len(names)
-    counts = np.bincount((drawn + block).ravel(), minlength=resamples * len(names))
+    counts = np.bincount((drawn + block).ravel(), minlength=resamples * len(names)).astype(np.int16)
     return counts.reshape(resamples, len(names))[:, member]  # (B, n)
 
 
 def weighted_mean(values: Array, weights: Counts) -> Array:
     """Mean of `values` (n,) in each resample of `weights` (B, n), shape (B,)."""
-    return np.asarray((weights * values).sum(axis=1) / weights.sum(axis=1), np.float64)
+    means = [(part * values).sum(axis=1) / part.sum(axis=1) for part in _parts(weights)]
+    return np.asarray(np.concatenate(means), np.float64)
 
 
 def weighted_median(values: Array, weights: Counts) -> Array:
     """Median of `values` (n,) in each resample of `weights` (B, n), shape (B,)."""
     order = np.argsort(values, kind="stable")
-    cumulated = weights[:, order].cumsum(axis=1)  # (B, n)
-    total = cumulated[:, -1:]
-    lower = (cumulated > (total - 1) // 2).argmax(axis=1)
-    upper = (cumulated > total // 2).argmax(axis=1)
-    return np.asarray((values[order[lower]] + values[order[upper]]) / 2, np.float64)
+    medians = []
+    for part in _parts(weights):
+        cumulated = part[:, order].cumsum(axis=1)  # (b, n)
+        total = cumulated[:, -1:]
+        lower = (cumulated > (total - 1) // 2).argmax(axis=1)
+        upper = (cumulated > total // 2).argmax(axis=1)
+        medians.append((values[order[lower]] + values[order[upper]]) / 2)
+    return np.asarray(np.concatenate(medians), np.float64)
+
+
+def _parts(weights: Counts) -> Iterator[Counts]:
+    """Some resamples at a time, so that what is computed of them needs little memory."""
+    return (weights[first : first + _RESAMPLES] for first in range(0, len(weights), _RESAMPLES))
 
 
 def summary(error: Errors, weights: Counts | None) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from heimdall.core.params import FeatureParams
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import LocalFrame, TangentPlane
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M
-from heimdall.position.arrival import Observation, arrivals
 from heimdall.signal import sessions
+from heimdall.signal.arrival import Observation, arrivals
 
 Features = npt.NDArray[np.float32]
 Transform = Callable[[Features], Features]
@@ -73,6 +73,15 @@ class DatasetConfig:
     def absent_file(self) -> Path:
         """One row for each receiver of which a session tells nothing."""
         return self.data_dir / "absent.parquet"
+
+    @property
+    def tables(self) -> tuple[Path, ...]:
+        """All but the shards."""
+        return self.index_file, self.network_file, self.receivers_file, self.absent_file
+
+    def shard_path(self, name: str) -> Path:
+        """Where a shard of the index is."""
+        return self.data_dir / "shards" / name
 
 
 @dataclass(frozen=True)
@@ -309,6 +318,10 @@ class Sessions:
     def of_split(self, split: Split) -> Sessions:
         """Those of one split, in the same order."""
         rows = np.flatnonzero((self.table["split"] == split) | (split == "all"))
+        return self.rows(rows)
+
+    def rows(self, rows: npt.NDArray[np.intp]) -> Sessions:
+        """Those at some places, (n,), in the order of these."""
         return Sessions(
             [self.observations[row] for row in rows], self.table.iloc[rows].reset_index(drop=True)
         )
@@ -328,6 +341,7 @@ _OF_A_SESSION = (
     "region",
     "simulated",
     "receivers_heard",
+    "shard",
 )
 
 

@@ -26,10 +26,10 @@ from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
 from heimdall.position import solver
-from heimdall.position.arrival import Arrivals, Observation, stamped_late, without_receiver
 from heimdall.position.radio_map import RadioMap, log_likelihood
 from heimdall.position.received_power import UHF_HZ, Levels, PowerModel, moments
 from heimdall.position.solver import KM, TAIL, US, US_PER_KM, WRONG
+from heimdall.signal.arrival import Arrivals, Observation, stamped_late, without_receiver
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""From features to a position: arrival times, received power, radio map, solver, posterior.
+"""From arrival times and levels to a position: received power, radio map, solver, posterior.
 
 The log-likelihood of a position given the levels is in `received_power` (by distance: the baselines) and in
 `radio_map` (place by place: fusion); `posterior` is the answer of any method. Imports `core`, `geometry`
@@ -6,9 +6,6 @@ and `signal`.
 """
 
 __all__ = [
-    "arrival",
-    "channels",
-    "interpolation",
     "posterior",
     "radio_map",
     "received_power",

@@ -32,7 +32,7 @@ from heimdall.geometry.geo import TangentPlane
 from heimdall.position.received_power import Levels, PowerModel, mean_levels_db
 
 if TYPE_CHECKING:
-    from heimdall.position.arrival import Observation
+    from heimdall.signal.arrival import Observation
 
 Float64 = npt.NDArray[np.float64]
 

@@ -30,7 +30,7 @@ from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import distances_m
 
 if TYPE_CHECKING:
-    from heimdall.position.arrival import Observation
+    from heimdall.signal.arrival import Observation
 
 Float64 = npt.NDArray[np.float64]
 

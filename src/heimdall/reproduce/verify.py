@@ -113,7 +113,9 @@ def verify(
     snapshot_env = {}
     if source:
         found = endpoints.resolve(repository, identity=Identity.SNAPSHOT).as_environment()
-        snapshot_env = child.settled(checkout.environment_of_code(Service.LIBPQ, Service.S3) | found)
+        snapshot_env = child.settled(
+            checkout.environment_of_code(Service.LIBPQ, Service.S3, Service.CLUSTER) | found
+        )
     made = None
     with locks.alone(folder):
         try:
@@ -222,7 +224,7 @@ def _rebuild(
         begin_s = time.monotonic()
         # --single-item: what is in the workspace is what it reads; --no-commit: nothing is cached.
         options = ("--single-item", "--force", "--no-run-cache", "--no-commit", "--quiet")
-        told = snapshot_env if stage.name == SNAPSHOT else checkout.environment_of_code()
+        told = snapshot_env if stage.name == SNAPSHOT else checkout.environment_of_code(Service.CLUSTER)
         with dvc_remote.withheld(tree):
             code = checkout.dvc(tree, "repro", *options, stage.name, env=told)
         if code != 0:

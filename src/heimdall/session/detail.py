@@ -17,11 +17,11 @@ from heimdall.geometry import geo
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M
 from heimdall.pipeline.snapshot.snapshot import QUARANTINE
-from heimdall.position.arrival import Observation, arrivals
 from heimdall.recordings import archive
 from heimdall.session import lateness
 from heimdall.session.catalogue import Session, read_index
 from heimdall.signal import coherence, sessions
+from heimdall.signal.arrival import Observation, arrivals
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@
 
 __all__ = [
     "alignment",
+    "arrival",
     "arrival_times",
     "band",
+    "channels",
     "coherence",
     "correlation",
     "detection",
     "extraction",
     "features",
+    "interpolation",
     "joint_delay",
     "log_mel",
     "noise",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from heimdall.pipeline.evaluate import evaluation, figures, table
 from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, errors_of
 from heimdall.pipeline.evaluate.evaluation import Evaluation
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, RECEIVED_POWER, UNCALIBRATED
-from heimdall.position.arrival import Observation, without_gps
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation, without_gps
 from tests import session_world
 from tests.session_world import PLANE, VALIDATION_SPLIT
 from tests.tiny_features import FEATURES
@@ -41,13 +42,14 @@ def centre(sessions: Sequence[Observation], sigma_m: float = SIGMA_M) -> Posteri
     return Posterior.gaussian(position_m, variance_m2[:, np.newaxis, np.newaxis] * tilted)
 
 
-def surer(sessions: Sequence[Observation]) -> Posterior:
-    return centre(sessions, SIGMA_M / 100)
+def both(sessions: Sequence[Observation]) -> tuple[Posterior, Posterior]:
+    """After calibration, and before it surer than it should be."""
+    return centre(sessions), centre(sessions, SIGMA_M / 100)
 
 
 @pytest.fixture(scope="module")
 def found(data: DatasetConfig) -> Evaluation:
-    return evaluation.evaluate(centre, surer, data, VALIDATION_SPLIT, PARAMS)
+    return evaluation.evaluate(both, data, VALIDATION_SPLIT, PARAMS)
 
 
 def chosen(found: Evaluation, predictor: str, split: str = "test") -> pd.DataFrame:
@@ -86,7 +88,7 @@ def test_figures_are_not_rounded(found: Evaluation) -> None:
 
 
 def test_evaluation_repeats(data: DatasetConfig, found: Evaluation) -> None:
-    again = evaluation.evaluate(centre, surer, data, VALIDATION_SPLIT, PARAMS)
+    again = evaluation.evaluate(both, data, VALIDATION_SPLIT, PARAMS)
     assert artifacts.json_text(again.metrics) == artifacts.json_text(found.metrics)
     pd.testing.assert_frame_equal(again.cases, found.cases, check_exact=True)
 
@@ -222,7 +224,7 @@ def test_single_transmitter_has_no_interval_and_unknown_ones_stand_for_their_ses
     index.loc[test, "source_id"] = "one"
     index.loc[~test, "source_id"] = None
     index.to_parquet(tmp_path / "index.parquet")
-    found = evaluation.evaluate(centre, centre, DatasetConfig(tmp_path), VALIDATION_SPLIT, PARAMS)
+    found = evaluation.evaluate(both, DatasetConfig(tmp_path), VALIDATION_SPLIT, PARAMS)
     assert found.metrics["test"][LOCALIZER]["clusters"] == 1
     assert found.metrics["test"][LOCALIZER]["mae_m_low"] is None
     assert found.metrics["val"][LOCALIZER]["clusters"] == 4
@@ -233,4 +235,13 @@ def test_split_without_members_is_an_error(tmp_path: Path) -> None:
     index = session_world.write(tmp_path)
     index[index["split"] != "test"].to_parquet(tmp_path / "index.parquet")
     with pytest.raises(HeimdallError, match='the split "test" has no members'):
-        evaluation.evaluate(centre, centre, DatasetConfig(tmp_path), VALIDATION_SPLIT, PARAMS)
+        evaluation.evaluate(both, DatasetConfig(tmp_path), VALIDATION_SPLIT, PARAMS)
+
+
+def test_the_table_does_not_depend_on_how_many_processes_made_it(
+    data: DatasetConfig, found: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_LEAST", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    again = evaluation.evaluate(both, data, VALIDATION_SPLIT, PARAMS)
+    pd.testing.assert_frame_equal(again.cases, found.cases, check_exact=True)

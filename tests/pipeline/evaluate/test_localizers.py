@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from heimdall.metrics.metrics import Estimates
+from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig, Sessions
-from heimdall.pipeline.evaluate.localizers import combine, localizer
+from heimdall.pipeline.evaluate.localizers import StoredLocalizer, combine
 from tests.feature_world import FRAME, untrained
 from tests.session_world import PLANE
 
 
 def test_single_receiver_network_answers_with_the_product_of_its_gaussians(
-    data: DatasetConfig, held_out: Sessions
+    data: DatasetConfig, held_out: Sessions, tmp_path: Path
 ) -> None:
-    model = untrained()
-    answer = localizer(model, data)(held_out.observations)
+    model, weights = untrained(), tmp_path / "localizer.safetensors"
+    model_file.save(model, weights, weights.with_suffix(".json"), {"validation_split": 0.5})
+    localize = StoredLocalizer.of(weights, data)
+    assert localize.validation_split == 0.5
+    answer, before_calibration = localize(held_out.observations)
+    assert before_calibration is answer
     for number, item in enumerate(held_out.observations):
         with torch.inference_mode():
             given = model(torch.from_numpy(item.session.mel.astype(np.float32))).numpy().T

@@ -25,7 +25,7 @@ from heimdall.pipeline.train import checkpoints, training
 from heimdall.pipeline.train.session_task import SessionTask
 from heimdall.pipeline.train.training import Training
 from heimdall.position import radio_map, received_power
-from heimdall.position.arrival import without_gps
+from heimdall.signal.arrival import without_gps
 from tests import tiny_features
 from tests.single_training import killed_at_call
 

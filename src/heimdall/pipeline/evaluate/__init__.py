@@ -3,4 +3,4 @@
 Imports `network`, `baselines`, `metrics`, and what they import.
 """
 
-__all__ = ["cases", "evaluation", "figures", "localizers", "plots", "predictors", "table"]
+__all__ = ["cases", "evaluation", "figures", "localizers", "pieces", "plots", "predictors", "table"]

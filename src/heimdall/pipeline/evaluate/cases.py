@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from heimdall.baselines.cramer_rao import cramer_rao_m2
-from heimdall.geometry import transmitters
 from heimdall.geometry.geo import TangentPlane
 from heimdall.metrics.metrics import Errors, errors
 from heimdall.network.dataset import Sessions
-from heimdall.position.arrival import Observation
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation
 
 Array = npt.NDArray[np.float64]
 
@@ -26,14 +26,20 @@ _SNR_EDGES_DB = (10.0, 30.0)
 _ERROR_COLUMNS = {field.name: field.name for field in dataclasses.fields(Errors)} | {"distance_m": "error_m"}
 
 
-def described(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:
-    """What the cases tell of each session, whatever a predictor answers."""
+def described(sessions: Sessions, clusters: Sequence[str], plane: TangentPlane) -> pd.DataFrame:
+    """What the cases tell of each session, whatever a predictor answers.
+
+    Args:
+        sessions: Some of a split.
+        clusters: The transmitter of each.
+        plane: Tangent plane of the positions.
+    """
     table = sessions.table
     timed = [int(np.count_nonzero(item.arrivals.information_s2)) for item in sessions.observations]
     return pd.DataFrame(
         {
             "session_id": table["session_id"],
-            "cluster": list(transmitters.by_place(table)),
+            "cluster": list(clusters),
             "latitude_deg": table["latitude_deg"],
             "longitude_deg": table["longitude_deg"],
             "receivers_heard": table["receivers_heard"].map(_receivers_label),

@@ -6,7 +6,6 @@ alone. Every answer becomes a row of one table, the cases, from which metrics, s
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,19 +14,20 @@ import pandas as pd
 from tqdm import tqdm
 
 from heimdall.baselines import baselines, tuned_file
-from heimdall.baselines.fitted import Baselines
-from heimdall.baselines.methods import METHODS, Method
+from heimdall.baselines.methods import METHODS
+from heimdall.core import workers
 from heimdall.core.params import EvaluateParams, FeatureParams
 from heimdall.core.provenance import provenance
-from heimdall.geometry.geo import TangentPlane
 from heimdall.metrics.metrics import TARGETS
-from heimdall.network.dataset import DatasetConfig, Sessions, observations, read_network, read_receivers
-from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, case_table, described
+from heimdall.network.dataset import DatasetConfig, observations, read_index, read_network, read_receivers
+from heimdall.pipeline.evaluate import pieces
+from heimdall.pipeline.evaluate.cases import WITHOUT_GPS
 from heimdall.pipeline.evaluate.figures import SPLITS, figures, slice_figures
 from heimdall.pipeline.evaluate.localizers import Localizer
-from heimdall.pipeline.evaluate.predictors import LOCALIZER, RECEIVED_POWER, UNCALIBRATED
-from heimdall.position.arrival import Observation, without_gps
-from heimdall.position.posterior import Posterior
+from heimdall.pipeline.evaluate.pieces import Piece
+from heimdall.pipeline.evaluate.predictors import LOCALIZER, UNCALIBRATED
+
+_LEAST = 4  # pieces for a process
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,14 @@ class Evaluation:
 
 
 def evaluate(
-    localize: Localizer,
-    uncalibrated: Localizer,
-    data: DatasetConfig,
-    validation_split: float,
-    params: EvaluateParams,
+    localize: Localizer, data: DatasetConfig, validation_split: float, params: EvaluateParams
 ) -> Evaluation:
     """Evaluate a model, and the baselines that its training split gives.
 
+    Sessions are answered some at a time, on all cores.
+
     Args:
         localize: The trained model.
-        uncalibrated: The same before calibration.
         data: Where the features are.
         validation_split: Share of the development rows that was held out when the model was trained.
         params: How the intervals are made.
@@ -74,35 +71,19 @@ def evaluate(
         HeimdallError: The features are missing, or a split has no members.
     """
     network, receivers = read_network(data), read_receivers(data)
-    features = FeatureParams(**network.features)
     training = observations(data, "train", validation_split)
     fitted = baselines.fit(
         training.observations,
         training.truth_m(network.plane),
         receivers,
         network.plane,
-        features.correlation_rate_hz,
+        FeatureParams(**network.features).correlation_rate_hz,
     )
-    parts, simulated = [], list(training.table["simulated"])
-    for split in SPLITS:
-        sessions = observations(data, split, validation_split)
-        simulated += list(sessions.table["simulated"])
-        found = {
-            LOCALIZER: localize(sessions.observations),
-            UNCALIBRATED: uncalibrated(sessions.observations),
-        }
-        for method in METHODS:
-            found[method] = _located(method, sessions.observations, fitted, split)
-        parts += _tables(split, sessions, found, network.plane)
-        if split == "test":
-            timeless = [without_gps(item, features) for item in sessions.observations]
-            found = {
-                LOCALIZER: localize(timeless),
-                RECEIVED_POWER: _located(RECEIVED_POWER, timeless, fitted, WITHOUT_GPS),
-            }
-            sessions = dataclasses.replace(sessions, observations=timeless)
-            parts += _tables(WITHOUT_GPS, sessions, found, network.plane)
-    cases = pd.concat(parts, ignore_index=True)
+    tasks = [
+        piece for split in SPLITS for piece in pieces.pieces(data, split, validation_split, localize, fitted)
+    ]
+    cases = _cases(tasks)
+    simulated = read_index(data)["simulated"]
     return Evaluation(
         {"data": provenance(simulated), "split_by": network.split["by"], "targets": TARGETS}
         | figures(cases, params),
@@ -112,14 +93,16 @@ def evaluate(
     )
 
 
-def _tables(
-    split: str, sessions: Sessions, found: dict[str, Posterior], plane: TangentPlane
-) -> list[pd.DataFrame]:
-    """The cases of every predictor, given their answers to the same sessions."""
-    rows = described(sessions, plane)
-    return [case_table(split, name, rows, answer, plane) for name, answer in found.items()]
-
-
-def _located(method: Method, sessions: Sequence[Observation], fitted: Baselines, split: str) -> Posterior:
-    progress = tqdm(sessions, desc=f"{split}: {method}", unit="session", disable=None)
-    return Posterior.concatenate([baselines.locate(method, item, fitted) for item in progress])
+def _cases(tasks: Sequence[Piece]) -> pd.DataFrame:
+    """The answers to all pieces as one table, by split, predictor and session."""
+    parts: dict[tuple[str, str], list[pd.DataFrame]] = {
+        (split, name): [] for split in (*SPLITS, WITHOUT_GPS) for name in (LOCALIZER, UNCALIBRATED, *METHODS)
+    }
+    total = sum(len(piece.clusters) for piece in tasks)
+    with tqdm(total=total, desc="evaluate", unit="answer", disable=None) as progress:
+        made = workers.mapped(pieces.answered, tasks, files=lambda piece: piece.files, least=_LEAST)
+        for piece, found in zip(tasks, made, strict=True):
+            for key, cases in found.items():
+                parts[key].append(cases)
+            progress.update(len(piece.clusters))
+    return pd.concat([cases for several in parts.values() for cases in several], ignore_index=True)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from heimdall.baselines.methods import METHODS
 from heimdall.core.params import EvaluateParams
-from heimdall.metrics.metrics import calibration, cluster_weights, mae_difference, summary
+from heimdall.metrics.metrics import Counts, calibration, cluster_weights, mae_difference, summary
 from heimdall.pipeline.evaluate.cases import SLICES, WITHOUT_GPS, errors_of, reading_order
 from heimdall.pipeline.evaluate.predictors import LOCALIZER, PREDICTORS, UNCALIBRATED
 
@@ -102,7 +102,7 @@ def slice_figures(cases: pd.DataFrame, params: EvaluateParams) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def transmitter_weights(cases: pd.DataFrame, params: EvaluateParams) -> npt.NDArray[np.int64] | None:
+def transmitter_weights(cases: pd.DataFrame, params: EvaluateParams) -> Counts | None:
     """Bootstrap weights of the cases; None for a single cluster, which says nothing of its own spread."""
     if cases["cluster"].nunique() < 2:
         return None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,44 +14,79 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.geometry.geo import LocalFrame, TangentPlane
 from heimdall.metrics.metrics import Estimates
+from heimdall.network import model_file
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset, read_network, read_receivers
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localization_net import INFERENCE_BATCH, LocalizationNet
-from heimdall.network.localize import localize
-from heimdall.position.arrival import Observation
+from heimdall.network.localize import after_and_before_calibration
 from heimdall.position.posterior import Posterior
+from heimdall.signal.arrival import Observation
 
-Localizer = Callable[[Sequence[Observation]], Posterior]
+# From n observations to the answer after calibration and the one before. It travels to other processes.
+Localizer = Callable[[Sequence[Observation]], tuple[Posterior, Posterior]]
 
 
-def localizer(
-    network: FusionNet | LocalizationNet, data: DatasetConfig, *, calibrated: bool = True
-) -> Localizer:
-    """What a trained network answers to sessions.
+@dataclass(frozen=True)
+class StoredLocalizer:
+    """What a trained network of either kind answers to sessions; it is read where it is asked.
 
-    Args:
-        network: Of either kind. The Gaussians that a single-receiver network gives to a session's recordings
-            are multiplied; it has no calibration of its own.
+    The Gaussians that a single-receiver network gives to a session's recordings are multiplied; it has no
+    calibration of its own.
+
+    Attributes:
+        weights: Its weights, with the configuration beside them.
         data: Where the network's receivers are described.
-        calibrated: False for the answer before calibration.
-
-    Returns:
-        A function of n observations.
-
-    Raises:
-        HeimdallError: The description is missing or damaged.
+        sha256: Of the weights.
     """
-    receivers, plane = read_receivers(data), read_network(data).plane
 
-    def answer(sessions: Sequence[Observation]) -> Posterior:
+    weights: Path
+    data: DatasetConfig
+    sha256: str
+
+    @classmethod
+    def of(cls, weights: Path, data: DatasetConfig) -> StoredLocalizer:
+        """The localizer of these weights.
+
+        Raises:
+            HeimdallError: A file is missing or damaged.
+        """
+        artifacts.require(weights)
+        made = cls(weights, data, artifacts.sha256_file(weights))
+        _read(weights, made.sha256)
+        return made
+
+    def __call__(self, sessions: Sequence[Observation]) -> tuple[Posterior, Posterior]:
+        """The answers to n sessions.
+
+        Raises:
+            HeimdallError: A file is missing or damaged.
+        """
+        network, _ = _read(self.weights, self.sha256)
         if isinstance(network, FusionNet):
-            return localize(network, sessions, receivers, calibrated=calibrated)
-        return _product(network, sessions, plane)
+            return after_and_before_calibration(network, sessions, read_receivers(self.data))
+        answer = product(network, sessions, read_network(self.data).plane)
+        return answer, answer
 
-    return answer
+    @property
+    def validation_split(self) -> float:
+        """Share of the development rows that was held out when it was trained."""
+        _, record = _read(self.weights, self.sha256)
+        return float(record["validation_split"])
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """What it is read from, beside the description of the receivers."""
+        return self.weights, self.weights.with_suffix(".json")
+
+
+@lru_cache(maxsize=1)
+def _read(weights: Path, sha256: str) -> tuple[FusionNet | LocalizationNet, dict[str, Any]]:
+    """Network and record; the hash tells weights from later ones at their place."""
+    return model_file.load(weights, weights.with_suffix(".json"))
 
 
 def estimate(model: LocalizationNet, dataset: HeimdallDataset) -> Estimates:
@@ -87,10 +126,21 @@ def combine(estimates: Estimates, member: npt.NDArray[np.intp], frame: LocalFram
     return Estimates(*frame.to_degrees(means[0], means[1]), *sigmas_m)
 
 
-def _product(model: LocalizationNet, sessions: Sequence[Observation], plane: TangentPlane) -> Posterior:
+def product(model: LocalizationNet, sessions: Sequence[Observation], plane: TangentPlane) -> Posterior:
     """The product of the Gaussians of each session's recordings, in the tangent plane.
 
     The sigmas stay as they are: a metre of the frame and one of the plane differ by 1 % at 60 km.
+
+    Args:
+        model: Asked of each recording.
+        sessions: n sessions.
+        plane: Of the positions.
+
+    Returns:
+        n Gaussians.
+
+    Raises:
+        HeimdallError: The model has no local frame.
     """
     mel = np.concatenate([item.session.mel for item in sessions])
     member = np.repeat(np.arange(len(sessions)), [len(item.session.mel) for item in sessions])
@@ -113,6 +163,9 @@ def _product(model: LocalizationNet, sessions: Sequence[Observation], plane: Tan
 def _estimates(model: LocalizationNet, batches: Iterable[torch.Tensor]) -> Estimates:
     model.eval()
     with torch.inference_mode():
-        answers = [model(features) for features in tqdm(batches, desc="localize", unit="batch", disable=None)]
+        answers = [
+            model(features)
+            for features in tqdm(batches, desc="localize", unit="batch", disable=None, delay=1)
+        ]
     columns = torch.cat(answers).numpy().astype(np.float64).T  # (4, n)
     return Estimates(*columns)

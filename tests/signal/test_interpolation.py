@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from heimdall.core.randomness import generator
-from heimdall.position.interpolation import interpolate
-from tests.position.test_arrival import exact_series
+from heimdall.signal.interpolation import interpolate
+from tests.signal.test_arrival import exact_series
 
 
 def test_interpolation_is_the_fourier_sum_between_the_lags() -> None:

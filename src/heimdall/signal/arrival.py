@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from heimdall.core.params import FeatureParams
-from heimdall.position.channels import Channels, cumulants
-from heimdall.position.interpolation import interpolate
+from heimdall.signal.channels import Channels, cumulants
 from heimdall.signal.correlation import NARROW_HZ
+from heimdall.signal.interpolation import interpolate
 from heimdall.signal.sessions import SessionFeatures
 from heimdall.signal.transforms import squared_magnitude
 

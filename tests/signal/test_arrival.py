@@ -11,7 +11,8 @@ import scipy.fft
 
 from heimdall.core import params
 from heimdall.core.randomness import generator
-from heimdall.position.arrival import (
+from heimdall.signal import arrival_times
+from heimdall.signal.arrival import (
     SHAPE_LAGS,
     SHAPE_LIMIT,
     Arrivals,
@@ -20,7 +21,6 @@ from heimdall.position.arrival import (
     stamped_late,
     without_receiver,
 )
-from heimdall.signal import arrival_times
 from heimdall.signal.correlation import Recording, correlate
 from heimdall.signal.sessions import SessionFeatures
 from heimdall.simulate import signals

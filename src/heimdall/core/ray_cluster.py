@@ -1,0 +1,353 @@
+"""Where pieces of work are computed on a Ray cluster; `workers` imports this only where one is named.
+
+A worker has the recipe's variables before its interpreter starts, and this clone's code. It computes in the
+driver's working directory where its machine sees that folder, else in a private one with the files of its
+piece. A node that would compute other bytes is refused by name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import secrets
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from heimdall.core import artifacts, child, determinism, variables
+from heimdall.core.child import Service
+from heimdall.core.errors import HeimdallError
+
+for _variable in variables.RAY_SETTINGS:  # before Ray reads them
+    os.environ.setdefault(_variable.name, _variable.default)
+try:
+    import ray
+    from ray import exceptions
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError as _error:
+    raise HeimdallError(
+        variables.RAY_ADDRESS.name,
+        f"it names a Ray cluster, and Ray cannot be imported ({_error})",
+        f"Type `make cluster`, or `unset {variables.RAY_ADDRESS.name}` for this machine alone",
+    ) from None
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+PACKAGE = Path(__file__).resolve().parents[1]
+MARKS = Path(".heimdall/work/cluster")
+TRIES_AGAIN = 3  # of a piece whose worker or node was lost
+ANSWER_S = 180.0  # within which a node must start a worker, also a busy one
+NO_CPU = "None of its nodes offers a CPU: type `heimdall cluster join` on a machine that shall compute"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What decides the bytes that an interpreter computes.
+
+    Attributes:
+        python: Its version, without the last number.
+        libraries: Version by name, of those that compute.
+        foreign_cpu: What keeps the CPU from computing the recorded bytes.
+    """
+
+    python: str
+    libraries: Mapping[str, str]
+    foreign_cpu: tuple[str, ...]
+
+    @classmethod
+    def here(cls) -> Machine:
+        """Of this process."""
+        cpu = determinism.foreign_cpu(os.uname().machine, Path("/proc/cpuinfo").read_text("utf-8", "replace"))
+        version = "{}.{}".format(*sys.version_info[:2])
+        return cls(version, determinism.installed_versions(), tuple(cpu))
+
+    def contradictions(self, driver: Machine) -> list[str]:
+        """Why its bytes would not be the driver's, one clause each.
+
+        Args:
+            driver: Of the process whose pieces are computed.
+        """
+        found = [] if os.environ.get(determinism.SWITCH) == "off" else list(self.foreign_cpu)
+        if self.python != driver.python:
+            found.append(f"Python is {self.python}, not {driver.python}")
+        return found + [
+            f"{name} is {self.libraries.get(name, 'missing')}, not {driver.libraries.get(name, 'missing')}"
+            for name in sorted({*self.libraries, *driver.libraries})
+            if self.libraries.get(name) != driver.libraries.get(name)
+        ]
+
+
+@dataclass(frozen=True)
+class Home:
+    """What every worker is told of the driver.
+
+    Attributes:
+        folder: The driver's working directory.
+        mark: A file below it that only this run has written.
+        machine: The driver's.
+        services: What the pieces have to reach.
+        environment: The variables that lead there. They travel as an argument, because those of a runtime
+            environment stand in the command line of a process.
+    """
+
+    folder: Path
+    mark: Path
+    machine: Machine
+    services: tuple[Service, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A task under way.
+
+    Attributes:
+        task: Its argument.
+        contents: Files by relative path, in Ray's store; empty where every node sees the folder.
+        result: Of the computation.
+    """
+
+    task: Any
+    contents: Mapping[Path, ray.ObjectRef]
+    result: ray.ObjectRef
+
+
+class Unseen:
+    """The result of a worker that sees neither the driver's folder nor was sent the files."""
+
+
+def mapped(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    files: Callable[[Task], Iterable[Path]],
+    services: tuple[Service, ...],
+    ahead: int,
+) -> Iterator[Result]:
+    """As `workers.mapped`, on the cluster of HEIMDALL_RAY_ADDRESS.
+
+    Args:
+        function: As there.
+        tasks: As there.
+        files: As there.
+        services: As there.
+        ahead: Pieces under way for each CPU of the cluster.
+
+    Yields:
+        The results, in the order of the tasks.
+
+    Raises:
+        HeimdallError: The cluster cannot be reached, refuses the token, has a node that would compute other
+            bytes, or lost a piece again and again.
+        Exception: What the function raises.
+    """
+    if not tasks:
+        return
+    with _marked() as mark, _connected():
+        told = {name: value for one in services for name, value in child.leading_to(one).items()}
+        home = Home(Path.cwd(), mark, Machine.here(), services, told)
+        sent = not _asked(home)
+        left = iter(tasks)
+        waiting: deque[Piece] = deque()
+        while True:
+            room = max(0, ahead * _cpus() - len(waiting))
+            for task in itertools.islice(left, room):
+                contents = _put(files(task), waiting) if sent else None
+                waiting.append(_submitted(function, task, home, contents))
+            if not waiting:
+                return
+            piece = waiting.popleft()
+            result = _got(piece.result)
+            if isinstance(result, Unseen):  # it came to a node that was not there before
+                sent = True
+                contents = _put(files(piece.task), waiting)
+                result = _got(_submitted(function, piece.task, home, contents).result)
+            yield result
+
+
+@contextmanager
+def _marked() -> Iterator[Path]:
+    """A file by which a worker knows the driver's folder; one of a killed driver is removed as a partial."""
+    mark = MARKS / f".partial-{os.getpid()}-{secrets.token_hex(16)}"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """This process as a driver; what still runs for it ends with the block."""
+    address = variables.RAY_ADDRESS.read()
+    try:
+        ray.init(
+            address, runtime_env=_runtime_environment(), log_to_driver=False, logging_level=logging.ERROR
+        )
+    except (OSError, RuntimeError, ValueError, exceptions.RayError) as error:
+        remedy = (
+            "Check that `heimdall cluster status` shows this machine, and that "
+            f"{variables.RAY_AUTH_TOKEN_PATH.name} names the cluster's token; "
+            f"`unset {variables.RAY_ADDRESS.name}` computes on this machine alone"
+        )
+        raise HeimdallError(f"Ray cluster {address}", str(error), remedy) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _runtime_environment() -> dict[str, Any]:
+    """What a worker is started with: this clone's code, and the recipe as this process has it."""
+    recipe = determinism.settings(determinism.read_threads())
+    names = [determinism.SWITCH, *(setting.name for setting in recipe)]
+    absent = " ".join(f"-u {name}" for name in names if name not in os.environ)
+    return {
+        "py_modules": [str(PACKAGE)],
+        "excludes": ["__pycache__"],
+        "env_vars": {name: os.environ[name] for name in names if name in os.environ},
+        "py_executable": f"env {absent} python",  # Ray sets a variable, and removes none
+    }
+
+
+def _cpus() -> int:
+    """CPUs of the nodes that are there now; one where there are none for the moment."""
+    return max(1, int(sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])))
+
+
+def _asked(home: Home) -> bool:
+    """Ask each node what it is; whether all of them see the driver's folder.
+
+    Raises:
+        HeimdallError: No node has a CPU, or one would compute other bytes or does not answer.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    if not nodes:
+        raise HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", "it has no CPU", NO_CPU)
+    answers = {
+        node["NodeID"]: _ASK.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(home)
+        for node in nodes
+    }
+    seen = []
+    for node in nodes:
+        try:
+            seen.append(_got(answers[node["NodeID"]], ANSWER_S))
+        except (exceptions.GetTimeoutError, exceptions.RayError) as error:
+            subject = f"node {_named(node['NodeManagerAddress'], node['NodeID'])}"
+            remedy = (
+                "Type `heimdall cluster stop` there; its log is in the folder /tmp/ray/session_latest/logs"
+            )
+            raise HeimdallError(subject, f"it starts no worker ({error})", remedy) from None
+    return all(seen)
+
+
+def _named(address: str, node_id: str) -> str:
+    """A node as a person finds it."""
+    return f"{address} ({node_id[:8]})"
+
+
+def _put(names: Iterable[Path], waiting: Iterable[Piece]) -> dict[Path, ray.ObjectRef]:
+    """Files in Ray's store: once while a piece waits that needs them, and no longer.
+
+    Raises:
+        HeimdallError: A file is not below the working directory, so a worker has no place for it.
+    """
+    known = {name: content for piece in waiting for name, content in piece.contents.items()}
+    found = {}
+    for name in names:
+        if name.is_absolute() or ".." in name.parts:
+            cause = "it is outside of this folder, which a node of the cluster does not see"
+            raise HeimdallError(str(name), cause, "Work in a folder that every node has at the same path")
+        if name in known:
+            found[name] = known[name]
+        elif name.is_file():  # else the function says what is missing
+            found[name] = ray.put(name.read_bytes())
+    return found
+
+
+def _submitted(
+    function: Callable[..., Any],
+    task: object,
+    home: Home,
+    contents: Mapping[Path, ray.ObjectRef] | None,
+) -> Piece:
+    return Piece(task, contents or {}, _COMPUTE.remote(function, task, home, contents))
+
+
+def _got(result: ray.ObjectRef, timeout_s: float | None = None) -> Any:  # noqa: ANN401 - any function's
+    """A result, or what its function raised as it was raised.
+
+    Raises:
+        HeimdallError: Its worker was lost more often than it is tried.
+    """
+    try:
+        return ray.get(result, timeout=timeout_s)
+    except exceptions.RayTaskError as error:
+        raise error.cause from error
+    except (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError) as error:
+        cause = f"a piece lost its worker {TRIES_AGAIN + 1} times ({error})"
+        remedy = "Run the same command again, which keeps what is finished; give the nodes more memory"
+        raise HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", cause, remedy) from None
+
+
+# What follows runs in a worker.
+
+
+def _compute(
+    function: Callable[[Any], Any],
+    task: object,
+    home: Home,
+    contents: Mapping[Path, ray.ObjectRef] | None,
+) -> object:
+    """The result of a piece, in the driver's folder or in a private one with its files."""
+    if _sees(home):
+        return function(task)
+    if contents is None:
+        return Unseen()
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="heimdall-") as folder:
+        for name, content in zip(contents, ray.get(list(contents.values())), strict=True):
+            artifacts.write_bytes(Path(folder) / name, content)
+        os.chdir(folder)
+        try:
+            return function(task)
+        finally:
+            os.chdir(before)
+
+
+def _sees(home: Home) -> bool:
+    """Whether this worker sees the driver's folder; when it is asked first, it becomes what the driver needs.
+
+    Raises:
+        HeimdallError: It would compute other bytes than the driver.
+    """
+    if home.mark not in _SEEN:
+        contradictions = Machine.here().contradictions(home.machine)
+        if contradictions:
+            node = _named(ray.util.get_node_ip_address(), ray.get_runtime_context().get_node_id())
+            remedy = (
+                "Install there what this clone has (`make setup cluster`) and type `heimdall cluster join` "
+                "again, or `heimdall cluster stop` to go without it"
+            )
+            raise HeimdallError(f"node {node}", f"it is refused: {'; '.join(contradictions)}", remedy)
+        child.forget(Service.CLUSTER, *home.services)
+        os.environ.update(home.environment)
+        _SEEN[home.mark] = (home.folder / home.mark).is_file()
+        if _SEEN[home.mark]:
+            os.chdir(home.folder)
+    return _SEEN[home.mark]
+
+
+_SEEN: dict[Path, bool] = {}  # by the mark of the driver, of whom a worker has one
+_COMPUTE = ray.remote(num_cpus=1, max_retries=TRIES_AGAIN)(_compute)
+_ASK = ray.remote(num_cpus=0, max_retries=TRIES_AGAIN)(_sees)

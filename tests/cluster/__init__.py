@@ -1,0 +1,1 @@
+"""Pieces of work on a real Ray cluster, whose nodes are processes of this machine."""
