@@ -32,8 +32,6 @@ def main() -> None:
     typed = parser.parse_args()
     settings = params.load()
     part = ranks.here(typed.workers, settings)
-    if part is None:
-        return
     from heimdall.pipeline.train import training
     from heimdall.track import tracking
 

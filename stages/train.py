@@ -10,16 +10,10 @@ same bytes. --resume_training continues from a checkpoint, with the files beside
 it, if data, parameters and code are the same. Otherwise a new training starts
 from it and records its hash. A line says which of the two happens.
 
---workers N trains with N processes of this machine, at most `virtual_shards`
-of params.yaml. torchrun starts them on several machines. The bytes are the
-same for any number of workers.
-
 Examples:
-  python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
+  python stages/train.py --epochs 5 --batch_size 8 --workers 2
   python stages/train.py --epochs 5 --resume_training --checkpoint last.ckpt
   python stages/train.py --export_only --checkpoint models/localizer.safetensors
-  python stages/train.py --workers 2
-  torchrun --nproc-per-node 2 stages/train.py
 """
 
 from __future__ import annotations
@@ -63,15 +57,13 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{option}", type=kind, help=f"Value of {name} for this run.")
     for option, meaning in PATHS.items():
         parser.add_argument(f"--{option}", type=stage.typed_path, help=meaning)
-    parser.add_argument("--workers", type=int, help="Processes that train together on this machine.")
+    parser.add_argument("--workers", type=int, help="Processes that train together, to the same bytes.")
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--resume_training", action="store_true", help="Continue from --checkpoint (.ckpt).")
     task.add_argument("--export_only", action="store_true", help="Only write --checkpoint as ONNX.")
     typed = parser.parse_args()
     if (typed.resume_training or typed.export_only) != bool(typed.checkpoint):
         parser.error("--checkpoint goes with --resume_training or --export_only: give both, or neither")
-    if typed.workers is not None and (typed.workers < 1 or typed.export_only):
-        parser.error("--workers is at least 1, and goes without --export_only")
     return typed
 
 
@@ -85,33 +77,25 @@ def main() -> None:
     if typed.data_dir is None:
         artifacts.require(paths.FEATURES / paths.NETWORK)
     part = ranks.ONE if typed.export_only else ranks.here(typed.workers, settings)
-    if part is None:
-        return
     from heimdall.pipeline.train import training
 
+    trained = training.Training(settings, typed.data_dir or paths.FEATURES, training.WORK, ranks=part)
     if not part.is_first:
-        training.Training(settings, typed.data_dir or paths.FEATURES, training.WORK, ranks=part).follow()
-        return
-    if overrides or typed.data_dir or typed.output_dir or typed.checkpoint:
+        trained.follow()
+    elif overrides or typed.data_dir or typed.output_dir or typed.checkpoint:
         from heimdall.api.training_pipeline import TrainingPipeline
 
+        names = ("data_dir", "export_only", "checkpoint", "resume_training", "output_dir")
         made = TrainingPipeline.of(settings, Path(), part).run(
-            typed.data_dir,
-            typed.export_only,
-            checkpoint=typed.checkpoint,
-            resume_training=typed.resume_training,
-            output_dir=typed.output_dir,
+            **{name: getattr(typed, name) for name in names}
         )
         if made["final_metrics"]:
             print(f"train: {training.sentence(made['checkpoint_path'], made['final_metrics'])}")
         print(f"train: {made['onnx_path']}")
-        return
-    from heimdall.track import tracking
+    else:
+        from heimdall.track import tracking
 
-    result = training.Training(settings, paths.FEATURES, training.WORK, ranks=part).run(
-        Path(), tracker=tracking.track
-    )
-    print(f"train: {result.sentence}")
+        print(f"train: {trained.run(Path(), tracker=tracking.track).sentence}")
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ PASSED_ON = {
     "src/heimdall/api/features.py": ["the process that makes features for `HeimdallDataset`"],
     "src/heimdall/compare/review.py": ["`heimdall review`: everything of a"],
     "src/heimdall/doctor/machine.py": ["git; "],
+    "src/heimdall/pipeline/train/ranks.py": ["the other workers of a training", "its first worker"],
     "src/heimdall/reproduce/checks.py": ["git; "],
     "src/heimdall/reproduce/checkout.py": ["DVC of `heimdall verify`: `dvc pull`"],
     "src/heimdall/reproduce/git.py": ["git; "],

@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from heimdall.core import stage, variables
+from heimdall.core import child, stage, variables
+from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
 
@@ -55,27 +56,23 @@ class Ranks:
 ONE = Ranks()
 
 
-def started(environment: Mapping[str, str]) -> Ranks | None:
+def started() -> Ranks | None:
     """This process as a rank, if `together` or torchrun started it as one; else None.
 
     RANK and WORLD_SIZE alone say nothing: the jobs of many clusters set them. Those of torchrun do not count
     in a stage that DVC runs: whoever started DVC was the rank of something else.
 
-    Args:
-        environment: Of this process.
-
     Raises:
         HeimdallError: The process that started this rank has ended.
     """
-    text = environment.get(variables.TRAIN_RANK.name)
-    if text:
+    if text := variables.TRAIN_RANK.read():
         number, count, port, launcher = map(int, text.split("/"))
         ctypes.CDLL(None).prctl(_SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGKILL)  # so it ends with its launcher
         if launcher != os.getppid():
             raise HeimdallError(f"worker {number}", "the process that started it has ended", _REMEDY)
         return Ranks(number, count, number, f"tcp://127.0.0.1:{port}")
-    torchrun = [environment.get(variable.name, "") for variable in variables.TORCHRUN]
-    if all(torchrun) and variables.DVC_STAGE.name not in environment:
+    torchrun = [variable.read() for variable in variables.TORCHRUN]
+    if all(torchrun) and not variables.DVC_STAGE.read():
         number, count, local = map(int, torchrun[1:])
         return Ranks(number, count, local)
     return None
@@ -98,17 +95,15 @@ def wanted(typed: int | None, devices: int, virtual_shards: int) -> int:
             remedy = "Give a number from 1 on, or unset it"
             raise HeimdallError(f"{variables.TRAIN_WORKERS.name}={text}", "no number of workers", remedy)
         if int(text) > virtual_shards:
-            _say(
-                f"{variables.TRAIN_WORKERS.name} is {text}; with virtual_shards {virtual_shards} so many work"
-            )
+            _say(f"{variables.TRAIN_WORKERS.name}={text}: with virtual_shards {virtual_shards} so many train")
         return min(int(text), virtual_shards)
     count = devices if typed is None else typed
     refuse_idle(count, virtual_shards)
     return count
 
 
-def here(typed: int | None, parameters: Params) -> Ranks | None:
-    """This process's part in a training; None if it has just started others and they did all of it.
+def here(typed: int | None, parameters: Params) -> Ranks:
+    """This process's part in a training. A process that starts others instead ends here when they are done.
 
     Args:
         typed: The number of workers that the user asked for, if any.
@@ -116,8 +111,9 @@ def here(typed: int | None, parameters: Params) -> Ranks | None:
 
     Raises:
         HeimdallError: As of `started`, `wanted` and `together`.
+        SystemExit: Other processes have done all of the training.
     """
-    found = started(os.environ)
+    found = started()
     if found is not None:
         return found
     # A CPU is one device, and `training.choose_device` says so.
@@ -126,7 +122,7 @@ def here(typed: int | None, parameters: Params) -> Ranks | None:
     if count == 1:
         return ONE
     together(count)
-    return None
+    sys.exit(0)
 
 
 def refuse_idle(count: int, virtual_shards: int) -> None:
@@ -178,20 +174,21 @@ def together(count: int) -> None:
 
 
 def _start(rank: str, output: Sequence[IO[bytes]]) -> subprocess.Popen[bytes]:
-    """Start a rank; it writes to a file, or where this process writes."""
+    """Start a rank; it writes to a file, or where this process writes. Only the first reaches services."""
     target = output[0] if output else None
+    if output:
+        environment = child.environment()
+    else:
+        environment = child.environment(Service.S3, Service.LIBPQ, Service.MLFLOW)
     # On one machine: a name of the host that leads elsewhere must not matter.
     loopback = variables.GLOO_SOCKET_IFNAME
-    environment = os.environ | {variables.TRAIN_RANK.name: rank, loopback.name: loopback.default}
-    command = [sys.executable, *sys.orig_argv[1:]]
-    # A session of its own: Ctrl+C reaches this process alone, which ends all ranks in one place.
     return subprocess.Popen(
-        command,
+        [sys.executable, *sys.orig_argv[1:]],
         cwd=stage.TYPED_IN,
-        env=environment,
+        env=environment | {variables.TRAIN_RANK.name: rank, loopback.name: loopback.default},
         stdout=target,
         stderr=target,
-        start_new_session=True,
+        start_new_session=True,  # Ctrl+C reaches this process alone, which ends all ranks in one place
     )
 
 
