@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from heimdall.core import artifacts
+from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M, SPEED_OF_LIGHT_M_S, distances_m
-from heimdall.signal import sessions
+from heimdall.signal import session_files, sessions
 from tests.tiny_features import FEATURES, LATITUDE_DEG, LONGITUDE_DEG
 
 PLANE = TangentPlane(LATITUDE_DEG, LONGITUDE_DEG, GROUND_ALTITUDE_M)
@@ -81,7 +82,7 @@ def write(folder: Path, mels: int = 32) -> pd.DataFrame:
     position_m = generator(1, "session world").uniform(-30e3, 30e3, (SESSIONS, 2))
     latitude_deg, longitude_deg = PLANE.to_degrees(position_m[:, 0], position_m[:, 1])
     found = [session_features(number, position_m[number], mels) for number in range(SESSIONS)]
-    packed = sessions.pack(found)
+    packed = session_files.pack(found, FeatureParams(**FEATURES))
     shard = f"{artifacts.sha256_bytes(packed)[:16]}.safetensors"
     artifacts.write_bytes(folder / "shards" / shard, packed)
     rows = [

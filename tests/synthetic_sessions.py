@@ -14,7 +14,7 @@ from heimdall.core.randomness import generator
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
-from heimdall.signal import sessions
+from heimdall.signal import session_files
 from heimdall.signal.arrival import Arrivals, Observation, arrivals
 from heimdall.signal.sessions import SessionFeatures
 from tests import REPOSITORY
@@ -110,7 +110,9 @@ def write_features(data_dir: Path, count: int = 20) -> None:
     random = generator(1, "synthetic features")
     truth_m = random.uniform([-55e3, -45e3], [70e3, 45e3], (count, 2))
     late_s = 1e-7 * random.normal(size=(count, len(rows)))
-    packed = sessions.pack([session(at, rows, late_s=late) for at, late in zip(truth_m, late_s, strict=True)])
+    packed = session_files.pack(
+        [session(at, rows, late_s=late) for at, late in zip(truth_m, late_s, strict=True)], FEATURES
+    )
     shard = f"{artifacts.sha256_bytes(packed)[:16]}.safetensors"
     artifacts.write_bytes(data_dir / "shards" / shard, packed)
     latitude_deg, longitude_deg = PLANE.to_degrees(truth_m[:, 0], truth_m[:, 1])

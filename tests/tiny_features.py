@@ -10,8 +10,9 @@ import pandas as pd
 import yaml
 
 from heimdall.core import artifacts
+from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
-from heimdall.signal import sessions
+from heimdall.signal import session_files, sessions
 from tests import REPOSITORY
 
 RECEIVERS = 2
@@ -63,7 +64,9 @@ def write(data_dir: Path, count: int = 10, seed: int = 1) -> pd.DataFrame:
     for first in range(0, count, 2):
         numbers = range(first, min(first + 2, count))
         places = {number: random.uniform(-1, 1, 2) for number in numbers}
-        packed = sessions.pack([session_features(seed, number, *places[number]) for number in numbers])
+        packed = session_files.pack(
+            [session_features(seed, number, *places[number]) for number in numbers], FeatureParams(**FEATURES)
+        )
         shard = f"{artifacts.sha256_bytes(packed)[:16]}.safetensors"
         artifacts.write_bytes(data_dir / "shards" / shard, packed)
         for session_row, number in enumerate(numbers):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
+from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.network import dataset
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
-from heimdall.signal import sessions
+from heimdall.signal import session_files
 from heimdall.signal.features import augment_features
+from heimdall.signal.session_files import SessionFile
 from tests import tiny_features
 
 
@@ -42,7 +46,7 @@ def test_item_is_the_stored_recording(config: DatasetConfig) -> None:
     part = HeimdallDataset(config, "val", None, 0.2)
     for position in range(len(part)):
         row = part.index.iloc[position]
-        stored = sessions.unpack(config.data_dir / "shards" / row["shard"])[row["session_row"]]
+        stored = SessionFile(config.data_dir / "shards" / row["shard"]).session(row["session_row"])
         receiver = list(stored.websdr_id).index(row["websdr_id"])
         features, label = part[position]
         assert features.dtype == torch.float32
@@ -94,11 +98,15 @@ def test_missing_and_damaged_files(config: DatasetConfig, tmp_path: Path) -> Non
     config.network_file.write_text('{"latitude_deg": 95, "longitude_deg": 0, "data_fingerprint": "x"}')
     with pytest.raises(HeimdallError, match=r"network\.json: no network"):
         dataset.read_network(config)
+    everything = HeimdallDataset(config, "all", None, 0.2)
     shard = sorted((config.data_dir / "shards").iterdir())[0]
     content = bytearray(shard.read_bytes())
     content[-1000] ^= 1
     shard.write_bytes(content)
     with pytest.raises(HeimdallError, match=rf"{shard.name}: damaged \(its hash is not its name\)"):
+        list(everything)
+    shard.unlink()
+    with pytest.raises(HeimdallError, match=rf"{shard.name}: the file is missing"):
         HeimdallDataset(config, "all", None, 0.2)
     config.index_file.write_bytes(b"no parquet")
     with pytest.raises(HeimdallError, match=r"index\.parquet: no parquet file"):
@@ -111,5 +119,29 @@ def test_index_that_does_not_fit_its_shards(config: DatasetConfig, column: str, 
     index.loc[3, column] = value
     index.loc[3, "websdr_id"] = 2 if column == "session_row" else 1
     index.to_parquet(config.index_file)
-    with pytest.raises(HeimdallError, match="is not receiver"):
-        HeimdallDataset(config, "train", None, 0.2)
+    with pytest.raises(HeimdallError, match=r"is not receiver|are not together"):
+        list(HeimdallDataset(config, "train", None, 0.2))
+
+
+def test_items_are_read_one_by_one_and_each_file_is_hashed_once(tmp_path: Path) -> None:
+    tiny_features.write(tmp_path, count=100)
+    tracemalloc.start()
+    try:
+        part = HeimdallDataset(DatasetConfig(tmp_path), "all")
+        for features, _ in part:
+            assert features.shape == (3, 128, 32)
+        assert tracemalloc.get_traced_memory()[1] < 200 * 24_576 / 4  # of all log-mels
+    finally:
+        tracemalloc.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "has_its_name", lambda path: pytest.fail(f"{path} is hashed again"))
+        session_files._verified_file.cache_clear()
+        assert sum(len(part.session(number).websdr_id) for number in range(100)) == 200
+
+
+def test_loader_workers_read_the_same_items(config: DatasetConfig) -> None:
+    part = HeimdallDataset(config, "all")
+    alone, forked = (list(DataLoader(part, batch_size=3, num_workers=workers)) for workers in (0, 2))
+    for one, other in zip(alone, forked, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])

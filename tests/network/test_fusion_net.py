@@ -183,6 +183,13 @@ def test_degrees_are_true_to_a_millimetre_within_200_km() -> None:
     assert np.abs(back_m - np.stack([east_m, north_m], -1)).max() < 1e-3
 
 
+def part_of(mixture: Mixture, rows: slice) -> Mixture:
+    """Some of the answers, with no more receivers than these have."""
+    part = [value[rows] for value in vars(mixture).values()]
+    receivers = int((part[3] > 0).nonzero()[:, 1].max()) + 1
+    return Mixture(*part[:3], *(value[:, :receivers] for value in part[3:]))
+
+
 def test_calibration_finds_an_overconfident_network_out() -> None:
     network = untrained()
     batch = training_batch()
@@ -194,7 +201,15 @@ def test_calibration_finds_an_overconfident_network_out() -> None:
         batch["truth_m"] = heaviest * 1e3 + 140.0
         network.uncalibrated = lambda _: exact  # type: ignore[method-assign]
         before = network.mixture(batch).nll(batch["truth_m"] / 1e3).mean()
-        calibrate(network, batch)
+        calibrate(network, [batch])
         after = network.mixture(batch).nll(batch["truth_m"] / 1e3).mean()
+        found = float(network.temperature), float(network.floor_m)
+        parts = [{name: value[rows] for name, value in batch.items()} for rows in (slice(5), slice(5, None))]
+        answers = iter([part_of(exact, slice(5)), part_of(exact, slice(5, None))])
+        network.temperature.fill_(1.0)
+        network.floor_m.fill_(0.0)
+        network.uncalibrated = lambda _: next(answers)  # type: ignore[method-assign]
+        calibrate(network, parts)  # in two batches it is the same
+    assert (float(network.temperature), float(network.floor_m)) == found
     assert after < before
     assert 65 <= float(network.floor_m) <= 350

@@ -21,7 +21,8 @@ from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
 from heimdall.signal.correlation import Recording
 from heimdall.signal.extraction import session_features
-from heimdall.signal.sessions import SessionFeatures, pack, unpack
+from heimdall.signal.session_files import SessionFile, pack
+from heimdall.signal.sessions import SessionFeatures
 
 PARAMS = FeatureParams(
     n_mels=128,
@@ -56,6 +57,11 @@ def session(seed: int, receivers: int, params: FeatureParams = PARAMS) -> Sessio
     return session_features(recordings, POSITION_ENU_M, params)
 
 
+def unpack(path: Path) -> list[SessionFeatures]:
+    file = SessionFile(path)
+    return [file.session(number) for number in range(len(file))]
+
+
 def fields(item: SessionFeatures) -> dict[str, npt.NDArray[np.generic]]:
     return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
 
@@ -63,7 +69,7 @@ def fields(item: SessionFeatures) -> dict[str, npt.NDArray[np.generic]]:
 @pytest.fixture(scope="module", name="packed")
 def _packed() -> tuple[list[SessionFeatures], bytes]:
     made = [session(1, 3), session(2, 1), session(3, 2)]
-    return made, pack(made)
+    return made, pack(made, PARAMS)
 
 
 def test_session_holds_what_fusion_needs() -> None:
@@ -110,22 +116,22 @@ def test_file_gives_back_what_it_was_given(
             stored = getattr(after, name)
             assert (stored.dtype, stored.shape) == (value.dtype, value.shape), name
             assert stored.tobytes() == value.tobytes(), name
-    assert pack(read) == content
+    assert pack(read, PARAMS) == content
 
 
 def test_sessions_of_one_receiver_fit_into_a_file(tmp_path: Path) -> None:
     path = tmp_path / "some.safetensors"
-    path.write_bytes(pack([session(4, 1)]))
+    path.write_bytes(pack([session(4, 1)], PARAMS))
     assert unpack(path)[0].xcorr.shape == (0, 65)
 
 
 def test_seven_receivers_take_less_than_200_kb() -> None:
-    assert len(pack([session(5, 7)])) <= 200_000
+    assert len(pack([session(5, 7)], PARAMS)) <= 200_000
 
 
 def test_empty_file_is_refused() -> None:
     with pytest.raises(ValueError, match="need at least one"):
-        pack([])
+        pack([], PARAMS)
 
 
 def _damage(tensors: dict[str, npt.NDArray[np.generic]], what: str) -> dict[str, npt.NDArray[np.generic]]:
@@ -180,7 +186,7 @@ def _digest() -> str:
         for k in range(3)
     ]
     made.append(session_features(odd, POSITION_ENU_M, PARAMS))
-    return hashlib.sha256(pack(made)).hexdigest()
+    return hashlib.sha256(pack(made, PARAMS)).hexdigest()
 
 
 def test_same_bytes_on_any_cpu_thread_count_and_hash_seed() -> None:

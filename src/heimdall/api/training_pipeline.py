@@ -144,7 +144,8 @@ class TrainingPipeline:
         def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
             export.export_onnx(network, path, record, chosen.export.opset, config)
 
-        result = training.Training(chosen, config.data_dir, training.WORK, ranks=self.ranks).run(
+        trained = training.Training(chosen, config.data_dir, training.WORK, alone=True, ranks=self.ranks)
+        result = trained.run(
             folder,
             resume_from=checkpoint,
             keep_checkpoints=True,

@@ -71,8 +71,7 @@ class Hardware:
 
 def development(sessions: Sessions) -> Sessions:
     """The sessions that are not held out for the test."""
-    rows = [row for row, split in enumerate(sessions.table["split"]) if split != "test"]
-    return Sessions([sessions.observations[row] for row in rows], sessions.table.iloc[rows])
+    return sessions.rows(np.flatnonzero(sessions.table["split"] != "test"))
 
 
 def differences(sessions: Sessions, plane: TangentPlane) -> pd.DataFrame:

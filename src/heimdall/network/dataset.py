@@ -1,32 +1,31 @@
 """data/features/ as tensors: one item a recording, and the session view beside it.
 
-A split's shards are unpacked once and stay in memory as they are stored (mel in float16): about
-25 kB a recording and at most 200 kB a session, so 2,000 sessions take 0.4 GB. DataLoader workers are
-forked and share it.
+Items are read from their shards when they are asked for. In memory is the index alone, so that a split may be
+of any size; what is read twice is in the memory of the operating system.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from heimdall.core import artifacts, paths, remedies
 from heimdall.core.errors import HeimdallError
-from heimdall.core.params import FeatureParams
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import LocalFrame, TangentPlane
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M
-from heimdall.signal import sessions
-from heimdall.signal.arrival import Observation, arrivals
+from heimdall.signal import session_files
+from heimdall.signal.arrival import Observation
+from heimdall.signal.session_files import SessionFile
+from heimdall.signal.sessions import SessionFeatures
 
 Features = npt.NDArray[np.float32]
 Transform = Callable[[Features], Features]
@@ -129,11 +128,12 @@ def read_network(config: DatasetConfig) -> Network:
         raise HeimdallError(str(config.network_file), f"no network ({error!r})", remedies.RESTORE) from None
 
 
-def read_index(config: DatasetConfig) -> pd.DataFrame:
+def read_index(config: DatasetConfig, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read index.parquet, every split.
 
     Args:
         config: Where the features are.
+        columns: Which columns; None for all.
 
     Returns:
         One row a recording, columns as in docs/architecture.md.
@@ -142,7 +142,7 @@ def read_index(config: DatasetConfig) -> pd.DataFrame:
         HeimdallError: The file is missing or damaged.
     """
     try:
-        return pd.read_parquet(config.index_file)
+        return pd.read_parquet(config.index_file, columns=None if columns is None else list(columns))
     except (ValueError, OSError) as error:
         raise remedies.of_output(config.index_file, error, "no parquet file") from None
 
@@ -209,12 +209,117 @@ def members(index: pd.DataFrame, split: Split, validation_split: float) -> pd.Se
     return masks[split]
 
 
+def _of_split(
+    config: DatasetConfig, split: Split, validation_split: float, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The rows of a split.
+
+    Raises:
+        HeimdallError: The index is missing or damaged, or the split has no members.
+    """
+    index = read_index(config, columns)
+    index = index[members(index, split, validation_split)].reset_index(drop=True)
+    if index.empty:
+        raise HeimdallError(
+            str(config.index_file),
+            f'the split "{split}" has no members',
+            f"{remedies.APPROVE}; or change validation_split or split.test_fraction there",
+        )
+    return index
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where n sessions and their N recordings lie in the shards.
+
+    Attributes:
+        config: Where the features are.
+        session_id: Shape (n,), bytes.
+        shard: File of each session, shape (n,), bytes.
+        session_row: Its number there, shape (n,), int32.
+        start: Where its recordings begin in the arrays below, and N, shape (n + 1,), int64.
+        row: Of each recording in its shard, shape (N,), int32.
+        websdr_id: Its receiver, shape (N,), int32.
+    """
+
+    config: DatasetConfig
+    session_id: npt.NDArray[np.bytes_]
+    shard: npt.NDArray[np.bytes_]
+    session_row: npt.NDArray[np.int32]
+    start: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int32]
+    websdr_id: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, config: DatasetConfig, index: pd.DataFrame) -> tuple[Places, npt.NDArray[np.int64]]:
+        """The sessions of rows of the index, in the order of their first recordings.
+
+        Args:
+            config: Where the features are.
+            index: Columns `session_id`, `shard`, `session_row`, `row` and `websdr_id`.
+
+        Returns:
+            The sessions, and which rows their recordings are, shape (N,).
+
+        Raises:
+            HeimdallError: A session is in two places.
+        """
+        number, names = pd.factorize(index["session_id"])
+        shard, shards = pd.factorize(index["shard"])
+        session_row = index["session_row"].to_numpy(np.int32)
+        order = np.argsort(number, kind="stable")
+        start = np.searchsorted(number[order], np.arange(len(names) + 1))
+        first = order[start[:-1]]
+        apart = (session_row != session_row[first][number]) | (shard != shard[first][number])
+        if apart.any():
+            cause = f"the recordings of session {names[number[apart][0]]} are not together"
+            raise HeimdallError(str(config.index_file), cause, remedies.RESTORE)
+        places = cls(
+            config,
+            np.array(names, np.bytes_),
+            np.array(shards, np.bytes_)[shard[first]],
+            session_row[first],
+            start,
+            index["row"].to_numpy(np.int32)[order],
+            index["websdr_id"].to_numpy(np.int32)[order],
+        )
+        return places, order
+
+    def __len__(self) -> int:
+        """How many sessions."""
+        return len(self.session_row)
+
+    def take(self, numbers: npt.NDArray[np.intp]) -> Places:
+        """Some of the sessions, with nothing of the others."""
+        count = np.diff(self.start)[numbers]
+        start = np.concatenate([[0], np.cumsum(count)])
+        of_rows = np.arange(start[-1]) + np.repeat(self.start[numbers] - start[:-1], count)
+        of_sessions = (self.session_id[numbers], self.shard[numbers], self.session_row[numbers])
+        return Places(self.config, *of_sessions, start, self.row[of_rows], self.websdr_id[of_rows])
+
+    def file(self, number: int) -> SessionFile:
+        """The shard of a session.
+
+        Raises:
+            HeimdallError: It is missing or damaged, or the index does not fit it.
+        """
+        found = session_files.verified(self.config.shard_path(self.shard[number].decode()))
+        inside = self.session_row[number] < len(found)
+        first, last = found.session_start[self.session_row[number] :][:2] if inside else (0, 0)
+        for place in range(self.start[number], self.start[number + 1]):
+            row, websdr_id = self.row[place], self.websdr_id[place]
+            if not first <= row < last or found.websdr_id[row] != websdr_id:
+                cause = f"row {row} is not receiver {websdr_id} of session {self.session_id[number].decode()}"
+                raise HeimdallError(str(found.path), cause, remedies.RESTORE)
+        return found
+
+
 class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Recordings of one split.
 
     An item is `(features, label)`: features (3, n_mels, frames) float32, log-mel of I, Q and magnitude
     in dB, not normalised; label (2,) float64, latitude and longitude in degrees (float32 degrees
-    resolve only 0.4 m).
+    resolve only 0.4 m). It is read when it is asked for, and a damaged shard is refused then.
 
     Args:
         config: The folder of the features, or what knows or makes one: `heimdall.Settings`.
@@ -223,7 +328,7 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         validation_split: Share of the development recordings that validate.
 
     Raises:
-        HeimdallError: A file is missing or damaged, or the split has no members.
+        HeimdallError: A file is missing, the index is damaged, or the split has no members.
         ValueError: There is no such split.
     """
 
@@ -238,52 +343,34 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             raise ValueError(f"no split {split!r}: choose one of {', '.join(get_args(Split))}")
         source = DatasetConfig(Path(config)) if isinstance(config, Path | str) else config
         self.config = source.features()
-        index = read_index(self.config)
-        self.index = index[members(index, split, validation_split)].reset_index(drop=True)
-        if self.index.empty:
-            raise HeimdallError(
-                str(self.config.index_file),
-                f'the split "{split}" has no members',
-                f"{remedies.APPROVE}; or change validation_split or split.test_fraction there",
-            )
+        self.index = _of_split(self.config, split, validation_split)
         self.split = split
         self.transform = transform
         self._label_deg = torch.from_numpy(
             self.index[["latitude_deg", "longitude_deg"]].to_numpy(np.float64, copy=True)
         )
-        self.session_ids: list[str] = list(dict.fromkeys(self.index["session_id"]))
-        self._sessions, self._mel_db = self._read_shards()
+        artifacts.require(*(self.config.shard_path(name) for name in self.index["shard"].unique()))
+        self._places, order = Places.of(self.config, self.index)
+        self._session = np.empty(len(order), np.int32)  # of each recording
+        self._session[order] = np.repeat(np.arange(len(self._places)), np.diff(self._places.start))
+        self._row = self.index["row"].to_numpy(np.int32)
 
-    def _read_shards(self) -> tuple[dict[str, sessions.SessionFeatures], list[npt.NDArray[np.float16]]]:
-        """Sessions by id, and the mel (3, n_mels, frames) of each row of the index."""
-        by_session: dict[str, sessions.SessionFeatures] = {}
-        mel_db: list[npt.NDArray[np.float16]] = []
-        # A split takes most sessions of a shard, so each shard is unpacked once and dropped at the end.
-        stored: dict[str, list[sessions.SessionFeatures]] = {}
-        columns = self.index[["shard", "session_id", "session_row", "row", "websdr_id"]]
-        for shard, session_id, session_row, row, websdr_id in columns.itertuples(index=False, name=None):
-            path = self.config.data_dir / "shards" / shard
-            if shard not in stored:
-                stored[shard] = sessions.unpack(path)
-                if not artifacts.has_its_name(path):
-                    raise HeimdallError(str(path), "damaged (its hash is not its name)", remedies.RESTORE)
-            within = row - sum(len(session.websdr_id) for session in stored[shard][:session_row])
-            session = stored[shard][session_row] if session_row < len(stored[shard]) else None
-            if session is None or not (
-                0 <= within < len(session.websdr_id) and session.websdr_id[within] == websdr_id
-            ):
-                cause = f"row {row} is not receiver {websdr_id} of session {session_id}"
-                raise HeimdallError(str(path), cause, remedies.RESTORE)
-            by_session[session_id] = session
-            mel_db.append(session.mel[within])
-        return by_session, mel_db
+    @property
+    def session_ids(self) -> list[str]:
+        """The sessions, in the order of the index."""
+        return [name.decode() for name in self._places.session_id]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def features(self, position: int) -> Features:
-        """Features (3, n_mels, frames) float32, dB, of one recording, before any transform."""
-        return self._mel_db[position].astype(np.float32)
+        """Features (3, n_mels, frames) float32, dB, of one recording, before any transform.
+
+        Raises:
+            HeimdallError: Its shard is missing or damaged, or the index does not fit it.
+        """
+        file = self._places.file(int(self._session[position]))
+        return file.mel(int(self._row[position])).astype(np.float32)
 
     def label(self, position: int) -> torch.Tensor:
         """Latitude and longitude in degrees, (2,) float64, of one recording's transmitter."""
@@ -295,9 +382,63 @@ class HeimdallDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             features = self.transform(features)
         return torch.from_numpy(features), self.label(position)
 
-    def session(self, number: int) -> sessions.SessionFeatures:
+    def session(self, number: int) -> SessionFeatures:
         """The session `self.session_ids[number]`, all its receivers, as fusion sees it."""
-        return self._sessions[self.session_ids[number]]
+        return self._places.file(number).session(int(self._places.session_row[number]))
+
+
+@dataclass(frozen=True, eq=False)
+class StoredObservations(Sequence[Observation]):
+    """Sessions that are read from their shards when they are asked for.
+
+    What it holds is small and goes to other processes whole; of a slice, only what it needs.
+
+    Attributes:
+        places: Where they lie.
+        frequency_hz: Carriers, Hz, shape (n,).
+        absent: Receivers of which each session tells nothing, by its identifier.
+    """
+
+    places: Places
+    frequency_hz: npt.NDArray[np.float64]
+    absent: dict[bytes, tuple[int, ...]]
+
+    def __len__(self) -> int:
+        """How many sessions."""
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, number: int) -> Observation: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> StoredObservations: ...
+
+    def __getitem__(self, number: int | slice) -> Observation | StoredObservations:
+        """One session, or some of them.
+
+        Raises:
+            HeimdallError: The shard is missing or damaged, or the index does not fit it.
+        """
+        if isinstance(number, slice):
+            return self.take(np.arange(len(self))[number])
+        number = range(len(self))[number]
+        file, row = self.places.file(number), int(self.places.session_row[number])
+        missing = self.absent.get(self.places.session_id[number], ())
+        return Observation(file.session(row), file.arrivals(row), float(self.frequency_hz[number]), missing)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The shards that they are read from."""
+        names = dict.fromkeys(self.places.shard.tolist())
+        return tuple(self.places.config.shard_path(name.decode()) for name in names)
+
+    def take(self, numbers: npt.NDArray[np.intp]) -> StoredObservations:
+        """Some of the sessions, with nothing of the others."""
+        places = self.places.take(numbers)
+        names = set(places.session_id.tolist()) & self.absent.keys()
+        return StoredObservations(
+            places, self.frequency_hz[numbers], {name: self.absent[name] for name in names}
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,26 +446,26 @@ class Sessions:
     """Sessions of one split, as localization sees them.
 
     Attributes:
-        observations: One a session.
+        observations: One a session; those of data/features/ are read when they are asked for.
         table: One row a session, in the same order: the columns of index.parquet that all recordings of a
             session share (`session_id`, `source_id`, `latitude_deg`, `longitude_deg`, `frequency_mhz`,
-            `modulation`, `region`, `simulated`, `receivers_heard`), `snr_db`, the highest of the session, and
-            `split`: "train", "val" or "test".
+            `modulation`, `region`, `simulated`, `receivers_heard`), `snr_db`, the highest of the session,
+            `split`: "train", "val" or "test", and `recordings`, their number.
     """
 
-    observations: list[Observation]
+    observations: Sequence[Observation]
     table: pd.DataFrame
 
     def of_split(self, split: Split) -> Sessions:
         """Those of one split, in the same order."""
-        rows = np.flatnonzero((self.table["split"] == split) | (split == "all"))
-        return self.rows(rows)
+        return self.rows(np.flatnonzero((self.table["split"] == split) | (split == "all")))
 
     def rows(self, rows: npt.NDArray[np.intp]) -> Sessions:
         """Those at some places, (n,), in the order of these."""
-        return Sessions(
-            [self.observations[row] for row in rows], self.table.iloc[rows].reset_index(drop=True)
-        )
+        found, table = self.observations, self.table.iloc[rows].reset_index(drop=True)
+        if isinstance(found, StoredObservations):
+            return Sessions(found.take(rows), table)
+        return Sessions([found[row] for row in rows], table)
 
     def truth_m(self, plane: TangentPlane) -> npt.NDArray[np.float64]:
         """East and north of the transmitters, metres, shape (sessions, 2)."""
@@ -343,6 +484,7 @@ _OF_A_SESSION = (
     "receivers_heard",
     "shard",
 )
+_OF_A_PLACE = ("websdr_id", "row", "session_row")
 
 
 def observations(config: DatasetConfig, split: Split, validation_split: float) -> Sessions:
@@ -357,28 +499,20 @@ def observations(config: DatasetConfig, split: Split, validation_split: float) -
         The sessions, in the order of the index.
 
     Raises:
-        HeimdallError: A file is missing or damaged, or the split has no members.
+        HeimdallError: A file is missing, a table is damaged, or the split has no members.
     """
-    dataset = HeimdallDataset(config, split, validation_split=validation_split)
-    network = read_network(config)
-    try:
-        features = FeatureParams(**network.features)
-    except (TypeError, ValueError) as error:
-        raise remedies.of_output(config.network_file, error, "no parameters of features") from None
-    by_session = dataset.index.groupby("session_id", sort=False)
-    table = by_session[list(_OF_A_SESSION[1:])].first().reset_index()
-    table["snr_db"] = by_session["snr_db"].max().to_numpy()
-    first = by_session[["split", "validation_rank"]].first()
+    columns = (*_OF_A_SESSION, "snr_db", "split", "validation_rank", *_OF_A_PLACE)
+    index = _of_split(config, split, validation_split, columns)
+    places, order = Places.of(config, index)
+    first = order[places.start[:-1]]
+    table = index.iloc[first].reset_index(drop=True)
     splits: list[Split] = ["train", "val", "test"]
-    masks = [members(first, name, validation_split).to_numpy() for name in splits]
-    table["split"] = np.select(masks, splits, default="")
-    absent = read_absent(config)
-    found = []
-    frequencies_mhz = tqdm(
-        table["frequency_mhz"], desc="arrival times", unit="session", disable=None, delay=1
+    masks = [members(table, name, validation_split).to_numpy() for name in splits]
+    table = table[list(_OF_A_SESSION)].assign(
+        snr_db=np.fmax.reduceat(index["snr_db"].to_numpy(np.float64)[order], places.start[:-1]),
+        split=np.select(masks, splits, default=""),
+        recordings=np.diff(places.start),
     )
-    for number, frequency_mhz in enumerate(frequencies_mhz):
-        session = dataset.session(number)
-        missing = absent.get(dataset.session_ids[number], ())
-        found.append(Observation(session, arrivals(session, features), frequency_mhz * 1e6, missing))
-    return Sessions(found, table)
+    absent = {name.encode(): receivers for name, receivers in read_absent(config).items()}
+    frequency_hz = table["frequency_mhz"].to_numpy(np.float64) * 1e6
+    return Sessions(StoredObservations(places, frequency_hz, absent), table)

@@ -8,11 +8,12 @@ Gaussian-sum prior (`heimdall.network.tokens`), and each solution is one Gaussia
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -351,20 +352,29 @@ def create(tokenizer: Tokenizer, training: Sequence[Tokens], dropout_rate: float
 
     Args:
         tokenizer: What made the tokens.
-        training: Sessions of the training split.
+        training: Sessions of the training split, which are read several times.
         dropout_rate: In [0, 1).
     """
-    rows = np.concatenate([item.physical for item in training]).astype(np.float64)  # (N, F)
-    std = rows.std(0)
+    count = sum(len(item.physical) for item in training)
+    mean = _total(item.physical.astype(np.float64) for item in training) / count
+    std = np.sqrt(_total((item.physical.astype(np.float64) - mean) ** 2 for item in training) / count)
     return FusionNet(
         plane=tokenizer.plane,
         area=tokenizer.area,
         power=tokenizer.power,
         radio=tokenizer.radio,
-        physical_mean=rows.mean(0).tolist(),
+        physical_mean=mean.tolist(),
         physical_std=np.where(std > _LEAST_STD, std, 1.0).tolist(),
         dropout_rate=dropout_rate,
     )
+
+
+def _total(parts: Iterable[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Sum of rows (N, F) that are there in parts, (F,): the bits do not depend on where they are cut."""
+    total = np.zeros(len(PHYSICAL))
+    for part in parts:
+        total = np.add.reduce(np.concatenate([total[None], part]), axis=0)
+    return total
 
 
 def from_config(config: Mapping[str, Any]) -> FusionNet:

@@ -112,7 +112,7 @@ class Tokens:
     start_m: Float64
 
 
-_PER_RECEIVER = (
+PER_RECEIVER = (
     "delay_s", "information_s2", "timing_sigma_s", "receiver_m", "physical", "shape",
 )  # fmt: skip
 
@@ -445,7 +445,7 @@ def collate(sessions: Sequence[Tokens], receivers: int | None = None) -> dict[st
     batch = {"mask": torch.tensor([[k < len(item.delay_s) for k in range(rows)] for item in sessions])}
     for field in fields(Tokens):
         values = [getattr(item, field.name) for item in sessions]
-        if field.name in _PER_RECEIVER:
+        if field.name in PER_RECEIVER:
             values = [
                 np.concatenate([value, np.zeros((rows - len(value), *value.shape[1:]), value.dtype)])
                 for value in values

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 Float64 = npt.NDArray[np.float64]
 
+FIT_SESSIONS = (
+    4096  # with more, time and memory would grow, and a map of some 300 numbers would hardly change
+)
 BUMPS_ACROSS = 7  # of the square as large as the area: 20 km apart in north-west Italy
 BUMP_WIDTH = 0.8  # of their spacing
 TERRAIN_SIGMA_DB = 4.0  # of a bump's height before any session
@@ -151,6 +154,8 @@ def fit(
 ) -> RadioMap:
     """The most probable map of sessions whose transmitters are known, by L-BFGS-B from a fixed start.
 
+    The first `FIT_SESSIONS` are used.
+
     Args:
         observations: At least one session, of the training split.
         truth_m: East and north of their transmitters, metres, shape (n, 2).
@@ -173,16 +178,17 @@ def fit(
         start = _flat(law, receivers, area)
     else:
         start = replace(known, law=replace(known.law, squelch_db=law.squelch_db))
-    levels = [Levels.of(observation, receivers) for observation in observations]
+    levels = [Levels.of(observation, receivers) for observation in observations[:FIT_SESSIONS]]
+    truth_m = np.asarray(truth_m, np.float64)[: len(levels)]
     uhf = np.array([float(one.uhf) for one in levels])
     snr_db = np.stack([one.snr_db for one in levels])  # (n, R)
     sessions = _Sessions(
         snr_db=snr_db,
         heard=np.isfinite(snr_db),
         silent=np.stack([one.silent for one in levels]),
-        law_db=mean_levels_db(start.law, receivers, np.asarray(truth_m), plane)
+        law_db=mean_levels_db(start.law, receivers, truth_m, plane)
         + start.law.uhf_offset_db * uhf[:, np.newaxis],
-        bumps=_bumps(np.asarray(truth_m, np.float64), np.array(start.centre_m), start.width_m),
+        bumps=_bumps(truth_m, np.array(start.centre_m), start.width_m),
         squelch_db=start.law.squelch_db,
     )
     count = len(start.law.websdr_id)

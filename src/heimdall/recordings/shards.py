@@ -30,7 +30,7 @@ _KEY = re.compile(r"[0-9a-f]{8,64}")
 
 
 class ShardStore:
-    """The shards of one stage.
+    """The shards of one stage. Each one is hashed once, when it is written or first looked for.
 
     Args:
         final: The output's folder of shards; nothing else may lie in it.
@@ -46,6 +46,7 @@ class ShardStore:
         self._shards = work / "shards"
         self._keys = work / "keys"
         self._former = dict(former or {})
+        self._intact: set[Path] = set()
         self._name = re.compile(rf"[0-9a-f]{{{NAME_DIGITS}}}{re.escape(suffix)}")
 
     def find(self, key: str) -> str | None:
@@ -71,6 +72,7 @@ class ShardStore:
         """
         name = artifacts.sha256_bytes(content)[:NAME_DIGITS] + self._suffix
         artifacts.write_bytes(self._shards / name, content)
+        self._intact.add(self._shards / name)
         artifacts.write_bytes(self._keys / _checked_key(key), name.encode("ascii"))
         return name
 
@@ -97,6 +99,7 @@ class ShardStore:
             if path.parent != self._final:
                 with artifacts.atomic(self._final / name) as partial:
                     shutil.move(path, partial)  # a rename, or a copy between file systems
+                self._intact.add(self._final / name)
 
     def prune(self, names: Collection[str]) -> None:
         """Remove from the output what is not named here, and all of the work folder's shards.
@@ -117,7 +120,8 @@ class ShardStore:
         if not self._name.fullmatch(name):
             return None
         for path in (self._final / name, self._shards / name):
-            if path.is_file() and artifacts.has_its_name(path):
+            if path.is_file() and (path in self._intact or artifacts.has_its_name(path)):
+                self._intact.add(path)
                 return path
         return None
 

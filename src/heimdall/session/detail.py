@@ -20,8 +20,10 @@ from heimdall.pipeline.snapshot.snapshot import QUARANTINE
 from heimdall.recordings import archive
 from heimdall.session import lateness
 from heimdall.session.catalogue import Session, read_index
-from heimdall.signal import coherence, sessions
+from heimdall.signal import coherence
 from heimdall.signal.arrival import Observation, arrivals
+from heimdall.signal.session_files import SessionFile
+from heimdall.signal.sessions import SessionFeatures
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def read_session(session: Session, features: Path = paths.FEATURES) -> Detail:
     index = read_index(features)
     rows = index[index["session_id"] == session.session_id]
     first = rows.iloc[0]
-    stored = sessions.unpack(features / "shards" / first["shard"])[int(first["session_row"])]
+    stored = SessionFile(features / "shards" / first["shard"]).session(int(first["session_row"]))
     measurements = archive.read_measurements()
     measurements = measurements[measurements["session_id"] == session.session_id]
     params, plane = _network(features / paths.NETWORK)
@@ -221,7 +223,7 @@ def _quarantined(session_id: str) -> dict[int, str]:
     return {int(number): f"{reason}: {detail}" for number, reason, detail in said}
 
 
-def _times_left_out(measurements: pd.DataFrame, stored: sessions.SessionFeatures) -> dict[int, str | None]:
+def _times_left_out(measurements: pd.DataFrame, stored: SessionFeatures) -> dict[int, str | None]:
     """Why the start times of a session's recordings are not used, by receiver."""
     rows = measurements.set_index("websdr_id").loc[stored.websdr_id.tolist()]
     found = coherence.reasons(

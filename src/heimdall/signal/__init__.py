@@ -20,6 +20,7 @@ __all__ = [
     "noise",
     "pairs",
     "sample_clock",
+    "session_files",
     "sessions",
     "transforms",
     "witnesses",

@@ -37,7 +37,8 @@ from tests.tiny_snapshot import (
 def test_features_are_those_of_the_recordings(root: Path) -> None:
     summary = featurize.run(PARAMS, SPLIT, root)
     config = DatasetConfig(root / featurize.FEATURES)
-    everything = HeimdallDataset(config, "all", None, 0.2)  # refuses an index that does not fit its shards
+    everything = HeimdallDataset(config, "all", None, 0.2)
+    list(everything)  # refuses an index that does not fit its shards
     index = everything.index
     measured = archive.read_measurements(root)
     kept = ["measurement_id", "session_id", "websdr_id", "source_id", "latitude_deg", "frequency_mhz"]

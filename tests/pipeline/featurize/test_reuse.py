@@ -17,7 +17,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.featurize import featurize
 from heimdall.pipeline.featurize.featurize import ShardTask
 from heimdall.recordings import archive
-from heimdall.signal import sessions
+from heimdall.signal.session_files import SessionFile
 from tests.tiny_snapshot import GPS_NS, PARAMS, RATE_HZ, SPLIT, outputs, write_snapshot
 
 
@@ -37,6 +37,21 @@ def test_unchanged_shards_are_reused(root: Path, built: list[str]) -> None:
     shards = {name for name in outputs(root) if "shards" in name}
     assert len(shards) == 3  # the former one is gone
     assert len(shards & set(before)) == 2
+
+
+def test_a_file_is_hashed_once_in_a_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    featurize.run(PARAMS, SPLIT, root)
+    second = write_snapshot(root, seeds=(0, 7, 0))
+    hashed: list[str] = []
+    has_its_name = artifacts.has_its_name
+    monkeypatch.setattr(
+        artifacts, "has_its_name", lambda path: hashed.append(path.name) or has_its_name(path)
+    )
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    featurize.run(PARAMS, SPLIT, root)
+    reused = [path.name for path in (root / featurize.FEATURES / "shards").iterdir() if path.name in hashed]
+    assert len(reused) == 2
+    assert sorted(hashed) == sorted([*reused, second["shard"][4]])  # and the recordings of the new one
 
 
 def test_another_split_computes_no_shard(root: Path, built: list[str]) -> None:
@@ -188,4 +203,4 @@ def test_stored_shard_is_checked(root: Path, built: list[str]) -> None:
     featurize.run(PARAMS, SPLIT, root)
     assert len(built) == 1
     assert outputs(root) == before
-    assert len(sessions.unpack(victim)) == 2
+    assert len(SessionFile(victim)) == 2

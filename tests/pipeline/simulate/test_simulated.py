@@ -54,7 +54,8 @@ def outputs(root: Path) -> dict[str, bytes]:
 
 def test_it_has_the_form_of_the_features(built: Path) -> None:
     config = DatasetConfig(built / simulated.SIMULATED)
-    everything = HeimdallDataset(config, "all", None, 0.5)  # refuses an index that does not fit its shards
+    everything = HeimdallDataset(config, "all", None, 0.5)
+    list(everything)  # refuses an index that does not fit its shards
     index = everything.index
     assert list(index.columns) == tables.INDEX_SCHEMA.names
     assert index["session_id"].nunique() == 5

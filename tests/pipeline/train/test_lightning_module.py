@@ -14,6 +14,7 @@ from heimdall.network.dataset import DatasetConfig
 from heimdall.pipeline.train import lightning_module
 from heimdall.pipeline.train.lightning_module import learning_rate_factor
 from heimdall.pipeline.train.recording_task import RecordingTask
+from heimdall.pipeline.train.task import Scratch
 from tests.single_training import settings
 
 
@@ -33,7 +34,7 @@ def test_factor_rises_then_falls() -> None:
 def test_scaled_gradients_are_not_left_to_the_optimizer(data_dir: Path, precision: str, fused: bool) -> None:
     """Lightning unscales before our norm and clipping only where the optimizer does not do so itself."""
     task = RecordingTask(settings(), DatasetConfig(data_dir))
-    task.start()
+    task.start(Scratch(data_dir))
     module = lightning_module.LocalizationLightningModule(task, settings(precision=precision), {})
     optimizer = module.configure_optimizers()["optimizer"]
     assert getattr(optimizer, "_step_supports_amp_scaling", False) is fused
@@ -42,7 +43,7 @@ def test_scaled_gradients_are_not_left_to_the_optimizer(data_dir: Path, precisio
 def test_a_gradient_that_overflows_is_none(data_dir: Path) -> None:
     """In float16 the first steps overflow until the loss's scale is low enough; they are skipped."""
     task = RecordingTask(settings(), DatasetConfig(data_dir))
-    task.start()
+    task.start(Scratch(data_dir))
     module = lightning_module.LocalizationLightningModule(task, settings(), {})
     optimizer = module.configure_optimizers()["optimizer"]
     values = list(task.network.parameters())

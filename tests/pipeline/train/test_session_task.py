@@ -23,6 +23,7 @@ from heimdall.network.fusion_net import FusionNet
 from heimdall.pipeline.simulate import simulated
 from heimdall.pipeline.train import checkpoints, training
 from heimdall.pipeline.train.session_task import SessionTask
+from heimdall.pipeline.train.task import Scratch
 from heimdall.pipeline.train.training import Training
 from heimdall.position import radio_map, received_power
 from heimdall.signal.arrival import without_gps
@@ -155,7 +156,7 @@ def test_fine_tuning_goes_on_from_the_simulated_weights(
 def test_levels_are_fitted_to_the_training_split(root: Path, pretrained: Path, fine_tuning: Path) -> None:
     config = DatasetConfig(root / simulated.SIMULATED)
     task = SessionTask(settings(), config)
-    task.start()
+    task.start(Scratch(fine_tuning))
     part, plane = dataset.observations(config, "train", 0.4), dataset.read_network(config).plane
     receivers = dataset.read_receivers(config)
     truth_m = part.truth_m(plane)
@@ -230,7 +231,7 @@ def test_plane_and_area_are_those_of_the_snapshot(
     fewer = dataclasses.replace(fewer, websdr_id=fewer.websdr_id[:4], position_m=fewer.position_m[:4])
     monkeypatch.setattr(dataset, "read_receivers", lambda _: fewer)
     task = SessionTask(settings(), config)
-    task.start()
+    task.start(Scratch(fine_tuning))
     assert task.network.area.box_m[:2] == (fewer.position_m[:, 0].min(), fewer.position_m[:, 0].max())
     assert len(task.network.edges) == len(task.network.area.half_planes) < 6
 

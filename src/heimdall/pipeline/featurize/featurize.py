@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from heimdall.core.provenance import provenance
 from heimdall.pipeline.featurize import places, split, tables, times
 from heimdall.recordings import archive, shards
 from heimdall.recordings.shards import ShardStore
-from heimdall.signal import correlation, extraction, sessions
+from heimdall.signal import correlation, extraction, session_files
 
 FEATURES = paths.FEATURES
 METRICS_FILE = Path("metrics/features.json")
@@ -26,6 +27,7 @@ METRICS_FILE = Path("metrics/features.json")
 # a training whose features are the same bytes is not to run again.
 KEYS_FILE = Path("data/feature_keys.json")
 WORK = Path(".heimdall/work/featurize")
+_TIMING = ("websdr_id", "sample_rate_hz", "start_gps_ns", "timing_sigma_ns")  # as of ShardTask.sessions
 # Whose source decides a shard's bytes; together with the locked requirements, part of its key.
 SHARD_ROOMS = ("geometry", "pipeline/featurize", "recordings", "signal")
 
@@ -136,7 +138,7 @@ def featurize_shard(task: ShardTask) -> bytes:
         except HeimdallError as error:
             subject = f"session {session_id}: {error.subject}"
             raise HeimdallError(subject, error.cause, error.remedy) from None
-    return sessions.pack(found)
+    return session_files.pack(found, task.params)
 
 
 def _files(task: ShardTask) -> tuple[Path]:
@@ -170,33 +172,35 @@ def _tasks(
     """One task for each shard of the snapshot, in its order."""
     enu = network[["websdr_id", "east_m", "north_m", "up_m"]].itertuples(index=False, name=None)
     positions = {int(websdr_id): (float(east), float(north), float(up)) for websdr_id, east, north, up in enu}
+    rows = times.useful(measurements)
+    columns = zip(*(rows[name].tolist() for name in _TIMING), strict=True)
+    timings = (_timing(timing, calibration) for timing in columns)
+    members = zip(rows["shard"].tolist(), rows["session_id"].tolist(), timings, strict=True)
     return [
         ShardTask(
             archive.shard_path(str(name), root),
             tuple(
-                (str(session_id), tuple(_timing(session, calibration)))
-                for session_id, session in shard.groupby("session_id", sort=False)
+                (str(session_id), tuple(timing for *_, timing in session))
+                for session_id, session in itertools.groupby(shard, key=operator.itemgetter(1))
             ),
             positions,
             params,
         )
-        for name, shard in measurements.groupby("shard", sort=False)
+        for name, shard in itertools.groupby(members, key=operator.itemgetter(0))
     ]
 
 
 def _timing(
-    session: pd.DataFrame, calibration: CalibrationParams
-) -> list[tuple[int, float, int | None, float | None]]:
-    columns = times.useful(session)[["websdr_id", "sample_rate_hz", "start_gps_ns", "timing_sigma_ns"]]
-    return [
-        (
-            int(websdr_id),
-            float(rate_hz),
-            None if pd.isna(start_ns) else calibration.start_gps_ns(websdr_id, int(start_ns)),
-            None if pd.isna(sigma_ns) else float(sigma_ns),
-        )
-        for websdr_id, rate_hz, start_ns, sigma_ns in columns.itertuples(index=False, name=None)
-    ]
+    columns: tuple[Any, ...], calibration: CalibrationParams
+) -> tuple[int, float, int | None, float | None]:
+    """A receiver of a session, as of `ShardTask.sessions`; times may be missing in each way of pandas."""
+    websdr_id, rate_hz, start_ns, sigma_ns = columns
+    return (
+        websdr_id,
+        rate_hz,
+        None if pd.isna(start_ns) else calibration.start_gps_ns(websdr_id, int(start_ns)),
+        None if pd.isna(sigma_ns) else float(sigma_ns),
+    )
 
 
 def _keys(tasks: Sequence[ShardTask], root: Path) -> list[tuple[ShardTask, str]]:

@@ -16,7 +16,7 @@ from heimdall.geometry import geo
 from heimdall.pipeline.featurize import split
 from heimdall.recordings import archive
 from heimdall.recordings.shards import ShardStore
-from heimdall.signal import sessions
+from heimdall.signal.session_files import SessionFile
 
 SHARD_SUFFIX = ".safetensors"
 INDEX_SCHEMA = pa.schema(
@@ -92,28 +92,32 @@ def measured(
     Raises:
         HeimdallError: A shard has vanished or is damaged.
     """
-    parts = []
-    for name, shard in rows.groupby("shard", sort=False):
-        session_features = sessions.unpack(store.path(shard_of[str(name)]))
-        heard = [np.full(len(found.detected), np.sum(found.detected)) for found in session_features]
-        number = [np.full(len(found.detected), place) for place, found in enumerate(session_features)]
-        parts.append(
-            shard.assign(
-                shard=shard_of[str(name)],
-                row=np.arange(len(shard)),
-                session_row=np.concatenate(number),
-                receivers_heard=np.concatenate(heard),
-                snr_db=np.concatenate([found.snr_db.astype(np.float64) for found in session_features]),
-                detected=np.concatenate([found.detected.astype(bool) for found in session_features]),
-                timed=np.concatenate([np.isfinite(found.timing_sigma_s) for found in session_features]),
-            )
-        )
-    index = pd.concat(parts, ignore_index=True)
+    number, made_of = pd.factorize(rows["shard"])
+    names = [shard_of[str(name)] for name in made_of]
+    found = [_measured(SessionFile(store.path(name))) for name in names]
+    columns = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+    order = np.argsort(number, kind="stable")
+    index = rows.iloc[order].reset_index(drop=True).assign(shard=np.array(names)[number[order]], **columns)
     index["modulation"] = index["modulation"].fillna("unknown")
     index["region"] = split.regions(
         index["latitude_deg"].to_numpy(np.float64), index["longitude_deg"].to_numpy(np.float64), network
     )
     return index
+
+
+def _measured(file: SessionFile) -> dict[str, npt.NDArray[Any]]:
+    """The index's columns of one shard that are not of the measurements; little of the file is read."""
+    snr_db, detected, sigma_s = (file.tensor(name) for name in ("snr_db", "detected", "timing_sigma_s"))
+    count = np.diff(file.session_start)
+    heard = np.add.reduceat(detected, file.session_start[:-1], dtype=np.int64)
+    return {
+        "row": np.arange(len(snr_db)),
+        "session_row": np.repeat(np.arange(len(count)), count),
+        "receivers_heard": np.repeat(heard, count),
+        "snr_db": snr_db.astype(np.float64),
+        "detected": detected.astype(bool),
+        "timed": np.isfinite(sigma_s),
+    }
 
 
 NONE_ABSENT = archive.ABSENT_SCHEMA.empty_table().to_pandas()

@@ -20,7 +20,7 @@ from heimdall.core.params import UNCALIBRATED, FeatureParams, PretrainParams
 from heimdall.pipeline.featurize import tables
 from heimdall.recordings import archive, shards
 from heimdall.recordings.shards import ShardStore
-from heimdall.signal import extraction, sessions
+from heimdall.signal import extraction, session_files
 from heimdall.signal.correlation import Recording
 
 SIMULATED = Path("data/simulated")
@@ -151,7 +151,7 @@ def simulate_shard(task: WorldTask) -> bytes:
     for plan in simulate.sessions(world, task.sessions):
         session = as_received(simulate.render(world, plan))
         found.append(extraction.session_features(session, positions, task.params))
-    return sessions.pack(found)
+    return session_files.pack(found, task.params)
 
 
 def as_received(rendered: Iterable[simulate.RenderedRecording]) -> list[Recording]:

@@ -17,6 +17,7 @@ __all__ = [
     "shard_loaders",
     "sharded_module",
     "task",
+    "token_file",
     "training",
     "virtual_shards",
 ]

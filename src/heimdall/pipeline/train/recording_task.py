@@ -16,7 +16,7 @@ from heimdall.network import dataset, localization_net
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
 from heimdall.network.localization_net import LocalizationNet
 from heimdall.network.loss import GaussianNLLLoss
-from heimdall.pipeline.train.task import Judged, Weights
+from heimdall.pipeline.train.task import Judged, Scratch, Weights
 from heimdall.signal import features
 
 Recording = tuple[torch.Tensor, torch.Tensor]
@@ -83,7 +83,7 @@ class RecordingTask(NetworkTask):
             return {}
         return {"pretrained_sha256": localization_net.pretrained_sha256(self.parameters.backbone)}
 
-    def start(self) -> None:
+    def start(self, scratch: Scratch) -> None:
         """A new network, with frame, scale and normalisation of the training recordings."""
         part, chosen = self._recordings, self.parameters.model
         frame = dataset.read_network(self.config).frame
@@ -103,7 +103,7 @@ class RecordingTask(NetworkTask):
             feature_std=std.tolist(),
         )
 
-    def resume(self, config: dict[str, Any], weights: Weights) -> None:
+    def resume(self, config: dict[str, Any], weights: Weights, scratch: Scratch) -> None:
         """As of `LearningTask`; frame, scale and normalisation are the checkpoint's."""
         self.network = localization_net.from_config(config | {"dropout_rate": self.parameters.dropout_rate})
         self.network.load_state_dict(weights)

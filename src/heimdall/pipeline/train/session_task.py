@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
@@ -22,15 +22,18 @@ from heimdall.geometry.area import Area
 from heimdall.network import dataset, fusion_net, model_file, temperature_scaling, tokens
 from heimdall.network.dataset import DatasetConfig, Sessions
 from heimdall.network.fusion_net import FusionNet
+from heimdall.network.localization_net import INFERENCE_BATCH
 from heimdall.network.loss import robust
 from heimdall.network.model_file import PRETRAINED_HASH
 from heimdall.network.tokens import Tokenizer, Tokens
-from heimdall.pipeline.train.task import Judged, Weights
+from heimdall.pipeline.train import token_file
+from heimdall.pipeline.train.task import Judged, Scratch, Weights
+from heimdall.pipeline.train.token_file import Recipe, TokenFile
 from heimdall.position import radio_map, received_power
 from heimdall.position.solver import KM
 
-Session = tuple[Tokens, npt.NDArray[np.float64], npt.NDArray[np.float64]]
-Varied = tuple[tuple[Tokens, ...], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Float64 = npt.NDArray[np.float64]
+Session = tuple[Tokens, Float64, Float64]
 
 PRETRAINED = Path("models/pretrained.safetensors")
 # The likelihood's slope grows as 1 / sigma^3: one surprising session may not undo an epoch.
@@ -75,7 +78,7 @@ class SessionTask:
         """As of `LearningTask`: the weights of the simulated sessions, if any."""
         return self._origin
 
-    def start(self) -> None:
+    def start(self, scratch: Scratch) -> None:
         """The network of the simulated sessions in the plane of these ones, or a new one."""
         part, dropout_rate = self._parts["train"], self.parameters.dropout_rate
         truth_m = part.truth_m(self._plane)
@@ -97,20 +100,19 @@ class SessionTask:
             self.network.load_state_dict(dict(trained.named_parameters()), strict=False)
             self.network.temperature.copy_(trained.temperature)
             self.network.floor_m.copy_(trained.floor_m)
-            self._prepare(self._tokens(self._tokenizer()))
+            self._prepare(self._tokens(self.network.tokenizer(self._receivers), scratch))
             return
         radio = radio_map.fit(*sessions, law=levels, area=area)
         tokenizer = Tokenizer(self._plane, area, levels, radio, self._receivers)
-        made = self._tokens(tokenizer)
-        plain = [variants[0] for variants in made["train"]]
-        self.network = fusion_net.create(tokenizer, plain, dropout_rate)
+        made = self._tokens(tokenizer, scratch)
+        self.network = fusion_net.create(tokenizer, PlainTokens(made["train"]), dropout_rate)
         self._prepare(made)
 
-    def resume(self, config: dict[str, Any], weights: Weights) -> None:
+    def resume(self, config: dict[str, Any], weights: Weights, scratch: Scratch) -> None:
         """As of `LearningTask`; plane, area, levels and normalisation are the checkpoint's."""
         self.network = fusion_net.from_config(config | {"dropout_rate": self.parameters.dropout_rate})
         self.network.load_state_dict(weights)
-        self._prepare(self._tokens(self._tokenizer()))
+        self._prepare(self._tokens(self.network.tokenizer(self._receivers), scratch))
 
     def collate(self, items: list[Session]) -> dict[str, torch.Tensor]:
         """Sessions to a batch: as of `tokens.collate`, with `truth_m` and `truth_deg`, (B, 2) float64."""
@@ -130,7 +132,12 @@ class SessionTask:
 
     def finish(self) -> dict[str, Any]:
         """Calibrate on the validation sessions alone."""
-        temperature_scaling.calibrate(self.network, self.collate(self.validation.sessions))
+        sessions = (self.validation[number] for number in range(len(self.validation)))
+        batches = (
+            self.collate(batch)
+            for batch in iter(lambda: list(itertools.islice(sessions, INFERENCE_BATCH)), [])
+        )
+        temperature_scaling.calibrate(self.network, batches)
         return {
             "temperature": float(self.network.temperature),
             "floor_m": float(self.network.floor_m),
@@ -145,39 +152,31 @@ class SessionTask:
             known.receiver_m, here.position_m, rtol=0, atol=_SAME_PLACE_M
         )
 
-    def _tokenizer(self) -> Tokenizer:
-        return self.network.tokenizer(self._receivers)
-
-    def _tokens(self, tokenizer: Tokenizer) -> dict[str, list[tuple[Tokens, ...]]]:
+    def _tokens(self, tokenizer: Tokenizer, scratch: Scratch) -> dict[str, TokenFile]:
         """Tokens of all sessions by split, those of the training with their variants."""
-        seed = self.parameters.seed
-        total = sum(len(part.observations) for part in self._parts.values())
-        with tqdm(total=total, desc="tokens", unit="session", leave=False, disable=None) as progress:
-
-            def tokens_of(split: str) -> list[tuple[Tokens, ...]]:
-                made = []
-                for number, observation in enumerate(self._parts[split].observations):
-                    if split == "train":
-                        made.append(tokens.variants(tokenizer, observation, self._features, seed, number))
-                    else:
-                        made.append((tokenizer.tokens(observation),))
-                    progress.update()
-                return made
-
-            return {split: tokens_of(split) for split in self._parts}
-
-    def _prepare(self, made: Mapping[str, Sequence[tuple[Tokens, ...]]]) -> None:
-        """The items: tokens and the truth."""
-        items = {}
+        made = {}
         for split, part in self._parts.items():
-            truth_m = part.truth_m(self.network.plane)
+            recipe = Recipe(
+                tokenizer,
+                self._features,
+                self.parameters.seed,
+                varied=split == "train",
+                threads=self.parameters.threads,
+            )
+            made[split] = token_file.made(recipe, part, scratch, split)
+        return made
+
+    def _prepare(self, made: Mapping[str, TokenFile]) -> None:
+        """The items: tokens and the truth."""
+
+        def truth(split: str) -> tuple[Float64, Float64]:
+            part = self._parts[split]
             truth_deg = part.table[["latitude_deg", "longitude_deg"]].to_numpy(np.float64)
-            items[split] = list(zip(made[split], truth_m, truth_deg, strict=True))
-        self.training = AugmentedSessions(items["train"], self.parameters.seed)
+            return part.truth_m(self.network.plane), truth_deg
+
         seed = self.parameters.seed
-        self.validation = PlainSessions(
-            [(_timed(plain, seed, number), *truth) for number, ((plain,), *truth) in enumerate(items["val"])]
-        )
+        self.training = AugmentedSessions(made["train"], *truth("train"), seed)
+        self.validation = PlainSessions(made["val"], *truth("val"), seed)
 
 
 def _say_without_times(training: Sessions) -> None:
@@ -194,42 +193,66 @@ def _say_without_times(training: Sessions) -> None:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class PlainTokens(Sequence[Tokens]):
+    """Sessions as they are, without their variants.
+
+    Attributes:
+        sessions: In their variants.
+    """
+
+    sessions: TokenFile
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    def __getitem__(self, number: Any) -> Any:  # noqa: ANN401 - an index or a slice, as of Sequence
+        if isinstance(number, slice):
+            return [self[one] for one in range(len(self))[number]]
+        return self.sessions[number][0]
+
+
+@dataclass(frozen=True, eq=False)
 class PlainSessions(Dataset[Session]):
     """Validation items.
 
-    Args:
-        sessions: Tokens, and the transmitter's place in metres and in degrees, (2,) each.
+    Attributes:
+        sessions: Their tokens.
+        truth_m: The transmitters' places, east and north in metres, (n, 2).
+        truth_deg: The same in degrees, (n, 2).
+        seed: The user's seed.
     """
 
-    def __init__(self, sessions: list[Session]) -> None:
-        self.sessions = sessions
+    sessions: TokenFile
+    truth_m: Float64
+    truth_deg: Float64
+    seed: int
 
     def __len__(self) -> int:
         return len(self.sessions)
 
     def __getitem__(self, position: int) -> Session:
-        return self.sessions[position]
+        (plain,) = self.sessions[position]
+        return _timed(plain, self.seed, position), self.truth_m[position], self.truth_deg[position]
 
 
+@dataclass(frozen=True, eq=False)
 class AugmentedSessions(Dataset[Session]):
-    """Training items, varied anew in each epoch.
+    """Training items, varied anew in each epoch; attributes as of `PlainSessions`."""
 
-    Args:
-        sessions: As of `PlainSessions`, each in its `tokens.variants`.
-        seed: The user's seed.
-    """
-
-    def __init__(self, sessions: list[Varied], seed: int) -> None:
-        self.sessions, self.seed = sessions, seed
+    sessions: TokenFile
+    truth_m: Float64
+    truth_deg: Float64
+    seed: int
 
     def __len__(self) -> int:
         return len(self.sessions)
 
     def __getitem__(self, key: tuple[int, int]) -> Session:
         epoch, position = key
-        variants, truth_m, truth_deg = self.sessions[position]
-        chosen = tokens.chosen(variants, self.seed, epoch, position)
-        return tokens.augment(chosen, self.seed, epoch, position), truth_m, truth_deg
+        chosen = tokens.chosen(self.sessions[position], self.seed, epoch, position)
+        varied = tokens.augment(chosen, self.seed, epoch, position)
+        return varied, self.truth_m[position], self.truth_deg[position]
 
 
 def _pretrained(weights: Path, features: Mapping[str, Any]) -> tuple[FusionNet, dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
@@ -28,6 +29,20 @@ class Judged:
     loss: float
     found_deg: torch.Tensor
     truth_deg: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Where a training keeps what it computes once, as long as it runs.
+
+    Attributes:
+        folder: Of this training alone, and removed at its end.
+        alone: Whether it must compute that without other processes. A program of somebody else may not be
+            one that processes can be started from.
+    """
+
+    folder: Path
+    alone: bool = False
 
 
 class Learner(Protocol):
@@ -73,15 +88,20 @@ class LearningTask(Learner, Protocol):
     def origin(self) -> dict[str, str]:
         """SHA-256 of the weights that `start` starts from, by the name that the record has for them."""
 
-    def start(self) -> None:
-        """Make the network that training starts from."""
+    def start(self, scratch: Scratch) -> None:
+        """Make the network that training starts from.
 
-    def resume(self, config: dict[str, Any], weights: Weights) -> None:
+        Args:
+            scratch: Where to keep what is computed of the items once.
+        """
+
+    def resume(self, config: dict[str, Any], weights: Weights, scratch: Scratch) -> None:
         """Make the network of a checkpoint.
 
         Args:
             config: The network's configuration.
             weights: Its state.
+            scratch: As of `start`.
         """
 
     def finish(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from heimdall.pipeline.train.fit_loop import Fitted
 from heimdall.pipeline.train.ranks import ONE, Ranks
 from heimdall.pipeline.train.recording_task import RecordingTask
 from heimdall.pipeline.train.session_task import SessionTask
-from heimdall.pipeline.train.task import LearningTask
+from heimdall.pipeline.train.task import LearningTask, Scratch
 
 Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[str, Any], int], str | None]
 Exporter = Callable[[Network, Path, dict[str, Any]], None]
@@ -121,6 +121,7 @@ class Training:
         data_dir: The featurize stage's output, or the simulate stage's.
         work_dir: Where checkpoints are kept while it runs.
         outputs: The files that it writes.
+        alone: As of `Scratch`.
         ranks: The processes that train together, this one among them. No byte depends on their number.
     """
 
@@ -128,6 +129,7 @@ class Training:
     data_dir: Path
     work_dir: Path
     outputs: Outputs = LOCALIZER
+    alone: bool = False
     ranks: Ranks = ONE
 
     def run(
@@ -185,20 +187,30 @@ class Training:
                 kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
                 checkpoints.clear(work)
                 shutil.rmtree(work, ignore_errors=True)
+            exchange.of_the_first(self.ranks, None)  # the others no longer need to wait
         return TrainingResult(weights, onnx_path, run_id, metrics, kept)
 
     def follow(self) -> None:
-        """Compute this rank's share of a training that the first rank runs; nothing is written.
+        """Compute this rank's share of a training that the first rank runs; no output is written.
 
-        Checkpoints, and with them what `resume_from` named, come from the first rank.
+        The network and the checkpoint to go on from, if any, come from the first rank. On the first rank's
+        machine the others find what it has computed of the items.
 
         Raises:
             HeimdallError: As of `run`, or another rank was lost.
         """
         device = self._device()
         with exchange.joined(self.ranks, device):
-            task, inputs = self._task(device)
-            self._fit(task, inputs, device, self.work_dir)
+            task, _ = self._task(device)
+            inputs, state, config, weights = exchange.of_the_first(self.ranks, None)
+            work = self.work_dir / artifacts.fingerprint(inputs)
+            task.resume(config, weights, Scratch(work, self.alone))
+            fit_loop.fit(
+                task, self.parameters, inputs, device=device, work=work, state=state, ranks=self.ranks
+            )
+            exchange.of_the_first(self.ranks, None)  # the first may read what lies in the folder until now
+            if self.ranks.local == 0:  # on another machine nobody else does
+                shutil.rmtree(work, ignore_errors=True)
 
     def _device(self) -> str:
         """The device, when everything that decides the bits of this process is set."""
@@ -247,23 +259,17 @@ class Training:
         return self.parameters.model.name == "fusion"
 
     def _fit(self, task: LearningTask, inputs: dict[str, Any], device: str, work: Path) -> Fitted | None:
-        """Train from the last checkpoint in `work`, or else from the start; the first rank knows which."""
-        state = checkpoints.resumable(work, inputs) if self.ranks.is_first else None
+        """Train from the last checkpoint in `work`, or else from the start."""
+        scratch = Scratch(work, self.alone)
+        state = checkpoints.resumable(work, inputs)
         if state is not None:
-            task.resume(state[OURS]["network"], checkpoints.weights(state))
-        elif self.ranks.is_first:
+            task.resume(state[OURS]["network"], checkpoints.weights(state), scratch)
+        else:
             checkpoints.clear(work)
             seed_everything(self.parameters.seed, workers=True, verbose=False)
-            task.start()
+            task.start(scratch)
         if self.ranks.count > 1:
-            begun = (
-                (inputs, state, task.network.config, task.network.state_dict())
-                if self.ranks.is_first
-                else None
-            )
-            inputs, state, config, weights = exchange.of_the_first(self.ranks, begun)
-            if not self.ranks.is_first:
-                task.resume(config, weights)
+            exchange.of_the_first(self.ranks, (inputs, state, task.network.config, task.network.state_dict()))
         return fit_loop.fit(
             task, self.parameters, inputs, device=device, work=work, state=state, ranks=self.ranks
         )
