@@ -40,7 +40,7 @@ from heimdall.pipeline.train.fit_loop import Fitted
 from heimdall.pipeline.train.ranks import ONE, Ranks
 from heimdall.pipeline.train.recording_task import RecordingTask
 from heimdall.pipeline.train.session_task import SessionTask
-from heimdall.pipeline.train.task import LearningTask, Scratch
+from heimdall.pipeline.train.task import LearningTask, Scratch, Weights
 
 Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[str, Any], int], str | None]
 Exporter = Callable[[Network, Path, dict[str, Any]], None]
@@ -110,6 +110,23 @@ LOCALIZER = Outputs(
 PRETRAINED = Outputs(
     "pretrain", session_task.PRETRAINED, Path("plots/pretraining.csv"), Path("metrics/pretrain.json")
 )
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What the first rank tells the others when a training begins or goes on.
+
+    Attributes:
+        inputs: All that decides the bytes.
+        state: The checkpoint to go on from; None where the training starts.
+        config: The network's configuration.
+        weights: Its state.
+    """
+
+    inputs: dict[str, Any]
+    state: dict[str, Any] | None
+    config: dict[str, Any]
+    weights: Weights
 
 
 @dataclass(frozen=True)
@@ -202,11 +219,17 @@ class Training:
         device = self._device()
         with exchange.joined(self.ranks, device):
             task, _ = self._task(device)
-            inputs, state, config, weights = exchange.of_the_first(self.ranks, None)
-            work = self.work_dir / artifacts.fingerprint(inputs)
-            task.resume(config, weights, Scratch(work, self.alone))
+            begun: Begun = exchange.of_the_first(self.ranks, None)
+            work = self.work_dir / artifacts.fingerprint(begun.inputs)
+            task.resume(begun.config, begun.weights, Scratch(work, self.alone))
             fit_loop.fit(
-                task, self.parameters, inputs, device=device, work=work, state=state, ranks=self.ranks
+                task,
+                self.parameters,
+                begun.inputs,
+                device=device,
+                work=work,
+                state=begun.state,
+                ranks=self.ranks,
             )
             exchange.of_the_first(self.ranks, None)  # the first may read what lies in the folder until now
             if self.ranks.local == 0:  # on another machine nobody else does
@@ -269,7 +292,8 @@ class Training:
             seed_everything(self.parameters.seed, workers=True, verbose=False)
             task.start(scratch)
         if self.ranks.count > 1:
-            exchange.of_the_first(self.ranks, (inputs, state, task.network.config, task.network.state_dict()))
+            begun = Begun(inputs, state, task.network.config, task.network.state_dict())
+            exchange.of_the_first(self.ranks, begun)
         return fit_loop.fit(
             task, self.parameters, inputs, device=device, work=work, state=state, ranks=self.ranks
         )
@@ -347,7 +371,7 @@ def pretraining(parameters: Params, data_dir: Path, work_dir: Path, ranks: Ranks
         validation_split=given.validation_split,
         model=replace(parameters.model, name="fusion", from_simulated=False),
     )
-    return Training(settings, data_dir, work_dir, PRETRAINED, ranks)
+    return Training(settings, data_dir, work_dir, PRETRAINED, ranks=ranks)
 
 
 def choose_device(parameters: Params, ranks: Ranks = ONE) -> str:
