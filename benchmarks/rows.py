@@ -47,6 +47,7 @@ from heimdall.core import artifacts, table
 from heimdall.core.params import SnapshotParams
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.pipeline.snapshot.candidates import Candidate
+from heimdall.pipeline.snapshot.collector import Group
 from heimdall.pipeline.snapshot.former import Verdict
 from heimdall.recordings.shards import ShardStore
 from heimdall.storage import (
@@ -65,6 +66,7 @@ from heimdall.storage.s3_access import S3Access
 
 SIZES = (10_000, 100_000, 1_000_000)
 AS_OF = datetime(2026, 1, 2, tzinfo=UTC)
+NOWHERE = S3Access("http://stand-in.invalid", None, None, embedded=False)
 ROW_BYTES = 400  # 1300 while the stage held all rows
 SOURCE = sources.load("own", Path(__file__).resolve().parents[1] / "sql")
 FILL = """
@@ -119,19 +121,22 @@ class Bucket:
         return {key: ObjectInfo(hashlib.md5(key.encode()).hexdigest(), 128) for key in keys}  # noqa: S324
 
 
-class Collector:
+class Memory:
     """A stand-in that finds every object good, and has two shards in turn."""
 
     def __init__(self, params: object, store: object, shards: ShardStore, *given: object) -> None:
         del params, store, given
         self._names = itertools.cycle([shards.add(digit * 64, digit.encode()) for digit in "01"])
 
-    def collect(self, group: list[Candidate], pool: object) -> tuple[str, dict[Candidate, Verdict]]:
-        """The shard and the verdicts of some objects."""
-        del pool
-        return next(self._names), {
-            item: Verdict(None, "", 1, artifacts.sha256_bytes(item.key.encode())) for item in group
-        }
+    def group(self, items: list[Candidate]) -> Group:
+        """Nothing is left to look at."""
+        known = (Verdict(None, "", 1, artifacts.sha256_bytes(item.key.encode())) for item in items)
+        return Group(tuple(items), tuple(known), next(self._names), NOWHERE, "stand-in", 1.0, 1)
+
+    def keep(self, group: Group, found: object) -> str | None:
+        """The shard of some objects."""
+        del found
+        return group.there
 
     def forget_others(self) -> None:
         """Nothing is remembered."""
@@ -149,10 +154,9 @@ def whole_snapshot(where: Database, folder: Path) -> int:
     )
     with (
         mock.patch.object(snapshot, "ObjectStore", Bucket),
-        mock.patch.object(snapshot, "Collector", Collector),
+        mock.patch.object(snapshot, "Memory", Memory),
     ):
-        nowhere = S3Access("http://stand-in.invalid", None, None, embedded=False)
-        taken = snapshot.take(params, Endpoints(where, nowhere), folder, queries=SOURCE.path.parent)
+        taken = snapshot.take(params, Endpoints(where, NOWHERE), folder, queries=SOURCE.path.parent)
     return taken.recordings + sum(taken.quarantined.values())
 
 

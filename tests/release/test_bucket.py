@@ -47,7 +47,7 @@ def test_of_many_at_once_one_wins(store: ConditionalStore, is_there: bool) -> No
 def test_conditions_are_tried_with_one_object_that_stays(store: ConditionalStore) -> None:
     with Gateway(store.endpoint) as gateway:
         for _ in range(2):  # processes
-            client = ConditionalStore(replace(store._access, endpoint_url=gateway.url), store.bucket)
+            client = ConditionalStore(replace(store.access, endpoint_url=gateway.url), store.bucket)
             assert client.put_if("a", b"1", None)
             client.require_conditions()
     assert set(store.head_all("")) == {PROBE, "a"}
@@ -70,7 +70,7 @@ def test_a_server_that_ignores_a_condition_gets_no_release(
         return answer
 
     with Gateway(store.endpoint, ignore) as gateway:
-        client = ConditionalStore(replace(store._access, endpoint_url=gateway.url), store.bucket)
+        client = ConditionalStore(replace(store.access, endpoint_url=gateway.url), store.bucket)
         with pytest.raises(HeimdallError, match=f"it ignores {header}, so"):
             client.put_if("a", b"1", None)
     assert set(store.head_all("")) == {PROBE}

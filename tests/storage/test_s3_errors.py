@@ -52,7 +52,7 @@ def make(store: ObjectStore) -> object:
 
 
 def make_odd(store: ObjectStore) -> object:
-    return ObjectStore(store._access, "radio/raw").ensure_bucket()
+    return ObjectStore(store.access, "radio/raw").ensure_bucket()
 
 
 def denied_by_kms() -> Answer:

@@ -14,7 +14,7 @@ import secrets
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,7 @@ class Unseen:
 
 def mapped(
     function: Callable[[Task], Result],
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     *,
     files: Callable[[Task], Iterable[Path]],
     services: tuple[Service, ...],
@@ -148,13 +148,15 @@ def mapped(
             bytes, or lost a piece again and again.
         Exception: What the function raises.
     """
-    if not tasks:
+    left = iter(tasks)
+    first = list(itertools.islice(left, 1))
+    if not first:
         return
+    left = itertools.chain(first, left)
     with _marked() as mark, _connected():
         told = {name: value for one in services for name, value in child.leading_to(one).items()}
         home = Home(Path.cwd(), mark, Machine.here(), services, told)
         sent = not _asked(home)
-        left = iter(tasks)
         waiting: deque[Piece] = deque()
         while True:
             room = max(0, ahead * _cpus() - len(waiting))

@@ -11,8 +11,8 @@ import itertools
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,10 +32,11 @@ def no_files(task: object) -> Iterable[Path]:
 
 def mapped(
     function: Callable[[Task], Result],
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     *,
     files: Callable[[Task], Iterable[Path]] = no_files,
     least: int = 1,
+    threads: int | None = None,
     services: tuple[Service, ...] = (),
 ) -> Iterator[Result]:
     """The results of a function, computed on all cores or on the whole cluster, in the order of the tasks.
@@ -45,6 +46,7 @@ def mapped(
         tasks: What it is called with.
         files: Which files the function reads for a task, relative to the working directory.
         least: How many tasks a process must have to be worth starting, which takes seconds.
+        threads: On this machine, how many threads of this process compute, instead of processes.
         services: What the function has to reach. A worker of the cluster is told what leads there by this
             process's environment, and nothing of other services.
 
@@ -60,19 +62,51 @@ def mapped(
 
         yield from ray_cluster.mapped(function, tasks, files=files, services=services, ahead=AHEAD)
         return
-    processes = min(len(os.sched_getaffinity(0)), len(tasks) // least)
+    if threads is not None:
+        yield from in_threads(function, tasks, threads, ahead=1)  # such pieces are large
+        return
+    some = list(itertools.islice(tasks_left := iter(tasks), least * len(os.sched_getaffinity(0))))
+    processes = len(some) // least
     if processes <= 1:
-        yield from map(function, tasks)
+        yield from map(function, itertools.chain(some, tasks_left))
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        left = iter(tasks)
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for task in itertools.islice(left, AHEAD * processes):
+        yield from _window(pool, function, itertools.chain(some, tasks_left), AHEAD * processes)
+
+
+def in_threads(
+    function: Callable[[Task], Result], tasks: Iterable[Task], threads: int, *, ahead: int = AHEAD
+) -> Iterator[Result]:
+    """The results of a function, computed in threads of this process, in the order of the tasks.
+
+    Args:
+        function: What waits, or computes without the interpreter's lock.
+        tasks: What it is called with.
+        threads: How many.
+        ahead: How many results a thread are under way or wait to be taken.
+
+    Yields:
+        The results, one by one.
+
+    Raises:
+        Exception: What the function raises; later tasks are given up.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        yield from _window(pool, function, tasks, ahead * threads)
+
+
+def _window(
+    pool: Executor, function: Callable[[Task], Result], tasks: Iterable[Task], size: int
+) -> Iterator[Result]:
+    """Results in the order of the tasks, of which so many are under way."""
+    left = iter(tasks)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for task in itertools.islice(left, size):
+            waiting.append(pool.submit(function, task))
+        while waiting:
+            yield waiting.popleft().result()
+            for task in itertools.islice(left, 1):
                 waiting.append(pool.submit(function, task))
-            while waiting:
-                yield waiting.popleft().result()
-                for task in itertools.islice(left, 1):
-                    waiting.append(pool.submit(function, task))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

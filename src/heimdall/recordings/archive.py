@@ -7,6 +7,7 @@ depend on those.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ RECEIVERS_SCHEMA = pa.schema(
     ]
 )
 ABSENT_SCHEMA = pa.schema([("session_id", pa.string()), ("websdr_id", pa.int32())])
-SHARD_FORMAT = 1  # raised when `pack_shard` changes: shards of another format are made again
+SHARD_FORMAT = 2  # raised when `pack_shard` changes: shards of another format are made again
 SHARD_SCHEMA = pa.schema(
     [
         ("session_id", pa.string()),
@@ -99,28 +100,18 @@ class StoredRecording:
     samples: Samples
 
 
-def pack_shard(recordings: Sequence[StoredRecording]) -> bytes:
+def pack_shard(recordings: Iterable[StoredRecording]) -> bytes | None:
     """The bytes of a shard, which depend on the recordings and their order alone.
 
-    Byte-stream-split puts the bytes of equal weight of all floats side by side, where zstd finds
-    something to compress.
+    Each session is a row group, so that no more of them need be held at a time. Byte-stream-split puts the
+    bytes of equal weight of all floats side by side, where zstd finds something to compress.
+
+    Args:
+        recordings: Those of a session stand together.
+
+    Returns:
+        None if there is no recording.
     """
-
-    def leaf(part: str) -> pa.Array:
-        arrays = [getattr(recording.samples, part).astype(np.float32) for recording in recordings]
-        ends = np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int32)
-        return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(arrays)))
-
-    table = pa.table(
-        [
-            pa.array([recording.session_id for recording in recordings]),
-            pa.array([recording.websdr_id for recording in recordings], pa.int32()),
-            pa.array([recording.sample_rate_hz for recording in recordings]),
-            leaf("real"),
-            leaf("imag"),
-        ],
-        schema=SHARD_SCHEMA,
-    )
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -129,11 +120,35 @@ def pack_shard(recordings: Sequence[StoredRecording]) -> bytes:
         compression_level=3,
         use_dictionary=False,
         use_byte_stream_split=_SHARD_LEAVES,
+        write_statistics=False,
         store_schema=False,
     ) as writer:
-        writer.write_table(table, row_group_size=max(1, len(recordings)))
+        count = 0
+        for _, session in itertools.groupby(recordings, key=lambda recording: recording.session_id):
+            table = _session_table(list(session))
+            writer.write_table(table, row_group_size=len(table))
+            count += 1
         writer.add_key_value_metadata(_FORMAT_ENTRY)
-    return bytes(sink.getvalue())
+    return bytes(sink.getvalue()) if count else None
+
+
+def _session_table(session: Sequence[StoredRecording]) -> pa.Table:
+    ends = pa.array(np.cumsum([0, *(len(one.samples) for one in session)], dtype=np.int32))
+
+    def leaf(part: str) -> pa.Array:
+        values = np.concatenate([getattr(one.samples, part) for one in session], dtype=np.float32)
+        return pa.ListArray.from_arrays(ends, pa.array(values))
+
+    return pa.table(
+        [
+            pa.array([one.session_id for one in session]),
+            pa.array([one.websdr_id for one in session], pa.int32()),
+            pa.array([one.sample_rate_hz for one in session]),
+            leaf("real"),
+            leaf("imag"),
+        ],
+        schema=SHARD_SCHEMA,
+    )
 
 
 def is_current(path: Path) -> bool:
@@ -146,30 +161,50 @@ def is_current(path: Path) -> bool:
 
 
 def read_shard(path: Path) -> dict[RecordingKey, Samples]:
-    """The recordings of one shard, in its order.
+    """The recordings of one shard, in its order; as `iterate_shard`, all at once.
+
+    Returns:
+        IQ samples, shape (n,), complex64, by (session_id, websdr_id).
+    """
+    sessions = iterate_shard(path)
+    return {
+        (session_id, websdr_id): iq for session_id, session in sessions for websdr_id, iq in session.items()
+    }
+
+
+def iterate_shard(path: Path) -> Iterator[tuple[str, dict[int, Samples]]]:
+    """The sessions of one shard, in its order, of which one at a time is held.
 
     Args:
         path: A file of data/snapshot/iq/.
 
-    Returns:
-        IQ samples, shape (n,), complex64, by (session_id, websdr_id).
+    Yields:
+        Its identifier, and IQ samples, shape (n,), complex64, by websdr_id.
 
     Raises:
         HeimdallError: The file is missing or damaged, were it by a single bit: parquet would not notice, and
             features of it would be found again by the shard's name when it is mended.
     """
-    table = _read(path, SHARD_SCHEMA)
-    if not artifacts.has_its_name(path):
-        raise HeimdallError(str(path), "damaged (its hash is not its name)", remedies.RESTORE)
-    recordings: dict[RecordingKey, Samples] = {}
-    for session_id, websdr_id, i, q in zip(
-        table["session_id"].to_pylist(), table["websdr_id"].to_pylist(), table["i"], table["q"], strict=True
-    ):
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_names(path, file.schema_arrow, SHARD_SCHEMA)
+            if not artifacts.has_its_name(path):
+                raise HeimdallError(str(path), "damaged (its hash is not its name)", remedies.RESTORE)
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                yield table["session_id"][0].as_py(), _samples(table)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise remedies.of_output(path, error, "damaged") from None
+
+
+def _samples(session: pa.Table) -> dict[int, Samples]:
+    """Of a session, by receiver."""
+    found: dict[int, Samples] = {}
+    for websdr_id, i, q in zip(session["websdr_id"].to_pylist(), session["i"], session["q"], strict=True):
         samples = np.empty(len(i), np.complex64)
-        samples.real = i.values.to_numpy()
-        samples.imag = q.values.to_numpy()
-        recordings[session_id, websdr_id] = samples
-    return recordings
+        samples.real, samples.imag = i.values.to_numpy(), q.values.to_numpy()
+        found[websdr_id] = samples
+    return found
 
 
 def read_measurements(root: Path = Path()) -> pd.DataFrame:

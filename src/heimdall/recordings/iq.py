@@ -94,7 +94,7 @@ def decode(content: bytes, sample_rate_hz: float, max_duration_s: float) -> Samp
         max_duration_s: Longest recording accepted, seconds.
 
     Returns:
-        IQ samples, shape (n,), complex64 (complex128 is rounded to it).
+        IQ samples, shape (n,), complex64 (complex128 is rounded to it), which may not be written to.
 
     Raises:
         BadRecording: `content` is anything but a one-dimensional, finite, non-zero recording of
@@ -113,7 +113,7 @@ def decode(content: bytes, sample_rate_hz: float, max_duration_s: float) -> Samp
     if count < shortest:
         raise BadRecording(TOO_SHORT, f"{count} samples, fewer than the {shortest} of {MIN_DURATION_S:g} s")
     with np.errstate(over="ignore"):  # a complex128 beyond complex64 becomes infinite and is found below
-        samples = np.frombuffer(content, dtype, offset=start).astype(np.complex64)
+        samples = np.frombuffer(content, dtype, offset=start).astype(np.complex64, copy=False)
     check_values(samples)
     return samples
 

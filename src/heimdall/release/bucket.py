@@ -59,7 +59,7 @@ class ConditionalStore(ObjectStore):
                 "Set HEIMDALL_S3_ENDPOINT_URL to a server with conditional writes, such as Amazon's, MinIO "
                 "or SeaweedFS, without a gateway that removes these headers"
             )
-            raise HeimdallError(str(Place(self._access, self.bucket)), cause, remedy)
+            raise HeimdallError(str(Place(self.access, self.bucket)), cause, remedy)
         self._honours_conditions = True
 
     def read(self, key: str, max_bytes: int = MAX_TEXT_BYTES) -> bytes | None:

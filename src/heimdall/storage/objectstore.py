@@ -100,9 +100,9 @@ class ObjectStore:
     def __init__(self, access: S3Access, bucket: str) -> None:
         self.endpoint = access.endpoint_url
         self.bucket = bucket
-        self._access = access
+        self.access = access
         with self._reported():
-            self._client = self._access.client()
+            self._client = self.access.client()
 
     def ping(self) -> None:
         """Make sure that the server answers and accepts the credentials; the bucket need not be there.
@@ -371,7 +371,7 @@ class ObjectStore:
     @contextmanager
     def _reported(self, key: str | None = None) -> Iterator[Place]:
         """Turn boto3's errors into a HeimdallError that names the place, never the credentials."""
-        place = Place(self._access, self.bucket, key)
+        place = Place(self.access, self.bucket, key)
         try:
             yield place
         except (ClientError, BotoCoreError, HTTPError, ResponseParserError) as error:

@@ -87,7 +87,7 @@ def test_finished_shards_are_kept_when_the_bucket_is_lost_midway(
     counted = ObjectStore.get
 
     def lost(self: ObjectStore, key: str, max_bytes: int, etag: str | None = None) -> bytes:
-        if len(downloads) >= 18:
+        if len(downloads) >= 23:
             raise HeimdallError(self.endpoint, "it cannot be reached", "Check it")
         return counted(self, key, max_bytes, etag)
 

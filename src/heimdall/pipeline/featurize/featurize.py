@@ -125,14 +125,16 @@ def featurize_shard(task: ShardTask) -> bytes:
         HeimdallError: The shard of recordings is missing or damaged, or the parameters do not fit one of
             its sessions, which is named.
     """
-    iq = archive.read_shard(task.source)
     positions = {websdr_id: np.array(position) for websdr_id, position in task.position_enu_m.items()}
+    members_of = dict(task.sessions)
     found = []
-    for session_id, members in task.sessions:
+    for session_id, iq in archive.iterate_shard(task.source):
         session = [
-            correlation.Recording(websdr_id, iq[session_id, websdr_id], rate_hz, start_ns, sigma_ns)
-            for websdr_id, rate_hz, start_ns, sigma_ns in members
+            correlation.Recording(websdr_id, iq[websdr_id], rate_hz, start_ns, sigma_ns)
+            for websdr_id, rate_hz, start_ns, sigma_ns in members_of.get(session_id, ())
         ]
+        if not session:  # all of it was found to be a repetition when the shard was there
+            continue
         try:
             found.append(extraction.session_features(session, positions, task.params))
         except HeimdallError as error:

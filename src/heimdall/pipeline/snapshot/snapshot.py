@@ -9,9 +9,10 @@ then more is downloaded and the result is the same.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,15 +21,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from heimdall.core import artifacts, variables
+from heimdall.core import artifacts, variables, workers
+from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
 from heimdall.core.provenance import provenance
 from heimdall.pipeline.snapshot import outcome, receivers, schemas
 from heimdall.pipeline.snapshot.absent import absent
-from heimdall.pipeline.snapshot.candidates import Good, cut, with_keys, with_objects
+from heimdall.pipeline.snapshot.candidates import Candidate, Good, cut, with_keys, with_objects
 from heimdall.pipeline.snapshot.checked import Reasons, check
-from heimdall.pipeline.snapshot.collector import Collector
+from heimdall.pipeline.snapshot.collector import Memory, collected
 from heimdall.pipeline.snapshot.former import METRICS, read_former, read_receivers
 from heimdall.pipeline.snapshot.outcome import Outcomes
 from heimdall.pipeline.snapshot.repeated import Repeated, repeated
@@ -118,8 +120,9 @@ def take(
             shards = ShardStore(
                 root / archive.SNAPSHOT / archive.IQ_FOLDER, archive.SHARD_SUFFIX, work, former.shards
             )
-            collector = Collector(params, store, shards, former, work / "verdicts")
-            names = _collect(params, collector, rows, good, reasons=reasons, target=outcome_file)
+            memory = Memory(params, store, shards, former, work / "verdicts")
+            groups = cut(good.candidates(rows), params.shard_sessions)
+            names = _collect(memory, groups, len(good.order), reasons=reasons, target=outcome_file)
             with Rows(outcome_file) as outcomes:
                 same = repeated(rows, reasons, good, outcomes)
                 reasons.say(same.rows, schemas.REPEATED)
@@ -136,7 +139,7 @@ def take(
                 names = [name for name in names if name in seen.shards]
                 tables = used, missing, quarantine
                 _commit(root, shards, names, made, tables=tables, summary=summary)
-    collector.forget_others()
+    memory.forget_others()
     (root / REFUSED).unlink(missing_ok=True)
     return summary
 
@@ -177,23 +180,42 @@ def _read_rows(
 
 
 def _collect(
-    params: SnapshotParams, collector: Collector, rows: Rows, good: Good, *, reasons: Reasons, target: Path
+    memory: Memory, groups: Iterable[list[Candidate]], count: int, *, reasons: Reasons, target: Path
 ) -> list[str]:
-    """Judge every object and make the shards; the shards' names. The verdicts go to a file."""
-    names = []
+    """Judge every object and make the shards; the shards' names. The verdicts go to a file.
+
+    Args:
+        memory: What is known already.
+        groups: Candidates, by shard.
+        count: Of the candidates.
+        reasons: Are told of bad objects.
+        target: The file.
+
+    Raises:
+        HeimdallError: S3 fails. Groups that were finished by then are kept.
+    """
+    names: list[str] = []
+    failures: list[HeimdallError] = []
+    tasks, same = itertools.tee(memory.group(group) for group in groups if not failures)
+    threads = len(os.sched_getaffinity(0))
+    made = workers.mapped(collected, tasks, threads=threads, services=(Service.S3,))
     with (
         Outcomes(target) as outcomes,
-        ThreadPoolExecutor(params.download_threads) as pool,
-        tqdm(total=len(good.order), desc="snapshot", unit="recording", disable=None) as bar,
+        tqdm(total=count, desc="snapshot", unit="recording", disable=None) as bar,
     ):
-        for group in cut(good.candidates(rows), params.shard_sessions):
-            name, judged = collector.collect(group, pool)
-            for item, verdict in judged.items():
+        for group, found in zip(same, made, strict=True):
+            if isinstance(found, HeimdallError):
+                failures.append(found)
+                continue
+            name = memory.keep(group, found)
+            for item, verdict in zip(group.items, found.verdicts, strict=True):
                 outcomes.add(verdict, name)
                 if verdict.reason is not None:
                     reasons.say(item.row, verdict.reason)
             names += [name] if name else []
-            bar.update(len(group))
+            bar.update(len(group.items))
+    if failures:
+        raise failures[0]
     return names
 
 
