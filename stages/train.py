@@ -85,10 +85,8 @@ def main() -> None:
     elif overrides or typed.data_dir or typed.output_dir or typed.checkpoint:
         from heimdall.api.training_pipeline import TrainingPipeline
 
-        names = ("data_dir", "export_only", "checkpoint", "resume_training", "output_dir")
-        made = TrainingPipeline.of(settings, Path(), part).run(
-            **{name: getattr(typed, name) for name in names}
-        )
+        chosen = {name: getattr(typed, name) for name in (*PATHS, "export_only", "resume_training")}
+        made = TrainingPipeline.of(settings, Path(), part).run(**chosen)
         if made["final_metrics"]:
             print(f"train: {training.sentence(made['checkpoint_path'], made['final_metrics'])}")
         print(f"train: {made['onnx_path']}")

@@ -30,6 +30,7 @@ __all__ = [
     "session",
     "sweep",
     "track",
+    "train",
     "ui",
     "verify",
 ]
