@@ -6,8 +6,8 @@
 Each training is the stage's own process, on recordings of noise, with one thread a worker. Both of a pair run
 in turn. What is measured is the time from the end of the first epoch to the end of the last one.
 
-Promises: two workers are faster than one (backbone tiny, two virtual shards, on two idle cores), and one worker
-with one virtual shard costs 0.95 to 1.05 times what it cost at the revision.
+Promises: two workers are faster than one (backbone tiny, two virtual shards, on two idle cores), and one
+worker with one virtual shard costs 0.95 to 1.05 times what it cost at the revision.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 
 from heimdall.commands import place
+from heimdall.core import child
+from heimdall.core.child import Service
 
 
 @click.command(
@@ -24,10 +26,11 @@ Example: heimdall train --workers 4 --epochs 50 --output_dir runs/long
 def train(given: Sequence[str]) -> None:
     """Train a model on data/features/, as `python stages/train.py` does.
 
-    The command takes the options of that script; `python stages/train.py --help` lists them. --workers N trains
-    with N processes on this machine. N is at most virtual_shards of params.yaml. The bytes are the same for any
-    N. HEIMDALL_TRAIN_WORKERS sets N for `dvc repro`, for both stages that train.
+    The command takes the options of that script; `python stages/train.py --help` lists them. --workers N
+    trains with N processes on this machine. N is at most virtual_shards of params.yaml. The bytes are the
+    same for any N. HEIMDALL_TRAIN_WORKERS sets N for `dvc repro`, for both stages that train.
     """
     script = str(Path.cwd() / "stages" / "train.py")
     os.chdir(place.as_typed("."))  # where paths among the options are meant
-    os.execv(sys.executable, [sys.executable, script, *given])  # noqa: S606
+    environment = child.environment(Service.S3, Service.LIBPQ, Service.MLFLOW)  # as the stage by itself
+    os.execve(sys.executable, [sys.executable, script, *given], environment)  # noqa: S606
