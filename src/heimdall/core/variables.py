@@ -333,6 +333,9 @@ MLFLOW_LIMITS = (
 RAY_SETTINGS = (
     Variable("RAY_AUTH_MODE", "a node and a driver of a Ray cluster need its token", "token"),
     Variable("RAY_USAGE_STATS_ENABLED", "nobody is told of Ray's use", "0"),
+    Variable(
+        "RAY_task_oom_retries", "a piece for which no machine has the memory is not tried for ever", "3"
+    ),
 )
 RAY_LOOPBACK = Variable(
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
