@@ -40,6 +40,7 @@ class Entry:
 
 
 ENTRIES = {
+    "cluster": Entry("Let several machines compute the stages, with the same bytes as one.", computes=False),
     "compare": Entry("Compare two models on the same test sessions.", computes=True),
     "completion": Entry(
         "Print a script that completes commands in a shell.", computes=False, needs_clone=False
@@ -78,6 +79,7 @@ ENTRIES = {
         "Search for better parameters, on any number of machines, as DVC experiments.", computes=False
     ),
     "track": Entry("Send to MLflow what it does not have yet.", computes=False),
+    "train": Entry("Train a model by hand, with any number of workers and the same bytes.", computes=False),
     "ui": Entry("Show the recorded runs in a browser, until Ctrl-C.", computes=False),
     "verify": Entry("Rebuild a revision and compare every output with its dvc.lock.", computes=False),
 }
