@@ -8,7 +8,7 @@ Recordings and features are synthetic: an eighth of a second at 16 kHz at three 
 three receivers with exact delays and small spectrograms, one epoch a training. So the figures say how work
 grows, and not how long a real session takes. Each stage is its script in a process of its own, in an empty
 folder; its memory is the peak of its largest process. A stage's exponent is the slope of the logarithm of its
-wall seconds over that of the sessions. Simulate renders whole seconds at 192 kHz, and is measured up to
+CPU seconds over that of the sessions: wall seconds tell what else the machine does. Simulate renders whole seconds at 192 kHz, and is measured up to
 1000 sessions. The snapshot's rows are measured by `rows.py`.
 """
 
@@ -36,6 +36,7 @@ from tqdm import tqdm
 from heimdall.core import artifacts, table
 from heimdall.core.params import FeatureParams
 from heimdall.core.randomness import generator
+from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.recordings import archive
 from heimdall.recordings.archive import StoredRecording
 from heimdall.signal import session_files
@@ -118,7 +119,7 @@ def print_stages(sizes: list[int], stages: list[str], folder: Path) -> None:
 def verdict(stage: str, costs: dict[int, Cost]) -> str:
     """How a stage grows, beside what is allowed."""
     sizes = np.log(list(costs))
-    exponent = float(np.polyfit(sizes, np.log([cost.wall_s for cost in costs.values()]), 1)[0])
+    exponent = float(np.polyfit(sizes, np.log([cost.cpu_s for cost in costs.values()]), 1)[0])
     text = f"{stage}: exponent {exponent:.2f} ({said(exponent <= EXPONENT)}, at most {EXPONENT})"
     if {1000, 10_000} <= costs.keys():
         ratio = costs[10_000].peak_mb / costs[1000].peak_mb
@@ -314,7 +315,9 @@ def features_shard(folder: Path, first: int, last: int, given: FeatureParams) ->
         random = generator(1, "scale features", number)
         truth_m = generator(1, "scale transmitters", number // 2).uniform([-55e3, -45e3], [70e3, 45e3])
         late_s = 1e-7 * random.standard_normal(len(heard))
-        session = synthetic_sessions.session(truth_m, heard, late_s=late_s)
+        far_m = SPEED_OF_LIGHT_M_S * synthetic_sessions.delays_s(truth_m, heard)
+        level_db = 40 - 25 * np.log10(far_m / 1e4) + random.normal(0, 6, len(heard))
+        session = synthetic_sessions.session(truth_m, heard, snr_db=level_db, late_s=late_s)
         mel = random.normal(-70, 3, (len(heard), 3, MELS, given.frames)).astype(np.float16)
         found.append(replace(session, mel=mel))
         latitude_deg, longitude_deg = synthetic_sessions.PLANE.to_degrees(*truth_m)
@@ -336,7 +339,7 @@ def features_shard(folder: Path, first: int, last: int, given: FeatureParams) ->
                 "region": "north",
                 "simulated": True,
                 "receivers_heard": np.int32(len(heard)),
-                "snr_db": 30.0,
+                "snr_db": float(found[number - first].snr_db[row]),
                 "detected": True,
                 "split": "test" if number // 2 % 5 == 4 else "development",
                 "validation_rank": 0.1 if number // 2 % 5 == 3 else 0.5,
