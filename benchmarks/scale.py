@@ -8,8 +8,8 @@ Recordings and features are synthetic: an eighth of a second at 16 kHz at three 
 three receivers with exact delays and small spectrograms, one epoch a training. So the figures say how work
 grows, and not how long a real session takes. Each stage is its script in a process of its own, in an empty
 folder; its memory is the peak of its largest process. A stage's exponent is the slope of the logarithm of its
-CPU seconds over that of the sessions: wall seconds tell what else the machine does. Simulate renders whole seconds at 192 kHz, and is measured up to
-1000 sessions. The snapshot's rows are measured by `rows.py`.
+CPU seconds over that of the sessions: wall seconds tell what else the machine does. Simulate renders whole
+seconds at 192 kHz, and is measured up to 1000 sessions. `rows.py` measures the snapshot by its rows.
 """
 
 from __future__ import annotations
