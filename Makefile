@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help demo test test-all review lint doctor setup browser lock clean
+.PHONY: help demo test test-all review lint doctor setup cluster browser lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=16
@@ -47,10 +47,10 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 # Two workers, the longest files first (tests/conftest.py); what they share is built once.
 PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: setup browser lint ## installation and browser if they are missing, lint, types and the tests; of long series one of each kind
+test: setup cluster browser lint ## installation and browser if they are missing, lint, types and the tests; of long series one of each kind
 	$(PYTEST) -m "not series"
 
-test-all: setup browser lint ## the same with the whole series: kills at every step, every kind of bad input, both users
+test-all: setup cluster browser lint ## the same with the whole series: kills at every step, every kind of bad input, both users
 	$(PYTEST)
 
 review: setup ## what this branch changes against the main one, as Markdown on standard output
@@ -85,6 +85,13 @@ setup: .venv/.installed .venv/plots.html ## the installation alone, in .venv
 .venv/plots.html: scripts/plots_page.py scripts/plots_page.html .venv/.installed
 	@$(BIN)/python scripts/plots_page.py
 
+cluster: .venv/.cluster ## Ray, for the tests and for who computes on several machines (docs/scale.md), in .venv
+
+# Installing the rest anew removes it.
+.venv/.cluster: requirements/cluster.txt .venv/.installed
+	$(BIN)/uv pip install --quiet --require-hashes --no-deps --compile-bytecode --requirement $<
+	@touch $@
+
 browser: .venv/browser/chromium ## the browser in which the tests look at pages, in .venv; nothing else needs it
 
 .venv/browser/chromium: scripts/browser.py | .venv/.installed
@@ -97,6 +104,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork
 lock: setup ## requirements/*.txt anew from pyproject.toml
 	$(COMPILE) --extra tools --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(COMPILE) --extra tools --extra cluster --constraint requirements/dev.txt --output-file .venv/cluster.txt
+	grep -vxFf requirements/dev.txt .venv/cluster.txt > requirements/cluster.txt
 	sed -n '/^uv==/,/[^\\]$$/p' requirements/dev.txt > requirements/uv.txt
 
 clean: ## removes what all of these made, the demo's servers included; says what, and asks (FORCE=1: does not)

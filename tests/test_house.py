@@ -120,6 +120,7 @@ PASSED_ON = {
         "`heimdall verify --source`: stage `snapshot` of a checked-out",
         "`heimdall verify`: the other stages",
     ],
+    "src/heimdall/services/ray_node.py": ["the node that `heimdall cluster` starts"],
     "src/heimdall/sweep/experiments.py": ["DVC of a sweep |", "DVC of a sweep that pushes |"],
     "src/heimdall/track/own_process.py": ["the process that sends a training"],
     "src/heimdall/track/ui.py": ["`heimdall ui`"],

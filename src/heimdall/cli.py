@@ -40,6 +40,7 @@ class Entry:
 
 
 ENTRIES = {
+    "cluster": Entry("Let several machines compute the stages, with the same bytes as one.", computes=False),
     "compare": Entry("Compare two models on the same test sessions.", computes=True),
     "completion": Entry(
         "Print a script that completes commands in a shell.", computes=False, needs_clone=False

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from heimdall.core import variables  # before Ray, which it configures
+from heimdall.core import ray_cluster, variables  # before Ray, which it configures
 from tests import REPOSITORY
 
 from ray.cluster_utils import Cluster  # isort: skip
 
-NODE = {"num_cpus": 1, "include_dashboard": False, "env_vars": {"PYTHONPATH": str(REPOSITORY)}}
+
+def described(*paths: Path) -> dict[str, Any]:
+    """A node of one CPU, whose workers may import the tests and what else is in some folders."""
+    return {
+        "num_cpus": 1,
+        "include_dashboard": False,
+        "env_vars": {"PYTHONPATH": os.pathsep.join(map(str, (*paths, REPOSITORY)))},
+    }
 
 
-@pytest.fixture(scope="package")
-def ray_nodes() -> Iterator[Cluster]:
-    """One node of one CPU, whose worker may import the tests."""
+@pytest.fixture(scope="session")
+def ray_cluster_here() -> Iterator[Cluster]:
+    """One node."""
+    assert ray_cluster
     folder = Path(tempfile.mkdtemp(prefix="heimdall-ray-", dir="/tmp"))  # sockets need a short name
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(variables.RAY_AUTH_TOKEN_PATH.name, str(token))
+        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         patch.setenv("RAY_TMPDIR", str(folder))
-        cluster = Cluster(initialize_head=True, head_node_args=NODE)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "of-who-started-the-node")
+        patch.setenv(variables.RAY_AUTH_TOKEN_PATH.name, str(token))
+        cluster = Cluster(initialize_head=True, head_node_args=described())
         patch.setenv(variables.RAY_ADDRESS.name, cluster.address)
         yield cluster
         cluster.shutdown()
     shutil.rmtree(folder)
+
+
+@contextmanager
+def one_more(cluster: Cluster, *paths: Path) -> Iterator[Any]:
+    """A cluster with one more node while the block lasts."""
+    node = cluster.add_node(**described(*paths))
+    try:
+        yield node
+    finally:
+        if node in cluster.worker_nodes:
+            cluster.remove_node(node)

@@ -2,36 +2,191 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ray.cluster_utils import Cluster
 
-from heimdall.core import artifacts, determinism, variables
+from heimdall.core import artifacts, determinism, ray_cluster, variables, workers
+from heimdall.core.child import Service
+from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.featurize import featurize
-from tests.cluster.conftest import NODE
+from tests import REPOSITORY
+from tests.cluster import tasks
+from tests.cluster.conftest import one_more
 from tests.tiny_snapshot import PARAMS, SPLIT, outputs, write_snapshot
+
+Cluster = Any
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The features of the tiny snapshot, made without a cluster."""
-    return featurized(tmp_path_factory.mktemp("alone"), cluster=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(variables.RAY_ADDRESS.name, raising=False)
+        return featurized(tmp_path_factory.mktemp("alone"))
 
 
-def featurized(root: Path, *, cluster: bool = True) -> dict[str, bytes]:
+def featurized(root: Path) -> dict[str, bytes]:
     artifacts.write_bytes(root / determinism.LOCK_FILE, b"numpy==1\n")
     write_snapshot(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        if not cluster:
-            patch.delenv(variables.RAY_ADDRESS.name, raising=False)
         featurize.run(PARAMS, SPLIT)
+    assert not list((root / ray_cluster.MARKS).glob(".*"))
     return outputs(root)
 
 
-def test_features_are_the_same_bytes(alone: dict[str, bytes], tmp_path: Path, ray_nodes: Cluster) -> None:
-    assert featurized(tmp_path / "one") == alone
-    node = ray_nodes.add_node(**NODE)
-    assert featurized(tmp_path / "two") == alone
-    ray_nodes.remove_node(node)
+@pytest.mark.parametrize(
+    "nodes",
+    [pytest.param(1, marks=pytest.mark.series), 2, pytest.param(3, marks=pytest.mark.series)],
+)
+def test_features_are_the_same_bytes_on_any_number_of_machines(
+    nodes: int, alone: dict[str, bytes], tmp_path: Path, ray_cluster_here: Cluster
+) -> None:
+    with ExitStack() as more:
+        for _ in range(nodes - 1):
+            more.enter_context(one_more(ray_cluster_here))
+        assert featurized(tmp_path) == alone
+
+
+@contextmanager
+def unwritten() -> Iterator[Path]:
+    yield ray_cluster.MARKS / "of-another-machine"
+
+
+@pytest.mark.usefixtures("ray_cluster_here")
+@pytest.mark.parametrize("late", [False, True])
+def test_features_are_the_same_bytes_where_a_machine_does_not_see_the_folder(
+    late: bool, alone: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_marked", unwritten)
+    if late:  # all that were there at the start see it
+        monkeypatch.setattr(ray_cluster, "_accepted", lambda home: [])
+    assert featurized(tmp_path) == alone
+
+
+@pytest.mark.usefixtures("ray_cluster_here")
+def test_a_file_outside_of_the_folder_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "_marked", unwritten)
+    with pytest.raises(HeimdallError, match="it is outside of this folder"):
+        list(workers.mapped(tasks.square, [1, 2], files=lambda task: [tmp_path / "file"]))
+
+
+@pytest.mark.usefixtures("ray_cluster_here")
+def test_a_worker_has_the_recipe_from_its_start_this_code_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-driver")
+    recipe = {setting.name: setting.value for setting in determinism.settings(determinism.read_threads())}
+    found, _ = workers.mapped(tasks.environment, [tuple(recipe)] * 2)
+    assert {name: found[name] for name in recipe} == recipe
+    assert found["now"] is None
+    assert "/py_modules_files/" in str(found["code"])
+    found, _ = workers.mapped(tasks.environment, [tuple(recipe)] * 2, services=(Service.S3,))
+    assert found["now"] == "of-the-driver"
+
+
+@pytest.mark.usefixtures("ray_cluster_here")
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+    assert list(workers.mapped(tasks.killed_once, [(n, tmp_path) for n in range(6)])) == list(range(6))
+    assert (tmp_path / "killed").exists()
+
+
+def test_the_pieces_of_a_lost_node_are_computed_by_another(tmp_path: Path, ray_cluster_here: Cluster) -> None:
+    begun = tmp_path / "begun"
+    with one_more(ray_cluster_here) as node:
+
+        def lose() -> None:
+            while not begun.exists():
+                time.sleep(0.05)
+            ray_cluster_here.remove_node(node, allow_graceful=False)
+
+        loser = threading.Thread(target=lose, daemon=True)
+        loser.start()
+        pieces = [(number, node.node_id, begun) for number in range(8)]
+        assert list(workers.mapped(tasks.slow_on, pieces)) == list(range(8))
+        loser.join()
+
+
+@pytest.mark.usefixtures("ray_cluster_here")
+def test_an_error_arrives_as_it_was_raised() -> None:
+    results = workers.mapped(tasks.refusing, range(5))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(HeimdallError) as caught:
+        next(results)
+    assert type(caught.value) is HeimdallError
+    assert str(caught.value) == "session 3: it is damaged. Fetch it again"
+    with pytest.raises(ZeroDivisionError):
+        list(workers.mapped(tasks.wrong, [0, 1]))
+
+
+@pytest.mark.usefixtures("ray_cluster_here")
+def test_few_pieces_are_under_way_at_a_time(tmp_path: Path) -> None:
+    results = workers.mapped(tasks.noted, [(number, tmp_path) for number in range(50)])
+    next(results)
+    time.sleep(2)
+    assert len(list(tmp_path.iterdir())) <= 1 + workers.AHEAD
+    results.close()
+
+
+def test_a_node_with_another_library_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster_here: Cluster
+) -> None:
+    described = tmp_path / "site" / "timm-0.0.1.dist-info" / "METADATA"
+    artifacts.write_bytes(described, b"Metadata-Version: 2.1\nName: timm\nVersion: 0.0.1\n")
+    with one_more(ray_cluster_here, tmp_path / "site") as node:
+        with pytest.raises(HeimdallError) as caught:
+            list(workers.mapped(tasks.noted, [(number, tmp_path) for number in range(9)]))
+        name = f"node {node.node_ip_address} ({node.node_id[:8]})"
+        assert str(caught.value).startswith(f"{name}: it is refused: timm is 0.0.1, not ")
+        assert not (tmp_path / "0").exists()
+        # It came later than the others were asked: the piece says the same.
+        monkeypatch.setattr(ray_cluster, "_accepted", lambda home: [])
+        with pytest.raises(HeimdallError, match=r"timm is 0\.0\.1, not "):
+            list(workers.mapped(tasks.noted, [(number, tmp_path) for number in range(9)]))
+
+
+@pytest.mark.usefixtures("ray_cluster_here")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_a_cluster_that_is_not_there_is_said_in_one_line(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variables.RAY_ADDRESS.name, address)
+    with pytest.raises(HeimdallError, match=f"Ray cluster {address}: "):
+        list(workers.mapped(tasks.square, [1, 2]))
+
+
+def test_another_token_is_refused(tmp_path: Path, ray_cluster_here: Cluster) -> None:
+    token = tmp_path / "token"
+    token.write_text("another")
+    token.chmod(0o600)
+    done = subprocess.run(
+        [sys.executable, "-m", "heimdall", "cluster", "status"],
+        cwd=REPOSITORY,
+        env={**os.environ, variables.RAY_AUTH_TOKEN_PATH.name: str(token)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"heimdall: Ray cluster {ray_cluster_here.address}: " in done.stderr
+
+
+def test_without_ray_a_cluster_is_refused_and_nothing_else_notices(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError('there is no Ray')")
+    code = "from heimdall.core import workers; print(list(workers.mapped(abs, [-1, 2])))"
+    for address, said in (("", "[1, 2]"), ("127.0.0.1:1", "Type `make cluster`")):
+        environment = {**os.environ, variables.RAY_ADDRESS.name: address}
+        environment["PYTHONPATH"] = f"{tmp_path}:{REPOSITORY / 'src'}"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+        assert said in done.stdout + done.stderr

@@ -4,6 +4,7 @@ May import every room, and does so when a command has its arguments, so that `--
 """
 
 __all__ = [
+    "cluster",
     "compare",
     "completion",
     "database",

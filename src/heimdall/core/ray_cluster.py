@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections import deque
@@ -24,8 +25,8 @@ from heimdall.core import artifacts, child, determinism, variables
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 
-for _variable in variables.RAY_SETTINGS:  # before Ray reads them
-    os.environ.setdefault(_variable.name, _variable.default)
+for _name, _value in variables.ray_settings(variables.RAY_ADDRESS.read()).items():  # before Ray reads them
+    os.environ.setdefault(_name, _value)
 try:
     import ray
     from ray import exceptions
@@ -43,8 +44,11 @@ Result = TypeVar("Result")
 PACKAGE = Path(__file__).resolve().parents[1]
 MARKS = Path(".heimdall/work/cluster")
 TRIES_AGAIN = 3  # of a piece whose worker or node was lost
+REACHED_S = 10.0
 ANSWER_S = 180.0  # within which a node must start a worker, also a busy one
 NO_CPU = "None of its nodes offers a CPU: type `heimdall cluster join` on a machine that shall compute"
+
+NO_WORKER = "Type `heimdall cluster stop` there, and join it again with the `heimdall` of its own clone"
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,23 @@ class Home:
 
 
 @dataclass(frozen=True)
+class Node:
+    """A machine of the cluster.
+
+    Attributes:
+        name: Its address, and the beginning of Ray's identifier.
+        cpus: How many pieces it computes at a time.
+        shares: Whether it sees the driver's working directory.
+        refusal: Why nothing is computed on it.
+    """
+
+    name: str
+    cpus: int
+    shares: bool
+    refusal: HeimdallError | None
+
+
+@dataclass(frozen=True)
 class Piece:
     """A task under way.
 
@@ -149,14 +170,10 @@ def mapped(
         Exception: What the function raises.
     """
     left = iter(tasks)
-    first = list(itertools.islice(left, 1))
-    if not first:
-        return
-    left = itertools.chain(first, left)
     with _marked() as mark, _connected():
         told = {name: value for one in services for name, value in child.leading_to(one).items()}
         home = Home(Path.cwd(), mark, Machine.here(), services, told)
-        sent = not _asked(home)
+        sent = not all(node.shares for node in _accepted(home))
         waiting: deque[Piece] = deque()
         while True:
             room = max(0, ahead * _cpus() - len(waiting))
@@ -190,7 +207,9 @@ def _marked() -> Iterator[Path]:
 def _connected() -> Iterator[None]:
     """This process as a driver; what still runs for it ends with the block."""
     address = variables.RAY_ADDRESS.read()
+    host, _, port = address.rpartition(":")
     try:
+        socket.create_connection((host, int(port)), REACHED_S).close()  # Ray would try for more than a minute
         ray.init(
             address, runtime_env=_runtime_environment(), log_to_driver=False, logging_level=logging.ERROR
         )
@@ -225,32 +244,59 @@ def _cpus() -> int:
     return max(1, int(sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])))
 
 
-def _asked(home: Home) -> bool:
-    """Ask each node what it is; whether all of them see the driver's folder.
+def nodes() -> list[Node]:
+    """The nodes of the cluster, and why one is refused.
 
     Raises:
-        HeimdallError: No node has a CPU, or one would compute other bytes or does not answer.
+        HeimdallError: The cluster cannot be reached.
     """
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
-    if not nodes:
+    with _marked() as mark, _connected():
+        return _asked(Home(Path.cwd(), mark, Machine.here(), (), {}))
+
+
+def _accepted(home: Home) -> list[Node]:
+    """The nodes, if they compute the driver's bytes.
+
+    Raises:
+        HeimdallError: One would not, or does not answer, or none has a CPU.
+    """
+    found = _asked(home)
+    for node in found:
+        if node.refusal is not None:
+            raise node.refusal
+    if not any(node.cpus for node in found):
         raise HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", "it has no CPU", NO_CPU)
-    answers = {
-        node["NodeID"]: _ASK.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(home)
-        for node in nodes
-    }
-    seen = []
-    for node in nodes:
+    return found
+
+
+def _asked(home: Home) -> list[Node]:
+    """What each node says of itself, by a worker of this run; one that is lost meanwhile is left out."""
+    there = [node for node in ray.nodes() if node["Alive"]]
+    answers = [
+        _ASK.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            home
+        )
+        for node in there
+    ]
+    found = []
+    for node, answer in zip(there, answers, strict=True):
+        name = _named(node["NodeManagerAddress"], node["NodeID"])
+        shares, refusal = False, None
         try:
-            seen.append(_got(answers[node["NodeID"]], ANSWER_S))
-        except (exceptions.GetTimeoutError, exceptions.RayError) as error:
-            subject = f"node {_named(node['NodeManagerAddress'], node['NodeID'])}"
-            remedy = (
-                "Type `heimdall cluster stop` there; its log is in the folder /tmp/ray/session_latest/logs"
-            )
-            raise HeimdallError(subject, f"it starts no worker ({error})", remedy) from None
-    return all(seen)
+            shares = _got(answer, ANSWER_S)
+        except HeimdallError as error:
+            refusal = error
+        except exceptions.RayError as error:
+            if not _lives(node["NodeID"]):
+                continue
+            refusal = HeimdallError(f"node {name}", f"it starts no worker ({error})", NO_WORKER)
+        found.append(Node(name, int(node["Resources"].get("CPU", 0)), shares, refusal))
+    return found
+
+
+def _lives(node_id: str) -> bool:
+    """Whether a node is still there."""
+    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
 
 
 def _named(address: str, node_id: str) -> str:

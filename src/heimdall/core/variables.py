@@ -311,6 +311,11 @@ RAY_SETTINGS = (
     Variable("RAY_AUTH_MODE", "a node and a driver of a Ray cluster need its token", "token"),
     Variable("RAY_USAGE_STATS_ENABLED", "nobody is told of Ray's use", "0"),
 )
+RAY_LOOPBACK = Variable(
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+    "the node of a Ray cluster at 127.0.0.1 listens on no other address, with any system",
+    "0",
+)
 
 YOURS = (
     *DATABASE_URLS,
@@ -363,8 +368,19 @@ FOR_PROCESSES = (
     MLFLOW_SERVER_ENABLE_JOB_EXECUTION,
     *MLFLOW_LIMITS,
     *RAY_SETTINGS,
+    RAY_LOOPBACK,
 )
 ALL = YOURS + FROM_OTHERS + FOR_PROCESSES
+
+
+def ray_settings(address: str) -> dict[str, str]:
+    """What Ray is told by the environment of a node or a driver.
+
+    Args:
+        address: Of the cluster's head, host and port.
+    """
+    loopback = (RAY_LOOPBACK,) if address.startswith("127.0.0.1:") else ()
+    return {variable.name: variable.default for variable in (*RAY_SETTINGS, *loopback)}
 
 
 def markdown(recipe: Iterable[tuple[str, str | None, str]]) -> str:

@@ -57,21 +57,22 @@ def mapped(
         HeimdallError: The cluster fails (`ray_cluster.mapped`).
         Exception: What the function raises; later tasks are given up.
     """
-    if variables.RAY_ADDRESS.read():
-        from heimdall.core import ray_cluster  # noqa: PLC0415 - a machine without Ray never notices
-
-        yield from ray_cluster.mapped(function, tasks, files=files, services=services, ahead=AHEAD)
-        return
-    if threads is not None:
+    address = variables.RAY_ADDRESS.read()
+    if threads is not None and not address:
         yield from in_threads(function, tasks, threads, ahead=1)  # such pieces are large
         return
-    some = list(itertools.islice(tasks_left := iter(tasks), least * len(os.sched_getaffinity(0))))
-    processes = len(some) // least
+    left = iter(tasks)
+    some = list(itertools.islice(left, least * (2 if address else len(os.sched_getaffinity(0)))))
+    everything, processes = itertools.chain(some, left), len(some) // least
     if processes <= 1:
-        yield from map(function, itertools.chain(some, tasks_left))
-        return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        yield from _window(pool, function, itertools.chain(some, tasks_left), AHEAD * processes)
+        yield from map(function, everything)
+    elif address:
+        from heimdall.core import ray_cluster  # noqa: PLC0415 - a machine without Ray never notices
+
+        yield from ray_cluster.mapped(function, everything, files=files, services=services, ahead=AHEAD)
+    else:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            yield from _window(pool, function, everything, AHEAD * processes)
 
 
 def in_threads(

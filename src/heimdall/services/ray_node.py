@@ -1,0 +1,131 @@
+"""This machine as a node of a Ray cluster: what `ray start` does, with a token, on loopback unless asked.
+
+All files of the node are in one folder of this user, by which its processes are known when it is stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from heimdall.core import child, variables
+from heimdall.core.errors import HeimdallError
+from heimdall.services import process
+from heimdall.storage import embedded
+
+STOP_TIMEOUT_S = 5.0
+OTHERS = 0o077  # permissions of everybody but the owner
+
+
+def folder() -> Path:
+    """Where the node of this user keeps its sockets and logs; the sockets need a short name."""
+    return Path(tempfile.gettempdir()) / f"heimdall-ray-{os.geteuid()}"
+
+
+def token_file() -> Path:
+    """Where the token of the cluster is, unless a command names another file."""
+    return Path(variables.RAY_AUTH_TOKEN_PATH.read() or Path.home() / ".ray" / "auth_token")
+
+
+def start(host: str, port: int, cpus: int | None) -> Path:
+    """Start a cluster whose first node, the head, is this machine.
+
+    Args:
+        host: Address by which other machines reach this one.
+        port: Of the head.
+        cpus: How many the cluster may use here; None for all.
+
+    Returns:
+        The file with the token, which is made if there is none.
+
+    Raises:
+        HeimdallError: Ray is not installed, a node runs here, others may read the token, `ray start` fails.
+    """
+    file = token_file()
+    if not file.exists():
+        embedded.make_private(file.parent)
+        embedded.write_secret(file, secrets.token_hex(32))
+    options = ("--head", f"--node-ip-address={host}", f"--port={port}", "--include-dashboard=false")
+    _start(f"{host}:{port}", file, cpus, *options)
+    return file
+
+
+def join(address: str, file: Path, cpus: int | None) -> None:
+    """Make this machine a node of a cluster that another machine has started.
+
+    Args:
+        address: Host and port of its head.
+        file: Has its token.
+        cpus: How many the cluster may use here; None for all.
+
+    Raises:
+        HeimdallError: As of `start`, or there is no such cluster, or it has another token.
+    """
+    _start(address, file, cpus, f"--address={address}")
+
+
+def stop() -> bool:
+    """Stop the node of this user on this machine, and remove its folder; whether one was there."""
+    found = _processes()
+    for one in found:
+        one.terminate()
+    _, alive = psutil.wait_procs(found, STOP_TIMEOUT_S)
+    for one in alive:
+        one.kill()
+    shutil.rmtree(folder(), ignore_errors=True)
+    return bool(found)
+
+
+def _processes() -> list[psutil.Process]:
+    """Live processes of the node, by the folder in their command lines."""
+    mine = f"{folder()}/"
+    return [
+        found
+        for found in psutil.process_iter(["cmdline", "uids"])
+        if found.info["uids"]
+        and found.info["uids"].effective == os.geteuid()
+        and any(mine in word for word in found.info["cmdline"] or ())
+    ]
+
+
+def _start(address: str, file: Path, cpus: int | None, *options: str) -> None:
+    program = Path(sysconfig.get_path("scripts")) / "ray"
+    if not program.is_file():
+        raise HeimdallError("ray", "it is not installed", "Run `make cluster`")
+    if _processes():
+        raise HeimdallError("Ray", "a node runs on this machine", "Type `heimdall cluster stop` before")
+    if not file.is_file():
+        remedy = "Copy the file that `heimdall cluster start` named, and give it with --token-file"
+        raise HeimdallError(str(file), "there is no such file with the cluster's token", remedy)
+    if file.stat().st_mode & OTHERS:
+        raise HeimdallError(str(file), "others may read the cluster's token", f"Run `chmod 600 {file}`")
+    embedded.make_private(folder())  # Ray lets everybody into its own
+    command = [str(program), "start", *options, f"--temp-dir={folder() / 'ray'}", "--disable-usage-stats"]
+    # Workers are `python`: the one of this installation. None inherits anything secret of who types this.
+    environment = child.bare_environment() | variables.ray_settings(address)
+    environment[variables.RAY_AUTH_TOKEN_PATH.name] = str(file.absolute())
+    environment["PATH"] = os.pathsep.join([str(program.parent), environment.get("PATH", os.defpath)])
+    log = folder() / "start.log"
+    with log.open("wb") as stream:
+        done = subprocess.run(
+            command + ([] if cpus is None else [f"--num-cpus={cpus}"]),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            check=False,
+        )
+    if done.returncode != 0:
+        said = process.last_lines(log, 6)
+        stop()
+        remedy = (
+            "Check the address, the port and the token, and that both machines have the same Python and Ray"
+        )
+        raise HeimdallError("ray start", said, remedy)
