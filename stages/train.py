@@ -11,7 +11,7 @@ it, if data, parameters and code are the same. Otherwise a new training starts
 from it and records its hash. A line says which of the two happens.
 
 Examples:
-  python stages/train.py --epochs 5 --batch_size 8 --accelerator cpu
+  python stages/train.py --epochs 5 --batch_size 8 --workers 2
   python stages/train.py --epochs 5 --resume_training --checkpoint last.ckpt
   python stages/train.py --export_only --checkpoint models/localizer.safetensors
 """
@@ -25,6 +25,7 @@ from typing import Any
 
 import heimdall
 from heimdall.core import artifacts, child, params, paths, stage
+from heimdall.pipeline.train import ranks
 
 # The specification's options and the parameters they override.
 OVERRIDES: dict[str, tuple[str, type]] = {
@@ -56,6 +57,7 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{option}", type=kind, help=f"Value of {name} for this run.")
     for option, meaning in PATHS.items():
         parser.add_argument(f"--{option}", type=stage.typed_path, help=meaning)
+    parser.add_argument("--workers", type=int, help="Processes that train together, to the same bytes.")
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--resume_training", action="store_true", help="Continue from --checkpoint (.ckpt).")
     task.add_argument("--export_only", action="store_true", help="Only write --checkpoint as ONNX.")
@@ -74,26 +76,24 @@ def main() -> None:
     artifacts.require(*filter(None, [typed.checkpoint]), remedy="Name a checkpoint that a training kept")
     if typed.data_dir is None:
         artifacts.require(paths.FEATURES / paths.NETWORK)
+    part = ranks.ONE if typed.export_only else ranks.here(typed.workers, settings)
     from heimdall.pipeline.train import training
 
-    if overrides or typed.data_dir or typed.output_dir or typed.checkpoint:
+    trained = training.Training(settings, typed.data_dir or paths.FEATURES, training.WORK, ranks=part)
+    if not part.is_first:
+        trained.follow()
+    elif overrides or typed.data_dir or typed.output_dir or typed.checkpoint:
         from heimdall.api.training_pipeline import TrainingPipeline
 
-        made = TrainingPipeline.of(settings, Path()).run(
-            typed.data_dir,
-            typed.export_only,
-            checkpoint=typed.checkpoint,
-            resume_training=typed.resume_training,
-            output_dir=typed.output_dir,
-        )
+        chosen = {name: getattr(typed, name) for name in (*PATHS, "export_only", "resume_training")}
+        made = TrainingPipeline.of(settings, Path(), part).run(**chosen)
         if made["final_metrics"]:
             print(f"train: {training.sentence(made['checkpoint_path'], made['final_metrics'])}")
         print(f"train: {made['onnx_path']}")
-        return
-    from heimdall.track import tracking
+    else:
+        from heimdall.track import tracking
 
-    result = training.Training(settings, paths.FEATURES, training.WORK).run(Path(), tracker=tracking.track)
-    print(f"train: {result.sentence}")
+        print(f"train: {trained.run(Path(), tracker=tracking.track).sentence}")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,15 @@ def test_a_push_runs_the_tests_as_the_readme_does() -> None:
     assert "\nmake test " in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_cluster_adds_what_the_whole_lock_does_not_have() -> None:
+    lock, added = (
+        (REPOSITORY / f"requirements/{name}.txt").read_text(encoding="utf-8") for name in ("dev", "cluster")
+    )
+    assert re.findall(r"^([\w-]+)==", added, re.MULTILINE) == ["msgpack", "ray"]
+    assert not set(lock.splitlines()) & set(added.splitlines())
+    assert "http" not in added
+
+
 def test_uv_is_installed_with_the_hash_of_the_lock() -> None:
     lock = (REPOSITORY / "requirements/dev.txt").read_text(encoding="utf-8")
     pinned = (REPOSITORY / "requirements/uv.txt").read_text(encoding="utf-8")

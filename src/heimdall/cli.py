@@ -79,6 +79,7 @@ ENTRIES = {
         "Search for better parameters, on any number of machines, as DVC experiments.", computes=False
     ),
     "track": Entry("Send to MLflow what it does not have yet.", computes=False),
+    "train": Entry("Train a model by hand, with any number of workers and the same bytes.", computes=False),
     "ui": Entry("Show the recorded runs in a browser, until Ctrl-C.", computes=False),
     "verify": Entry("Rebuild a revision and compare every output with its dvc.lock.", computes=False),
 }

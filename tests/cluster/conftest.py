@@ -1,4 +1,4 @@
-"""A Ray cluster on this machine for all tests of this folder; some add nodes."""
+"""A Ray cluster on this machine for the tests of a module; some add nodes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from heimdall.core import ray_cluster, variables  # before Ray, which it configures
+from heimdall.core import variables
 from tests import REPOSITORY
 
-from ray.cluster_utils import Cluster  # isort: skip
+Cluster = Any
 
 
 def described(*paths: Path) -> dict[str, Any]:
@@ -29,10 +29,14 @@ def described(*paths: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster_here() -> Iterator[Cluster]:
-    """One node."""
-    assert ray_cluster
+    """One node, started by somebody with a secret; its files are removed."""
+    from heimdall.core import ray_cluster  # it configures Ray: before all others
+
+    assert ray_cluster.ray
+    from ray import cluster_utils
+
     folder = Path(tempfile.mkdtemp(prefix="heimdall-ray-", dir="/tmp"))  # sockets need a short name
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
@@ -42,7 +46,7 @@ def ray_cluster_here() -> Iterator[Cluster]:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("AWS_SECRET_ACCESS_KEY", "of-who-started-the-node")
         patch.setenv(variables.RAY_AUTH_TOKEN_PATH.name, str(token))
-        cluster = Cluster(initialize_head=True, head_node_args=described())
+        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=described())
         patch.setenv(variables.RAY_ADDRESS.name, cluster.address)
         yield cluster
         cluster.shutdown()

@@ -31,6 +31,8 @@ NAMES = {
     "AWS_SECRET_ACCESS_KEY",
     "AWS_PROFILE",
     "MLFLOW_TRACKING_URI",
+    "HEIMDALL_RAY_ADDRESS",
+    "RAY_AUTH_TOKEN",
 }
 
 
@@ -40,6 +42,7 @@ NAMES = {
         ("", set()),
         ("Service.S3", {"AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"}),
         ("Service.MLFLOW", {"MLFLOW_TRACKING_URI"}),
+        ("Service.CLUSTER", {"HEIMDALL_RAY_ADDRESS", "RAY_AUTH_TOKEN"}),
         (
             "Service.LIBPQ, database=variables.DATABASE_URL",
             {"HEIMDALL_DATABASE_URL", "PGPASSWORD"},
@@ -100,6 +103,17 @@ def region_of_boto3(environment: dict[str, str]) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+def test_the_code_of_a_revision_has_the_token_of_the_cluster_where_it_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = {"HEIMDALL_RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    for name in names:
+        monkeypatch.setenv(name, "secret")
+    assert names <= child.environment_of_code(Service.CLUSTER).keys()
+    assert not names & child.environment_of_code(Service.S3).keys()
+    assert not names & child.environment().keys()
 
 
 def test_an_empty_name_of_a_file_names_no_folder() -> None:

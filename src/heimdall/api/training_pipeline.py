@@ -17,6 +17,7 @@ from heimdall.network.dataset import DatasetConfig
 from heimdall.network.model_file import Network
 from heimdall.pipeline.export import export
 from heimdall.pipeline.train import training
+from heimdall.pipeline.train.ranks import ONE, Ranks
 from heimdall.track import tracking
 
 RUNS = Path(".heimdall/runs")
@@ -51,9 +52,10 @@ class TrainingPipeline:
         validation_split: Share of the development data that validate.
         accelerator: "cpu"; "gpu", or the CPU where there is none, which a line on stderr says; "cuda", a GPU
             or an error; "auto".
-        devices: 1: training runs on one device.
+        devices: 1: a call trains on one device, unless it is the first of as many ranks.
         parameters: All other parameters; None for the clone's params.yaml.
         root: The repository, in whose .heimdall/ checkpoints and outputs go.
+        ranks: The processes that train together; this is the first of them.
     """
 
     epochs: int = 100
@@ -64,9 +66,10 @@ class TrainingPipeline:
     devices: int = 1
     parameters: Params | None = field(default=None, kw_only=True, repr=False)
     root: Path = field(default=paths.CLONE, kw_only=True)
+    ranks: Ranks = field(default=ONE, kw_only=True, repr=False)
 
     @classmethod
-    def of(cls, parameters: Params, root: Path) -> TrainingPipeline:
+    def of(cls, parameters: Params, root: Path, ranks: Ranks = ONE) -> TrainingPipeline:
         """The pipeline whose parameters are all given."""
         return cls(
             epochs=parameters.epochs,
@@ -77,6 +80,7 @@ class TrainingPipeline:
             devices=parameters.devices,
             parameters=parameters,
             root=root,
+            ranks=ranks,
         )
 
     def run(
@@ -140,7 +144,8 @@ class TrainingPipeline:
         def write_onnx(network: Network, path: Path, record: dict[str, Any]) -> None:
             export.export_onnx(network, path, record, chosen.export.opset, config)
 
-        result = training.Training(chosen, config.data_dir, training.WORK, alone=True).run(
+        trained = training.Training(chosen, config.data_dir, training.WORK, alone=True, ranks=self.ranks)
+        result = trained.run(
             folder,
             resume_from=checkpoint,
             keep_checkpoints=True,

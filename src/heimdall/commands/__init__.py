@@ -31,6 +31,7 @@ __all__ = [
     "session",
     "sweep",
     "track",
+    "train",
     "ui",
     "verify",
 ]

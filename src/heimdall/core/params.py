@@ -242,6 +242,7 @@ class Params:
     devices: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     threads: Annotated[int, Field(ge=1, le=64)]
+    virtual_shards: Annotated[int, Field(ge=1, le=1024)]
     snapshot: SnapshotParams
     features: FeatureParams
     calibration: CalibrationParams
@@ -252,6 +253,16 @@ class Params:
     evaluate: EvaluateParams
     export: ExportParams
     verify: VerifyParams
+
+    @model_validator(mode="after")
+    def _no_empty_shards(self) -> Params:
+        for name, size in (
+            ("batch_size", self.batch_size),
+            ("pretrain.batch_size", self.pretrain.batch_size),
+        ):
+            if size < self.virtual_shards:
+                raise ValueError(f"virtual_shards ({self.virtual_shards}) must not exceed {name} ({size})")
+        return self
 
 
 def load(path: Path = PARAMS_FILE) -> Params:

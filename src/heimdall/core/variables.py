@@ -205,6 +205,12 @@ MLFLOW_S3_ENDPOINT_URL = Variable(
     otherwise="the S3 server above",
     example="https://s3.example:9000",
 )
+TRAIN_WORKERS = Variable(
+    "HEIMDALL_TRAIN_WORKERS",
+    "workers that train together on this machine, at most `virtual_shards` of them; no byte depends on it",
+    otherwise="one, or one for each of `devices`",
+    example="2",
+)
 RECIPE = Variable(
     "HEIMDALL_RECIPE",
     "`off`: a process keeps its environment and says what differs; its bytes need not be those of "
@@ -243,6 +249,17 @@ DVC_ROOT = Variable(
     "DVC_ROOT",
     "the main repository, from a workspace of a queued experiment",
     otherwise="the folder of the process",
+)
+DVC_STAGE = Variable(
+    "DVC_STAGE",
+    "the stage that DVC runs; where it is set, variables of torchrun are not the training's",
+    otherwise="a stage that a person typed",
+)
+TORCHRUN = (
+    Variable("TORCHELASTIC_RUN_ID", "torchrun has started this worker of a training", otherwise="one worker"),
+    Variable("RANK", "torchrun's number of this worker", otherwise="one worker"),
+    Variable("WORLD_SIZE", "torchrun's number of workers", otherwise="one worker"),
+    Variable("LOCAL_RANK", "torchrun's number of this worker on its machine", otherwise="one worker"),
 )
 DVC_EXP_NAME = Variable(
     "DVC_EXP_NAME", "name of the experiment, a tag of its run in MLflow", otherwise="no tag"
@@ -289,6 +306,12 @@ AWS_CHECKSUMS = (
 RECIPE_PROCESS = Variable(
     "HEIMDALL_RECIPE_PROCESS", "the process that has replaced itself to have the recipe"
 )
+TRAIN_RANK = Variable(
+    "HEIMDALL_TRAIN_RANK", "number and count of the workers of a training, their port, and who started them"
+)
+GLOO_SOCKET_IFNAME = Variable(
+    "GLOO_SOCKET_IFNAME", "workers on one machine talk through its loopback interface", "lo"
+)
 MLFLOW_BACKEND_STORE_URI = Variable(
     "MLFLOW_BACKEND_STORE_URI", "store of the server of `heimdall ui`, not on its command line", secret=True
 )
@@ -310,6 +333,9 @@ MLFLOW_LIMITS = (
 RAY_SETTINGS = (
     Variable("RAY_AUTH_MODE", "a node and a driver of a Ray cluster need its token", "token"),
     Variable("RAY_USAGE_STATS_ENABLED", "nobody is told of Ray's use", "0"),
+    Variable(
+        "RAY_task_oom_retries", "a piece for which no machine has the memory is not tried for ever", "3"
+    ),
 )
 RAY_LOOPBACK = Variable(
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
@@ -339,6 +365,7 @@ YOURS = (
     TRACKING,
     MLFLOW_TRACKING_URI,
     MLFLOW_S3_ENDPOINT_URL,
+    TRAIN_WORKERS,
     RECIPE,
     RAY_ADDRESS,
     RAY_AUTH_TOKEN_PATH,
@@ -347,6 +374,7 @@ YOURS = (
 )
 FROM_OTHERS = (
     DVC_ROOT,
+    DVC_STAGE,
     DVC_EXP_NAME,
     DVC_EXP_BASELINE_REV,
     NO_PROXY,
@@ -360,10 +388,13 @@ FROM_OTHERS = (
     PGSSLMODE,
     DISPLAY,
     WAYLAND_DISPLAY,
+    *TORCHRUN,
 )
 FOR_PROCESSES = (
     *AWS_CHECKSUMS,
     RECIPE_PROCESS,
+    TRAIN_RANK,
+    GLOO_SOCKET_IFNAME,
     MLFLOW_BACKEND_STORE_URI,
     MLFLOW_SERVER_ENABLE_JOB_EXECUTION,
     *MLFLOW_LIMITS,

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
 from heimdall.core import artifacts
@@ -146,5 +147,6 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+@rank_zero_only
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -43,6 +43,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read(Path(path))
 
 
+class ReceivedCheckpoint(AtomicCheckpointIO):
+    """For a rank that writes nothing: the checkpoint to go on from is the one that the first rank sent.
+
+    Args:
+        state: What is in it; None where a training starts.
+    """
+
+    def __init__(self, state: State | None) -> None:
+        self._state = state
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = None, weights_only: bool | None = None
+    ) -> State:
+        """What was sent, whatever is asked for."""
+        assert self._state is not None  # noqa: S101 - Lightning loads where `fit` names a checkpoint
+        return self._state
+
+
 class MovableCheckpoints(ModelCheckpoint):
     """Keeps the best few and the last, which name each other without their folder."""
 

@@ -26,12 +26,21 @@ from heimdall.core.params import Params
 from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
 from heimdall.network.model_file import Network
-from heimdall.pipeline.train import checkpoints, fit_loop, history, resumption, session_task
+from heimdall.pipeline.train import (
+    checkpoints,
+    exchange,
+    fit_loop,
+    history,
+    ranks,
+    resumption,
+    session_task,
+)
 from heimdall.pipeline.train.checkpoints import OURS
 from heimdall.pipeline.train.fit_loop import Fitted
+from heimdall.pipeline.train.ranks import ONE, Ranks
 from heimdall.pipeline.train.recording_task import RecordingTask
 from heimdall.pipeline.train.session_task import SessionTask
-from heimdall.pipeline.train.task import LearningTask, Scratch
+from heimdall.pipeline.train.task import LearningTask, Scratch, Weights
 
 Tracker = Callable[[Mapping[str, Any], Sequence[Mapping[str, float]], Mapping[str, Any], int], str | None]
 Exporter = Callable[[Network, Path, dict[str, Any]], None]
@@ -104,6 +113,23 @@ PRETRAINED = Outputs(
 
 
 @dataclass(frozen=True)
+class Begun:
+    """What the first rank tells the others when a training begins or goes on.
+
+    Attributes:
+        inputs: All that decides the bytes.
+        state: The checkpoint to go on from; None where the training starts.
+        config: The network's configuration.
+        weights: Its state.
+    """
+
+    inputs: dict[str, Any]
+    state: dict[str, Any] | None
+    config: dict[str, Any]
+    weights: Weights
+
+
+@dataclass(frozen=True)
 class Training:
     """All steps from the seed to the final metrics.
 
@@ -113,6 +139,7 @@ class Training:
         work_dir: Where checkpoints are kept while it runs.
         outputs: The files that it writes.
         alone: As of `Scratch`.
+        ranks: The processes that train together, this one among them. No byte depends on their number.
     """
 
     parameters: Params
@@ -120,6 +147,7 @@ class Training:
     work_dir: Path
     outputs: Outputs = LOCALIZER
     alone: bool = False
+    ranks: Ranks = ONE
 
     def run(
         self,
@@ -151,38 +179,80 @@ class Training:
             HeimdallError: The device is not there, the data are missing or damaged, a split is empty, the
                 checkpoint does not fit, another process does this training, or the loss is not finite.
         """
-        determinism.warn(self.parameters.threads)
-        device = choose_device(self.parameters)
-        torch.set_num_threads(self.parameters.threads)
-        # By default a GPU rounds what it convolves to the 10 bits of TF32, and 32-true means float32.
-        torch.backends.cudnn.allow_tf32 = False
-
+        device = self._device()
         if self._is_of_fusion and self.outputs is LOCALIZER:
             unused = ", ".join((*OF_SINGLE, *(f"model.{name}" for name in MODEL_OF_SINGLE)))
             print(f"train: model.name is fusion, which does not use {unused}", file=sys.stderr, flush=True)
+        with exchange.joined(self.ranks, device):
+            task, inputs = self._task(device)
+            if resume_from is not None:
+                inputs = resumption.inputs_when_resumed(inputs, resume_from)
+            work = self.work_dir / artifacts.fingerprint(inputs)
+            with locks.alone(work):
+                if resume_from is not None and checkpoints.resumable(work, inputs) is None:
+                    resumption.start_from(resume_from, work, inputs, self.parameters)
+                fitted = self._fit(task, inputs, device, work)
+                assert fitted is not None  # noqa: S101 - of the first rank
+                weights, metrics = self._write(output_dir, task, fitted, inputs["record"])
+                onnx_path = weights.with_suffix(".onnx") if exporter else None
+                if exporter and onnx_path:
+                    exporter(task.network, onnx_path, inputs["record"])
+                run_id = None
+                if tracker:
+                    rows = history.timed_rows(fitted.history, fitted.timeline)
+                    run_id = tracker(inputs["record"]["params"], rows, metrics, fitted.timeline.started_ms)
+                kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
+                checkpoints.clear(work)
+                shutil.rmtree(work, ignore_errors=True)
+            exchange.of_the_first(self.ranks, None)  # the others no longer need to wait
+        return TrainingResult(weights, onnx_path, run_id, metrics, kept)
+
+    def follow(self) -> None:
+        """Compute this rank's share of a training that the first rank runs; no output is written.
+
+        The network and the checkpoint to go on from, if any, come from the first rank. On the first rank's
+        machine the others find what it has computed of the items.
+
+        Raises:
+            HeimdallError: As of `run`, or another rank was lost.
+        """
+        device = self._device()
+        with exchange.joined(self.ranks, device):
+            task, _ = self._task(device)
+            begun: Begun = exchange.of_the_first(self.ranks, None)
+            work = self.work_dir / artifacts.fingerprint(begun.inputs)
+            task.resume(begun.config, begun.weights, Scratch(work, self.alone))
+            fit_loop.fit(
+                task,
+                self.parameters,
+                begun.inputs,
+                device=device,
+                work=work,
+                state=begun.state,
+                ranks=self.ranks,
+            )
+            exchange.of_the_first(self.ranks, None)  # the first may read what lies in the folder until now
+            if self.ranks.local == 0:  # on another machine nobody else does
+                shutil.rmtree(work, ignore_errors=True)
+
+    def _device(self) -> str:
+        """The device, when everything that decides the bits of this process is set."""
+        determinism.warn(self.parameters.threads)
+        ranks.refuse_idle(self.ranks.count, self.parameters.virtual_shards)
+        device = choose_device(self.parameters, self.ranks)
+        torch.set_num_threads(self.parameters.threads)
+        # By default a GPU rounds what it convolves to the 10 bits of TF32, and 32-true means float32.
+        torch.backends.cudnn.allow_tf32 = False
+        return device
+
+    def _task(self, device: str) -> tuple[LearningTask, dict[str, Any]]:
+        """The task and all that decides the bytes, which is the same for all ranks."""
+        exchange.of_the_first(self.ranks, None)  # it may have made the features just now
         config = DatasetConfig(self.data_dir)
         task = TASKS[self.parameters.model.name](self.parameters, config)
         inputs = self._inputs(config, task, device)
-        if resume_from is not None:
-            inputs = resumption.inputs_when_resumed(inputs, resume_from)
-
-        work = self.work_dir / artifacts.fingerprint(inputs)
-        with locks.alone(work):
-            if resume_from is not None and checkpoints.resumable(work, inputs) is None:
-                resumption.start_from(resume_from, work, inputs, self.parameters)
-            fitted = self._fit(task, inputs, device, work)
-            weights, metrics = self._write(output_dir, task, fitted, inputs["record"])
-            onnx_path = weights.with_suffix(".onnx") if exporter else None
-            if exporter and onnx_path:
-                exporter(task.network, onnx_path, inputs["record"])
-            run_id = None
-            if tracker:
-                rows = history.timed_rows(fitted.history, fitted.timeline)
-                run_id = tracker(inputs["record"]["params"], rows, metrics, fitted.timeline.started_ms)
-            kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
-            checkpoints.clear(work)
-            shutil.rmtree(work, ignore_errors=True)
-        return TrainingResult(weights, onnx_path, run_id, metrics, kept)
+        exchange.require_same(self.ranks, inputs["record"] | {**inputs, "record": None})
+        return task, inputs
 
     def _write(
         self, output_dir: Path, task: LearningTask, fitted: Fitted, record: dict[str, Any]
@@ -211,7 +281,7 @@ class Training:
     def _is_of_fusion(self) -> bool:
         return self.parameters.model.name == "fusion"
 
-    def _fit(self, task: LearningTask, inputs: dict[str, Any], device: str, work: Path) -> Fitted:
+    def _fit(self, task: LearningTask, inputs: dict[str, Any], device: str, work: Path) -> Fitted | None:
         """Train from the last checkpoint in `work`, or else from the start."""
         scratch = Scratch(work, self.alone)
         state = checkpoints.resumable(work, inputs)
@@ -221,7 +291,12 @@ class Training:
             checkpoints.clear(work)
             seed_everything(self.parameters.seed, workers=True, verbose=False)
             task.start(scratch)
-        return fit_loop.fit(task, self.parameters, inputs, device=device, work=work, state=state)
+        if self.ranks.count > 1:
+            begun = Begun(inputs, state, task.network.config, task.network.state_dict())
+            exchange.of_the_first(self.ranks, begun)
+        return fit_loop.fit(
+            task, self.parameters, inputs, device=device, work=work, state=state, ranks=self.ranks
+        )
 
     def _inputs(self, config: DatasetConfig, task: LearningTask, device: str) -> dict[str, Any]:
         """All that decides the bytes. `record` in it stands in every file that is made of the model."""
@@ -270,13 +345,14 @@ class Training:
         }
 
 
-def pretraining(parameters: Params, data_dir: Path, work_dir: Path) -> Training:
+def pretraining(parameters: Params, data_dir: Path, work_dir: Path, ranks: Ranks = ONE) -> Training:
     """The training on simulated sessions that fusion starts from.
 
     Args:
         parameters: All of params.yaml; those of `pretrain` take the places of the training parameters.
         data_dir: The simulate stage's output.
         work_dir: Where checkpoints are kept while it runs.
+        ranks: As of `Training`.
 
     Returns:
         The pipeline; it writes models/pretrained.{safetensors,json}, plots/pretraining.csv and
@@ -295,14 +371,15 @@ def pretraining(parameters: Params, data_dir: Path, work_dir: Path) -> Training:
         validation_split=given.validation_split,
         model=replace(parameters.model, name="fusion", from_simulated=False),
     )
-    return Training(settings, data_dir, work_dir, PRETRAINED)
+    return Training(settings, data_dir, work_dir, PRETRAINED, ranks=ranks)
 
 
-def choose_device(parameters: Params) -> str:
+def choose_device(parameters: Params, ranks: Ranks = ONE) -> str:
     """The accelerator to train on, checked before any work.
 
     Args:
         parameters: accelerator, devices and precision are used.
+        ranks: Those that train together, each on a device of its own.
 
     Returns:
         "cpu" or "cuda".
@@ -317,13 +394,15 @@ def choose_device(parameters: Params) -> str:
             "torch sees no CUDA device here",
             "Set accelerator to auto, which takes what is there, or to cpu (`--accelerator auto`)",
         )
-    if parameters.devices != 1:
-        raise HeimdallError(
-            f"devices={parameters.devices}",
-            "training runs on one device, whose sums have one order",
-            "Set devices to 1 (`--devices 1`)",
-        )
     device = "cuda" if available and parameters.accelerator != "cpu" else "cpu"
+    if parameters.devices != 1 and (device == "cpu" or parameters.devices != ranks.count):
+        cause = (
+            "a CPU is one device; workers are no parameter"
+            if device == "cpu"
+            else "there is a worker for each GPU, which only stages/train.py and `heimdall train` start"
+        )
+        remedy = "Set devices to 1 (`--devices 1`), and use `--workers N` for N workers"
+        raise HeimdallError(f"devices={parameters.devices}", cause, remedy)
     if parameters.precision == "16-mixed" and device == "cpu":
         raise HeimdallError(
             "precision=16-mixed",

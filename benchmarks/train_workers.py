@@ -1,0 +1,117 @@
+"""Training on two workers beside one, and the plain training beside an earlier revision: seconds of an epoch.
+
+    python benchmarks/train_workers.py
+    python benchmarks/train_workers.py --revision 57ccc10 --rounds 7
+
+Each training is the stage's own process, on recordings of noise, with one thread a worker. Both of a pair run
+in turn. What is measured is the time from the end of the first epoch to the end of the last one.
+
+Promises: two workers are faster than one (backbone tiny, two virtual shards, on two idle cores), and one
+worker with one virtual shard costs 0.95 to 1.05 times what it cost at the revision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from determinism import REPOSITORY, pairs, print_ratio, without_variables
+
+SESSIONS = 80  # three in five train, with two recordings each: three batches of 32
+EPOCHS = 4
+WRITE = "import sys; from pathlib import Path; from tests import tiny_features; "
+THREADS = 1
+SAME = (0.95, 1.05)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of the model single.
+
+    Attributes:
+        tree: The files of a revision.
+        backbone: As in params.yaml.
+        shards: virtual_shards; 0 for a revision that does not have the parameter.
+        workers: How many train together; 0 for a revision that does not have the option.
+    """
+
+    tree: Path
+    backbone: str
+    shards: int
+    workers: int
+
+    def seconds(self) -> float:
+        """Seconds of the epochs after the first one, in an empty folder."""
+        environment = without_variables(THREADS) | {
+            "PYTHONPATH": os.pathsep.join((str(self.tree / "src"), str(self.tree))),
+            "HEIMDALL_TRACKING": "off",
+        }
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            make = f"{WRITE}tiny_features.write(Path('data/features'), {SESSIONS})"
+            subprocess.run([sys.executable, "-c", make], cwd=folder, env=environment, check=True)
+            given = yaml.safe_load((self.tree / "params.yaml").read_text(encoding="utf-8"))
+            chosen = {"backbone": self.backbone, "epochs": EPOCHS, "threads": THREADS}
+            if self.shards:
+                chosen["virtual_shards"] = self.shards
+            model = {"model": given["model"] | {"name": "single"}}
+            (folder / "params.yaml").write_text(yaml.safe_dump(given | chosen | model), encoding="utf-8")
+            command = [sys.executable, str(self.tree / "stages" / "train.py")]
+            if self.workers:
+                command += ["--workers", str(self.workers)]
+            return _between_epochs(command, folder, environment)
+
+
+def _between_epochs(command: list[str], folder: Path, environment: dict[str, str]) -> float:
+    """Seconds from the line of the first epoch to that of the last."""
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None  # noqa: S101 - it is a pipe
+    ended, said = [], []
+    for line in process.stderr:
+        said.append(line)
+        if line.startswith("epoch "):
+            ended.append(time.perf_counter())
+    if process.wait() or len(ended) != EPOCHS:
+        raise SystemExit(f"train_workers: exit code {process.returncode}: {''.join(said)}")
+    return ended[-1] - ended[0]
+
+
+def main() -> int:
+    """Measure, print, and say whether the promises hold (exit code 1 if not)."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--revision", default="57ccc10", help="the earlier one (default: 57ccc10)")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs (default: 5)")
+    typed = parser.parse_args()
+    load = os.getloadavg()[0]
+    print(f"{len(os.sched_getaffinity(0))} cores, load {load:.1f} before; one thread a worker; noise")
+    print(f"{'median of each; median of ratios (quartiles; pairs)':<52}{'first':>9}{'second':>9}")
+    with tempfile.TemporaryDirectory() as temporary:
+        earlier = Path(temporary)
+        packed = subprocess.run(
+            ["git", "archive", typed.revision], cwd=REPOSITORY, check=True, capture_output=True
+        ).stdout
+        subprocess.run(["tar", "-x", "-C", temporary], input=packed, check=True)
+        title = "tiny, 2 virtual shards: two workers / one"
+        two, one = (Training(REPOSITORY, "tiny", 2, workers) for workers in (2, 1))
+        faster = print_ratio(title, pairs(two.seconds, one.seconds, typed.rounds, title), 1.0, "s")
+        title = f"atto, plain: now / {typed.revision}"
+        now, then = Training(REPOSITORY, "atto", 1, 1), Training(earlier, "atto", 0, 0)
+        same = print_ratio(title, pairs(now.seconds, then.seconds, typed.rounds, title), 1.0, "s")
+    kept = faster < 1 and SAME[0] <= same <= SAME[1]
+    print(f"promises: {'kept' if kept else 'BROKEN'}; load {os.getloadavg()[0]:.1f} after", flush=True)
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

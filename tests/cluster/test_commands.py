@@ -1,0 +1,88 @@
+"""`heimdall cluster` as a person types it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import REPOSITORY
+from tests.conftest import clean_environment, free_port_base
+
+
+@pytest.fixture
+def person() -> Iterator[dict[str, str]]:
+    """The environment of somebody who has no token, and whose temporary folder is empty."""
+    home = Path(tempfile.mkdtemp(prefix="hd-", dir="/tmp"))  # sockets need a short name
+    (home / "tmp").mkdir()
+    found = clean_environment() | {"HOME": str(home), "TMPDIR": str(home / "tmp")}
+    found |= {"PYTHONPATH": str(REPOSITORY / "src"), "PGPASSWORD": "of-the-shell"}
+    yield {name: value for name, value in found.items() if not name.startswith("RAY_")}
+    cluster(found, "stop")
+    shutil.rmtree(home)
+
+
+def cluster(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "heimdall", "cluster", *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_cluster_of_this_machine_is_started_shown_and_stopped(person: dict[str, str]) -> None:
+    address = f"127.0.0.1:{free_port_base()}"
+    begun = cluster(person, "start", "--listen", address, "--cpus", "1")
+    assert begun.returncode == 0, begun.stderr
+    assert begun.stdout.splitlines()[-1] == f"export HEIMDALL_RAY_ADDRESS={address}"
+    token = Path(person["HOME"]) / ".ray" / "auth_token"
+    assert (token.stat().st_mode & 0o777, token.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+    (folder,) = Path(person["TMPDIR"]).glob("heimdall-ray-*")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    mine = [one for one in psutil.process_iter() if str(folder) in " ".join(one.cmdline() or ())]
+    assert mine
+    assert not any("PGPASSWORD" in one.environ() for one in mine)
+    listening = [
+        found.laddr.ip for one in mine for found in one.net_connections("inet") if found.status == "LISTEN"
+    ]
+    assert listening
+    assert {host.removeprefix("::ffff:") for host in listening} == {"127.0.0.1"}
+
+    shown = cluster(person | {"HEIMDALL_RAY_ADDRESS": address}, "status")
+    assert (shown.returncode, shown.stdout.split()[2:]) == (0, ["1", "CPUs", "ready"]), shown.stderr
+    assert "a node runs on this machine" in cluster(person, "start").stderr
+
+    assert cluster(person, "stop").stdout == "This machine has left the cluster.\n"
+    assert not folder.exists()
+    assert cluster(person, "stop").stdout == "This machine was in no cluster.\n"
+
+
+def test_a_token_that_others_may_read_or_that_is_not_there_is_refused(person: dict[str, str]) -> None:
+    token = Path(person["HOME"]) / "token"
+    asked = ("join", "127.0.0.1:1", "--token-file", str(token))
+    assert "there is no such file with the cluster's token" in cluster(person, *asked).stderr
+    token.write_text("a" * 64)
+    token.chmod(0o644)
+    refused = cluster(person, *asked)
+    assert refused.returncode == 1
+    assert f"others may read the cluster's token. Run `chmod 600 {token}`" in refused.stderr
+
+
+def test_a_machine_that_cannot_join_says_why_and_leaves_nothing(person: dict[str, str]) -> None:
+    token = Path(person["HOME"]) / "token"
+    token.write_text("a" * 64)
+    token.chmod(0o600)
+    refused = cluster(person, "join", "127.0.0.1:1", "--token-file", str(token))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("heimdall: ray start: ")
+    assert not list(Path(person["TMPDIR"]).iterdir())

@@ -1,0 +1,249 @@
+"""Several workers train one network: the same bytes for any number of them, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from heimdall.core import child
+from heimdall.core.errors import HeimdallError
+from heimdall.pipeline.simulate import simulated
+from heimdall.pipeline.train import ranks, sharded_module
+from heimdall.pipeline.train.ranks import Ranks
+from heimdall.pipeline.train.training import Training
+from tests import REPOSITORY
+from tests.pipeline.train import test_session_task
+from tests.pipeline.train.test_session_task import root  # noqa: F401 - a fixture
+from tests.single_training import every_digest, killed_at_call, settings, values
+
+SHARDS = {"virtual_shards": 4}
+TRAIN, PRETRAIN = (str(REPOSITORY / "stages" / f"{name}.py") for name in ("train", "pretrain"))
+TYPED = ("--epochs", "3", "--output_dir", "out")
+
+
+@pytest.fixture(scope="module")
+def by_one(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What one worker wrote, its ONNX file as well."""
+    folder = repository(tmp_path_factory.mktemp("one"), data_dir)
+    assert ended(start(folder, TRAIN, *TYPED)) == ""
+    return every_digest(folder / "out")
+
+
+def repository(folder: Path, data_dir: Path) -> Path:
+    """A folder that the stage can run in."""
+    (folder / "data").mkdir()
+    (folder / "data" / "features").symlink_to(data_dir)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values(epochs=9, **SHARDS)))
+    return folder
+
+
+def start(folder: Path, *typed: str, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *typed],
+        cwd=folder,
+        env=os.environ | {"HEIMDALL_TRACKING": "off", "PYTHONPATH": str(REPOSITORY / "src")} | variables,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What a command complained of when it failed; "" where it succeeded."""
+    _, said = process.communicate(timeout=300)
+    return said if process.returncode else ""
+
+
+def workers_of(launcher: int) -> list[int]:
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text(encoding="utf-8")
+    return [int(word) for word in children.split()]
+
+
+def in_the_second_epoch(process: subprocess.Popen[str], folder: Path) -> list[int]:
+    """Wait until the checkpoint of the first is whole; the process ids of the workers in their order."""
+    deadline = time.monotonic() + 120
+    while not list(work(folder).glob("*/last.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return workers_of(process.pid)
+
+
+def work(folder: Path) -> Path:
+    return folder / ".heimdall" / "work" / "train"
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [2, pytest.param(3, marks=pytest.mark.series), pytest.param(4, marks=pytest.mark.series)],
+)
+def test_any_number_of_workers_writes_the_same_bytes(
+    data_dir: Path, by_one: dict[str, str], tmp_path: Path, workers: int
+) -> None:
+    """Weights, losses, checkpoints and ONNX."""
+    folder = repository(tmp_path, data_dir)
+    assert ended(start(folder, TRAIN, *TYPED, "--workers", str(workers))) == ""
+    assert every_digest(folder / "out") == by_one
+    assert not list(work(folder).iterdir())
+
+
+def test_a_killed_worker_ends_the_others_and_one_alone_goes_on(
+    data_dir: Path, by_one: dict[str, str], tmp_path: Path
+) -> None:
+    folder = repository(tmp_path, data_dir)
+    killed = start(folder, TRAIN, *TYPED, HEIMDALL_TRAIN_WORKERS="2")
+    first, second = in_the_second_epoch(killed, folder)
+    os.kill(second, signal.SIGKILL)
+    began = time.monotonic()
+    assert "worker 1 of 2: it was killed by signal 9. Start the same command again" in ended(killed)
+    assert time.monotonic() - began < 30
+    assert not Path(f"/proc/{first}").exists()
+    assert not (folder / "out").exists()
+    (last,) = work(folder).glob("*/last.ckpt")
+
+    again = start(folder, TRAIN, *TYPED)
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert "going on after epoch" in said
+    assert every_digest(folder / "out") == by_one
+    assert not last.exists()
+
+
+@pytest.mark.series
+def test_workers_end_with_the_process_that_started_them(data_dir: Path, tmp_path: Path) -> None:
+    """However it ends: a worker that goes on by itself would hold the lock, and write."""
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        folder = tmp_path / number.name
+        folder.mkdir()
+        repository(folder, data_dir)
+        killed = start(folder, TRAIN, *TYPED, "--workers", "2")
+        workers = in_the_second_epoch(killed, folder)
+        killed.send_signal(number)
+        said = ended(killed)
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert said.count("interrupted") == (number == signal.SIGINT)
+        assert not (folder / "out").exists()
+
+
+@pytest.mark.series
+def test_two_go_on_where_one_alone_was_killed_in_an_epoch(
+    data_dir: Path, by_one: dict[str, str], tmp_path: Path
+) -> None:
+    folder = repository(tmp_path, data_dir)
+    pipeline = Training(settings(epochs=3, **SHARDS), data_dir, work(folder))
+    with killed_at_call(4, sharded_module.ShardedLightningModule, "training_step"):  # of 2 an epoch
+        pipeline.run(tmp_path / "never")
+    again = start(folder, TRAIN, *TYPED, "--workers", "2")
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert "going on after epoch 1" in said
+    assert every_digest(folder / "out") == by_one
+
+
+@pytest.mark.series
+def test_torchrun_starts_the_workers(data_dir: Path, by_one: dict[str, str], tmp_path: Path) -> None:
+    folder = repository(tmp_path, data_dir)
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    # Processes replace themselves to have the recipe, and stay the workers that they are.
+    assert ended(start(folder, *torchrun, TRAIN, *TYPED, OMP_NUM_THREADS="7")) == ""
+    assert every_digest(folder / "out") == by_one
+
+
+@pytest.mark.series
+def test_fusion_is_the_same_bytes_as_well(root: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Validation has one batch, so that most workers have none."""
+    found = []
+    for workers in range(1, 5):
+        folder = tmp_path / str(workers)
+        (folder / "data").mkdir(parents=True)
+        (folder / "data" / "simulated").symlink_to(root / simulated.SIMULATED)
+        chosen = asdict(test_session_task.settings(**SHARDS, batch_size=4))
+        chosen["pretrain"]["batch_size"] = 4
+        chosen["snapshot"]["as_of"] = str(chosen["snapshot"]["as_of"])
+        (folder / "params.yaml").write_text(yaml.safe_dump(chosen))
+        assert ended(start(folder, PRETRAIN, "--workers", str(workers))) == ""
+        found.append({name: every_digest(folder / name) for name in ("models", "plots", "metrics")})
+    assert found[0]["models"]
+    assert found[1:] == found[:1] * 3
+
+
+TOGETHER = """
+from heimdall.pipeline.train import exchange, ranks
+part = ranks.started()
+if part is None:
+    ranks.together(2)
+else:
+    with exchange.joined(part, "cpu"):
+        exchange.{told}
+"""
+
+
+@pytest.mark.series
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ("require_same(part, dict(seed=1, modules=part.number))", "it differs from worker 0 in: modules"),
+        ("require_same_weights(part, str(part.number), 3)", "other weights than worker 0 after epoch 3"),
+    ],
+)
+def test_workers_that_differ_are_stopped(tmp_path: Path, told: str, message: str) -> None:
+    """In what they were given, or in what their machine made of it; all of them say which."""
+    said = ended(start(tmp_path, "-c", TOGETHER.format(told=told)))
+    assert said.count(f"HeimdallError: worker 1: {message}") == 2
+
+
+def test_a_stray_variable_starts_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of a cluster sets RANK; a stage that DVC runs is not what torchrun started."""
+    job = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "node1", "MASTER_PORT": "1"}
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    assert ranks.here(None, settings()) == Ranks()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert ranks.here(None, settings()) == Ranks(1, 2, 1)
+    monkeypatch.setenv("DVC_STAGE", "train")
+    assert ranks.here(None, settings()) == Ranks()
+
+
+def test_how_many_workers_are_started(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert ranks.wanted(None, 1, 1) == 1
+    assert ranks.wanted(None, 4, 8) == 4  # a worker for each GPU
+    assert ranks.wanted(2, 4, 8) == 2
+    with pytest.raises(HeimdallError, match=r"3 workers: each batch is cut into 2 parts .* another result"):
+        ranks.wanted(3, 1, 2)
+    with pytest.raises(HeimdallError, match="0 workers"):
+        ranks.wanted(0, 1, 2)
+    monkeypatch.setenv("HEIMDALL_TRAIN_WORKERS", "3")
+    assert ranks.wanted(2, 1, 4) == 2
+    assert ranks.wanted(None, 1, 4) == 3
+    assert capfd.readouterr().err == ""
+    assert ranks.wanted(None, 1, 2) == 2  # a machine's setting stops no training
+    assert "with virtual_shards 2 so many train" in capfd.readouterr().err
+    monkeypatch.setenv("HEIMDALL_TRAIN_WORKERS", "two")
+    with pytest.raises(HeimdallError, match="HEIMDALL_TRAIN_WORKERS=two: no number of workers"):
+        ranks.wanted(None, 1, 2)
+
+
+def test_more_workers_than_shards_are_refused_by_a_training(data_dir: Path, tmp_path: Path) -> None:
+    """Such as those that torchrun has started."""
+    pipeline = Training(settings(), data_dir, tmp_path / "work", ranks=Ranks(0, 2))
+    with pytest.raises(HeimdallError, match="2 workers: each batch is cut into 1 parts"):
+        pipeline.run(tmp_path / "out")
+
+
+def test_the_number_of_workers_reaches_stages_of_other_revisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`heimdall verify` and queued experiments run them."""
+    monkeypatch.setenv("HEIMDALL_TRAIN_WORKERS", "2")
+    assert child.environment_of_code()["HEIMDALL_TRAIN_WORKERS"] == "2"
+    assert child.environment()["HEIMDALL_TRAIN_WORKERS"] == "2"
