@@ -44,6 +44,14 @@ def rows(printed: str) -> dict[str, tuple[str, str]]:
     return {output: (stage, result) for stage, output, result in found}
 
 
+@pytest.mark.series
+def test_the_stages_compute_on_the_cluster_that_is_named(clone: Project) -> None:
+    away = {"HEIMDALL_RAY_ADDRESS": "127.0.0.1:1"}
+    done = clone.run("heimdall", "verify", "HEAD", "--from", "featurize", check=False, **NO_DATABASE, **away)
+    assert done.returncode == 1
+    assert "featurize.py: Ray cluster 127.0.0.1:1: " in done.stdout
+
+
 def test_every_output_is_equal_with_git_and_the_remote_alone(built: Project, clone: Project) -> None:
     """In another folder, with another hash seed, locale, time zone and umask."""
     done = clone.run(*UNDER_UMASK, "077", "heimdall", "verify", "HEAD", check=False, **NO_DATABASE, **UNUSUAL)
