@@ -482,9 +482,8 @@ _OF_A_SESSION = (
     "region",
     "simulated",
     "receivers_heard",
-    "shard",
 )
-_OF_A_PLACE = ("websdr_id", "row", "session_row")
+_OF_A_PLACE = ("websdr_id", "shard", "row", "session_row")
 
 
 def observations(config: DatasetConfig, split: Split, validation_split: float) -> Sessions:

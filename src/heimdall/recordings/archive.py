@@ -28,8 +28,11 @@ RECEIVERS_FILE = "receivers.parquet"
 ABSENT_FILE = "absent.parquet"
 IQ_FOLDER = "iq"
 SHARD_SUFFIX = ".parquet"
+# Arrow's own allocator keeps the memory of every table that was read.
+pa.set_memory_pool(pa.system_memory_pool())
+
 GROUP_ROWS = 65_536  # of a row group of a table
-ITERATED_ROWS = 10_000
+ITERATED_ROWS = 4_000
 
 _TIME = pa.timestamp("us", tz="UTC")
 MEASUREMENTS_SCHEMA = pa.schema(
@@ -207,11 +210,12 @@ def _samples(session: pa.Table) -> dict[int, Samples]:
     return found
 
 
-def read_measurements(root: Path = Path()) -> pd.DataFrame:
+def read_measurements(root: Path = Path(), columns: Sequence[str] | None = None) -> pd.DataFrame:
     """data/snapshot/measurements.parquet, one row a good recording.
 
     Args:
         root: The repository's root.
+        columns: Which columns; None for all.
 
     Returns:
         Columns as in docs/architecture.md; `start_gps_ns` is Int64 with NA where the clock is not
@@ -220,13 +224,12 @@ def read_measurements(root: Path = Path()) -> pd.DataFrame:
     Raises:
         HeimdallError: The file is missing or damaged.
     """
-    table = _read(root / SNAPSHOT / MEASUREMENTS_FILE, MEASUREMENTS_SCHEMA)
-    return _as_measurements(table)
+    return _as_measurements(_read(root / SNAPSHOT / MEASUREMENTS_FILE, MEASUREMENTS_SCHEMA, columns))
 
 
 def _as_measurements(table: pa.Table) -> pd.DataFrame:
     rows: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-    return rows.astype({"samples": "int64", "object_bytes": "int64"})
+    return rows.astype({name: "int64" for name in ("samples", "object_bytes") if name in rows})
 
 
 def iterate_measurements(path: Path = SNAPSHOT / MEASUREMENTS_FILE) -> Iterator[pd.DataFrame]:
@@ -334,7 +337,8 @@ def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
         rows: Rows with at least the schema's columns.
         schema: Names and types, in order.
     """
-    write_batches(path, [rows], schema)
+    starts = range(0, len(rows), ITERATED_ROWS)
+    write_batches(path, (rows.iloc[first : first + ITERATED_ROWS] for first in starts), schema)
 
 
 def write_batches(path: Path, batches: Iterable[pd.DataFrame], schema: pa.Schema) -> None:
@@ -358,13 +362,14 @@ def write_batches(path: Path, batches: Iterable[pd.DataFrame], schema: pa.Schema
             writer.write_table(waiting.combine_chunks(), GROUP_ROWS)
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
+def _read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     try:
-        table = pq.read_table(path, partitioning=None)
+        with pq.ParquetFile(path) as file:
+            _check_names(path, file.schema_arrow, schema)
+            return file.read(wanted.names).select(wanted.names).cast(wanted)
     except (pa.ArrowInvalid, OSError) as error:
         raise remedies.of_output(path, error, "damaged") from None
-    _check_names(path, table.schema, schema)
-    return table.cast(schema)
 
 
 def _check_names(path: Path, found: pa.Schema, schema: pa.Schema) -> None:

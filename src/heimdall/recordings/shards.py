@@ -143,7 +143,7 @@ def code(names: Sequence[str], root: Path) -> dict[str, str]:
 
 
 def build(
-    tasks: Sequence[tuple[Task, str]],
+    tasks: Iterable[tuple[Task, str]],
     make: Callable[[Task], bytes],
     store: ShardStore,
     title: str,
@@ -153,7 +153,7 @@ def build(
     """Make the shards that are not there yet, on all cores, with a progress bar.
 
     Args:
-        tasks: What each shard is made of, and the key of that.
+        tasks: What each shard is made of, and the key of that. They are gone through twice and not held.
         make: A module's function from a task to the shard's bytes, which must not depend on the process.
         store: Where shards are looked for and added.
         title: Of the bar.
@@ -166,12 +166,13 @@ def build(
         HeimdallError: As `make` does; shards that were finished are kept.
     """
     found = [store.find(key) for _, key in tasks]
-    missing = [(task, key) for (task, key), name in zip(tasks, found, strict=True) if name is None]
-    done = len(tasks) - len(missing)
+    missing = [key for (_, key), name in zip(tasks, found, strict=True) if name is None]
+    left = (task for (task, _), name in zip(tasks, found, strict=True) if name is None)
     made: list[str] = []
-    pieces = workers.mapped(make, [task for task, _ in missing], files=files)
-    with tqdm(total=len(tasks), initial=done, desc=title, unit="shard", disable=None) as progress:
-        for (_, key), content in zip(missing, pieces, strict=True):
+    pieces = workers.mapped(make, left, files=files)
+    done = len(found) - len(missing)
+    with tqdm(total=len(found), initial=done, desc=title, unit="shard", disable=None) as progress:
+        for key, content in zip(missing, pieces, strict=True):
             made.append(store.add(key, content))
             progress.update()
     fresh = iter(made)

@@ -83,7 +83,7 @@ def evaluate(
         piece for split in SPLITS for piece in pieces.pieces(data, split, validation_split, localize, fitted)
     ]
     cases = _cases(tasks)
-    simulated = read_index(data)["simulated"]
+    simulated = read_index(data, ("simulated",))["simulated"]
     return Evaluation(
         {"data": provenance(simulated), "split_by": network.split["by"], "targets": TARGETS}
         | figures(cases, params),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,10 @@ import pandas as pd
 from heimdall.baselines import baselines
 from heimdall.baselines.fitted import Baselines
 from heimdall.baselines.methods import METHODS
-from heimdall.core import artifacts
 from heimdall.core.params import FeatureParams
 from heimdall.geometry import transmitters
 from heimdall.network import dataset
-from heimdall.network.dataset import DatasetConfig, Sessions
+from heimdall.network.dataset import DatasetConfig, Sessions, StoredObservations
 from heimdall.network.localization_net import INFERENCE_BATCH
 from heimdall.pipeline.evaluate.cases import WITHOUT_GPS, case_table, described
 from heimdall.pipeline.evaluate.figures import Split
@@ -34,35 +32,31 @@ from heimdall.signal.arrival import without_gps
 RIVALS_SESSIONS = 8  # in a piece of the methods without learning
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
     """Who answers which sessions.
 
     Attributes:
         data: Where the features are.
-        index_sha256: Of their index.
         split: Of the sessions.
-        validation_split: Share of the development rows that was held out when the model was trained.
-        first: Number of the first session in the split.
-        clusters: The transmitter of each session.
-        shards: Where the sessions are stored.
+        sessions: Some of the split.
+        clusters: The transmitter of each.
         answerer: The localizer, or the methods without learning.
     """
 
     data: DatasetConfig
-    index_sha256: str
     split: Split
-    validation_split: float
-    first: int
+    sessions: Sessions
     clusters: tuple[str, ...]
-    shards: tuple[Path, ...]
     answerer: Localizer | Baselines
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All that is read for it."""
+        found = self.sessions.observations
+        stored = found.files if isinstance(found, StoredObservations) else ()
         model = self.answerer.files if isinstance(self.answerer, StoredLocalizer) else ()
-        return (*self.data.tables, *self.shards, *model)
+        return (*self.data.tables, *stored, *model)
 
 
 def pieces(
@@ -80,8 +74,7 @@ def pieces(
     Raises:
         HeimdallError: The features are missing, or the split has no members.
     """
-    index_sha256 = artifacts.sha256_file(data.index_file)
-    sessions = _sessions(data, split, validation_split, index_sha256)
+    sessions = dataset.observations(data, split, validation_split)
     clusters = list(transmitters.by_place(sessions.table))
     answerers: tuple[tuple[Localizer | Baselines, int], ...] = (
         (localize, INFERENCE_BATCH),
@@ -89,17 +82,8 @@ def pieces(
     )
     for answerer, count in answerers:
         for first in range(0, len(clusters), count):
-            shards = dict.fromkeys(sessions.table["shard"].iloc[first : first + count])
-            yield Piece(
-                data,
-                index_sha256,
-                split,
-                validation_split,
-                first,
-                tuple(clusters[first : first + count]),
-                tuple(data.shard_path(name) for name in shards),
-                answerer,
-            )
+            some = np.arange(first, min(first + count, len(clusters)))
+            yield Piece(data, split, sessions.rows(some), tuple(clusters[first : first + count]), answerer)
 
 
 def answered(piece: Piece) -> dict[tuple[str, str], pd.DataFrame]:
@@ -108,13 +92,11 @@ def answered(piece: Piece) -> dict[tuple[str, str], pd.DataFrame]:
     Raises:
         HeimdallError: A file is missing or damaged.
     """
-    every = _sessions(piece.data, piece.split, piece.validation_split, piece.index_sha256)
-    sessions = every.rows(piece.first + np.arange(len(piece.clusters)))
-    found = _cases(piece, piece.split, sessions, METHODS)
+    found = _cases(piece, piece.split, piece.sessions, METHODS)
     if piece.split == "test":
         features = FeatureParams(**dataset.read_network(piece.data).features)
-        timeless = [without_gps(item, features) for item in sessions.observations]
-        sessions = dataclasses.replace(sessions, observations=timeless)
+        timeless = [without_gps(item, features) for item in piece.sessions.observations]
+        sessions = dataclasses.replace(piece.sessions, observations=timeless)
         found |= _cases(piece, WITHOUT_GPS, sessions, (RECEIVED_POWER,))
     return found
 
@@ -143,9 +125,3 @@ def _answers(
         }
     after, before = answerer(observations)
     return {LOCALIZER: after} | ({UNCALIBRATED: before} if split != WITHOUT_GPS else {})
-
-
-@lru_cache(maxsize=2)
-def _sessions(data: DatasetConfig, split: Split, validation_split: float, index_sha256: str) -> Sessions:
-    """The sessions of a split; the hash tells an index from a later one at its place."""
-    return dataset.observations(data, split, validation_split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,21 @@ METRICS_FILE = Path("metrics/features.json")
 # a training whose features are the same bytes is not to run again.
 KEYS_FILE = Path("data/feature_keys.json")
 WORK = Path(".heimdall/work/featurize")
-_TIMING = ("websdr_id", "sample_rate_hz", "start_gps_ns", "timing_sigma_ns")  # as of ShardTask.sessions
+TIMING = ("websdr_id", "sample_rate_hz", "start_gps_ns", "timing_sigma_ns")  # as of ShardTask.sessions
+# What the index and the doubts need of the measurements.
+_COLUMNS = (
+    "measurement_id",
+    "session_id",
+    "latitude_deg",
+    "longitude_deg",
+    "frequency_mhz",
+    "samples",
+    "source_id",
+    "modulation",
+    "simulated",
+    "shard",
+    *TIMING,
+)
 # Whose source decides a shard's bytes; together with the locked requirements, part of its key.
 SHARD_ROOMS = ("geometry", "pipeline/featurize", "recordings", "signal")
 
@@ -83,16 +97,18 @@ def run(
         HeimdallError: The snapshot is missing or damaged, a parameter does not fit a recording or a
             receiver, or a split has no members. The former features stay as they were.
     """
-    measurements = archive.read_measurements(root)
+    fingerprint = archive.data_fingerprint(root)
+    measurements = archive.read_measurements(root, _COLUMNS)
     receivers = archive.read_receivers(root)
     network, origin = tables.placed(receivers)
     _check(calibration, network)
     store = _store(root)
-    tasks = _keys(_tasks(measurements, network, params, calibration, root), root)
-    made = shards.build(tasks, featurize_shard, store, "featurize", files=_files)
-    shard_of = {task.source.name: name for (task, _), name in zip(tasks, made, strict=True)}
-    names = [shard_of[name] for name in measurements["shard"].unique()]
+    tasks = ShardTasks(measurements, _positions(network), params, calibration, root)
+    names = shards.build(tasks, featurize_shard, store, "featurize", files=_files)
+    made_of = dict(zip((key for _, key in tasks), names, strict=True))
+    shard_of = dict(zip(measurements["shard"].unique(), names, strict=True))
     index = tables.measured(measurements, network, store, shard_of)
+    del measurements, tasks
     index["time_left_out"] = times.left_out(index)
     of_times = times.impossible(index), times.told(index, network)
     of_places = places.far(index, network), places.doubts(index, network)
@@ -102,7 +118,6 @@ def run(
     index[["split", "validation_rank"]] = split.assign(index, split_params)
 
     store.commit(names)
-    fingerprint = archive.data_fingerprint(root)
     made_with = {
         "features": params.record(),
         "split": asdict(split_params),
@@ -111,7 +126,6 @@ def run(
     described = origin | {"data_fingerprint": fingerprint} | made_with
     tables.write(root / FEATURES, index, network, described, absent=archive.read_absent(root))
     store.prune(names)
-    made_of = {key: shard_of[task.source.name] for task, key in tasks}
     artifacts.write_json(root / KEYS_FILE, dict(sorted(made_of.items())))
     summary = _summary(index, fingerprint)
     artifacts.write_json(root / METRICS_FILE, summary)
@@ -143,6 +157,12 @@ def featurize_shard(task: ShardTask) -> bytes:
     return session_files.pack(found, task.params)
 
 
+def _positions(network: pd.DataFrame) -> dict[int, tuple[float, float, float]]:
+    """East, north and up of the receivers, metres, by websdr_id."""
+    rows = network[["websdr_id", "east_m", "north_m", "up_m"]].itertuples(index=False, name=None)
+    return {int(websdr_id): (float(east), float(north), float(up)) for websdr_id, east, north, up in rows}
+
+
 def _files(task: ShardTask) -> tuple[Path]:
     return (task.source,)
 
@@ -164,32 +184,41 @@ def _check(calibration: CalibrationParams, network: pd.DataFrame) -> None:
             raise HeimdallError(f"calibration.delay_ns.{name}", cause, "Correct params.yaml")
 
 
-def _tasks(
-    measurements: pd.DataFrame,
-    network: pd.DataFrame,
-    params: FeatureParams,
-    calibration: CalibrationParams,
-    root: Path,
-) -> list[ShardTask]:
-    """One task for each shard of the snapshot, in its order."""
-    enu = network[["websdr_id", "east_m", "north_m", "up_m"]].itertuples(index=False, name=None)
-    positions = {int(websdr_id): (float(east), float(north), float(up)) for websdr_id, east, north, up in enu}
-    rows = times.useful(measurements)
-    columns = zip(*(rows[name].tolist() for name in _TIMING), strict=True)
-    timings = (_timing(timing, calibration) for timing in columns)
-    members = zip(rows["shard"].tolist(), rows["session_id"].tolist(), timings, strict=True)
-    return [
-        ShardTask(
-            archive.shard_path(str(name), root),
-            tuple(
-                (str(session_id), tuple(timing for *_, timing in session))
-                for session_id, session in itertools.groupby(shard, key=operator.itemgetter(1))
-            ),
-            positions,
-            params,
-        )
-        for name, shard in itertools.groupby(members, key=operator.itemgetter(0))
-    ]
+@dataclass(frozen=True, eq=False)
+class ShardTasks:
+    """One task for each shard of the snapshot, with its key, in the order of the snapshot; none is held.
+
+    Attributes:
+        measurements: The columns `shard`, `session_id` and `TIMING`, in the order of the shards.
+        position_enu_m: As of `ShardTask`.
+        params: Feature parameters.
+        calibration: What receivers add of their own.
+        root: The repository's root.
+    """
+
+    measurements: pd.DataFrame
+    position_enu_m: Mapping[int, tuple[float, float, float]]
+    params: FeatureParams
+    calibration: CalibrationParams
+    root: Path
+
+    def __iter__(self) -> Iterator[tuple[ShardTask, str]]:
+        code = shards.code(SHARD_ROOMS, self.root)
+        rows = times.useful(self.measurements)
+        number, names = pd.factorize(rows["shard"])
+        edges = np.flatnonzero(np.diff(number, prepend=-1, append=-1))
+        for name, (first, last) in zip(names, itertools.pairwise(edges), strict=True):
+            source = archive.shard_path(str(name), self.root)
+            sessions = tuple(self._sessions(rows.iloc[first:last]))
+            task = ShardTask(source, sessions, self.position_enu_m, self.params)
+            yield task, task.key(code)
+
+    def _sessions(self, rows: pd.DataFrame) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        columns = zip(*(rows[name].tolist() for name in TIMING), strict=True)
+        timings = (_timing(timing, self.calibration) for timing in columns)
+        members = zip(rows["session_id"].tolist(), timings, strict=True)
+        for session_id, session in itertools.groupby(members, key=operator.itemgetter(0)):
+            yield str(session_id), tuple(timing for _, timing in session)
 
 
 def _timing(
@@ -203,12 +232,6 @@ def _timing(
         None if pd.isna(start_ns) else calibration.start_gps_ns(websdr_id, int(start_ns)),
         None if pd.isna(sigma_ns) else float(sigma_ns),
     )
-
-
-def _keys(tasks: Sequence[ShardTask], root: Path) -> list[tuple[ShardTask, str]]:
-    """Each task with its key, which holds the code and the locked requirements, too."""
-    code = shards.code(SHARD_ROOMS, root)
-    return [(task, task.key(code)) for task in tasks]
 
 
 def _summary(index: pd.DataFrame, fingerprint: str) -> dict[str, Any]:

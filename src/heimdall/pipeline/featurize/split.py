@@ -63,6 +63,7 @@ def assign(recordings: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     unit = transmitters.by_place(recordings) if params.by == "transmitter" else session
     first = (
         pd.DataFrame({"unit": unit, "session": session, "region": recordings["region"]})
+        .drop_duplicates(["unit", "session"])
         .sort_values(["unit", "session"])
         .drop_duplicates("unit")
     )

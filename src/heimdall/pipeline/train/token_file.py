@@ -122,7 +122,7 @@ def made(recipe: Recipe, sessions: Sessions, scratch: Scratch, name: str) -> Tok
 
 def _pieces(recipe: Recipe, sessions: Sessions, record: np.dtype[Any], scratch: Scratch) -> Iterator[bytes]:
     starts = range(0, len(sessions.observations), PIECE)
-    pieces = [_Piece(recipe, record, sessions.observations[at : at + PIECE], at) for at in starts]
+    pieces = (_Piece(recipe, record, sessions.observations[at : at + PIECE], at) for at in starts)
     if scratch.alone:
         return map(records, pieces)
     return workers.mapped(records, pieces, files=_files, least=_LEAST)
