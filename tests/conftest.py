@@ -73,6 +73,7 @@ FIRST = (
     "test_gateways",
     "test_ui",
     "test_bound",
+    "test_ray_cluster",
 )
 
 

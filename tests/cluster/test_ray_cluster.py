@@ -9,21 +9,32 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from heimdall.core import artifacts, determinism, ray_cluster, variables, workers
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
+from heimdall.network.dataset import DatasetConfig
+from heimdall.pipeline.evaluate import evaluation
 from heimdall.pipeline.featurize import featurize
 from tests import REPOSITORY
 from tests.cluster import tasks
 from tests.cluster.conftest import one_more
+from tests.pipeline.evaluate.conftest import data
+from tests.pipeline.evaluate.test_evaluation import PARAMS as EVALUATE
+from tests.pipeline.evaluate.test_evaluation import both
+from tests.pipeline.snapshot.conftest import world
+from tests.pipeline.snapshot.snapshot_world import World
+from tests.session_world import VALIDATION_SPLIT
 from tests.tiny_snapshot import PARAMS, SPLIT, outputs, write_snapshot
 
 Cluster = Any
+__all__ = ["data", "world"]  # fixtures of the stages' own tests
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +66,31 @@ def test_features_are_the_same_bytes_on_any_number_of_machines(
         for _ in range(nodes - 1):
             more.enter_context(one_more(ray_cluster_here))
         assert featurized(tmp_path) == alone
+
+
+@pytest.mark.series
+def test_a_snapshot_is_the_same_bytes(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster_here: Cluster
+) -> None:
+    with one_more(ray_cluster_here):
+        world.take()
+    monkeypatch.delenv(variables.RAY_ADDRESS.name)
+    other = replace(world, root=tmp_path / "other")
+    other.take()
+    assert world.outputs() == other.outputs()
+
+
+@pytest.mark.series
+def test_an_evaluation_gives_the_same_figures(
+    data: DatasetConfig, monkeypatch: pytest.MonkeyPatch, ray_cluster_here: Cluster
+) -> None:
+    monkeypatch.setattr(evaluation, "_LEAST", 1)
+    with one_more(ray_cluster_here):
+        found = evaluation.evaluate(both, data, VALIDATION_SPLIT, EVALUATE)
+    monkeypatch.delenv(variables.RAY_ADDRESS.name)
+    here = evaluation.evaluate(both, data, VALIDATION_SPLIT, EVALUATE)
+    pd.testing.assert_frame_equal(found.cases, here.cases, check_exact=True)
+    assert found.metrics == here.metrics
 
 
 @contextmanager

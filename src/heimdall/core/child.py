@@ -46,7 +46,7 @@ _OF_CODE_KINDS = (
 # Name files, which libraries look for in the folder of their process.
 _FILES = frozenset(
     (
-        *(variable.name for variable in variables.AWS_FILES),
+        *(variable.name for variable in (*variables.AWS_FILES, variables.RAY_AUTH_TOKEN_PATH)),
         *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
         *("PGPASSFILE", "PGSERVICEFILE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"),
     )

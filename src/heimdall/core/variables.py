@@ -410,7 +410,7 @@ def ray_settings(address: str) -> dict[str, str]:
     Args:
         address: Of the cluster's head, host and port.
     """
-    loopback = (RAY_LOOPBACK,) if address.startswith("127.0.0.1:") else ()
+    loopback = (RAY_LOOPBACK,) if address.startswith(("127.0.0.1:", "localhost:")) else ()
     return {variable.name: variable.default for variable in (*RAY_SETTINGS, *loopback)}
 
 

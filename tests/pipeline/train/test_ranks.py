@@ -20,6 +20,7 @@ from heimdall.pipeline.train import ranks, sharded_module
 from heimdall.pipeline.train.ranks import Ranks
 from heimdall.pipeline.train.training import Training
 from tests import REPOSITORY
+from tests.conftest import as_clone
 from tests.pipeline.train import test_session_task
 from tests.pipeline.train.test_session_task import root  # noqa: F401 - a fixture
 from tests.single_training import every_digest, killed_at_call, settings, values
@@ -87,9 +88,12 @@ def work(folder: Path) -> Path:
 def test_any_number_of_workers_writes_the_same_bytes(
     data_dir: Path, by_one: dict[str, str], tmp_path: Path, workers: int
 ) -> None:
-    """Weights, losses, checkpoints and ONNX."""
+    """Weights, losses, checkpoints and ONNX; typed as the command, in a folder of the clone."""
     folder = repository(tmp_path, data_dir)
-    assert ended(start(folder, TRAIN, *TYPED, "--workers", str(workers))) == ""
+    as_clone(folder)
+    (folder / "stages").symlink_to(REPOSITORY / "stages")
+    typed = ("--epochs", "3", "--output_dir", "../out", "--workers", str(workers))
+    assert ended(start(folder / "data", "-m", "heimdall", "train", *typed)) == ""
     assert every_digest(folder / "out") == by_one
     assert not list(work(folder).iterdir())
 
