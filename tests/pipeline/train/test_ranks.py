@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -155,12 +156,25 @@ def test_two_go_on_where_one_alone_was_killed_in_an_epoch(
 
 
 @pytest.mark.series
-def test_torchrun_starts_the_workers(data_dir: Path, by_one: dict[str, str], tmp_path: Path) -> None:
-    folder = repository(tmp_path, data_dir)
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
-    # Processes replace themselves to have the recipe, and stay the workers that they are.
-    assert ended(start(folder, *torchrun, TRAIN, *TYPED, OMP_NUM_THREADS="7")) == ""
-    assert every_digest(folder / "out") == by_one
+def test_torchrun_starts_workers_that_share_no_folder(
+    data_dir: Path, by_one: dict[str, str], tmp_path: Path
+) -> None:
+    """As on two machines: the second has its data alone, and writes nothing."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    machines = []
+    for number in ("0", "1"):
+        folder = tmp_path / number
+        folder.mkdir()
+        torchrun = ("-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", number)
+        meeting = ("--master-addr", "127.0.0.1", "--master-port", port)
+        # Processes replace themselves to have the recipe, and stay the workers that they are.
+        typed = (*torchrun, *meeting, TRAIN, *TYPED)
+        machines.append(start(repository(folder, data_dir), *typed, OMP_NUM_THREADS="7"))
+    assert [ended(machine) for machine in machines] == ["", ""]
+    assert every_digest(tmp_path / "0" / "out") == by_one
+    assert sorted(path.name for path in (tmp_path / "1").iterdir()) == ["data", "params.yaml"]
 
 
 @pytest.mark.series
