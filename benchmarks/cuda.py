@@ -2,12 +2,14 @@
 
     python benchmarks/cuda.py              # in a repository whose pipeline was run, on a machine with a GPU
     python benchmarks/cuda.py --jobs 1     # trainings one after the other
+    python benchmarks/cuda.py --workers 2 --jobs 1     # on a machine with two GPUs
 
 Promise: on one GPU and one software stack, each kind of training (fusion, single, pretrain) in each precision
 gives the same bytes on every run, and also if it is killed after an epoch and typed again. Each run
 is the stage's own process in an empty folder. The control is the same training on the CPU, whose weights must
-differ: the comparison can fail. Validation errors stand side by side, so that a GPU that computes something
-else is seen.
+differ: the comparison can fail. With --workers N all trainings have N virtual shards, and the first run and
+the killed one have N workers, with a GPU each; the second run, and what goes on after the kill, have one.
+Validation errors stand side by side, so that a GPU that computes something else is seen.
 
 Below it a training step of single on recordings of noise, GPU and CPU in turn in one run (the CPU with
 `threads` of params.yaml): the backbone that is committed and the specification's.
@@ -57,24 +59,28 @@ class Training:
         kind: fusion, single or pretrain.
         accelerator: As in params.yaml.
         precision: As in params.yaml.
+        shards: virtual_shards of params.yaml, and the most workers.
     """
 
     kind: str
     accelerator: str
     precision: str
+    shards: int
 
     def parameters(self, given: dict[str, Any]) -> dict[str, Any]:
         """params.yaml with this training's choices."""
         model = given["model"] | {"name": "single" if self.kind == "single" else "fusion"}
         chosen = {"accelerator": self.accelerator, "precision": self.precision, "model": model}
+        chosen["virtual_shards"] = self.shards
         return given | SHORT | chosen | {"pretrain": given["pretrain"] | SHORT_PRETRAINING}
 
-    def run(self, root: Path, *, killed: bool = False) -> tuple[dict[str, str], float]:
+    def run(self, root: Path, *, workers: int = 1, killed: bool = False) -> tuple[dict[str, str], float]:
         """Train in an empty folder.
 
         Args:
             root: The repository that was built.
-            killed: After an epoch, by SIGKILL, and typed again.
+            workers: How many train together.
+            killed: After an epoch, by SIGKILL, and typed again for one worker.
 
         Returns:
             SHA-256 of each output by its path, and the validation error of the best epoch, metres.
@@ -86,8 +92,8 @@ class Training:
             given = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
             (folder / "params.yaml").write_text(yaml.safe_dump(self.parameters(given)), encoding="utf-8")
             if killed:
-                self._process(stage, folder, until=KILLED_AT)
-            said = self._process(stage, folder)
+                self._process(stage, folder, workers, until=KILLED_AT)
+            said = self._process(stage, folder, 1 if killed else workers)
             if (GOES_ON in said) != killed:
                 cause = "did not go on after the kill" if killed else "went on in an empty folder"
                 raise SystemExit(f"cuda: {self}: it {cause}")
@@ -99,10 +105,10 @@ class Training:
             }
             return found, artifacts.read_json(folder / "metrics" / f"{stage}.json")["val_mae_m"]
 
-    def _process(self, stage: str, folder: Path, until: str | None = None) -> str:
+    def _process(self, stage: str, folder: Path, workers: int, until: str | None = None) -> str:
         """Run the stage, killed at the first line that begins with `until`; what it said on stderr."""
         process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "stages" / f"{stage}.py")],
+            [sys.executable, str(REPOSITORY / "stages" / f"{stage}.py"), "--workers", str(workers)],
             cwd=folder,
             env=os.environ | {"HEIMDALL_TRACKING": "off"},
             stdout=subprocess.DEVNULL,
@@ -123,9 +129,9 @@ class Training:
 
 def check(training: Training, root: Path) -> tuple[bool, float, dict[str, str]]:
     """Train twice, and once with a kill: whether all bytes are equal, validation error, and the hashes."""
-    first, error_m = training.run(root)
+    first, error_m = training.run(root, workers=training.shards)
     second, _ = training.run(root)
-    interrupted, _ = training.run(root, killed=True)
+    interrupted, _ = training.run(root, workers=training.shards, killed=True)
     differing = sorted(name for name in first if not first[name] == second[name] == interrupted[name])
     for name in differing:
         hashes = [found[name][:12] for found in (first, second, interrupted)]
@@ -133,11 +139,11 @@ def check(training: Training, root: Path) -> tuple[bool, float, dict[str, str]]:
     return not differing, error_m, first
 
 
-def same_bytes(root: Path, jobs: int) -> bool:
+def same_bytes(root: Path, jobs: int, shards: int) -> bool:
     """Print a row for each kind and precision; whether the promise holds."""
     kinds = ("fusion", "single", "pretrain")
-    trainings = [Training(kind, "cuda", precision) for kind in kinds for precision in PRECISIONS]
-    on_cpu = [Training(kind, "cpu", PRECISIONS[0]) for kind in kinds]
+    trainings = [Training(kind, "cuda", precision, shards) for kind in kinds for precision in PRECISIONS]
+    on_cpu = [Training(kind, "cpu", PRECISIONS[0], shards) for kind in kinds]
     with ThreadPoolExecutor(jobs) as pool:
         controls = pool.map(lambda training: training.run(root), on_cpu)
         checked = pool.map(lambda training: check(training, root), trainings)
@@ -179,6 +185,7 @@ def main() -> int:
     )
     parser.add_argument("--root", type=Path, default=Path(), help="the repository that was built")
     parser.add_argument("--jobs", type=int, default=4, help="trainings at the same time (default: 4)")
+    parser.add_argument("--workers", type=int, default=1, help="workers, a GPU each (default: 1)")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of step blocks (default: 5)")
     typed = parser.parse_args()
     root = typed.root.resolve()
@@ -189,7 +196,7 @@ def main() -> int:
         parser.error("torch sees no CUDA device here: run it on a machine with one")
 
     print(f"Training on {torch.cuda.get_device_name()}, torch {torch.__version__}; simulated data")
-    kept = same_bytes(root, typed.jobs)
+    kept = same_bytes(root, typed.jobs, typed.workers)
     print(f"promise: the same bytes on one GPU: {'kept' if kept else 'BROKEN'}", flush=True)
     step_ratios(typed.rounds)
     return 0 if kept else 1

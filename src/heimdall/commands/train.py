@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
-from heimdall.commands import place
 from heimdall.core import child
 from heimdall.core.child import Service
 
@@ -22,15 +20,18 @@ Example: heimdall train --workers 2
 Example: heimdall train --workers 4 --epochs 50 --output_dir runs/long
 """,
 )
-@click.argument("given", nargs=-1, type=click.UNPROCESSED, metavar="")
-def train(given: Sequence[str]) -> None:
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that train together on this machine.")
+@click.option("--data_dir", type=click.Path(), help="Folder of the features, or for making them.")
+@click.option("--output_dir", type=click.Path(), help="Folder for models/, plots/ and metrics/.")
+@click.option("--checkpoint", type=click.Path(), help="A .ckpt file, or .safetensors with its .json.")
+@click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="")
+def train(others: Sequence[str], **given: object) -> None:
     """Train a model on data/features/, as `python stages/train.py` does.
 
-    The command takes the options of that script; `python stages/train.py --help` lists them. --workers N
+    The command takes all options of that script; `python stages/train.py --help` lists them. --workers N
     trains with N processes on this machine. N is at most virtual_shards of params.yaml. The bytes are the
     same for any N. HEIMDALL_TRAIN_WORKERS sets N for `dvc repro`, for both stages that train.
     """
-    script = str(Path.cwd() / "stages" / "train.py")
-    os.chdir(place.as_typed("."))  # where paths among the options are meant
+    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
     environment = child.environment(Service.S3, Service.LIBPQ, Service.MLFLOW)  # as the stage by itself
-    os.execve(sys.executable, [sys.executable, script, *given], environment)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "stages/train.py", *options, *others], environment)  # noqa: S606

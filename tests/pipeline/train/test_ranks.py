@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from heimdall.pipeline.train import ranks, sharded_module
 from heimdall.pipeline.train.ranks import Ranks
 from heimdall.pipeline.train.training import Training
 from tests import REPOSITORY
+from tests.conftest import as_clone
 from tests.pipeline.train import test_session_task
 from tests.pipeline.train.test_session_task import root  # noqa: F401 - a fixture
 from tests.single_training import every_digest, killed_at_call, settings, values
@@ -87,9 +89,12 @@ def work(folder: Path) -> Path:
 def test_any_number_of_workers_writes_the_same_bytes(
     data_dir: Path, by_one: dict[str, str], tmp_path: Path, workers: int
 ) -> None:
-    """Weights, losses, checkpoints and ONNX."""
+    """Weights, losses, checkpoints and ONNX; typed as the command, in a folder of the clone."""
     folder = repository(tmp_path, data_dir)
-    assert ended(start(folder, TRAIN, *TYPED, "--workers", str(workers))) == ""
+    as_clone(folder)
+    (folder / "stages").symlink_to(REPOSITORY / "stages")
+    typed = ("--epochs", "3", "--output_dir", "../out", "--workers", str(workers))
+    assert ended(start(folder / "data", "-m", "heimdall", "train", *typed)) == ""
     assert every_digest(folder / "out") == by_one
     assert not list(work(folder).iterdir())
 
@@ -151,12 +156,25 @@ def test_two_go_on_where_one_alone_was_killed_in_an_epoch(
 
 
 @pytest.mark.series
-def test_torchrun_starts_the_workers(data_dir: Path, by_one: dict[str, str], tmp_path: Path) -> None:
-    folder = repository(tmp_path, data_dir)
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
-    # Processes replace themselves to have the recipe, and stay the workers that they are.
-    assert ended(start(folder, *torchrun, TRAIN, *TYPED, OMP_NUM_THREADS="7")) == ""
-    assert every_digest(folder / "out") == by_one
+def test_torchrun_starts_workers_that_share_no_folder(
+    data_dir: Path, by_one: dict[str, str], tmp_path: Path
+) -> None:
+    """As on two machines: the second has its data alone, and writes nothing."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    machines = []
+    for number in ("0", "1"):
+        folder = tmp_path / number
+        folder.mkdir()
+        torchrun = ("-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", number)
+        meeting = ("--master-addr", "127.0.0.1", "--master-port", port)
+        # Processes replace themselves to have the recipe, and stay the workers that they are.
+        typed = (*torchrun, *meeting, TRAIN, *TYPED)
+        machines.append(start(repository(folder, data_dir), *typed, OMP_NUM_THREADS="7"))
+    assert [ended(machine) for machine in machines] == ["", ""]
+    assert every_digest(tmp_path / "0" / "out") == by_one
+    assert sorted(path.name for path in (tmp_path / "1").iterdir()) == ["data", "params.yaml"]
 
 
 @pytest.mark.series
