@@ -31,8 +31,8 @@ SHARD_SUFFIX = ".parquet"
 # Arrow's own allocator keeps the memory of every table that was read.
 pa.set_memory_pool(pa.system_memory_pool())
 
-GROUP_ROWS = 65_536  # of a row group of a table
-ITERATED_ROWS = 4_000
+GROUP_ROWS = 4096  # of a row group of a table: so many are held when it is written
+ITERATED_ROWS = 2000
 
 _TIME = pa.timestamp("us", tz="UTC")
 MEASUREMENTS_SCHEMA = pa.schema(
