@@ -82,7 +82,7 @@ def main() -> None:
         if typed.part == "growth":
             print_growth(max(typed.sizes), Path(name))
         else:
-            print_stages(sorted(typed.sizes), typed.stages, Path(name))
+            print_stages(sorted(typed.sizes), [one for one in STAGES if one in typed.stages], Path(name))
 
 
 def print_stages(sizes: list[int], stages: list[str], folder: Path) -> None:
@@ -181,6 +181,8 @@ def measured(stage: str, root: Path) -> Cost:
         (root / inputs / "synthetic").touch()
     if stage in ("evaluate", "export") and stage_of(root) != "fusion":
         measured("train", root)
+    if stage == "export" and not (root / "metrics/eval_full.json").exists():
+        measured("evaluate", root)
     environment = os.environ | {"HEIMDALL_TRACKING": "off", "PYTHONPATH": str(CLONE / "src")}
     started = time.perf_counter()
     process = subprocess.Popen(

@@ -73,7 +73,12 @@ def test_how_rows_are_divided_into_batches_changes_no_byte(tmp_path: Path) -> No
         ]
         at_once = pa.table(columns, schema=archive.MEASUREMENTS_SCHEMA)
         pq.write_table(
-            at_once, whole, row_group_size=65_536, compression="zstd", compression_level=3, store_schema=False
+            at_once,
+            whole,
+            row_group_size=archive.GROUP_ROWS,
+            compression="zstd",
+            compression_level=3,
+            store_schema=False,
         )
         archive.write_batches(divided, batches, archive.MEASUREMENTS_SCHEMA)
         assert divided.read_bytes() == whole.read_bytes()
