@@ -74,9 +74,9 @@ def main() -> None:
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = params.check(asdict(params.load()) | overrides, "command line")
     artifacts.require(*filter(None, [typed.checkpoint]), remedy="Name a checkpoint that a training kept")
-    if typed.data_dir is None:
-        artifacts.require(paths.FEATURES / paths.NETWORK)
     part = ranks.ONE if typed.export_only else ranks.here(typed.workers, settings)
+    if typed.data_dir is None and part == ranks.ONE:  # other ranks meet first, so that each hears of it
+        artifacts.require(paths.FEATURES / paths.NETWORK)
     from heimdall.pipeline.train import training
 
     trained = training.Training(settings, typed.data_dir or paths.FEATURES, training.WORK, ranks=part)

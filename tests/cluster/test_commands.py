@@ -82,7 +82,15 @@ def test_a_machine_that_cannot_join_says_why_and_leaves_nothing(person: dict[str
     token = Path(person["HOME"]) / "token"
     token.write_text("a" * 64)
     token.chmod(0o600)
-    refused = cluster(person, "join", "127.0.0.1:1", "--token-file", str(token))
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("heimdall: ray start: ")
+    for address, cause in (
+        ("127.0.0.1:1", "of one machine, its own"),
+        ("nohost.invalid:1", "nothing answers"),
+    ):
+        refused = cluster(person, "join", address, "--token-file", str(token))
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"heimdall: {address}: ")
+        assert cause in refused.stderr
+    for address in ("0.0.0.0", "99999", "192.0.2.1"):  # noqa: S104 - of all networks, no address, of another machine
+        refused = cluster(person, "start", "--listen", address)
+        assert (refused.returncode, refused.stderr.startswith(f"heimdall: --listen {address}")) == (1, True)
     assert not list(Path(person["TMPDIR"]).iterdir())

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from heimdall.core import workers
@@ -34,6 +38,61 @@ def refused(number: int) -> int:
     if number == 2:
         raise HeimdallError("session 2", "it is damaged", "Fetch it again")
     return number
+
+
+def killed_once(task: tuple[int, Path]) -> int:
+    number, folder = task
+    if number == 5 and not (folder / "killed").exists():
+        (folder / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def killed(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_process_had_under_way_is_computed_again(tmp_path: Path) -> None:
+    assert list(workers.mapped(killed_once, [(number, tmp_path) for number in range(9)])) == list(range(9))
+    assert (tmp_path / "killed").exists()
+
+
+def test_a_piece_that_kills_every_process_ends_with_a_line() -> None:
+    with pytest.raises(HeimdallError, match="were killed, 4 times in succession"):
+        list(workers.mapped(killed, range(4)))
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    script = tmp_path / "starter.py"
+    script.write_text(STARTER)
+    starter = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
+    waited_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    starter.kill()
+    starter.wait()
+    waited_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+STARTER = """
+import os, sys, time
+from pathlib import Path
+from heimdall.core import workers
+
+def waiting(number):
+    (Path(sys.argv[1]) / f"{os.getpid()}.pid").touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    os.sched_getaffinity = lambda _: {0, 1}
+    list(workers.mapped(waiting, range(4)))
+"""
+
+
+def waited_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_results_come_in_the_order_of_the_tasks_from_several_processes() -> None:

@@ -56,7 +56,13 @@ def start(listen: str, cpus: int | None) -> None:
     file = ray_node.start(host, int(port or PORT), cpus)
     say = output.step()
     say(f"This machine is the first of the cluster {address}; its token is in {file}.")
-    say(f"To add another machine, copy the token to it and type there: heimdall cluster join {address}")
+    if host.startswith("127."):
+        say("It is of this machine alone: for others, start it with --listen and an address that they reach.")
+    else:
+        say(
+            "To add another machine, copy the token to it, as a file that only you may read, and type there: "
+            f"heimdall cluster join {address} --token-file FILE"
+        )
     say("To compute on the cluster, type before `dvc repro`:")
     click.echo(f"export {ADDRESS}={address}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -52,6 +54,7 @@ _FILES = frozenset(
     )
 )
 
+_SET_SIGNAL_OF_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux
 _DATABASE_URLS = variables.DATABASE_URL.name  # and those of roles begin with it
 
 
@@ -131,6 +134,16 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
     if variables.AWS_REGION.name in found:
         found[variables.AWS_DEFAULT_REGION.name] = found[variables.AWS_REGION.name]
     return {variable.name: variable.default for variable in variables.AWS_CHECKSUMS} | found
+
+
+def ends_with(parent: int) -> bool:
+    """Let this process be killed when the thread that started it ends; False if its process has ended.
+
+    Args:
+        parent: Its process.
+    """
+    ctypes.CDLL(None).prctl(_SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGKILL)
+    return os.getppid() == parent
 
 
 def settle() -> None:

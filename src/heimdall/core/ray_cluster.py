@@ -11,11 +11,12 @@ import itertools
 import logging
 import os
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 from heimdall.core import artifacts, child, determinism, variables
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
+from heimdall.core.workers import TRIES_AGAIN
 
 for _name, _value in variables.ray_settings(variables.RAY_ADDRESS.read()).items():  # before Ray reads them
     os.environ.setdefault(_name, _value)
@@ -43,7 +45,7 @@ Result = TypeVar("Result")
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MARKS = Path(".heimdall/work/cluster")
-TRIES_AGAIN = 3  # of a piece whose worker or node was lost
+_FOLDER = "heimdall-piece-"
 REACHED_S = 10.0
 ANSWER_S = 180.0  # within which a node must start a worker, also a busy one
 NO_CPU = "None of its nodes offers a CPU: type `heimdall cluster join` on a machine that shall compute"
@@ -173,9 +175,16 @@ def mapped(
     with _marked() as mark, _connected():
         told = {name: value for one in services for name, value in child.leading_to(one).items()}
         home = Home(Path.cwd(), mark, Machine.here(), services, told)
-        sent = not all(node.shares for node in _accepted(home))
+        known: set[str] = set()
+        sent = False
         waiting: deque[Piece] = deque()
         while True:
+            if new := {node["NodeID"] for node in ray.nodes() if node["Alive"]} - known:
+                accepted = _accepted(home)
+                sent = sent or not all(node.shares for node in accepted)
+                if not known:
+                    _say(accepted)
+                known |= new
             room = max(0, ahead * _cpus() - len(waiting))
             for task in itertools.islice(left, room):
                 contents = _put(files(task), waiting) if sent else None
@@ -189,6 +198,12 @@ def mapped(
                 contents = _put(files(piece.task), waiting)
                 result = _got(_submitted(function, piece.task, home, contents).result)
             yield result
+
+
+def _say(nodes: Sequence[Node]) -> None:
+    where = f"on the Ray cluster {variables.RAY_ADDRESS.read()}"
+    cpus = sum(node.cpus for node in nodes)
+    print(f"{where}: {len(nodes)} machines, {cpus} CPUs", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -208,6 +223,10 @@ def _connected() -> Iterator[None]:
     """This process as a driver; what still runs for it ends with the block."""
     address = variables.RAY_ADDRESS.read()
     host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        cause = f"{address!r} is no host and port" if address else "it is not set"
+        remedy = f"`heimdall cluster start` prints it, such as {variables.RAY_ADDRESS.example}"
+        raise HeimdallError(variables.RAY_ADDRESS.name, cause, remedy)
     try:
         socket.create_connection((host, int(port)), REACHED_S).close()  # Ray would try for more than a minute
         ray.init(
@@ -312,7 +331,8 @@ def _put(names: Iterable[Path], waiting: Iterable[Piece]) -> dict[Path, ray.Obje
     """
     known = {name: content for piece in waiting for name, content in piece.contents.items()}
     found = {}
-    for name in names:
+    for given in names:
+        name = given.relative_to(Path.cwd()) if given.is_relative_to(Path.cwd()) else given
         if name.is_absolute() or ".." in name.parts:
             cause = "it is outside of this folder, which a node of the cluster does not see"
             raise HeimdallError(str(name), cause, "Work in a folder that every node has at the same path")
@@ -363,7 +383,11 @@ def _compute(
     if contents is None:
         return Unseen()
     before = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="heimdall-") as folder:
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):  # of workers that were killed
+        owner = left.name.removeprefix(_FOLDER).partition("-")[0]
+        if not Path("/proc", owner).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as folder:
         for name, content in zip(contents, ray.get(list(contents.values())), strict=True):
             artifacts.write_bytes(Path(folder) / name, content)
         os.chdir(folder)

@@ -10,19 +10,23 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
-from heimdall.core import variables
+from heimdall.core import child, variables
 from heimdall.core.child import Service
+from heimdall.core.errors import HeimdallError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 AHEAD = 2  # pieces a process or CPU that are under way or wait to be taken, so that memory does not grow
+TRIES_AGAIN = 3  # of pieces whose process was killed, or whose machine was lost
 
 
 def no_files(task: object) -> Iterable[Path]:
@@ -54,7 +58,7 @@ def mapped(
         The results, one by one. At most `AHEAD` a process are there that were not taken yet.
 
     Raises:
-        HeimdallError: The cluster fails (`ray_cluster.mapped`).
+        HeimdallError: The cluster fails (`ray_cluster.mapped`), or processes are killed again and again.
         Exception: What the function raises; later tasks are given up.
     """
     address = variables.RAY_ADDRESS.read()
@@ -71,8 +75,64 @@ def mapped(
 
         yield from ray_cluster.mapped(function, everything, files=files, services=services, ahead=AHEAD)
     else:
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            yield from _window(pool, function, everything, AHEAD * processes)
+        yield from _in_processes(function, everything, processes)
+
+
+def _in_processes(
+    function: Callable[[Task], Result], tasks: Iterable[Task], processes: int
+) -> Iterator[Result]:
+    """Results in the order of the tasks; what a killed process had under way is computed again.
+
+    Raises:
+        HeimdallError: Processes were killed more than `TRIES_AGAIN` times without a result between.
+    """
+    left, killed = iter(tasks), 0
+    waiting: deque[tuple[Task, Future[Result]]] = deque()
+    pool = _pool(processes)
+    try:
+        while True:
+            for task in itertools.islice(left, AHEAD * processes - len(waiting)):
+                waiting.append((task, _submitted(pool, function, task)))
+            if not waiting:
+                return
+            try:
+                result = waiting[0][1].result()
+            except BrokenProcessPool:
+                killed += 1
+                if killed > TRIES_AGAIN:
+                    cause = f"processes that computed pieces were killed, {killed} times in succession"
+                    remedy = "Run the same command again, which keeps what is finished, with more free memory"
+                    raise HeimdallError("this machine", cause, remedy) from None
+                pool.shutdown(cancel_futures=True)
+                pool = _pool(processes)
+                waiting = deque((task, _submitted(pool, function, task)) for task, _ in waiting)
+                continue
+            waiting.popleft()
+            killed = 0
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(processes, context, initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end with the one that started it, however that ends."""
+    if not child.ends_with(parent):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _submitted(pool: Executor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    """A task under way; one that has failed where the pool lost a process a moment ago."""
+    try:
+        return pool.submit(function, task)
+    except BrokenProcessPool as error:
+        failed: Future[Result] = Future()
+        failed.set_exception(error)
+        return failed
 
 
 def in_threads(
@@ -92,22 +152,15 @@ def in_threads(
     Raises:
         Exception: What the function raises; later tasks are given up.
     """
-    with ThreadPoolExecutor(threads) as pool:
-        yield from _window(pool, function, tasks, ahead * threads)
-
-
-def _window(
-    pool: Executor, function: Callable[[Task], Result], tasks: Iterable[Task], size: int
-) -> Iterator[Result]:
-    """Results in the order of the tasks, of which so many are under way."""
     left = iter(tasks)
     waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads)
     try:
-        for task in itertools.islice(left, size):
+        for task in itertools.islice(left, ahead * threads):
             waiting.append(pool.submit(function, task))
         while waiting:
             yield waiting.popleft().result()
             for task in itertools.islice(left, 1):
                 waiting.append(pool.submit(function, task))
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

@@ -161,11 +161,11 @@ def cluster_weights(clusters: Sequence[str], resamples: int, seed: int) -> Count
         Counts, int16, shape (B, n).
     """
     names, member = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    drawn = generator(seed, "bootstrap").integers(len(names), size=(resamples, len(names)))
-    # One bincount over all resamples: resample b counts in the block of bins from b * len(names) on.
-    block = np.arange(resamples)[:, np.newaxis] * len(names)
-    counts = np.bincount((drawn + block).ravel(), minlength=resamples * len(names)).astype(np.int16)
-    return counts.reshape(resamples, len(names))[:, member]  # (B, n)
+    random, counts = generator(seed, "bootstrap"), np.empty((resamples, len(member)), np.int16)
+    for row in counts:
+        drawn = random.integers(len(names), size=len(names))
+        row[:] = np.bincount(drawn, minlength=len(names))[member]
+    return counts
 
 
 def weighted_mean(values: Array, weights: Counts) -> Array:

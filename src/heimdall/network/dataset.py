@@ -23,7 +23,7 @@ from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import LocalFrame, TangentPlane
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M
 from heimdall.signal import session_files
-from heimdall.signal.arrival import Observation
+from heimdall.signal.arrival import Arrivals, Observation
 from heimdall.signal.session_files import SessionFile
 from heimdall.signal.sessions import SessionFeatures
 
@@ -426,6 +426,10 @@ class StoredObservations(Sequence[Observation]):
         missing = self.absent.get(self.places.session_id[number], ())
         return Observation(file.session(row), file.arrivals(row), float(self.frequency_hz[number]), missing)
 
+    def arrivals(self, number: int) -> Arrivals:
+        """The arrival times of one session; errors as of `__getitem__`."""
+        return self.places.file(number).arrivals(int(self.places.session_row[number]))
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The shards that they are read from."""
@@ -466,6 +470,15 @@ class Sessions:
         if isinstance(found, StoredObservations):
             return Sessions(found.take(rows), table)
         return Sessions([found[row] for row in rows], table)
+
+    def arrival_times(self) -> npt.NDArray[np.int64]:
+        """How many arrival times each session has, (n,); nothing else of a stored one is read."""
+        found = self.observations
+        if isinstance(found, StoredObservations):
+            arrivals = (found.arrivals(number) for number in range(len(found)))
+        else:
+            arrivals = (item.arrivals for item in found)
+        return np.array([np.count_nonzero(one.information_s2) for one in arrivals], np.int64)
 
     def truth_m(self, plane: TangentPlane) -> npt.NDArray[np.float64]:
         """East and north of the transmitters, metres, shape (sessions, 2)."""

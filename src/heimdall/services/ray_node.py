@@ -5,9 +5,11 @@ All files of the node are in one folder of this user, by which its processes are
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -21,6 +23,9 @@ from heimdall.services import process
 from heimdall.storage import embedded
 
 STOP_TIMEOUT_S = 5.0
+REACHED_S = 10.0
+STARTED_S = 120.0
+_OF_RAY = "site-packages/ray/"  # in the command line of each of its processes
 OTHERS = 0o077  # permissions of everybody but the owner
 
 
@@ -48,9 +53,11 @@ def start(host: str, port: int, cpus: int | None) -> Path:
     Raises:
         HeimdallError: Ray is not installed, a node runs here, others may read the token, `ray start` fails.
     """
+    _refuse_foreign(host, port)
     file = token_file()
     if not file.exists():
-        embedded.make_private(file.parent)
+        if not file.parent.exists():
+            embedded.make_private(file.parent)
         embedded.write_secret(file, secrets.token_hex(32))
     options = ("--head", f"--node-ip-address={host}", f"--port={port}", "--include-dashboard=false")
     _start(f"{host}:{port}", file, cpus, *options)
@@ -68,6 +75,16 @@ def join(address: str, file: Path, cpus: int | None) -> None:
     Raises:
         HeimdallError: As of `start`, or there is no such cluster, or it has another token.
     """
+    _checked(file)
+    host, _, port = address.partition(":")
+    if host.startswith("127.") or host == "localhost":
+        cause = "a cluster at this address is of one machine, its own"
+        raise HeimdallError(address, cause, "Start it with `heimdall cluster start --listen` and an address")
+    try:
+        socket.create_connection((host, int(port)), REACHED_S).close()
+    except (OSError, ValueError) as error:
+        remedy = "Give host and port as `heimdall cluster start` printed them on the first machine"
+        raise HeimdallError(address, f"nothing answers there ({error})", remedy) from None
     _start(address, file, cpus, f"--address={address}")
 
 
@@ -92,10 +109,56 @@ def _processes() -> list[psutil.Process]:
         if found.info["uids"]
         and found.info["uids"].effective == os.geteuid()
         and any(mine in word for word in found.info["cmdline"] or ())
+        and any(_OF_RAY in word for word in found.info["cmdline"])
     ]
 
 
+def _refuse_foreign(host: str, port: int) -> None:
+    """Refuse to listen where this machine cannot, or for everybody.
+
+    Raises:
+        HeimdallError: The address is not one of this machine's, or is that of all its networks, or in use.
+    """
+    remedy = "Name an address of this machine in a private network, such as --listen 10.0.0.1"
+    if host in ("", "0.0.0.0", "::") or host.isdecimal():  # noqa: S104 - refused
+        raise HeimdallError(f"--listen {host}", "it is no address of one network", remedy)
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise HeimdallError(f"--listen {host}:{port}", str(error), f"{remedy}, or another port") from None
+
+
 def _start(address: str, file: Path, cpus: int | None, *options: str) -> None:
+    program = _checked(file)
+    embedded.make_private(folder())  # Ray lets everybody into its own
+    command = [str(program), "start", *options, f"--temp-dir={folder() / 'ray'}", "--disable-usage-stats"]
+    # Workers are `python`: the one of this installation. None inherits anything secret of who types this.
+    environment = child.bare_environment() | variables.ray_settings(address)
+    environment[variables.RAY_AUTH_TOKEN_PATH.name] = str(file.absolute())
+    environment["PATH"] = os.pathsep.join([str(program.parent), environment.get("PATH", os.defpath)])
+    log = folder() / "start.log"
+    command += [] if cpus is None else [f"--num-cpus={cpus}"]
+    with log.open("wb") as stream, contextlib.suppress(subprocess.SubprocessError):
+        subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            check=True,
+            timeout=STARTED_S,
+        )
+        return
+    said = process.last_lines(log, 6)
+    stop()
+    remedy = "Check the address, the port and the token, and that both machines have the same Python and Ray"
+    raise HeimdallError("ray start", said, remedy)
+
+
+def _checked(file: Path) -> Path:
+    """The program of Ray, where a node may be started with the token in a file."""
     program = Path(sysconfig.get_path("scripts")) / "ray"
     if not program.is_file():
         raise HeimdallError("ray", "it is not installed", "Run `make cluster`")
@@ -106,26 +169,4 @@ def _start(address: str, file: Path, cpus: int | None, *options: str) -> None:
         raise HeimdallError(str(file), "there is no such file with the cluster's token", remedy)
     if file.stat().st_mode & OTHERS:
         raise HeimdallError(str(file), "others may read the cluster's token", f"Run `chmod 600 {file}`")
-    embedded.make_private(folder())  # Ray lets everybody into its own
-    command = [str(program), "start", *options, f"--temp-dir={folder() / 'ray'}", "--disable-usage-stats"]
-    # Workers are `python`: the one of this installation. None inherits anything secret of who types this.
-    environment = child.bare_environment() | variables.ray_settings(address)
-    environment[variables.RAY_AUTH_TOKEN_PATH.name] = str(file.absolute())
-    environment["PATH"] = os.pathsep.join([str(program.parent), environment.get("PATH", os.defpath)])
-    log = folder() / "start.log"
-    with log.open("wb") as stream:
-        done = subprocess.run(
-            command + ([] if cpus is None else [f"--num-cpus={cpus}"]),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            check=False,
-        )
-    if done.returncode != 0:
-        said = process.last_lines(log, 6)
-        stop()
-        remedy = (
-            "Check the address, the port and the token, and that both machines have the same Python and Ray"
-        )
-        raise HeimdallError("ray start", said, remedy)
+    return program

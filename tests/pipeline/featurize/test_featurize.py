@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.context import SpawnContext
@@ -93,6 +94,15 @@ def test_split_is_written(root: Path, by: Any) -> None:  # noqa: ANN401 - a lite
     assert set(summary["sessions_by_split"]) == {"development", "test"}
 
 
+def test_a_file_that_is_saved_meanwhile_files_no_shard_under_other_code(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = itertools.count()
+    monkeypatch.setattr(featurize.shards, "code", lambda rooms, root: {"signal": str(next(number))})
+    featurize.run(PARAMS, SPLIT, root)
+    assert next(number) == 1  # it was read once, before the first shard was made
+
+
 def test_same_bytes_in_one_process_and_in_two(
     root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,9 +113,9 @@ def test_same_bytes_in_one_process_and_in_two(
     pools = []
 
     class Pool(ProcessPoolExecutor):
-        def __init__(self, processes: int, context: SpawnContext) -> None:
+        def __init__(self, processes: int, context: SpawnContext, **given: Any) -> None:  # noqa: ANN401
             pools.append(processes)
-            super().__init__(processes, context)
+            super().__init__(processes, context, **given)
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)

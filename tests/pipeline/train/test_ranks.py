@@ -220,6 +220,14 @@ def test_workers_that_differ_are_stopped(tmp_path: Path, told: str, message: str
     assert said.count(f"HeimdallError: worker 1: {message}") == 2
 
 
+def test_the_worker_that_failed_by_itself_is_named() -> None:
+    lost, own = [f"train.py: worker 1: {ranks.LOST}. Start"], ["train.py: shard: damaged"]
+    assert ranks._cause([1, 1, None], [None, own, []]) == 1  # the first one lost it
+    assert ranks._cause([1, 1, 1], [None, lost, own]) == 2
+    assert ranks._cause([1, 1], [None, lost]) == 0
+    assert ranks._cause([1, -9], [None, []]) == 1
+
+
 def test_a_stray_variable_starts_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job of a cluster sets RANK; a stage that DVC runs is not what torchrun started."""
     job = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "node1", "MASTER_PORT": "1"}

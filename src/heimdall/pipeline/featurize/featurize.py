@@ -103,7 +103,8 @@ def run(
     network, origin = tables.placed(receivers)
     _check(calibration, network)
     store = _store(root)
-    tasks = ShardTasks(measurements, _positions(network), params, calibration, root)
+    code = shards.code(SHARD_ROOMS, root)
+    tasks = ShardTasks(measurements, _positions(network), params, calibration, root, code)
     names = shards.build(tasks, featurize_shard, store, "featurize", files=_files)
     made_of = dict(zip((key for _, key in tasks), names, strict=True))
     shard_of = dict(zip(measurements["shard"].unique(), names, strict=True))
@@ -194,6 +195,7 @@ class ShardTasks:
         params: Feature parameters.
         calibration: What receivers add of their own.
         root: The repository's root.
+        code: As of `shards.code`, read once: a file may change while shards are made.
     """
 
     measurements: pd.DataFrame
@@ -201,9 +203,9 @@ class ShardTasks:
     params: FeatureParams
     calibration: CalibrationParams
     root: Path
+    code: Mapping[str, str]
 
     def __iter__(self) -> Iterator[tuple[ShardTask, str]]:
-        code = shards.code(SHARD_ROOMS, self.root)
         rows = times.useful(self.measurements)
         number, names = pd.factorize(rows["shard"])
         edges = np.flatnonzero(np.diff(number, prepend=-1, append=-1))
@@ -211,7 +213,7 @@ class ShardTasks:
             source = archive.shard_path(str(name), self.root)
             sessions = tuple(self._sessions(rows.iloc[first:last]))
             task = ShardTask(source, sessions, self.position_enu_m, self.params)
-            yield task, task.key(code)
+            yield task, task.key(self.code)
 
     def _sessions(self, rows: pd.DataFrame) -> Iterator[tuple[str, tuple[Any, ...]]]:
         columns = zip(*(rows[name].tolist() for name in TIMING), strict=True)

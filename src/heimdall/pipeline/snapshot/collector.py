@@ -5,6 +5,7 @@ What is remembered is looked up here and now; the rest is done group by group, a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -91,6 +92,11 @@ class Memory:
         self._folder = folder
         self._used: set[str] = set()
 
+    @property
+    def groups_at_once(self) -> int:
+        """How many are collected at a time on this machine; they share the threads that download."""
+        return min(len(os.sched_getaffinity(0)), self._params.download_threads)
+
     def group(self, items: Sequence[Candidate]) -> Group:
         """Candidates of a shard with what is known of them."""
         file = self._file(items)
@@ -105,7 +111,7 @@ class Memory:
             self._store.access,
             self._store.bucket,
             self._params.max_duration_s,
-            self._params.download_threads,
+            self._params.download_threads // self.groups_at_once,
         )
 
     def keep(self, group: Group, found: Collected) -> str | None:

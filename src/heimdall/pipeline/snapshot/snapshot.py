@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -197,8 +196,7 @@ def _collect(
     names: list[str] = []
     failures: list[HeimdallError] = []
     tasks, same = itertools.tee(memory.group(group) for group in groups if not failures)
-    threads = len(os.sched_getaffinity(0))
-    made = workers.mapped(collected, tasks, threads=threads, services=(Service.S3,))
+    made = workers.mapped(collected, tasks, threads=memory.groups_at_once, services=(Service.S3,))
     with (
         Outcomes(target) as outcomes,
         tqdm(total=count, desc="snapshot", unit="recording", disable=None) as bar,

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from heimdall.core import artifacts
@@ -63,6 +64,12 @@ class ReceivedCheckpoint(AtomicCheckpointIO):
 
 class MovableCheckpoints(ModelCheckpoint):
     """Keeps the best few and the last, which name each other without their folder."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last one in every epoch: Lightning does it only where the epoch is among the best few."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._last_global_step_saved != trainer.global_step and not trainer.sanity_checking:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def state_dict(self) -> State:
         """Lightning's state, with names for paths."""

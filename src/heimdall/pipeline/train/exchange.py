@@ -5,6 +5,7 @@ With one rank nothing is sent, and every function gives back what this process h
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,13 +16,14 @@ import torch.distributed as dist
 
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
-from heimdall.pipeline.train.ranks import Ranks
+from heimdall.pipeline.train.ranks import ENV, LOST, Ranks
 
 Value = TypeVar("Value")
 
 # A rank that dies closes its connections, which is seen at once. This is for a machine that is gone, and
 # longer than what the first rank does alone: features and radio map.
-_TIMEOUT = timedelta(hours=2)
+_TIMEOUT = timedelta(days=1)
+_MEETING = timedelta(minutes=10)
 
 
 @contextmanager
@@ -45,16 +47,20 @@ def joined(ranks: Ranks, device: str) -> Iterator[None]:
         torch.cuda.set_device(ranks.local)
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     try:
+        if ranks.meeting == ENV:  # they come from several machines
+            print(
+                f"worker {ranks.number} of {ranks.count}: waiting for the others", file=sys.stderr, flush=True
+            )
         dist.init_process_group(
-            backend, ranks.meeting, timeout=_TIMEOUT, rank=ranks.number, world_size=ranks.count
+            backend, ranks.meeting, timeout=_MEETING, rank=ranks.number, world_size=ranks.count
         )
+        dist.distributed_c10d._set_pg_timeout(_TIMEOUT)
         yield
     except (RuntimeError, dist.DistBackendError) as error:
         if not _is_of_a_lost_rank(error):
             raise
-        cause = "it lost another worker, which failed or was killed"
         remedy = "Start the same command again, with any number of workers: it goes on after the last epoch"
-        raise HeimdallError(f"worker {ranks.number}", cause, remedy) from error
+        raise HeimdallError(f"worker {ranks.number}", LOST, remedy) from error
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

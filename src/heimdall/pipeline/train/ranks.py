@@ -7,9 +7,7 @@ rank is a process that computes a share of each batch. The first rank writes all
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -24,10 +22,11 @@ from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
 
+ENV = "env://"  # torchrun's variables say where
 _POLL_S = 0.1
 _GRACE_S = 2.0  # for the ranks that lost another one to end by themselves, so that the cause is told
 _TOLD_LINES = 15
-_SET_SIGNAL_OF_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux
+LOST = "it lost another worker, which failed or was killed"  # said by those who are not the cause
 _REMEDY = "Start the same command again, with any number of workers: it goes on after the last whole epoch"
 
 
@@ -45,7 +44,7 @@ class Ranks:
     number: int = 0
     count: int = 1
     local: int = 0
-    meeting: str = "env://"
+    meeting: str = ENV
 
     @property
     def is_first(self) -> bool:
@@ -67,8 +66,7 @@ def started() -> Ranks | None:
     """
     if text := variables.TRAIN_RANK.read():
         number, count, port, launcher = map(int, text.split("/"))
-        ctypes.CDLL(None).prctl(_SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGKILL)  # so it ends with its launcher
-        if launcher != os.getppid():
+        if not child.ends_with(launcher):
             raise HeimdallError(f"worker {number}", "the process that started it has ended", _REMEDY)
         return Ranks(number, count, number, f"tcp://127.0.0.1:{port}")
     torchrun = [variable.read() for variable in variables.TORCHRUN]
@@ -95,7 +93,7 @@ def wanted(typed: int | None, devices: int, virtual_shards: int) -> int:
             remedy = "Give a number from 1 on, or unset it"
             raise HeimdallError(f"{variables.TRAIN_WORKERS.name}={text}", "no number of workers", remedy)
         if int(text) > virtual_shards:
-            _say(f"{variables.TRAIN_WORKERS.name}={text}: with virtual_shards {virtual_shards} so many train")
+            _say(f"{variables.TRAIN_WORKERS.name}={text}: {virtual_shards} train, one for each virtual shard")
         return min(int(text), virtual_shards)
     count = devices if typed is None else typed
     refuse_idle(count, virtual_shards)
@@ -115,6 +113,8 @@ def here(typed: int | None, parameters: Params) -> Ranks:
     """
     found = started()
     if found is not None:
+        if typed is not None and found.meeting == ENV:
+            raise HeimdallError("--workers", "torchrun has started the workers", "Leave it out")
         return found
     # A CPU is one device, and `training.choose_device` says so.
     devices = 1 if parameters.accelerator == "cpu" else parameters.devices
@@ -161,16 +161,29 @@ def together(count: int) -> None:
         for number in range(count):
             ranks.append(_start(f"{number}/{count}/{port}/{os.getpid()}", outputs[number - 1 : number]))
         codes = _waited(ranks)
+        said = [None, *map(_last_lines, outputs)]
         failed = [number for number, code in enumerate(codes) if code]
         for number in failed:
-            for line in _last_lines(outputs[number - 1]) if number else ():
+            for line in said[number] or ():
                 _say(f"worker {number}: {line}")
     if failed:
-        # One that was killed is the cause; the others lost it.
-        cause = min(failed, key=lambda number: codes[number] or 0)
+        cause = _cause(codes, said)
         code = codes[cause] or 0
         how = f"was killed by signal {-code}" if code < 0 else "failed; its own message is above"
         raise HeimdallError(f"worker {cause} of {count}", f"it {how}", _REMEDY)
+
+
+def _cause(codes: Sequence[int | None], said: Sequence[list[str] | None]) -> int:
+    """The rank that failed by itself: killed, or with another message than that it lost one.
+
+    Args:
+        codes: Exit codes, None of those that still ran.
+        said: The last lines of each; None of the first, which printed them itself.
+    """
+    failed = [number for number, code in enumerate(codes) if code]
+    killed = [number for number in failed if (codes[number] or 0) < 0]
+    alone = [number for number in failed if not any(LOST in line for line in said[number] or [LOST])]
+    return (killed or alone or failed)[0]
 
 
 def _start(rank: str, output: Sequence[IO[bytes]]) -> subprocess.Popen[bytes]:

@@ -181,7 +181,7 @@ class SessionTask:
 
 def _say_without_times(training: Sessions) -> None:
     """Say on stderr if the sessions have no arrival times, which the network is made for."""
-    timed = sum(np.count_nonzero(item.arrivals.information_s2) > 2 for item in training.observations)
+    timed = int((training.arrival_times() > 2).sum())
     if timed < _FEW_TIMED * len(training.observations):
         print(
             f"Warning: in {timed} of {len(training.observations)} training sessions three receivers know GPS "

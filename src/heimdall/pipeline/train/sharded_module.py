@@ -68,7 +68,7 @@ class ShardedLightningModule(LocalizationLightningModule):
             if part is not None:
                 self._seed_dropout(batch_index, shard)
                 mean, count = self.task.loss(part)
-                losses[shard - first_own] = torch.tensor([float(mean.detach()), count])
+                losses[shard - first_own] = torch.tensor([float(mean.detach()), count], dtype=torch.float64)
                 with torch.autocast(self.device.type, enabled=False):
                     self.manual_backward(mean * (count / batch.size))
             return self._flat_gradient()

@@ -107,7 +107,7 @@ def made(recipe: Recipe, sessions: Sessions, scratch: Scratch, name: str) -> Tok
     record = record_type(_MOST_VARIANTS if recipe.varied else 1, most_receivers)
     found = TokenFile(scratch.folder / f"tokens-{name}.bin", record)
     with locks.in_turn(scratch.folder / "tokens.lock"):  # of several processes one makes it
-        if not found.path.exists():
+        if not found.path.exists() or len(found) != len(sessions.observations):
             with artifacts.atomic(found.path) as partial, partial.open("wb") as stream:
                 for content in tqdm(
                     _pieces(recipe, sessions, record, scratch),

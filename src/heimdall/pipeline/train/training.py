@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from lightning.pytorch import seed_everything
 
-from heimdall.core import artifacts, determinism, locks, provenance, rooms
+from heimdall.core import artifacts, determinism, locks, paths, provenance, rooms
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
 from heimdall.network import dataset, model_file
@@ -135,7 +135,8 @@ class Training:
 
     Attributes:
         parameters: All of params.yaml; training parameters and `model` are used, the rest is recorded.
-        data_dir: The featurize stage's output, or the simulate stage's.
+        data_dir: The featurize stage's output, or the simulate stage's; for ranks but the first also a folder
+            in which the first one makes it.
         work_dir: Where checkpoints are kept while it runs.
         outputs: The files that it writes.
         alone: As of `Scratch`.
@@ -248,7 +249,8 @@ class Training:
     def _task(self, device: str) -> tuple[LearningTask, dict[str, Any]]:
         """The task and all that decides the bytes, which is the same for all ranks."""
         exchange.of_the_first(self.ranks, None)  # it may have made the features just now
-        config = DatasetConfig(self.data_dir)
+        made = self.data_dir if (self.data_dir / paths.NETWORK).is_file() else self.data_dir / paths.FEATURES
+        config = DatasetConfig(self.data_dir if self.ranks.is_first else made)
         task = TASKS[self.parameters.model.name](self.parameters, config)
         inputs = self._inputs(config, task, device)
         exchange.require_same(self.ranks, inputs["record"] | {**inputs, "record": None})
