@@ -134,6 +134,7 @@ def _start(address: str, file: Path, cpus: int | None, *options: str) -> None:
     program = _checked(file)
     embedded.make_private(folder())  # Ray lets everybody into its own
     command = [str(program), "start", *options, f"--temp-dir={folder() / 'ray'}", "--disable-usage-stats"]
+    command += ["--min-worker-port=0", "--max-worker-port=0"]  # any: else 10002 to 19999 cannot be the node's
     # Workers are `python`: the one of this installation. None inherits anything secret of who types this.
     environment = child.bare_environment() | variables.ray_settings(address)
     environment[variables.RAY_AUTH_TOKEN_PATH.name] = str(file.absolute())
