@@ -62,6 +62,7 @@ from heimdall.baselines.fitted import Baselines
 from heimdall.baselines.methods import Method
 from heimdall.core import artifacts, rooms, table
 from heimdall.core.params import FeatureParams, Params
+from heimdall.geometry import transmitters
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.localize.together import SHARED, together
@@ -233,7 +234,7 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
             _, each = answers[UNDISTURBED, name]
             whole = [together(each.of_sessions(rows), area, SHARED) for rows in several]
             answers[TOGETHER, name] = first, Posterior.concatenate(whole)
-    rows = described(test, plane)
+    rows = described(test, list(transmitters.by_place(test.table)), plane)
     rows = rows.assign(timed=[len(timed(item)) for item in test.observations], world=world.seed)
     tables = [
         case_table(split, name, rows.iloc[seen.row], answer, plane)

@@ -128,6 +128,8 @@ class Memory:
         del params, store, given
         self._names = itertools.cycle([shards.add(digit * 64, digit.encode()) for digit in "01"])
 
+    groups_at_once = 1
+
     def group(self, items: list[Candidate]) -> Group:
         """Nothing is left to look at."""
         known = (Verdict(None, "", 1, artifacts.sha256_bytes(item.key.encode())) for item in items)

@@ -14,7 +14,7 @@ from heimdall import simulate
 from heimdall.core import params
 from heimdall.pipeline.simulate import simulated
 from heimdall.pipeline.simulate.simulated import WorldTask
-from heimdall.signal import sessions as session_features
+from heimdall.signal import session_files
 from heimdall.simulate.world import RECEIVERS, SQUELCH_DB
 from tests import REPOSITORY
 
@@ -76,6 +76,8 @@ def test_features_have_every_receiver(tmp_path: Path) -> None:
     task = WorldTask(seed=1, sessions=1, multipath="light", params=features, squelched=False)
     shard = tmp_path / "shard"
     shard.write_bytes(simulated.simulate_shard(task))
-    (found,) = session_features.unpack(shard)
+    file = session_files.SessionFile(shard)
+    assert len(file) == 1
+    found = file.session(0)
     everyone = [site.websdr_id for site in RECEIVERS]
     assert found.websdr_id.tolist() == simulated.measurements(task, 0.0)["websdr_id"].tolist() == everyone

@@ -255,7 +255,7 @@ def test_how_many_workers_are_started(
     assert ranks.wanted(None, 1, 4) == 3
     assert capfd.readouterr().err == ""
     assert ranks.wanted(None, 1, 2) == 2  # a machine's setting stops no training
-    assert "with virtual_shards 2 so many train" in capfd.readouterr().err
+    assert "2 train, one for each virtual shard" in capfd.readouterr().err
     monkeypatch.setenv("HEIMDALL_TRAIN_WORKERS", "two")
     with pytest.raises(HeimdallError, match="HEIMDALL_TRAIN_WORKERS=two: no number of workers"):
         ranks.wanted(None, 1, 2)
