@@ -21,7 +21,7 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 	@heimdall services up
 	@echo "[3/7] The simulated world in database and bucket: heimdall demo seed (about 30 seconds)"
 	@heimdall demo seed
-	@echo "[4/7] The pipeline, stage by stage: dvc repro (4 to 5 minutes; nothing where nothing changed)"
+	@echo "[4/7] The pipeline, stage by stage: dvc repro (3 to 5 minutes; nothing where nothing changed)"
 	@mkdir -p .heimdall && touch .heimdall/demo-began
 	@dvc repro
 	@echo "[5/7] Data and models into the S3 remote: dvc push (about 15 seconds)"
