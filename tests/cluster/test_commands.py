@@ -14,6 +14,7 @@ import pytest
 
 from tests import REPOSITORY
 from tests.conftest import clean_environment, free_port_base
+from tests.processes import answers, listeners
 
 
 @pytest.fixture
@@ -49,14 +50,12 @@ def test_a_cluster_of_this_machine_is_started_shown_and_stopped(person: dict[str
 
     (folder,) = Path(person["TMPDIR"]).glob("heimdall-ray-*")
     assert folder.stat().st_mode & 0o777 == 0o700
-    mine = [one for one in psutil.process_iter() if str(folder) in " ".join(one.cmdline() or ())]
-    assert mine
-    assert not any("PGPASSWORD" in one.environ() for one in mine)
-    listening = [
-        found.laddr.ip for one in mine for found in one.net_connections("inet") if found.status == "LISTEN"
-    ]
-    assert listening
-    assert {host.removeprefix("::ffff:") for host in listening} == {"127.0.0.1"}
+    lines = answers(psutil.process_iter(), psutil.Process.cmdline)
+    mine = [one for one, line in lines.items() if str(folder) in " ".join(line)]
+    environments = answers(mine, psutil.Process.environ).values()
+    assert environments
+    assert not any("PGPASSWORD" in environment for environment in environments)
+    assert {host.removeprefix("::ffff:") for host in listeners(mine)} == {"127.0.0.1"}
 
     shown = cluster(person | {"HEIMDALL_RAY_ADDRESS": address}, "status")
     assert (shown.returncode, shown.stdout.split()[2:]) == (0, ["1", "CPUs", "ready"]), shown.stderr

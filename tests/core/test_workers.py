@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from heimdall.core import workers
 from heimdall.core.errors import HeimdallError
+from tests.processes import live
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
     starter.kill()
     starter.wait()
-    waited_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    waited_for(lambda: not live(pids))
 
 
 STARTER = """
