@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from heimdall.core import artifacts, determinism, ray_cluster, variables, workers
+from heimdall.core import artifacts, determinism, ray_address, ray_cluster, variables, workers
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.network.dataset import DatasetConfig
@@ -203,10 +204,41 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(
         list(workers.mapped(tasks.square, [1, 2]))
 
 
-def test_another_token_is_refused(tmp_path: Path, ray_cluster_here: Cluster) -> None:
+@pytest.mark.usefixtures("ray_cluster_here")
+@pytest.mark.parametrize(
+    ("said", "told"), [(b"HTTP/1.0 200 OK\r\n\r\n", "is no Ray"), (b"", "no answer within")]
+)
+def test_what_is_no_ray_is_said_in_one_line(said: bytes, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_address, "REACHED_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(ConnectionError):
+                connection.sendall(said)
+                connection.recv(1024)
+                connection.recv(1024)  # until the other side gives up
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv(variables.RAY_ADDRESS.name, f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(HeimdallError, match=told):
+            list(workers.mapped(tasks.square, [1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        ("another", 0o600, "Ray cluster {address}: it has another token than {file}. Copy "),
+        ("another", 0o644, "{file}: others may read the cluster's token. Run "),
+        ("\n", 0o600, "{file}: there is no such file with the cluster's token. Copy "),
+    ],
+)
+def test_a_token_that_does_not_open_the_cluster_is_said_in_one_line(
+    content: str, mode: int, told: str, tmp_path: Path, ray_cluster_here: Cluster
+) -> None:
     token = tmp_path / "token"
-    token.write_text("another")
-    token.chmod(0o600)
+    token.write_text(content)
+    token.chmod(mode)
     done = subprocess.run(
         [sys.executable, "-m", "heimdall", "cluster", "status"],
         cwd=REPOSITORY,
@@ -216,7 +248,8 @@ def test_another_token_is_refused(tmp_path: Path, ray_cluster_here: Cluster) -> 
         check=False,
     )
     assert done.returncode == 1
-    assert f"heimdall: Ray cluster {ray_cluster_here.address}: " in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("heimdall: " + told.format(address=ray_cluster_here.address, file=token))
 
 
 def test_without_ray_a_cluster_is_refused_and_nothing_else_notices(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from heimdall.commands import output
-from heimdall.core import variables
+from heimdall.core import ray_address, variables
 
 ADDRESS = variables.RAY_ADDRESS.name
 TOKEN = variables.RAY_AUTH_TOKEN_PATH.name
@@ -82,7 +82,7 @@ def join(address: str, token_file: Path | None, cpus: int | None) -> None:
     """
     from heimdall.services import ray_node
 
-    ray_node.join(address, token_file or ray_node.token_file(), cpus)
+    ray_node.join(address, token_file or ray_address.token_file(), cpus)
     output.step()(f"This machine is one of the cluster {address}.")
 
 

@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 from collections import deque
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from heimdall.core import artifacts, child, determinism, variables
+from heimdall.core import artifacts, child, determinism, ray_address, variables
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.workers import TRIES_AGAIN
@@ -32,6 +31,7 @@ for _name, _value in variables.ray_settings(variables.RAY_ADDRESS.read()).items(
 try:
     import ray
     from ray import exceptions
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled: its stub lacks it
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as _error:
     raise HeimdallError(
@@ -46,8 +46,9 @@ Result = TypeVar("Result")
 PACKAGE = Path(__file__).resolve().parents[1]
 MARKS = Path(".heimdall/work/cluster")
 _FOLDER = "heimdall-piece-"
-REACHED_S = 10.0
 ANSWER_S = 180.0  # within which a node must start a worker, also a busy one
+TOKEN = variables.RAY_AUTH_TOKEN_PATH.name
+STARTED = "Give the address that `heimdall cluster start` printed, or type that again on its first machine"
 NO_CPU = "None of its nodes offers a CPU: type `heimdall cluster join` on a machine that shall compute"
 
 NO_WORKER = "Type `heimdall cluster stop` there, and join it again with the `heimdall` of its own clone"
@@ -221,28 +222,64 @@ def _marked() -> Iterator[Path]:
 @contextmanager
 def _connected() -> Iterator[None]:
     """This process as a driver; what still runs for it ends with the block."""
-    address = variables.RAY_ADDRESS.read()
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        cause = f"{address!r} is no host and port" if address else "it is not set"
-        remedy = f"`heimdall cluster start` prints it, such as {variables.RAY_ADDRESS.example}"
-        raise HeimdallError(variables.RAY_ADDRESS.name, cause, remedy)
+    address = require()
     try:
-        socket.create_connection((host, int(port)), REACHED_S).close()  # Ray would try for more than a minute
         ray.init(
             address, runtime_env=_runtime_environment(), log_to_driver=False, logging_level=logging.ERROR
         )
     except (OSError, RuntimeError, ValueError, exceptions.RayError) as error:
-        remedy = (
-            "Check that `heimdall cluster status` shows this machine, and that "
-            f"{variables.RAY_AUTH_TOKEN_PATH.name} names the cluster's token; "
-            f"`unset {variables.RAY_ADDRESS.name}` computes on this machine alone"
-        )
-        raise HeimdallError(f"Ray cluster {address}", str(error), remedy) from None
+        raise _unreached(
+            str(error), "Check that this machine is in it: type `heimdall cluster join`"
+        ) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def require() -> str:
+    """The address of the cluster, which answers and takes our token; nothing is started there.
+
+    Raises:
+        HeimdallError: It does not, said within some ten seconds.
+    """
+    address = variables.RAY_ADDRESS.read()
+    host, port = ray_address.split(address)
+    token = variables.RAY_AUTH_TOKEN.name
+    if not variables.RAY_AUTH_TOKEN.read():
+        token = str(ray_address.token_file())
+        ray_address.require_token(Path(token))
+    if silence := ray_address.silence(host, port):
+        raise _unreached(silence, STARTED)
+    try:
+        with _without_rays_lines():
+            GcsClient(address=address)
+    except exceptions.AuthenticationError:
+        remedy = f"Copy the token from its first machine to a file, and name that with {TOKEN}"
+        raise _unreached(f"it has another token than {token}", remedy) from None
+    except exceptions.RayError as error:
+        raise _unreached(f"what answers there is no head of a cluster ({error})", STARTED) from None
+    return address
+
+
+def _unreached(cause: str, remedy: str) -> HeimdallError:
+    """Why the cluster cannot be used, and how else to compute."""
+    alone = f"`unset {variables.RAY_ADDRESS.name}` computes on this machine alone"
+    return HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", cause, f"{remedy}; {alone}")
+
+
+@contextmanager
+def _without_rays_lines() -> Iterator[None]:
+    """Keep what Ray's own code writes to stderr from a person, who is told the same in one line."""
+    sys.stderr.flush()
+    ours = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
 
 
 def _runtime_environment() -> dict[str, Any]:
