@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -92,4 +93,9 @@ def test_a_machine_that_cannot_join_says_why_and_leaves_nothing(person: dict[str
     for address in ("0.0.0.0", "99999", "192.0.2.1"):  # noqa: S104 - of all networks, no address, of another machine
         refused = cluster(person, "start", "--listen", address)
         assert (refused.returncode, refused.stderr.startswith(f"heimdall: --listen {address}")) == (1, True)
+    more = str(len(os.sched_getaffinity(0)) + 1)
+    for asked in (("start",), ("join", "10.0.0.1:1", "--token-file", str(token))):
+        refused = cluster(person, *asked, "--cpus", more)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"heimdall: --cpus {more}: this machine has {int(more) - 1} CPUs. ")
     assert not list(Path(person["TMPDIR"]).iterdir())

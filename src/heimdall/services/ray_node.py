@@ -44,8 +44,10 @@ def start(host: str, port: int, cpus: int | None) -> Path:
         The file with the token, which is made if there is none.
 
     Raises:
-        HeimdallError: Ray is not installed, a node runs here, others may read the token, `ray start` fails.
+        HeimdallError: Ray is not installed, a node runs here, others may read the token, there are fewer
+            CPUs, `ray start` fails.
     """
+    _refuse_more(cpus)
     _refuse_foreign(host, port)
     file = ray_address.token_file()
     if not file.exists():
@@ -68,6 +70,7 @@ def join(address: str, file: Path, cpus: int | None) -> None:
     Raises:
         HeimdallError: As of `start`, or there is no such cluster, or it has another token.
     """
+    _refuse_more(cpus)
     _checked(file)
     host, port = ray_address.split(address)
     if host.startswith("127.") or host == "localhost":
@@ -102,6 +105,18 @@ def _processes() -> list[psutil.Process]:
         and any(mine in word for word in found.info["cmdline"] or ())
         and any(_OF_RAY in word for word in found.info["cmdline"])
     ]
+
+
+def _refuse_more(cpus: int | None) -> None:
+    """Refuse to offer CPUs that are not there: so many pieces at a time would take each other's memory.
+
+    Raises:
+        HeimdallError: There are fewer.
+    """
+    there = len(os.sched_getaffinity(0))
+    if cpus is not None and cpus > there:
+        cause = f"this machine has {there} CPUs"
+        raise HeimdallError(f"--cpus {cpus}", cause, f"Give at most {there}, or leave it out for all")
 
 
 def _refuse_foreign(host: str, port: int) -> None:
