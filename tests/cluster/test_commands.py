@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -58,7 +59,10 @@ def test_a_cluster_of_this_machine_is_started_shown_and_stopped(person: dict[str
     assert not any("PGPASSWORD" in environment for environment in environments)
     assert {host.removeprefix("::ffff:") for host in listeners(mine)} == {"127.0.0.1"}
 
-    shown = cluster(person | {"HEIMDALL_RAY_ADDRESS": address}, "status")
+    member = person | {"HEIMDALL_RAY_ADDRESS": address}
+    (node,) = json.loads(cluster(member, "status", "--json").stdout)
+    assert (node["cpus"], node["shares"], node["refusal"]) == (1, True, None)
+    shown = cluster(member, "status")
     assert (shown.returncode, shown.stdout.split()[2:]) == (0, ["1", "CPUs", "ready"]), shown.stderr
     assert "a node runs on this machine" in cluster(person, "start").stderr
 

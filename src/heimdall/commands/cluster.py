@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heimdall.commands import output
+from heimdall.commands import options, output
 from heimdall.core import ray_address, variables
 
 ADDRESS = variables.RAY_ADDRESS.name
@@ -87,8 +87,9 @@ def join(address: str, token_file: Path | None, cpus: int | None) -> None:
 
 
 @cluster.command()
+@options.as_json
 @click.pass_context
-def status(context: click.Context) -> None:
+def status(context: click.Context, as_json: bool) -> None:
     """List the machines of the cluster, their CPUs, and why one is refused. Then the exit code is 1.
 
     Example: heimdall cluster status
@@ -96,16 +97,19 @@ def status(context: click.Context) -> None:
     from heimdall.core import ray_cluster, table
 
     found = ray_cluster.nodes()
-    rows = [
-        (
-            one.name,
-            f"{one.cpus} CPUs",
-            str(one.refusal or ("ready" if one.shares else "ready, is sent its files")),
-        )
-        for one in found
-    ]
-    for line in table.lines(("", "", ""), rows):
-        click.echo(line)
+    if as_json:
+        output.as_json([vars(one) | {"refusal": one.refusal and str(one.refusal)} for one in found])
+    else:
+        rows = [
+            (
+                one.name,
+                f"{one.cpus} CPUs",
+                str(one.refusal or ("ready" if one.shares else "ready, is sent its files")),
+            )
+            for one in found
+        ]
+        for line in table.lines(("", "", ""), rows):
+            click.echo(line)
     if any(one.refusal for one in found):
         context.exit(1)
 
