@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests import REPOSITORY
-from tests.conftest import clean_environment, free_port_base
+from tests.conftest import clean_environment, free_port_base, heimdall
 from tests.processes import answers, listeners
 
 
@@ -64,6 +64,9 @@ def test_a_cluster_of_this_machine_is_started_shown_and_stopped(person: dict[str
     assert (node["cpus"], node["shares"], node["refusal"]) == (1, True, None)
     shown = cluster(member, "status")
     assert (shown.returncode, shown.stdout.split()[2:]) == (0, ["1", "CPUs", "ready"]), shown.stderr
+    looked = json.loads(heimdall(REPOSITORY, "doctor", "--json", env=member).stdout)["checks"]
+    states = {check["name"]: check["state"] for check in looked}
+    assert (states["Ray"], states["cluster"]) == ("ok", "ok")
     assert "a node runs on this machine" in cluster(person, "start").stderr
 
     assert cluster(person, "stop").stdout == "This machine has left the cluster.\n"
