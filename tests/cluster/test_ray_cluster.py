@@ -23,7 +23,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.network.dataset import DatasetConfig
 from heimdall.pipeline.evaluate import evaluation
 from heimdall.pipeline.featurize import featurize
-from tests import REPOSITORY
+from tests import REPOSITORY, pieces
 from tests.cluster import tasks
 from tests.cluster.conftest import one_more
 from tests.pipeline.evaluate.conftest import data
@@ -133,7 +133,7 @@ def test_a_worker_has_the_recipe_from_its_start_this_code_and_no_secret(
 
 @pytest.mark.usefixtures("ray_cluster_here")
 def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
-    assert list(workers.mapped(tasks.killed_once, [(n, tmp_path) for n in range(6)])) == list(range(6))
+    assert list(workers.mapped(pieces.killed_once, [(n, tmp_path) for n in range(6)])) == list(range(6))
     assert (tmp_path / "killed").exists()
 
 
@@ -148,26 +148,27 @@ def test_the_pieces_of_a_lost_node_are_computed_by_another(tmp_path: Path, ray_c
 
         loser = threading.Thread(target=lose, daemon=True)
         loser.start()
-        pieces = [(number, node.node_id, begun) for number in range(8)]
-        assert list(workers.mapped(tasks.slow_on, pieces)) == list(range(8))
+        late = [(number, node.node_id, begun) for number in range(8)]
+        assert list(workers.mapped(tasks.slow_on, late)) == list(range(8))
         loser.join()
 
 
 @pytest.mark.usefixtures("ray_cluster_here")
 def test_an_error_arrives_as_it_was_raised() -> None:
-    results = workers.mapped(tasks.refusing, range(5))
+    results = workers.mapped(pieces.refusing, range(5))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(HeimdallError) as caught:
         next(results)
     assert type(caught.value) is HeimdallError
     assert str(caught.value) == "session 3: it is damaged. Fetch it again"
-    with pytest.raises(ZeroDivisionError):
-        list(workers.mapped(tasks.wrong, [0, 1]))
+    with pytest.raises(pieces.TwoWordsError, match=r"^this and that$") as other:
+        list(workers.mapped(pieces.of_two_words, [0, 1]))
+    assert other.value.second == "that"
 
 
 @pytest.mark.usefixtures("ray_cluster_here")
 def test_few_pieces_are_under_way_at_a_time(tmp_path: Path) -> None:
-    results = workers.mapped(tasks.noted, [(number, tmp_path) for number in range(50)])
+    results = workers.mapped(pieces.noted, [(number, tmp_path) for number in range(50)])
     next(results)
     time.sleep(2)
     assert len(list(tmp_path.iterdir())) <= 1 + workers.AHEAD
@@ -181,14 +182,14 @@ def test_a_node_with_another_library_is_refused_by_name(
     artifacts.write_bytes(described, b"Metadata-Version: 2.1\nName: timm\nVersion: 0.0.1\n")
     with one_more(ray_cluster_here, tmp_path / "site") as node:
         with pytest.raises(HeimdallError) as caught:
-            list(workers.mapped(tasks.noted, [(number, tmp_path) for number in range(9)]))
+            list(workers.mapped(pieces.noted, [(number, tmp_path) for number in range(9)]))
         name = f"node {node.node_ip_address} ({node.node_id[:8]})"
         assert str(caught.value).startswith(f"{name}: it is refused: timm is 0.0.1, not ")
         assert not (tmp_path / "0").exists()
         # It came later than the others were asked: the piece says the same.
         monkeypatch.setattr(ray_cluster, "_accepted", lambda home: [])
         with pytest.raises(HeimdallError, match=r"timm is 0\.0\.1, not "):
-            list(workers.mapped(tasks.noted, [(number, tmp_path) for number in range(9)]))
+            list(workers.mapped(pieces.noted, [(number, tmp_path) for number in range(9)]))
 
 
 @pytest.mark.usefixtures("ray_cluster_here")

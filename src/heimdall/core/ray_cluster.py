@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from heimdall.core import artifacts, child, determinism, ray_address, variables
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
-from heimdall.core.workers import TRIES_AGAIN
+from heimdall.core.workers import TRIES_AGAIN, sending_errors
 
 for _name, _value in variables.ray_settings(variables.RAY_ADDRESS.read()).items():  # before Ray reads them
     os.environ.setdefault(_name, _value)
@@ -416,7 +416,7 @@ def _compute(
 ) -> object:
     """The result of a piece, in the driver's folder or in a private one with its files."""
     if _sees(home):
-        return function(task)
+        return sending_errors(function, task)
     if contents is None:
         return Unseen()
     before = Path.cwd()
@@ -429,7 +429,7 @@ def _compute(
             artifacts.write_bytes(Path(folder) / name, content)
         os.chdir(folder)
         try:
-            return function(task)
+            return sending_errors(function, task)
         finally:
             os.chdir(before)
 
