@@ -74,7 +74,10 @@ def _cluster(root: Path) -> list[Check]:
     from heimdall.core import ray_cluster
 
     try:
-        address = ray_cluster.require()
+        ray_cluster.reached()
     except HeimdallError as error:
         return [package, Check("cluster", MISSING, f"{error.subject}: {error.cause}", error.remedy)]
-    return [package, Check("cluster", OK, f"Ray cluster {address} answers and takes the token")]
+    return [
+        package,
+        Check("cluster", OK, f"Ray cluster {variables.RAY_ADDRESS.read()} answers and takes the token"),
+    ]
