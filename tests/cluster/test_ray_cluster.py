@@ -106,7 +106,7 @@ def test_features_are_the_same_bytes_where_a_machine_does_not_see_the_folder(
 ) -> None:
     monkeypatch.setattr(ray_cluster, "_marked", unwritten)
     if late:  # all that were there at the start see it
-        monkeypatch.setattr(ray_cluster, "_accepted", lambda home: [])
+        monkeypatch.setattr(ray_cluster, "_accepted", lambda home, head: [])
     assert featurized(tmp_path) == alone
 
 
@@ -187,7 +187,7 @@ def test_a_node_with_another_library_is_refused_by_name(
         assert str(caught.value).startswith(f"{name}: it is refused: timm is 0.0.1, not ")
         assert not (tmp_path / "0").exists()
         # It came later than the others were asked: the piece says the same.
-        monkeypatch.setattr(ray_cluster, "_accepted", lambda home: [])
+        monkeypatch.setattr(ray_cluster, "_accepted", lambda home, head: [])
         with pytest.raises(HeimdallError, match=r"timm is 0\.0\.1, not "):
             list(workers.mapped(pieces.noted, [(number, tmp_path) for number in range(9)]))
 

@@ -243,14 +243,13 @@ def mapped(
         sent = False
         waiting: deque[Piece] = deque()
         while True:
-            there = head.nodes()
-            if new := there.keys() - known:
+            if new := head.nodes().keys() - known:
                 accepted = _accepted(home, head)
                 sent = sent or not all(node.shares for node in accepted)
                 if not known:
                     _say(accepted)
                 known |= new
-            cpus = max(1, sum(map(_cpus, there.values())))  # one where there are none for the moment
+            cpus = max(1, sum(map(_cpus, head.nodes().values())))  # one where there are none for the moment
             for task in itertools.islice(left, max(0, ahead * cpus - len(waiting))):
                 contents = _put(files(task), waiting) if sent else None
                 waiting.append(_submitted(function, task, home, contents))
