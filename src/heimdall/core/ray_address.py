@@ -15,11 +15,9 @@ REACHED_S = 10.0
 OTHERS = 0o077  # permissions of everybody but the owner
 # What a client of HTTP/2, and so of gRPC, says first: its preface, and settings of which there are none.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-_HEADER, _KIND, _SETTINGS = (
-    9,
-    3,
-    4,
-)  # bytes of a frame's header, which of them is its kind, and that of settings
+_HEADER = 9  # bytes of a frame's header
+_KIND = slice(3, 4)  # what says in it which kind of frame it is
+_SETTINGS = b"\4"  # the kind that a server begins with
 
 
 def split(address: str) -> tuple[str, int]:
@@ -54,7 +52,7 @@ def silence(host: str, port: int) -> str:
         return f"no answer within {REACHED_S:g} s"
     except (OSError, OverflowError) as error:
         return f"nothing answers there ({error})"
-    return "" if answer[_KIND : _KIND + 1] == bytes((_SETTINGS,)) else "what answers there is no Ray"
+    return "" if answer[_KIND] == _SETTINGS else "what answers there is no Ray"
 
 
 def token_file() -> Path:
