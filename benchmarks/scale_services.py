@@ -1,4 +1,4 @@
-"""A database and a bucket of a benchmark's own, filled as the operators' program would, removed at the end."""
+"""A database and a bucket of a benchmark's own, filled as operators would, and removed at the end."""
 
 from __future__ import annotations
 
