@@ -19,6 +19,9 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,6 +61,7 @@ def arguments() -> argparse.Namespace:
     for option, meaning in PATHS.items():
         parser.add_argument(f"--{option}", type=stage.typed_path, help=meaning)
     parser.add_argument("--workers", type=int, help="Processes that train together, to the same bytes.")
+    parser.add_argument(*stage.QUIET, action="store_true", help="Print only the result and errors.")
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--resume_training", action="store_true", help="Continue from --checkpoint (.ckpt).")
     task.add_argument("--export_only", action="store_true", help="Only write --checkpoint as ONNX.")
@@ -68,8 +72,14 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Read the parameters, train or export, say where the outputs are."""
+    """Read what was typed, and train or export; an error is printed by `stage.run`."""
     typed = arguments()
+    with contextlib.redirect_stderr(io.StringIO() if typed.quiet else sys.stderr):
+        train(typed)
+
+
+def train(typed: argparse.Namespace) -> None:
+    """Read the parameters, train or export, say where the outputs are."""
     given = {name: getattr(typed, option) for option, (name, _) in OVERRIDES.items()}
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = params.check(asdict(params.load()) | overrides, "command line")

@@ -18,6 +18,7 @@ WRITTEN = tuple(
     Path(name) for name in ("data", "models", "metrics", "plots", ".heimdall/work", ".heimdall/runs")
 )
 TYPED_IN = Path.cwd()
+QUIET = ("-q", "--quiet")  # of the scripts that have this option
 
 
 def typed_path(text: str) -> Path:
@@ -46,7 +47,7 @@ def run(main: Callable[[], None], *services: Service, database: Variable | None 
     child.forget(*services, database=database)
     root = Path() if determinism.PARAMS_FILE.exists() else paths.CLONE
     if not {"-h", "--help"} & set(sys.argv):
-        determinism.ensure(root / determinism.PARAMS_FILE)
+        determinism.ensure(root / determinism.PARAMS_FILE, quiet=not set(QUIET).isdisjoint(sys.argv))
     os.chdir(root)
     name = Path(sys.argv[0]).name
     try:
