@@ -62,29 +62,39 @@ class Training:
         return self._measured()[1]
 
     def _measured(self) -> tuple[float, float]:
-        environment = without_variables(THREADS) | {
-            "PYTHONPATH": os.pathsep.join((str(self.tree / "src"), str(self.tree))),
-            "HEIMDALL_TRACKING": "off",
-        }
+        environment = without_variables(THREADS) | importing(self.tree)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            make = (
-                f"{WRITE}tiny_features.write(Path('data/features'), {round(self.batches * BATCH_SESSIONS)})"
-            )
-            subprocess.run([sys.executable, "-c", make], cwd=folder, env=environment, check=True)
-            given = yaml.safe_load((self.tree / "params.yaml").read_text(encoding="utf-8"))
-            chosen = {"backbone": self.backbone, "epochs": EPOCHS, "threads": THREADS}
-            if self.shards:
-                chosen["virtual_shards"] = self.shards
-            model = {"model": given["model"] | {"name": "single"}}
-            (folder / "params.yaml").write_text(yaml.safe_dump(given | chosen | model), encoding="utf-8")
+            shards = {"virtual_shards": self.shards} if self.shards else {}
+            prepare(folder, self.tree, self.batches, backbone=self.backbone, **shards)
             command = [sys.executable, str(self.tree / "stages" / "train.py")]
             if self.workers:
                 command += ["--workers", str(self.workers)]
-            return _between_epochs(command, folder, environment)
+            return between_epochs(command, folder, environment)
 
 
-def _between_epochs(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[float, float]:
+def importing(tree: Path) -> dict[str, str]:
+    """The variables of a process that runs the code of a revision."""
+    return {"PYTHONPATH": os.pathsep.join((str(tree / "src"), str(tree))), "HEIMDALL_TRACKING": "off"}
+
+
+def prepare(folder: Path, tree: Path, batches: int, **chosen: object) -> None:
+    """Write features of noise and params.yaml, for a training of `single`.
+
+    Args:
+        folder: An empty one.
+        tree: The files of the revision that trains.
+        batches: Of an epoch.
+        chosen: Parameters that are not as in the revision.
+    """
+    make = f"{WRITE}tiny_features.write(Path('data/features'), {round(batches * BATCH_SESSIONS)})"
+    subprocess.run([sys.executable, "-c", make], cwd=folder, env=os.environ | importing(tree), check=True)
+    given = yaml.safe_load((tree / "params.yaml").read_text(encoding="utf-8"))
+    given |= {"epochs": EPOCHS, "threads": THREADS, "model": given["model"] | {"name": "single"}} | chosen
+    (folder / "params.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
+
+
+def between_epochs(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[float, float]:
     """Seconds and CPU seconds from the line of the last unmeasured epoch to that of the last."""
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
