@@ -29,8 +29,17 @@ def described(*paths: Path) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="session")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of every cluster of this process, for Ray reads it once."""
+    file = tmp_path_factory.mktemp("ray") / "token"
+    file.write_text(secrets.token_hex(32))
+    file.chmod(0o600)
+    return file
+
+
 @pytest.fixture(scope="module")
-def ray_cluster_here() -> Iterator[Cluster]:
+def ray_cluster_here(token: Path) -> Iterator[Cluster]:
     """One node, started by somebody with a secret; its files are removed."""
     from heimdall.core import ray_cluster  # it configures Ray: before all others
 
@@ -38,9 +47,6 @@ def ray_cluster_here() -> Iterator[Cluster]:
     from ray import cluster_utils
 
     folder = Path(tempfile.mkdtemp(prefix="heimdall-ray-", dir="/tmp"))  # sockets need a short name
-    token = folder / "token"
-    token.write_text(secrets.token_hex(32))
-    token.chmod(0o600)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         patch.setenv("RAY_TMPDIR", str(folder))

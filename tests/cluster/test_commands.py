@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import psutil
 import pytest
 
 from tests import REPOSITORY
-from tests.conftest import clean_environment, free_port_base
+from tests.conftest import clean_environment, free_port_base, heimdall
+from tests.processes import answers, listeners
 
 
 @pytest.fixture
@@ -49,17 +52,21 @@ def test_a_cluster_of_this_machine_is_started_shown_and_stopped(person: dict[str
 
     (folder,) = Path(person["TMPDIR"]).glob("heimdall-ray-*")
     assert folder.stat().st_mode & 0o777 == 0o700
-    mine = [one for one in psutil.process_iter() if str(folder) in " ".join(one.cmdline() or ())]
-    assert mine
-    assert not any("PGPASSWORD" in one.environ() for one in mine)
-    listening = [
-        found.laddr.ip for one in mine for found in one.net_connections("inet") if found.status == "LISTEN"
-    ]
-    assert listening
-    assert {host.removeprefix("::ffff:") for host in listening} == {"127.0.0.1"}
+    lines = answers(psutil.process_iter(), psutil.Process.cmdline)
+    mine = [one for one, line in lines.items() if str(folder) in " ".join(line)]
+    environments = answers(mine, psutil.Process.environ).values()
+    assert environments
+    assert not any("PGPASSWORD" in environment for environment in environments)
+    assert {host.removeprefix("::ffff:") for host in listeners(mine)} == {"127.0.0.1"}
 
-    shown = cluster(person | {"HEIMDALL_RAY_ADDRESS": address}, "status")
+    member = person | {"HEIMDALL_RAY_ADDRESS": address}
+    (node,) = json.loads(cluster(member, "status", "--json").stdout)
+    assert (node["cpus"], node["shares"], node["refusal"]) == (1, True, None)
+    shown = cluster(member, "status")
     assert (shown.returncode, shown.stdout.split()[2:]) == (0, ["1", "CPUs", "ready"]), shown.stderr
+    looked = json.loads(heimdall(REPOSITORY, "doctor", "--json", env=member).stdout)["checks"]
+    states = {check["name"]: check["state"] for check in looked}
+    assert (states["Ray"], states["cluster"]) == ("ok", "ok")
     assert "a node runs on this machine" in cluster(person, "start").stderr
 
     assert cluster(person, "stop").stdout == "This machine has left the cluster.\n"
@@ -93,4 +100,9 @@ def test_a_machine_that_cannot_join_says_why_and_leaves_nothing(person: dict[str
     for address in ("0.0.0.0", "99999", "192.0.2.1"):  # noqa: S104 - of all networks, no address, of another machine
         refused = cluster(person, "start", "--listen", address)
         assert (refused.returncode, refused.stderr.startswith(f"heimdall: --listen {address}")) == (1, True)
+    more = str(len(os.sched_getaffinity(0)) + 1)
+    for asked in (("start",), ("join", "10.0.0.1:1", "--token-file", str(token))):
+        refused = cluster(person, *asked, "--cpus", more)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"heimdall: --cpus {more}: this machine has {int(more) - 1} CPUs. ")
     assert not list(Path(person["TMPDIR"]).iterdir())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from heimdall.core import artifacts, determinism, ray_cluster, variables, workers
+from heimdall.core import artifacts, determinism, ray_address, ray_cluster, variables, workers
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.network.dataset import DatasetConfig
 from heimdall.pipeline.evaluate import evaluation
 from heimdall.pipeline.featurize import featurize
-from tests import REPOSITORY
+from tests import REPOSITORY, pieces
 from tests.cluster import tasks
 from tests.cluster.conftest import one_more
 from tests.pipeline.evaluate.conftest import data
@@ -105,7 +106,7 @@ def test_features_are_the_same_bytes_where_a_machine_does_not_see_the_folder(
 ) -> None:
     monkeypatch.setattr(ray_cluster, "_marked", unwritten)
     if late:  # all that were there at the start see it
-        monkeypatch.setattr(ray_cluster, "_accepted", lambda home: [])
+        monkeypatch.setattr(ray_cluster, "_accepted", lambda home, head: [])
     assert featurized(tmp_path) == alone
 
 
@@ -132,7 +133,7 @@ def test_a_worker_has_the_recipe_from_its_start_this_code_and_no_secret(
 
 @pytest.mark.usefixtures("ray_cluster_here")
 def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
-    assert list(workers.mapped(tasks.killed_once, [(n, tmp_path) for n in range(6)])) == list(range(6))
+    assert list(workers.mapped(pieces.killed_once, [(n, tmp_path) for n in range(6)])) == list(range(6))
     assert (tmp_path / "killed").exists()
 
 
@@ -147,26 +148,27 @@ def test_the_pieces_of_a_lost_node_are_computed_by_another(tmp_path: Path, ray_c
 
         loser = threading.Thread(target=lose, daemon=True)
         loser.start()
-        pieces = [(number, node.node_id, begun) for number in range(8)]
-        assert list(workers.mapped(tasks.slow_on, pieces)) == list(range(8))
+        late = [(number, node.node_id, begun) for number in range(8)]
+        assert list(workers.mapped(tasks.slow_on, late)) == list(range(8))
         loser.join()
 
 
 @pytest.mark.usefixtures("ray_cluster_here")
 def test_an_error_arrives_as_it_was_raised() -> None:
-    results = workers.mapped(tasks.refusing, range(5))
+    results = workers.mapped(pieces.refusing, range(5))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(HeimdallError) as caught:
         next(results)
     assert type(caught.value) is HeimdallError
     assert str(caught.value) == "session 3: it is damaged. Fetch it again"
-    with pytest.raises(ZeroDivisionError):
-        list(workers.mapped(tasks.wrong, [0, 1]))
+    with pytest.raises(pieces.TwoWordsError, match=r"^this and that$") as other:
+        list(workers.mapped(pieces.of_two_words, [0, 1]))
+    assert other.value.second == "that"
 
 
 @pytest.mark.usefixtures("ray_cluster_here")
 def test_few_pieces_are_under_way_at_a_time(tmp_path: Path) -> None:
-    results = workers.mapped(tasks.noted, [(number, tmp_path) for number in range(50)])
+    results = workers.mapped(pieces.noted, [(number, tmp_path) for number in range(50)])
     next(results)
     time.sleep(2)
     assert len(list(tmp_path.iterdir())) <= 1 + workers.AHEAD
@@ -180,14 +182,14 @@ def test_a_node_with_another_library_is_refused_by_name(
     artifacts.write_bytes(described, b"Metadata-Version: 2.1\nName: timm\nVersion: 0.0.1\n")
     with one_more(ray_cluster_here, tmp_path / "site") as node:
         with pytest.raises(HeimdallError) as caught:
-            list(workers.mapped(tasks.noted, [(number, tmp_path) for number in range(9)]))
+            list(workers.mapped(pieces.noted, [(number, tmp_path) for number in range(9)]))
         name = f"node {node.node_ip_address} ({node.node_id[:8]})"
         assert str(caught.value).startswith(f"{name}: it is refused: timm is 0.0.1, not ")
         assert not (tmp_path / "0").exists()
         # It came later than the others were asked: the piece says the same.
-        monkeypatch.setattr(ray_cluster, "_accepted", lambda home: [])
+        monkeypatch.setattr(ray_cluster, "_accepted", lambda home, head: [])
         with pytest.raises(HeimdallError, match=r"timm is 0\.0\.1, not "):
-            list(workers.mapped(tasks.noted, [(number, tmp_path) for number in range(9)]))
+            list(workers.mapped(pieces.noted, [(number, tmp_path) for number in range(9)]))
 
 
 @pytest.mark.usefixtures("ray_cluster_here")
@@ -203,10 +205,41 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(
         list(workers.mapped(tasks.square, [1, 2]))
 
 
-def test_another_token_is_refused(tmp_path: Path, ray_cluster_here: Cluster) -> None:
+@pytest.mark.usefixtures("ray_cluster_here")
+@pytest.mark.parametrize(
+    ("said", "told"), [(b"HTTP/1.0 200 OK\r\n\r\n", "is no Ray"), (b"", "no answer within")]
+)
+def test_what_is_no_ray_is_said_in_one_line(said: bytes, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_address, "REACHED_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(ConnectionError):
+                connection.sendall(said)
+                connection.recv(1024)
+                connection.recv(1024)  # until the other side gives up
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv(variables.RAY_ADDRESS.name, f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(HeimdallError, match=told):
+            list(workers.mapped(tasks.square, [1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        ("another", 0o600, "Ray cluster {address}: it has another token than {file}. Copy "),
+        ("another", 0o644, "{file}: others may read the cluster's token. Run "),
+        ("\n", 0o600, "{file}: there is no such file with the cluster's token. Copy "),
+    ],
+)
+def test_a_token_that_does_not_open_the_cluster_is_said_in_one_line(
+    content: str, mode: int, told: str, tmp_path: Path, ray_cluster_here: Cluster
+) -> None:
     token = tmp_path / "token"
-    token.write_text("another")
-    token.chmod(0o600)
+    token.write_text(content)
+    token.chmod(mode)
     done = subprocess.run(
         [sys.executable, "-m", "heimdall", "cluster", "status"],
         cwd=REPOSITORY,
@@ -216,7 +249,8 @@ def test_another_token_is_refused(tmp_path: Path, ray_cluster_here: Cluster) -> 
         check=False,
     )
     assert done.returncode == 1
-    assert f"heimdall: Ray cluster {ray_cluster_here.address}: " in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("heimdall: " + told.format(address=ray_cluster_here.address, file=token))
 
 
 def test_without_ray_a_cluster_is_refused_and_nothing_else_notices(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from heimdall.core import workers
 from heimdall.core.errors import HeimdallError
+from tests import pieces
+from tests.processes import live
 
 
 @pytest.fixture(autouse=True)
@@ -28,32 +29,14 @@ def slow_first(number: int) -> tuple[int, int]:
     return number, os.getpid()
 
 
-def noted(task: tuple[int, Path]) -> int:
-    number, folder = task
-    (folder / str(number)).touch()
-    return number
-
-
-def refused(number: int) -> int:
-    if number == 2:
-        raise HeimdallError("session 2", "it is damaged", "Fetch it again")
-    return number
-
-
-def killed_once(task: tuple[int, Path]) -> int:
-    number, folder = task
-    if number == 5 and not (folder / "killed").exists():
-        (folder / "killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
 def killed(number: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_a_killed_process_had_under_way_is_computed_again(tmp_path: Path) -> None:
-    assert list(workers.mapped(killed_once, [(number, tmp_path) for number in range(9)])) == list(range(9))
+    assert list(workers.mapped(pieces.killed_once, [(number, tmp_path) for number in range(9)])) == list(
+        range(9)
+    )
     assert (tmp_path / "killed").exists()
 
 
@@ -70,7 +53,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
     starter.kill()
     starter.wait()
-    waited_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    waited_for(lambda: not live(pids))
 
 
 STARTER = """
@@ -117,7 +100,7 @@ def test_few_tasks_are_under_way_before_their_results_are_taken(tmp_path: Path) 
         for taken in range(1, 1001):
             yield taken, tmp_path
 
-    results = workers.mapped(noted, tasks())
+    results = workers.mapped(pieces.noted, tasks())
     assert next(results) == 1
     time.sleep(0.5)
     assert taken <= 1 + 2 * workers.AHEAD
@@ -126,10 +109,13 @@ def test_few_tasks_are_under_way_before_their_results_are_taken(tmp_path: Path) 
 
 
 def test_an_error_arrives_as_it_was_raised_after_the_results_before_it() -> None:
-    results = workers.mapped(refused, range(10))
-    assert [next(results), next(results)] == [0, 1]
+    results = workers.mapped(pieces.refusing, range(10))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(HeimdallError) as caught:
         next(results)
-    assert str(caught.value) == "session 2: it is damaged. Fetch it again"
+    assert str(caught.value) == "session 3: it is damaged. Fetch it again"
     with pytest.raises(TypeError):
         list(workers.mapped(math.sqrt, ["a", "b"]))  # type: ignore[list-item]
+    with pytest.raises(pieces.TwoWordsError, match=r"^this and that$") as other:
+        list(workers.mapped(pieces.of_two_words, range(4)))
+    assert other.value.second == "that"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from heimdall.core import determinism
+from heimdall.core import determinism, variables
 from heimdall.doctor import checks, configured, installed, machine, report
 from heimdall.doctor.report import MISSING, OK, WARNING, Check
 from heimdall.storage import embedded
@@ -248,6 +248,8 @@ def test_the_command_looks_at_packages_and_servers_too(services: Services, tmp_p
     assert (states["packages"], states["PostgreSQL server"], states["S3 server"]) == (OK, OK, OK)
     assert services.env["AWS_SECRET_ACCESS_KEY"] not in shown.stdout
 
+    assert "cluster" not in states
+
     none = heimdall(root, "doctor", env=clean_environment())
     assert "not started yet; `heimdall services up` starts them" in none.stdout
     gone = heimdall(
@@ -255,6 +257,13 @@ def test_the_command_looks_at_packages_and_servers_too(services: Services, tmp_p
     )
     assert gone.returncode == 1
     assert "cannot be reached" in gone.stdout
+
+    named = {variables.RAY_ADDRESS.name: "127.0.0.1:1", variables.RAY_AUTH_TOKEN.name: "s3cret"}
+    absent = heimdall(root, "doctor", env=clean_environment() | named)
+    assert absent.returncode == 1
+    assert "missing  cluster" in absent.stdout
+    assert "Ray cluster 127.0.0.1:1: nothing answers there" in absent.stdout
+    assert "s3cret" not in absent.stdout
 
 
 def test_all_checks_are_in_the_order_in_which_they_are_read(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-import psutil
 import pytest
 from dvc.config import Config
 
@@ -38,6 +37,7 @@ from tests.conftest import (
     free_port_base,
     heimdall,
 )
+from tests.processes import listeners, live
 from tests.services.local_settings import REMOTE, remote
 
 OTHER_BUCKET = {"HEIMDALL_RAW_BUCKET": "radio-raw"}
@@ -261,13 +261,7 @@ def assert_private(world: World, shown: str) -> None:
     assert any(path.suffix == ".dat" for path in files)
     assert [path for path in files if path.lstat().st_mode & 0o077] == []
     assert (world.root / ".dvc" / "config.local").stat().st_mode & 0o777 == 0o600
-    assert listeners(pids) == {"127.0.0.1"}
-
-
-def listeners(pids: list[int]) -> set[str]:
-    """Local addresses on which these processes listen for TCP."""
-    connections = [found for pid in pids for found in psutil.Process(pid).net_connections("tcp")]
-    return {found.laddr.ip for found in connections if found.status == psutil.CONN_LISTEN}
+    assert listeners(live(pids)) == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize("offset", [0, 1, 10009])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from heimdall.commands import output
-from heimdall.core import variables
+from heimdall.commands import options, output
+from heimdall.core import ray_address, variables
 
 ADDRESS = variables.RAY_ADDRESS.name
 TOKEN = variables.RAY_AUTH_TOKEN_PATH.name
@@ -82,13 +82,14 @@ def join(address: str, token_file: Path | None, cpus: int | None) -> None:
     """
     from heimdall.services import ray_node
 
-    ray_node.join(address, token_file or ray_node.token_file(), cpus)
+    ray_node.join(address, token_file or ray_address.token_file(), cpus)
     output.step()(f"This machine is one of the cluster {address}.")
 
 
 @cluster.command()
+@options.as_json
 @click.pass_context
-def status(context: click.Context) -> None:
+def status(context: click.Context, as_json: bool) -> None:
     """List the machines of the cluster, their CPUs, and why one is refused. Then the exit code is 1.
 
     Example: heimdall cluster status
@@ -96,16 +97,19 @@ def status(context: click.Context) -> None:
     from heimdall.core import ray_cluster, table
 
     found = ray_cluster.nodes()
-    rows = [
-        (
-            one.name,
-            f"{one.cpus} CPUs",
-            str(one.refusal or ("ready" if one.shares else "ready, is sent its files")),
-        )
-        for one in found
-    ]
-    for line in table.lines(("", "", ""), rows):
-        click.echo(line)
+    if as_json:
+        output.as_json([vars(one) | {"refusal": one.refusal and str(one.refusal)} for one in found])
+    else:
+        rows = [
+            (
+                one.name,
+                f"{one.cpus} CPUs",
+                str(one.refusal or ("ready" if one.shares else "ready, is sent its files")),
+            )
+            for one in found
+        ]
+        for line in table.lines(("", "", ""), rows):
+            click.echo(line)
     if any(one.refusal for one in found):
         context.exit(1)
 

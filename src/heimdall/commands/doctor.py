@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from heimdall.commands import options
-from heimdall.doctor.report import OK, WARNING, Check
+from heimdall.doctor.report import MISSING, OK, WARNING, Check
 
 
 @click.command(epilog="Example: heimdall doctor --json")
@@ -15,6 +15,8 @@ from heimdall.doctor.report import OK, WARNING, Check
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
     """Check what this machine lacks: Python, disk, memory, programs, rights, ports, packages, services.
+
+    If HEIMDALL_RAY_ADDRESS is set, Ray and the cluster are checked, too.
 
     Each line says ok, warning or missing. A remedy stands below each line that says warning or missing. The
     exit code is 1 only if something is missing without which the demo cannot run. `make` runs these checks
@@ -24,7 +26,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
     from heimdall.doctor import checks, installed, report
 
     root = Path()
-    found = [*checks.before_installation(root), installed.packages(root), *_servers(root)]
+    found = [*checks.before_installation(root), installed.packages(root), *_servers(root), *_cluster(root)]
     if as_json:
         click.echo(artifacts.json_text(report.as_json(found)), nl=False)
     else:
@@ -56,3 +58,26 @@ def _servers(root: Path) -> list[Check]:
             remedy = "Run `heimdall services up`"
             checks.append(Check(f"{one.service} server", WARNING, address, remedy))
     return checks
+
+
+def _cluster(root: Path) -> list[Check]:
+    """Whether Ray is the locked one and its cluster takes this machine; nothing where none is named."""
+    from heimdall.core import variables
+    from heimdall.core.errors import HeimdallError
+    from heimdall.doctor import installed
+
+    if not variables.RAY_ADDRESS.read():
+        return []
+    package = installed.ray(root)
+    if package.state != OK:
+        return [package]
+    from heimdall.core import ray_cluster
+
+    try:
+        ray_cluster.reached()
+    except HeimdallError as error:
+        return [package, Check("cluster", MISSING, f"{error.subject}: {error.cause}", error.remedy)]
+    return [
+        package,
+        Check("cluster", OK, f"Ray cluster {variables.RAY_ADDRESS.read()} answers and takes the token"),
+    ]

@@ -17,6 +17,7 @@ __all__ = [
     "provenance",
     "pytest_recipe",
     "randomness",
+    "ray_address",
     "ray_cluster",
     "remedies",
     "rooms",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,16 +23,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from heimdall.core import artifacts, child, determinism, variables
+from heimdall.core import artifacts, child, determinism, ray_address, variables
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
-from heimdall.core.workers import TRIES_AGAIN
+from heimdall.core.workers import TRIES_AGAIN, sending_errors
 
 for _name, _value in variables.ray_settings(variables.RAY_ADDRESS.read()).items():  # before Ray reads them
     os.environ.setdefault(_name, _value)
 try:
     import ray
     from ray import exceptions
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled: its stub lacks it
+    from ray.core.generated.gcs_pb2 import GcsNodeInfo
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as _error:
     raise HeimdallError(
@@ -46,8 +49,12 @@ Result = TypeVar("Result")
 PACKAGE = Path(__file__).resolve().parents[1]
 MARKS = Path(".heimdall/work/cluster")
 _FOLDER = "heimdall-piece-"
-REACHED_S = 10.0
 ANSWER_S = 180.0  # within which a node must start a worker, also a busy one
+LOOK_S = 5.0  # while a result is waited for, so often the head is asked whether it is there
+LOST_S = 20.0  # within which the head must answer, also a busy one; Ray ends the driver after 60 s
+TOKEN = variables.RAY_AUTH_TOKEN_PATH.name
+STARTED = "Give the address that `heimdall cluster start` printed, or type that again on its first machine"
+START_AGAIN = "Start the cluster again and run the same command again, which keeps what is finished"
 NO_CPU = "None of its nodes offers a CPU: type `heimdall cluster join` on a machine that shall compute"
 
 NO_WORKER = "Type `heimdall cluster stop` there, and join it again with the `heimdall` of its own clone"
@@ -142,6 +149,63 @@ class Piece:
     result: ray.ObjectRef
 
 
+class Head:
+    """The cluster's first machine, which knows the others. Ray ends a driver that asks a lost one for long.
+
+    Args:
+        client: Of Ray, which needs no connection as a driver.
+    """
+
+    def __init__(self, client: GcsClient) -> None:
+        self._client = client
+
+    def nodes(self) -> dict[str, GcsNodeInfo]:
+        """The nodes that are there now, by Ray's identifier.
+
+        Raises:
+            HeimdallError: The head is lost, known after `LOST_S` seconds.
+        """
+        try:
+            found = self._client.get_all_node_info(LOST_S, state_filter=GcsNodeInfo.GcsNodeState.ALIVE)
+        except exceptions.RayError as error:
+            cause = f"its first machine is lost ({str(error).rstrip('.')})"
+            raise HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", cause, START_AGAIN) from None
+        return {node_id.hex(): node for node_id, node in found.items()}
+
+    def got(self, result: ray.ObjectRef, timeout_s: float = math.inf) -> Any:  # noqa: ANN401 - any function's
+        """A result, or what its function raised as it was raised.
+
+        Args:
+            result: Of a task under way.
+            timeout_s: How long it is waited for.
+
+        Raises:
+            HeimdallError: Its worker was lost more often than it is tried, or the head is lost.
+            ray.exceptions.RayError: It is not there in time, or has no node.
+        """
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                return ray.get(result, timeout=min(LOOK_S, max(0.0, until - time.monotonic())))
+            except exceptions.RayTaskError as error:
+                raise error.cause from error
+            except exceptions.GetTimeoutError:
+                if time.monotonic() >= until:
+                    raise
+                self.nodes()
+            except (
+                exceptions.WorkerCrashedError,
+                exceptions.NodeDiedError,
+                exceptions.OutOfMemoryError,
+            ) as error:
+                self.nodes()
+                cause = f"a piece lost its worker {TRIES_AGAIN + 1} times ({error})"
+                remedy = (
+                    "Run the same command again, which keeps what is finished; give the nodes more memory"
+                )
+                raise HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", cause, remedy) from None
+
+
 class Unseen:
     """The result of a worker that sees neither the driver's folder nor was sent the files."""
 
@@ -172,31 +236,31 @@ def mapped(
         Exception: What the function raises.
     """
     left = iter(tasks)
-    with _marked() as mark, _connected():
+    with _marked() as mark, _connected() as head:
         told = {name: value for one in services for name, value in child.leading_to(one).items()}
         home = Home(Path.cwd(), mark, Machine.here(), services, told)
         known: set[str] = set()
         sent = False
         waiting: deque[Piece] = deque()
         while True:
-            if new := {node["NodeID"] for node in ray.nodes() if node["Alive"]} - known:
-                accepted = _accepted(home)
+            if new := head.nodes().keys() - known:
+                accepted = _accepted(home, head)
                 sent = sent or not all(node.shares for node in accepted)
                 if not known:
                     _say(accepted)
                 known |= new
-            room = max(0, ahead * _cpus() - len(waiting))
-            for task in itertools.islice(left, room):
+            cpus = max(1, sum(map(_cpus, head.nodes().values())))  # one where there are none for the moment
+            for task in itertools.islice(left, max(0, ahead * cpus - len(waiting))):
                 contents = _put(files(task), waiting) if sent else None
                 waiting.append(_submitted(function, task, home, contents))
             if not waiting:
                 return
             piece = waiting.popleft()
-            result = _got(piece.result)
+            result = head.got(piece.result)
             if isinstance(result, Unseen):  # it came to a node that was not there before
                 sent = True
                 contents = _put(files(piece.task), waiting)
-                result = _got(_submitted(function, piece.task, home, contents).result)
+                result = head.got(_submitted(function, piece.task, home, contents).result)
             yield result
 
 
@@ -219,30 +283,65 @@ def _marked() -> Iterator[Path]:
 
 
 @contextmanager
-def _connected() -> Iterator[None]:
+def _connected() -> Iterator[Head]:
     """This process as a driver; what still runs for it ends with the block."""
-    address = variables.RAY_ADDRESS.read()
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        cause = f"{address!r} is no host and port" if address else "it is not set"
-        remedy = f"`heimdall cluster start` prints it, such as {variables.RAY_ADDRESS.example}"
-        raise HeimdallError(variables.RAY_ADDRESS.name, cause, remedy)
+    address, head = variables.RAY_ADDRESS.read(), reached()
     try:
-        socket.create_connection((host, int(port)), REACHED_S).close()  # Ray would try for more than a minute
         ray.init(
             address, runtime_env=_runtime_environment(), log_to_driver=False, logging_level=logging.ERROR
         )
     except (OSError, RuntimeError, ValueError, exceptions.RayError) as error:
-        remedy = (
-            "Check that `heimdall cluster status` shows this machine, and that "
-            f"{variables.RAY_AUTH_TOKEN_PATH.name} names the cluster's token; "
-            f"`unset {variables.RAY_ADDRESS.name}` computes on this machine alone"
-        )
-        raise HeimdallError(f"Ray cluster {address}", str(error), remedy) from None
+        raise _unreached(
+            str(error), "Check that this machine is in it: type `heimdall cluster join`"
+        ) from None
+    try:
+        yield head
+    finally:
+        ray.shutdown()
+
+
+def reached() -> Head:
+    """The first machine of the cluster, which answers and takes our token; nothing is started there.
+
+    Raises:
+        HeimdallError: It does not, said within some ten seconds.
+    """
+    address = variables.RAY_ADDRESS.read()
+    host, port = ray_address.split(address)
+    token = variables.RAY_AUTH_TOKEN.name
+    if not variables.RAY_AUTH_TOKEN.read():
+        token = str(ray_address.token_file())
+        ray_address.require_token(Path(token))
+    if silence := ray_address.silence(host, port):
+        raise _unreached(silence, STARTED)
+    try:
+        with _without_rays_lines():
+            return Head(GcsClient(address=address))
+    except exceptions.AuthenticationError:
+        remedy = f"Copy the token from its first machine to a file, and name that with {TOKEN}"
+        raise _unreached(f"it has another token than {token}", remedy) from None
+    except exceptions.RayError as error:
+        raise _unreached(f"what answers there is no head of a cluster ({error})", STARTED) from None
+
+
+def _unreached(cause: str, remedy: str) -> HeimdallError:
+    """Why the cluster cannot be used, and how else to compute."""
+    alone = f"`unset {variables.RAY_ADDRESS.name}` computes on this machine alone"
+    return HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", cause, f"{remedy}; {alone}")
+
+
+@contextmanager
+def _without_rays_lines() -> Iterator[None]:
+    """Keep what Ray's own code writes to stderr from a person, who is told the same in one line."""
+    sys.stderr.flush()
+    ours = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
-        ray.shutdown()
+        os.dup2(ours, 2)
+        os.close(ours)
 
 
 def _runtime_environment() -> dict[str, Any]:
@@ -258,9 +357,8 @@ def _runtime_environment() -> dict[str, Any]:
     }
 
 
-def _cpus() -> int:
-    """CPUs of the nodes that are there now; one where there are none for the moment."""
-    return max(1, int(sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])))
+def _cpus(node: GcsNodeInfo) -> int:
+    return int(node.resources_total.get("CPU", 0))
 
 
 def nodes() -> list[Node]:
@@ -269,17 +367,17 @@ def nodes() -> list[Node]:
     Raises:
         HeimdallError: The cluster cannot be reached.
     """
-    with _marked() as mark, _connected():
-        return _asked(Home(Path.cwd(), mark, Machine.here(), (), {}))
+    with _marked() as mark, _connected() as head:
+        return _asked(Home(Path.cwd(), mark, Machine.here(), (), {}), head)
 
 
-def _accepted(home: Home) -> list[Node]:
+def _accepted(home: Home, head: Head) -> list[Node]:
     """The nodes, if they compute the driver's bytes.
 
     Raises:
         HeimdallError: One would not, or does not answer, or none has a CPU.
     """
-    found = _asked(home)
+    found = _asked(home, head)
     for node in found:
         if node.refusal is not None:
             raise node.refusal
@@ -288,34 +386,28 @@ def _accepted(home: Home) -> list[Node]:
     return found
 
 
-def _asked(home: Home) -> list[Node]:
+def _asked(home: Home, head: Head) -> list[Node]:
     """What each node says of itself, by a worker of this run; one that is lost meanwhile is left out."""
-    there = [node for node in ray.nodes() if node["Alive"]]
+    there = head.nodes()
     answers = [
-        _ASK.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            home
-        )
-        for node in there
+        _ASK.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(home)
+        for node_id in there
     ]
     found = []
-    for node, answer in zip(there, answers, strict=True):
-        name = _named(node["NodeManagerAddress"], node["NodeID"])
+    for (node_id, node), answer in zip(there.items(), answers, strict=True):
+        name = _named(node.node_manager_address, node_id)
         shares, refusal = False, None
         try:
-            shares = _got(answer, ANSWER_S)
+            shares = head.got(answer, ANSWER_S)
         except HeimdallError as error:
+            head.nodes()  # a lost head is no refusal
             refusal = error
         except exceptions.RayError as error:
-            if not _lives(node["NodeID"]):
+            if node_id not in head.nodes():
                 continue
             refusal = HeimdallError(f"node {name}", f"it starts no worker ({error})", NO_WORKER)
-        found.append(Node(name, int(node["Resources"].get("CPU", 0)), shares, refusal))
+        found.append(Node(name, _cpus(node), shares, refusal))
     return found
-
-
-def _lives(node_id: str) -> bool:
-    """Whether a node is still there."""
-    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
 
 
 def _named(address: str, node_id: str) -> str:
@@ -352,22 +444,6 @@ def _submitted(
     return Piece(task, contents or {}, _COMPUTE.remote(function, task, home, contents))
 
 
-def _got(result: ray.ObjectRef, timeout_s: float | None = None) -> Any:  # noqa: ANN401 - any function's
-    """A result, or what its function raised as it was raised.
-
-    Raises:
-        HeimdallError: Its worker was lost more often than it is tried.
-    """
-    try:
-        return ray.get(result, timeout=timeout_s)
-    except exceptions.RayTaskError as error:
-        raise error.cause from error
-    except (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError) as error:
-        cause = f"a piece lost its worker {TRIES_AGAIN + 1} times ({error})"
-        remedy = "Run the same command again, which keeps what is finished; give the nodes more memory"
-        raise HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", cause, remedy) from None
-
-
 # What follows runs in a worker.
 
 
@@ -379,7 +455,7 @@ def _compute(
 ) -> object:
     """The result of a piece, in the driver's folder or in a private one with its files."""
     if _sees(home):
-        return function(task)
+        return sending_errors(function, task)
     if contents is None:
         return Unseen()
     before = Path.cwd()
@@ -392,7 +468,7 @@ def _compute(
             artifacts.write_bytes(Path(folder) / name, content)
         os.chdir(folder)
         try:
-            return function(task)
+            return sending_errors(function, task)
         finally:
             os.chdir(before)
 

@@ -7,16 +7,18 @@ no byte depends on it.
 
 from __future__ import annotations
 
+import copyreg
 import itertools
 import multiprocessing
 import os
+import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from heimdall.core import child, variables
 from heimdall.core.child import Service
@@ -128,11 +130,55 @@ def _end_with(parent: int) -> None:
 def _submitted(pool: Executor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
     """A task under way; one that has failed where the pool lost a process a moment ago."""
     try:
-        return pool.submit(function, task)
+        return pool.submit(sending_errors, function, task)
     except BrokenProcessPool as error:
         failed: Future[Result] = Future()
         failed.set_exception(error)
         return failed
+
+
+def sending_errors(function: Callable[[Task], Result], task: Task) -> Result:
+    """What a function returns in another process, whose errors arrive where the result is awaited.
+
+    By itself an exception is made anew there by its constructor with one argument, the message. One that
+    takes others would seem to be a killed process.
+
+    Args:
+        function: Computes the result.
+        task: What it is called with.
+
+    Raises:
+        Exception: What the function raises.
+    """
+    try:
+        return function(task)
+    except Exception as error:
+        if not _travels(error):
+            copyreg.pickle(type(error), _taken_apart)
+        raise
+
+
+def _travels(value: object) -> bool:
+    try:
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - our own
+    except Exception:  # any class may raise anything there
+        return False
+    return True
+
+
+def _taken_apart(error: Exception) -> tuple[Callable[..., Exception], tuple[Any, ...]]:
+    """An exception for pickle, without what cannot be pickled of it."""
+    arguments = error.args if _travels(error.args) else (str(error),)
+    attributes = {name: value for name, value in vars(error).items() if _travels(value)}
+    return _put_together, (type(error), arguments, attributes)
+
+
+def _put_together(kind: type[Exception], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Exception:
+    """The same, without its constructor."""
+    error = kind.__new__(kind)
+    error.args = arguments
+    vars(error).update(attributes)
+    return error
 
 
 def in_threads(

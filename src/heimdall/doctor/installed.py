@@ -9,7 +9,7 @@ from pathlib import Path
 
 from heimdall.doctor.report import MISSING, OK, Check
 
-LOCK = Path("requirements/dev.txt")
+LOCK, RAYS_LOCK = Path("requirements/dev.txt"), Path("requirements/cluster.txt")
 # Name, version and, where the package is not for every machine or Python, the condition.
 LOCKED = re.compile(r"^([\w.-]+)==(\S+)(?: ; (.*?))? \\$", re.MULTILINE)
 SHOWN = 3
@@ -21,26 +21,37 @@ def packages(root: Path) -> Check:
     Args:
         root: The repository.
     """
+    return _compared("packages", root, LOCK, "Run `make setup`")
+
+
+def ray(root: Path) -> Check:
+    """The same of the lock file of Ray, without which no cluster can be used.
+
+    Args:
+        root: The repository.
+    """
+    return _compared("Ray", root, RAYS_LOCK, "Run `make cluster`")
+
+
+def _compared(name: str, root: Path, lock: Path, remedy: str) -> Check:
     try:
-        text = (root / LOCK).read_text(encoding="utf-8")
+        text = (root / lock).read_text(encoding="utf-8")
     except OSError as error:
-        return Check(
-            "packages", MISSING, f"{root / LOCK}: {error.strerror}", "Restore it with `git checkout`"
-        )
+        return Check(name, MISSING, f"{root / lock}: {error.strerror}", "Restore it with `git checkout`")
     versions: dict[str, set[str]] = {}
     conditional: set[str] = set()
-    for name, version, condition in LOCKED.findall(text):
-        versions.setdefault(name, set()).add(version)
-        conditional |= {name} if condition else set()
+    for package, version, condition in LOCKED.findall(text):
+        versions.setdefault(package, set()).add(version)
+        conditional |= {package} if condition else set()
     wrong = []
-    for name, locked in versions.items():
-        installed = _version(name)
-        if installed not in locked and not (installed is None and name in conditional):
-            wrong.append(f"{name} is {installed or 'not installed'}, not {' or '.join(sorted(locked))}")
+    for package, locked in versions.items():
+        installed = _version(package)
+        if installed not in locked and not (installed is None and package in conditional):
+            wrong.append(f"{package} is {installed or 'not installed'}, not {' or '.join(sorted(locked))}")
     if wrong:
         more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        return Check("packages", MISSING, f"{'; '.join(wrong[:SHOWN])}{more}", "Run `make setup`")
-    return Check("packages", OK, f"those of {LOCK}, in {sys.prefix}")
+        return Check(name, MISSING, f"{'; '.join(wrong[:SHOWN])}{more}", remedy)
+    return Check(name, OK, f"those of {lock}, in {sys.prefix}")
 
 
 def _version(name: str) -> str | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -150,13 +151,13 @@ def build(
     *,
     files: Callable[[Task], Iterable[Path]] = workers.no_files,
 ) -> list[str]:
-    """Make the shards that are not there yet, on all cores, with a progress bar.
+    """Make the shards that are not there yet, on all cores, with a progress bar; a line says how many are.
 
     Args:
         tasks: What each shard is made of, and the key of that. They are gone through twice and not held.
         make: A module's function from a task to the shard's bytes, which must not depend on the process.
         store: Where shards are looked for and added.
-        title: Of the bar.
+        title: Of the bar and the line.
         files: Which files `make` reads for a task.
 
     Returns:
@@ -171,6 +172,8 @@ def build(
     made: list[str] = []
     pieces = workers.mapped(make, left, files=files)
     done = len(found) - len(missing)
+    if done:
+        print(f"{title}: {done} of {len(found)} shards are there already", file=sys.stderr, flush=True)
     with tqdm(total=len(found), initial=done, desc=title, unit="shard", disable=None) as progress:
         for key, content in zip(missing, pieces, strict=True):
             made.append(store.add(key, content))

@@ -17,26 +17,19 @@ from pathlib import Path
 
 import psutil
 
-from heimdall.core import child, variables
+from heimdall.core import child, ray_address, variables
 from heimdall.core.errors import HeimdallError
 from heimdall.services import process
 from heimdall.storage import embedded
 
 STOP_TIMEOUT_S = 5.0
-REACHED_S = 10.0
 STARTED_S = 120.0
 _OF_RAY = "site-packages/ray/"  # in the command line of each of its processes
-OTHERS = 0o077  # permissions of everybody but the owner
 
 
 def folder() -> Path:
     """Where the node of this user keeps its sockets and logs; the sockets need a short name."""
     return Path(tempfile.gettempdir()) / f"heimdall-ray-{os.geteuid()}"
-
-
-def token_file() -> Path:
-    """Where the token of the cluster is, unless a command names another file."""
-    return Path(variables.RAY_AUTH_TOKEN_PATH.read() or Path.home() / ".ray" / "auth_token")
 
 
 def start(host: str, port: int, cpus: int | None) -> Path:
@@ -51,10 +44,12 @@ def start(host: str, port: int, cpus: int | None) -> Path:
         The file with the token, which is made if there is none.
 
     Raises:
-        HeimdallError: Ray is not installed, a node runs here, others may read the token, `ray start` fails.
+        HeimdallError: Ray is not installed, a node runs here, others may read the token, there are fewer
+            CPUs, `ray start` fails.
     """
+    _refuse_more(cpus)
     _refuse_foreign(host, port)
-    file = token_file()
+    file = ray_address.token_file()
     if not file.exists():
         if not file.parent.exists():
             embedded.make_private(file.parent)
@@ -75,16 +70,15 @@ def join(address: str, file: Path, cpus: int | None) -> None:
     Raises:
         HeimdallError: As of `start`, or there is no such cluster, or it has another token.
     """
+    _refuse_more(cpus)
     _checked(file)
-    host, _, port = address.partition(":")
+    host, port = ray_address.split(address)
     if host.startswith("127.") or host == "localhost":
         cause = "a cluster at this address is of one machine, its own"
         raise HeimdallError(address, cause, "Start it with `heimdall cluster start --listen` and an address")
-    try:
-        socket.create_connection((host, int(port)), REACHED_S).close()
-    except (OSError, ValueError) as error:
+    if silence := ray_address.silence(host, port):
         remedy = "Give host and port as `heimdall cluster start` printed them on the first machine"
-        raise HeimdallError(address, f"nothing answers there ({error})", remedy) from None
+        raise HeimdallError(address, silence, remedy)
     _start(address, file, cpus, f"--address={address}")
 
 
@@ -111,6 +105,18 @@ def _processes() -> list[psutil.Process]:
         and any(mine in word for word in found.info["cmdline"] or ())
         and any(_OF_RAY in word for word in found.info["cmdline"])
     ]
+
+
+def _refuse_more(cpus: int | None) -> None:
+    """Refuse to offer CPUs that are not there: so many pieces at a time would take each other's memory.
+
+    Raises:
+        HeimdallError: There are fewer.
+    """
+    there = len(os.sched_getaffinity(0))
+    if cpus is not None and cpus > there:
+        cause = f"this machine has {there} CPUs"
+        raise HeimdallError(f"--cpus {cpus}", cause, f"Give at most {there}, or leave it out for all")
 
 
 def _refuse_foreign(host: str, port: int) -> None:
@@ -165,9 +171,5 @@ def _checked(file: Path) -> Path:
         raise HeimdallError("ray", "it is not installed", "Run `make cluster`")
     if _processes():
         raise HeimdallError("Ray", "a node runs on this machine", "Type `heimdall cluster stop` before")
-    if not file.is_file():
-        remedy = "Copy the file that `heimdall cluster start` named, and give it with --token-file"
-        raise HeimdallError(str(file), "there is no such file with the cluster's token", remedy)
-    if file.stat().st_mode & OTHERS:
-        raise HeimdallError(str(file), "others may read the cluster's token", f"Run `chmod 600 {file}`")
+    ray_address.require_token(file)
     return program

@@ -21,19 +21,24 @@ from heimdall.signal.session_files import SessionFile
 from tests.tiny_snapshot import GPS_NS, PARAMS, RATE_HZ, SPLIT, outputs, write_snapshot
 
 
-def test_unchanged_shards_are_reused(root: Path, built: list[str]) -> None:
+def test_unchanged_shards_are_reused_and_a_line_says_how_many(
+    root: Path, built: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     first = archive.read_measurements(root)
     featurize.run(PARAMS, SPLIT, root)
     assert built == first["shard"].unique().tolist()
+    assert capsys.readouterr().err == ""
     before = outputs(root)
     built.clear()
     featurize.run(PARAMS, SPLIT, root)
     assert built == []
     assert outputs(root) == before
+    assert capsys.readouterr().err == "featurize: 3 of 3 shards are there already\n"
 
     second = write_snapshot(root, seeds=(0, 7, 0))
     featurize.run(PARAMS, SPLIT, root)
     assert built == [second["shard"][4]]
+    assert capsys.readouterr().err == "featurize: 2 of 3 shards are there already\n"
     shards = {name for name in outputs(root) if "shards" in name}
     assert len(shards) == 3  # the former one is gone
     assert len(shards & set(before)) == 2
