@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +32,12 @@ def typed_path(text: str) -> Path:
     return Path(text) if Path.cwd() == TYPED_IN else TYPED_IN / text
 
 
+def silence(quiet: bool) -> None:
+    """If so asked, print nothing on stderr as long as the stage runs; `run` prints its error all the same."""
+    if quiet:
+        sys.stderr = io.StringIO()
+
+
 def run(main: Callable[[], None], *services: Service, database: Variable | None = None) -> NoReturn:
     """Run a stage and end the process: 0 when it is done, one line on stderr when the user must act.
 
@@ -52,7 +60,8 @@ def run(main: Callable[[], None], *services: Service, database: Variable | None 
     name = Path(sys.argv[0]).name
     try:
         artifacts.remove_partial(*WRITTEN)
-        main()
+        with contextlib.redirect_stderr(sys.stderr):  # until here it may be silenced
+            main()
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
