@@ -114,13 +114,13 @@ def environment(services: Endpoints) -> dict[str, str]:
     return services.as_environment() | {variables.RAW_BUCKET.name: BUCKET}
 
 
-def obstore_of(access: S3Access, bucket: str, endpoint_url: str | None = None) -> S3Store:
-    """A bucket as obstore sees it, whose server may be reached at another address."""
+def obstore_of(access: S3Access, bucket: str) -> S3Store:
+    """A bucket as obstore sees it."""
     if access.keys is None:
         raise SystemExit("the embedded server, or two keys in the environment, are needed")
     return S3Store(
         bucket,
-        endpoint=endpoint_url or access.endpoint_url,
+        endpoint=access.endpoint_url,
         access_key_id=access.keys.access_key,
         secret_access_key=access.keys.secret_key,
         region=access.region or "us-east-1",
