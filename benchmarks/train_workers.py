@@ -8,9 +8,9 @@ in turn. What is measured begins at the end of the second epoch: before it fall 
 checkpoint and the last full garbage collection (0.3 s), on either side of any earlier line.
 
 Promises: two workers are faster than one (backbone tiny, two virtual shards, on two idle cores), and one
-worker with one virtual shard takes 0.95 to 1.05 of the seconds that it took at the revision, in epochs of 3 and
-of 30 batches. Both are of an idle machine; the CPU seconds beside them, which do not see what is waited for,
-say on a busy one whether more is computed.
+worker with one virtual shard takes 0.95 to 1.05 of the seconds that it took at the revision, in epochs of 3
+and of 30 batches. Both are of an idle machine; the CPU seconds beside them, which do not see what is waited
+for, say on a busy one whether more is computed.
 """
 
 from __future__ import annotations
