@@ -244,24 +244,25 @@ def built(shared: Path, shared_services: Services, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def slower(built: Project, shared: Path) -> tuple[Project, str]:
-    """A second model, of an experiment that was pushed and committed; the first is one commit back.
+def slower(built: Project, shared: Path) -> Project:
+    """A second model, of an experiment that was queued, tracked, applied, pushed and committed.
 
-    One for all workers, as `built`. 1e-5, not 1e-4: DVC writes it as `1e-05`, which YAML reads as a string.
-
-    Returns:
-        The project, to be copied or cloned, not changed; and what DVC said of the experiment.
+    The first is one commit back. One for all workers, as `built`, to be copied or cloned, not changed. 1e-5,
+    not 1e-4: DVC writes it as `1e-05`, which YAML reads as a string.
     """
 
     def learn(root: Path) -> dict[str, str]:
         made = built.copy(root)
-        said = made.run("dvc", "exp", "run", "--name", "slower", "-S", "lr=1e-5").stdout
+        made.run("dvc", "exp", "run", "--queue", "--name", "slower", "-S", "lr=1e-5")
+        made.run("dvc", "exp", "run", "--run-all", HEIMDALL_TRACKING="on")
+        assert made.hashes() == built.hashes()  # the experiment had a workspace of its own
+        made.run("dvc", "exp", "apply", "slower")
         made.run("dvc", "push")
         made.commit("Learn more slowly")
-        return {"said": said}
+        return {}
 
-    found = once(shared / "slower", learn)
-    return replace(built, root=shared / "slower/heimdall"), found["said"]
+    once(shared / "slower", learn)
+    return replace(built, root=shared / "slower/heimdall")
 
 
 def once(folder: Path, make: Callable[[Path], dict[str, str]]) -> dict[str, str]:

@@ -32,9 +32,9 @@ Trace = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
-def traced(slower: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+def traced(slower: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A second model, of an experiment that was committed and pushed; the first is one commit back."""
-    return slower[0].copy(tmp_path_factory.mktemp("lineage") / "heimdall")
+    return slower.copy(tmp_path_factory.mktemp("lineage") / "heimdall")
 
 
 @pytest.fixture

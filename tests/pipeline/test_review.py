@@ -32,12 +32,12 @@ MARK = "<!-- review by heimdall -->"
 
 
 @pytest.fixture(scope="module")
-def branch(slower: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+def branch(slower: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A branch that learns more slowly, committed and pushed to the remote; main is one commit back.
 
     Both are tagged as a release is.
     """
-    project = slower[0].copy(tmp_path_factory.mktemp("review") / "heimdall")
+    project = slower.copy(tmp_path_factory.mktemp("review") / "heimdall")
     project.run("git", "checkout", "--quiet", "-b", "slower")
     project.run("git", "branch", "--quiet", "--force", "main", "HEAD~")
     for tag, revision in (("v0.1.0", "main"), ("v0.2.0", "HEAD")):
