@@ -150,7 +150,7 @@ def whole_snapshot(where: Database, folder: Path) -> int:
         as_of=AS_OF,
         source="own",
         max_quarantined_fraction=0.1,
-        shard_sessions=64,
+        shard_sessions=4,
         max_duration_s=1.0,
         download_threads=2,
     )

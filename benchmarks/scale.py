@@ -9,12 +9,14 @@ three receivers with exact delays and small spectrograms, one epoch a training. 
 grows, and not how long a real session takes. Each stage is its script in a process of its own, in an empty
 folder; its memory is the peak of its largest process. A stage's exponent is the slope of the logarithm of its
 CPU seconds over that of the sessions: wall seconds tell what else the machine does. Simulate renders whole
-seconds at 192 kHz, and is measured up to 1000 sessions. `rows.py` measures the snapshot by its rows.
+seconds at 192 kHz, and is measured up to 1000 sessions. snapshot reads a database and a bucket of its own, on
+the servers of `heimdall services up` in this clone, or on the configured ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -22,14 +24,17 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pandas as pd
+import scale_services
 import yaml
 from tqdm import tqdm
 
@@ -40,6 +45,7 @@ from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.recordings import archive
 from heimdall.recordings.archive import StoredRecording
 from heimdall.signal import session_files
+from heimdall.storage.endpoints import Endpoints
 from tests import synthetic_sessions, tiny_snapshot
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -49,7 +55,7 @@ MEMORY, EXPONENT, GROWTH, RATE = 1.2, 1.05, 0.03, 0.9  # limits
 RATE_HZ, SAMPLES = tiny_snapshot.RATE_HZ, 2000
 SHARD_SESSIONS = 50
 MELS = 32
-STAGES = ("featurize", "simulate", "pretrain", "train", "single", "evaluate", "export")
+STAGES = ("snapshot", "featurize", "simulate", "pretrain", "train", "single", "evaluate", "export")
 
 
 @dataclass(frozen=True)
@@ -78,14 +84,17 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of sessions")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="which stages")
     typed = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="heimdall-scale-") as name:
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="heimdall-scale-"))
         if typed.part == "growth":
             print_growth(max(typed.sizes), Path(name))
         else:
-            print_stages(sorted(typed.sizes), [one for one in STAGES if one in typed.stages], Path(name))
+            stages = [one for one in STAGES if one in typed.stages]
+            services = stack.enter_context(scale_services.own_services()) if "snapshot" in stages else None
+            print_stages(sorted(typed.sizes), stages, Path(name), services)
 
 
-def print_stages(sizes: list[int], stages: list[str], folder: Path) -> None:
+def print_stages(sizes: list[int], stages: list[str], folder: Path, services: Endpoints | None) -> None:
     """A table of the stages at each size, and verdicts."""
     found: dict[str, dict[int, Cost]] = {stage: {} for stage in stages}
     for size in sizes:
@@ -94,7 +103,10 @@ def print_stages(sizes: list[int], stages: list[str], folder: Path) -> None:
         for stage in stages:
             if stage == "simulate" and size > MOST_SIMULATED:
                 continue
-            found[stage][size] = measured(stage, root)
+            reached = {}
+            if stage == "snapshot" and services is not None:
+                reached = moved(root, services)
+            found[stage][size] = measured(stage, root, reached)
             print(stage, size, found[stage][size], file=sys.stderr, flush=True)
         shutil.rmtree(root)
     rows = [
@@ -146,11 +158,13 @@ def print_growth(size: int, root: Path) -> None:
 def prepare(root: Path, count: int) -> None:
     """A folder in which every stage can run."""
     root.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(CLONE / "requirements", root / "requirements")
+    for name in ("requirements", "sql"):
+        shutil.copytree(CLONE / name, root / name)
     settings = yaml.safe_load((CLONE / "params.yaml").read_text(encoding="utf-8"))
     settings |= {"epochs": 1, "warmup_epochs": 0}
     settings["model"] |= {"from_simulated": False}
     settings["pretrain"] |= {"epochs": 1, "warmup_epochs": 0, "sessions": count}
+    settings["snapshot"] |= {"shard_sessions": SHARD_SESSIONS}
     settings["split"] |= {"test_fraction": 0.2}
     settings["features"] |= {"n_mels": MELS, "n_fft": 512, "hop_length": 32}
     settings["features"] |= {"correlation_band_hz": RATE_HZ / 4, "correlation_rate_hz": RATE_HZ}
@@ -158,8 +172,22 @@ def prepare(root: Path, count: int) -> None:
     write_recordings(root, count)
 
 
-def measured(stage: str, root: Path) -> Cost:
-    """Run a stage in a folder that `prepare` made."""
+def moved(root: Path, services: Endpoints) -> dict[str, str]:
+    """Put what `prepare` made a snapshot of where a snapshot is taken; the variables that lead there."""
+    rows = archive.read_measurements(root)
+    scale_services.fill(services, rows, archive.read_receivers(root), samples_of)
+    shutil.rmtree(root / archive.SNAPSHOT)
+    return scale_services.environment(services)
+
+
+def measured(stage: str, root: Path, reached: Mapping[str, str] = MappingProxyType({})) -> Cost:
+    """Run a stage in a folder that `prepare` made.
+
+    Args:
+        stage: One of `STAGES`.
+        root: The folder.
+        reached: Variables of services that the stage needs.
+    """
     script, inputs, outputs = stage, Path("data/features"), "data/features"
     before = root / "params.yaml"
     settings = yaml.safe_load(before.read_text(encoding="utf-8"))
@@ -172,10 +200,10 @@ def measured(stage: str, root: Path) -> Cost:
     elif stage in ("train", "export", "evaluate"):
         settings["model"]["name"] = "fusion"
         outputs = {"train": "models/localizer.safetensors", "export": "models", "evaluate": "plots"}[stage]
-    elif stage == "simulate":
-        outputs = "data/simulated"
+    elif stage in ("simulate", "snapshot"):
+        outputs = {"simulate": "data/simulated", "snapshot": "data/snapshot"}[stage]
     before.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    if stage not in ("featurize", "simulate") and not (root / inputs / "synthetic").exists():
+    if stage not in ("snapshot", "featurize", "simulate") and not (root / inputs / "synthetic").exists():
         shutil.rmtree(root / inputs, ignore_errors=True)
         write_features(root / inputs, count)
         (root / inputs / "synthetic").touch()
@@ -183,7 +211,7 @@ def measured(stage: str, root: Path) -> Cost:
         measured("train", root)
     if stage == "export" and not (root / "metrics/eval_full.json").exists():
         measured("evaluate", root)
-    environment = os.environ | {"HEIMDALL_TRACKING": "off", "PYTHONPATH": str(CLONE / "src")}
+    environment = os.environ | {"HEIMDALL_TRACKING": "off", "PYTHONPATH": str(CLONE / "src")} | dict(reached)
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, str(CLONE / "stages" / f"{script}.py")],
@@ -249,7 +277,7 @@ def written_shard(root: Path, first: int, last: int) -> pd.DataFrame:
     name = artifacts.sha256_bytes(content)[:16] + archive.SHARD_SUFFIX
     if not archive.shard_path(name, root).exists():
         artifacts.write_bytes(archive.shard_path(name, root), content)
-    moment = pd.Timestamp("2026-01-02T03:04:05Z")
+    moment = pd.Timestamp("2024-05-18T16:53:02Z")  # of GPS_NS
     rows = []
     for number in range(first, last):
         latitude_deg, longitude_deg = generator(2, "scale place", number).uniform([44.5, 7.5], [45.5, 9.0])
@@ -289,6 +317,11 @@ def session_samples(number: int) -> dict[int, archive.Samples]:
     noise = random.standard_normal((3, 2, SAMPLES))
     found = 0.01 * (signal + 0.1 * (noise[:, 0] + 1j * noise[:, 1]))
     return {receiver: found[receiver - 1].astype(np.complex64) for receiver in (1, 2, 3)}
+
+
+def samples_of(session_id: str) -> dict[int, archive.Samples]:
+    """`session_samples` by identifier."""
+    return session_samples(uuid.UUID(session_id).int)
 
 
 def write_features(folder: Path, count: int) -> None:

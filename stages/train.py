@@ -30,11 +30,8 @@ from heimdall.pipeline.train import ranks
 # The specification's options and the parameters they override.
 OVERRIDES: dict[str, tuple[str, type]] = {
     "learning_rate": ("lr", float),
-    "batch_size": ("batch_size", int),
-    "epochs": ("epochs", int),
     "accelerator": ("accelerator", str),
-    "devices": ("devices", int),
-    "num_workers": ("num_workers", int),
+    **{name: (name, int) for name in ("batch_size", "epochs", "devices", "num_workers")},
 }
 PATHS = {
     "data_dir": "Folder of the features, or for making them.",
@@ -54,24 +51,25 @@ def arguments() -> argparse.Namespace:
     """What the user typed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     for option, (name, kind) in OVERRIDES.items():
-        parser.add_argument(f"--{option}", type=kind, help=f"Value of {name} for this run.")
+        parser.add_argument(f"--{option}", dest=name, type=kind, help=f"Value of {name} for this run.")
     for option, meaning in PATHS.items():
         parser.add_argument(f"--{option}", type=stage.typed_path, help=meaning)
     parser.add_argument("--workers", type=int, help="Processes that train together, to the same bytes.")
+    parser.add_argument(*stage.QUIET, action="store_true", help="Print only the result and errors.")
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--resume_training", action="store_true", help="Continue from --checkpoint (.ckpt).")
     task.add_argument("--export_only", action="store_true", help="Only write --checkpoint as ONNX.")
     typed = parser.parse_args()
     if (typed.resume_training or typed.export_only) != bool(typed.checkpoint):
         parser.error("--checkpoint goes with --resume_training or --export_only: give both, or neither")
+    stage.silence(typed.quiet)
     return typed
 
 
 def main() -> None:
     """Read the parameters, train or export, say where the outputs are."""
     typed = arguments()
-    given = {name: getattr(typed, option) for option, (name, _) in OVERRIDES.items()}
-    overrides = {name: value for name, value in given.items() if value is not None}
+    overrides = {name: value for name, _ in OVERRIDES.values() if (value := getattr(typed, name)) is not None}
     settings = params.check(asdict(params.load()) | overrides, "command line")
     artifacts.require(*filter(None, [typed.checkpoint]), remedy="Name a checkpoint that a training kept")
     part = ranks.ONE if typed.export_only else ranks.here(typed.workers, settings)

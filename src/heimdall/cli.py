@@ -17,11 +17,10 @@ from typing import Any
 import click
 
 from heimdall.commands import options, output, place
-from heimdall.core import child, determinism, errors
+from heimdall.core import child, determinism, errors, stage
 from heimdall.core.errors import HeimdallError
 
 HELP = ("-h", "--help")
-QUIET = ("-q", "--quiet")
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _flags(hidden: bool) -> list[click.Option]:
     """What the program takes before a command's name, and every command, too."""
     return [
         click.Option(
-            list(QUIET),
+            list(stage.QUIET),
             is_flag=True,
             expose_value=False,
             callback=output.set_quiet,
@@ -206,7 +205,7 @@ def _make_reproducible() -> None:
         needs_clone = ENTRIES[name].needs_clone
         if root is not None or not needs_clone:
             # What works without a clone writes nothing that a lock file records.
-            quiet = not needs_clone or any(option in sys.argv for option in QUIET)
+            quiet = not needs_clone or any(option in sys.argv for option in stage.QUIET)
             determinism.ensure((root or Path()) / determinism.PARAMS_FILE, quiet=quiet)
 
 

@@ -109,10 +109,10 @@ def test_two_workers_one_killed(quick: Project, shared_services: Services) -> No
     project, logs = quick, quick.root / sweep.FOLDER / "duel"
     lost = start(project, "--study", "duel", "--trials", "3")
     try:
-        first = logs / "duel-0.log"
-        assert wait_until(lambda: first.is_file() and "epoch 1/" in first.read_text(), 60)
+        first, second = logs / "duel-0.log", logs / "duel-1.log"
+        assert wait_until(first.is_file, 60)
         other = start(project, "--study", "duel", "--trials", "3")
-        assert wait_until((logs / "duel-1.log").is_file, 60)
+        assert wait_until(lambda: second.is_file() and "epoch 1/" in first.read_text(), 60)
     finally:
         lost.kill()
     workspaces = project.root / ".dvc/tmp/exps/standalone"

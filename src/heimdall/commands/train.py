@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import click
 
-from heimdall.core import child
+from heimdall.commands import output
+from heimdall.core import child, stage
 from heimdall.core.child import Service
 
 
@@ -33,5 +34,7 @@ def train(others: Sequence[str], **given: object) -> None:
     same for any N. HEIMDALL_TRAIN_WORKERS sets N for `dvc repro`, for both stages that train.
     """
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    if output.is_quiet(click.get_current_context()):
+        options += stage.QUIET[-1:]
     environment = child.environment(Service.S3, Service.LIBPQ, Service.MLFLOW)  # as the stage by itself
     os.execve(sys.executable, [sys.executable, "stages/train.py", *options, *others], environment)  # noqa: S606

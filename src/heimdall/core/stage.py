@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +20,7 @@ WRITTEN = tuple(
     Path(name) for name in ("data", "models", "metrics", "plots", ".heimdall/work", ".heimdall/runs")
 )
 TYPED_IN = Path.cwd()
+QUIET = ("-q", "--quiet")  # of the scripts that have this option
 
 
 def typed_path(text: str) -> Path:
@@ -27,6 +30,12 @@ def typed_path(text: str) -> Path:
         text: Relative to the folder where the script was typed.
     """
     return Path(text) if Path.cwd() == TYPED_IN else TYPED_IN / text
+
+
+def silence(quiet: bool) -> None:
+    """If so asked, print nothing on stderr as long as the stage runs; `run` prints its error all the same."""
+    if quiet:
+        sys.stderr = io.StringIO()
 
 
 def run(main: Callable[[], None], *services: Service, database: Variable | None = None) -> NoReturn:
@@ -46,12 +55,13 @@ def run(main: Callable[[], None], *services: Service, database: Variable | None 
     child.forget(*services, database=database)
     root = Path() if determinism.PARAMS_FILE.exists() else paths.CLONE
     if not {"-h", "--help"} & set(sys.argv):
-        determinism.ensure(root / determinism.PARAMS_FILE)
+        determinism.ensure(root / determinism.PARAMS_FILE, quiet=not set(QUIET).isdisjoint(sys.argv))
     os.chdir(root)
     name = Path(sys.argv[0]).name
     try:
         artifacts.remove_partial(*WRITTEN)
-        main()
+        with contextlib.redirect_stderr(sys.stderr):  # until here it may be silenced
+            main()
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

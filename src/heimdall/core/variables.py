@@ -307,7 +307,8 @@ RECIPE_PROCESS = Variable(
     "HEIMDALL_RECIPE_PROCESS", "the process that has replaced itself to have the recipe"
 )
 TRAIN_RANK = Variable(
-    "HEIMDALL_TRAIN_RANK", "number and count of the workers of a training, their port, and who started them"
+    "HEIMDALL_TRAIN_RANK",
+    "number and count of the workers of a training, who started them, and where they meet",
 )
 GLOO_SOCKET_IFNAME = Variable(
     "GLOO_SOCKET_IFNAME", "workers on one machine talk through its loopback interface", "lo"

@@ -28,7 +28,7 @@ from heimdall.storage.endpoints import Database
 from heimdall.storage.retries import READ_PAUSES_S
 from heimdall.storage.sources import RowSource
 
-BATCH_ROWS = 10_000
+BATCH_ROWS = 2000
 # Approvals are stamped when they commit, within moments; a reader must not be earlier than the last of them.
 MARGIN = timedelta(seconds=60)
 # The moment up to which the server knows every commit, and whether it is a standby. Of a standby it is that

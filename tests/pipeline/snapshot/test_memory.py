@@ -11,20 +11,12 @@ from heimdall.storage import connection
 from tests import REPOSITORY
 from tests.conftest import Services
 
-BYTES = (
-    1000  # a further row, at these few; while the stage held all rows, it was more than 1300 at any number
-)
+BYTES = 700  # a further row; while the stage held all rows, it was more than 1300 at any number
 FEWER, MORE = 5_000, 45_000  # so far apart that a page more or less in the allocator is no byte of a row
-# Batches are made small, so that few rows fill them; what a snapshot holds of the former one is counted, too.
 MEASURED = f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY / "benchmarks")!r})
 import rows as benchmark
-from heimdall.pipeline.snapshot import candidates, rows
-from heimdall.recordings import archive
-from heimdall.storage import approved
-rows.BATCH_ROWS = archive.GROUP_ROWS = archive.ITERATED_ROWS = candidates.LISTED_KEYS = 1000
-approved.BATCH_ROWS = 1000
 count = int(sys.argv[1])
 benchmark.fill(benchmark.endpoints.database(), 1, count)
 benchmark.measure("second snapshot")

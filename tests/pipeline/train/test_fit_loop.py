@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from safetensors.torch import load_file
 
 from heimdall.network import model_file
-from heimdall.pipeline.train import lightning_module
+from heimdall.pipeline.train import lightning_module, training
 from heimdall.pipeline.train.fit_loop import EpochSampler
+from heimdall.pipeline.train.recording_task import RecordingTask
+from heimdall.pipeline.train.task import Scratch
 from heimdall.pipeline.train.training import Training, TrainingResult
 from tests.single_training import dies, digests, every_digest, killed_at_call, settings
 
@@ -76,6 +79,25 @@ def test_a_job_of_a_cluster_leaves_a_training_as_it_is(
     assert digests(tmp_path / "out") == digests(undisturbed[0])
     assert rank_zero_only.rank == 0
     assert {name: os.environ.get(name) for name in job} == job
+
+
+class WithUnused(RecordingTask):
+    """Its network has a parameter on which nothing depends."""
+
+    def start(self, scratch: Scratch) -> None:
+        super().start(scratch)
+        self.network.unused = torch.nn.Parameter(torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("virtual_shards", [1, 2])
+def test_a_parameter_without_a_gradient_is_left_alone(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, virtual_shards: int
+) -> None:
+    """Not even its weights decay, in however many shards the batches are cut."""
+    monkeypatch.setitem(training.TASKS, "single", WithUnused)
+    chosen = settings(epochs=1, weight_decay=0.5, virtual_shards=virtual_shards)
+    made = Training(chosen, data_dir, tmp_path / "work").run(tmp_path / "out")
+    assert load_file(made.checkpoint_path)["unused"].tolist() == [[1, 1], [1, 1]]
 
 
 def cut_off(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,13 +19,13 @@ import yaml
 from heimdall.core import child
 from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.simulate import simulated
-from heimdall.pipeline.train import ranks, sharded_module
+from heimdall.pipeline.train import exchange, ranks, sharded_module
 from heimdall.pipeline.train.ranks import Ranks
 from heimdall.pipeline.train.training import Training
 from tests import REPOSITORY
 from tests.conftest import as_clone
 from tests.pipeline.train import test_session_task
-from tests.pipeline.train.test_session_task import root  # noqa: F401 - a fixture
+from tests.pipeline.train.test_session_task import pretrained, root  # noqa: F401 - fixtures
 from tests.single_training import every_digest, killed_at_call, settings, values
 
 SHARDS = {"virtual_shards": 4}
@@ -89,12 +91,14 @@ def work(folder: Path) -> Path:
 def test_any_number_of_workers_writes_the_same_bytes(
     data_dir: Path, by_one: dict[str, str], tmp_path: Path, workers: int
 ) -> None:
-    """Weights, losses, checkpoints and ONNX; typed as the command, in a folder of the clone."""
+    """Weights, losses, checkpoints and ONNX; typed as the command, in a folder of the clone, and quiet."""
     folder = repository(tmp_path, data_dir)
     as_clone(folder)
     (folder / "stages").symlink_to(REPOSITORY / "stages")
-    typed = ("--epochs", "3", "--output_dir", "../out", "--workers", str(workers))
-    assert ended(start(folder / "data", "-m", "heimdall", "train", *typed)) == ""
+    typed = ("-q", "--epochs", "3", "--output_dir", "../out", "--workers", str(workers))
+    process = start(folder / "data", "-m", "heimdall", "train", *typed)
+    _, said = process.communicate(timeout=300)
+    assert (process.returncode, said) == (0, "")
     assert every_digest(folder / "out") == by_one
     assert not list(work(folder).iterdir())
 
@@ -177,32 +181,61 @@ def test_torchrun_starts_workers_that_share_no_folder(
     assert sorted(path.name for path in (tmp_path / "1").iterdir()) == ["data", "params.yaml"]
 
 
+def of_fusion(folder: Path, root: Path, shards: int) -> Path:  # noqa: F811
+    """A folder in which both stages of fusion can run, on the same sessions."""
+    (folder / "data").mkdir(parents=True)
+    for name in ("simulated", "features"):
+        (folder / "data" / name).symlink_to(root / simulated.SIMULATED)
+    chosen = asdict(test_session_task.settings(virtual_shards=shards, batch_size=4))
+    chosen["pretrain"]["batch_size"] = 4
+    chosen["snapshot"]["as_of"] = str(chosen["snapshot"]["as_of"])
+    (folder / "params.yaml").write_text(yaml.safe_dump(chosen))
+    return folder
+
+
+def outputs(folder: Path) -> dict[str, dict[str, str]]:
+    return {name: every_digest(folder / name) for name in ("models", "plots", "metrics")}
+
+
 @pytest.mark.series
-def test_fusion_is_the_same_bytes_as_well(root: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_pretraining_is_the_same_bytes_as_well(root: Path, tmp_path: Path) -> None:  # noqa: F811
     """Validation has one batch, so that most workers have none."""
     found = []
     for workers in range(1, 5):
-        folder = tmp_path / str(workers)
-        (folder / "data").mkdir(parents=True)
-        (folder / "data" / "simulated").symlink_to(root / simulated.SIMULATED)
-        chosen = asdict(test_session_task.settings(**SHARDS, batch_size=4))
-        chosen["pretrain"]["batch_size"] = 4
-        chosen["snapshot"]["as_of"] = str(chosen["snapshot"]["as_of"])
-        (folder / "params.yaml").write_text(yaml.safe_dump(chosen))
+        folder = of_fusion(tmp_path / str(workers), root, shards=4)
         assert ended(start(folder, PRETRAIN, "--workers", str(workers))) == ""
-        found.append({name: every_digest(folder / name) for name in ("models", "plots", "metrics")})
+        found.append(outputs(folder))
     assert found[0]["models"]
     assert found[1:] == found[:1] * 3
 
 
+@pytest.mark.series
+def test_fusion_goes_on_from_simulated_weights_to_the_same_bytes(
+    root: Path,  # noqa: F811
+    pretrained: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    found = []
+    for workers in (1, 2):
+        folder = of_fusion(tmp_path / str(workers), root, shards=2)
+        shutil.copytree(pretrained / "models", folder / "models")
+        assert ended(start(folder, TRAIN, "--workers", str(workers))) == ""
+        found.append(outputs(folder))
+    assert "localizer.safetensors" in found[0]["models"]
+    assert found[0] == found[1]
+
+
 TOGETHER = """
+import os, signal, time
+from datetime import timedelta
 from heimdall.pipeline.train import exchange, ranks
+exchange._TIMEOUT = timedelta(seconds=3)
 part = ranks.started()
 if part is None:
     ranks.together(2)
 else:
     with exchange.joined(part, "cpu"):
-        exchange.{told}
+        {done}
 """
 
 
@@ -210,14 +243,51 @@ else:
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ("require_same(part, dict(seed=1, modules=part.number))", "it differs from worker 0 in: modules"),
+        ("require_same(part, dict(seed=1, lr=part.number))", "it differs from worker 0 in: lr (1, not 0)"),
         ("require_same_weights(part, str(part.number), 3)", "other weights than worker 0 after epoch 3"),
     ],
 )
 def test_workers_that_differ_are_stopped(tmp_path: Path, told: str, message: str) -> None:
     """In what they were given, or in what their machine made of it; all of them say which."""
-    said = ended(start(tmp_path, "-c", TOGETHER.format(told=told)))
+    said = ended(start(tmp_path, "-c", TOGETHER.format(done=f"exchange.{told}")))
     assert said.count(f"HeimdallError: worker 1: {message}") == 2
+
+
+def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With both values where they tell a person something."""
+    first: dict[str, Any] = {"params": {"lr": 1e-3, "model": {"name": "single"}}, "index": "a" * 64, "n": 1}
+    other = {"params": {"lr": 1e-3, "model": {"name": "fusion"}, "seed": 2}, "index": "b" * 64, "n": 1}
+    monkeypatch.setattr(exchange, "values", lambda *_: [first, first, other])
+    with pytest.raises(HeimdallError) as caught:
+        exchange.require_same(Ranks(0, 3), first)
+    named = "params.model.name (fusion, not single), params.seed (2, not None), index"
+    assert caught.value.subject == "worker 2"
+    assert caught.value.cause == f"it differs from worker 0 in: {named}"
+
+
+@pytest.mark.series
+def test_who_takes_long_is_waited_for(tmp_path: Path) -> None:
+    """Longer than for an answer: worker 0 alone makes the network and writes the outputs."""
+    done = "with exchange.in_its_time(part): time.sleep(6 * part.is_first)"
+    assert ended(start(tmp_path, "-c", TOGETHER.format(done=done))) == ""
+
+
+@pytest.mark.series
+def test_a_worker_that_is_gone_is_not_waited_for_while_another_takes_long(tmp_path: Path) -> None:
+    """As on a machine without power: no connection is closed."""
+    done = "with exchange.in_its_time(part): os.kill(os.getpid(), part.number and signal.SIGSTOP)"
+    began = time.monotonic()
+    assert f"HeimdallError: worker 0: {ranks.LOST}" in ended(
+        start(tmp_path, "-c", TOGETHER.format(done=done))
+    )
+    assert time.monotonic() - began < 60
+
+
+def test_a_quiet_training_says_errors(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values()))
+    said = ended(start(tmp_path, TRAIN, "-q"))
+    assert said.startswith("train.py: data/features/network.json: the file is missing.")
+    assert said.count("\n") == 1
 
 
 def test_the_worker_that_failed_by_itself_is_named() -> None:

@@ -20,7 +20,7 @@ from heimdall.pipeline.snapshot.rows import Positions, Rows, slices
 from heimdall.recordings import archive
 from heimdall.storage.objectstore import OBJECT_PREFIX, ObjectInfo
 
-LISTED_KEYS = 20_000
+LISTED_KEYS = 5000
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Event
 from typing import Any, TypeVar, cast
 
 import torch
@@ -16,14 +18,16 @@ import torch.distributed as dist
 
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
-from heimdall.pipeline.train.ranks import ENV, LOST, Ranks
+from heimdall.pipeline.train.ranks import LOST, Ranks
 
 Value = TypeVar("Value")
 
-# A rank that dies closes its connections, which is seen at once. This is for a machine that is gone, and
-# longer than what the first rank does alone: features and radio map.
-_TIMEOUT = timedelta(days=1)
-_MEETING = timedelta(minutes=10)
+# A rank that dies closes its connections, which is seen at once. This is for a machine that is gone. What may
+# take longer is done `in_its_time`.
+_TIMEOUT = timedelta(minutes=10)
+_TELLS_S = 1.0
+_TO_MAKE_FEATURES = timedelta(days=7)  # which the first rank of a machine may do before it comes
+_SHORT = 20  # letters of a value that is shown
 
 
 @contextmanager
@@ -47,14 +51,9 @@ def joined(ranks: Ranks, device: str) -> Iterator[None]:
         torch.cuda.set_device(ranks.local)
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     try:
-        if ranks.meeting == ENV:  # they come from several machines
-            print(
-                f"worker {ranks.number} of {ranks.count}: waiting for the others", file=sys.stderr, flush=True
-            )
         dist.init_process_group(
-            backend, ranks.meeting, timeout=_MEETING, rank=ranks.number, world_size=ranks.count
+            backend, timeout=_TIMEOUT, rank=ranks.number, world_size=ranks.count, store=_met(ranks)
         )
-        dist.distributed_c10d._set_pg_timeout(_TIMEOUT)
         yield
     except (RuntimeError, dist.DistBackendError) as error:
         if not _is_of_a_lost_rank(error):
@@ -64,6 +63,48 @@ def joined(ranks: Ranks, device: str) -> Iterator[None]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _met(ranks: Ranks) -> Any:  # noqa: ANN401 - a Store, which torch does not name for type checkers
+    """Where the ranks of one machine find each other, when all are there; None for torchrun's."""
+    if ranks.meeting is None:  # they may come from several machines
+        print(f"worker {ranks.number} of {ranks.count}: waiting for the others", file=sys.stderr, flush=True)
+        return None
+    store = cast(Any, dist).FileStore(str(ranks.meeting), ranks.count)
+    store.set(f"here/{ranks.number}", "")
+    # Whoever started them ends all when one is lost.
+    store.wait([f"here/{number}" for number in range(ranks.count)], _TO_MAKE_FEATURES)
+    return store
+
+
+@contextmanager
+def in_its_time(ranks: Ranks) -> Iterator[None]:
+    """Within it each rank does what takes long, or nothing; it ends when all have done it.
+
+    Meanwhile they tell each other that they are still there, so that nobody waits for a machine that is gone.
+
+    Args:
+        ranks: As of `joined`. Within it they must not tell each other anything else.
+    """
+    if ranks.count == 1:
+        yield
+        return
+    done, failed = Event(), Event()
+
+    def tell() -> None:
+        while not all(values(ranks, done.wait(_TELLS_S))) and not failed.is_set():
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        telling = pool.submit(tell)
+        try:
+            yield
+        except BaseException:
+            failed.set()
+            raise
+        finally:
+            done.set()
+        telling.result()
 
 
 def rows(ranks: Ranks, own: torch.Tensor) -> torch.Tensor:
@@ -116,15 +157,25 @@ def require_same(ranks: Ranks, inputs: Mapping[str, Any]) -> None:
     Raises:
         HeimdallError: A rank has other inputs; it says which.
     """
-    found = values(ranks, {name: artifacts.fingerprint([part]) for name, part in inputs.items()})
-    for number, theirs in enumerate(found):
-        differing = [name for name in found[0] if theirs.get(name) != found[0][name]]
+    first, *others = values(ranks, inputs)
+    for number, theirs in enumerate(others, start=1):
+        differing = list(_differences("", theirs, first))
         if differing:
             raise HeimdallError(
                 f"worker {number}",
                 f"it differs from worker 0 in: {', '.join(differing)}",
                 "Give every worker the same commit, params.yaml, data and libraries",
             )
+
+
+def _differences(name: str, theirs: Any, ours: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    """The names of the parts that differ, those of mappings with dots, each with both values if short."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for key in dict.fromkeys((*ours, *theirs)):
+            yield from _differences(f"{name}.{key}".lstrip("."), theirs.get(key), ours.get(key))
+    elif artifacts.fingerprint([theirs]) != artifacts.fingerprint([ours]):
+        short = max(len(str(theirs)), len(str(ours))) <= _SHORT
+        yield f"{name} ({theirs}, not {ours})" if short else name
 
 
 def require_same_weights(ranks: Ranks, digest: str, epoch: int) -> None:

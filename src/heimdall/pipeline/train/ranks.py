@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from heimdall.core import child, stage, variables
@@ -22,7 +22,6 @@ from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params
 
-ENV = "env://"  # torchrun's variables say where
 _POLL_S = 0.1
 _GRACE_S = 2.0  # for the ranks that lost another one to end by themselves, so that the cause is told
 _TOLD_LINES = 15
@@ -38,13 +37,13 @@ class Ranks:
         number: Of this rank, from 0.
         count: Of all ranks.
         local: Of this rank on its machine, from 0; it has the GPU of this number.
-        meeting: Where the ranks meet, as `torch.distributed` takes it.
+        meeting: The file of this machine through which the ranks meet; None for torchrun's meeting.
     """
 
     number: int = 0
     count: int = 1
     local: int = 0
-    meeting: str = ENV
+    meeting: Path | None = None
 
     @property
     def is_first(self) -> bool:
@@ -65,10 +64,11 @@ def started() -> Ranks | None:
         HeimdallError: The process that started this rank has ended.
     """
     if text := variables.TRAIN_RANK.read():
-        number, count, port, launcher = map(int, text.split("/"))
+        *numbers, meeting = text.split("/", 3)
+        number, count, launcher = map(int, numbers)
         if not child.ends_with(launcher):
             raise HeimdallError(f"worker {number}", "the process that started it has ended", _REMEDY)
-        return Ranks(number, count, number, f"tcp://127.0.0.1:{port}")
+        return Ranks(number, count, number, Path(meeting))
     torchrun = [variable.read() for variable in variables.TORCHRUN]
     if all(torchrun) and not variables.DVC_STAGE.read():
         number, count, local = map(int, torchrun[1:])
@@ -89,11 +89,12 @@ def wanted(typed: int | None, devices: int, virtual_shards: int) -> int:
         HeimdallError: The variable is no number of workers, or more workers are asked for than have work.
     """
     if typed is None and (text := variables.TRAIN_WORKERS.read()):
+        setting = f"{variables.TRAIN_WORKERS.name}={text}"
         if not text.isdecimal() or int(text) < 1:
-            remedy = "Give a number from 1 on, or unset it"
-            raise HeimdallError(f"{variables.TRAIN_WORKERS.name}={text}", "no number of workers", remedy)
+            raise HeimdallError(setting, "no number of workers", "Give a number from 1 on, or unset it")
         if int(text) > virtual_shards:
-            _say(f"{variables.TRAIN_WORKERS.name}={text}: {virtual_shards} train, one for each virtual shard")
+            said = f"{setting}: {virtual_shards} train, one for each virtual shard"
+            print(said, file=sys.stderr, flush=True)
         return min(int(text), virtual_shards)
     count = devices if typed is None else typed
     refuse_idle(count, virtual_shards)
@@ -113,7 +114,7 @@ def here(typed: int | None, parameters: Params) -> Ranks:
     """
     found = started()
     if found is not None:
-        if typed is not None and found.meeting == ENV:
+        if typed is not None and found.meeting is None:
             raise HeimdallError("--workers", "torchrun has started the workers", "Leave it out")
         return found
     # A CPU is one device, and `training.choose_device` says so.
@@ -155,17 +156,19 @@ def together(count: int) -> None:
     """
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, count)]
-        port = _free_port()
+        meeting = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "meeting"
         ranks: list[subprocess.Popen[bytes]] = []
         stack.callback(_end, ranks)
         for number in range(count):
-            ranks.append(_start(f"{number}/{count}/{port}/{os.getpid()}", outputs[number - 1 : number]))
+            ranks.append(_start(f"{number}/{count}/{os.getpid()}/{meeting}", outputs[number - 1 : number]))
         codes = _waited(ranks)
         said = [None, *map(_last_lines, outputs)]
         failed = [number for number, code in enumerate(codes) if code]
         for number in failed:
             for line in said[number] or ():
-                _say(f"worker {number}: {line}")
+                print(
+                    f"worker {number}: {line}", file=sys.__stderr__, flush=True
+                )  # errors, also with --quiet
     if failed:
         cause = _cause(codes, said)
         code = codes[cause] or 0
@@ -232,14 +235,3 @@ def _end(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
 def _last_lines(output: IO[bytes]) -> list[str]:
     output.seek(0)
     return output.read().decode("utf-8", "replace").splitlines()[-_TOLD_LINES:]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

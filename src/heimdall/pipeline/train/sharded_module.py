@@ -57,6 +57,7 @@ class ShardedLightningModule(LocalizationLightningModule):
         """
         first_own = self._shards[self.ranks.number].start
         losses = torch.zeros((max(map(len, self._shards)), 2), dtype=torch.float64)
+        used = torch.zeros(len(self._learning), dtype=torch.float64)  # above 0 where there is a gradient
 
         def gradient(node: Node) -> torch.Tensor | None:
             shard, last = node
@@ -71,13 +72,16 @@ class ShardedLightningModule(LocalizationLightningModule):
                 losses[shard - first_own] = torch.tensor([float(mean.detach()), count], dtype=torch.float64)
                 with torch.autocast(self.device.type, enabled=False):
                     self.manual_backward(mean * (count / batch.size))
+            used.add_(torch.tensor([value.grad is not None for value in self._learning]))
             return self._flat_gradient()
 
         sums = [virtual_shards.tree_sum(node, gradient) for node in self._nodes[self.ranks.number]]
-        for mean, count in exchange.rows(self.ranks, losses).flatten(0, 1).tolist():
+        told = exchange.rows(self.ranks, torch.cat([losses.flatten(), used]))
+        losses, used = told[:, : losses.numel()].reshape(-1, 2), told[:, losses.numel() :].sum(dim=0)
+        for mean, count in losses.tolist():
             if count:
                 self._train.append((self._finite(mean), int(count)))
-        self._take(self._sum_of_all(sums))
+        self._take(self._sum_of_all(sums), used.tolist())
         cast(LightningOptimizer, self.optimizers()).step()
         for value in self._learning:
             value.grad = None
@@ -126,11 +130,14 @@ class ShardedLightningModule(LocalizationLightningModule):
         }
         return virtual_shards.tree_sum((0, self.settings.virtual_shards), known.get)
 
-    def _take(self, flat: torch.Tensor) -> None:
-        """Give each parameter its part of the gradient."""
+    def _take(self, flat: torch.Tensor, used: list[float]) -> None:
+        """Give each parameter its part of the gradient, but none, as in a plain step, where no shard has one.
+
+        The optimizer would take zeros for a gradient, and let weights decay.
+        """
         sizes = [value.numel() for value in self._learning]
-        for value, part in zip(self._learning, torch.split(flat, sizes), strict=True):
-            value.grad = part.view_as(value)
+        for value, part, shards in zip(self._learning, torch.split(flat, sizes), used, strict=True):
+            value.grad = part.view_as(value) if shards else None
 
     def _digest(self) -> str:
         """SHA-256 of the weights."""

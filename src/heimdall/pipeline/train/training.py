@@ -194,18 +194,20 @@ class Training:
                     resumption.start_from(resume_from, work, inputs, self.parameters)
                 fitted = self._fit(task, inputs, device, work)
                 assert fitted is not None  # noqa: S101 - of the first rank
-                weights, metrics = self._write(output_dir, task, fitted, inputs["record"])
-                onnx_path = weights.with_suffix(".onnx") if exporter else None
-                if exporter and onnx_path:
-                    exporter(task.network, onnx_path, inputs["record"])
-                run_id = None
-                if tracker:
-                    rows = history.timed_rows(fitted.history, fitted.timeline)
-                    run_id = tracker(inputs["record"]["params"], rows, metrics, fitted.timeline.started_ms)
-                kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
-                checkpoints.clear(work)
-                shutil.rmtree(work, ignore_errors=True)
-            exchange.of_the_first(self.ranks, None)  # the others no longer need to wait
+                with exchange.in_its_time(self.ranks):
+                    weights, metrics = self._write(output_dir, task, fitted, inputs["record"])
+                    onnx_path = weights.with_suffix(".onnx") if exporter else None
+                    if exporter and onnx_path:
+                        exporter(task.network, onnx_path, inputs["record"])
+                    run_id = None
+                    if tracker:
+                        rows = history.timed_rows(fitted.history, fitted.timeline)
+                        run_id = tracker(
+                            inputs["record"]["params"], rows, metrics, fitted.timeline.started_ms
+                        )
+                    kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
+                    checkpoints.clear(work)
+                    shutil.rmtree(work, ignore_errors=True)
         return TrainingResult(weights, onnx_path, run_id, metrics, kept)
 
     def follow(self) -> None:
@@ -220,9 +222,12 @@ class Training:
         device = self._device()
         with exchange.joined(self.ranks, device):
             task, _ = self._task(device)
+            with exchange.in_its_time(self.ranks):
+                pass  # the first makes the network
             begun: Begun = exchange.of_the_first(self.ranks, None)
             work = self.work_dir / artifacts.fingerprint(begun.inputs)
-            task.resume(begun.config, begun.weights, Scratch(work, self.alone))
+            with exchange.in_its_time(self.ranks):
+                task.resume(begun.config, begun.weights, Scratch(work, self.alone))
             fit_loop.fit(
                 task,
                 self.parameters,
@@ -232,7 +237,8 @@ class Training:
                 state=begun.state,
                 ranks=self.ranks,
             )
-            exchange.of_the_first(self.ranks, None)  # the first may read what lies in the folder until now
+            with exchange.in_its_time(self.ranks):
+                pass  # the first writes the outputs, and may read what lies in the folder
             if self.ranks.local == 0:  # on another machine nobody else does
                 shutil.rmtree(work, ignore_errors=True)
 
@@ -248,7 +254,6 @@ class Training:
 
     def _task(self, device: str) -> tuple[LearningTask, dict[str, Any]]:
         """The task and all that decides the bytes, which is the same for all ranks."""
-        exchange.of_the_first(self.ranks, None)  # it may have made the features just now
         made = self.data_dir if (self.data_dir / paths.NETWORK).is_file() else self.data_dir / paths.FEATURES
         config = DatasetConfig(self.data_dir if self.ranks.is_first else made)
         task = TASKS[self.parameters.model.name](self.parameters, config)
@@ -286,16 +291,18 @@ class Training:
     def _fit(self, task: LearningTask, inputs: dict[str, Any], device: str, work: Path) -> Fitted | None:
         """Train from the last checkpoint in `work`, or else from the start."""
         scratch = Scratch(work, self.alone)
-        state = checkpoints.resumable(work, inputs)
-        if state is not None:
-            task.resume(state[OURS]["network"], checkpoints.weights(state), scratch)
-        else:
-            checkpoints.clear(work)
-            seed_everything(self.parameters.seed, workers=True, verbose=False)
-            task.start(scratch)
-        if self.ranks.count > 1:
-            begun = Begun(inputs, state, task.network.config, task.network.state_dict())
-            exchange.of_the_first(self.ranks, begun)
+        with exchange.in_its_time(self.ranks):
+            state = checkpoints.resumable(work, inputs)
+            if state is not None:
+                task.resume(state[OURS]["network"], checkpoints.weights(state), scratch)
+            else:
+                checkpoints.clear(work)
+                seed_everything(self.parameters.seed, workers=True, verbose=False)
+                task.start(scratch)
+        begun = Begun(inputs, state, task.network.config, task.network.state_dict())
+        exchange.of_the_first(self.ranks, begun)
+        with exchange.in_its_time(self.ranks):
+            pass  # the others make theirs
         return fit_loop.fit(
             task, self.parameters, inputs, device=device, work=work, state=state, ranks=self.ranks
         )
