@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from filelock import FileLock
@@ -72,6 +75,26 @@ class Project:
         )
         assert not check or done.returncode == 0, f"{command} failed:\n{done.stdout}"
         return done
+
+    def run_here(self, command: click.Command, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of our commands in this process, which has loaded its libraries already.
+
+        Not one that asks for our own buckets: their names were read when this process began.
+        """
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            tempfile.TemporaryFile(
+                "w+", encoding="utf-8"
+            ) as output,  # processes that it starts write there too
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
+            patch.chdir(self.root)
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            code = command.main(list(arguments), standalone_mode=False)
+            output.seek(0)
+            return subprocess.CompletedProcess(arguments, code or 0, output.read())
 
     def commit(self, message: str) -> None:
         """Commit everything that is not ignored."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from heimdall.commands.compare import compare
+from heimdall.commands.review import review
 from tests.conftest import Services
 from tests.pipeline import actions
 from tests.projects import BIN, REPOSITORY, Project, read_only
@@ -56,9 +58,8 @@ def clone(branch: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_two_releases_are_compared_from_the_remote(clone: Project, tmp_path: Path) -> None:
     report, picture = tmp_path / "all.json", tmp_path / "map.png"
-    done = clone.run(
-        "heimdall", "compare", "v0.1.0", "v0.2.0", "--json-file", str(report), "--plot", str(picture)
-    )
+    done = clone.run_here(compare, "v0.1.0", "v0.2.0", "--json-file", str(report), "--plot", str(picture))
+    assert done.returncode == 0, done.stdout
     found = json.loads(report.read_text())
     measured = json.loads((clone.root / "metrics/eval_full.json").read_text())["test"]["localizer"]
     assert "(simulated data)" in done.stdout
@@ -105,7 +106,8 @@ def test_sessions_of_a_former_snapshot_are_counted(branch: Project, tmp_path: Pa
 
 
 def test_a_review_finds_its_baseline(clone: Project) -> None:
-    done = clone.run("heimdall", "review")
+    done = clone.run_here(review)
+    assert done.returncode == 0, done.stdout
     base, head = (
         clone.run("git", "rev-parse", "--short=12", name).stdout.strip() for name in ("origin/main", "HEAD")
     )
