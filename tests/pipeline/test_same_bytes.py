@@ -42,7 +42,7 @@ def owners(project: Project) -> set[int]:
 
 @pytest.mark.parametrize(
     "stages",
-    # What follows them is rebuilt in the same environment by tests/pipeline/test_verify.py.
+    # What follows it is rebuilt in the same environment by tests/pipeline/test_verify.py.
     [["snapshot"], pytest.param(list(STAGES), marks=pytest.mark.series)],
     ids=["snapshot", "all"],
 )
