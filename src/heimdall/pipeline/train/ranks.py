@@ -172,8 +172,10 @@ def together(count: int) -> None:
     if failed:
         cause = _cause(codes, said)
         code = codes[cause] or 0
-        how = f"was killed by signal {-code}" if code < 0 else "failed; its own message is above"
-        raise HeimdallError(f"worker {cause} of {count}", f"it {how}", _REMEDY)
+        if code > 0:
+            remedy = f"Mend what it names. {_REMEDY}"
+            raise HeimdallError(f"worker {cause} of {count}", "it failed; its own message is above", remedy)
+        raise HeimdallError(f"worker {cause} of {count}", f"it was killed by signal {-code}", _REMEDY)
 
 
 def _cause(codes: Sequence[int | None], said: Sequence[list[str] | None]) -> int:
