@@ -38,7 +38,7 @@ def start(host: str, port: int, cpus: int | None) -> Path:
     Args:
         host: Address by which other machines reach this one.
         port: Of the head.
-        cpus: How many the cluster may use here; None for all.
+        cpus: How many the cluster may use here; None for all that this process may use.
 
     Returns:
         The file with the token, which is made if there is none.
@@ -65,7 +65,7 @@ def join(address: str, file: Path, cpus: int | None) -> None:
     Args:
         address: Host and port of its head.
         file: Has its token.
-        cpus: How many the cluster may use here; None for all.
+        cpus: How many the cluster may use here; None for all that this process may use.
 
     Raises:
         HeimdallError: As of `start`, or there is no such cluster, or it has another token.
@@ -119,6 +119,14 @@ def _refuse_more(cpus: int | None) -> None:
         raise HeimdallError(f"--cpus {cpus}", cause, f"Give at most {there}, or leave it out for all")
 
 
+def _usable() -> int:
+    """How many CPUs this process may use; Ray looks at a container's limit, but not at the affinity."""
+    from ray._private import utils  # noqa: PLC0415 - some machines lack Ray
+
+    there = len(os.sched_getaffinity(0))
+    return max(1, min(there, int(utils._get_docker_cpus() or there)))
+
+
 def _refuse_foreign(host: str, port: int) -> None:
     """Refuse to listen where this machine cannot, or for everybody.
 
@@ -132,7 +140,7 @@ def _refuse_foreign(host: str, port: int) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise HeimdallError(f"--listen {host}:{port}", str(error), f"{remedy}, or another port") from None
 
 
@@ -146,7 +154,7 @@ def _start(address: str, file: Path, cpus: int | None, *options: str) -> None:
     environment[variables.RAY_AUTH_TOKEN_PATH.name] = str(file.absolute())
     environment["PATH"] = os.pathsep.join([str(program.parent), environment.get("PATH", os.defpath)])
     log = folder() / "start.log"
-    command += [] if cpus is None else [f"--num-cpus={cpus}"]
+    command += [f"--num-cpus={_usable() if cpus is None else cpus}"]
     with log.open("wb") as stream, contextlib.suppress(subprocess.SubprocessError):
         subprocess.run(
             command,
