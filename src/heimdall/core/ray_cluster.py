@@ -30,7 +30,9 @@ from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.workers import TRIES_AGAIN, sending_errors
 
-for _name, _value in variables.ray_settings(variables.RAY_ADDRESS.read()).items():  # before Ray reads them
+_settings = variables.ray_settings(variables.RAY_ADDRESS.read())
+_settings[variables.RAY_PATIENCE.name] = variables.RAY_PATIENCE.default
+for _name, _value in _settings.items():  # before Ray reads them
     os.environ.setdefault(_name, _value)
 try:
     import ray
