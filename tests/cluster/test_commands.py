@@ -68,7 +68,7 @@ def test_a_cluster_of_this_machine_is_started_shown_and_stopped(person: dict[str
     looked = json.loads(heimdall(REPOSITORY, "doctor", "--json", env=member).stdout)["checks"]
     states = {check["name"]: check["state"] for check in looked}
     assert (states["Ray"], states["cluster"]) == ("ok", "ok")
-    assert "a node runs on this machine" in cluster(person, "start").stderr
+    assert "a node runs on this machine" in cluster(person, "start", "--listen", address).stderr
 
     assert cluster(person, "stop").stdout == "This machine has left the cluster.\n"
     assert not folder.exists()

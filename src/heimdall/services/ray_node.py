@@ -47,6 +47,7 @@ def start(host: str, port: int, cpus: int | None) -> Path:
         HeimdallError: Ray is not installed, a node runs here, others may read the token, there are fewer
             CPUs, `ray start` fails.
     """
+    _refuse_second()
     _refuse_more(cpus)
     _refuse_foreign(host, port)
     file = ray_address.token_file()
@@ -70,6 +71,7 @@ def join(address: str, file: Path, cpus: int | None) -> None:
     Raises:
         HeimdallError: As of `start`, or there is no such cluster, or it has another token.
     """
+    _refuse_second()
     _refuse_more(cpus)
     _checked(file)
     host, port = ray_address.split(address)
@@ -105,6 +107,16 @@ def _processes() -> list[psutil.Process]:
         and any(mine in word for word in found.info["cmdline"] or ())
         and any(_OF_RAY in word for word in found.info["cmdline"])
     ]
+
+
+def _refuse_second() -> None:
+    """Refuse a node beside that of this user.
+
+    Raises:
+        HeimdallError: One runs here.
+    """
+    if _processes():
+        raise HeimdallError("Ray", "a node runs on this machine", "Type `heimdall cluster stop` before")
 
 
 def _refuse_more(cpus: int | None) -> None:
@@ -177,7 +189,5 @@ def _checked(file: Path) -> Path:
     program = Path(sysconfig.get_path("scripts")) / "ray"
     if not program.is_file():
         raise HeimdallError("ray", "it is not installed", "Run `make cluster`")
-    if _processes():
-        raise HeimdallError("Ray", "a node runs on this machine", "Type `heimdall cluster stop` before")
     ray_address.require_token(file)
     return program
