@@ -44,8 +44,9 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 		"             heimdall ui                 the recorded trainings in a browser" \
 		"             heimdall services down      when you are done for today; make demo starts them again"
 
-# Two workers, the longest files first (tests/conftest.py); what they share is built once.
-PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two workers, the longest files first (tests/conftest.py); what they share is built once. Both compile 400 files
+# of tests, unless the compiled ones may be kept.
+PYTEST = PYTHONDONTWRITEBYTECODE= pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup cluster browser lint ## installation and browser if they are missing, lint, types and the tests; of long series one of each kind
 	$(PYTEST) -m "not series"

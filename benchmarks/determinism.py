@@ -29,12 +29,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
 from tqdm import tqdm
 
 from heimdall.core import determinism
+
+Measured = TypeVar("Measured")
 
 PROMISE = 1.2
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -223,8 +225,8 @@ class Worker:
 
 
 def pairs(
-    first: Callable[[], float], second: Callable[[], float], rounds: int, title: str
-) -> list[tuple[float, float]]:
+    first: Callable[[], Measured], second: Callable[[], Measured], rounds: int, title: str
+) -> list[tuple[Measured, Measured]]:
     """Measure both in turn, each of them first in every other round."""
     found = []
     for number in tqdm(range(rounds), desc=title, leave=False, disable=None, file=sys.stderr):

@@ -28,6 +28,7 @@ def limited(url: str, bytes_s: float) -> Iterator[str]:
         target=_serve, args=(urlsplit(url).hostname, urlsplit(url).port, bytes_s, theirs), daemon=True
     )
     process.start()
+    theirs.close()
     try:
         yield f"http://127.0.0.1:{ours.recv()}"
     finally:
@@ -59,6 +60,8 @@ def _serve(host: str, port: int, bytes_s: float, told: Connection) -> None:
         while True:
             client, _ = listening.accept()
             server = socket.create_connection((host, port))
+            for side in (client, server):  # else what is forwarded in pieces waits for acknowledgements
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=_forward, args=(client, server, None), daemon=True).start()
             threading.Thread(target=_forward, args=(server, client, rate), daemon=True).start()
 

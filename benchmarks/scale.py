@@ -36,6 +36,7 @@ import numpy as np
 import pandas as pd
 import scale_services
 import yaml
+from scale_services import Services
 from tqdm import tqdm
 
 from heimdall.core import artifacts, table
@@ -45,7 +46,6 @@ from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 from heimdall.recordings import archive
 from heimdall.recordings.archive import StoredRecording
 from heimdall.signal import session_files
-from heimdall.storage.endpoints import Endpoints
 from tests import synthetic_sessions, tiny_snapshot
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -94,7 +94,7 @@ def main() -> None:
             print_stages(sorted(typed.sizes), stages, Path(name), services)
 
 
-def print_stages(sizes: list[int], stages: list[str], folder: Path, services: Endpoints | None) -> None:
+def print_stages(sizes: list[int], stages: list[str], folder: Path, services: Services | None) -> None:
     """A table of the stages at each size, and verdicts."""
     found: dict[str, dict[int, Cost]] = {stage: {} for stage in stages}
     for size in sizes:
@@ -145,13 +145,13 @@ def said(kept: bool) -> str:
 
 
 def print_growth(size: int, root: Path) -> None:
-    """What featurize takes for one session more in a hundred."""
+    """CPU seconds of featurize for one session more in a hundred."""
     prepare(root, size)
     whole = measured("featurize", root)
     write_recordings(root, size + max(size // 100, 1))
     more = measured("featurize", root)
-    share = more.wall_s / whole.wall_s
-    print(f"featurize of {size} sessions: {whole.wall_s:.1f} s; with 1 % more: {more.wall_s:.1f} s more")
+    share = more.cpu_s / whole.cpu_s
+    print(f"featurize of {size} sessions: {whole.cpu_s:.1f} s of CPU; 1 % more: {more.cpu_s:.1f} s more")
     print(f"share {share:.3f} ({said(share <= GROWTH)}, at most {GROWTH})")
 
 
@@ -172,12 +172,12 @@ def prepare(root: Path, count: int) -> None:
     write_recordings(root, count)
 
 
-def moved(root: Path, services: Endpoints) -> dict[str, str]:
+def moved(root: Path, services: Services) -> dict[str, str]:
     """Put what `prepare` made a snapshot of where a snapshot is taken; the variables that lead there."""
     rows = archive.read_measurements(root)
     scale_services.fill(services, rows, archive.read_receivers(root), samples_of)
     shutil.rmtree(root / archive.SNAPSHOT)
-    return scale_services.environment(services)
+    return services.environment
 
 
 def measured(stage: str, root: Path, reached: Mapping[str, str] = MappingProxyType({})) -> Cost:

@@ -6,7 +6,8 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 
 import pandas as pd
 from obstore.store import S3Store
@@ -17,12 +18,10 @@ from heimdall.core import variables
 from heimdall.recordings import iq
 from heimdall.recordings.archive import Samples
 from heimdall.storage import connection, database_url, endpoints, migrate
-from heimdall.storage.endpoints import Endpoints
+from heimdall.storage.endpoints import Database, Endpoints
 from heimdall.storage.identities import Identity
-from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.s3_access import S3Access
 
-BUCKET = "heimdall-scale"
 THREADS = 8
 _ROW = {  # of measurements: what its columns are called in measurements.parquet
     "id": "measurement_id",
@@ -49,31 +48,60 @@ _RECEIVER = {
 }
 
 
+@dataclass(frozen=True)
+class Services:
+    """A database and a bucket that nobody else uses.
+
+    Attributes:
+        database: The database, as its owner.
+        access: Where the bucket is, as who may read it.
+        bucket: Its name.
+    """
+
+    database: Database
+    access: S3Access
+    bucket: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which stage snapshot finds them. They hold credentials."""
+        found = Endpoints(self.database, self.access).as_environment()
+        return found | {variables.RAW_BUCKET.name: self.bucket}
+
+
 @contextmanager
-def own_services() -> Iterator[Endpoints]:
-    """An empty database, and `BUCKET`, on the servers of `heimdall services up` or the configured ones."""
+def own_services() -> Iterator[Services]:
+    """Both, empty, on the servers of `heimdall services up` or the configured ones; removed at the end."""
     server, access = endpoints.administrator(), endpoints.s3(identity=Identity.ADMIN)
-    name = f"heimdall_scale_{uuid.uuid4().hex[:8]}"
-    where = dataclasses.replace(server, url=database_url.parse(server.url).with_database(name))
-    connection.create_if_missing(where)
-    ObjectStore(access, BUCKET).ensure_bucket()
-    try:
+    mark = uuid.uuid4().hex[:8]
+    bucket, database = f"heimdall-scale-{mark}", f"heimdall_scale_{mark}"
+    where = dataclasses.replace(server, url=database_url.parse(server.url).with_database(database))
+    store = obstore_of(access, bucket)
+    with ExitStack() as stack:
+        access.client().create_bucket(Bucket=bucket)  # fails where it is there
+        stack.callback(_remove_bucket, access, bucket, store)
+        connection.create_if_missing(where)
+        stack.callback(_drop, server, database)
         with closing(connection.connect(where)) as opened:
             migrate.apply(opened)
-        yield Endpoints(where, access)
-    finally:
-        bucket = obstore_of(access, BUCKET)
-        for listed in bucket.list():
-            bucket.delete([found["path"] for found in listed])
-        access.client().delete_bucket(Bucket=BUCKET)
-        with closing(connection.connect(server)) as opened:
-            opened.autocommit = True
-            with opened.cursor() as cursor:
-                cursor.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+        yield Services(where, access, bucket)
+
+
+def _remove_bucket(access: S3Access, bucket: str, store: S3Store) -> None:
+    for listed in store.list():
+        store.delete([found["path"] for found in listed])
+    access.client().delete_bucket(Bucket=bucket)
+
+
+def _drop(server: Database, database: str) -> None:
+    with closing(connection.connect(server)) as opened:
+        opened.autocommit = True
+        with opened.cursor() as cursor:
+            cursor.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(database)))
 
 
 def fill(
-    services: Endpoints,
+    services: Services,
     rows: pd.DataFrame,
     receivers: pd.DataFrame,
     samples_of: Callable[[str], Mapping[int, Samples]],
@@ -99,7 +127,7 @@ def fill(
             cursor.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
             statement = sql.SQL("INSERT INTO {} ({}) VALUES %s").format(sql.Identifier(table), names)
             execute_values(cursor, statement, named.itertuples(index=False, name=None), page_size=1000)
-    bucket = obstore_of(services.s3, BUCKET)
+    bucket = obstore_of(services.access, services.bucket)
 
     def put(session_id: str) -> None:
         for receiver, samples in samples_of(session_id).items():
@@ -107,11 +135,6 @@ def fill(
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(put, rows["session_id"].unique()))
-
-
-def environment(services: Endpoints) -> dict[str, str]:
-    """The variables by which stage snapshot finds them. They hold credentials."""
-    return services.as_environment() | {variables.RAW_BUCKET.name: BUCKET}
 
 
 def obstore_of(access: S3Access, bucket: str) -> S3Store:

@@ -64,12 +64,18 @@ class Opened:
 
     def colours(self, selector: str) -> int:
         """How many colours the first such element shows: an empty picture has one or two."""
-        return len(np.unique(self.pixels(selector).reshape(-1, 3), axis=0))
+        return count_colours(self.pixels(selector))
 
     def beyond_px(self) -> int:
         """By how much the page is wider than the window; above 0 a reader scrolls sideways."""
         wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         return int(self.page.evaluate(wider))
+
+
+def count_colours(picture: NDArray[np.uint8]) -> int:
+    """How many different pixels there are. Shape (height, width, 3) or (height, width, 4)."""
+    weights = 256 ** np.arange(picture.shape[2])  # of one number a pixel, which sorts ten times faster
+    return len(np.unique(picture @ weights))
 
 
 class Browser:

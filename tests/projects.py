@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from filelock import FileLock
@@ -72,6 +75,26 @@ class Project:
         )
         assert not check or done.returncode == 0, f"{command} failed:\n{done.stdout}"
         return done
+
+    def run_here(self, command: click.Command, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of our commands in this process, which has loaded its libraries already.
+
+        Not one that asks for our own buckets: their names were read when this process began.
+        """
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            tempfile.TemporaryFile(
+                "w+", encoding="utf-8"
+            ) as output,  # processes that it starts write there too
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
+            patch.chdir(self.root)
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            code = command.main(list(arguments), standalone_mode=False)
+            output.seek(0)
+            return subprocess.CompletedProcess(arguments, code or 0, output.read())
 
     def commit(self, message: str) -> None:
         """Commit everything that is not ignored."""
@@ -244,24 +267,25 @@ def built(shared: Path, shared_services: Services, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def slower(built: Project, shared: Path) -> tuple[Project, str]:
-    """A second model, of an experiment that was pushed and committed; the first is one commit back.
+def slower(built: Project, shared: Path) -> Project:
+    """A second model, of an experiment that was queued, tracked, applied, pushed and committed.
 
-    One for all workers, as `built`. 1e-5, not 1e-4: DVC writes it as `1e-05`, which YAML reads as a string.
-
-    Returns:
-        The project, to be copied or cloned, not changed; and what DVC said of the experiment.
+    The first is one commit back. One for all workers, as `built`, to be copied or cloned, not changed. 1e-5,
+    not 1e-4: DVC writes it as `1e-05`, which YAML reads as a string.
     """
 
     def learn(root: Path) -> dict[str, str]:
         made = built.copy(root)
-        said = made.run("dvc", "exp", "run", "--name", "slower", "-S", "lr=1e-5").stdout
+        made.run("dvc", "exp", "run", "--queue", "--name", "slower", "-S", "lr=1e-5")
+        made.run("dvc", "exp", "run", "--run-all", HEIMDALL_TRACKING="on")
+        assert made.hashes() == built.hashes()  # the experiment had a workspace of its own
+        made.run("dvc", "exp", "apply", "slower")
         made.run("dvc", "push")
         made.commit("Learn more slowly")
-        return {"said": said}
+        return {}
 
-    found = once(shared / "slower", learn)
-    return replace(built, root=shared / "slower/heimdall"), found["said"]
+    once(shared / "slower", learn)
+    return replace(built, root=shared / "slower/heimdall")
 
 
 def once(folder: Path, make: Callable[[Path], dict[str, str]]) -> dict[str, str]:

@@ -104,18 +104,32 @@ def test_import_is_quick_and_waits_for_no_library() -> None:
     assert min(times_s) < 0.1
 
 
-@pytest.mark.parametrize("folder", [Path(), Path("stages")])
-def test_train_is_a_module_with_the_root_or_the_stages_on_the_path(folder: Path, tmp_path: Path) -> None:
-    script = "from train import TrainingPipeline; print(TrainingPipeline.__module__)"
+def test_train_is_a_module_with_the_root_or_the_stages_on_the_path(tmp_path: Path) -> None:
+    """One after the other in one process, which loads the libraries once."""
+    script = """
+import sys
+for folder in sys.argv[1:]:
+    before = set(sys.modules)
+    sys.path.insert(0, folder)
+    import train
+    from train import TrainingPipeline
+    print(train.__file__, TrainingPipeline.__module__)
+    sys.path.remove(folder)
+    for name in {name for name in set(sys.modules) - before if name.split(".")[0] in ("train", "stages")}:
+        del sys.modules[name]
+"""
+    folders = [REPOSITORY, REPOSITORY / "stages"]
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script, *map(str, folders)],
         cwd=tmp_path,
-        env={"PATH": "", "PYTHONPATH": str(REPOSITORY / folder)},
+        env={"PATH": ""},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout == "heimdall.api.training_pipeline\n", done.stderr
+    assert done.stdout.splitlines() == [
+        f"{folder}/train.py heimdall.api.training_pipeline" for folder in folders
+    ], done.stderr
 
 
 def test_train_can_be_typed_in_any_folder(tmp_path: Path) -> None:

@@ -23,12 +23,15 @@ from heimdall.core.errors import HeimdallError
 from heimdall.network.dataset import DatasetConfig
 from heimdall.pipeline.evaluate import evaluation
 from heimdall.pipeline.featurize import featurize
+from heimdall.pipeline.simulate import simulated
 from tests import REPOSITORY, pieces
 from tests.cluster import tasks
 from tests.cluster.conftest import one_more
 from tests.pipeline.evaluate.conftest import data
 from tests.pipeline.evaluate.test_evaluation import PARAMS as EVALUATE
 from tests.pipeline.evaluate.test_evaluation import both
+from tests.pipeline.simulate.test_simulated import CHOSEN, FEATURES
+from tests.pipeline.simulate.test_simulated import outputs as simulated_outputs
 from tests.pipeline.snapshot.conftest import world
 from tests.pipeline.snapshot.snapshot_world import World
 from tests.session_world import VALIDATION_SPLIT
@@ -92,6 +95,21 @@ def test_an_evaluation_gives_the_same_figures(
     here = evaluation.evaluate(both, data, VALIDATION_SPLIT, EVALUATE)
     pd.testing.assert_frame_equal(found.cases, here.cases, check_exact=True)
     assert found.metrics == here.metrics
+
+
+@pytest.mark.series
+def test_simulated_sessions_are_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster_here: Cluster
+) -> None:
+    def made(root: Path) -> dict[str, bytes]:
+        artifacts.write_bytes(root / determinism.LOCK_FILE, b"numpy==1\n")
+        simulated.run(CHOSEN, FEATURES, root)
+        return simulated_outputs(root)
+
+    with one_more(ray_cluster_here):
+        found = made(tmp_path / "cluster")
+    monkeypatch.delenv(variables.RAY_ADDRESS.name)
+    assert found == made(tmp_path / "here")
 
 
 @contextmanager

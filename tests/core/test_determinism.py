@@ -154,7 +154,7 @@ def test_this_test_runs_under_the_recipe() -> None:
     assert determinism.differing(os.environ, determinism.read_threads(REPOSITORY / "params.yaml")) == []
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", [pytest.param("0", marks=pytest.mark.series), "1"])
 def test_pytest_replaces_itself_before_anything_computes_or_is_captured(tmp_path: Path, workers: str) -> None:
     (tmp_path / "test_probe.py").write_text(PROBE, encoding="utf-8")
     options = ["-c", str(REPOSITORY / "pyproject.toml"), "-n", workers, "-rP", "-p", "no:cacheprovider"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from functools import cache
 from html.parser import HTMLParser
 from itertools import combinations
 
@@ -56,9 +57,15 @@ class Page(HTMLParser):
         return [text for name, text in self.texts if name == tag]
 
 
+@cache
+def written(name: str) -> str:
+    """The page of an answer, which takes its time."""
+    return fix_page.text(ALL[name]())
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_is_loaded_and_only_what_the_page_itself_says_runs(name: str) -> None:
-    text = fix_page.text(ALL[name]())
+    text = written(name)
     page = Page(text)
     assert page.open == []
     for tag, attributes in page.elements:
@@ -80,7 +87,7 @@ def test_nothing_is_loaded_and_only_what_the_page_itself_says_runs(name: str) ->
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_number_of_a_picture_is_one(name: str) -> None:
-    text = fix_page.text(ALL[name]())
+    text = written(name)
     assert not re.search(r"\b(nan|inf)\b", text)
     for _, attributes in Page(text).elements:
         for value in (attributes.get("d"), attributes.get("transform"), attributes.get("viewbox")):
@@ -97,11 +104,11 @@ def test_names_are_text() -> None:
 
 
 def test_the_page_begins_with_what_is_known() -> None:
-    said = Page(fix_page.text(answers.normal())).text_of("p")
+    said = Page(written("normal")).text_of("p")
     assert said[0].startswith("The recordings are real")
     assert said[1] == "The transmitter is at 50.099, 9.011 (latitude, longitude), locator JO40mc."
-    assert Page(fix_page.text(answers.nothing())).text_of("p")[1].startswith("Nothing can be said")
-    assert "The recordings are simulated." in Page(fix_page.text(answers.seconds())).text_of("p")
+    assert Page(written("nothing")).text_of("p")[1].startswith("Nothing can be said")
+    assert "The recordings are simulated." in Page(written("seconds")).text_of("p")
 
 
 def test_a_small_place_has_a_map_of_its_own_and_two_have_two() -> None:

@@ -48,7 +48,7 @@ def test_what_all_seconds_have_alike_does_not_average() -> None:
     assert np.linalg.det(fix.places[0].covariance_m2) > 0.3 * alone
 
 
-@pytest.mark.parametrize("count", [2, 4, 10])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.series), 10])
 def test_few_seconds_do_not_average_clocks_that_are_off_alike(count: int) -> None:
     """The stated sigma is right, and hardly anything of it changes from second to second."""
     sent = Transmission(6, sigma_s=1e-8)

@@ -34,14 +34,21 @@ def _distance_m(place: Place, truth_deg: tuple[float, float]) -> float:
     return float(np.hypot(*rays.offset_m(place.latitude_deg, place.longitude_deg, *truth_deg)))
 
 
-@pytest.mark.parametrize(("receivers", "size_m"), [(5, 1e5), (12, 5e3), (30, 3e5)])
+# tests/localize/test_bound.py has networks of 12 and of 30 receivers, too.
+@pytest.mark.parametrize(
+    ("receivers", "size_m"),
+    [(5, 1e5), *(pytest.param(*one, marks=pytest.mark.series) for one in ((12, 5e3), (30, 3e5)))],
+)
 def test_claims_of_any_network_are_those_of_the_scatter(receivers: int, size_m: float) -> None:
     sent = Transmission(receivers, size_m, 2e-8, place_m=(0.1 * size_m, -0.05 * size_m))
     squares = [square_of(locate(sent.event(seed)), sent.truth_deg()) for seed in SEEDS]
     assert np.mean(squares) == pytest.approx(2.0, abs=1.2)  # of 24: 2 +- 3 sqrt(4 / 24)
 
 
-@pytest.mark.parametrize("error_s", [10e-6, 3e-3, 1.0])
+# tests/localize/test_bound.py has the others, of five times.
+@pytest.mark.parametrize(
+    "error_s", [10e-6, *(pytest.param(one, marks=pytest.mark.series) for one in (3e-3, 1.0))]
+)
 def test_one_wrong_time_of_six_is_left_out_and_said(error_s: float) -> None:
     sent = Transmission(6)
     right, wrong = [], []

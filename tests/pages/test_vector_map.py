@@ -212,7 +212,11 @@ def shown(png: bytes) -> NDArray[np.uint8]:
 
 def test_a_picture_shows_the_same_in_light_colours() -> None:
     drawn = italy(HOSTILE)
-    seen = shown(picture.png(HOSTILE, "simulated", [("Receivers", drawn), ("Again", drawn)], scale=1))
+    written, again = (
+        picture.png(HOSTILE, "simulated", [("Receivers", drawn), ("Again", drawn)], scale=1) for _ in range(2)
+    )
+    assert again == written
+    seen = shown(written)
     height = drawn.shown.height_px
     assert seen.shape[1] == 1000
     assert seen.shape[0] > 2 * height
@@ -220,7 +224,6 @@ def test_a_picture_shows_the_same_in_light_colours() -> None:
         x, y = drawn.shown.at([place])[0].tolist()
         for top in (64, 64 + height + 44):
             assert seen[int(top + y), int(20 + x)].tolist() == list(COLOURS["light"][colour])
-    assert picture.png("a", "simulated", [("b", italy())]) == picture.png("a", "simulated", [("b", italy())])
 
 
 def test_a_map_of_nothing_is_refused() -> None:

@@ -58,10 +58,12 @@ def own(make_project: Callable[[], Project]) -> Project:
     project.run(
         "heimdall", "demo", "seed", "--sessions", "12", "--transmitters", "8", "--seed", "9", "--bad", "none"
     )
-    project.run("dvc", "repro", "featurize")
+    project.run("dvc", "repro", "snapshot")
     return project
 
 
+# The same without DVC: snapshot/test_quarantine.py, and of a mended object snapshot/test_collector.py.
+@pytest.mark.series
 def test_an_object_deleted_and_one_truncated_go_to_quarantine(own: Project) -> None:
     measurements = pd.read_parquet(own.root / "data/snapshot/measurements.parquet")
     deleted, truncated = measurements["object_key"].iloc[[0, -1]]

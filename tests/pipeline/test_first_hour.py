@@ -8,10 +8,11 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests import REPOSITORY
-from tests.projects import Project
+from tests.projects import Project, ran
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SESSION = "92998002"  # of the demo; the tiny world has others
@@ -29,11 +30,11 @@ def blocks() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("rebuilt", [False, pytest.param(True, marks=pytest.mark.series)])
 def test_every_line_can_be_pasted_in_order(built: Project, tmp_path: Path, rebuilt: bool) -> None:
     own = {"HEIMDALL_MODELS_BUCKET": f"models-{uuid.uuid4().hex[:12]}", "HEIMDALL_TRACKING": "on"}
-    project = replace(built, env=built.env | own).with_own_remote(tmp_path / "heimdall")
-    sessions = json.loads(
-        project.run("heimdall", "-q", "session", "list", "--split", "test", "--json").stdout
-    )
-    prefix = next(one["session_id"] for one in sessions if one["receivers_heard"] >= 1)[: len(SESSION)]
+    project = replace(built, env=built.env | own).copy(tmp_path / "heimdall")
+    project.run("heimdall", "services", "up")
+    index = pd.read_parquet(project.root / "data/features/index.parquet")
+    heard = index[(index["split"] == "test") & (index["receivers_heard"] >= 1)]
+    prefix = heard["session_id"].iloc[0][: len(SESSION)]
     printed = ""
     for language, text in blocks():
         if language == "python":
@@ -55,6 +56,8 @@ def test_every_line_can_be_pasted_in_order(built: Project, tmp_path: Path, rebui
                 command += " --skip-verify"
             said = project.run("bash", "-c", command).stdout
             assert "Traceback" not in said
+            if line.startswith("dvc exp run"):
+                assert ran(said) == ["train", "evaluate", "export"]
             printed = said.splitlines()[-1] if said else ""
     log = project.run("heimdall", "-q", "releases", "--json").stdout
     assert json.loads(log)["champion"] == "v0.1.0"

@@ -32,9 +32,9 @@ Trace = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
-def traced(slower: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+def traced(slower: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A second model, of an experiment that was committed and pushed; the first is one commit back."""
-    return slower[0].copy(tmp_path_factory.mktemp("lineage") / "heimdall")
+    return slower.copy(tmp_path_factory.mktemp("lineage") / "heimdall")
 
 
 @pytest.fixture
@@ -181,7 +181,8 @@ def test_weights_and_quantized_model_lead_to_the_same_rows(trace: Trace) -> None
 
 def test_a_copy_of_an_older_model_leads_to_its_revision(built: Project, traced: Project) -> None:
     copy = built.root / ONNX
-    done = traced.run("heimdall", "lineage", str(copy), "--all")
+    done = traced.run_here(lineage, str(copy), "--all")
+    assert done.returncode == 0, done.stdout
     assert f"\n  {head(traced, 'HEAD~')}  " in done.stdout
     assert "Learn more slowly" not in done.stdout
     assert "the workspace" not in done.stdout
@@ -257,7 +258,7 @@ def test_another_hash_of_the_model_in_the_lock_is_named_by_the_commit_that_knows
 ) -> None:
     weights = "models/localizer.safetensors"
     with changed(traced.root / "dvc.lock", another_hash("train", weights)):
-        done = traced.run("heimdall", "lineage", weights, "--all", check=False)
+        done = traced.run_here(lineage, weights, "--all")
     assert done.returncode == 1
     assert f"ok       {weights}: MD5 in dvc.lock of commit {head(traced)}\n" in done.stdout
     assert verdict(done.stdout) == "CHANGED: dvc.lock of the workspace"

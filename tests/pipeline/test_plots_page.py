@@ -19,18 +19,14 @@ CHARTS = {name: given for one in DEFINITIONS if isinstance(one, dict) for name, 
 PICTURES = [one for one in DEFINITIONS if isinstance(one, str)]
 
 
-@pytest.fixture
-def prepared(project: Project, tmp_path: Path) -> Project:
-    """A built project whose DVC was told of the page, as `make setup` does it."""
-    page = tmp_path / "plots.html"
+@pytest.fixture(scope="module")
+def prepared(built: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A built project whose DVC was told of the page, as `make setup` does it; the last test changes it."""
+    folder = tmp_path_factory.mktemp("plots")
+    project, page = built.copy(folder / "heimdall"), folder / "plots.html"
     page.write_text(plots_page.text(), encoding="utf-8")
     dvc_remote.set_plots_page(project.root, page)
     return project
-
-
-def written(project: Project, *command: str) -> Path:
-    project.run("dvc", "plots", *command)
-    return project.root / "dvc_plots" / "index.html"
 
 
 def check(opened: Opened, revisions: Sequence[str]) -> None:
@@ -58,25 +54,33 @@ def check(opened: Opened, revisions: Sequence[str]) -> None:
     assert opened.beyond_px() <= 0
 
 
+@pytest.fixture(scope="module")
+def shown(prepared: Project) -> Path:
+    """The page of `dvc plots show`, for all tests of it."""
+    prepared.run("dvc", "plots", "show", "--out", "shown")
+    return prepared.root / "shown" / "index.html"
+
+
 @pytest.mark.parametrize(("width_px", "scheme"), [(WIDE_PX, "light"), (NARROW_PX, "dark")])
 def test_the_plots_are_drawn_without_a_network(
-    prepared: Project, browser: Browser, width_px: int, scheme: Scheme
+    shown: Path, browser: Browser, width_px: int, scheme: Scheme
 ) -> None:
-    with browser.open(written(prepared, "show"), width_px, scheme) as opened:
+    with browser.open(shown, width_px, scheme) as opened:
         check(opened, ["workspace"])
+
+
+def test_no_chart_loads_a_script(shown: Path) -> None:
+    text = shown.read_text(encoding="utf-8")
+    assert "<script src" not in text
+    assert "cdn.jsdelivr.net/npm/vega@" not in text
 
 
 def test_two_revisions_are_told_apart(prepared: Project, browser: Browser) -> None:
     curve = prepared.root / "plots/training.csv"
     first, *rest = curve.read_text(encoding="utf-8").splitlines(keepends=True)
     curve.write_text(first + "".join(reversed(rest)), encoding="utf-8")
-    with browser.open(written(prepared, "diff", "HEAD")) as opened:
+    prepared.run("dvc", "plots", "diff", "HEAD")
+    with browser.open(prepared.root / "dvc_plots" / "index.html") as opened:
         check(opened, ["workspace", "HEAD"])
         for text in opened.page.locator("svg.marks").all_text_contents():
             assert all(name in text for name in ("revision", "workspace", "HEAD"))
-
-
-def test_no_chart_loads_a_script(prepared: Project) -> None:
-    text = written(prepared, "show").read_text(encoding="utf-8")
-    assert "<script src" not in text
-    assert "cdn.jsdelivr.net/npm/vega@" not in text

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from heimdall.commands.compare import compare
 from tests.conftest import Services
 from tests.pipeline import actions
 from tests.projects import BIN, REPOSITORY, Project, read_only
@@ -32,12 +33,12 @@ MARK = "<!-- review by heimdall -->"
 
 
 @pytest.fixture(scope="module")
-def branch(slower: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+def branch(slower: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A branch that learns more slowly, committed and pushed to the remote; main is one commit back.
 
     Both are tagged as a release is.
     """
-    project = slower[0].copy(tmp_path_factory.mktemp("review") / "heimdall")
+    project = slower.copy(tmp_path_factory.mktemp("review") / "heimdall")
     project.run("git", "checkout", "--quiet", "-b", "slower")
     project.run("git", "branch", "--quiet", "--force", "main", "HEAD~")
     for tag, revision in (("v0.1.0", "main"), ("v0.2.0", "HEAD")):
@@ -56,9 +57,8 @@ def clone(branch: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_two_releases_are_compared_from_the_remote(clone: Project, tmp_path: Path) -> None:
     report, picture = tmp_path / "all.json", tmp_path / "map.png"
-    done = clone.run(
-        "heimdall", "compare", "v0.1.0", "v0.2.0", "--json-file", str(report), "--plot", str(picture)
-    )
+    done = clone.run_here(compare, "v0.1.0", "v0.2.0", "--json-file", str(report), "--plot", str(picture))
+    assert done.returncode == 0, done.stdout
     found = json.loads(report.read_text())
     measured = json.loads((clone.root / "metrics/eval_full.json").read_text())["test"]["localizer"]
     assert "(simulated data)" in done.stdout

@@ -42,9 +42,9 @@ def owners(project: Project) -> set[int]:
 
 @pytest.mark.parametrize(
     "stages",
-    # What follows them is rebuilt in the same environment by tests/pipeline/test_verify.py.
-    [["snapshot", "featurize"], pytest.param(list(STAGES), marks=pytest.mark.series)],
-    ids=["data", "all"],
+    # What follows it is rebuilt in the same environment by tests/pipeline/test_verify.py.
+    [["snapshot"], pytest.param(list(STAGES), marks=pytest.mark.series)],
+    ids=["snapshot", "all"],
 )
 def test_another_folder_hash_seed_locale_time_zone_and_umask(
     built: Project, tmp_path: Path, stages: list[str]

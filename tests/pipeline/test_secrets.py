@@ -66,18 +66,26 @@ class Watch:
         self._folders = folders
         self._labels: dict[int, str] = {}
         self._seen: set[tuple[int, bytes]] = set()
+        self._elsewhere: set[tuple[int, bytes]] = set()  # not below this process, nor will they be
 
     def look(self) -> None:
         """Look once."""
-        below = {process.pid for process in psutil.Process().children(recursive=True)}
+        below: set[int] | None = None
         for pid in psutil.pids():
             with suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes()
                 if not line or (pid, line) in self._seen:
                     continue
                 folder = Path(f"/proc/{pid}/cwd").readlink()
-                if pid in below or any(folder.is_relative_to(each) for each in self._folders):
+                below_us = False
+                if (pid, line) not in self._elsewhere:
+                    if below is None:  # it takes longer than all the rest, and mostly nobody is new
+                        below = {process.pid for process in psutil.Process().children(recursive=True)}
+                    below_us = pid in below
+                if below_us or any(folder.is_relative_to(each) for each in self._folders):
                     self._note(pid, line, Path(f"/proc/{pid}/environ").read_bytes())
+                else:
+                    self._elsewhere.add((pid, line))
 
     @contextmanager
     def watching(self) -> Iterator[None]:

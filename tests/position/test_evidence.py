@@ -69,7 +69,7 @@ def evidence(posed: solver.Problem, weight: Float64) -> tuple[Float64, solver.So
     return solver.log_evidence(posed, found, weights)[0].numpy(), found
 
 
-@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.series), 5])
 def test_the_evidence_of_a_tile_is_the_integral_over_it(count: int) -> None:
     """A wide tile and a narrow one, and one beside the truth: by two times it is a ridge through them."""
     truth_km = (TRUTH_M / KM).tolist()

@@ -44,8 +44,14 @@ def opened_session(opened: Opened) -> str | None:
     return card.locator("dd").first.text_content()
 
 
-@pytest.mark.parametrize("width_px", [WIDE_PX, NARROW_PX])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("width_px", "scheme"),
+    [
+        *((WIDE_PX, "light"), (NARROW_PX, "dark")),
+        pytest.param(WIDE_PX, "dark", marks=pytest.mark.series),
+        pytest.param(NARROW_PX, "light", marks=pytest.mark.series),
+    ],
+)
 def test_the_page_asks_for_nothing_and_every_drawing_is_drawn(
     browser: Browser, file: Path, width_px: int, scheme: Scheme
 ) -> None:

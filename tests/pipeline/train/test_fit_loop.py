@@ -33,7 +33,8 @@ def test_each_epoch_has_its_own_order() -> None:
     assert list(EpochSampler(20, seed=2, epoch=0)) != first
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+# Trainings without workers are killed in test_training.py and tests/pipeline/test_kills.py, too.
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.series), 2])
 def test_interrupted_training_ends_with_the_same_bytes(
     data_dir: Path,
     undisturbed: tuple[Path, TrainingResult],
@@ -115,7 +116,9 @@ def remove_the_last(path: Path) -> None:
     path.with_name("last.ckpt").unlink()
 
 
-@pytest.mark.parametrize("damage", [cut_off, flip_a_bit_of_a_weight, remove_the_last])
+@pytest.mark.parametrize(
+    "damage", [pytest.param(cut_off, marks=pytest.mark.series), flip_a_bit_of_a_weight, remove_the_last]
+)
 def test_a_damaged_checkpoint_is_not_gone_on_from(
     data_dir: Path, undisturbed: tuple[Path, TrainingResult], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:

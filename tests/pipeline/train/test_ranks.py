@@ -260,7 +260,7 @@ def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "values", lambda *_: [first, first, other])
     with pytest.raises(HeimdallError) as caught:
         exchange.require_same(Ranks(0, 3), first)
-    named = "params.model.name (fusion, not single), params.seed (2, not None), index"
+    named = "params.model.name (fusion, not single), params.seed (2, not absent), index"
     assert caught.value.subject == "worker 2"
     assert caught.value.cause == f"it differs from worker 0 in: {named}"
 
@@ -270,6 +270,35 @@ def test_who_takes_long_is_waited_for(tmp_path: Path) -> None:
     """Longer than for an answer: worker 0 alone makes the network and writes the outputs."""
     done = "with exchange.in_its_time(part): time.sleep(6 * part.is_first)"
     assert ended(start(tmp_path, "-c", TOGETHER.format(done=done))) == ""
+
+
+def test_who_fails_while_the_others_wait_is_lost_to_them(tmp_path: Path) -> None:
+    """They must not take it for one that has done its work."""
+    done = "with exchange.in_its_time(part): 1 / part.number"
+    assert f"HeimdallError: worker 1: {ranks.LOST}" in ended(
+        start(tmp_path, "-c", TOGETHER.format(done=done))
+    )
+
+
+@pytest.mark.series
+def test_outputs_that_cannot_be_written_cost_no_epoch(
+    data_dir: Path, by_one: dict[str, str], tmp_path: Path
+) -> None:
+    """Two machines share a folder, and a disk is full after the last epoch."""
+    folder = repository(tmp_path, data_dir)
+    (folder / "out" / "plots" / "training.csv" / "in the way").mkdir(parents=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    both = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "two"} | meeting
+    machines = [start(folder, TRAIN, *TYPED, RANK=number, **both) for number in ("0", "1")]
+    assert [bool(ended(machine)) for machine in machines] == [True, True]
+    assert len(list(work(folder).glob("*/last.ckpt"))) == 1
+    shutil.rmtree(folder / "out" / "plots" / "training.csv")
+    again = start(folder, TRAIN, *TYPED)
+    _, said = again.communicate(timeout=300)
+    assert (again.returncode, "epoch 3/" in said) == (0, False)
+    assert every_digest(folder / "out") == by_one
 
 
 @pytest.mark.series

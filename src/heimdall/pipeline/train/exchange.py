@@ -26,8 +26,9 @@ Value = TypeVar("Value")
 # take longer is done `in_its_time`.
 _TIMEOUT = timedelta(minutes=10)
 _TELLS_S = 1.0
-_TO_MAKE_FEATURES = timedelta(days=7)  # which the first rank of a machine may do before it comes
+_TO_MAKE_FEATURES = timedelta(days=7)  # which the first rank may do before it comes
 _SHORT = 20  # letters of a value that is shown
+_ABSENT = "absent"
 
 
 @contextmanager
@@ -66,14 +67,19 @@ def joined(ranks: Ranks, device: str) -> Iterator[None]:
 
 
 def _met(ranks: Ranks) -> Any:  # noqa: ANN401 - a Store, which torch does not name for type checkers
-    """Where the ranks of one machine find each other, when all are there; None for torchrun's."""
+    """Where the ranks find each other, when all are there, however long that takes.
+
+    Whoever started them, `ranks.together` or torchrun's agents, ends all when one is lost before.
+    """
+    api = cast(Any, dist)
     if ranks.meeting is None:  # they may come from several machines
         print(f"worker {ranks.number} of {ranks.count}: waiting for the others", file=sys.stderr, flush=True)
-        return None
-    store = cast(Any, dist).FileStore(str(ranks.meeting), ranks.count)
+        store, *_ = next(api.rendezvous("env://", ranks.number, ranks.count, timeout=_TO_MAKE_FEATURES))
+    else:
+        store = api.FileStore(str(ranks.meeting), ranks.count)
     store.set(f"here/{ranks.number}", "")
-    # Whoever started them ends all when one is lost.
     store.wait([f"here/{number}" for number in range(ranks.count)], _TO_MAKE_FEATURES)
+    store.set_timeout(_TIMEOUT)
     return store
 
 
@@ -82,6 +88,7 @@ def in_its_time(ranks: Ranks) -> Iterator[None]:
     """Within it each rank does what takes long, or nothing; it ends when all have done it.
 
     Meanwhile they tell each other that they are still there, so that nobody waits for a machine that is gone.
+    A rank that fails tells that it has not done it, and leaves: the others lose it.
 
     Args:
         ranks: As of `joined`. Within it they must not tell each other anything else.
@@ -92,19 +99,18 @@ def in_its_time(ranks: Ranks) -> Iterator[None]:
     done, failed = Event(), Event()
 
     def tell() -> None:
-        while not all(values(ranks, done.wait(_TELLS_S))) and not failed.is_set():
+        while not all(values(ranks, done.wait(_TELLS_S) and not failed.is_set())) and not failed.is_set():
             pass
 
     with ThreadPoolExecutor(1) as pool:
         telling = pool.submit(tell)
         try:
             yield
+            done.set()
+            telling.result()
         except BaseException:
             failed.set()
             raise
-        finally:
-            done.set()
-        telling.result()
 
 
 def rows(ranks: Ranks, own: torch.Tensor) -> torch.Tensor:
@@ -172,7 +178,8 @@ def _differences(name: str, theirs: Any, ours: Any) -> Iterator[str]:  # noqa: A
     """The names of the parts that differ, those of mappings with dots, each with both values if short."""
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         for key in dict.fromkeys((*ours, *theirs)):
-            yield from _differences(f"{name}.{key}".lstrip("."), theirs.get(key), ours.get(key))
+            part = f"{name}.{key}" if name else key
+            yield from _differences(part, theirs.get(key, _ABSENT), ours.get(key, _ABSENT))
     elif artifacts.fingerprint([theirs]) != artifacts.fingerprint([ours]):
         short = max(len(str(theirs)), len(str(ours))) <= _SHORT
         yield f"{name} ({theirs}, not {ours})" if short else name

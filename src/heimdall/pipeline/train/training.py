@@ -206,8 +206,8 @@ class Training:
                             inputs["record"]["params"], rows, metrics, fitted.timeline.started_ms
                         )
                     kept = checkpoints.keep(work, output_dir / "checkpoints") if keep_checkpoints else None
-                    checkpoints.clear(work)
-                    shutil.rmtree(work, ignore_errors=True)
+                checkpoints.clear(work)  # when nobody was lost: then all is done again from the last epoch
+                shutil.rmtree(work, ignore_errors=True)
         return TrainingResult(weights, onnx_path, run_id, metrics, kept)
 
     def follow(self) -> None:
