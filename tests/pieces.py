@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -16,6 +17,32 @@ class TwoWordsError(Exception):
         super().__init__(f"{first} and {second}")
         self.second = second
         self.spell = lambda: f"{first}{second}"
+
+
+class DefaultedError(Exception):
+    """Its constructor makes another text of its message."""
+
+    def __init__(self, name: str, why: str = "it is damaged") -> None:
+        super().__init__(f"{name}: {why}")
+
+
+class DiskError(OSError):
+    """Of the system, with a constructor of its own."""
+
+    def __init__(self, number: int, name: str) -> None:
+        super().__init__(number, os.strerror(number), name)
+
+
+ERRORS = (
+    DefaultedError("shard 3", "no space is left"),
+    DiskError(errno.ENOSPC, "/data/x"),
+    FileNotFoundError(errno.ENOENT, "it is not there", "/data/x"),
+    ExceptionGroup("two", [TwoWordsError("this", "that"), ValueError(1)]),
+)
+
+
+def raising(error: Exception) -> None:
+    raise error
 
 
 def noted(task: tuple[int, Path]) -> int:

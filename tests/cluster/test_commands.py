@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from heimdall.services import ray_node
 from tests import REPOSITORY
 from tests.conftest import clean_environment, free_port_base, heimdall
 from tests.processes import answers, listeners
@@ -67,7 +68,7 @@ def test_a_cluster_of_this_machine_is_started_shown_and_stopped(person: dict[str
     looked = json.loads(heimdall(REPOSITORY, "doctor", "--json", env=member).stdout)["checks"]
     states = {check["name"]: check["state"] for check in looked}
     assert (states["Ray"], states["cluster"]) == ("ok", "ok")
-    assert "a node runs on this machine" in cluster(person, "start").stderr
+    assert "a node runs on this machine" in cluster(person, "start", "--listen", address).stderr
 
     assert cluster(person, "stop").stdout == "This machine has left the cluster.\n"
     assert not folder.exists()
@@ -78,6 +79,8 @@ def test_a_token_that_others_may_read_or_that_is_not_there_is_refused(person: di
     token = Path(person["HOME"]) / "token"
     asked = ("join", "127.0.0.1:1", "--token-file", str(token))
     assert "there is no such file with the cluster's token" in cluster(person, *asked).stderr
+    token.touch(0o600)
+    assert "the file of the cluster's token is empty. Remove it" in cluster(person, *asked).stderr
     token.write_text("a" * 64)
     token.chmod(0o644)
     refused = cluster(person, *asked)
@@ -92,10 +95,12 @@ def test_a_machine_that_cannot_join_says_why_and_leaves_nothing(person: dict[str
     for address, cause in (
         ("127.0.0.1:1", "of one machine, its own"),
         ("nohost.invalid:1", "nothing answers"),
+        ("no..host:1", "nothing answers"),
+        ("", "'' is no host and port. "),
     ):
         refused = cluster(person, "join", address, "--token-file", str(token))
         assert refused.returncode == 1
-        assert refused.stderr.startswith(f"heimdall: {address}: ")
+        assert refused.stderr.startswith(f"heimdall: {address or 'Ray cluster'}: ")
         assert cause in refused.stderr
     for address in ("0.0.0.0", "99999", "192.0.2.1"):  # noqa: S104 - of all networks, no address, of another machine
         refused = cluster(person, "start", "--listen", address)
@@ -106,3 +111,14 @@ def test_a_machine_that_cannot_join_says_why_and_leaves_nothing(person: dict[str
         assert refused.returncode == 1
         assert refused.stderr.startswith(f"heimdall: --cpus {more}: this machine has {int(more) - 1} CPUs. ")
     assert not list(Path(person["TMPDIR"]).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("affinity", "limit", "usable"), [(3, None, 3), (3, 2.5, 2), (1, 4.0, 1), (3, 0.5, 1)]
+)
+def test_a_node_offers_what_this_process_may_use(
+    affinity: int, limit: float | None, usable: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
+    monkeypatch.setattr("ray._private.utils._get_docker_cpus", lambda: limit)
+    assert ray_node._usable() == usable

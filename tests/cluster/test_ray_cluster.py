@@ -213,7 +213,11 @@ def test_a_node_with_another_library_is_refused_by_name(
 @pytest.mark.usefixtures("ray_cluster_here")
 @pytest.mark.parametrize(
     ("address", "told"),
-    [("127.0.0.1:1", "Ray cluster 127.0.0.1:1: "), ("10.0.0.1", "'10.0.0.1' is no host and port")],
+    [
+        ("127.0.0.1:1", "Ray cluster 127.0.0.1:1: "),
+        ("10.0.0.1", "'10.0.0.1' is no host and port, the port is missing"),
+        ("head..lan:6379", "Ray cluster head..lan:6379: nothing answers there"),
+    ],
 )
 def test_a_cluster_that_is_not_there_is_said_in_one_line(
     address: str, told: str, monkeypatch: pytest.MonkeyPatch
@@ -249,7 +253,7 @@ def test_what_is_no_ray_is_said_in_one_line(said: bytes, told: str, monkeypatch:
     [
         ("another", 0o600, "Ray cluster {address}: it has another token than {file}. Copy "),
         ("another", 0o644, "{file}: others may read the cluster's token. Run "),
-        ("\n", 0o600, "{file}: there is no such file with the cluster's token. Copy "),
+        ("\n", 0o600, "{file}: the file of the cluster's token is empty. Remove it and "),
     ],
 )
 def test_a_token_that_does_not_open_the_cluster_is_said_in_one_line(
@@ -269,6 +273,13 @@ def test_a_token_that_does_not_open_the_cluster_is_said_in_one_line(
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("heimdall: " + told.format(address=ray_cluster_here.address, file=token))
+
+
+@pytest.mark.usefixtures("ray_cluster_here")
+def test_a_blank_token_is_refused_where_ray_would_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variables.RAY_AUTH_TOKEN.name, " ")
+    with pytest.raises(HeimdallError, match=r"^RAY_AUTH_TOKEN: it is blank\."):
+        ray_cluster.reached()
 
 
 def test_without_ray_a_cluster_is_refused_and_nothing_else_notices(tmp_path: Path) -> None:

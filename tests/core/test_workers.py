@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -119,3 +120,15 @@ def test_an_error_arrives_as_it_was_raised_after_the_results_before_it() -> None
     with pytest.raises(pieces.TwoWordsError, match=r"^this and that$") as other:
         list(workers.mapped(pieces.of_two_words, range(4)))
     assert other.value.second == "that"
+
+
+@pytest.mark.parametrize("error", pieces.ERRORS, ids=lambda error: type(error).__name__)
+def test_any_error_arrives_with_its_text(error: Exception) -> None:
+    with pytest.raises(type(error)) as sent:
+        workers.sending_errors(pieces.raising, error)
+    arrived = pickle.loads(pickle.dumps(sent.value))  # noqa: S301 - its own
+    if isinstance(error, ExceptionGroup):  # has others that do not travel
+        assert (type(arrived), str(arrived)) == (RuntimeError, f"ExceptionGroup: {error}")
+    else:
+        assert (type(arrived), str(arrived)) == (type(error), str(error))
+    assert getattr(arrived, "errno", None) == getattr(error, "errno", None)

@@ -24,21 +24,25 @@ def split(address: str) -> tuple[str, int]:
     """Host and port of a cluster's head.
 
     Args:
-        address: As HEIMDALL_RAY_ADDRESS has it.
+        address: As a person has it from `heimdall cluster start`.
 
     Raises:
         HeimdallError: It is no host and port.
     """
-    host, _, port = address.rpartition(":")
+    host, colon, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        cause = f"{address!r} is no host and port" if address else f"{variables.RAY_ADDRESS.name} is not set"
+        cause = f"{address!r} is no host and port" + (
+            ", the port is missing" if address and not colon else ""
+        )
         remedy = f"`heimdall cluster start` prints its address, such as {variables.RAY_ADDRESS.example}"
         raise HeimdallError("Ray cluster", cause, remedy)
     return host, int(port)
 
 
 def silence(host: str, port: int) -> str:
-    """Why nothing answers as Ray does, known after some `REACHED_S` seconds; empty if it does.
+    """Why nothing answers as Ray does; empty if it does.
+
+    Each address of the host has `REACHED_S` seconds to take the connection, and one has as many to answer.
 
     Args:
         host: Of a cluster's head.
@@ -50,7 +54,7 @@ def silence(host: str, port: int) -> str:
             answer = connection.recv(_HEADER)
     except TimeoutError:
         return f"no answer within {REACHED_S:g} s"
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last: of a name that no host can have
         return f"nothing answers there ({error})"
     return "" if answer[_KIND] == _SETTINGS else "what answers there is no Ray"
 
@@ -69,9 +73,14 @@ def require_token(file: Path) -> None:
     Raises:
         HeimdallError: It is refused.
     """
-    if not file.is_file() or not file.read_bytes().strip():
+    if not file.is_file():
         remedy = "Copy the file that `heimdall cluster start` named, and name it with "
         remedy += f"{variables.RAY_AUTH_TOKEN_PATH.name}, or with --token-file to join"
         raise HeimdallError(str(file), "there is no such file with the cluster's token", remedy)
+    if not file.read_bytes().strip():
+        remedy = "Remove it and type `heimdall cluster start` again on the first machine, else copy it again"
+        raise HeimdallError(str(file), "the file of the cluster's token is empty", remedy)
     if file.stat().st_mode & OTHERS:
-        raise HeimdallError(str(file), "others may read the cluster's token", f"Run `chmod 600 {file}`")
+        remedy = f"Run `chmod 600 {file}`; where its mode cannot be changed, set "
+        remedy += f"{variables.RAY_AUTH_TOKEN.name} to the token, or copy the file to join"
+        raise HeimdallError(str(file), "others may read the cluster's token", remedy)

@@ -7,6 +7,7 @@ piece. A node that would compute other bytes is refused by name.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import math
@@ -15,6 +16,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +30,9 @@ from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.workers import TRIES_AGAIN, sending_errors
 
-for _name, _value in variables.ray_settings(variables.RAY_ADDRESS.read()).items():  # before Ray reads them
+_settings = variables.ray_settings(variables.RAY_ADDRESS.read())
+_settings[variables.RAY_PATIENCE.name] = variables.RAY_PATIENCE.default
+for _name, _value in _settings.items():  # before Ray reads them
     os.environ.setdefault(_name, _value)
 try:
     import ray
@@ -51,7 +55,9 @@ MARKS = Path(".heimdall/work/cluster")
 _FOLDER = "heimdall-piece-"
 ANSWER_S = 180.0  # within which a node must start a worker, also a busy one
 LOOK_S = 5.0  # while a result is waited for, so often the head is asked whether it is there
-LOST_S = 20.0  # within which the head must answer, also a busy one; Ray ends the driver after 60 s
+LOST_S = 20.0  # within which the head must answer, also a busy one
+END_S = 60.0  # within which Ray ends a connection, also on a busy machine
+END_LOST_S = 5.0  # the same where the head is lost, which may be never
 TOKEN = variables.RAY_AUTH_TOKEN_PATH.name
 STARTED = "Give the address that `heimdall cluster start` printed, or type that again on its first machine"
 START_AGAIN = "Start the cluster again and run the same command again, which keeps what is finished"
@@ -150,14 +156,18 @@ class Piece:
 
 
 class Head:
-    """The cluster's first machine, which knows the others. Ray ends a driver that asks a lost one for long.
+    """The cluster's first machine, which knows the others.
 
     Args:
         client: Of Ray, which needs no connection as a driver.
+
+    Attributes:
+        lost: Whether it was found to be lost.
     """
 
     def __init__(self, client: GcsClient) -> None:
         self._client = client
+        self.lost = False
 
     def nodes(self) -> dict[str, GcsNodeInfo]:
         """The nodes that are there now, by Ray's identifier.
@@ -168,6 +178,7 @@ class Head:
         try:
             found = self._client.get_all_node_info(LOST_S, state_filter=GcsNodeInfo.GcsNodeState.ALIVE)
         except exceptions.RayError as error:
+            self.lost = True
             cause = f"its first machine is lost ({str(error).rstrip('.')})"
             raise HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", cause, START_AGAIN) from None
         return {node_id.hex(): node for node_id, node in found.items()}
@@ -297,19 +308,42 @@ def _connected() -> Iterator[Head]:
     try:
         yield head
     finally:
-        ray.shutdown()
+        _disconnect(END_LOST_S if head.lost else END_S)
+
+
+def _disconnect(timeout_s: float) -> None:
+    """End the connection as a driver; where the head is silent Ray waits for ever, which must not keep us."""
+    atexit.unregister(ray.shutdown)
+    ending = threading.Thread(target=ray.shutdown, daemon=True)
+    atexit.register(_leave, ending)
+    ending.start()
+    ending.join(timeout_s)
+
+
+def _leave(ending: threading.Thread) -> None:
+    """End the process at once if Ray still waits, for that crashes a process that ends by itself."""
+    if ending.is_alive():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def reached() -> Head:
     """The first machine of the cluster, which answers and takes our token; nothing is started there.
 
     Raises:
-        HeimdallError: It does not, said within some ten seconds.
+        HeimdallError: It does not, said within a minute, and within some ten seconds where nothing answers.
     """
     address = variables.RAY_ADDRESS.read()
+    if not address:
+        raise HeimdallError(variables.RAY_ADDRESS.name, "it is not set", STARTED)
     host, port = ray_address.split(address)
-    token = variables.RAY_AUTH_TOKEN.name
-    if not variables.RAY_AUTH_TOKEN.read():
+    token, given = variables.RAY_AUTH_TOKEN.name, variables.RAY_AUTH_TOKEN.read()
+    if given.isspace():  # Ray would end the process
+        raise HeimdallError(
+            token, "it is blank", f"Set it to the cluster's token, or `unset {token}` for a file"
+        )
+    if not given:
         token = str(ray_address.token_file())
         ray_address.require_token(Path(token))
     if silence := ray_address.silence(host, port):

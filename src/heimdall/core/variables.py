@@ -338,6 +338,11 @@ RAY_SETTINGS = (
         "RAY_task_oom_retries", "a piece for which no machine has the memory is not tried for ever", "3"
     ),
 )
+RAY_PATIENCE = Variable(
+    "RAY_gcs_rpc_server_reconnect_timeout_s",
+    "Ray ends a driver without a line when the first machine is lost for so long; we say so before",
+    "86400",
+)
 RAY_LOOPBACK = Variable(
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
     "the node of a Ray cluster at 127.0.0.1 listens on no other address, with any system",
@@ -400,6 +405,7 @@ FOR_PROCESSES = (
     MLFLOW_SERVER_ENABLE_JOB_EXECUTION,
     *MLFLOW_LIMITS,
     *RAY_SETTINGS,
+    RAY_PATIENCE,
     RAY_LOOPBACK,
 )
 ALL = YOURS + FROM_OTHERS + FOR_PROCESSES

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 AHEAD = 2  # pieces a process or CPU that are under way or wait to be taken, so that memory does not grow
+_OF_THE_SYSTEM = ("errno", "strerror", "filename", "filename2")
 TRIES_AGAIN = 3  # of pieces whose process was killed, or whose machine was lost
 
 
@@ -141,7 +143,7 @@ def sending_errors(function: Callable[[Task], Result], task: Task) -> Result:
     """What a function returns in another process, whose errors arrive where the result is awaited.
 
     By itself an exception is made anew there by its constructor with one argument, the message. One that
-    takes others would seem to be a killed process.
+    takes others would seem to be a killed process, or have another text.
 
     Args:
         function: Computes the result.
@@ -159,25 +161,34 @@ def sending_errors(function: Callable[[Task], Result], task: Task) -> Result:
 
 
 def _travels(value: object) -> bool:
+    """Whether pickle makes the same of it; an error's own constructor may make another one."""
     try:
-        pickle.loads(pickle.dumps(value))  # noqa: S301 - our own
+        copy = pickle.loads(pickle.dumps(value))  # noqa: S301 - our own
+        return not isinstance(value, Exception) or (str(copy), copy.args) == (str(value), value.args)
     except Exception:  # any class may raise anything there
         return False
-    return True
 
 
 def _taken_apart(error: Exception) -> tuple[Callable[..., Exception], tuple[Any, ...]]:
-    """An exception for pickle, without what cannot be pickled of it."""
+    """An exception for pickle, without what cannot be pickled of it; at least with its text."""
+    attributes = vars(error)
+    if isinstance(error, OSError):  # has these beside its attributes
+        attributes = attributes | {name: getattr(error, name) for name in _OF_THE_SYSTEM}
     arguments = error.args if _travels(error.args) else (str(error),)
-    attributes = {name: value for name, value in vars(error).items() if _travels(value)}
-    return _put_together, (type(error), arguments, attributes)
+    kept = {name: value for name, value in attributes.items() if value is not None and _travels(value)}
+    parts = (type(error), arguments, kept)
+    with suppress(Exception):
+        if _travels(type(error)) and str(_put_together(*parts)) == str(error):
+            return _put_together, parts
+    return RuntimeError, (f"{type(error).__name__}: {error}",)
 
 
 def _put_together(kind: type[Exception], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Exception:
     """The same, without its constructor."""
-    error = kind.__new__(kind)
+    error = kind.__new__(kind, *arguments)
     error.args = arguments
-    vars(error).update(attributes)
+    for name, value in attributes.items():
+        setattr(error, name, value)
     return error
 
 

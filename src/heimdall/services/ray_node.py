@@ -38,7 +38,7 @@ def start(host: str, port: int, cpus: int | None) -> Path:
     Args:
         host: Address by which other machines reach this one.
         port: Of the head.
-        cpus: How many the cluster may use here; None for all.
+        cpus: How many the cluster may use here; None for all that this process may use.
 
     Returns:
         The file with the token, which is made if there is none.
@@ -47,6 +47,7 @@ def start(host: str, port: int, cpus: int | None) -> Path:
         HeimdallError: Ray is not installed, a node runs here, others may read the token, there are fewer
             CPUs, `ray start` fails.
     """
+    _refuse_second()
     _refuse_more(cpus)
     _refuse_foreign(host, port)
     file = ray_address.token_file()
@@ -65,11 +66,12 @@ def join(address: str, file: Path, cpus: int | None) -> None:
     Args:
         address: Host and port of its head.
         file: Has its token.
-        cpus: How many the cluster may use here; None for all.
+        cpus: How many the cluster may use here; None for all that this process may use.
 
     Raises:
         HeimdallError: As of `start`, or there is no such cluster, or it has another token.
     """
+    _refuse_second()
     _refuse_more(cpus)
     _checked(file)
     host, port = ray_address.split(address)
@@ -107,6 +109,16 @@ def _processes() -> list[psutil.Process]:
     ]
 
 
+def _refuse_second() -> None:
+    """Refuse a node beside that of this user.
+
+    Raises:
+        HeimdallError: One runs here.
+    """
+    if _processes():
+        raise HeimdallError("Ray", "a node runs on this machine", "Type `heimdall cluster stop` before")
+
+
 def _refuse_more(cpus: int | None) -> None:
     """Refuse to offer CPUs that are not there: so many pieces at a time would take each other's memory.
 
@@ -117,6 +129,14 @@ def _refuse_more(cpus: int | None) -> None:
     if cpus is not None and cpus > there:
         cause = f"this machine has {there} CPUs"
         raise HeimdallError(f"--cpus {cpus}", cause, f"Give at most {there}, or leave it out for all")
+
+
+def _usable() -> int:
+    """How many CPUs this process may use; Ray looks at a container's limit, but not at the affinity."""
+    from ray._private import utils  # noqa: PLC0415 - some machines lack Ray
+
+    there = len(os.sched_getaffinity(0))
+    return max(1, min(there, int(utils._get_docker_cpus() or there)))
 
 
 def _refuse_foreign(host: str, port: int) -> None:
@@ -132,7 +152,7 @@ def _refuse_foreign(host: str, port: int) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise HeimdallError(f"--listen {host}:{port}", str(error), f"{remedy}, or another port") from None
 
 
@@ -146,7 +166,7 @@ def _start(address: str, file: Path, cpus: int | None, *options: str) -> None:
     environment[variables.RAY_AUTH_TOKEN_PATH.name] = str(file.absolute())
     environment["PATH"] = os.pathsep.join([str(program.parent), environment.get("PATH", os.defpath)])
     log = folder() / "start.log"
-    command += [] if cpus is None else [f"--num-cpus={cpus}"]
+    command += [f"--num-cpus={_usable() if cpus is None else cpus}"]
     with log.open("wb") as stream, contextlib.suppress(subprocess.SubprocessError):
         subprocess.run(
             command,
@@ -169,7 +189,5 @@ def _checked(file: Path) -> Path:
     program = Path(sysconfig.get_path("scripts")) / "ray"
     if not program.is_file():
         raise HeimdallError("ray", "it is not installed", "Run `make cluster`")
-    if _processes():
-        raise HeimdallError("Ray", "a node runs on this machine", "Type `heimdall cluster stop` before")
     ray_address.require_token(file)
     return program
