@@ -40,6 +40,6 @@ def test_a_lost_head_ends_the_pieces_with_one_line(
                 "(shutdown)"
             ):  # Ray's, which goes on now; the next connection must not meet it
                 one.join()
-    assert str(caught.value).startswith(f"{place}: its first machine is lost (")
+    assert str(caught.value).startswith(f"{place}: its first machine is lost, ")
     assert str(caught.value).endswith(ray_cluster.START_AGAIN)
     assert capfd.readouterr().err == ""

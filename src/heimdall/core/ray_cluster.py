@@ -61,9 +61,13 @@ END_LOST_S = 5.0  # the same where the head is lost, which may be never
 TOKEN = variables.RAY_AUTH_TOKEN_PATH.name
 STARTED = "Give the address that `heimdall cluster start` printed, or type that again on its first machine"
 START_AGAIN = "Start the cluster again and run the same command again, which keeps what is finished"
+JOIN_AGAIN = "Type `heimdall cluster stop`, start or join it again, and run the same command again"
 NO_CPU = "None of its nodes offers a CPU: type `heimdall cluster join` on a machine that shall compute"
 
-NO_WORKER = "Type `heimdall cluster stop` there, and join it again with the `heimdall` of its own clone"
+NO_WORKER = (
+    "Type `heimdall cluster stop` there, and join it again with the `heimdall` of its own clone and a token "
+    "file that stays where it is"
+)
 
 
 @dataclass(frozen=True)
@@ -177,9 +181,9 @@ class Head:
         """
         try:
             found = self._client.get_all_node_info(LOST_S, state_filter=GcsNodeInfo.GcsNodeState.ALIVE)
-        except exceptions.RayError as error:
+        except exceptions.RayError:
             self.lost = True
-            cause = f"its first machine is lost ({str(error).rstrip('.')})"
+            cause = "its first machine is lost, or was started anew"
             raise HeimdallError(f"Ray cluster {variables.RAY_ADDRESS.read()}", cause, START_AGAIN) from None
         return {node_id.hex(): node for node_id, node in found.items()}
 
@@ -191,7 +195,8 @@ class Head:
             timeout_s: How long it is waited for.
 
         Raises:
-            HeimdallError: Its worker was lost more often than it is tried, or the head is lost.
+            HeimdallError: Its worker was lost more often than it is tried, or the head is lost, or the node
+                of this machine.
             ray.exceptions.RayError: It is not there in time, or has no node.
         """
         until = time.monotonic() + timeout_s
@@ -204,6 +209,9 @@ class Head:
                 if time.monotonic() >= until:
                     raise
                 self.nodes()
+            except exceptions.LocalRayletDiedError:
+                self.nodes()
+                raise HeimdallError("Ray", "the node of this machine was lost", JOIN_AGAIN) from None
             except (
                 exceptions.WorkerCrashedError,
                 exceptions.NodeDiedError,
@@ -302,9 +310,8 @@ def _connected() -> Iterator[Head]:
             address, runtime_env=_runtime_environment(), log_to_driver=False, logging_level=logging.ERROR
         )
     except (OSError, RuntimeError, ValueError, exceptions.RayError) as error:
-        raise _unreached(
-            str(error), "Check that this machine is in it: type `heimdall cluster join`"
-        ) from None
+        remedy = "This machine must be in it: type `heimdall cluster stop`, then start or join it again"
+        raise _unreached(str(error), remedy) from None
     try:
         yield head
     finally:
@@ -353,6 +360,8 @@ def reached() -> Head:
             return Head(GcsClient(address=address))
     except exceptions.AuthenticationError:
         remedy = f"Copy the token from its first machine to a file, and name that with {TOKEN}"
+        if given:
+            remedy = f"Set it to the token of its first machine, or `unset {token}` for the file"
         raise _unreached(f"it has another token than {token}", remedy) from None
     except exceptions.RayError as error:
         raise _unreached(f"what answers there is no head of a cluster ({error})", STARTED) from None
