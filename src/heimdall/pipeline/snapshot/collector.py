@@ -94,8 +94,11 @@ class Memory:
 
     @property
     def groups_at_once(self) -> int:
-        """How many are collected at a time on this machine; they share the threads that download."""
-        return min(len(os.sched_getaffinity(0)), self._params.download_threads)
+        """How many are collected at a time on this machine; they share the threads that download.
+
+        Two for each core: while one is packed, the other keeps the link busy.
+        """
+        return min(2 * len(os.sched_getaffinity(0)), self._params.download_threads)
 
     def group(self, items: Sequence[Candidate]) -> Group:
         """Candidates of a shard with what is known of them."""
