@@ -11,8 +11,8 @@ from heimdall.storage import connection
 from tests import REPOSITORY
 from tests.conftest import Services
 
-BYTES = 700  # a further row; while the stage held all rows, it was more than 1300 at any number
-FEWER, MORE = 5_000, 45_000  # so far apart that a page more or less in the allocator is no byte of a row
+BYTES = 1000  # a further row; while the stage held all rows, it was more than 1300 at any number
+FEWER, MORE = 10_000, 50_000  # so far apart that a page more or less in the allocator is no byte of a row
 MEASURED = f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY / "benchmarks")!r})
