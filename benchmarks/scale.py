@@ -51,7 +51,7 @@ from tests import synthetic_sessions, tiny_snapshot
 CLONE = Path(__file__).resolve().parents[1]
 SIZES = (300, 1000, 3000, 10_000)
 MOST_SIMULATED = 1000
-MEMORY, EXPONENT, GROWTH, RATE = 1.2, 1.05, 0.03, 0.9  # limits
+MEMORY, EXPONENT, GROWTH = 1.2, 1.05, 0.03  # limits
 RATE_HZ, SAMPLES = tiny_snapshot.RATE_HZ, 2000
 SHARD_SESSIONS = 50
 MELS = 32
