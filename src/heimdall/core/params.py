@@ -137,6 +137,8 @@ class PretrainParams:
     sessions: Count
     sessions_per_world: Annotated[Count, Field(ge=2)]
     multipath: Annotated[list[Multipath], Field(min_length=1)]
+    faulty_share: Share
+    open_share: Share
     seed: Seed
     validation_split: Fraction
     epochs: Count

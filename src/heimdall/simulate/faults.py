@@ -11,6 +11,15 @@ import numpy.typing as npt
 from heimdall.core.randomness import generator
 from heimdall.simulate.signals import rotation
 
+# Largest sizes of `Faults.drawn`: somewhat beyond what receivers and transmitters in the field have.
+_DRAWN = {
+    "clock_drift": 1.5e-8,
+    "chirp_hz_s": 2.0,
+    "doppler_hz": 20.0,
+    "ripple_db": 0.75,
+    "filter_delay_s": 300e-9,
+}
+_DRAWN_ALTITUDE_M = (250.0, 2500.0)
 _RIPPLE_PERIOD_HZ = (6_000.0, 24_000.0)  # from two periods in a channel of 12.5 kHz to half of one
 
 
@@ -50,6 +59,20 @@ class Faults:
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
             if value is not None and not (math.isfinite(value) and (value >= 0 or name in signed)):
                 raise ValueError(f"{name} must be a number, and from 0 unless signed: {value}")
+
+    @classmethod
+    def drawn(cls, seed: int) -> Faults:
+        """What disturbs a world of pretraining: one to three faults of random size; no late stamp.
+
+        Args:
+            seed: Of the world.
+        """
+        random = generator(seed, "simulate.drawn faults")
+        names = [*_DRAWN, "altitude_m"]
+        size = dict(zip(_DRAWN, (random.random(len(_DRAWN)) * list(_DRAWN.values())).tolist(), strict=True))
+        size["altitude_m"] = float(random.uniform(*_DRAWN_ALTITUDE_M))
+        chosen = random.permutation(len(names))[: int(random.integers(1, 4))].tolist()
+        return cls(**{names[number]: size[names[number]] for number in chosen})
 
 
 NO_FAULTS = Faults()

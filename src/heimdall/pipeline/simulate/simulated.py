@@ -140,14 +140,22 @@ def _fingerprint(rows: pd.DataFrame, names: list[str]) -> str:
 def world_tasks(params: PretrainParams, feature_params: FeatureParams) -> list[WorldTask]:
     """The worlds, in the order of their seeds, of the kinds of multipath in turn.
 
-    The last one may have fewer sessions than the others.
+    The last one may have fewer sessions than the others. Which of them have faults and which have no squelch
+    depends on the shares and on the seed of each.
     """
+
+    def task(seed: int, sessions: int, multipath: simulate.Multipath) -> WorldTask:
+        faulty, open_ = randomness.generator(seed, "pretrain.worlds").random(2) < (params.faulty_share, params.open_share)
+        faults = simulate.Faults.drawn(seed) if faulty else simulate.NO_FAULTS
+        return WorldTask(
+            seed, sessions, multipath, feature_params, faults=faults, squelched=not open_
+        )
+
     return [
-        WorldTask(
+        task(
             params.seed + number,
             min(params.sessions_per_world, params.sessions - first),
             params.multipath[number % len(params.multipath)],
-            feature_params,
         )
         for number, first in enumerate(range(0, params.sessions, params.sessions_per_world))
     ]
