@@ -9,6 +9,7 @@ __all__ = [
     "arrival_times",
     "band",
     "channels",
+    "chirp",
     "coherence",
     "correlation",
     "detection",

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
+from heimdall.signal import chirp
 from heimdall.signal.detection import CARRIER_SEARCH_HZ, peak, refined_hz
-from heimdall.signal.transforms import phase_ramp, squared_magnitude
+from heimdall.signal.transforms import delay_ramp, phase_ramp, squared_magnitude
 
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
@@ -26,6 +27,7 @@ _LEAST_BLOCK_S = 0.02
 _MOST_SAMPLES = 1 << 17
 _EVIDENT_NATS = 20.0
 _LINE_SHARE = 0.5  # at 0 Hz, of all else
+_DIRECT_SHARE = 0.01  # alike
 _LINE_STEPS = 4  # of half a cycle over the length
 _ONE_CARRIER = 0.5  # of the coherence: what else there is in the band is less
 _TINY = np.finfo(np.float64).tiny
@@ -36,17 +38,19 @@ class Alignment(NamedTuple):
 
     Attributes:
         lag_s: Delay of the recording less that of the reference.
-        offset_hz: Its carrier offset less that of the reference.
+        offset_hz: Its carrier offset less that of the reference, in the middle of the series.
         evidence: Of one signal in both, nats: noise and unlike signals have t or more with a probability of
             exp(-t) in each cell of the search.
         carrier_nats: The same, if noise is what else they may hold: a carrier, which has one amplitude and
             one phase, is like any other carrier.
+        chirp_hz_s: Drift of its carrier less that of the reference's, Hz/s; 0 where that is not evident.
     """
 
     lag_s: float
     offset_hz: float
     evidence: float
     carrier_nats: float
+    chirp_hz_s: float = 0.0
 
 
 class Whitened(NamedTuple):
@@ -58,6 +62,7 @@ class Whitened(NamedTuple):
         prominence: Its power over that of the band's quietest tenth.
         whole: As `by_noise`, with what is at 0 Hz.
         line: Whether most of that is at 0 Hz.
+        direct: Whether a hundredth of it is.
     """
 
     by_noise: Complex128
@@ -65,6 +70,7 @@ class Whitened(NamedTuple):
     prominence: float
     whole: Complex128
     line: bool
+    direct: bool
 
 
 def whitened(spectrum: Complex128, inside: npt.NDArray[np.intp], whole: Complex128) -> Whitened:
@@ -102,8 +108,9 @@ def whitened(spectrum: Complex128, inside: npt.NDArray[np.intp], whole: Complex1
     quiet = max(float(np.quantile(cells, _QUIET)), _TINY)
     with_line = np.zeros_like(spectrum)
     with_line[inside] = whole[inside] / np.sqrt(floor)
-    added = squared_magnitude(with_line - by_noise).sum() > _LINE_SHARE * squared_magnitude(by_noise).sum()
-    return Whitened(by_noise, flat, float(cells.mean()) / quiet, with_line, bool(added))
+    at_zero, all_else = (float(squared_magnitude(one).sum()) for one in (with_line - by_noise, by_noise))
+    line, direct = (at_zero > share * all_else for share in (_LINE_SHARE, _DIRECT_SHARE))
+    return Whitened(by_noise, flat, float(cells.mean()) / quiet, with_line, line, direct)
 
 
 def align(
@@ -125,30 +132,78 @@ def align(
     """
     size = len(reference[0])
     series = [scipy.fft.ifft(one) for one in (reference[0], other[0])]
-    untuned = series[1], scipy.fft.ifft(other.flat)
+    untuned = [series[1], scipy.fft.ifft(other.flat)]
     coarse, offset_hz = _search(series[0], series[1], rate_hz, max_lag_s)
     lag = float(coarse)
     for _ in range(2):
         product = np.roll(series[1], -round(lag)) * series[0].conj()
         offset_hz = refined_hz(product, offset_hz, rate_hz)
-        turn = phase_ramp(-offset_hz / rate_hz, size)
-        candidates = []
-        for a, b in zip(reference[:2], untuned, strict=True):
-            tuned = scipy.fft.fft(b * turn)
-            candidates.append(_best_lag(a, tuned, rate_hz, max_lag_s))
-        by_power, flat = candidates
-        lag = flat[0] if flat[1] > _EVIDENT_NATS else by_power[0]
-    found = Alignment(lag / rate_hz, offset_hz, max(by_power[1], flat[1]), by_power[2])
-    if not (reference.line and other.line) or flat[1] <= _EVIDENT_NATS:
+        fit = _fit(reference, untuned, offset_hz, rate_hz, max_lag_s)
+        lag = fit.lag
+    later = delay_ramp(-lag, size)
+    drift = _drift(scipy.fft.ifft(fit.by_noise * later), series[0], rate_hz)
+    if drift.evident and (reference.direct or other.direct):
+        # A carrier that drifts past 0 Hz has lost a part there.
+        turned = scipy.fft.fft(scipy.fft.ifft(other.whole) * phase_ramp(-offset_hz / rate_hz, size))
+        drift = min(
+            drift,
+            _drift(scipy.fft.ifft(turned * later), scipy.fft.ifft(reference.whole), rate_hz),
+            key=lambda one: one.unlike,
+        )
+    chirp_hz_s = drift.rate_hz_s if drift.evident else 0.0
+    if drift.evident:
+        still = chirp.ramp(-chirp_hz_s, rate_hz, size)
+        untuned = [one * still for one in untuned]
+        offset_hz += drift.offset_hz
+        fit = _fit(reference, untuned, offset_hz, rate_hz, max_lag_s)
+    found = Alignment(fit.lag / rate_hz, offset_hz, max(fit.power, fit.flat), fit.carrier, chirp_hz_s)
+    if not (reference.line and other.line) or fit.flat <= _EVIDENT_NATS:
         return found
     # A carrier there tells the offset, which is well known if all else fits by it.
-    product = np.roll(scipy.fft.ifft(other.whole), -round(lag)) * scipy.fft.ifft(reference.whole).conj()
+    whole = scipy.fft.ifft(other.whole)
+    if drift.evident:
+        whole *= still
+    product = np.roll(whole, -round(fit.lag)) * scipy.fft.ifft(reference.whole).conj()
     offset_hz = _strongest_hz(product, offset_hz, rate_hz)
     tuned = scipy.fft.fft(untuned[1] * phase_ramp(-offset_hz / rate_hz, size))
-    by_carrier = _best_lag(reference.flat, tuned, rate_hz, max_lag_s)
-    if by_carrier[1] > flat[1]:
-        return Alignment(by_carrier[0] / rate_hz, offset_hz, max(found.evidence, by_carrier[1]), by_power[2])
+    lag, nats, _ = _best_lag(reference.flat, tuned, rate_hz, max_lag_s)
+    if nats > fit.flat:
+        return found._replace(lag_s=lag / rate_hz, offset_hz=offset_hz, evidence=max(found.evidence, nats))
     return found
+
+
+def _drift(aligned: Complex128, reference: Complex128, rate_hz: float) -> chirp.Chirp:
+    """The drift of a recording's carrier, its time series being at the reference's lag and carrier."""
+    return chirp.relative(aligned * reference.conj(), squared_magnitude(reference), rate_hz)
+
+
+class _Fit(NamedTuple):
+    """A recording of the reference's carrier.
+
+    Attributes:
+        lag: The likeliest one, samples.
+        power: Evidence there by all power, as of `_best_lag`.
+        carrier: The same of one carrier.
+        flat: Evidence of the likeliest lag by all parts alike.
+        by_noise: Its spectrum over the noise, shape (n,).
+    """
+
+    lag: float
+    power: float
+    carrier: float
+    flat: float
+    by_noise: Complex128
+
+
+def _fit(
+    reference: Whitened, untuned: list[Complex128], offset_hz: float, rate_hz: float, max_lag_s: float
+) -> _Fit:
+    """The likeliest lag of a recording's two time series, over the noise and flat, at some carrier offset."""
+    turn = phase_ramp(-offset_hz / rate_hz, len(untuned[0]))
+    tuned = [scipy.fft.fft(one * turn) for one in untuned]
+    by_power, flat = (_best_lag(a, b, rate_hz, max_lag_s) for a, b in zip(reference[:2], tuned, strict=True))
+    lag = flat[0] if flat[1] > _EVIDENT_NATS else by_power[0]
+    return _Fit(lag, by_power[1], by_power[2], flat[1], tuned[0])
 
 
 def _strongest_hz(product: Complex128, near_hz: float, rate_hz: float) -> float:

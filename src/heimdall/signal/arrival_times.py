@@ -67,9 +67,12 @@ class ArrivalTimes:
         snr_db: Power of what is alike in the recordings over that of what is not, where the delays come from,
             dB, shape (R,); NaN where the signal is not heard.
         heard: Whether the receiver hears the signal, shape (R,).
-        offset_hz: Carrier less the tuned frequency, Hz, shape (R,); NaN where there is no delay. What is
-            common to all is only as good as the centre of the band.
+        offset_hz: Carrier less the tuned frequency in the middle of the time that the recordings share, Hz,
+            shape (R,); NaN where there is no delay. What is common to all is only as good as the centre of
+            the band.
         offset_sigma_hz: Standard deviation of the difference to the reference's, Hz, shape (R,); NaN as that.
+        chirp_hz_s: Drift of the carrier less that of the reference's, Hz/s, shape (R,), which is taken off
+            before all else; 0 where it is not evident, as of `signal.chirp`, and NaN where there is no delay.
         reason: Why a receiver has no delay, or "", R of them: sentences without a full stop.
         reference: Row of the receiver whose delay is 0; -1 if there are no delays.
         rms_bandwidth_hz: Rms bandwidth of what the delays rest on, Hz; 0 without delays.
@@ -84,6 +87,7 @@ class ArrivalTimes:
     heard: npt.NDArray[np.bool_]
     offset_hz: Float64
     offset_sigma_hz: Float64
+    chirp_hz_s: Float64
     reason: tuple[str, ...]
     reference: int
     rms_bandwidth_hz: float
@@ -141,7 +145,9 @@ def _among(found: ArrivalTimes | None, rows: list[int], reason: list[str]) -> Ar
 
     if found is None:
         none, unheard = spread(None), np.zeros(len(reason), np.bool_)
-        return ArrivalTimes(none, none, none, none, unheard, none, none, tuple(reason), -1, 0.0, 0.0, 0.0)
+        return ArrivalTimes(
+            none, none, none, none, unheard, none, none, none, tuple(reason), -1, 0.0, 0.0, 0.0
+        )
     why = list(reason)
     for row, said in zip(rows, found.reason, strict=True):
         why[row] = said
@@ -156,6 +162,7 @@ def _among(found: ArrivalTimes | None, rows: list[int], reason: list[str]) -> Ar
         heard=heard,
         offset_hz=spread(found.offset_hz),
         offset_sigma_hz=spread(found.offset_sigma_hz),
+        chirp_hz_s=spread(found.chirp_hz_s),
         reason=tuple(why),
         reference=rows[found.reference] if found.reference >= 0 else -1,
     )
@@ -172,11 +179,13 @@ def _measured(
     whole = transformed(recordings, start_s, *occupied(recordings))
     band = whole.within(whole.low_hz, whole.high_hz)
     reference, aligned, carriers = _aligned(band, timed, position_m, excess_s)
+    drift_hz_s = np.array([aligned[row].chirp_hz_s if row in aligned else 0.0 for row in range(len(timed))])
+    band = band.without_drift(drift_hz_s)
     kept, interval = _common(recordings, start_s, reference, aligned, band)
     if len(kept) > 1:
         edges_hz = _coherent_hz(band, kept, reference, aligned, interval)
         if edges_hz[1] - edges_hz[0] < _NARROWER * (band.high_hz - band.low_hz):
-            band = whole.within(*edges_hz)
+            band = whole.within(*edges_hz).without_drift(drift_hz_s)
             kept, interval = _common(recordings, start_s, reference, aligned, band)
     found = _Solved(None, kept, reference, NO_TIME)
     if len(kept) > 1:
@@ -188,37 +197,34 @@ def _measured(
 
     heard = np.zeros(len(recordings), np.bool_)
     heard[[*aligned, *carriers]] = True
-    delay_s, sigma_s, snr_db, offset_hz, offset_sigma_hz = np.full((5, len(recordings)), np.nan)
+    delay_s, sigma_s, snr_db, offset_hz, offset_sigma_hz, chirp_hz_s = np.full((6, len(recordings)), np.nan)
     level_db = _level_db(replace(band, spectrum=band.without_means), recordings)
     if joint is not None:
         known = _known(joint)
         rows = np.array(kept)[known]
         delay_s[rows], sigma_s[rows] = joint.delay_s[known], joint.sigma_s[known]
+        middle_s = (interval.part.start + interval.part.stop) / 2 / band.rate_hz
+        chirp_hz_s[rows] = drift_hz_s[rows] - drift_hz_s[reference]
         offset_hz[rows] = band.centre_hz + joint.offset_hz[known]
+        offset_hz[rows] += drift_hz_s[rows] * (middle_s - band.middle_s)
         offset_sigma_hz[rows] = joint.offset_sigma_hz[known]
-        middle_s = (interval.part.start + interval.part.stop) / 2 / band.rate_hz - start_s + delay_s
         growth = Growth(joint.growth.rate[known], joint.growth.sigma[known])
-        clocked = _clocked(growth, oscillators, rows, offset_hz[rows], middle_s[rows])
+        clocked = _clocked(growth, oscillators, rows, offset_hz[rows], (middle_s - start_s + delay_s)[rows])
         delay_s[rows] += clocked.delay_s - (clocked.delay_s + delay_s[rows])[rows == reference]
         sigma_s[rows] = np.hypot(sigma_s[rows], clocked.sigma_s)
         signal = band.spectrum[kept] - joint.direct[:, None] * band.direct[kept]
         level_db[kept] = _level_db(replace(band, spectrum=signal), [recordings[row] for row in kept])
         snr_db[kept] = joint.snr_db
         level_db[kept] -= 10 * np.log10(1 + 10 ** (-joint.snr_db / 10))
-    reason = []
-    for row, item in enumerate(recordings):
-        if math.isfinite(delay_s[row]):
-            reason.append("")
-        elif item.start_gps_ns is None:
-            reason.append(NO_GPS_TIME)
-        elif row in unlike:
-            reason.append(UNLIKE)
-        elif not timed[row] or (row in aligned and row not in kept):
-            reason.append(STARTS_ELSEWHERE)
-        elif heard[row]:
-            reason.append(no_time)
-        else:
-            reason.append(NOT_HEARD if aligned else ALONE)
+    reason = [
+        _why(
+            item,
+            unlike=row in unlike,
+            elsewhere=not timed[row] or (row in aligned and row not in kept),
+            otherwise=no_time if heard[row] else NOT_HEARD if aligned else ALONE,
+        )
+        for row, item in enumerate(recordings)
+    ]
     return ArrivalTimes(
         delay_s,
         sigma_s,
@@ -227,12 +233,22 @@ def _measured(
         heard,
         offset_hz,
         offset_sigma_hz,
-        tuple(reason),
+        chirp_hz_s,
+        tuple("" if math.isfinite(one) else why for one, why in zip(delay_s.tolist(), reason, strict=True)),
         reference if joint is not None else -1,
         joint.rms_bandwidth_hz if joint is not None else 0.0,
         band.low_hz,
         band.high_hz,
     )
+
+
+def _why(item: Recording, *, unlike: bool, elsewhere: bool, otherwise: str) -> str:
+    """Why a recording has no delay."""
+    if item.start_gps_ns is None:
+        return NO_GPS_TIME
+    if unlike:
+        return UNLIKE
+    return STARTS_ELSEWHERE if elsewhere else otherwise
 
 
 class _Solved(NamedTuple):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
+from heimdall.signal import chirp
 from heimdall.signal.correlation import FADE_SHARE, Recording, fade
 from heimdall.signal.transforms import chirp_transform, phase_ramp, squared_magnitude
 
@@ -80,6 +81,28 @@ class Band:
             direct=self.direct[rows],
             direct_level=self.direct_level[rows],
         )
+
+    @property
+    def middle_s(self) -> float:
+        """The middle of the time series, about which drifts are taken off."""
+        return float((self.spectrum.shape[1] - 1) / 2 / self.rate_hz)
+
+    def without_drift(self, chirp_hz_s: Float64) -> Band:
+        """The band without a drift of each recording's carrier; direct current then has the opposite one.
+
+        Args:
+            chirp_hz_s: The drifts, Hz/s, shape (R,); a recording with 0 is left as it is.
+        """
+        rows = np.flatnonzero(chirp_hz_s).tolist()
+        if not rows:
+            return self
+        spectrum, direct = self.spectrum.copy(), self.direct.copy()
+        for row in rows:
+            still = chirp.ramp(-float(chirp_hz_s[row]), self.rate_hz, spectrum.shape[1])
+            spectrum[row] = scipy.fft.fft(scipy.fft.ifft(spectrum[row]) * still)
+            if direct[row].any():
+                direct[row] = scipy.fft.fft(scipy.fft.ifft(direct[row]) * still)
+        return replace(self, spectrum=spectrum, direct=direct)
 
     @property
     def frequency_hz(self) -> Float64:

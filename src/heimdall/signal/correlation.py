@@ -33,6 +33,7 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
+from heimdall.signal import chirp
 from heimdall.signal.detection import match, match_anywhere, peak
 from heimdall.signal.noise import centre_hz, noise_density, signal_share, spread_hz
 from heimdall.signal.transforms import chirp_transform, delay_ramp, lag_window, phase_ramp, squared_magnitude
@@ -94,7 +95,11 @@ class Correlation:
         cfo_hz: Carrier offset from the tuned frequency, shape (R,). The reference's is the centre of its
             spectrum, which modulation moves by tens of hertz; the difference to it is good to millihertz
             for those with GPS time whose correlation with it passes the gate. For any other it is the centre
-            of its own spectrum, or 0 where that shows no signal.
+            of its own spectrum, or 0 where that shows no signal. Where carriers drift against each other it
+            holds in the middle of the reference's recording.
+        chirp_hz_s: Drift of the carrier less that of the reference's, Hz/s, shape (R,), which is taken off
+            before pairs are correlated; 0 where it is not evident, as of `signal.chirp`, and where `cfo_hz`
+            is not that of the reference and a difference.
         timed: The recording took part at its GPS time, bool, shape (R,).
         reference: Row of the reference receiver.
         spread_hz: Rms bandwidth of the signal there, Hz; infinite if there is none.
@@ -109,6 +114,7 @@ class Correlation:
     gate: Float64
     detected: npt.NDArray[np.bool_]
     cfo_hz: Float64
+    chirp_hz_s: Float64
     timed: npt.NDArray[np.bool_]
     reference: int
     spread_hz: float
@@ -160,12 +166,15 @@ def correlate(
     candidates = timed if timed.any() else ~timed
     snr_db = np.array([item.snr_db for item in prepared])
     reference = int(np.argmax(np.where(candidates, snr_db, -np.inf)))
-    gate, cfo_hz = _gated(prepared, reference, timed, band_hz=band_hz, rate_hz=rate_hz, lags=lags)
-    turns = (prepared[reference].centre_hz - cfo_hz) / rate_hz
-    tuned = [
-        scipy.fft.fft(item.signal * phase_ramp(turn, size))
-        for item, turn in zip(prepared, turns, strict=True)
-    ]
+    gate, cfo_hz, chirp_hz_s = _gated(prepared, reference, timed, band_hz=band_hz, rate_hz=rate_hz, lags=lags)
+    tuned = []
+    for item, own_hz, drift_hz_s in zip(prepared, cfo_hz, chirp_hz_s.tolist(), strict=True):
+        still = item.signal * phase_ramp((prepared[reference].centre_hz - own_hz) / rate_hz, size)
+        if drift_hz_s:
+            still *= chirp.ramp(-drift_hz_s, rate_hz, size)
+        tuned.append(scipy.fft.fft(still))
+    middle_s = float(start_s[reference]) + recordings[reference].duration_s / 2
+    cfo_hz = np.round(cfo_hz + chirp_hz_s * (middle_s - (size - 1) / 2 / rate_hz), 6)
     pair = [(a, b) for a in range(len(tuned)) for b in range(a + 1, len(tuned))]
     ends_s = [_ends_s(item, float(start)) for item, start in zip(recordings, start_s, strict=True)]
     spread = spread_hz(tuned[reference], rate_hz)
@@ -182,6 +191,7 @@ def correlate(
         gate=gate,
         detected=gate > DETECTION_GATE,
         cfo_hz=cfo_hz,
+        chirp_hz_s=chirp_hz_s,
         timed=timed,
         reference=reference,
         spread_hz=spread,
@@ -256,22 +266,29 @@ def _gated(
     band_hz: float,
     rate_hz: float,
     lags: int,
-) -> tuple[Float64, Float64]:
-    """Detection statistic T and carrier offset in Hz of the recordings, as of `correlate`, (R,) each."""
+) -> tuple[Float64, Float64, Float64]:
+    """Detection statistic T, carrier offset and drift of the recordings, as of `correlate`, (R,) each.
+
+    Where carriers drift, the offset is that in the middle of the grid.
+    """
     centre = np.array([item.centre_hz for item in prepared])
     excess = np.array([item.excess for item in prepared])
-    gate, cfo_hz = np.zeros(len(prepared)), centre.copy()
+    gate, chirp_hz_s = np.zeros((2, len(prepared)))
+    cfo_hz = centre.copy()
     for row, item in enumerate(prepared):
         if row == reference:
             continue
-        gate[row], offset_hz = match(prepared[reference].signal, item.signal, band_hz, rate_hz, lags)
-        if gate[row] > DETECTION_GATE and timed[row]:
-            cfo_hz[row] = centre[reference] + offset_hz
+        found = match(prepared[reference].signal, item.signal, band_hz, rate_hz, lags)
+        gate[row] = found.gate
+        if found.gate > DETECTION_GATE and timed[row]:
+            cfo_hz[row] = centre[reference] + found.offset_hz
+            chirp_hz_s[row] = found.chirp_hz_s
     alone = ~timed
     alone[reference] = True
     gate[reference] = gate.max()
     gate[alone] = np.maximum(gate, excess * excess / 2)[alone]
-    return gate, np.round(cfo_hz, 6)  # a microhertz: far below what is measurable, far above rounding
+    # A microhertz: far below what is measurable, far above rounding.
+    return gate, np.round(cfo_hz, 6), np.round(chirp_hz_s, 6)
 
 
 def near_each_other(start_gps_ns: Sequence[int | None], longest_s: float) -> list[bool]:

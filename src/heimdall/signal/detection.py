@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
+from heimdall.signal import chirp
 from heimdall.signal.transforms import blocks, delay_ramp, lag_window, phase_ramp, squared_magnitude
 
 Float64 = npt.NDArray[np.float64]
@@ -19,14 +21,26 @@ _TRACK_RATE_HZ = 2000.0  # rate of the phase track; the search loses 0.9 dB at i
 _NEWTON_STEPS = 6
 
 
-def match(
-    ref: Complex128, other: Complex128, band_hz: float, rate_hz: float, lags: int
-) -> tuple[float, float]:
+class Match(NamedTuple):
+    """Of a recording against the reference.
+
+    Attributes:
+        gate: Statistic T.
+        offset_hz: Its carrier less the reference's in the middle of the series, Hz.
+        chirp_hz_s: Drift of its carrier less that of the reference's, Hz/s; 0 where that is not evident.
+    """
+
+    gate: float
+    offset_hz: float
+    chirp_hz_s: float
+
+
+def match(ref: Complex128, other: Complex128, band_hz: float, rate_hz: float, lags: int) -> Match:
     """Statistic T of `other` against `ref`, and its carrier offset relative to it.
 
     First a search over lags and offsets on the critically sampled series, in blocks short enough for any
     offset in question. Then lag and offset are refined in turn, because with a modulation that is not even
-    in time an error in one shifts the other.
+    in time an error in one shifts the other. A drift of the carrier that is evident is taken off, too.
 
     Args:
         ref: Whitened reference, time series at `rate_hz`, shape (n,); noise has unit power in its FFT.
@@ -36,21 +50,33 @@ def match(
         lags: Largest lag in samples.
 
     Returns:
-        T and the offset in Hz.
+        What was found; zeros if the reference is nothing.
     """
     size = len(ref)
     ref_spectrum = scipy.fft.fft(ref)
     energy = float(squared_magnitude(ref_spectrum).sum())
     if energy == 0:
-        return 0.0, 0.0
+        return Match(0.0, 0.0, 0.0)
     lag, offset_hz = _search(ref, other, band_hz, rate_hz, lags)
     offset_hz = refined_hz(np.roll(other, lag) * ref.conj(), offset_hz, rate_hz)
-    tuned = scipy.fft.fft(other * phase_ramp(-offset_hz / rate_hz, size))
-    shift = peak(squared_magnitude(lag_window(ref_spectrum * tuned.conj(), lags))) - lags
-    product = scipy.fft.ifft(tuned * delay_ramp(shift, size), overwrite_x=True) * ref.conj()
+    product = _product(ref, ref_spectrum, other * phase_ramp(-offset_hz / rate_hz, size), lags)
+    drift = chirp.relative(product, squared_magnitude(ref), rate_hz)
+    if drift.evident:
+        offset_hz += drift.offset_hz
+        still = other * chirp.ramp(-drift.rate_hz_s, rate_hz, size)
+        product = _product(ref, ref_spectrum, still * phase_ramp(-offset_hz / rate_hz, size), lags)
     rest_hz = refined_hz(product, 0.0, rate_hz)
     total = complex((product * phase_ramp(-rest_hz / rate_hz, size)).sum())
-    return (total.real**2 + total.imag**2) * size**2 / energy, offset_hz + rest_hz
+    gate = (total.real**2 + total.imag**2) * size**2 / energy
+    return Match(gate, offset_hz + rest_hz, drift.rate_hz_s if drift.evident else 0.0)
+
+
+def _product(ref: Complex128, ref_spectrum: Complex128, tuned: Complex128, lags: int) -> Complex128:
+    """A recording of the reference's carrier, at its likeliest lag, times the conjugate reference."""
+    spectrum = scipy.fft.fft(tuned)
+    shift = peak(squared_magnitude(lag_window(ref_spectrum * spectrum.conj(), lags))) - lags
+    aligned = scipy.fft.ifft(spectrum * delay_ramp(shift, len(ref)), overwrite_x=True)
+    return np.asarray(aligned * ref.conj(), np.complex128)
 
 
 def match_anywhere(ref: Complex128, other: Complex128, band_hz: float, rate_hz: float) -> tuple[float, float]:
