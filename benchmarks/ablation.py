@@ -22,8 +22,9 @@ The columns: n sessions; mean and median error; the median of sessions with four
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
 those of the network as it is by on the same sessions, with 95 % intervals by bootstrap over whole worlds. So
 a part with numbers above 0 is worth something. Of a fault, the network's line is beside its own undisturbed
-one, and the other lines are beside the network's under the same fault. Then come the acceptance's lines with
-their verdicts; the exit code is 1 if one is missed.
+one, and the other lines are beside the network's under the same fault. Then the errors stand beside the bound
+that levels, arrival times and prior leave (`benchmarks/ablation_bound.py` says which), and the acceptance's
+lines with their verdicts; the exit code is 1 if one is missed.
 
 A kind takes about half an hour on 2 idle cores, with `--rendered` an hour and a half (estimated from their
 parts). Killed and typed again, it goes on where it was: worlds, trainings and judgements that are done are
@@ -49,6 +50,7 @@ if __name__ == "__main__":
 
 import pandas as pd
 import torch
+from ablation_bound import bound_table, informations
 from ablation_criteria import COMBINED, OWN_KINDS, RIVALS, acceptance
 from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed
 from ablation_parts import AS_IT_IS, BLIND, UNSEEN, blind_to_echoes, networks
@@ -77,7 +79,8 @@ from heimdall.signal.arrival import Observation
 
 WORLDS = list(range(201, 211))
 # What else decides the answers.
-CODE = [Path(__file__).with_name(f"{name}.py") for name in ("ablation", "ablation_parts", "ablation_faults")]
+_CODE = ("ablation", "ablation_parts", "ablation_faults", "ablation_bound")
+CODE = [Path(__file__).with_name(f"{name}.py") for name in _CODE]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +141,7 @@ def main() -> int:
         print(f"Simulated, multipath {kind}, worlds {worlds}, clocks of {CLOCK_SIGMA_NS:g} ns:\n")
         print("\n".join(parts_table(cases, settings.evaluate)), end="\n\n")
         print("\n".join(faults_table(cases, settings.evaluate)), end="\n\n")
+        print("\n".join(bound_table(cases, COMBINED)), end="\n\n")
         lines += acceptance(kind, cases, settings.evaluate)
     verdicts = [[line.kind, line.criterion, line.target, line.reached, line.verdict] for line in lines]
     print("\n".join(table.lines(("simulated", "criterion", "target", "reached", ""), verdicts, "llrrl")))
@@ -201,7 +205,8 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
 
     Returns:
         Columns as of `evaluation.Evaluation`, the condition as `split` and the row of the tables as
-        `predictor`; `world`, and `timed`, how many arrival times the undisturbed session has.
+        `predictor`; `world`, and `timed`, how many arrival times the undisturbed session has; and what is
+        known of its position, as of `ablation_bound.informations`.
     """
     plane, receivers, test = world.plane, world.receivers, world.test
     truth_m = world.train.truth_m(plane)
@@ -236,6 +241,7 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
             answers[TOGETHER, name] = first, Posterior.concatenate(whole)
     rows = described(test, list(transmitters.by_place(test.table)), plane)
     rows = rows.assign(timed=[len(timed(item)) for item in test.observations], world=world.seed)
+    rows = rows.assign(**informations(test.observations, test.truth_m(plane), rivals))
     tables = [
         case_table(split, name, rows.iloc[seen.row], answer, plane)
         for (split, name), (seen, answer) in answers.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from ablation_bound import Bounds, known, rms_m
 from ablation_faults import FOUR_TIMES, LATE, LATE_S, MANY_TIMES, OPEN, SINGLE, UNLIKE, late_name
 from ablation_parts import AS_IT_IS, BLIND, UNTUNED
 from ablation_tables import FIXED, chosen, difference
@@ -20,6 +21,7 @@ LEAST_WORLDS, LEAST_SESSIONS, LEAST_FOREIGN_SESSIONS = 10, 1000, 300
 COVERAGE_POINTS, FOREIGN_POINTS = 0.04, 0.07
 LATE_RATIO, LATE_COVERAGE = 1.3, 0.9
 OPEN_RATIO = 0.6
+BOUND_RATIO = 1.3
 
 
 def acceptance(kind: str, cases: pd.DataFrame, params: EvaluateParams) -> list[Line]:
@@ -52,6 +54,8 @@ def acceptance(kind: str, cases: pd.DataFrame, params: EvaluateParams) -> list[L
         ratio = own["error_m"].mean() / min(chosen(cases, name)["error_m"].mean() for name in RIVALS)
         aim = AIM_MAE_RATIO[kind]
         lines.append(Line(kind, "aim: MAE to the best rival's", f"<= {aim:g}", f"{ratio:.2f}", ratio <= aim))
+    if known(cases):
+        lines.append(_over_bound(kind, own))
     if kind in OWN_KINDS:
         lines += _coverage(kind, own, "", COVERAGE_POINTS)
     else:
@@ -69,6 +73,16 @@ def _against_best(
     word = {"mae": "MAE, m", "median": "median, m", "nll": "NLL, nats"}[figure]
     criterion = f"{word}{group} (n={len(own)}), less that of {words(best)}"
     return Line(kind, criterion, "< 0", found[best].words(digits), found[best].high < 0)
+
+
+def _over_bound(kind: str, own: pd.DataFrame) -> Line:
+    """The error over the sessions' own bounds; the strict bound is said beside, as it is far from reach."""
+    bounds, error_m = Bounds.of(own), rms_m(own["error_m"])
+    ratio = error_m / rms_m(bounds.each_m)
+    reached = f"{ratio:.2f} (to the strict bound: {error_m / bounds.strict_m:.2f})"
+    return Line(
+        kind, "RMS error to the sessions' bounds", f"<= {BOUND_RATIO:g}", reached, ratio <= BOUND_RATIO
+    )
 
 
 def _coverage(kind: str, rows: pd.DataFrame, when: str, points: float) -> list[Line]:

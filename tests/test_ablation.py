@@ -189,6 +189,21 @@ def test_the_tables_have_every_row(
     assert f"{off - own:.0f} [" in line
 
 
+def test_the_errors_stand_beside_the_bound_of_what_was_known(
+    ablation: ModuleType, cases: pd.DataFrame, criteria: ModuleType
+) -> None:
+    bound = sys.modules["ablation_bound"]
+    printed = bound.bound_table(cases, criteria.COMBINED)
+    assert [line.split("  ")[0] for line in printed[1:]] == ["three times", "4 times or more", "all"]
+    assert [line.split()[-12] for line in printed[1:]] == ["1", "2", "3"]  # sessions
+    own = bound.chosen(cases, criteria.AS_IT_IS)
+    known = sum(own[[f"{part}_ee_m2", f"{part}_nn_m2"]].sum(axis=1) for part in ("times", "levels", "prior"))
+    assert (bound.Bounds.of(own).each_m >= 2 / np.sqrt(known)).all()  # were it the same in all directions
+    assert (bound.Bounds.of(own).by_law_m > bound.Bounds.of(own).each_m).all()
+    without = cases.drop(columns=bound.LAW)
+    assert "measure them again" in bound.bound_table(without, criteria.COMBINED)[0]
+
+
 def measured(criteria: ModuleType, faults: ModuleType) -> pd.DataFrame:
     """Cases of a network that meets every line: calibrated, ahead of both rivals, unmoved by faults."""
     number = np.arange(WORLDS * EACH)
@@ -253,6 +268,14 @@ def test_each_line_is_missed_by_what_it_is_about(criteria: ModuleType, faults: M
     unheard = pd.concat([good, heard.assign(split=faults.OPEN, error_m=430.0)])
     assert missed(unheard, "light") == ["MAE to that with a squelch (n=1000)"]
     assert missed(unheard.assign(error_m=unheard["error_m"].replace(430.0, 410.0)), "light") == []
+    flat = {f"{part}_{name}_m2": 0.0 for part in ("times", "prior") for name in ("ee", "en", "nn")}
+    level = {"levels_ee_m2": 1 / 400**2, "levels_en_m2": 0.0, "levels_nn_m2": 1 / 400**2}
+    bounded = good.assign(**flat, **level, law_information=0.7)
+    assert missed(bounded) == []  # 700 m to 566 m
+    (line,) = [line for line in criteria.acceptance("light", bounded, JUDGE) if "bound" in line.criterion]
+    assert line.reached == "1.24 (to the strict bound: 1.24)"
+    unequal = bounded.assign(levels_ee_m2=bounded["levels_ee_m2"].mask(bounded["world"] < 5, 1.0))
+    assert missed(unequal) == ["RMS error to the sessions' bounds"]
     untuned = good["predictor"] == criteria.UNTUNED
     adapted = good.assign(level=good["level"].mask(untuned & (good["world"] == 0), 0.999))
     assert missed(adapted) == []  # only of a foreign kind something is asked without adaptation
