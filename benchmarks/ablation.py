@@ -1,33 +1,33 @@
-"""What each learned part of fusion is worth, and what becomes of its answers when a receiver is wrong.
+"""What each learned part of fusion is worth, and what becomes of its answers elsewhere and under faults.
 
-    python benchmarks/ablation.py
-    python benchmarks/ablation.py --kinds light cost207 --worlds 201 202 203 --world-sessions 60
-    python benchmarks/ablation.py --sessions 3000 --work .heimdall/ablation-3000
+    python benchmarks/ablation.py --sessions 6400 --rendered
+    python benchmarks/ablation.py --kinds light cost207 --worlds 141 142 --world-sessions 60
     python benchmarks/ablation.py --show
 
-All of it is simulated. For each kind of multipath the network is pretrained on `--sessions` sessions of other
-worlds: of the same kind if that is light or strong, and of the kind of the parameters if it is a foreign one.
-In each world of `--worlds` half of the transmitters are held out, and it is fine-tuned and calibrated on the
-other half, as `dvc repro` does; clocks err by 50 ns. The test sessions of all worlds are then located
+All of it is simulated. The network is pretrained once, on `--sessions` sessions of other worlds, of the kinds
+of multipath and with the faults of the parameters. In each world of `--worlds` half of the transmitters are
+held out, and it is fine-tuned and calibrated on the other half, as `dvc repro` does; clocks err by 50 ns. The
+test sessions of all worlds are then located
 
-- by the network as it is, and without each learned part, one at a time, and without all of them;
+- by the network as it is, and before it was fine-tuned; and of our own kinds of multipath also without each
+  learned part, one at a time, and without all of them;
 - by the best methods without learning;
 - by both with all sessions of a transmitter together, said to be of one place;
-- by the network and the combined method when one arrival time is late, when receivers have delays that
-  nobody knows, and when one of them made no recording. `--rendered` adds faults of clocks, filters, motion
-  and altitude, and receivers without a squelch, for which each world is rendered eight times more; the
-  network is trained without them.
+- of our own kinds, by the network and the combined method when one arrival time is late, when receivers have
+  delays that nobody knows, and when one of them made no recording. With `--rendered` the worlds of light
+  multipath are rendered again, `--other-sessions` each with a fault of clocks, filters, motion or altitude,
+  and all without a squelch.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
 those of the network as it is by on the same sessions, with 95 % intervals by bootstrap over whole worlds. So
 a part with numbers above 0 is worth something. Of a fault, the network's line is beside its own undisturbed
-one, and the other lines are beside the network's under the same fault. Then come the acceptance's lines with
-their verdicts; the exit code is 1 if one is missed.
+one, and the other lines are beside the network's under the same fault. A table of the errors over the bound
+follows. Then come the acceptance's lines with their verdicts; the exit code is 1 if one is missed.
 
-A kind takes about half an hour on 2 idle cores, with `--rendered` an hour and a half (estimated from their
-parts). Killed and typed again, it goes on where it was: worlds, trainings and judgements that are done are
-reused. `--show` prints what the work folder holds.
+The first command takes about two hours on 2 idle cores (estimated from its parts). Killed and typed again, it
+goes on where it was: worlds, trainings and judgements that are done are reused. `--show` prints what the work
+folder holds.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ if __name__ == "__main__":
 
 import pandas as pd
 import torch
-from ablation_criteria import COMBINED, OWN_KINDS, RIVALS, acceptance
-from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed
-from ablation_parts import AS_IT_IS, BLIND, UNSEEN, blind_to_echoes, networks
+from ablation_bound import bound_table, informations
+from ablation_criteria import COMBINED, FOREIGN_KINDS, OWN_KINDS, RIVALS, acceptance
+from ablation_faults import OPEN, RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed
+from ablation_parts import AS_IT_IS, BLIND, BLIND_UNTUNED, UNTUNED, blind_to_echoes, networks, untuned
 from ablation_tables import TOGETHER, UNDISTURBED, faults_table, parts_table
-from accuracy import CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared
+from accuracy import CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared, pretrained
 from accuracy_criteria import Line
 
 from heimdall import simulate
@@ -76,8 +77,18 @@ from heimdall.position.posterior import Posterior
 from heimdall.signal.arrival import Observation
 
 WORLDS = list(range(201, 211))
+RENDERED_KIND: simulate.Multipath = "light"
 # What else decides the answers.
-CODE = [Path(__file__).with_name(f"{name}.py") for name in ("ablation", "ablation_parts", "ablation_faults")]
+_CODE = ("ablation", "ablation_parts", "ablation_faults", "ablation_bound")
+CODE = [Path(__file__).with_name(f"{name}.py") for name in _CODE]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many sessions a world has, of our own kinds of multipath, and of a foreign kind or a fault."""
+
+    own: int
+    other: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,35 +120,46 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sessions", type=int, help="of pretraining (default: of the parameters)")
-    parser.add_argument("--world-sessions", type=int, default=220, help="in each world (default: 220)")
+    parser.add_argument(
+        "--world-sessions", type=int, default=220, help="in each world of our own kinds (default: 220)"
+    )
+    parser.add_argument(
+        "--other-sessions",
+        type=int,
+        default=60,
+        help="in each world of a foreign kind or of a fault (default: 60)",
+    )
     parser.add_argument("--worlds", type=int, nargs="+", default=WORLDS, help="seeds (default: 201 to 210)")
     parser.add_argument(
         "--kinds",
         nargs="+",
         choices=simulate.MULTIPATHS,
-        default=OWN_KINDS,
+        default=(*OWN_KINDS, *FOREIGN_KINDS),
         metavar="KIND",
-        help=f"of multipath: {', '.join(simulate.MULTIPATHS)} (default: {' '.join(OWN_KINDS)})",
+        help=f"of multipath (default: light and strong, ours; {', '.join(FOREIGN_KINDS)}, foreign)",
     )
     parser.add_argument("--params", type=Path, default=REPOSITORY / "params.yaml", help="training parameters")
     parser.add_argument(
         "--work", type=Path, default=Path(".heimdall/ablation"), help="folder of what is made"
     )
-    parser.add_argument("--rendered", action="store_true", help="render the worlds with faults, too")
+    parser.add_argument("--rendered", action="store_true", help="render light worlds with faults, too")
     parser.add_argument("--show", action="store_true", help="print the tables of what was measured, no more")
     options = parser.parse_args()
     settings = chosen(parser, options, from_simulated=True)
     lines: list[Line] = []
+    weights = None if options.show else pretrained(settings, (options.work / "pretrained").resolve())
+    sizes = Sizes(options.world_sessions, options.other_sessions)
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
-        if not options.show:
-            twins = RENDERED if options.rendered else {}
-            measure(kind, settings, options.worlds, options.world_sessions, folder, rendered_again=twins)
+        if weights is not None:
+            twins = RENDERED if options.rendered and kind == RENDERED_KIND else {}
+            measure(kind, settings, options.worlds, folder, weights, sizes=sizes, rendered_again=twins)
         cases = pd.read_parquet(folder / "cases.parquet")
         worlds = ", ".join(str(seed) for seed in sorted(cases["world"].unique()))
         print(f"Simulated, multipath {kind}, worlds {worlds}, clocks of {CLOCK_SIGMA_NS:g} ns:\n")
         print("\n".join(parts_table(cases, settings.evaluate)), end="\n\n")
         print("\n".join(faults_table(cases, settings.evaluate)), end="\n\n")
+        print("\n".join(bound_table(cases, COMBINED)), end="\n\n")
         lines += acceptance(kind, cases, settings.evaluate)
     verdicts = [[line.kind, line.criterion, line.target, line.reached, line.verdict] for line in lines]
     print("\n".join(table.lines(("simulated", "criterion", "target", "reached", ""), verdicts, "llrrl")))
@@ -148,21 +170,21 @@ def measure(
     kind: simulate.Multipath,
     settings: Params,
     seeds: Sequence[int],
-    sessions: int,
     folder: Path,
+    weights: Path,
     *,
+    sizes: Sizes,
     rendered_again: Mapping[str, Twin],
 ) -> None:
     """Make `folder`/cases.parquet: the cases of every world's test sessions, also of those rendered again."""
-    if kind in OWN_KINDS:
-        settings = replace(settings, pretrain=replace(settings.pretrain, multipath=[kind]))
-    worlds = prepared(kind, settings, seeds, sessions, folder)
+    own = kind in OWN_KINDS
+    worlds = prepared(kind, settings, seeds, sizes.own if own else sizes.other, folder, weights=weights)
     twins = {
         name: held_out(
             kind,
             settings,
             seeds,
-            sessions,
+            sizes.own if name == OPEN else sizes.other,
             folder / f"twin-{number}",
             faults=twin.faults,
             squelched=twin.squelched,
@@ -170,10 +192,10 @@ def measure(
         for number, (name, twin) in enumerate(rendered_again.items())
     }
     torch.set_num_threads(settings.threads)
-    parts = []
+    tables = []
     for number, (seed, data) in enumerate(zip(seeds, worlds, strict=True)):
         out = folder / f"world-{seed}"
-        networks_of = out / training.LOCALIZER.weights, folder / training.PRETRAINED.weights
+        networks_of = out / training.LOCALIZER.weights, weights
         faulty = {name: folders[number] for name, folders in twins.items()}
         indices = [folder / "index.parquet" for folder in (data, *faulty.values())]
         made_of = [artifacts.sha256_file(file) for file in (*networks_of, *indices, *CODE)]
@@ -181,27 +203,28 @@ def measure(
         file = out / f"cases-{key[:16]}.parquet"
         if not file.is_file():
             began = time.monotonic()
-            tuned, pretrained = (loaded(weights) for weights in networks_of)
-            cases = judged(read(data, faulty, settings, seed), tuned, pretrained)
+            cases = judged(read(data, faulty, settings, seed), *map(loaded, networks_of), parts_too=own)
             with artifacts.atomic(file) as partial:
                 cases.to_parquet(partial)
             took = f"{len(cases)} answers in {time.monotonic() - began:.0f} s"
             print(f"{kind}, world {seed}: {took}", file=sys.stderr, flush=True)
-        parts.append(pd.read_parquet(file))
-    pd.concat(parts, ignore_index=True).to_parquet(folder / "cases.parquet")
+        tables.append(pd.read_parquet(file))
+    pd.concat(tables, ignore_index=True).to_parquet(folder / "cases.parquet")
 
 
-def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFrame:
+def judged(world: World, tuned: FusionNet, start: FusionNet, *, parts_too: bool) -> pd.DataFrame:
     """The cases of one world.
 
     Args:
         world: Its sessions.
         tuned: The network that was trained in it.
-        pretrained: What that training started from.
+        start: What that training started from.
+        parts_too: Whether also without each learned part, and under the faults of features.
 
     Returns:
         Columns as of `evaluation.Evaluation`, the condition as `split` and the row of the tables as
-        `predictor`; `world`, and `timed`, how many arrival times the undisturbed session has.
+        `predictor`; `world`, and `timed`, how many arrival times the undisturbed session has; and what is
+        known of its position, as of `ablation_bound.informations`.
     """
     plane, receivers, test = world.plane, world.receivers, world.test
     truth_m = world.train.truth_m(plane)
@@ -209,16 +232,18 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
     rivals = baselines.fit(world.train.observations, truth_m, receivers, plane, rate_hz)
     calm = Condition.of(list(enumerate(test.observations)))
     answers = {(UNDISTURBED, AS_IT_IS): (calm, localize(tuned, calm.observations, receivers))}
-    for name, unseen in UNSEEN.items():
-        seen = replace(calm, observations=unseen(calm.observations))
-        answers[UNDISTURBED, name] = calm, localize(tuned, seen.observations, receivers)
-    for name, network in networks(tuned, pretrained).items():
+    blind_to, first = blind_to_echoes(calm.observations), untuned(tuned, start)
+    answers[UNDISTURBED, BLIND] = calm, localize(tuned, blind_to, receivers)
+    answers[UNDISTURBED, UNTUNED] = calm, localize(first, calm.observations, receivers)
+    answers[UNDISTURBED, BLIND_UNTUNED] = calm, localize(first, blind_to, receivers)
+    for name, network in (networks(tuned) if parts_too else {}).items():
         answers[UNDISTURBED, name] = calm, localize(network, calm.observations, receivers)
     for method in RIVALS:
         answers[UNDISTURBED, method] = calm, located_by(method, calm, rivals)
     named = list(zip(test.table["session_id"], test.observations, strict=True))
-    faults = conditions(test.observations, receivers, world.features, world.seed)
-    faults |= rendered(named, world.twins)
+    faults = rendered(named, world.twins)
+    if parts_too:
+        faults |= conditions(test.observations, receivers, world.features, world.seed)
     for split, faulty in faults.items():
         if not len(faulty.row):
             continue
@@ -236,6 +261,7 @@ def judged(world: World, tuned: FusionNet, pretrained: FusionNet) -> pd.DataFram
             answers[TOGETHER, name] = first, Posterior.concatenate(whole)
     rows = described(test, list(transmitters.by_place(test.table)), plane)
     rows = rows.assign(timed=[len(timed(item)) for item in test.observations], world=world.seed)
+    rows = rows.assign(**informations(test.observations, test.truth_m(plane), rivals))
     tables = [
         case_table(split, name, rows.iloc[seen.row], answer, plane)
         for (split, name), (seen, answer) in answers.items()

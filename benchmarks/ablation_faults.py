@@ -49,9 +49,9 @@ SINGLE = {
     "rendered: filters' delays to 200 ns": Twin(simulate.Faults(filter_delay_s=UNLIKE_SIGMA_S)),
     "rendered: altitude of 1500 m": Twin(simulate.Faults(altitude_m=1500.0)),
 }
-LATE = {f"rendered: {by}": Twin(simulate.Faults(late_stamp_s=late_s)) for by, late_s in LATE_S.items()}
 OPEN = "rendered: receivers without a squelch"
-RENDERED = SINGLE | LATE | {OPEN: Twin(squelched=False)}
+RENDERED = SINGLE | {OPEN: Twin(squelched=False)}
+KNOWN_LATE = "one of five or more times left out: the late one, had an oracle named it"
 _LEFT = 2  # recordings at least, when one is removed
 
 
@@ -96,16 +96,12 @@ def rendered(
         sessions: Identifiers and observations of the test sessions of a world, undisturbed.
         twins: What is seen of each twin of `RENDERED`, by identifier.
     """
-    found = {}
-    for name, twin in twins.items():
-        seen = [(row, twin[session]) for row, (session, _) in enumerate(sessions) if session in twin]
-        if name not in LATE:
-            found[name] = Condition.of(seen)
-            continue
-        counts = {row: len(timed(item)) for row, (_, item) in enumerate(sessions)}
-        found[late_name(name, MANY_TIMES)] = Condition.of([one for one in seen if counts[one[0]] >= MANY])
-        found[late_name(name, FOUR_TIMES)] = Condition.of([one for one in seen if counts[one[0]] == 4])
-    return found
+    return {
+        name: Condition.of(
+            [(row, twin[session]) for row, (session, _) in enumerate(sessions) if session in twin]
+        )
+        for name, twin in twins.items()
+    }
 
 
 def conditions(
@@ -129,6 +125,13 @@ def conditions(
                     if least <= len(timed(item)) <= most
                 ]
             )
+    found[KNOWN_LATE] = Condition.of(
+        [
+            (row, _one_untimed(item, params, generator(seed, "ablation.late", row)))
+            for row, item in enumerate(sessions)
+            if len(timed(item)) >= MANY
+        ]
+    )
     drawn_s = UNLIKE_SIGMA_S * generator(seed, "ablation.delay").standard_normal(len(receivers.websdr_id))
     delay_s = dict(zip(receivers.websdr_id.tolist(), drawn_s.tolist(), strict=True))
     found[UNLIKE] = Condition.of(
@@ -155,6 +158,13 @@ def _one_late(
     delay_s = np.zeros(len(observation.session.websdr_id))
     delay_s[random.choice(timed(observation))] = late_s
     return delayed(observation, delay_s, params)
+
+
+def _one_untimed(observation: Observation, params: FeatureParams, random: np.random.Generator) -> Observation:
+    """Without the time that `_one_late` of the same generator makes late; its level stays."""
+    sigma_s = observation.session.timing_sigma_s.copy()
+    sigma_s[random.choice(timed(observation))] = np.inf
+    return _observed(observation, replace(observation.session, timing_sigma_s=sigma_s), params)
 
 
 def delayed(observation: Observation, delay_s: Float64, params: FeatureParams) -> Observation:

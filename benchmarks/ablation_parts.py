@@ -6,7 +6,7 @@ What the network's parts are called stands here and nowhere else in the benchmar
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +18,8 @@ from heimdall.signal.arrival import Arrivals, Observation
 
 AS_IT_IS = "the network as it is"
 UNTUNED = "fine-tuning off"
+BLIND = "tilt and variance unseen"
+BLIND_UNTUNED = f"{UNTUNED}, {BLIND}"
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,11 @@ PARTS: dict[str, tuple[Setting, ...]] = {
 }
 
 
-def networks(tuned: FusionNet, pretrained: FusionNet) -> dict[str, FusionNet]:
+def networks(tuned: FusionNet) -> dict[str, FusionNet]:
     """Copies of a network, each without a learned part, by the name of what it lacks.
 
     Args:
         tuned: The network as a world's training left it.
-        pretrained: What that training started from.
 
     Returns:
         In the order of the table; the last two lack all of it: with every part at its value of `PARTS`, and
@@ -68,7 +69,6 @@ def networks(tuned: FusionNet, pretrained: FusionNet) -> dict[str, FusionNet]:
     return {
         **{name: without(tuned, settings, untaught) for name, settings in PARTS.items()},
         "radio map off: the plain law": by_plain_law(tuned),
-        UNTUNED: untuned(tuned, pretrained),
         "all of it off": by_plain_law(without(tuned, everything, untaught)),
         "all of it off, first constants": by_plain_law(untaught),
     }
@@ -122,9 +122,3 @@ def blind_to_echoes(sessions: Sequence[Observation]) -> list[Observation]:
         )
         for item in sessions
     ]
-
-
-BLIND = "tilt and variance unseen"
-UNSEEN: dict[str, Callable[[Sequence[Observation]], list[Observation]]] = {
-    BLIND: blind_to_echoes,
-}

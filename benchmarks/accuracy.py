@@ -168,7 +168,8 @@ def measure(
 ) -> None:
     """Make `folder`/cases.parquet: the test cases of every world; `clean` where all receivers hear well."""
     settings = replace(settings, pretrain=replace(settings.pretrain, multipath=[kind]))
-    worlds = prepared(kind, settings, seeds, sessions, folder)
+    weights = pretrained(settings, folder) if settings.model.from_simulated else None
+    worlds = prepared(kind, settings, seeds, sessions, folder, weights=weights)
     parts = [
         judged(folder / f"world-{seed}", data, settings).assign(world=seed)
         for seed, data in zip(seeds, worlds, strict=True)
@@ -176,22 +177,41 @@ def measure(
     pd.concat(parts, ignore_index=True).to_parquet(folder / "cases.parquet")
 
 
+def pretrained(settings: Params, folder: Path) -> Path:
+    """The weights that trainings start from, made in a folder as `dvc repro` does; what is done is reused."""
+    _with_lock(folder)
+    with contextlib.chdir(folder):
+        simulated.run(settings.pretrain, settings.features)
+        trained(training.pretraining(settings, simulated.SIMULATED, Path("work/pretrain")), folder)
+    return folder / PRETRAINED
+
+
 def prepared(
-    kind: simulate.Multipath, settings: Params, seeds: Sequence[int], sessions: int, folder: Path
+    kind: simulate.Multipath,
+    settings: Params,
+    seeds: Sequence[int],
+    sessions: int,
+    folder: Path,
+    *,
+    weights: Path | None,
 ) -> list[Path]:
-    """Pretrain, and train in each world, as `dvc repro` does; what is done is reused. Their features."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "requirements").mkdir(exist_ok=True)
-    shutil.copy(REPOSITORY / determinism.LOCK_FILE, folder / determinism.LOCK_FILE)
+    """Train in each world from some weights, as `dvc repro` does; what is done is reused. Their features."""
+    _with_lock(folder)
     worlds = held_out(kind, settings, seeds, sessions, folder)
+    if weights is not None:
+        for file in (weights, weights.with_suffix(".json")):
+            artifacts.copy(file, folder / PRETRAINED.with_name(file.name))
     with contextlib.chdir(folder):  # a training finds the weights that it starts from as `dvc repro` does
-        if settings.model.from_simulated:
-            simulated.run(settings.pretrain, settings.features)
-            trained(training.pretraining(settings, simulated.SIMULATED, Path("work/pretrain")), folder)
         for seed, data in zip(seeds, worlds, strict=True):
             out = folder / f"world-{seed}"
             trained(training.Training(settings, data, out / "work"), out)
     return worlds
+
+
+def _with_lock(folder: Path) -> None:
+    """Make a folder with the locked requirements, which the record of a training names."""
+    (folder / "requirements").mkdir(parents=True, exist_ok=True)
+    shutil.copy(REPOSITORY / determinism.LOCK_FILE, folder / determinism.LOCK_FILE)
 
 
 def held_out(

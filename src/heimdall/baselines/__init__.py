@@ -1,4 +1,4 @@
-"""What a model is compared with: localization without learning, and the Cramer-Rao bound.
+"""What a model is compared with: localization without learning, and the bounds of Cramer-Rao and van Trees.
 
 Imports `core`, `geometry`, `signal` and `position`.
 """
@@ -13,4 +13,5 @@ __all__ = [
     "methods",
     "mixture",
     "tuned_file",
+    "van_trees",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from heimdall.baselines.delays import LEAST_TIMED
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, gradients
 
@@ -35,7 +36,8 @@ def cramer_rao_m2(
     of the clock adds its variance to that of the delay, because a delay is measured with noise that is nearly
     Gaussian: exact where the noise is weak enough for any bound to be reached.
 
-    Multipath and an altitude other than the plane's are not in it.
+    Multipath and an altitude other than the plane's are not in it, nor are levels and what is known of a
+    position before anything is heard: `heimdall.baselines.van_trees` has these.
 
     Args:
         truth_m: East and north of the transmitter, metres, shape (2,).
@@ -49,16 +51,50 @@ def cramer_rao_m2(
         all of them see the transmitter in line, inf on the diagonal and 0 beside it.
     """
     unknown = np.array([[np.inf, 0.0], [0.0, np.inf]])
-    timed = (np.asarray(information_s2) > 0) & np.isfinite(timing_sigma_s)
-    if np.count_nonzero(timed) < 3:
+    if np.count_nonzero(_timed(information_s2, timing_sigma_s)) < 3:
         return unknown
-    weight = 1 / (1 / information_s2[timed] + timing_sigma_s[timed] ** 2)
+    information_m2 = times_information_m2(truth_m, information_s2, timing_sigma_s, receiver_m, plane)
+    (f_ee, f_en), (_, f_nn) = information_m2.tolist()
+    determinant = f_ee * f_nn - f_en * f_en
+    if not determinant > _SINGULAR * f_ee * f_nn:
+        return unknown
+    return np.asarray(np.array([[f_nn, -f_en], [-f_en, f_ee]]) / determinant, np.float64)
+
+
+def times_information_m2(
+    truth_m: Float64,
+    information_s2: Float64,
+    timing_sigma_s: Float64,
+    receiver_m: Float64,
+    plane: TangentPlane,
+    *,
+    excess_s: float = 0.0,
+) -> Float64:
+    """Fisher information about a position in the arrival times of one session: F of `cramer_rao_m2`.
+
+    Args:
+        truth_m: As of `cramer_rao_m2`.
+        information_s2: The same.
+        timing_sigma_s: The same.
+        receiver_m: The same.
+        plane: The same.
+        excess_s: Standard deviation of a Gaussian error that each time has beside noise and clock, as by
+            multipath, seconds.
+
+    Returns:
+        In 1/m^2, shape (2, 2), float64; of rank one if two receivers have a time, 0 if fewer have.
+    """
+    timed = _timed(information_s2, timing_sigma_s)
+    if np.count_nonzero(timed) < LEAST_TIMED:
+        return np.zeros((2, 2))
+    weight = 1 / (1 / information_s2[timed] + timing_sigma_s[timed] ** 2 + excess_s**2)
     slope = gradients(truth_m, receiver_m[timed], plane)[1] / SPEED_OF_LIGHT_M_S
     centred = slope - (weight[:, None] * slope).sum(axis=0) / weight.sum()
     east, north = centred[:, 0], centred[:, 1]
     f_ee, f_nn = float((weight * east * east).sum()), float((weight * north * north).sum())
     f_en = float((weight * east * north).sum())
-    determinant = f_ee * f_nn - f_en * f_en
-    if not determinant > _SINGULAR * f_ee * f_nn:
-        return unknown
-    return np.array([[f_nn, -f_en], [-f_en, f_ee]]) / determinant
+    return np.array([[f_ee, f_en], [f_en, f_nn]])
+
+
+def _timed(information_s2: Float64, timing_sigma_s: Float64) -> npt.NDArray[np.bool_]:
+    return np.asarray((np.asarray(information_s2) > 0) & np.isfinite(timing_sigma_s))

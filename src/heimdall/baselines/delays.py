@@ -55,6 +55,26 @@ class ErrorLaw:
     rare: float
     range_m: float
 
+    @property
+    def information(self) -> float:
+        """Fisher information in an arrival time over that of a Gaussian error of the same scale, below 0.8.
+
+        The integral of f'^2 / f over the density f of the errors in units of the scale. Of Student's
+        distribution with 7 degrees of freedom it is 8 / 10, and wider ones in the mixture leave less.
+        """
+        step = 0.01
+        grid = step * np.arange(-900, 901)
+        deviation = np.sinh(grid)  # to 4000 scales, a hundred of the widest
+        density, derivative = np.zeros_like(grid), np.zeros_like(grid)
+        share = [self.rare**number for number in range(len(_WIDER))]
+        for frequent, wider in zip(share, _WIDER, strict=True):
+            part = (deviation / wider) ** 2 / 7
+            narrow = frequent / sum(share) * _STUDENT / wider * (1 + part) ** -4
+            density += narrow
+            derivative -= narrow * 8 * deviation / (7 * wider**2) / (1 + part)
+        each = derivative * derivative / density * np.cosh(grid)
+        return float((1 - _WRONG) * each.sum() * step)
+
 
 @dataclass(frozen=True, eq=False)
 class Timed:
