@@ -47,12 +47,22 @@ from heimdall.core import determinism
 if __name__ == "__main__":
     determinism.ensure()
 
+import numpy as np
 import pandas as pd
 import torch
 from ablation_bound import bound_table, informations
 from ablation_criteria import COMBINED, FOREIGN_KINDS, OWN_KINDS, RIVALS, acceptance
 from ablation_faults import OPEN, RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed
-from ablation_parts import AS_IT_IS, BLIND, BLIND_UNTUNED, UNTUNED, blind_to_echoes, networks, untuned
+from ablation_parts import (
+    AS_IT_IS,
+    BLIND,
+    BLIND_UNTUNED,
+    UNTUNED,
+    blind_to_echoes,
+    networks,
+    untuned,
+    with_filters,
+)
 from ablation_tables import TOGETHER, UNDISTURBED, faults_table, parts_table
 from accuracy import CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared, pretrained
 from accuracy_criteria import Line
@@ -67,8 +77,9 @@ from heimdall.geometry import transmitters
 from heimdall.geometry.area import Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.localize.together import SHARED, together
-from heimdall.network import model_file
+from heimdall.network import filters, model_file
 from heimdall.network.dataset import DatasetConfig, Sessions, observations, read_network, read_receivers
+from heimdall.network.filters import Filters
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
 from heimdall.pipeline.evaluate.cases import case_table, described
@@ -103,6 +114,7 @@ class World:
         plane: Of the positions.
         features: The parameters that the features were made with.
         twins: The test sessions under the faults that were rendered, as of `ablation_faults.rendered`.
+        filters: Of the receivers under each of these faults, measured on sessions of other transmitters.
     """
 
     seed: int
@@ -112,6 +124,7 @@ class World:
     plane: TangentPlane
     features: FeatureParams
     twins: Mapping[str, Mapping[str, Observation]]
+    filters: Mapping[str, Filters]
 
 
 def main() -> int:
@@ -247,11 +260,12 @@ def judged(world: World, tuned: FusionNet, start: FusionNet, *, parts_too: bool)
     for split, faulty in faults.items():
         if not len(faulty.row):
             continue
-        answers[split, AS_IT_IS] = faulty, localize(tuned, faulty.observations, receivers)
+        network = with_filters(tuned, world.filters.get(split, tuned.filters))
+        answers[split, AS_IT_IS] = faulty, localize(network, faulty.observations, receivers)
         answers[split, COMBINED] = faulty, located_by(COMBINED, faulty, rivals)
         if split == UNLIKE or split in SINGLE:
             blind = replace(faulty, observations=blind_to_echoes(faulty.observations))
-            answers[split, BLIND] = faulty, localize(tuned, blind.observations, receivers)
+            answers[split, BLIND] = faulty, localize(network, blind.observations, receivers)
     several = [rows for rows in test.table.groupby("source_id", sort=False).indices.values() if len(rows) > 1]
     if several:
         first = Condition.of([(int(rows[0]), test.observations[rows[0]]) for rows in several])
@@ -275,11 +289,13 @@ def read(data: Path, faulty: Mapping[str, Path], settings: Params, seed: int) ->
     network = read_network(config)
     train, test = (observations(config, split, settings.validation_split) for split in ("train", "test"))
     features = FeatureParams(**network.features)
-    twins = {}
+    receivers, twins, measured = read_receivers(config), {}, {}
     for name, folder in faulty.items():
         twin = observations(DatasetConfig(folder), "all", settings.validation_split)
         twins[name] = dict(zip(twin.table["session_id"], twin.observations, strict=True))
-    return World(seed, train, test, read_receivers(config), network.plane, features, twins)
+        known = np.flatnonzero(~twin.table["session_id"].isin(test.table["session_id"]))
+        measured[name] = filters.fit(twin.rows(known).observations, receivers.websdr_id)
+    return World(seed, train, test, receivers, network.plane, features, twins, measured)
 
 
 def loaded(weights: Path) -> FusionNet:

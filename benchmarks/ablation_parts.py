@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from heimdall.network import fusion_net
+from heimdall.network.filters import Filters
 from heimdall.network.fusion_net import LAW, LAW_SPEED, FusionNet
 from heimdall.network.tokens import SPREAD_SHARE, TILT_SHARE
 from heimdall.signal.arrival import Arrivals, Observation
@@ -90,6 +91,13 @@ def untuned(tuned: FusionNet, pretrained: FusionNet) -> FusionNet:
     changed, state = copy.deepcopy(tuned), pretrained.state_dict()
     names = [name for name, _ in pretrained.named_parameters()] + [setting.name for setting in CALIBRATION]
     changed.load_state_dict({name: state[name] for name in names}, strict=False)
+    return changed
+
+
+def with_filters(network: FusionNet, filters: Filters) -> FusionNet:
+    """A copy that knows other filters of its receivers."""
+    changed = copy.deepcopy(network)
+    changed.filters = filters
     return changed
 
 

@@ -83,7 +83,7 @@ def cases(ablation: ModuleType, parts: ModuleType) -> pd.DataFrame:
         f"s{number}": without_receiver(item, 0, fusion_world.FEATURES) for number, item in enumerate(seen)
     }
     twins = {next(iter(faults.SINGLE)): twin}
-    world = ablation.World(5, sessions, sessions, made.receivers, plane, fusion_world.FEATURES, twins)
+    world = ablation.World(5, sessions, sessions, made.receivers, plane, fusion_world.FEATURES, twins, {})
     return ablation.judged(world, learned(parts, 1), learned(parts, 2), parts_too=True)
 
 

@@ -13,6 +13,7 @@ from heimdall.core.errors import HeimdallError
 from heimdall.core.params import UNCALIBRATED, CalibrationParams, FeatureParams
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
+from heimdall.network.filters import Filters
 from heimdall.network.tokens import Tokenizer
 from heimdall.position.radio_map import RadioMap
 from heimdall.position.received_power import PowerModel
@@ -57,6 +58,7 @@ class Preprocessing:
                 Receivers(
                     np.array(receivers["websdr_id"], np.int32), np.array(receivers["position_m"], np.float64)
                 ),
+                Filters.from_dict(stored["filters"]),
             )
             chosen = metadata["params"]
             calibration = chosen.get("calibration", asdict(UNCALIBRATED))  # files before it was there

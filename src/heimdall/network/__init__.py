@@ -7,6 +7,7 @@ __all__ = [
     "attention",
     "dataset",
     "degree_polynomial",
+    "filters",
     "fusion_net",
     "localization_net",
     "localize",

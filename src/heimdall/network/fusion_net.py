@@ -21,6 +21,7 @@ from heimdall.geometry.area import RARER, Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.network import degree_polynomial, measured_times, tile_evidence
 from heimdall.network.attention import WIDTH, Attention
+from heimdall.network.filters import NO_FILTERS, Filters
 from heimdall.network.loss import residual_deviance, robust
 from heimdall.network.measured_times import GEOMETRY, Batch, MeasuredTimes, geometry_columns
 from heimdall.network.mixture import Mixture, widened
@@ -76,6 +77,7 @@ class FusionNet(nn.Module):
         physical_mean: Mean of each of `tokens.PHYSICAL` over the training receivers.
         physical_std: Their standard deviations, above 0.
         dropout_rate: In [0, 1).
+        filters: What is taken off the shapes of channels.
     """
 
     physical_mean: torch.Tensor
@@ -96,15 +98,18 @@ class FusionNet(nn.Module):
         physical_mean: Sequence[float],
         physical_std: Sequence[float],
         dropout_rate: float,
+        filters: Filters = NO_FILTERS,
     ) -> None:
         super().__init__()
         self.plane, self.area, self.power, self.radio = plane, area, power, radio
+        self.filters = filters
         self.range_us = range_us(area)
         self.config: dict[str, Any] = {
             "plane": asdict(plane),
             "area": asdict(area),
             "power": asdict(power),
             "radio": asdict(radio),
+            "filters": asdict(filters),
             "physical_mean": [float(value) for value in physical_mean],
             "physical_std": [float(value) for value in physical_std],
             "dropout_rate": dropout_rate,
@@ -128,7 +133,7 @@ class FusionNet(nn.Module):
 
     def tokenizer(self, receivers: Receivers) -> Tokenizer:
         """What makes this network's inputs, of all receivers there are."""
-        return Tokenizer(self.plane, self.area, self.power, self.radio, receivers)
+        return Tokenizer(self.plane, self.area, self.power, self.radio, receivers, self.filters)
 
     def mixture(self, batch: Batch) -> Mixture:
         """The answer after calibration.
@@ -363,6 +368,7 @@ def create(tokenizer: Tokenizer, training: Sequence[Tokens], dropout_rate: float
         area=tokenizer.area,
         power=tokenizer.power,
         radio=tokenizer.radio,
+        filters=tokenizer.filters,
         physical_mean=mean.tolist(),
         physical_std=np.where(std > _LEAST_STD, std, 1.0).tolist(),
         dropout_rate=dropout_rate,
@@ -387,4 +393,5 @@ def from_config(config: Mapping[str, Any]) -> FusionNet:
         physical_mean=config["physical_mean"],
         physical_std=config["physical_std"],
         dropout_rate=config["dropout_rate"],
+        filters=Filters.from_dict(config["filters"]),
     )

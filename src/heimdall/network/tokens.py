@@ -25,6 +25,7 @@ from heimdall.core.randomness import generator
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.network.filters import NO_FILTERS, Filters
 from heimdall.position import solver
 from heimdall.position.radio_map import RadioMap, log_likelihood
 from heimdall.position.received_power import UHF_HZ, Levels, PowerModel, moments
@@ -136,6 +137,7 @@ class Tokenizer:
         power: How strong receivers hear transmitters at a distance.
         radio: How strong they hear each place.
         receivers: All of the network; those that did not record are known to hear nothing.
+        filters: What is taken off the shapes of channels.
     """
 
     plane: TangentPlane
@@ -143,6 +145,7 @@ class Tokenizer:
     power: PowerModel
     radio: RadioMap
     receivers: Receivers
+    filters: Filters = NO_FILTERS
 
     @cached_property
     def cell_m(self) -> float:
@@ -163,7 +166,9 @@ class Tokenizer:
         Returns:
             Its tokens; every value is finite.
         """
-        session, arrivals = observation.session, observation.arrivals
+        arrivals = self.filters.taken_off(observation)
+        observation = replace(observation, arrivals=arrivals)
+        session = observation.session
         count = len(session.websdr_id)
         uhf = float(observation.frequency_hz > UHF_HZ)
         information = arrivals.information_s2

@@ -101,7 +101,8 @@ def session_graph(network: FusionNet, receivers: Receivers) -> Graph:
     tiles = {"centre_m": (2,), "prior_m2": (2, 2), "log_power": (), "start_m": (2,)}
     example = {name: torch.zeros(2, 2, *shape, dtype=dtype) for name, (shape, dtype) in rows.items()}
     example |= {name: torch.zeros(2, TILES + 1, *shape, dtype=torch.float64) for name, shape in tiles.items()}
-    preprocessing = {name: network.config[name] for name in ("plane", "area", "power", "radio")} | {
+    parts = ("plane", "area", "power", "radio", "filters")
+    preprocessing = {name: network.config[name] for name in parts} | {
         "receivers": {
             "websdr_id": receivers.websdr_id.tolist(),
             "position_m": receivers.position_m.tolist(),

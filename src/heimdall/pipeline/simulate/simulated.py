@@ -145,10 +145,14 @@ def world_tasks(params: PretrainParams, feature_params: FeatureParams) -> list[W
     """
 
     def task(seed: int, sessions: int, multipath: simulate.Multipath) -> WorldTask:
-        faulty, open_ = randomness.generator(seed, "pretrain.worlds").random(2) < (params.faulty_share, params.open_share)
-        faults = simulate.Faults.drawn(seed) if faulty else simulate.NO_FAULTS
+        faulty, unsquelched = randomness.generator(seed, "pretrain.worlds").random(2)
         return WorldTask(
-            seed, sessions, multipath, feature_params, faults=faults, squelched=not open_
+            seed,
+            sessions,
+            multipath,
+            feature_params,
+            faults=simulate.Faults.drawn(seed) if faulty < params.faulty_share else simulate.NO_FAULTS,
+            squelched=bool(unsquelched >= params.open_share),
         )
 
     return [

@@ -19,7 +19,7 @@ from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import FeatureParams, Params
 from heimdall.geometry.area import Area
-from heimdall.network import dataset, fusion_net, model_file, temperature_scaling, tokens
+from heimdall.network import dataset, filters, fusion_net, model_file, temperature_scaling, tokens
 from heimdall.network.dataset import DatasetConfig, Sessions
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localization_net import INFERENCE_BATCH
@@ -85,6 +85,7 @@ class SessionTask:
         area = Area.of_transmitters(self._receivers, truth_m)
         sessions = part.observations, truth_m, self._receivers, self._plane
         levels = received_power.fit(*sessions)
+        filtered = filters.fit(part.observations, self._receivers.websdr_id)
         if self._origin:
             trained = self._pretrained
             known = trained.radio if self._is_network_of(trained) else None
@@ -93,6 +94,7 @@ class SessionTask:
                 "area": asdict(area),
                 "power": asdict(levels),
                 "radio": asdict(radio_map.fit(*sessions, law=levels, area=area, known=known)),
+                "filters": asdict(filtered),
                 "dropout_rate": dropout_rate,
             }
             self.network = fusion_net.from_config(trained.config | here)
@@ -103,7 +105,7 @@ class SessionTask:
             self._prepare(self._tokens(self.network.tokenizer(self._receivers), scratch))
             return
         radio = radio_map.fit(*sessions, law=levels, area=area)
-        tokenizer = Tokenizer(self._plane, area, levels, radio, self._receivers)
+        tokenizer = Tokenizer(self._plane, area, levels, radio, self._receivers, filtered)
         made = self._tokens(tokenizer, scratch)
         self.network = fusion_net.create(tokenizer, PlainTokens(made["train"]), dropout_rate)
         self._prepare(made)
