@@ -16,7 +16,7 @@ test sessions of all worlds are then located
 - of our own kinds, by the network and the combined method when one arrival time is late, when receivers have
   delays that nobody knows, and when one of them made no recording. With `--rendered` the worlds of light
   multipath are rendered again, `--other-sessions` each with a fault of clocks, filters, motion or altitude,
-  and all without a squelch.
+  and half of all without a squelch.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
@@ -197,7 +197,7 @@ def measure(
             kind,
             settings,
             seeds,
-            sizes.own if name == OPEN else sizes.other,
+            sizes.own // 2 if name == OPEN else sizes.other,
             folder / f"twin-{number}",
             faults=twin.faults,
             squelched=twin.squelched,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse.csgraph
 
 from heimdall.signal.arrival import Arrivals, Observation
 
@@ -90,14 +91,13 @@ def fit(observations: Iterable[Observation], websdr_id: npt.NDArray[np.int32]) -
     count = np.bincount(np.concatenate([first, second]), minlength=len(known))
     fitted = np.flatnonzero(count >= _LEAST)
     used = np.isin(first, fitted) & np.isin(second, fitted)
-    added = np.zeros((_PARTS, len(known)))
-    if used.any():
-        place = np.searchsorted(fitted, np.stack([first[used], second[used]]))
-        design = (place[0][:, None] == np.arange(len(fitted))) * 1.0
-        design -= place[1][:, None] == np.arange(len(fitted))
-        for part in range(_PARTS):
-            added[part, fitted] = _robust(design, measured[used, part], sigma[used, part])
-    return Filters(known, *(tuple(values) for values in added.tolist()))
+    if not used.any():
+        return NO_FILTERS
+    place = np.searchsorted(fitted, np.stack([first[used], second[used]]))
+    numbers = np.arange(len(fitted))
+    design = (place[0][:, None] == numbers) * 1.0 - (place[1][:, None] == numbers)
+    parts = [_robust(design, measured[used, part], sigma[used, part]) for part in range(_PARTS)]
+    return Filters(tuple(known[number] for number in fitted), *(tuple(part.tolist()) for part in parts))
 
 
 def _differences(
@@ -135,10 +135,12 @@ def _robust(design: Float64, measured: Float64, sigma: Float64) -> Float64:
         sigma: How their standard deviations are to each other, shape (n,).
     """
     weight, scale = np.ones(len(measured)), 1.0
+    # Differences leave open the mean of each group of receivers that measurements connect.
+    _, group = scipy.sparse.csgraph.connected_components(design.T @ design, directed=False)
+    alike = group[:, None] == group
     for _ in range(_ROUNDS):
-        # Differences leave the mean open.
         normal = np.einsum("n,ni,nj->ij", weight / sigma**2, design, design)
-        normal += normal.diagonal().mean()
+        normal += normal.diagonal().mean() * alike
         value = np.linalg.solve(normal, np.einsum("n,ni,n->i", weight / sigma**2, design, measured))
         residual = (measured - np.einsum("ni,i->n", design, value)) / sigma
         scale = max(float(np.median(np.abs(residual))) * _TO_SIGMA, _TINY)
