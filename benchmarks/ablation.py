@@ -16,7 +16,8 @@ test sessions of all worlds are then located
 - of our own kinds, by the network and the combined method when one arrival time is late, when receivers have
   delays that nobody knows, and when one of them made no recording. With `--rendered` the worlds of light
   multipath are rendered again, `--other-sessions` each with a fault of clocks, filters, motion or altitude,
-  and half of all without a squelch.
+  and half of all without a squelch. Of the worlds of the kind `none`, in which all receivers hear well and
+  there are no echoes, half of the sessions are rendered.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
@@ -47,6 +48,7 @@ from heimdall.core import determinism
 if __name__ == "__main__":
     determinism.ensure()
 
+import accuracy
 import numpy as np
 import pandas as pd
 import torch
@@ -64,8 +66,8 @@ from ablation_parts import (
     with_filters,
 )
 from ablation_tables import TOGETHER, UNDISTURBED, faults_table, parts_table
-from accuracy import CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared, pretrained
-from accuracy_criteria import Line
+from accuracy import CLEAN, CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared, pretrained, print_figures
+from accuracy_criteria import Line, clean_lines
 
 from heimdall import simulate
 from heimdall.baselines import baselines
@@ -147,9 +149,9 @@ def main() -> int:
         "--kinds",
         nargs="+",
         choices=simulate.MULTIPATHS,
-        default=(*OWN_KINDS, *FOREIGN_KINDS),
+        default=(*OWN_KINDS, CLEAN, *FOREIGN_KINDS),
         metavar="KIND",
-        help=f"of multipath (default: light and strong, ours; {', '.join(FOREIGN_KINDS)}, foreign)",
+        help=f"of multipath (default: light and strong, ours; none; {', '.join(FOREIGN_KINDS)}, foreign)",
     )
     parser.add_argument("--params", type=Path, default=REPOSITORY / "params.yaml", help="training parameters")
     parser.add_argument(
@@ -164,6 +166,13 @@ def main() -> int:
     sizes = Sizes(options.world_sessions, options.other_sessions)
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
+        if kind == CLEAN:
+            if weights is not None:
+                measure_clean(settings, options.worlds, folder, weights, sizes.own // 2)
+            cases = pd.read_parquet(folder / "cases.parquet")
+            print_figures(CLEAN, cases, settings)
+            lines += clean_lines(cases, settings)
+            continue
         if weights is not None:
             twins = RENDERED if options.rendered and kind == RENDERED_KIND else {}
             measure(kind, settings, options.worlds, folder, weights, sizes=sizes, rendered_again=twins)
@@ -222,6 +231,16 @@ def measure(
             took = f"{len(cases)} answers in {time.monotonic() - began:.0f} s"
             print(f"{kind}, world {seed}: {took}", file=sys.stderr, flush=True)
         tables.append(pd.read_parquet(file))
+    pd.concat(tables, ignore_index=True).to_parquet(folder / "cases.parquet")
+
+
+def measure_clean(settings: Params, seeds: Sequence[int], folder: Path, weights: Path, sessions: int) -> None:
+    """Make `folder`/cases.parquet of worlds without echoes in which all receivers hear well."""
+    worlds = prepared(CLEAN, settings, seeds, sessions, folder, weights=weights)
+    tables = [
+        accuracy.judged(folder / f"world-{seed}", data, settings).assign(world=seed)
+        for seed, data in zip(seeds, worlds, strict=True)
+    ]
     pd.concat(tables, ignore_index=True).to_parquet(folder / "cases.parquet")
 
 

@@ -158,7 +158,7 @@ def _numbers(known: tuple[int, ...], observation: Observation) -> npt.NDArray[np
 
 def _shaped(arrivals: Arrivals) -> npt.NDArray[np.bool_]:
     """Whose channel has a shape over that of the receiver that hears best, shape (R,)."""
-    return (arrivals.tilt_s != 0) | (arrivals.spread_s2 != 0)
+    return np.asarray((arrivals.tilt_s != 0) | (arrivals.spread_s2 != 0), np.bool_)
 
 
 def _best(observation: Observation) -> int | None:
