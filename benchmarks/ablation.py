@@ -92,8 +92,7 @@ from heimdall.signal.arrival import Observation
 WORLDS = list(range(201, 211))
 RENDERED_KIND: simulate.Multipath = "light"
 # What else decides the answers.
-_CODE = ("ablation", "ablation_parts", "ablation_faults", "ablation_bound")
-CODE = [Path(__file__).with_name(f"{name}.py") for name in _CODE]
+CODE = sorted(Path(__file__).parent.glob("ablation*.py"))
 
 
 @dataclass(frozen=True)
@@ -264,10 +263,10 @@ def judged(world: World, tuned: FusionNet, start: FusionNet, *, parts_too: bool)
     rivals = baselines.fit(world.train.observations, truth_m, receivers, plane, rate_hz)
     calm = Condition.of(list(enumerate(test.observations)))
     answers = {(UNDISTURBED, AS_IT_IS): (calm, localize(tuned, calm.observations, receivers))}
-    blind_to, first = blind_to_echoes(calm.observations), untuned(tuned, start)
+    blind_to, before = blind_to_echoes(calm.observations), untuned(tuned, start)
     answers[UNDISTURBED, BLIND] = calm, localize(tuned, blind_to, receivers)
-    answers[UNDISTURBED, UNTUNED] = calm, localize(first, calm.observations, receivers)
-    answers[UNDISTURBED, BLIND_UNTUNED] = calm, localize(first, blind_to, receivers)
+    answers[UNDISTURBED, UNTUNED] = calm, localize(before, calm.observations, receivers)
+    answers[UNDISTURBED, BLIND_UNTUNED] = calm, localize(before, blind_to, receivers)
     for name, network in (networks(tuned) if parts_too else {}).items():
         answers[UNDISTURBED, name] = calm, localize(network, calm.observations, receivers)
     for method in RIVALS:
@@ -306,14 +305,19 @@ def read(data: Path, faulty: Mapping[str, Path], settings: Params, seed: int) ->
     """The sessions of a world whose features are in a folder, and under each fault in another."""
     config = DatasetConfig(data)
     network = read_network(config)
-    train, test = (observations(config, split, settings.validation_split) for split in ("train", "test"))
+    test = observations(config, "test", settings.validation_split)
+    everything = observations(config, "all", settings.validation_split)
+    # The baselines are tuned on all that the network's training and calibration know.
+    train = everything.rows(np.flatnonzero(everything.table["split"] != "test"))
     features = FeatureParams(**network.features)
     receivers, twins, measured = read_receivers(config), {}, {}
     for name, folder in faulty.items():
         twin = observations(DatasetConfig(folder), "all", settings.validation_split)
         twins[name] = dict(zip(twin.table["session_id"], twin.observations, strict=True))
         known = np.flatnonzero(~twin.table["session_id"].isin(test.table["session_id"]))
-        measured[name] = filters.fit(twin.rows(known).observations, receivers.websdr_id)
+        others = twin.rows(known)
+        senders = list(transmitters.by_place(others.table))
+        measured[name] = filters.fit(others.observations, senders, receivers.websdr_id)
     return World(seed, train, test, receivers, network.plane, features, twins, measured)
 
 
