@@ -16,8 +16,7 @@ test sessions of all worlds are then located
 - of our own kinds, by the network and the combined method when one arrival time is late, when receivers have
   delays that nobody knows, and when one of them made no recording. With `--rendered` the worlds of light
   multipath are rendered again, `--other-sessions` each with a fault of clocks, filters, motion or altitude,
-  and half of all without a squelch. Of the worlds of the kind `none`, in which all receivers hear well and
-  there are no echoes, half of the sessions are rendered.
+  and half of all without a squelch. In the worlds of the kind `none` all receivers hear well.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
@@ -141,7 +140,7 @@ def main() -> int:
         "--other-sessions",
         type=int,
         default=60,
-        help="in each world of a foreign kind or of a fault (default: 60)",
+        help="in each world of another kind or of a fault (default: 60)",
     )
     parser.add_argument("--worlds", type=int, nargs="+", default=WORLDS, help="seeds (default: 201 to 210)")
     parser.add_argument(
@@ -167,7 +166,7 @@ def main() -> int:
         folder = (options.work / kind).resolve()
         if kind == CLEAN:
             if weights is not None:
-                measure_clean(settings, options.worlds, folder, weights, sizes.own // 2)
+                measure_clean(settings, options.worlds, folder, weights, sizes.other)
             cases = pd.read_parquet(folder / "cases.parquet")
             print_figures(CLEAN, cases, settings)
             lines += clean_lines(cases, settings)
