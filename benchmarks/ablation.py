@@ -1,6 +1,6 @@
 """What each learned part of fusion is worth, and what becomes of its answers elsewhere and under faults.
 
-    python benchmarks/ablation.py --sessions 6400 --rendered
+    python benchmarks/ablation.py --sessions 4800 --rendered
     python benchmarks/ablation.py --kinds light cost207 --worlds 141 142 --world-sessions 60
     python benchmarks/ablation.py --show
 
