@@ -1,6 +1,6 @@
 """What each learned part of fusion is worth, and what becomes of its answers elsewhere and under faults.
 
-    python benchmarks/ablation.py --sessions 6400 --rendered
+    python benchmarks/ablation.py --sessions 4800 --rendered
     python benchmarks/ablation.py --kinds light cost207 --worlds 141 142 --world-sessions 60
     python benchmarks/ablation.py --show
 
@@ -16,7 +16,7 @@ test sessions of all worlds are then located
 - of our own kinds, by the network and the combined method when one arrival time is late, when receivers have
   delays that nobody knows, and when one of them made no recording. With `--rendered` the worlds of light
   multipath are rendered again, `--other-sessions` each with a fault of clocks, filters, motion or altitude,
-  and half of all without a squelch.
+  and half of all without a squelch. In the worlds of the kind `none` all receivers hear well.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
@@ -47,6 +47,7 @@ from heimdall.core import determinism
 if __name__ == "__main__":
     determinism.ensure()
 
+import accuracy
 import numpy as np
 import pandas as pd
 import torch
@@ -64,8 +65,8 @@ from ablation_parts import (
     with_filters,
 )
 from ablation_tables import TOGETHER, UNDISTURBED, faults_table, parts_table
-from accuracy import CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared, pretrained
-from accuracy_criteria import Line
+from accuracy import CLEAN, CLOCK_SIGMA_NS, REPOSITORY, chosen, held_out, prepared, pretrained, print_figures
+from accuracy_criteria import Line, clean_lines
 
 from heimdall import simulate
 from heimdall.baselines import baselines
@@ -90,8 +91,7 @@ from heimdall.signal.arrival import Observation
 WORLDS = list(range(201, 211))
 RENDERED_KIND: simulate.Multipath = "light"
 # What else decides the answers.
-_CODE = ("ablation", "ablation_parts", "ablation_faults", "ablation_bound")
-CODE = [Path(__file__).with_name(f"{name}.py") for name in _CODE]
+CODE = sorted(Path(__file__).parent.glob("ablation*.py"))
 
 
 @dataclass(frozen=True)
@@ -140,16 +140,16 @@ def main() -> int:
         "--other-sessions",
         type=int,
         default=60,
-        help="in each world of a foreign kind or of a fault (default: 60)",
+        help="in each world of another kind or of a fault (default: 60)",
     )
     parser.add_argument("--worlds", type=int, nargs="+", default=WORLDS, help="seeds (default: 201 to 210)")
     parser.add_argument(
         "--kinds",
         nargs="+",
         choices=simulate.MULTIPATHS,
-        default=(*OWN_KINDS, *FOREIGN_KINDS),
+        default=(*OWN_KINDS, CLEAN, *FOREIGN_KINDS),
         metavar="KIND",
-        help=f"of multipath (default: light and strong, ours; {', '.join(FOREIGN_KINDS)}, foreign)",
+        help=f"of multipath (default: light and strong, ours; none; {', '.join(FOREIGN_KINDS)}, foreign)",
     )
     parser.add_argument("--params", type=Path, default=REPOSITORY / "params.yaml", help="training parameters")
     parser.add_argument(
@@ -164,6 +164,13 @@ def main() -> int:
     sizes = Sizes(options.world_sessions, options.other_sessions)
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
+        if kind == CLEAN:
+            if weights is not None:
+                measure_clean(settings, options.worlds, folder, weights, sizes.other)
+            cases = pd.read_parquet(folder / "cases.parquet")
+            print_figures(CLEAN, cases, settings)
+            lines += clean_lines(cases, settings)
+            continue
         if weights is not None:
             twins = RENDERED if options.rendered and kind == RENDERED_KIND else {}
             measure(kind, settings, options.worlds, folder, weights, sizes=sizes, rendered_again=twins)
@@ -225,6 +232,16 @@ def measure(
     pd.concat(tables, ignore_index=True).to_parquet(folder / "cases.parquet")
 
 
+def measure_clean(settings: Params, seeds: Sequence[int], folder: Path, weights: Path, sessions: int) -> None:
+    """Make `folder`/cases.parquet of worlds without echoes in which all receivers hear well."""
+    worlds = prepared(CLEAN, settings, seeds, sessions, folder, weights=weights)
+    tables = [
+        accuracy.judged(folder / f"world-{seed}", data, settings).assign(world=seed)
+        for seed, data in zip(seeds, worlds, strict=True)
+    ]
+    pd.concat(tables, ignore_index=True).to_parquet(folder / "cases.parquet")
+
+
 def judged(world: World, tuned: FusionNet, start: FusionNet, *, parts_too: bool) -> pd.DataFrame:
     """The cases of one world.
 
@@ -245,10 +262,10 @@ def judged(world: World, tuned: FusionNet, start: FusionNet, *, parts_too: bool)
     rivals = baselines.fit(world.train.observations, truth_m, receivers, plane, rate_hz)
     calm = Condition.of(list(enumerate(test.observations)))
     answers = {(UNDISTURBED, AS_IT_IS): (calm, localize(tuned, calm.observations, receivers))}
-    blind_to, first = blind_to_echoes(calm.observations), untuned(tuned, start)
+    blind_to, before = blind_to_echoes(calm.observations), untuned(tuned, start)
     answers[UNDISTURBED, BLIND] = calm, localize(tuned, blind_to, receivers)
-    answers[UNDISTURBED, UNTUNED] = calm, localize(first, calm.observations, receivers)
-    answers[UNDISTURBED, BLIND_UNTUNED] = calm, localize(first, blind_to, receivers)
+    answers[UNDISTURBED, UNTUNED] = calm, localize(before, calm.observations, receivers)
+    answers[UNDISTURBED, BLIND_UNTUNED] = calm, localize(before, blind_to, receivers)
     for name, network in (networks(tuned) if parts_too else {}).items():
         answers[UNDISTURBED, name] = calm, localize(network, calm.observations, receivers)
     for method in RIVALS:
@@ -287,14 +304,19 @@ def read(data: Path, faulty: Mapping[str, Path], settings: Params, seed: int) ->
     """The sessions of a world whose features are in a folder, and under each fault in another."""
     config = DatasetConfig(data)
     network = read_network(config)
-    train, test = (observations(config, split, settings.validation_split) for split in ("train", "test"))
+    test = observations(config, "test", settings.validation_split)
+    everything = observations(config, "all", settings.validation_split)
+    # The baselines are tuned on all that the network's training and calibration know.
+    train = everything.rows(np.flatnonzero(everything.table["split"] != "test"))
     features = FeatureParams(**network.features)
     receivers, twins, measured = read_receivers(config), {}, {}
     for name, folder in faulty.items():
         twin = observations(DatasetConfig(folder), "all", settings.validation_split)
         twins[name] = dict(zip(twin.table["session_id"], twin.observations, strict=True))
         known = np.flatnonzero(~twin.table["session_id"].isin(test.table["session_id"]))
-        measured[name] = filters.fit(twin.rows(known).observations, receivers.websdr_id)
+        others = twin.rows(known)
+        senders = list(transmitters.by_place(others.table))
+        measured[name] = filters.fit(others.observations, senders, receivers.websdr_id)
     return World(seed, train, test, receivers, network.plane, features, twins, measured)
 
 

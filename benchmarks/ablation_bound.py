@@ -6,10 +6,11 @@ fitted excess. That is the bound of errors without heavy tails; that of the fitt
 network may go below either: its radio map knows more of levels than their law by distance, and it takes
 from each time what the channel's shape tells of its error.
 
-Two figures stand beside the errors. The bound of van Trees is strict for all sessions (those with so many
-arrival times are chosen by their data), and far below what can be reached where some places are seen much
-better than others: the mean of the information is that of the best of them. The root mean square of the
-sessions' own bounds is what a good estimator comes near, and no bound (`heimdall.baselines.van_trees`).
+Two figures stand beside the errors. The bound of van Trees is far below what can be reached where some places
+are seen much better than others: the mean of the information is that of the best of them. The root mean
+square of the sessions' own bounds is what a good estimator comes near (`heimdall.baselines.van_trees`). Both
+are yardsticks here and no proofs: the simulator's transmitters are even over hull and margin, not drawn from
+the prior; a session exists only if enough receivers hear it; and multipath is not Gaussian.
 """
 
 from __future__ import annotations

@@ -83,8 +83,7 @@ MANY_TIMES, FOUR_TIMES = f"{MANY} or more", "4"
 
 def late_name(by: str, count: str) -> str:
     """The name of the condition that one of so many arrival times is late."""
-    kind, _, late = by.rpartition(": ")
-    return f"{kind}{': ' if kind else ''}one of {count} times late by {late}"
+    return f"one of {count} times late by {by}"
 
 
 def rendered(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -87,7 +87,7 @@ def without(network: FusionNet, settings: Sequence[Setting], untaught: FusionNet
 
 
 def untuned(tuned: FusionNet, pretrained: FusionNet) -> FusionNet:
-    """A copy with the pretrained weights and calibration; plane, area and levels stay the world's own."""
+    """A copy with the pretrained weights and calibration; all else stays the world's."""
     changed, state = copy.deepcopy(tuned), pretrained.state_dict()
     names = [name for name, _ in pretrained.named_parameters()] + [setting.name for setting in CALIBRATION]
     changed.load_state_dict({name: state[name] for name in names}, strict=False)
@@ -98,6 +98,7 @@ def with_filters(network: FusionNet, filters: Filters) -> FusionNet:
     """A copy that knows other filters of its receivers."""
     changed = copy.deepcopy(network)
     changed.filters = filters
+    changed.config["filters"] = asdict(filters)
     return changed
 
 

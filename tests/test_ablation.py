@@ -14,6 +14,7 @@ import torch
 
 from heimdall.core.params import EvaluateParams
 from heimdall.network.dataset import Sessions
+from heimdall.network.filters import Filters
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
 from heimdall.signal.arrival import Observation, without_receiver
@@ -21,6 +22,7 @@ from tests import REPOSITORY, fusion_world
 
 JUDGE = EvaluateParams(bootstrap_resamples=50, seed=42)
 WORLDS, EACH = 10, 100
+FILTERS = Filters((1, 2, 3, 4, 5, 6, 7), (3e-6, -3e-6) * 3 + (0.0,), (9e-12, -9e-12) * 3 + (0.0,))
 SEEN = [1, 2, 3]  # of the fusion world: with three arrival times, four and four
 
 
@@ -82,8 +84,11 @@ def cases(ablation: ModuleType, parts: ModuleType) -> pd.DataFrame:
     twin = {
         f"s{number}": without_receiver(item, 0, fusion_world.FEATURES) for number, item in enumerate(seen)
     }
-    twins = {next(iter(faults.SINGLE)): twin}
-    world = ablation.World(5, sessions, sessions, made.receivers, plane, fusion_world.FEATURES, twins, {})
+    single = next(iter(faults.SINGLE))
+    twins, measured = {single: twin}, {single: FILTERS}
+    world = ablation.World(
+        5, sessions, sessions, made.receivers, plane, fusion_world.FEATURES, twins, measured
+    )
     return ablation.judged(world, learned(parts, 1), learned(parts, 2), parts_too=True)
 
 
@@ -110,6 +115,15 @@ def test_switching_off_works_on_a_copy_and_fine_tuning_off_is_the_pretrained_net
     off, there = (localize(network, made.observations, made.receivers) for network in (first, pretrained))
     np.testing.assert_array_equal(off.mean_m, there.mean_m)
     np.testing.assert_array_equal(off.weight, there.weight)
+
+
+def test_a_network_that_knows_other_filters_answers_by_them_and_keeps_them(parts: ModuleType) -> None:
+    made, tuned = fusion_world.world(), learned(parts, 1)
+    told = parts.with_filters(tuned, FILTERS)
+    assert Filters.from_dict(told.config["filters"]) == told.tokenizer(made.receivers).filters == FILTERS
+    assert tuned.tokenizer(made.receivers).filters != FILTERS
+    before, after = (localize(one, made.observations, made.receivers).mean_m for one in (tuned, told))
+    assert np.abs(before - after).max() > 1.0
 
 
 def pair_of(observation: Observation, one: int, other: int) -> int:
@@ -268,13 +282,15 @@ def test_each_line_is_missed_by_what_it_is_about(criteria: ModuleType, faults: M
     assert missed(unheard, "light") == ["MAE to that with a squelch (n=1000)"]
     assert missed(unheard.assign(error_m=unheard["error_m"].replace(430.0, 410.0)), "light") == []
     flat = {f"{part}_{name}_m2": 0.0 for part in ("times", "prior") for name in ("ee", "en", "nn")}
-    level = {"levels_ee_m2": 1 / 400**2, "levels_en_m2": 0.0, "levels_nn_m2": 1 / 400**2}
+    level = {"levels_ee_m2": 1 / 500**2, "levels_en_m2": 0.0, "levels_nn_m2": 1 / 500**2}
     bounded = good.assign(**flat, **level, law_information=0.7)
-    assert missed(bounded) == []  # 700 m to 566 m
-    (line,) = [line for line in criteria.acceptance("light", bounded, JUDGE) if "bound" in line.criterion]
-    assert line.reached == "1.24 (to the strict bound: 1.24)"
-    unequal = bounded.assign(levels_ee_m2=bounded["levels_ee_m2"].mask(bounded["world"] < 5, 1.0))
-    assert missed(unequal) == ["RMS error to the sessions' bounds"]
+    assert missed(bounded) == []  # a median of 700 m, where an RMS of 707 m has one of 589 m
+    lines = [line for line in criteria.acceptance("light", bounded, JUDGE) if "bounds" in line.criterion]
+    assert [line.reached for line in lines] == ["1.19", "1.19"]
+    of_three = bounded["timed"] == 3
+    assert missed(bounded.assign(levels_ee_m2=bounded["levels_ee_m2"].mask(of_three, 1.0))) == [
+        "error to the sessions' bounds, three times (n=250)"
+    ]
     untuned = good["predictor"] == criteria.UNTUNED
     adapted = good.assign(level=good["level"].mask(untuned & (good["world"] == 0), 0.999))
     assert missed(adapted) == []  # only of a foreign kind something is asked without adaptation

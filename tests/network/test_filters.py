@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from heimdall.network import filters
@@ -15,7 +16,6 @@ from tests import fusion_world
 WEBSDR_ID = np.array([1, 2, 3, 4, 5], np.int32)
 TILT_S = np.array([3e-6, -1e-6, 0.0, -2e-6, 0.0])
 SPREAD_S2 = np.array([40e-12, -30e-12, 0.0, 10e-12, -20e-12])
-TURNED_S2 = np.array([-8e-12, 8e-12, 5e-12, 0.0, -5e-12])
 
 
 def session(random: np.random.Generator, echoes: float, filtered: bool = True) -> Observation:
@@ -25,7 +25,7 @@ def session(random: np.random.Generator, echoes: float, filtered: bool = True) -
     chosen = random.permutation(5)[:count]
     tilt_s = echoes * 2e-7 * random.standard_normal(count) + filtered * TILT_S[chosen]
     real, imaginary = echoes * 2e-12 * random.standard_normal((2, count))
-    spread_s2 = real + 1j * imaginary + filtered * (SPREAD_S2 + 1j * TURNED_S2)[chosen]
+    spread_s2 = real + 1j * imaginary + filtered * SPREAD_S2[chosen]
     snr_db = np.concatenate([[40.0], random.uniform(10, 30, count - 1)]).astype(np.float32)
     arrivals = replace(
         like.arrivals,
@@ -47,15 +47,19 @@ def sessions(count: int, *, echoes: float = 1.0, filtered: bool = True) -> list[
     return [session(random, echoes, filtered) for _ in range(count)]
 
 
+def fitted(seen: list[Observation], websdr_id: npt.NDArray[np.int32] = WEBSDR_ID) -> Filters:
+    """Each session of a transmitter of its own."""
+    return filters.fit(seen, [f"t{number}" for number in range(len(seen))], websdr_id)
+
+
 def test_filters_are_found_up_to_what_is_common_to_all() -> None:
-    found = filters.fit(sessions(60), WEBSDR_ID)
+    found = fitted(sessions(60))
     np.testing.assert_allclose(found.tilt_s, TILT_S - TILT_S.mean(), atol=1.5e-7)
     np.testing.assert_allclose(found.spread_s2, SPREAD_S2 - SPREAD_S2.mean(), atol=2e-12)
-    np.testing.assert_allclose(found.turned_s2, TURNED_S2 - TURNED_S2.mean(), atol=2e-12)
 
 
 def test_without_filters_nearly_nothing_is_taken_off() -> None:
-    found = filters.fit(sessions(60, filtered=False), WEBSDR_ID)
+    found = fitted(sessions(60, filtered=False))
     assert np.abs(found.tilt_s).max() < 2e-8  # a tenth of what echoes scatter by
     assert np.abs(found.spread_s2).max() < 4e-13
 
@@ -65,57 +69,74 @@ def test_a_few_strange_sessions_change_little() -> None:
     for number in range(0, 60, 10):
         wrong = replace(seen[number].arrivals, spread_s2=seen[number].arrivals.spread_s2 * -30)
         seen[number] = replace(seen[number], arrivals=wrong)
-    found = filters.fit(seen, WEBSDR_ID)
+    found = fitted(seen)
     np.testing.assert_allclose(found.spread_s2, SPREAD_S2 - SPREAD_S2.mean(), atol=3e-12)
 
 
 def test_taken_off_leaves_the_echoes_and_says_how_sure_that_is() -> None:
-    found = filters.fit(sessions(200), WEBSDR_ID)
+    found = fitted(sessions(200))
     for item, plain in zip(sessions(20), sessions(20, filtered=False), strict=True):
         after, without = found.taken_off(item), plain.arrivals
         np.testing.assert_allclose(after.tilt_s, without.tilt_s, atol=1e-7)
         np.testing.assert_allclose(after.spread_s2, without.spread_s2, atol=1.5e-12)
         assert after.tilt_s[0] == after.spread_s2[0] == 0  # the others' shapes are over this one
         taken = np.abs((item.arrivals.spread_s2 - after.spread_s2).real)
-        np.testing.assert_allclose(after.spread_sigma_s2, np.hypot(1e-12, taken / 2))
+        np.testing.assert_allclose(after.spread_sigma_s2, np.hypot(1e-12, 0.7 * taken))
         np.testing.assert_array_equal(after.delay_s, item.arrivals.delay_s)
 
 
 def test_too_little_is_no_reason_to_take_anything_off() -> None:
     for seen in ([], sessions(1), [fusion_world.world().observations[0]] * 3):
-        assert filters.fit(seen, WEBSDR_ID) == NO_FILTERS
+        assert fitted(seen) == NO_FILTERS
     silent = replace(sessions(1)[0].arrivals, tilt_s=np.zeros(5), spread_s2=np.zeros(5, np.complex128))
     kept = replace(sessions(1)[0], arrivals=silent)
-    assert filters.fit(sessions(60), WEBSDR_ID).taken_off(kept) is silent
+    assert fitted(sessions(60)).taken_off(kept) is silent
     assert NO_FILTERS.taken_off(kept) is silent
 
 
-def test_groups_that_no_session_compares_are_each_about_their_own_mean() -> None:
-    seen = [one for one in sessions(200) if set(one.session.websdr_id.tolist()) == {1, 2, 3, 4}]
-    apart = []
-    for item in seen:
-        other = replace(item.session, websdr_id=item.session.websdr_id + 10)
-        apart.append(replace(item, session=other))
-    found = filters.fit([*seen, *apart], np.concatenate([WEBSDR_ID, WEBSDR_ID + 10]))
-    assert found.websdr_id == (1, 2, 3, 4, 11, 12, 13, 14)  # of the others there are none
-    for first in (0, 4):
-        np.testing.assert_allclose(
-            found.spread_s2[first : first + 4], SPREAD_S2[:4] - SPREAD_S2[:4].mean(), atol=3e-12
-        )
+def test_equal_sessions_have_the_exact_filters() -> None:
+    found = fitted([sessions(1, echoes=0.0)[0]] * 40)
+    known = [WEBSDR_ID.tolist().index(name) for name in found.websdr_id]
+    np.testing.assert_allclose(found.tilt_s, TILT_S[known] - TILT_S[known].mean(), atol=1e-9)
+
+
+def test_echoes_of_one_transmitter_are_no_filter() -> None:
+    seen = sessions(60, filtered=False)
+    one = [seen[0]] * 40
+    few = [seen[number % 7] for number in range(60)]
+    assert filters.fit(one, ["t"] * 40, WEBSDR_ID) == NO_FILTERS
+    assert filters.fit(few, [f"t{number % 7}" for number in range(60)], WEBSDR_ID) == NO_FILTERS
+    often = [*seen[:30], *one * 10]
+    found = filters.fit(often, [f"t{n}" for n in range(30)] + ["t0"] * 400, WEBSDR_ID)
+    assert np.abs(found.spread_s2).max() < 1e-12
+
+
+def test_receivers_that_nothing_connects_to_most_others_have_none() -> None:
+    seen = sessions(60)
+    apart = [
+        replace(item, session=replace(item.session, websdr_id=item.session.websdr_id + 10))
+        for item in sessions(20)
+    ]
+    found = fitted([*seen, *apart], np.concatenate([WEBSDR_ID, WEBSDR_ID + 10]))
+    assert set(found.websdr_id) <= set(WEBSDR_ID.tolist())
+    assert found.spread_s2 == pytest.approx(fitted(seen).spread_s2)
+    assert found.taken_off(apart[0]) is apart[0].arrivals
 
 
 def test_a_receiver_that_nobody_knows_keeps_its_shape() -> None:
-    found = filters.fit(sessions(60), WEBSDR_ID)
+    found = fitted(sessions(60))
     (item,) = (one for one in sessions(1))
     stranger = item.session.websdr_id.copy()
     stranger[1] = 99
     after = found.taken_off(replace(item, session=replace(item.session, websdr_id=stranger)))
     assert after.spread_s2[1] == item.arrivals.spread_s2[1]
     assert after.spread_s2[2] != item.arrivals.spread_s2[2]
+    strange = replace(item, session=replace(item.session, websdr_id=stranger))
+    assert fitted([*sessions(60), strange]).websdr_id == found.websdr_id
 
 
 def test_they_survive_a_file() -> None:
-    found = filters.fit(sessions(60), WEBSDR_ID)
+    found = fitted(sessions(60))
     assert Filters.from_dict(asdict(found)) == found
     with pytest.raises(KeyError):
         Filters.from_dict({"websdr_id": [1]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ C_M_S = 299_792_458.0
 TIME_S = np.arange(192_000) / 192_000
 SIGMA_S = 1e-9  # of a delay measured on a second of DMR at 60 dB: 1 / (2 pi 1.8 kHz sqrt(2 E / N0)) is 0.6 ns
 DMR = 1  # the transmitter of a world with a constant envelope and a continuous spectrum
+
+
+NAMES = [field.name for field in fields(Faults)]
 
 
 def disturbed(faults: Faults, multipath: Multipath = "none", session: int = 0) -> tuple[World, SessionPlan]:
@@ -223,3 +226,19 @@ def test_a_task_makes_its_world_with_its_faults() -> None:
     features = params.load(REPOSITORY / "params.yaml").features
     task = WorldTask(seed=1, sessions=1, multipath="light", params=features, faults=Faults(chirp_hz_s=5.0))
     assert task.world().faults == Faults(chirp_hz_s=5.0)
+
+
+def test_drawn_faults_are_of_every_kind_but_a_late_stamp_and_of_any_size() -> None:
+    drawn = [Faults.drawn(seed) for seed in range(200)]
+    assert Faults.drawn(7) == Faults.drawn(7)
+    plain = Faults()
+    number = [sum(getattr(one, name) != getattr(plain, name) for name in NAMES) for one in drawn]
+    assert set(number) == {1, 2, 3}
+    for name in NAMES:
+        sizes = [getattr(one, name) for one in drawn if getattr(one, name) != getattr(plain, name)]
+        if name == "late_stamp_s":
+            assert sizes == []
+            continue
+        assert 30 < len(sizes) < 100  # two of six on average
+        assert len(set(sizes)) == len(sizes)
+        assert min(sizes) < 0.35 * max(sizes)

@@ -48,6 +48,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER]
 Fraction = Annotated[float, Field(gt=0, lt=1), _NUMBER]
 Share = Annotated[float, Field(ge=0, lt=1), _NUMBER]
+Probability = Annotated[float, Field(ge=0, le=1), _NUMBER]
 _LARGEST = 2**31 - 1  # of what is counted: a computer counts no further in every library
 Count = Annotated[int, Field(ge=1, le=_LARGEST), _NUMBER]
 Number = Annotated[int, Field(ge=0, le=_LARGEST), _NUMBER]
@@ -137,8 +138,7 @@ class PretrainParams:
     sessions: Count
     sessions_per_world: Annotated[Count, Field(ge=2)]
     multipath: Annotated[list[Multipath], Field(min_length=1)]
-    faulty_share: Share
-    open_share: Share
+    faulty_share: Probability
     seed: Seed
     validation_split: Fraction
     epochs: Count

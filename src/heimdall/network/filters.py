@@ -1,14 +1,16 @@
 """What receivers' own filters add to the shapes of channels, as sessions of one network show it.
 
 Tilt and spread of a channel are relative to the receiver that hears best (`heimdall.signal.arrival`). What a
-receiver's filter adds is there in all sessions; what echoes add has no sign that stays, for their phases turn
-within metres. So the part that stays is the filter's, and is taken off. A filter's ripple is no parabola: how
-it looks depends on the signal's spectrum, so as much as half of what is taken off may be left.
+receiver's filter adds is there for all transmitters; what echoes add has another sign from one transmitter to
+the next, for their phases turn within metres. So the part that stays over many transmitters is the filter's,
+and is taken off. A filter's ripple is no parabola: how it looks depends on the signal's spectrum, and most
+of what is taken off may be left (of a simulated ripple of 0.5 dB, 0.6 to 0.8 of it). Delays, and the shape of
+the correlation, keep what filters do to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,55 +22,55 @@ from heimdall.signal.arrival import Arrivals, Observation
 
 Float64 = npt.NDArray[np.float64]
 
-_PARTS = 3  # tilt, and the spread's real and imaginary part
-_LEAST = 8  # sessions that a receiver must have a shape in
+_PARTS = 2  # tilt, and the spread's real part
+_LEAST = 8  # transmitters that must tell of a receiver
 _ROUNDS = 20
 _TO_SIGMA = 1.4826  # of a normal variable's median magnitude
+_LEAST_SCALE = 0.1  # of residuals, in standard deviations: equal sessions would leave none
 _BELIEVED = 9.0  # variances of its error at which half of a filter's part is believed
-_LEFT = 0.5  # of what is taken off, a standard deviation
+_LEFT = 0.7  # of what is taken off, a standard deviation
 # Of a channel's shape, beside noise: as in light multipath.
 _TILT_SIGMA_S, _SPREAD_SIGMA_S2 = 1e-7, 1e-12
-_TINY = 1e-30
 
 
 @dataclass(frozen=True)
 class Filters:
-    """By receiver.
+    """By receiver, for those that enough transmitters tell of.
 
     Attributes:
         websdr_id: The receivers.
         tilt_s: What their filters add to the tilt, seconds.
-        spread_s2: To the spread: real parts, seconds squared.
-        turned_s2: To the spread: imaginary parts, seconds squared.
+        spread_s2: To the spread's real part, seconds squared.
     """
 
     websdr_id: tuple[int, ...] = ()
     tilt_s: tuple[float, ...] = ()
     spread_s2: tuple[float, ...] = ()
-    turned_s2: tuple[float, ...] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Filters:
         """What `dataclasses.asdict` made, also of JSON."""
-        parts = (values[name] for name in ("tilt_s", "spread_s2", "turned_s2"))
         return cls(
             tuple(int(value) for value in values["websdr_id"]),
-            *(tuple(float(value) for value in part) for part in parts),
+            *(tuple(float(value) for value in values[name]) for name in ("tilt_s", "spread_s2")),
         )
 
     def taken_off(self, observation: Observation) -> Arrivals:
-        """The arrivals of a session, had all receivers the filter of the one that hears best."""
+        """The arrivals of a session with shapes as if all known receivers had one filter.
+
+        The standard deviation of a spread says how much of what is taken off may be left.
+        """
         arrivals, number = observation.arrivals, _numbers(self.websdr_id, observation)
         best = _best(observation)
-        if best is None or not self.websdr_id or number[best] < 0:
+        if best is None or number[best] < 0:
             return arrivals
-        added = np.array([self.tilt_s, self.spread_s2, self.turned_s2]).T  # (n, 3)
+        added = np.array([self.tilt_s, self.spread_s2]).T  # (n, 2)
         shaped = _shaped(arrivals) & (number >= 0)
-        tilt_s, spread_s2, turned_s2 = np.where(shaped[:, None], added[number] - added[number[best]], 0.0).T
+        tilt_s, spread_s2 = np.where(shaped[:, None], added[number] - added[number[best]], 0.0).T
         return replace(
             arrivals,
             tilt_s=arrivals.tilt_s - tilt_s,
-            spread_s2=arrivals.spread_s2 - (spread_s2 + 1j * turned_s2),
+            spread_s2=arrivals.spread_s2 - spread_s2,
             spread_sigma_s2=np.hypot(arrivals.spread_sigma_s2, _LEFT * spread_s2),
         )
 
@@ -76,78 +78,98 @@ class Filters:
 NO_FILTERS = Filters()
 
 
-def fit(observations: Iterable[Observation], websdr_id: npt.NDArray[np.int32]) -> Filters:
+def fit(
+    observations: Iterable[Observation], transmitter: Sequence[str], websdr_id: npt.NDArray[np.int32]
+) -> Filters:
     """The filters of a network's receivers.
 
-    Differences between receivers are fitted by least squares that large residuals weigh less in (Cauchy's
-    weights; P. J. Holland and R. E. Welsch, Comm. Stat. A6, 1977). What may be chance is left out.
+    Each transmitter counts once for two receivers, for its echoes stay the same. Differences between
+    receivers are fitted by least squares that large residuals weigh less in (Cauchy's weights; P. J. Holland
+    and R. E. Welsch, Comm. Stat. A6, 1977), and what may be chance is left out, as the scatter over
+    transmitters tells (P. J. Huber, Proc. Fifth Berkeley Symp. 1, 1967). Receivers that no chain of
+    comparisons connects to most others are left out, too.
 
     Args:
-        observations: Sessions of these receivers; where the transmitters are does not matter.
-        websdr_id: The receivers, shape (R,).
+        observations: n sessions; where the transmitters are does not matter.
+        transmitter: A name for the transmitter of each, n of them.
+        websdr_id: The receivers of the network, shape (R,).
     """
     known = tuple(websdr_id.tolist())
-    first, second, measured, sigma = _differences(observations, known)
-    count = np.bincount(np.concatenate([first, second]), minlength=len(known))
-    fitted = np.flatnonzero(count >= _LEAST)
-    used = np.isin(first, fitted) & np.isin(second, fitted)
-    if not used.any():
+    sender, first, second, measured, sigma = _differences(observations, transmitter, known)
+    kept = np.ones(len(first), np.bool_)
+    while True:  # a receiver may lose those that it was compared with
+        told = np.zeros((len(known), len(set(sender.tolist()))), np.bool_)
+        told[first[kept], sender[kept]] = told[second[kept], sender[kept]] = True
+        enough = told.sum(axis=1) >= _LEAST
+        fewer = kept & enough[first] & enough[second]
+        if fewer.sum() == kept.sum():
+            break
+        kept = fewer
+    if not kept.any():
         return NO_FILTERS
-    place = np.searchsorted(fitted, np.stack([first[used], second[used]]))
-    numbers = np.arange(len(fitted))
-    design = (place[0][:, None] == numbers) * 1.0 - (place[1][:, None] == numbers)
-    parts = [_robust(design, measured[used, part], sigma[used, part]) for part in range(_PARTS)]
+    linked = np.zeros((len(known), len(known)), np.bool_)
+    linked[first[kept], second[kept]] = True
+    _, group = scipy.sparse.csgraph.connected_components(linked, directed=False)
+    fitted = np.flatnonzero(group == np.bincount(group[enough]).argmax())
+    kept &= np.isin(first, fitted)
+    design = (first[kept, None] == fitted) * 1.0 - (second[kept, None] == fitted)
+    parts = [_robust(design, measured[kept, k], sigma[kept, k], sender[kept]) for k in range(_PARTS)]
     return Filters(tuple(known[number] for number in fitted), *(tuple(part.tolist()) for part in parts))
 
 
 def _differences(
-    observations: Iterable[Observation], known: tuple[int, ...]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float64, Float64]:
-    """Who was measured against whom, as numbers, (n,) each, and the parts and their sigmas, (n, 3) each."""
-    first, second, measured, sigma = [], [], [np.zeros((0, _PARTS))], [np.zeros((0, _PARTS))]
-    for item in observations:
+    observations: Iterable[Observation], transmitter: Sequence[str], known: tuple[int, ...]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp], Float64, Float64]:
+    """By transmitter who is measured against whom, three numbers (n,); parts and sigmas (n, 2)."""
+    senders = {name: number for number, name in enumerate(sorted(set(transmitter)))}
+    found: dict[tuple[int, int, int], list[tuple[Float64, Float64]]] = {}
+    for item, name in zip(observations, transmitter, strict=True):
         best, number, arrivals = _best(item), _numbers(known, item), item.arrivals
-        if best is None:
+        if best is None or number[best] < 0:
             continue
-        rows = np.flatnonzero(_shaped(arrivals))
-        first += number[rows].tolist()
-        second += [number[best]] * len(rows)
-        spread = arrivals.spread_s2[rows]
-        measured.append(np.stack([arrivals.tilt_s[rows], spread.real, spread.imag], axis=-1))
-        tilt_s = np.sqrt(1 / arrivals.information_s2[rows] + 1 / arrivals.information_s2[best])
-        of_noise = np.hypot(arrivals.spread_sigma_s2[rows], arrivals.spread_sigma_s2[best])
-        spread_s2 = np.hypot(of_noise, _SPREAD_SIGMA_S2)
-        sigma.append(np.stack([np.hypot(tilt_s, _TILT_SIGMA_S), spread_s2, spread_s2], axis=-1))
-    return (
-        np.array(first, np.intp),
-        np.array(second, np.intp),
-        np.concatenate(measured),
-        np.concatenate(sigma),
-    )
+        for row in np.flatnonzero(_shaped(arrivals) & (number >= 0)).tolist():
+            part = np.array([arrivals.tilt_s[row], arrivals.spread_s2[row].real])
+            noise = np.array(
+                [
+                    np.hypot(*(arrivals.information_s2[[row, best]] ** -0.5)),
+                    np.hypot(*arrivals.spread_sigma_s2[[row, best]]),
+                ]
+            )
+            sigma = np.hypot(noise, [_TILT_SIGMA_S, _SPREAD_SIGMA_S2])
+            key = senders[name], int(number[row]), int(number[best])
+            found.setdefault(key, []).append((part, sigma))
+    keys = np.array(sorted(found), np.intp).reshape(-1, 3)
+    means, sigmas = np.zeros((2, len(keys), _PARTS))
+    for row, key in enumerate(sorted(found)):
+        parts, noises = (np.array(values) for values in zip(*found[key], strict=True))
+        means[row], sigmas[row] = parts.mean(axis=0), np.sqrt((noises**2).mean(axis=0))
+    return keys[:, 0], keys[:, 1], keys[:, 2], means, sigmas
 
 
-def _robust(design: Float64, measured: Float64, sigma: Float64) -> Float64:
-    """Numbers x of R receivers, less what may be chance, shape (R,).
+def _robust(design: Float64, measured: Float64, sigma: Float64, sender: npt.NDArray[np.intp]) -> Float64:
+    """Numbers x of R connected receivers about their mean, less what may be chance, shape (R,).
 
     Args:
         design: Which differences of x were measured, shape (n, R).
         measured: Those, shape (n,).
-        sigma: How their standard deviations are to each other, shape (n,).
+        sigma: Their standard deviations, shape (n,).
+        sender: Numbers of the transmitters, whose measurements have errors in common, shape (n,).
     """
-    weight, scale = np.ones(len(measured)), 1.0
-    # Differences leave open the mean of each group of receivers that measurements connect.
-    _, group = scipy.sparse.csgraph.connected_components(design.T @ design, directed=False)
-    alike = group[:, None] == group
+    weight = 1 / sigma**2
     for _ in range(_ROUNDS):
-        normal = np.einsum("n,ni,nj->ij", weight / sigma**2, design, design)
-        normal += normal.diagonal().mean() * alike
-        value = np.linalg.solve(normal, np.einsum("n,ni,n->i", weight / sigma**2, design, measured))
-        residual = (measured - np.einsum("ni,i->n", design, value)) / sigma
-        scale = max(float(np.median(np.abs(residual))) * _TO_SIGMA, _TINY)
-        weight = 1 / (1 + (residual / (2 * scale)) ** 2)
-    chance = scale**2 * np.linalg.inv(normal).diagonal()
+        normal = design.T @ (weight[:, None] * design)
+        inverse = np.linalg.inv(normal + normal.diagonal().mean())  # differences leave the mean open
+        value = inverse @ (design.T @ (weight * measured))
+        residual = measured - design @ value
+        scaled = residual / sigma
+        scale = max(float(np.median(np.abs(scaled))) * _TO_SIGMA, _LEAST_SCALE)
+        weight = 1 / (1 + (scaled / (2 * scale)) ** 2) / sigma**2
+    scores = np.zeros((int(sender.max()) + 1, design.shape[1]))
+    np.add.at(scores, sender, (weight * residual)[:, None] * design)
+    chance = (inverse @ (scores.T @ scores) @ inverse).diagonal()
     squared = value * value
-    return np.asarray(value * squared / (squared + _BELIEVED * chance), np.float64)
+    believed = squared / np.maximum(squared + _BELIEVED * chance, np.finfo(np.float64).tiny)
+    return np.asarray(value * believed, np.float64)
 
 
 def _numbers(known: tuple[int, ...], observation: Observation) -> npt.NDArray[np.intp]:
@@ -158,7 +180,7 @@ def _numbers(known: tuple[int, ...], observation: Observation) -> npt.NDArray[np
 
 def _shaped(arrivals: Arrivals) -> npt.NDArray[np.bool_]:
     """Whose channel has a shape over that of the receiver that hears best, shape (R,)."""
-    return (arrivals.tilt_s != 0) | (arrivals.spread_s2 != 0)
+    return np.asarray((arrivals.tilt_s != 0) | (arrivals.spread_s2 != 0), np.bool_)
 
 
 def _best(observation: Observation) -> int | None:

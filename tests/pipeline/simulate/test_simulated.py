@@ -140,3 +140,28 @@ def test_worlds_that_are_evaluated_on_are_refused() -> None:
 
     refused("seed must be at least 1000: the worlds of smaller seeds are those of demos", seed=42)
     refused("must be at least twice sessions_per_world", sessions=60, sessions_per_world=50)
+
+
+def test_a_share_of_the_worlds_has_faults() -> None:
+    chosen = dataclasses.replace(
+        PARAMS.pretrain,
+        sessions=400,
+        sessions_per_world=2,
+        multipath=["light", "strong", "rma"],
+        faulty_share=0.3,
+    )
+    tasks = simulated.world_tasks(chosen, FEATURES)
+    assert [task.multipath for task in tasks[:4]] == ["light", "strong", "rma", "light"]
+    faulty = [task for task in tasks if task.faults != simulate.NO_FAULTS]
+    assert 45 < len(faulty) < 75
+    for task in faulty:
+        assert task.faults == task.world().faults == simulate.Faults.drawn(task.seed)
+    more = simulated.world_tasks(dataclasses.replace(chosen, faulty_share=0.6), FEATURES)
+    for one, other in zip(tasks, more, strict=True):  # what was faulty stays so, and has the same faults
+        assert one.faults in {simulate.NO_FAULTS, other.faults}
+    none, every = (
+        simulated.world_tasks(dataclasses.replace(chosen, faulty_share=share), FEATURES)
+        for share in (0.0, 1.0)
+    )
+    assert {task.faults for task in none} == {simulate.NO_FAULTS}
+    assert simulate.NO_FAULTS not in {task.faults for task in every}

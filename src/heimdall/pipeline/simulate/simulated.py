@@ -86,7 +86,7 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
     k / W, so that whole worlds validate.
 
     Args:
-        params: `sessions`, `sessions_per_world`, `multipath` and `seed` are used.
+        params: `sessions`, `sessions_per_world`, `multipath`, `faulty_share` and `seed` are used.
         feature_params: Feature parameters.
         root: The repository's root.
 
@@ -140,19 +140,18 @@ def _fingerprint(rows: pd.DataFrame, names: list[str]) -> str:
 def world_tasks(params: PretrainParams, feature_params: FeatureParams) -> list[WorldTask]:
     """The worlds, in the order of their seeds, of the kinds of multipath in turn.
 
-    The last one may have fewer sessions than the others. Which of them have faults and which have no squelch
-    depends on the shares and on the seed of each.
+    The last one may have fewer sessions than the others. Which of them have faults depends on the share and
+    on the seed of each.
     """
 
     def task(seed: int, sessions: int, multipath: simulate.Multipath) -> WorldTask:
-        faulty, unsquelched = randomness.generator(seed, "pretrain.worlds").random(2)
+        faulty = randomness.generator(seed, "pretrain.worlds").random() < params.faulty_share
         return WorldTask(
             seed,
             sessions,
             multipath,
             feature_params,
-            faults=simulate.Faults.drawn(seed) if faulty < params.faulty_share else simulate.NO_FAULTS,
-            squelched=bool(unsquelched >= params.open_share),
+            faults=simulate.Faults.drawn(seed) if faulty else simulate.NO_FAULTS,
         )
 
     return [

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import FeatureParams, Params
+from heimdall.geometry import transmitters
 from heimdall.geometry.area import Area
 from heimdall.network import dataset, filters, fusion_net, model_file, temperature_scaling, tokens
 from heimdall.network.dataset import DatasetConfig, Sessions
@@ -85,7 +86,8 @@ class SessionTask:
         area = Area.of_transmitters(self._receivers, truth_m)
         sessions = part.observations, truth_m, self._receivers, self._plane
         levels = received_power.fit(*sessions)
-        filtered = filters.fit(part.observations, self._receivers.websdr_id)
+        senders = list(transmitters.by_place(part.table))
+        filtered = filters.fit(part.observations, senders, self._receivers.websdr_id)
         if self._origin:
             trained = self._pretrained
             known = trained.radio if self._is_network_of(trained) else None
