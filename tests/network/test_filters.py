@@ -111,6 +111,18 @@ def test_echoes_of_one_transmitter_are_no_filter() -> None:
     assert np.abs(found.spread_s2).max() < 1e-12
 
 
+def test_transmitters_that_tell_nothing_are_passed_over() -> None:
+    seen = sessions(60)
+    flat = [
+        replace(one.arrivals, tilt_s=0 * one.arrivals.tilt_s, spread_s2=np.zeros_like(one.arrivals.spread_s2))
+        for one in seen[:5]
+    ]
+    shapeless = [replace(one, arrivals=found) for one, found in zip(seen, flat, strict=False)]
+    names = [f"a{number}" for number in range(5)] + [f"t{number}" for number in range(60)]
+    found = filters.fit([*shapeless, *seen], names, WEBSDR_ID)
+    assert found == fitted(seen)
+
+
 def test_receivers_that_nothing_connects_to_most_others_have_none() -> None:
     seen = sessions(60)
     apart = [

@@ -98,7 +98,7 @@ def fit(
     sender, first, second, measured, sigma = _differences(observations, transmitter, known)
     kept = np.ones(len(first), np.bool_)
     while True:  # a receiver may lose those that it was compared with
-        told = np.zeros((len(known), len(set(sender.tolist()))), np.bool_)
+        told = np.zeros((len(known), len(set(transmitter))), np.bool_)
         told[first[kept], sender[kept]] = told[second[kept], sender[kept]] = True
         enough = told.sum(axis=1) >= _LEAST
         fewer = kept & enough[first] & enough[second]
