@@ -1,7 +1,7 @@
 """What each learned part of fusion is worth, and what becomes of its answers elsewhere and under faults.
 
     python benchmarks/ablation.py --sessions 4800 --rendered
-    python benchmarks/ablation.py --kinds light cost207 --worlds 141 142 --world-sessions 60
+    python benchmarks/ablation.py --kinds light --parts --worlds 141 142 --world-sessions 60
     python benchmarks/ablation.py --show
 
 All of it is simulated. The network is pretrained once, on `--sessions` sessions of other worlds, of the kinds
@@ -9,14 +9,14 @@ of multipath and with the faults of the parameters. In each world of `--worlds` 
 held out, and it is fine-tuned and calibrated on the other half, as `dvc repro` does; clocks err by 50 ns. The
 test sessions of all worlds are then located
 
-- by the network as it is, and before it was fine-tuned; and of our own kinds of multipath also without each
-  learned part, one at a time, and without all of them;
+- by the network as it is, and before it was fine-tuned; and with `--parts` of our own kinds of multipath also
+  without each learned part, one at a time, and without all of them;
 - by the best methods without learning;
 - by both with all sessions of a transmitter together, said to be of one place;
 - of our own kinds, by the network and the combined method when one arrival time is late, when receivers have
   delays that nobody knows, and when one of them made no recording. With `--rendered` the worlds of light
   multipath are rendered again, `--other-sessions` each with a fault of clocks, filters, motion or altitude,
-  and half of all without a squelch. In the worlds of the kind `none` all receivers hear well.
+  and without a squelch. In the worlds of the kind `none` all receivers hear well.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
@@ -53,7 +53,7 @@ import pandas as pd
 import torch
 from ablation_bound import bound_table, informations
 from ablation_criteria import COMBINED, FOREIGN_KINDS, OWN_KINDS, RIVALS, acceptance
-from ablation_faults import OPEN, RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed
+from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed
 from ablation_parts import (
     AS_IT_IS,
     BLIND,
@@ -155,6 +155,7 @@ def main() -> int:
     parser.add_argument(
         "--work", type=Path, default=Path(".heimdall/ablation"), help="folder of what is made"
     )
+    parser.add_argument("--parts", action="store_true", help="also without each learned part of the network")
     parser.add_argument("--rendered", action="store_true", help="render light worlds with faults, too")
     parser.add_argument("--show", action="store_true", help="print the tables of what was measured, no more")
     options = parser.parse_args()
@@ -173,7 +174,16 @@ def main() -> int:
             continue
         if weights is not None:
             twins = RENDERED if options.rendered and kind == RENDERED_KIND else {}
-            measure(kind, settings, options.worlds, folder, weights, sizes=sizes, rendered_again=twins)
+            measure(
+                kind,
+                settings,
+                options.worlds,
+                folder,
+                weights,
+                sizes=sizes,
+                parts_too=options.parts,
+                rendered_again=twins,
+            )
         cases = pd.read_parquet(folder / "cases.parquet")
         worlds = ", ".join(str(seed) for seed in sorted(cases["world"].unique()))
         print(f"Simulated, multipath {kind}, worlds {worlds}, clocks of {CLOCK_SIGMA_NS:g} ns:\n")
@@ -194,6 +204,7 @@ def measure(
     weights: Path,
     *,
     sizes: Sizes,
+    parts_too: bool,
     rendered_again: Mapping[str, Twin],
 ) -> None:
     """Make `folder`/cases.parquet: the cases of every world's test sessions, also of those rendered again."""
@@ -204,7 +215,7 @@ def measure(
             kind,
             settings,
             seeds,
-            sizes.own // 2 if name == OPEN else sizes.other,
+            sizes.other,
             folder / f"twin-{number}",
             faults=twin.faults,
             squelched=twin.squelched,
@@ -218,12 +229,13 @@ def measure(
         networks_of = out / training.LOCALIZER.weights, weights
         faulty = {name: folders[number] for name, folders in twins.items()}
         indices = [folder / "index.parquet" for folder in (data, *faulty.values())]
-        made_of = [artifacts.sha256_file(file) for file in (*networks_of, *indices, *CODE)]
+        asked = {"parts_too": parts_too and own, "faults_too": own}
+        made_of = [asked] + [artifacts.sha256_file(file) for file in (*networks_of, *indices, *CODE)]
         key = artifacts.fingerprint([made_of, rooms.hashes(*rooms.of_stage("evaluate"))])
         file = out / f"cases-{key[:16]}.parquet"
         if not file.is_file():
             began = time.monotonic()
-            cases = judged(read(data, faulty, settings, seed), *map(loaded, networks_of), parts_too=own)
+            cases = judged(read(data, faulty, settings, seed), *map(loaded, networks_of), **asked)
             with artifacts.atomic(file) as partial:
                 cases.to_parquet(partial)
             took = f"{len(cases)} answers in {time.monotonic() - began:.0f} s"
@@ -242,14 +254,17 @@ def measure_clean(settings: Params, seeds: Sequence[int], folder: Path, weights:
     pd.concat(tables, ignore_index=True).to_parquet(folder / "cases.parquet")
 
 
-def judged(world: World, tuned: FusionNet, start: FusionNet, *, parts_too: bool) -> pd.DataFrame:
+def judged(
+    world: World, tuned: FusionNet, start: FusionNet, *, parts_too: bool, faults_too: bool
+) -> pd.DataFrame:
     """The cases of one world.
 
     Args:
         world: Its sessions.
         tuned: The network that was trained in it.
         start: What that training started from.
-        parts_too: Whether also without each learned part, and under the faults of features.
+        parts_too: Whether also without each learned part.
+        faults_too: Whether also under the faults of features.
 
     Returns:
         Columns as of `evaluation.Evaluation`, the condition as `split` and the row of the tables as
@@ -272,7 +287,7 @@ def judged(world: World, tuned: FusionNet, start: FusionNet, *, parts_too: bool)
         answers[UNDISTURBED, method] = calm, located_by(method, calm, rivals)
     named = list(zip(test.table["session_id"], test.observations, strict=True))
     faults = rendered(named, world.twins)
-    if parts_too:
+    if faults_too:
         faults |= conditions(test.observations, receivers, world.features, world.seed)
     for split, faulty in faults.items():
         if not len(faulty.row):

@@ -89,7 +89,7 @@ def cases(ablation: ModuleType, parts: ModuleType) -> pd.DataFrame:
     world = ablation.World(
         5, sessions, sessions, made.receivers, plane, fusion_world.FEATURES, twins, measured
     )
-    return ablation.judged(world, learned(parts, 1), learned(parts, 2), parts_too=True)
+    return ablation.judged(world, learned(parts, 1), learned(parts, 2), parts_too=True, faults_too=True)
 
 
 def test_every_part_that_is_off_changes_the_answers(cases: pd.DataFrame, parts: ModuleType) -> None:
