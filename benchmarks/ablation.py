@@ -132,13 +132,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sessions", type=int, help="of pretraining (default: of the parameters)")
+    parser.add_argument("--sessions", type=at_least_two, help="of pretraining (default: of the parameters)")
     parser.add_argument(
-        "--world-sessions", type=int, default=220, help="in each world of our own kinds (default: 220)"
+        "--world-sessions", type=at_least_two, default=220, help="in each world of our own kinds (default: 220)"
     )
     parser.add_argument(
         "--other-sessions",
-        type=int,
+        type=at_least_two,
         default=60,
         help="in each world of another kind or of a fault (default: 60)",
     )
@@ -165,6 +165,8 @@ def main() -> int:
     sizes = Sizes(options.world_sessions, options.other_sessions)
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
+        if options.show and not (folder / "cases.parquet").is_file():
+            parser.error(f"nothing was measured in {folder}: name another --work or --kinds, or omit --show")
         if kind == CLEAN:
             if weights is not None:
                 measure_clean(settings, options.worlds, folder, weights, sizes.other)
@@ -194,6 +196,17 @@ def main() -> int:
     verdicts = [[line.kind, line.criterion, line.target, line.reached, line.verdict] for line in lines]
     print("\n".join(table.lines(("simulated", "criterion", "target", "reached", ""), verdicts, "llrrl")))
     return 0 if all(line.met for line in lines) else 1
+
+
+def at_least_two(text: str) -> int:
+    """A number of sessions, as an option has it.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"a number of sessions from 2 on, not {text}")
+    return int(text)
 
 
 def measure(
