@@ -134,7 +134,10 @@ def main() -> int:
     )
     parser.add_argument("--sessions", type=at_least_two, help="of pretraining (default: of the parameters)")
     parser.add_argument(
-        "--world-sessions", type=at_least_two, default=220, help="in each world of our own kinds (default: 220)"
+        "--world-sessions",
+        type=at_least_two,
+        default=220,
+        help="in each world of our own kinds (default: 220)",
     )
     parser.add_argument(
         "--other-sessions",
