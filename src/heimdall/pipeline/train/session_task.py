@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ Session = tuple[Tokens, Float64, Float64]
 PRETRAINED = Path("models/pretrained.safetensors")
 # The likelihood's slope grows as 1 / sigma^3: one surprising session may not undo an epoch.
 CLIP_NORM = 1.0
+CALIBRATED = 500  # sessions at most tell how sure the network may be before it is trained on them
 _VALIDATION_EPOCH = 2**32  # its variations are no training epoch's
 _SAME_PLACE_M = 100.0  # of a receiver whose terrain is known
 _FEW_TIMED = 0.1  # of the sessions: from fewer nothing is learned of arrival times
@@ -104,7 +105,14 @@ class SessionTask:
             self.network.load_state_dict(dict(trained.named_parameters()), strict=False)
             self.network.temperature.copy_(trained.temperature)
             self.network.floor_m.copy_(trained.floor_m)
-            self._prepare(self._tokens(self.network.tokenizer(self._receivers), scratch))
+            made = self._tokens(self.network.tokenizer(self._receivers), scratch)
+            self._prepare(made)
+            # This network has seen none of these sessions, so they tell whether it is too sure here: the few
+            # that validate start from that. If it is not sure enough, training on them makes it surer.
+            unseen = PlainSessions(made["train"], *self._truth("train"), self.parameters.seed)
+            self._calibrate(unseen, range(0, len(unseen), 1 + (len(unseen) - 1) // CALIBRATED))
+            self.network.temperature.clamp_(min=trained.temperature)
+            self.network.floor_m.clamp_(min=trained.floor_m)
             return
         radio = radio_map.fit(*sessions, law=levels, area=area)
         tokenizer = Tokenizer(self._plane, area, levels, radio, self._receivers, filtered)
@@ -136,18 +144,28 @@ class SessionTask:
 
     def finish(self) -> dict[str, Any]:
         """Calibrate on the validation sessions alone."""
-        sessions = (self.validation[number] for number in range(len(self.validation)))
-        batches = (
-            self.collate(batch)
-            for batch in iter(lambda: list(itertools.islice(sessions, INFERENCE_BATCH)), [])
-        )
-        temperature_scaling.calibrate(self.network, batches)
+        self._calibrate(self.validation, range(len(self.validation)))
         return {
             "temperature": float(self.network.temperature),
             "floor_m": float(self.network.floor_m),
             "training_sessions": len(self.index) - len(self.validation),
             "validation_sessions": len(self.validation),
         }
+
+    def _calibrate(self, plain: PlainSessions, numbers: Iterable[int]) -> None:
+        """Set temperature and floor by some sessions that the network has not learned from."""
+        sessions = (plain[number] for number in numbers)
+        batches = (
+            self.collate(batch)
+            for batch in iter(lambda: list(itertools.islice(sessions, INFERENCE_BATCH)), [])
+        )
+        temperature_scaling.calibrate(self.network, batches)
+
+    def _truth(self, split: str) -> tuple[Float64, Float64]:
+        """Where a split's transmitters are, as of `PlainSessions`."""
+        part = self._parts[split]
+        truth_deg = part.table[["latitude_deg", "longitude_deg"]].to_numpy(np.float64)
+        return part.truth_m(self.network.plane), truth_deg
 
     def _is_network_of(self, trained: FusionNet) -> bool:
         """Whether a network was trained on these receivers, where they are."""
@@ -172,15 +190,9 @@ class SessionTask:
 
     def _prepare(self, made: Mapping[str, TokenFile]) -> None:
         """The items: tokens and the truth."""
-
-        def truth(split: str) -> tuple[Float64, Float64]:
-            part = self._parts[split]
-            truth_deg = part.table[["latitude_deg", "longitude_deg"]].to_numpy(np.float64)
-            return part.truth_m(self.network.plane), truth_deg
-
         seed = self.parameters.seed
-        self.training = AugmentedSessions(made["train"], *truth("train"), seed)
-        self.validation = PlainSessions(made["val"], *truth("val"), seed)
+        self.training = AugmentedSessions(made["train"], *self._truth("train"), seed)
+        self.validation = PlainSessions(made["val"], *self._truth("val"), seed)
 
 
 def _say_without_times(training: Sessions) -> None:
@@ -218,10 +230,10 @@ class PlainTokens(Sequence[Tokens]):
 
 @dataclass(frozen=True, eq=False)
 class PlainSessions(Dataset[Session]):
-    """Validation items.
+    """Sessions as they are, as those that validate.
 
     Attributes:
-        sessions: Their tokens.
+        sessions: Their tokens, the first of each.
         truth_m: The transmitters' places, east and north in metres, (n, 2).
         truth_deg: The same in degrees, (n, 2).
         seed: The user's seed.
@@ -236,8 +248,11 @@ class PlainSessions(Dataset[Session]):
         return len(self.sessions)
 
     def __getitem__(self, position: int) -> Session:
-        (plain,) = self.sessions[position]
-        return _timed(plain, self.seed, position), self.truth_m[position], self.truth_deg[position]
+        return (
+            _timed(self.sessions[position][0], self.seed, position),
+            self.truth_m[position],
+            self.truth_deg[position],
+        )
 
 
 @dataclass(frozen=True, eq=False)
