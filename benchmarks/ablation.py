@@ -25,6 +25,8 @@ a part with numbers above 0 is worth something. Of a fault, the network's line i
 one, and the other lines are beside the network's under the same fault. A table of the errors over the bound
 follows. Then come the acceptance's lines with their verdicts; the exit code is 1 if one is missed.
 
+Of the kinds of standards, the pretraining of params.yaml has all but uma and cost207_bu.
+
 The first command takes about two hours on 2 idle cores (estimated from its parts). Killed and typed again, it
 goes on where it was: worlds, trainings and judgements that are done are reused. `--show` prints what the work
 folder holds.
@@ -152,7 +154,7 @@ def main() -> int:
         choices=simulate.MULTIPATHS,
         default=(*OWN_KINDS, CLEAN, *FOREIGN_KINDS),
         metavar="KIND",
-        help=f"of multipath (default: light and strong, ours; none; {', '.join(FOREIGN_KINDS)}, foreign)",
+        help=f"of multipath (default: light and strong, ours; none; of standards {', '.join(FOREIGN_KINDS)})",
     )
     parser.add_argument("--params", type=Path, default=REPOSITORY / "params.yaml", help="training parameters")
     parser.add_argument(
