@@ -113,6 +113,7 @@ class SessionTask:
             self._calibrate(unseen, range(0, len(unseen), 1 + (len(unseen) - 1) // CALIBRATED))
             self.network.temperature.clamp_(min=trained.temperature)
             self.network.floor_m.clamp_(min=trained.floor_m)
+            self.network.train()
             return
         radio = radio_map.fit(*sessions, law=levels, area=area)
         tokenizer = Tokenizer(self._plane, area, levels, radio, self._receivers, filtered)
