@@ -28,15 +28,18 @@ from tests.projects import BIN, Project
 
 SPACE = ("--space", "lr=1e-4:1e-2:log", "--space", "dropout_rate=0.1,0.2,0.3")
 EPOCHS = 5
-# Prints and writes what the training does.
+LONG_S = 300  # for what another process does beside other tests
+# Prints and writes what the training does. That of a worker that is to be lost stays in its first epoch.
 STAND_IN = """
-import json, pathlib, sys, time, yaml
+import json, os, pathlib, sys, time, yaml
 given = yaml.safe_load(pathlib.Path("params.yaml").read_text())
 loss = float(given["lr"]) + float(given["dropout_rate"])
 for epoch in range(1, given["epochs"] + 1):
     time.sleep(0.3)
     done = f"epoch {epoch}/{given['epochs']}: train loss 1.000, validation loss {loss:.3f}"
     print(f"{done}, validation MAE 1.00 km", file=sys.stderr, flush=True)
+    while "TO_BE_LOST" in os.environ:
+        time.sleep(0.1)
 for path in ("models/localizer.safetensors", "models/localizer.json", "plots/training.csv"):
     pathlib.Path(path).write_text(f"{loss}")
 pathlib.Path("metrics/train.json").write_text(json.dumps({"data": "simulated", "val_loss": loss}))
@@ -79,12 +82,12 @@ def database_of(project: Project) -> Database:
     return Database(project.env["HEIMDALL_DATABASE_URL"], embedded=False)
 
 
-def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
+def start(project: Project, *arguments: str, to_be_lost: bool = False) -> subprocess.Popen[str]:
     """A worker, as a user starts it."""
     return subprocess.Popen(
         [str(BIN / "heimdall"), "sweep", "--heartbeat-s", "1", *SPACE, *arguments],
         cwd=project.root,
-        env=project.env,
+        env=project.env | ({"TO_BE_LOST": "1"} if to_be_lost else {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -107,12 +110,12 @@ def below(folder: Path) -> list[int]:
 def test_two_workers_one_killed(quick: Project, shared_services: Services) -> None:
     """Every trial is accounted for, none twice; the killed one's is done again with its parameters."""
     project, logs = quick, quick.root / sweep.FOLDER / "duel"
-    lost = start(project, "--study", "duel", "--trials", "3")
+    lost = start(project, "--study", "duel", "--trials", "3", to_be_lost=True)
     try:
         first, second = logs / "duel-0.log", logs / "duel-1.log"
-        assert wait_until(first.is_file, 60)
+        assert wait_until(first.is_file, LONG_S)
         other = start(project, "--study", "duel", "--trials", "3")
-        assert wait_until(lambda: second.is_file() and "epoch 1/" in first.read_text(), 60)
+        assert wait_until(lambda: second.is_file() and "epoch 1/" in first.read_text(), LONG_S)
     finally:
         lost.kill()
     workspaces = project.root / ".dvc/tmp/exps/standalone"
@@ -125,7 +128,7 @@ def test_two_workers_one_killed(quick: Project, shared_services: Services) -> No
     (workspace,) = (Path(path) for path in abandoned)
     assert workspace.parent == workspaces
     assert wait_until(lambda: not below(workspace), 10), "what the killed worker had started goes on"
-    said, _ = other.communicate(timeout=300)
+    said, _ = other.communicate(timeout=LONG_S)
     assert other.returncode == 0, said
     assert not workspace.exists()  # the next worker of this clone removed it
 
@@ -144,7 +147,7 @@ def test_two_workers_one_killed(quick: Project, shared_services: Services) -> No
     assert sorted(listed) == sorted(trial.user_attrs["experiment"] for trial in complete)
 
     # The same command again: nothing is left to do, and the report is there.
-    output = start(project, "--study", "duel", "--trials", "3").communicate(timeout=60)[0]
+    output = start(project, "--study", "duel", "--trials", "3").communicate(timeout=LONG_S)[0]
     assert "epoch" not in output
     best = min(complete, key=lambda trial: float(trial.value or 0))
     assert f"best: {best.user_attrs['experiment']}, val_loss" in output

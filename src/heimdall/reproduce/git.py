@@ -27,6 +27,10 @@ _TIES = frozenset(
 )
 
 
+# What only reads may not lock the index to refresh it: a DVC that wants the lock just then gives up.
+_READS_ONLY = {"GIT_OPTIONAL_LOCKS": "0"}
+
+
 def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[bytes]:
     """Run git on the repository of a folder, whatever repository a hook's environment names.
 
@@ -35,7 +39,7 @@ def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
     Raises:
         HeimdallError: There is no git.
     """
-    env = environment() | more
+    env = environment() | _READS_ONLY | more
     try:
         return subprocess.run(["git", *arguments], cwd=folder, env=env, capture_output=True, check=False)
     except FileNotFoundError as error:
