@@ -10,7 +10,7 @@ from heimdall.reproduce import git
 
 
 def test_reading_leaves_the_index_alone(tmp_path: Path) -> None:
-    """A DVC that wants the index's lock while we look whether the clone is clean would fail its experiment."""
+    """A DVC that wants its lock while we look whether the clone is clean would fail its experiment."""
     (tmp_path / "file").write_text("content")
     for command in (["git", "init", "-q"], ["git", "add", "file"]):
         subprocess.run(command, cwd=tmp_path, check=True)
