@@ -292,7 +292,8 @@ def judged(
     plane, receivers, test = world.plane, world.receivers, world.test
     truth_m = world.train.truth_m(plane)
     rate_hz = world.features.correlation_rate_hz
-    rivals = baselines.fit(world.train.observations, truth_m, receivers, plane, rate_hz)
+    senders = list(transmitters.by_place(world.train.table))
+    rivals = baselines.fit(world.train.observations, truth_m, receivers, plane, rate_hz, transmitter=senders)
     calm = Condition.of(list(enumerate(test.observations)))
     answers = {(UNDISTURBED, AS_IT_IS): (calm, localize(tuned, calm.observations, receivers))}
     blind_to, before = blind_to_echoes(calm.observations), untuned(tuned, start)
@@ -349,7 +350,13 @@ def read(data: Path, faulty: Mapping[str, Path], settings: Params, seed: int) ->
         known = np.flatnonzero(~twin.table["session_id"].isin(test.table["session_id"]))
         others = twin.rows(known)
         senders = list(transmitters.by_place(others.table))
-        measured[name] = filters.fit(others.observations, senders, receivers.websdr_id)
+        measured[name] = filters.fit(
+            others.observations,
+            others.truth_m(network.plane),
+            network.plane,
+            transmitter=senders,
+            websdr_id=receivers.websdr_id,
+        )
     return World(seed, train, test, receivers, network.plane, features, twins, measured)
 
 

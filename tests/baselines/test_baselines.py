@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from heimdall.baselines import baselines
@@ -15,6 +17,7 @@ from heimdall.baselines.methods import METHODS, Method
 from heimdall.core.randomness import generator
 from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import PowerModel, mean_levels_db
+from heimdall.position.receiver_delays import NO_DELAYS
 from heimdall.signal.arrival import Observation
 from tests.synthetic_sessions import (
     PLANE,
@@ -75,11 +78,17 @@ def world(count: int, name: str, *, timed: int = 7) -> World:
     return World(np.array(truth_m), observations)
 
 
+def tuned(seen: Sequence[Observation], truth_m: npt.NDArray[np.float64]) -> Baselines:
+    """Tuned on some sessions, each of a transmitter of its own."""
+    names = [f"t{number}" for number in range(len(seen))]
+    return baselines.fit(seen, truth_m, RECEIVERS, PLANE, RATE_HZ, transmitter=names)
+
+
 @cache
 def fitted() -> Baselines:
     """Tuned on sixty sessions."""
     known = world(60, "training")
-    return baselines.fit(known.observations, known.truth_m, RECEIVERS, PLANE, RATE_HZ)
+    return tuned(known.observations, known.truth_m)
 
 
 @cache
@@ -108,7 +117,7 @@ def sharp() -> Baselines:
     known = fitted()
     times = dataclasses.replace(known.tuned.times, excess_s=0.0)
     return dataclasses.replace(
-        known, tuned=dataclasses.replace(known.tuned, times=times, direct_inflation=1.0)
+        known, tuned=dataclasses.replace(known.tuned, delays=NO_DELAYS, times=times, direct_inflation=1.0)
     )
 
 
@@ -251,9 +260,9 @@ def test_received_power_finds_the_loud_receiver() -> None:
 
 def test_mean_position_is_that_of_the_training_transmitters() -> None:
     truth_m = np.array([[10e3, 0.0], [20e3, 30e3], [30e3, 0.0]])
-    found = baselines.fit([exact_session(at, SIX) for at in truth_m], truth_m, RECEIVERS, PLANE, RATE_HZ)
+    found = tuned([exact_session(at, SIX) for at in truth_m], truth_m)
     assert found.tuned.mean_m == (20e3, 10e3)
-    one = baselines.fit([exact_session(FIX_M, SIX)], FIX_M[None], RECEIVERS, PLANE, RATE_HZ)
+    one = tuned([exact_session(FIX_M, SIX)], FIX_M[None])
     assert np.sqrt(one.tuned.covariance_m2[0][0]) > 20e3  # one transmitter says little of where others are
 
 
@@ -265,6 +274,6 @@ def test_tuning_says_how_far_the_training_delays_were_off() -> None:
 
 def test_transmitters_are_looked_for_as_far_outside_as_the_training_had_them() -> None:
     far_m = np.array([[150e3, 0.0], [0.0, 0.0]])
-    found = baselines.fit([exact_session(at, SIX) for at in far_m], far_m, RECEIVERS, PLANE, RATE_HZ)
+    found = tuned([exact_session(at, SIX) for at in far_m], far_m)
     assert found.area.outside_m(far_m[0]) < found.area.margin_m
     assert off_m(baselines.locate("combined", exact_session(far_m[0], SIX), found), far_m[0]) < 1e3

@@ -18,7 +18,8 @@ MADE = {"features": {}, "validation_split": 0.2, "code": "this"}
 def kept(tmp_path: Path) -> tuple[Path, object]:
     """A file, and what was written to it."""
     at_m = RECEIVERS.position_m[:3, :2] / 2
-    tuned = baselines.fit([exact_session(at, SIX) for at in at_m], at_m, RECEIVERS, PLANE, RATE_HZ).tuned
+    seen = [exact_session(at, SIX) for at in at_m]
+    tuned = baselines.fit(seen, at_m, RECEIVERS, PLANE, RATE_HZ, transmitter=["a", "b", "c"]).tuned
     file = tmp_path / "baselines.json"
     artifacts.write_json(file, tuned_file.content(tuned, MADE))
     return file, tuned

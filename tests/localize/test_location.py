@@ -17,6 +17,7 @@ from heimdall.baselines import baselines, tuned_file
 from heimdall.commands.locate import METHODS, locate
 from heimdall.core import artifacts
 from heimdall.core.errors import HeimdallError
+from heimdall.geometry import transmitters
 from heimdall.metrics import metrics
 from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
@@ -152,6 +153,7 @@ def test_methods_are_tuned_once_and_kept_beside_the_features(data_dir: Path) -> 
         dataset.read_receivers(config),
         network.plane,
         network.features["correlation_rate_hz"],
+        transmitter=list(transmitters.by_place(known.table)),
     ).tuned
     kept = data_dir.parent / "baselines.json"
     artifacts.write_json(kept, tuned_file.content(tuned, tuned_file.made_of(data_dir, 0.2)))

@@ -10,6 +10,7 @@ import pytest
 
 from heimdall.network import filters
 from heimdall.network.filters import NO_FILTERS, Filters
+from heimdall.position.receiver_delays import NO_DELAYS
 from heimdall.signal.arrival import Observation
 from tests import fusion_world
 
@@ -38,7 +39,13 @@ def session(random: np.random.Generator, echoes: float, filtered: bool = True) -
     return replace(
         like,
         arrivals=arrivals,
-        session=replace(like.session, websdr_id=WEBSDR_ID[chosen], snr_db=snr_db),
+        session=replace(
+            like.session,
+            websdr_id=WEBSDR_ID[chosen],
+            snr_db=snr_db,
+            position_enu_m=np.zeros((count, 3)),
+            timing_sigma_s=np.full(count, 5e-8),
+        ),
     )
 
 
@@ -49,7 +56,16 @@ def sessions(count: int, *, echoes: float = 1.0, filtered: bool = True) -> list[
 
 def fitted(seen: list[Observation], websdr_id: npt.NDArray[np.int32] = WEBSDR_ID) -> Filters:
     """Each session of a transmitter of its own."""
-    return filters.fit(seen, [f"t{number}" for number in range(len(seen))], websdr_id)
+    return of_senders(seen, [f"t{number}" for number in range(len(seen))], websdr_id)
+
+
+def of_senders(
+    seen: list[Observation], names: list[str], websdr_id: npt.NDArray[np.int32] = WEBSDR_ID
+) -> Filters:
+    """Where the transmitters are makes no difference to shapes."""
+    plane, at_m = fusion_world.world().tokenizer.plane, np.zeros((len(seen), 2))
+    found = filters.fit(seen, at_m, plane, transmitter=names, websdr_id=websdr_id)
+    return replace(found, delays=NO_DELAYS)
 
 
 def test_filters_are_found_up_to_what_is_common_to_all() -> None:
@@ -104,10 +120,10 @@ def test_echoes_of_one_transmitter_are_no_filter() -> None:
     seen = sessions(60, filtered=False)
     one = [seen[0]] * 40
     few = [seen[number % 7] for number in range(60)]
-    assert filters.fit(one, ["t"] * 40, WEBSDR_ID) == NO_FILTERS
-    assert filters.fit(few, [f"t{number % 7}" for number in range(60)], WEBSDR_ID) == NO_FILTERS
+    assert of_senders(one, ["t"] * 40) == NO_FILTERS
+    assert of_senders(few, [f"t{number % 7}" for number in range(60)]) == NO_FILTERS
     often = [*seen[:30], *one * 10]
-    found = filters.fit(often, [f"t{n}" for n in range(30)] + ["t0"] * 400, WEBSDR_ID)
+    found = of_senders(often, [f"t{n}" for n in range(30)] + ["t0"] * 400)
     assert np.abs(found.spread_s2).max() < 1e-12
 
 
@@ -119,7 +135,7 @@ def test_transmitters_that_tell_nothing_are_passed_over() -> None:
     ]
     shapeless = [replace(one, arrivals=found) for one, found in zip(seen, flat, strict=False)]
     names = [f"a{number}" for number in range(5)] + [f"t{number}" for number in range(60)]
-    found = filters.fit([*shapeless, *seen], names, WEBSDR_ID)
+    found = of_senders([*shapeless, *seen], names)
     assert found == fitted(seen)
 
 

@@ -33,7 +33,7 @@ from heimdall.baselines.fitted import Baselines, Tuned
 from heimdall.baselines.methods import Method
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
-from heimdall.position import received_power
+from heimdall.position import received_power, receiver_delays
 from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import Levels
 from heimdall.signal.arrival import Observation
@@ -55,12 +55,15 @@ def fit(
     receivers: Receivers,
     plane: TangentPlane,
     rate_hz: float,
+    *,
+    transmitter: Sequence[str],
 ) -> Baselines:
     """Tune every baseline on sessions whose transmitters are known.
 
-    Levels, errors of the arrival times and the prior are each made most probable given the true positions.
-    The inflation of the direct position, which is no likelihood, maximises the mean log density at the true
-    positions over the first 20 sessions with three receivers that know the time.
+    Levels, errors of the arrival times and the prior are each made most probable given the true positions;
+    receivers' own delays are taken off before. The inflation of the direct position, which is no likelihood,
+    maximises the mean log density at the true positions over the first 20 sessions with three receivers that
+    know the time.
 
     Args:
         observations: At least one session, of the training split.
@@ -68,6 +71,7 @@ def fit(
         receivers: All receivers of the network.
         plane: Of the positions.
         rate_hz: Lags a second of the correlations (`correlation_rate_hz` of the features), Hz.
+        transmitter: A name for the transmitter of each session.
 
     Returns:
         The baselines.
@@ -77,7 +81,10 @@ def fit(
     """
     truth_m = np.asarray(truth_m, np.float64)
     levels = received_power.fit(observations, truth_m, receivers, plane)
-    known = ((Timed.of(one), at_m) for one, at_m in zip(observations, truth_m, strict=True))
+    own = receiver_delays.fit(
+        observations, truth_m, plane, transmitter=transmitter, websdr_id=receivers.websdr_id
+    )
+    known = ((Timed.of(one, own), at_m) for one, at_m in zip(observations, truth_m, strict=True))
     timed = list(itertools.islice(((one, at_m) for one, at_m in known if one is not None), TUNE_SESSIONS))
     mean_m, covariance_m2 = _scatter(truth_m)
     area = Area.of_transmitters(receivers, truth_m)
@@ -87,6 +94,7 @@ def fit(
         margin_m=area.margin_m,
         reach_m=area.reach_m,
         levels=levels,
+        delays=own,
         times=delays.fit(timed, 2 * area.extent_m, plane),
         direct_inflation=1.0,
     )
@@ -109,7 +117,7 @@ def locate(method: Method, observation: Observation, baselines: Baselines) -> Po
     tuned = baselines.tuned
     if method == "mean_position":
         return Posterior.gaussian(np.array([tuned.mean_m]), np.array([tuned.covariance_m2]))
-    timed = None if method == "received_power" else Timed.of(observation)
+    timed = None if method == "received_power" else Timed.of(observation, tuned.delays)
     terms = [_prior(baselines)]
     finest_m = _LEVELS_FINEST * cells.first_side_m(baselines.area)
     if timed is None:
@@ -178,7 +186,8 @@ def _scatter(truth_m: Float64) -> tuple[tuple[float, float], tuple[tuple[float, 
 
 def _inflation(observations: Sequence[Observation], truth_m: Float64, baselines: Baselines) -> float:
     """The inflation of the direct position under which the true positions are most probable."""
-    timed = ((one, Timed.of(one), at_m[None]) for one, at_m in zip(observations, truth_m, strict=True))
+    own = baselines.tuned.delays
+    timed = ((one, Timed.of(one, own), at_m[None]) for one, at_m in zip(observations, truth_m, strict=True))
     fixed = (
         (one, times, at_m) for one, times, at_m in timed if times is not None and len(times.row) >= FIXING
     )

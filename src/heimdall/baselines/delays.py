@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S, distances_m
+from heimdall.position.receiver_delays import Delays
 from heimdall.signal.arrival import Observation
 
 Float64 = npt.NDArray[np.float64]
@@ -83,18 +84,20 @@ class Timed:
     Attributes:
         row: Their rows in the session, shape (T,).
         position_m: East, north and up, metres, shape (T, 3).
-        range_m: Arrival times relative to one of them, times the speed of light, metres, shape (T,).
+        own_m: What each receiver is known to add, times the speed of light, metres, shape (T,).
+        range_m: Arrival times, relative, without that, times the speed of light, metres, shape (T,).
         variance_m2: Of noise and clock, square metres, shape (T,).
     """
 
     row: npt.NDArray[np.intp]
     position_m: Float64
+    own_m: Float64
     range_m: Float64
     variance_m2: Float64
 
     @classmethod
-    def of(cls, observation: Observation) -> Timed | None:
-        """None where fewer than two know it."""
+    def of(cls, observation: Observation, own: Delays) -> Timed | None:
+        """None where fewer than two know it; `own` is what receivers add."""
         arrivals, session = observation.arrivals, observation.session
         row = np.flatnonzero(arrivals.information_s2 > 0)
         if len(row) < LEAST_TIMED:
@@ -102,10 +105,12 @@ class Timed:
         variance_s2 = 1 / arrivals.information_s2[row] + session.timing_sigma_s[row] ** 2
         order = np.argsort(variance_s2, kind="stable")
         row = row[order]
+        measured_s, delay_s = arrivals.delay_s[row], own.taken_off(observation)[row]
         return cls(
             row,
             session.position_enu_m[row],
-            SPEED_OF_LIGHT_M_S * arrivals.delay_s[row],
+            SPEED_OF_LIGHT_M_S * (measured_s - delay_s),
+            SPEED_OF_LIGHT_M_S * delay_s,
             SPEED_OF_LIGHT_M_S**2 * variance_s2[order],
         )
 

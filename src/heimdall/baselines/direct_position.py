@@ -93,7 +93,7 @@ def log_likelihood(
     Returns:
         Natural logarithms, up to a constant of the session, shape (G,).
     """
-    distance_m = distances_m(position_m, pairs.timed.position_m, plane)
+    distance_m = distances_m(position_m, pairs.timed.position_m, plane) + pairs.timed.own_m
     place = (distance_m[:, pairs.first] - distance_m[:, pairs.second]) * pairs.lags_m
     weight = pairs.timed.scale_m(excess_s, side_m) ** -2
     shared = weight[pairs.first] * weight[pairs.second] / weight.sum()

@@ -13,6 +13,7 @@ from heimdall.baselines.delays import ErrorLaw
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.position.received_power import PowerModel
+from heimdall.position.receiver_delays import Delays
 
 Float64 = npt.NDArray[np.float64]
 
@@ -27,7 +28,8 @@ class Tuned:
         margin_m: How far beyond the receivers' hull a transmitter is looked for, metres.
         reach_m: How far beyond the hull transmitters become rarer by a factor of four, metres.
         levels: The received-power model.
-        times: The errors of arrival times.
+        delays: What receivers add to arrival times.
+        times: The errors of arrival times without that.
         direct_inflation: By what the squared deviations of the direct position are divided.
     """
 
@@ -36,6 +38,7 @@ class Tuned:
     margin_m: float
     reach_m: float
     levels: PowerModel
+    delays: Delays
     times: ErrorLaw
     direct_inflation: float
 
@@ -56,6 +59,7 @@ class Tuned:
             margin_m=float(values["margin_m"]),
             reach_m=float(values["reach_m"]),
             levels=PowerModel.from_dict(values["levels"]),
+            delays=Delays.from_dict(values["delays"]),
             times=ErrorLaw(**values["times"]),
             direct_inflation=float(values["direct_inflation"]),
         )

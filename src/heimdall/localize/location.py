@@ -15,7 +15,7 @@ from heimdall.baselines.fitted import Baselines
 from heimdall.baselines.methods import Method
 from heimdall.core import paths, remedies
 from heimdall.core.errors import HeimdallError
-from heimdall.geometry import geo
+from heimdall.geometry import geo, transmitters
 from heimdall.geometry.area import Area, Receivers
 from heimdall.geometry.geo import TangentPlane
 from heimdall.localize import together
@@ -111,7 +111,14 @@ def without_learning(
             cause = "the training split has no sessions to tune the methods on"
             raise HeimdallError(str(config.index_file), cause, remedies.APPROVE)
         truth_m = training.truth_m(network.plane)
-        fitted = baselines.fit(training.observations, truth_m, receivers, network.plane, rate_hz)
+        fitted = baselines.fit(
+            training.observations,
+            truth_m,
+            receivers,
+            network.plane,
+            rate_hz,
+            transmitter=list(transmitters.by_place(training.table)),
+        )
     else:
         fitted = Baselines.of(kept, receivers, network.plane, rate_hz)
 

@@ -77,7 +77,7 @@ class FusionNet(nn.Module):
         physical_mean: Mean of each of `tokens.PHYSICAL` over the training receivers.
         physical_std: Their standard deviations, above 0.
         dropout_rate: In [0, 1).
-        filters: What is taken off the shapes of channels.
+        filters: What is taken off arrival times and the shapes of channels.
     """
 
     physical_mean: torch.Tensor

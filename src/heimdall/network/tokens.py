@@ -137,7 +137,7 @@ class Tokenizer:
         power: How strong receivers hear transmitters at a distance.
         radio: How strong they hear each place.
         receivers: All of the network; those that did not record are known to hear nothing.
-        filters: What is taken off the shapes of channels.
+        filters: What is taken off arrival times and the shapes of channels.
     """
 
     plane: TangentPlane
@@ -157,16 +157,17 @@ class Tokenizer:
         """Mean levels at the cells of the grid, (G, R)."""
         return self.radio.mean_db(self.receivers, self.area.grid_m(self.cell_m), self.plane)
 
-    def tokens(self, observation: Observation) -> Tokens:
+    def tokens(self, observation: Observation, filters: Filters | None = None) -> Tokens:
         """Tokens and tiles of one session.
 
         Args:
             observation: The session.
+            filters: Of its receivers, where they are not those of the network.
 
         Returns:
             Its tokens; every value is finite.
         """
-        arrivals = self.filters.taken_off(observation)
+        arrivals = (self.filters if filters is None else filters).taken_off(observation)
         observation = replace(observation, arrivals=arrivals)
         session = observation.session
         count = len(session.websdr_id)
@@ -402,7 +403,13 @@ def augment(tokens: Tokens, seed: int, epoch: int, index: int) -> Tokens:
 
 
 def variants(
-    tokenizer: Tokenizer, observation: Observation, params: FeatureParams, seed: int, index: int
+    tokenizer: Tokenizer,
+    observation: Observation,
+    params: FeatureParams,
+    seed: int,
+    index: int,
+    *,
+    filters: Filters | None = None,
 ) -> tuple[Tokens, ...]:
     """A session as it is, and as it might have been, from the recordings on.
 
@@ -412,6 +419,7 @@ def variants(
         params: The parameters that its features were made with.
         seed: The user's seed.
         index: Number of the session.
+        filters: As of `Tokenizer.tokens`.
 
     Returns:
         Its tokens; those without one of its receivers, if it has two; and those with a wrong clock of one, if
@@ -426,7 +434,7 @@ def variants(
         low, high = np.log(LATE_S)
         late_s = math.exp(random.uniform(low, high)) * (1 if random.random() < 0.5 else -1)
         made.append(stamped_late(observation, int(random.choice(timed)), late_s))
-    return tuple(tokenizer.tokens(one) for one in made)
+    return tuple(tokenizer.tokens(one, filters) for one in made)
 
 
 def chosen(session: Sequence[Tokens], seed: int, epoch: int, index: int) -> Tokens:

@@ -18,6 +18,7 @@ from heimdall.baselines.methods import METHODS
 from heimdall.core import workers
 from heimdall.core.params import EvaluateParams, FeatureParams
 from heimdall.core.provenance import provenance
+from heimdall.geometry import transmitters
 from heimdall.metrics.metrics import TARGETS
 from heimdall.network.dataset import DatasetConfig, observations, read_index, read_network, read_receivers
 from heimdall.pipeline.evaluate import pieces
@@ -78,6 +79,7 @@ def evaluate(
         receivers,
         network.plane,
         FeatureParams(**network.features).correlation_rate_hz,
+        transmitter=list(transmitters.by_place(training.table)),
     )
     tasks = [
         piece for split in SPLITS for piece in pieces.pieces(data, split, validation_split, localize, fitted)

@@ -22,12 +22,13 @@ from heimdall.geometry import transmitters
 from heimdall.geometry.area import Area
 from heimdall.network import dataset, filters, fusion_net, model_file, temperature_scaling, tokens
 from heimdall.network.dataset import DatasetConfig, Sessions
+from heimdall.network.filters import NO_FILTERS
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localization_net import INFERENCE_BATCH
 from heimdall.network.loss import robust
 from heimdall.network.model_file import PRETRAINED_HASH
 from heimdall.network.tokens import Tokenizer, Tokens
-from heimdall.pipeline.train import token_file
+from heimdall.pipeline.train import token_file, world_filters
 from heimdall.pipeline.train.task import Judged, Scratch, Weights
 from heimdall.pipeline.train.token_file import Recipe, TokenFile
 from heimdall.position import radio_map, received_power
@@ -66,6 +67,8 @@ class SessionTask:
         described = dataset.read_network(config)
         self._plane, self._receivers = described.plane, dataset.read_receivers(config)
         self._features = FeatureParams(**described.features)
+        # Simulated worlds have the same receivers, but each has filters of its own.
+        self._of_worlds = described.split["by"] == "world"
         self._parts = {
             split: dataset.observations(config, split, parameters.validation_split)
             for split in ("train", "val")
@@ -87,8 +90,15 @@ class SessionTask:
         area = Area.of_transmitters(self._receivers, truth_m)
         sessions = part.observations, truth_m, self._receivers, self._plane
         levels = received_power.fit(*sessions)
-        senders = list(transmitters.by_place(part.table))
-        filtered = filters.fit(part.observations, senders, self._receivers.websdr_id)
+        filtered = NO_FILTERS
+        if not self._of_worlds:
+            filtered = filters.fit(
+                part.observations,
+                truth_m,
+                self._plane,
+                transmitter=list(transmitters.by_place(part.table)),
+                websdr_id=self._receivers.websdr_id,
+            )
         if self._origin:
             trained = self._pretrained
             known = trained.radio if self._is_network_of(trained) else None
@@ -185,6 +195,9 @@ class SessionTask:
                 self.parameters.seed,
                 varied=split == "train",
                 threads=self.parameters.threads,
+                filters=world_filters.measured(part, self._plane, self._receivers)
+                if self._of_worlds
+                else None,
             )
             made[split] = token_file.made(recipe, part, scratch, split)
         return made

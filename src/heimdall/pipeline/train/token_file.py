@@ -19,6 +19,7 @@ from heimdall.core import artifacts, locks, workers
 from heimdall.core.params import FeatureParams
 from heimdall.network import tokens
 from heimdall.network.dataset import Sessions, StoredObservations
+from heimdall.network.filters import Filters
 from heimdall.network.tokens import PER_RECEIVER, PHYSICAL, SHAPE, TILES, Tokenizer, Tokens
 from heimdall.pipeline.train.task import Scratch
 from heimdall.signal.arrival import Observation
@@ -48,6 +49,7 @@ class Recipe:
         seed: The user's seed.
         varied: Whether there are variants, as in training.
         threads: Of PyTorch.
+        filters: Of the receivers of each session, where sessions are of worlds of their own; else None.
     """
 
     tokenizer: Tokenizer
@@ -55,12 +57,14 @@ class Recipe:
     seed: int
     varied: bool
     threads: int
+    filters: Sequence[Filters] | None = None
 
     def of(self, session: Observation, number: int) -> tuple[Tokens, ...]:
         """A session in its variants."""
+        own = None if self.filters is None else self.filters[number]
         if self.varied:
-            return tokens.variants(self.tokenizer, session, self.features, self.seed, number)
-        return (self.tokenizer.tokens(session),)
+            return tokens.variants(self.tokenizer, session, self.features, self.seed, number, filters=own)
+        return (self.tokenizer.tokens(session, own),)
 
 
 @dataclass(frozen=True)
