@@ -22,6 +22,11 @@ RANGE_US = 1200.0
 LAPLACE_NATS = 3 * math.log(math.pi / math.sqrt(2 * math.pi))
 
 
+def wrong_per_us(size_us: Float64) -> Float64:
+    """Density of a wrong time by its error: half anywhere, half of any size from 1 us on."""
+    return np.asarray(0.5 / RANGE_US + 0.25 / math.log(1 + RANGE_US / 2) / (1 + size_us), np.float64)
+
+
 def problem(count: int, centre_km: list[list[float]], sigma_km: list[float]) -> solver.Problem:
     """Delays from `TRUTH_M` at the first receivers, and tiles."""
     distance_m = propagation.distances_m(TRUTH_M, RECEIVER_M[:count], PLANE)
@@ -55,7 +60,8 @@ def by_brute_force(posed: solver.Problem, weight: Float64, number: int) -> float
         emitted_us = late_us[:, :1] + np.arange(-60, 61) / (3 * math.sqrt(weight.max()))  # (G', E)
         squared = weight * (late_us[:, None] - emitted_us[..., None]) ** 2
         right = (1 - WRONG) * np.sqrt(weight) / math.pi / (1 + squared / 4) ** 2
-        density = (right + WRONG / RANGE_US).prod(-1).sum(-1) / (3 * math.sqrt(weight.max()))
+        wrong = WRONG * wrong_per_us(np.abs(late_us[:, None] - emitted_us[..., None]))
+        density = (right + wrong).prod(-1).sum(-1) / (3 * math.sqrt(weight.max()))
         total += float((prior[likely] * density).sum()) / (2 * math.pi * sigma_km**2)
     total *= (axis_km[1] - axis_km[0]) ** 2 / RANGE_US
     return math.log(total) + len(weight) * math.log(RANGE_US)
@@ -91,6 +97,14 @@ def test_without_information_a_tile_has_the_evidence_of_nothing() -> None:
     assert abs(found[0] - found[1]) < 1e-3
 
 
+def test_wrong_times_are_all_there_are_and_of_any_size() -> None:
+    size_us = np.geomspace(1e-3, RANGE_US / 2, 20_001)
+    of_any = solver.of_any_size_per_us(size_us, RANGE_US)
+    assert 2 * np.trapezoid(of_any, size_us) == pytest.approx(0.5, rel=1e-3)
+    assert solver.anywhere_per_us(RANGE_US) * RANGE_US == pytest.approx(0.5)
+    np.testing.assert_allclose(of_any + solver.anywhere_per_us(RANGE_US), wrong_per_us(size_us))
+
+
 @pytest.mark.parametrize("late_us", [10.0, -300.0, 3000.0, 20_000.0])
 def test_a_wrong_time_costs_what_its_probability_says_and_no_more(late_us: float) -> None:
     """However wrong, it is one of `WRONG`: 2 log of its density, and the others keep their weights."""
@@ -100,7 +114,7 @@ def test_a_wrong_time_costs_what_its_probability_says_and_no_more(late_us: float
     _, found = evidence(
         solver.Problem(wrong_us, posed.receiver_km, posed.centre_km, posed.prior, PLANE, RANGE_US), weight
     )
-    floor = WRONG / (1 - WRONG) * math.pi * 0.05 / RANGE_US
+    floor = WRONG / (1 - WRONG) * math.pi * 0.05 * float(wrong_per_us(np.abs(np.array(late_us))))
     tail = (1 + (late_us / 0.05) ** 2 / 4) ** -2
     np.testing.assert_allclose(float(found.chi2), -2 * math.log(floor + tail), rtol=0.05)
     assert np.hypot(*(found.position_km[0, 0].numpy() * KM - TRUTH_M)) < 30.0

@@ -301,7 +301,9 @@ class Tokenizer:
         residual = delay_s - distance_m / SPEED_OF_LIGHT_M_S  # (G, T)
         apart = residual[:, None] - residual[:, :, None]  # (G, emitted, T)
         falling = 1 / (1 + apart * apart / (TAIL * variance))
-        wrong = WRONG * math.pi * np.sqrt(variance) / (range_us(self.area) * US)
+        most_us = range_us(self.area)
+        per_us = solver.anywhere_per_us(most_us) + solver.of_any_size_per_us(np.abs(apart) / US, most_us)
+        wrong = WRONG * math.pi * np.sqrt(variance) / US * per_us
         return np.asarray(special.logsumexp(np.log(falling * falling + wrong).sum(-1), axis=-1), np.float64)
 
 

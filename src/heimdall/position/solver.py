@@ -9,11 +9,13 @@ and for weights of noise alone it is the Fisher information (`heimdall.baselines
 
 One receiver may be wrong by any amount, so the density of a residual of z standard deviations is Student's
 with three degrees of freedom, (1 + z^2 / TAIL)^(-TAIL / 2) but for a factor, and with the probability `WRONG`
-it is even over all delays that there can be. Cauchy's weights follow (P. J. Holland and R. E. Welsch, "Robust
-regression using iteratively reweighted least-squares", Comm. Stat. A6, 1977), times the probability that the
-time is not wrong. From a start that is kilometres off every residual is large; so the tail begins wide and is
-narrowed step by step (graduated non-convexity: A. Blake and A. Zisserman, Visual Reconstruction, 1987), and
-the first emission time is that of the receiver with which most others agree.
+that of a wrong time. Half of these lie anywhere; the errors of the others are as often of microseconds as of
+milliseconds, as stamps are wrong: their density falls with the residual. Cauchy's weights follow (P. J.
+Holland and R. E. Welsch, "Robust regression using iteratively reweighted least-squares", Comm. Stat. A6,
+1977), times the probability that the time is not wrong. From a start that is kilometres off every residual is
+large; so the tail begins wide and is narrowed step by step (graduated non-convexity: A. Blake and A.
+Zisserman, Visual Reconstruction, 1987), and the first emission time is that of the receiver with which most
+others agree.
 
 Lengths are kilometres, times microseconds, everything is float64. Symmetric 2 x 2 matrices are their three
 entries. exp, log and square roots are written as pow, log1p and rsqrt: torch's own call a library that
@@ -24,19 +26,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import SPEED_OF_LIGHT_M_S
 
+Values = TypeVar("Values", torch.Tensor, npt.NDArray[np.float64])
+
 KM, US = 1e3, 1e-6
 US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
 LONGEST_STEP_KM = 4.0
 TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
-WRONG = (
-    0.01  # probability that an arrival time has nothing to do with the transmitter, as the baselines have it
-)
+WRONG = 0.01  # probability that an arrival time is wrong by any amount, as the baselines have it
+ANYWHERE = 0.5  # share of wrong ones that have nothing to do with the transmitter
+LEAST_WRONG_US = 1.0  # from which on errors of stamps are as frequent in each octave as in any other
 NEAR = 4 * TAIL  # squared standard deviations, by which a start may be off that is near the minimum
 _WIDEST = 256 * TAIL
 _PARTS = (1.0, 1 / 4, 1 / 16, 1 / 64)
@@ -268,17 +275,32 @@ def cost(residual: torch.Tensor, weight: torch.Tensor, range_us: float) -> tuple
     """
     falling = _falling(residual, weight, TAIL)
     right = falling * falling  # to the power of TAIL / 2
-    wrong = _wrong(weight, range_us)
+    wrong = _wrong(residual, weight, range_us)
     total = (log(right + wrong) * (weight > 0)).sum(-1)
     return -2 * total, weight * falling * right / (right + wrong)
 
 
-def _wrong(weight: torch.Tensor, range_us: float) -> torch.Tensor:
+def _wrong(residual: torch.Tensor, weight: torch.Tensor, range_us: float) -> torch.Tensor:
     """Density of a wrong arrival time over that of a right one without a residual.
 
     The integral of (1 + z^2 / 4)^-2 is pi.
     """
-    return WRONG / (1 - WRONG) * math.pi / range_us * weight.clamp(min=_FAINT).rsqrt()
+    density = anywhere_per_us(range_us) + of_any_size_per_us(residual.abs(), range_us)
+    return WRONG / (1 - WRONG) * math.pi * density * weight.clamp(min=_FAINT).rsqrt()
+
+
+def anywhere_per_us(range_us: float) -> float:
+    """Density of wrong times that lie anywhere within the range, 1 / us."""
+    return ANYWHERE / range_us
+
+
+def of_any_size_per_us(size_us: Values, range_us: float) -> Values:
+    """Density of wrong times whose errors are of any size up to half of the range, 1 / us.
+
+    Its integral over both signs is 1 - `ANYWHERE`.
+    """
+    octaves = math.log1p(range_us / 2 / LEAST_WRONG_US)
+    return (1 - ANYWHERE) / (2 * octaves) / (size_us + LEAST_WRONG_US)
 
 
 def _falling(residual: torch.Tensor, weight: torch.Tensor, tail: torch.Tensor | float) -> torch.Tensor:
