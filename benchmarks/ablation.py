@@ -38,7 +38,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -74,7 +74,7 @@ from heimdall import simulate
 from heimdall.baselines import baselines
 from heimdall.baselines.fitted import Baselines
 from heimdall.baselines.methods import Method
-from heimdall.core import artifacts, rooms, table
+from heimdall.core import artifacts, rooms, table, workers
 from heimdall.core.params import FeatureParams, Params
 from heimdall.geometry import transmitters
 from heimdall.geometry.area import Receivers
@@ -90,7 +90,7 @@ from heimdall.pipeline.train import training
 from heimdall.position.posterior import Posterior
 from heimdall.signal.arrival import Observation
 
-WORLDS = list(range(201, 211))
+WORLDS = list(range(211, 221))
 RENDERED_KIND: simulate.Multipath = "light"
 # What else decides the answers.
 CODE = sorted(Path(__file__).parent.glob("ablation*.py"))
@@ -129,6 +129,30 @@ class World:
     filters: Mapping[str, Filters]
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """All that the cases of one world follow from.
+
+    Attributes:
+        seed: Of the world.
+        settings: Training parameters.
+        data: Its features.
+        faulty: Those under each fault that was rendered.
+        networks: Weights after its training, and those that this started from.
+        parts_too: As of `judged`.
+        faults_too: As of `judged`.
+    """
+
+    seed: int
+    settings: Params
+    data: Path
+    faulty: Mapping[str, Path]
+    networks: tuple[Path, Path]
+    _: KW_ONLY
+    parts_too: bool
+    faults_too: bool
+
+
 def main() -> int:
     """Measure what is missing and print the tables (exit code 1 if a line is missed)."""
     parser = argparse.ArgumentParser(
@@ -147,7 +171,7 @@ def main() -> int:
         default=60,
         help="in each world of another kind or of a fault (default: 60)",
     )
-    parser.add_argument("--worlds", type=int, nargs="+", default=WORLDS, help="seeds (default: 201 to 210)")
+    parser.add_argument("--worlds", type=int, nargs="+", default=WORLDS, help="seeds (default: 211 to 220)")
     parser.add_argument(
         "--kinds",
         nargs="+",
@@ -240,26 +264,43 @@ def measure(
         )
         for number, (name, twin) in enumerate(rendered_again.items())
     }
-    torch.set_num_threads(settings.threads)
-    tables = []
-    for number, (seed, data) in enumerate(zip(seeds, worlds, strict=True)):
-        out = folder / f"world-{seed}"
-        networks_of = out / training.LOCALIZER.weights, weights
-        faulty = {name: folders[number] for name, folders in twins.items()}
-        indices = [folder / "index.parquet" for folder in (data, *faulty.values())]
-        asked = {"parts_too": parts_too and own, "faults_too": own}
-        made_of = [asked] + [artifacts.sha256_file(file) for file in (*networks_of, *indices, *CODE)]
-        key = artifacts.fingerprint([made_of, rooms.hashes(*rooms.of_stage("evaluate"))])
-        file = out / f"cases-{key[:16]}.parquet"
-        if not file.is_file():
-            began = time.monotonic()
-            cases = judged(read(data, faulty, settings, seed), *map(loaded, networks_of), **asked)
-            with artifacts.atomic(file) as partial:
-                cases.to_parquet(partial)
-            took = f"{len(cases)} answers in {time.monotonic() - began:.0f} s"
-            print(f"{kind}, world {seed}: {took}", file=sys.stderr, flush=True)
-        tables.append(pd.read_parquet(file))
-    pd.concat(tables, ignore_index=True).to_parquet(folder / "cases.parquet")
+    judgements = [
+        Judgement(
+            seed,
+            settings,
+            data,
+            {name: folders[number] for name, folders in twins.items()},
+            (folder / f"world-{seed}" / training.LOCALIZER.weights, weights),
+            parts_too=parts_too and own,
+            faults_too=own,
+        )
+        for number, (seed, data) in enumerate(zip(seeds, worlds, strict=True))
+    ]
+    files = []
+    for file, said in workers.mapped(judgement_file, judgements):
+        if said:
+            print(f"{kind}, {said}", file=sys.stderr, flush=True)
+        files.append(file)
+    cases = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    cases.to_parquet(folder / "cases.parquet")
+
+
+def judgement_file(task: Judgement) -> tuple[Path, str]:
+    """Where the cases of one world are, made unless they are there, and what is to be said of that."""
+    indices = [folder / "index.parquet" for folder in (task.data, *task.faulty.values())]
+    asked = {"parts_too": task.parts_too, "faults_too": task.faults_too}
+    made_of = [asked] + [artifacts.sha256_file(file) for file in (*task.networks, *indices, *CODE)]
+    key = artifacts.fingerprint([made_of, rooms.hashes(*rooms.of_stage("evaluate"))])
+    file = task.data.parent / f"cases-{key[:16]}.parquet"
+    if file.is_file():
+        return file, ""
+    began = time.monotonic()
+    torch.set_num_threads(task.settings.threads)
+    world = read(task.data, task.faulty, task.settings, task.seed)
+    cases = judged(world, *map(loaded, task.networks), **asked)
+    with artifacts.atomic(file) as partial:
+        cases.to_parquet(partial)
+    return file, f"world {task.seed}: {len(cases)} answers in {time.monotonic() - began:.0f} s"
 
 
 def measure_clean(settings: Params, seeds: Sequence[int], folder: Path, weights: Path, sessions: int) -> None:
