@@ -80,6 +80,12 @@ def test_without_filters_nearly_nothing_is_taken_off() -> None:
     assert np.abs(found.spread_s2).max() < 4e-13
 
 
+def test_how_unlike_receivers_are_is_known_of_those_that_nobody_measured_too() -> None:
+    found = fitted(sessions(60))
+    assert found.unlike_s2 == pytest.approx(np.std(SPREAD_S2), rel=0.2)
+    assert fitted(sessions(60, filtered=False)).unlike_s2 < 1e-12
+
+
 def test_a_few_strange_sessions_change_little() -> None:
     seen = sessions(60)
     for number in range(0, 60, 10):
@@ -97,7 +103,8 @@ def test_taken_off_leaves_the_echoes_and_says_how_sure_that_is() -> None:
         np.testing.assert_allclose(after.spread_s2, without.spread_s2, atol=1.5e-12)
         assert after.tilt_s[0] == after.spread_s2[0] == 0  # the others' shapes are over this one
         taken = np.abs((item.arrivals.spread_s2 - after.spread_s2).real)
-        np.testing.assert_allclose(after.spread_sigma_s2, np.hypot(1e-12, 0.7 * taken))
+        least = np.sqrt(2) * found.unlike_s2 * (np.arange(len(taken)) > 0)
+        np.testing.assert_allclose(after.spread_sigma_s2, np.hypot(1e-12, 0.7 * np.maximum(taken, least)))
         np.testing.assert_array_equal(after.delay_s, item.arrivals.delay_s)
 
 
@@ -148,7 +155,9 @@ def test_receivers_that_nothing_connects_to_most_others_have_none() -> None:
     found = fitted([*seen, *apart], np.concatenate([WEBSDR_ID, WEBSDR_ID + 10]))
     assert set(found.websdr_id) <= set(WEBSDR_ID.tolist())
     assert found.spread_s2 == pytest.approx(fitted(seen).spread_s2)
-    assert found.taken_off(apart[0]) is apart[0].arrivals
+    after = found.taken_off(apart[0])
+    np.testing.assert_array_equal(after.spread_s2, apart[0].arrivals.spread_s2)
+    assert np.all(after.spread_sigma_s2[1:] > 0.9 * found.unlike_s2)  # they have filters like the others
 
 
 def test_a_receiver_that_nobody_knows_keeps_its_shape() -> None:

@@ -10,6 +10,7 @@ correlation keeps what filters do to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,12 +39,15 @@ class Filters:
         tilt_s: What their filters add to the tilt, seconds.
         spread_s2: To the spread's real part, seconds squared.
         delays: To arrival times.
+        unlike_s2: How much receivers differ in that part of the spread, standard deviation, seconds squared;
+            also those that too few transmitters tell of.
     """
 
     websdr_id: tuple[int, ...] = ()
     tilt_s: tuple[float, ...] = ()
     spread_s2: tuple[float, ...] = ()
     delays: Delays = NO_DELAYS
+    unlike_s2: float = 0.0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Filters:
@@ -53,27 +57,30 @@ class Filters:
             tuple(float(value) for value in values["tilt_s"]),
             tuple(float(value) for value in values["spread_s2"]),
             Delays.from_dict(values["delays"]),
+            float(values["unlike_s2"]),
         )
 
     def taken_off(self, observation: Observation) -> Arrivals:
         """The arrivals of a session as if all known receivers had one filter.
 
-        The standard deviation of a spread says how much of what is taken off may be left.
+        The standard deviation of a spread says how much of a filter may be left.
         """
         arrivals, number = observation.arrivals, _numbers(self.websdr_id, observation)
         if self.delays != NO_DELAYS:
             arrivals = replace(arrivals, delay_s=self.delays.taken_off(observation))
         best = _best(observation)
-        if best is None or number[best] < 0:
+        if best is None or not self.websdr_id:
             return arrivals
         added = np.array([self.tilt_s, self.spread_s2]).T  # (n, 2)
-        shaped = _shaped(arrivals) & (number >= 0)
-        tilt_s, spread_s2 = np.where(shaped[:, None], added[number] - added[number[best]], 0.0).T
+        shaped = _shaped(arrivals)
+        known = shaped & (number >= 0) & (number[best] >= 0)
+        tilt_s, spread_s2 = np.where(known[:, None], added[number] - added[number[best]], 0.0).T
+        left_s2 = _LEFT * np.maximum(np.abs(spread_s2), math.sqrt(2) * self.unlike_s2) * shaped
         return replace(
             arrivals,
             tilt_s=arrivals.tilt_s - tilt_s,
             spread_s2=arrivals.spread_s2 - spread_s2,
-            spread_sigma_s2=np.hypot(arrivals.spread_sigma_s2, _LEFT * spread_s2),
+            spread_sigma_s2=np.hypot(arrivals.spread_sigma_s2, left_s2),
         )
 
 
@@ -111,12 +118,13 @@ def fit(
             ]
             sigma = np.hypot(noise, [_TILT_SIGMA_S, _SPREAD_SIGMA_S2]).tolist()
             found.append(Difference(sender, int(number[row]), int(number[best]), value, sigma))
-    rows, values = receiver_delays.that_stay(found, len(known))
+    rows, values, unlike = receiver_delays.that_stay(found, len(known))
     delays = receiver_delays.fit(observations, truth_m, plane, transmitter=transmitter, websdr_id=websdr_id)
     if not len(rows):
         return Filters(delays=delays)
     tilt_s, spread_s2 = values.T.tolist()
-    return Filters(tuple(known[row] for row in rows), tuple(tilt_s), tuple(spread_s2), delays)
+    names = tuple(known[row] for row in rows)
+    return Filters(names, tuple(tilt_s), tuple(spread_s2), delays, float(unlike[1]))
 
 
 def _numbers(known: tuple[int, ...], observation: Observation) -> npt.NDArray[np.intp]:

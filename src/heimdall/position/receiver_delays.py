@@ -7,6 +7,7 @@ differences between receivers can be known: what is common to all of them is lef
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -125,11 +126,13 @@ def fit(
             for row in range(len(timed))
             if row != best
         ]
-    rows, values = that_stay(found, len(place))
+    rows, values, _ = that_stay(found, len(place))
     return Delays(tuple(websdr_id[rows].tolist()), tuple(values[:, 0].tolist()) if len(rows) else ())
 
 
-def that_stay(differences: Sequence[Difference], receivers: int) -> tuple[npt.NDArray[np.intp], Float64]:
+def that_stay(
+    differences: Sequence[Difference], receivers: int
+) -> tuple[npt.NDArray[np.intp], Float64, Float64]:
     """What receivers add to all sessions, beside the mean of them.
 
     Each transmitter counts once for two receivers, for its echoes stay the same. Differences between
@@ -143,7 +146,8 @@ def that_stay(differences: Sequence[Difference], receivers: int) -> tuple[npt.ND
         receivers: Of the network.
 
     Returns:
-        Places of the F receivers that were fitted, shape (F,), and their numbers, shape (F, K).
+        Places of the F receivers that were fitted, shape (F,); their numbers, shape (F, K); and how much
+        receivers differ in these, standard deviations, shape (K,).
     """
     sender, first, second, measured, sigma = _by_transmitter(differences)
     kept = np.ones(len(first), np.bool_)
@@ -156,7 +160,7 @@ def that_stay(differences: Sequence[Difference], receivers: int) -> tuple[npt.ND
             break
         kept = fewer
     if not kept.any():
-        return np.zeros(0, np.intp), np.zeros((0, 0))
+        return np.zeros(0, np.intp), np.zeros((0, measured.shape[-1])), np.zeros(measured.shape[-1])
     linked = np.zeros((receivers, receivers), np.bool_)
     linked[first[kept], second[kept]] = True
     _, group = scipy.sparse.csgraph.connected_components(linked, directed=False)
@@ -166,7 +170,8 @@ def that_stay(differences: Sequence[Difference], receivers: int) -> tuple[npt.ND
     parts = [
         _robust(design, measured[kept, k], sigma[kept, k], sender[kept]) for k in range(measured.shape[1])
     ]
-    return fitted, np.stack(parts, axis=1)
+    values, spreads = zip(*parts, strict=True)
+    return fitted, np.stack(values, axis=1), np.array(spreads)
 
 
 def _by_transmitter(
@@ -184,8 +189,10 @@ def _by_transmitter(
     return sender, first, second, np.array(values, np.float64), np.array(sigmas, np.float64)
 
 
-def _robust(design: Float64, measured: Float64, sigma: Float64, sender: npt.NDArray[np.intp]) -> Float64:
-    """Numbers x of R connected receivers about their mean, less what may be chance, shape (R,).
+def _robust(
+    design: Float64, measured: Float64, sigma: Float64, sender: npt.NDArray[np.intp]
+) -> tuple[Float64, float]:
+    """Numbers x of R connected receivers about their mean, less what may be chance, (R,), and their spread.
 
     Args:
         design: Which differences of x were measured, shape (n, R).
@@ -216,4 +223,4 @@ def _robust(design: Float64, measured: Float64, sigma: Float64, sender: npt.NDAr
     # chance alone shall seldom make one.
     spread = max(float((value * value - 2 * chance).mean()), 0.0)
     believed = spread / np.maximum(spread + chance, np.finfo(np.float64).tiny)
-    return np.asarray(value * believed, np.float64)
+    return np.asarray(value * believed, np.float64), math.sqrt(spread)
