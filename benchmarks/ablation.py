@@ -14,9 +14,12 @@ test sessions of all worlds are then located
 - by the best methods without learning;
 - by both with all sessions of a transmitter together, said to be of one place;
 - of our own kinds, by the network and the combined method when one arrival time is late, when receivers have
-  delays that nobody knows, and when one of them made no recording. With `--rendered` the worlds of light
+  delays of their own, and when one of them made no recording. With `--rendered` the worlds of light
   multipath are rendered again, `--other-sessions` each with a fault of clocks, filters, motion or altitude,
   and without a squelch. In the worlds of the kind `none` all receivers hear well.
+
+Receivers' filters and delays are measured by the sessions of the other transmitters, also under those faults.
+The rivals know the delays, too.
 
 The columns: n sessions; mean and median error; the median of sessions with four arrival times or more; NLL
 for densities per square metre; how many truths are in the regions of 68 and 95 %; and what MAE and NLL exceed
@@ -55,7 +58,7 @@ import pandas as pd
 import torch
 from ablation_bound import bound_table, informations
 from ablation_criteria import COMBINED, FOREIGN_KINDS, OWN_KINDS, RIVALS, acceptance
-from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed
+from ablation_faults import RENDERED, SINGLE, UNLIKE, Condition, Twin, conditions, rendered, timed, unlike
 from ablation_parts import (
     AS_IT_IS,
     BLIND,
@@ -347,14 +350,23 @@ def judged(
         answers[UNDISTURBED, method] = calm, located_by(method, calm, rivals)
     named = list(zip(test.table["session_id"], test.observations, strict=True))
     faults = rendered(named, world.twins)
+    measured = dict(world.filters)
     if faults_too:
-        faults |= conditions(test.observations, receivers, world.features, world.seed)
+        made_with = receivers, world.features, world.seed
+        faults |= conditions(test.observations, *made_with)
+        known = unlike(world.train.observations, *made_with)
+        measured[UNLIKE] = filters.fit(
+            known, truth_m, plane, transmitter=senders, websdr_id=receivers.websdr_id
+        )
     for split, faulty in faults.items():
         if not len(faulty.row):
             continue
-        network = with_filters(tuned, world.filters.get(split, tuned.filters))
+        network, rival = tuned, rivals
+        if split in measured:
+            network = with_filters(tuned, measured[split])
+            rival = replace(rivals, tuned=replace(rivals.tuned, delays=measured[split].delays))
         answers[split, AS_IT_IS] = faulty, localize(network, faulty.observations, receivers)
-        answers[split, COMBINED] = faulty, located_by(COMBINED, faulty, rivals)
+        answers[split, COMBINED] = faulty, located_by(COMBINED, faulty, rival)
         if split == UNLIKE or split in SINGLE:
             blind = replace(faulty, observations=blind_to_echoes(faulty.observations))
             answers[split, BLIND] = faulty, localize(network, blind.observations, receivers)

@@ -131,14 +131,7 @@ def conditions(
             if len(timed(item)) >= MANY
         ]
     )
-    drawn_s = UNLIKE_SIGMA_S * generator(seed, "ablation.delay").standard_normal(len(receivers.websdr_id))
-    delay_s = dict(zip(receivers.websdr_id.tolist(), drawn_s.tolist(), strict=True))
-    found[UNLIKE] = Condition.of(
-        [
-            (row, delayed(item, np.array([delay_s[k] for k in item.session.websdr_id.tolist()]), params))
-            for row, item in enumerate(sessions)
-        ]
-    )
+    found[UNLIKE] = Condition.of(list(enumerate(unlike(sessions, receivers, params, seed))))
     lost = [(row, item) for row, item in enumerate(sessions) if len(item.session.websdr_id) > _LEFT]
     gone = [
         int(generator(seed, "ablation.removed", row).integers(len(item.session.websdr_id)))
@@ -149,6 +142,18 @@ def conditions(
     found["a receiver removed, taken for silent"] = Condition.of(silent)
     found["a receiver removed, known to be absent"] = Condition.of(left)
     return found
+
+
+def unlike(
+    sessions: Sequence[Observation], receivers: Receivers, params: FeatureParams, seed: int
+) -> list[Observation]:
+    """The sessions, had each receiver a delay of its own; arguments as of `conditions`."""
+    drawn_s = UNLIKE_SIGMA_S * generator(seed, "ablation.delay").standard_normal(len(receivers.websdr_id))
+    delay_s = dict(zip(receivers.websdr_id.tolist(), drawn_s.tolist(), strict=True))
+    return [
+        delayed(item, np.array([delay_s[k] for k in item.session.websdr_id.tolist()]), params)
+        for item in sessions
+    ]
 
 
 def _one_late(
