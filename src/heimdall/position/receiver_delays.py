@@ -26,6 +26,7 @@ Float64 = npt.NDArray[np.float64]
 _LEAST = 8  # transmitters that must tell of a receiver
 _ROUNDS = 20
 _TO_SIGMA = 1.4826  # of a normal variable's median magnitude
+_ERRORS = 3.0  # variances of their errors that numbers of receivers must exceed, squared, in the mean
 _LEAST_SCALE = 0.1  # of residuals, in standard deviations: equal sessions would leave none
 _ECHO_SIGMA_S = 1e-7  # of an arrival time beside noise and clock, as in light multipath
 _TILT_SHARE = 0.7  # of a channel's tilt, the error that echoes make (docs/physics.md)
@@ -219,8 +220,8 @@ def _robust(
     senders = len(np.unique(sender))
     chance = chance * steeper**2 * senders / max(senders - design.shape[1], 1)
     # The mean of a normal variable whose spread over receivers is what the errors leave of it (B. Efron and
-    # C. Morris, J. American Statistical Association 68, 1973): twice the errors, for where there is no spread
-    # chance alone shall seldom make one.
-    spread = max(float((value * value - 2 * chance).mean()), 0.0)
+    # C. Morris, J. American Statistical Association 68, 1973): three times the errors, for where there is no
+    # spread chance alone shall seldom make one, and echoes are not normal.
+    spread = max(float((value * value - _ERRORS * chance).mean()), 0.0)
     believed = spread / np.maximum(spread + chance, np.finfo(np.float64).tiny)
     return np.asarray(value * believed, np.float64), math.sqrt(spread)
