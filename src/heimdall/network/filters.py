@@ -39,15 +39,17 @@ class Filters:
         tilt_s: What their filters add to the tilt, seconds.
         spread_s2: To the spread's real part, seconds squared.
         delays: To arrival times.
-        unlike_s2: How much receivers differ in that part of the spread, standard deviation, seconds squared;
-            also those that too few transmitters tell of.
+        unlike_tilt_s: How much receivers differ in the tilt, standard deviation, seconds; also those that too
+            few transmitters tell of.
+        unlike_spread_s2: The same of the spread's real part, seconds squared.
     """
 
     websdr_id: tuple[int, ...] = ()
     tilt_s: tuple[float, ...] = ()
     spread_s2: tuple[float, ...] = ()
     delays: Delays = NO_DELAYS
-    unlike_s2: float = 0.0
+    unlike_tilt_s: float = 0.0
+    unlike_spread_s2: float = 0.0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Filters:
@@ -57,13 +59,15 @@ class Filters:
             tuple(float(value) for value in values["tilt_s"]),
             tuple(float(value) for value in values["spread_s2"]),
             Delays.from_dict(values["delays"]),
-            float(values["unlike_s2"]),
+            float(values["unlike_tilt_s"]),
+            float(values["unlike_spread_s2"]),
         )
 
     def taken_off(self, observation: Observation) -> Arrivals:
         """The arrivals of a session as if all known receivers had one filter.
 
-        The standard deviation of a spread says how much of a filter may be left.
+        Of tilt and spread remains what is more than filters may have left. Echoes hide in the rest, so the
+        standard deviation of the spread says how much that is.
         """
         arrivals, number = observation.arrivals, _numbers(self.websdr_id, observation)
         if self.delays != NO_DELAYS:
@@ -74,13 +78,15 @@ class Filters:
         added = np.array([self.tilt_s, self.spread_s2]).T  # (n, 2)
         shaped = _shaped(arrivals)
         known = shaped & (number >= 0) & (number[best] >= 0)
-        tilt_s, spread_s2 = np.where(known[:, None], added[number] - added[number[best]], 0.0).T
-        left_s2 = _LEFT * np.maximum(np.abs(spread_s2), math.sqrt(2) * self.unlike_s2) * shaped
+        taken = np.where(known[:, None], added[number] - added[number[best]], 0.0)  # (R, 2)
+        unlike = math.sqrt(2) * np.array([self.unlike_tilt_s, self.unlike_spread_s2])
+        left = _LEFT * np.maximum(np.abs(taken), unlike) * shaped[:, None]
+        real = _more_than(arrivals.spread_s2.real - taken[:, 1], left[:, 1])
         return replace(
             arrivals,
-            tilt_s=arrivals.tilt_s - tilt_s,
-            spread_s2=arrivals.spread_s2 - spread_s2,
-            spread_sigma_s2=np.hypot(arrivals.spread_sigma_s2, left_s2),
+            tilt_s=_more_than(arrivals.tilt_s - taken[:, 0], left[:, 0]),
+            spread_s2=real + 1j * arrivals.spread_s2.imag,
+            spread_sigma_s2=np.hypot(arrivals.spread_sigma_s2, left[:, 1]),
         )
 
 
@@ -124,7 +130,12 @@ def fit(
         return Filters(delays=delays)
     tilt_s, spread_s2 = values.T.tolist()
     names = tuple(known[row] for row in rows)
-    return Filters(names, tuple(tilt_s), tuple(spread_s2), delays, float(unlike[1]))
+    return Filters(names, tuple(tilt_s), tuple(spread_s2), delays, *unlike.tolist())
+
+
+def _more_than(value: Float64, left: Float64) -> Float64:
+    """Values whose squares are less by those of what filters may have left, with the same signs."""
+    return np.asarray(np.sign(value) * np.sqrt(np.maximum(value * value - left * left, 0.0)), np.float64)
 
 
 def _numbers(known: tuple[int, ...], observation: Observation) -> npt.NDArray[np.intp]:

@@ -23,10 +23,10 @@ from heimdall.signal.correlation import NARROW_HZ
 
 Float64 = npt.NDArray[np.float64]
 
-_LEAST = 8  # transmitters that must tell of a receiver
+_LEAST = 5  # transmitters that must tell of a receiver
 _ROUNDS = 20
 _TO_SIGMA = 1.4826  # of a normal variable's median magnitude
-_ERRORS = 3.0  # variances of their errors that numbers of receivers must exceed, squared, in the mean
+_ERRORS = 2.0  # variances of their errors that numbers of receivers must exceed, squared, in the mean
 _LEAST_SCALE = 0.1  # of residuals, in standard deviations: equal sessions would leave none
 _ECHO_SIGMA_S = 1e-7  # of an arrival time beside noise and clock, as in light multipath
 _TILT_SHARE = 0.7  # of a channel's tilt, the error that echoes make (docs/physics.md)
@@ -139,7 +139,7 @@ def that_stay(
     Each transmitter counts once for two receivers, for its echoes stay the same. Differences between
     receivers are fitted by least squares that large residuals weigh less in (Cauchy's weights; P. J. Holland
     and R. E. Welsch, Comm. Stat. A6, 1977), and what may be chance is left out, as the scatter over
-    transmitters tells (P. J. Huber, Proc. Fifth Berkeley Symp. 1, 1967). Receivers of which fewer than eight
+    transmitters tells (P. J. Huber, Proc. Fifth Berkeley Symp. 1, 1967). Receivers of which fewer than five
     transmitters tell, or that no chain of comparisons connects to most others, are left out, too.
 
     Args:
@@ -218,10 +218,12 @@ def _robust(
     falling = (scaled / (2 * scale)) ** 2
     steeper = (1 / (1 + falling)).sum() / max(float(((1 - falling) / (1 + falling) ** 2).sum()), 1.0)
     senders = len(np.unique(sender))
-    chance = chance * steeper**2 * senders / max(senders - design.shape[1], 1)
+    chance = chance * senders / max(senders - design.shape[1], 1)
+    # Of a receiver that a few tell of, these may agree by chance.
+    chance = steeper**2 * np.maximum(chance, scale**2 * inverse.diagonal())
     # The mean of a normal variable whose spread over receivers is what the errors leave of it (B. Efron and
-    # C. Morris, J. American Statistical Association 68, 1973): three times the errors, for where there is no
-    # spread chance alone shall seldom make one, and echoes are not normal.
+    # C. Morris, J. American Statistical Association 68, 1973): twice the errors, for where there is no
+    # spread chance alone shall seldom make one.
     spread = max(float((value * value - _ERRORS * chance).mean()), 0.0)
     believed = spread / np.maximum(spread + chance, np.finfo(np.float64).tiny)
     return np.asarray(value * believed, np.float64), math.sqrt(spread)
