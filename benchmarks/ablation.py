@@ -400,7 +400,7 @@ def read(data: Path, faulty: Mapping[str, Path], settings: Params, seed: int) ->
     for name, folder in faulty.items():
         twin = observations(DatasetConfig(folder), "all", settings.validation_split)
         twins[name] = dict(zip(twin.table["session_id"], twin.observations, strict=True))
-        known = np.flatnonzero(~twin.table["session_id"].isin(test.table["session_id"]))
+        known = np.flatnonzero(~twin.table["source_id"].isin(test.table["source_id"]))
         others = twin.rows(known)
         senders = list(transmitters.by_place(others.table))
         measured[name] = filters.fit(

@@ -98,11 +98,18 @@ def test_without_information_a_tile_has_the_evidence_of_nothing() -> None:
 
 
 def test_wrong_times_are_all_there_are_and_of_any_size() -> None:
-    size_us = np.geomspace(1e-3, RANGE_US / 2, 20_001)
-    of_any = solver.of_any_size_per_us(size_us, RANGE_US)
-    assert 2 * np.trapezoid(of_any, size_us) == pytest.approx(0.5, rel=1e-3)
-    assert solver.anywhere_per_us(RANGE_US) * RANGE_US == pytest.approx(0.5)
-    np.testing.assert_allclose(of_any + solver.anywhere_per_us(RANGE_US), wrong_per_us(size_us))
+    size_us = np.concatenate([[0.0], np.geomspace(1e-3, RANGE_US / 2, 20_001)])
+    for sigma_us in (0.05, 1.0, 30.0, 1e5):
+        found = solver.wrong_per_us(torch.tensor(size_us), torch.tensor(sigma_us), RANGE_US).numpy()
+        assert 2 * np.trapezoid(found, size_us) == pytest.approx(1.0, rel=1e-3)
+    sharp = solver.wrong_per_us(torch.tensor(size_us), torch.tensor(0.05), RANGE_US)
+    np.testing.assert_allclose(sharp, wrong_per_us(size_us))
+
+
+def test_a_coarse_clock_is_no_better_known_when_it_is_wrong() -> None:
+    off_us = torch.tensor([0.0, 10.0, 100.0], dtype=torch.float64)
+    chi2 = solver.cost(off_us[:, None], torch.full((3, 1), 1 / 577.0**2, dtype=torch.float64), RANGE_US)[0]
+    assert float(chi2.max() - chi2.min()) < 0.1
 
 
 @pytest.mark.parametrize("late_us", [10.0, -300.0, 3000.0, 20_000.0])

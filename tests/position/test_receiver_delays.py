@@ -11,7 +11,7 @@ from heimdall.baselines import baselines
 from heimdall.baselines.fitted import Baselines
 from heimdall.baselines.methods import Method
 from heimdall.position import receiver_delays
-from heimdall.position.receiver_delays import NO_DELAYS, Delays
+from heimdall.position.receiver_delays import NO_DELAYS, Delays, Difference
 from heimdall.signal.arrival import Observation
 from tests.synthetic_sessions import PLANE, RATE_HZ, RECEIVERS, delays_s, exact, session
 
@@ -20,19 +20,28 @@ AT_M = np.array([9_000.0, -12_000.0])
 ALL = list(range(7))
 
 
-def heard(random: np.random.Generator, own_s: np.ndarray) -> tuple[Observation, np.ndarray]:
+def heard(
+    random: np.random.Generator, own_s: np.ndarray, coarse_s: float | None = None
+) -> tuple[Observation, np.ndarray]:
     """By three receivers or more: echoes of 100 ns, one of thirty of 3 us, clocks of 50 ns."""
     at_m = random.uniform([-60e3, -50e3], [75e3, 50e3])
     rows = np.sort(random.permutation(7)[: int(random.integers(3, 8))]).tolist()
     wide = np.where(random.uniform(size=len(rows)) < 1 / 30, 30, 1)
     echo_s = 100e-9 * wide * random.normal(size=len(rows)) + 50e-9 * random.normal(size=len(rows))
+    clock_s = np.full(len(rows), 50e-9)
+    if coarse_s is not None:  # of the last receiver
+        clock_s[np.array(rows) == 6] = coarse_s
+        echo_s += np.where(np.array(rows) == 6, coarse_s * random.normal(size=len(rows)), 0)
     late_s = own_s[rows] + echo_s
-    return exact(session(at_m, rows, late_s=late_s), delays_s(at_m, rows) + late_s), at_m
+    features = session(at_m, rows, late_s=late_s, timing_sigma_s=clock_s)
+    return exact(features, delays_s(at_m, rows) + late_s), at_m
 
 
-def fitted(count: int, own_s: np.ndarray, seed: int = 3, of_one: int = 1) -> Delays:
+def fitted(
+    count: int, own_s: np.ndarray, seed: int = 3, of_one: int = 1, coarse_s: float | None = None
+) -> Delays:
     random = np.random.default_rng(seed)
-    seen, at_m = zip(*(heard(random, own_s) for _ in range(count)), strict=True)
+    seen, at_m = zip(*(heard(random, own_s, coarse_s) for _ in range(count)), strict=True)
     names = [f"t{number // of_one}" for number in range(count)]
     return receiver_delays.fit(seen, np.array(at_m), PLANE, transmitter=names, websdr_id=RECEIVERS.websdr_id)
 
@@ -40,7 +49,8 @@ def fitted(count: int, own_s: np.ndarray, seed: int = 3, of_one: int = 1) -> Del
 def test_delays_are_found_up_to_what_is_common_to_all() -> None:
     found = fitted(120, OWN_S)
     assert found.websdr_id == tuple(RECEIVERS.websdr_id.tolist())
-    np.testing.assert_allclose(found.delay_s, OWN_S - OWN_S.mean(), atol=50e-9)
+    off_s = found.delay_s - OWN_S
+    np.testing.assert_allclose(off_s - off_s.mean(), 0, atol=50e-9)
 
 
 def test_without_delays_chance_makes_none() -> None:
@@ -51,6 +61,40 @@ def test_without_delays_chance_makes_none() -> None:
 def test_four_transmitters_tell_nothing_however_often_they_send() -> None:
     assert fitted(4, OWN_S) == NO_DELAYS
     assert fitted(60, OWN_S, of_one=15) == NO_DELAYS
+
+
+def test_a_coarse_clock_of_one_receiver_leaves_the_others_their_delays() -> None:
+    for sigma_s in (577e-6, 577e-3, 100.0):
+        off_s = fitted(120, OWN_S, coarse_s=sigma_s).delay_s - OWN_S[:6]
+        np.testing.assert_allclose(off_s - off_s.mean(), 0, atol=50e-9)
+
+
+def test_a_difference_that_is_no_number_or_of_one_receiver_tells_nothing() -> None:
+    def told(number: int) -> Difference:
+        first, second = number % 3, (number + 1) % 3
+        return Difference(f"t{number}", first, second, [float(first - second)], [0.1])
+
+    good = [told(number) for number in range(30)]
+    odd = [Difference("t0", 0, 1, [np.nan], [0.1]), Difference("t1", 1, 1, [0.5], [0.1])]
+    odd += [Difference("t2", 0, 2, [0.5], [sigma]) for sigma in (0.0, np.inf)]
+    rows, values, sigma = receiver_delays.that_stay([*odd, *good], 3)
+    assert rows.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(values[:, 0] - values[:, 0].mean(), [-1, 0, 1], atol=1e-6)
+    assert sigma[0] == pytest.approx(1.0, rel=0.01)
+    assert len(receiver_delays.that_stay(odd, 3)[0]) == len(receiver_delays.that_stay([], 0)[0]) == 0
+
+
+def test_one_receiver_unlike_all_others_does_not_make_these_unlike() -> None:
+    random = np.random.default_rng(8)
+    own = np.array([0, 0, 0, 0, 0, 0, 100.0])
+    pairs = [(a, b) for _ in range(60) for a, b in [random.permutation(7)[:2].tolist()]]
+    found = [
+        Difference(f"t{k}", a, b, [float(own[a] - own[b] + random.normal())], [1.0])
+        for k, (a, b) in enumerate(pairs)
+    ]
+    _, values, sigma = receiver_delays.that_stay(found, 7)
+    assert values[6, 0] - values[:6, 0].mean() == pytest.approx(100, abs=3)
+    assert sigma[0] < 3
 
 
 def test_they_are_taken_off_where_there_is_a_time() -> None:

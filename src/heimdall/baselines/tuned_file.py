@@ -54,9 +54,9 @@ def read(file: Path, made: dict[str, Any]) -> Tuned | str:
     try:
         values = artifacts.read_json(file)
         kept = values["made_of"]
+        if kept.get("code") != made["code"]:
+            return f"{file.name} was made by other code"
         tuned = Tuned.from_dict(values["tuned"])
-    except (HeimdallError, KeyError, TypeError, ValueError):
+    except (HeimdallError, AttributeError, KeyError, TypeError, ValueError):
         return f"{file.name} is damaged"
-    if kept.get("code") != made["code"]:
-        return f"{file.name} was made by other code"
     return tuned if kept == made else f"{file.name} was made from other data"

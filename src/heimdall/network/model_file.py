@@ -64,7 +64,7 @@ def load(weights: Path, config: Path) -> tuple[Network, dict[str, Any]]:
         digest, described = stored.pop("weights_sha256"), stored.pop("network")
         network = from_config(described)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        cause = f"no configuration of a network ({error!r})"
+        cause = f"no configuration of a network of this code ({error!r})"
         raise HeimdallError(str(config), cause, remedies.RESTORE) from None
     try:
         content = weights.read_bytes()

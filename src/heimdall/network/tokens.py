@@ -302,8 +302,10 @@ class Tokenizer:
         apart = residual[:, None] - residual[:, :, None]  # (G, emitted, T)
         falling = 1 / (1 + apart * apart / (TAIL * variance))
         most_us = range_us(self.area)
-        per_us = solver.anywhere_per_us(most_us) + solver.of_any_size_per_us(np.abs(apart) / US, most_us)
-        wrong = WRONG * math.pi * np.sqrt(variance) / US * per_us
+        sigma_us = np.sqrt(variance) / US
+        size_us = torch.from_numpy(np.abs(apart) / US)
+        per_us = solver.wrong_per_us(size_us, torch.from_numpy(sigma_us), most_us).numpy()
+        wrong = WRONG * math.pi * sigma_us * per_us
         return np.asarray(special.logsumexp(np.log(falling * falling + wrong).sum(-1), axis=-1), np.float64)
 
 

@@ -27,6 +27,8 @@ _LEAST = 5  # transmitters that must tell of a receiver
 _ROUNDS = 20
 _TO_SIGMA = 1.4826  # of a normal variable's median magnitude
 _ERRORS = 2.0  # variances of their errors that numbers of receivers must exceed, squared, in the mean
+_CERTAIN = 1e-9  # of the largest variance, the least that counts
+_COARSE_S2 = 1e-12  # of a time, a variance from which on it tells nothing of a delay
 _LEAST_SCALE = 0.1  # of residuals, in standard deviations: equal sessions would leave none
 _ECHO_SIGMA_S = 1e-7  # of an arrival time beside noise and clock, as in light multipath
 _TILT_SHARE = 0.7  # of a channel's tilt, the error that echoes make (docs/physics.md)
@@ -48,6 +50,12 @@ class Difference(NamedTuple):
     second: int
     value: Sequence[float]
     sigma: Sequence[float]
+
+    @property
+    def tells(self) -> bool:
+        """Whether it is of two receivers, and all of it is known."""
+        known = np.isfinite([*self.value, *self.sigma]).all() and min(self.sigma) > 0
+        return self.first != self.second and bool(known)
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def fit(
 ) -> Delays:
     """The delays of a network's receivers.
 
-    Keyed carriers, whose times err by microseconds, do not count.
+    Keyed carriers, whose times err by microseconds, and coarse clocks do not count.
 
     Args:
         observations: n sessions of known transmitters.
@@ -103,11 +111,9 @@ def fit(
     found = []
     for item, at_m, sender in zip(observations, truth_m, transmitter, strict=True):
         session, arrivals = item.session, item.arrivals
-        timed = [
-            row
-            for row in np.flatnonzero(arrivals.information_s2 > 0).tolist()
-            if int(session.websdr_id[row]) in place
-        ]
+        heard = np.flatnonzero(arrivals.information_s2 > 0)
+        noise_s2 = 1 / arrivals.information_s2[heard] + session.timing_sigma_s[heard] ** 2
+        timed = [row for row in heard[noise_s2 < _COARSE_S2].tolist() if int(session.websdr_id[row]) in place]
         if len(timed) < 2 or arrivals.rms_bandwidth_hz < NARROW_HZ:
             continue
         flight_s = distances_m(at_m, session.position_enu_m[timed], plane) / SPEED_OF_LIGHT_M_S
@@ -150,7 +156,7 @@ def that_stay(
         Places of the F receivers that were fitted, shape (F,); their numbers, shape (F, K); and how much
         receivers differ in these, standard deviations, shape (K,).
     """
-    sender, first, second, measured, sigma = _by_transmitter(differences)
+    sender, first, second, measured, sigma = _by_transmitter([one for one in differences if one.tells])
     kept = np.ones(len(first), np.bool_)
     while True:  # a receiver may lose those that it was compared with
         told = np.zeros((receivers, int(sender.max(initial=0)) + 1), np.bool_)
@@ -210,6 +216,7 @@ def _robust(
         scaled = residual / sigma
         scale = max(float(np.median(np.abs(scaled))) * _TO_SIGMA, _LEAST_SCALE)
         weight = 1 / (1 + (scaled / (2 * scale)) ** 2) / sigma**2
+    inverse = inverse - 1 / (normal.diagonal().mean() * len(inverse) ** 2)  # about the mean, without that
     scores = np.zeros((int(sender.max()) + 1, design.shape[1]))
     np.add.at(scores, sender, (weight * residual)[:, None] * design)
     chance = (inverse @ (scores.T @ scores) @ inverse).diagonal()
@@ -220,10 +227,28 @@ def _robust(
     senders = len(np.unique(sender))
     chance = chance * senders / max(senders - design.shape[1], 1)
     # Of a receiver that a few tell of, these may agree by chance.
-    chance = steeper**2 * np.maximum(chance, scale**2 * inverse.diagonal())
-    # The mean of a normal variable whose spread over receivers is what the errors leave of it (B. Efron and
-    # C. Morris, J. American Statistical Association 68, 1973): twice the errors, for where there is no
-    # spread chance alone shall seldom make one.
-    spread = max(float((value * value - _ERRORS * chance).mean()), 0.0)
-    believed = spread / np.maximum(spread + chance, np.finfo(np.float64).tiny)
-    return np.asarray(value * believed, np.float64), math.sqrt(spread)
+    each = ((weight * sigma * residual) ** 2).sum() / (weight * sigma**2).sum()
+    chance = steeper**2 * np.maximum(chance, each * inverse.diagonal())
+    return _believed(value, chance)
+
+
+def _believed(value: Float64, chance: Float64) -> tuple[Float64, float]:
+    """Normal variables given measured ones, and their standard deviation.
+
+    Their variance over receivers is what the errors leave of the measured ones (B. Efron and C. Morris, J.
+    American Statistical Association 68, 1973): twice the errors, for where there is none chance alone shall
+    seldom make one. Receivers that are measured badly count less.
+
+    Args:
+        value: As measured, shape (R,).
+        chance: Variances of the errors of that, shape (R,).
+    """
+    certain = np.maximum(chance, _CERTAIN * max(float((value * value).max()), float(chance.max())))
+    if not certain.any():
+        return value, 0.0
+    value = value - np.average(value, weights=1 / certain)
+    spread = max(float(np.average(value * value - _ERRORS * chance, weights=1 / certain)), 0.0)
+    found = value * (spread / (spread + certain))
+    # One receiver that is unlike all others does not make these unlike each other.
+    sigma = min(math.sqrt(spread), _TO_SIGMA * float(np.median(np.abs(found - np.median(found)))))
+    return found, sigma * math.sqrt(len(value) / (len(value) - 1))

@@ -28,7 +28,7 @@ from heimdall.network.localization_net import INFERENCE_BATCH
 from heimdall.network.loss import robust
 from heimdall.network.model_file import PRETRAINED_HASH
 from heimdall.network.tokens import Tokenizer, Tokens
-from heimdall.pipeline.train import token_file, world_filters
+from heimdall.pipeline.train import token_file
 from heimdall.pipeline.train.task import Judged, Scratch, Weights
 from heimdall.pipeline.train.token_file import Recipe, TokenFile
 from heimdall.position import radio_map, received_power
@@ -195,9 +195,7 @@ class SessionTask:
                 self.parameters.seed,
                 varied=split == "train",
                 threads=self.parameters.threads,
-                filters=world_filters.measured(part, self._plane, self._receivers)
-                if self._of_worlds
-                else None,
+                of_worlds=self._of_worlds,
             )
             made[split] = token_file.made(recipe, part, scratch, split)
         return made

@@ -21,6 +21,7 @@ from heimdall.network import tokens
 from heimdall.network.dataset import Sessions, StoredObservations
 from heimdall.network.filters import Filters
 from heimdall.network.tokens import PER_RECEIVER, PHYSICAL, SHAPE, TILES, Tokenizer, Tokens
+from heimdall.pipeline.train import world_filters
 from heimdall.pipeline.train.task import Scratch
 from heimdall.signal.arrival import Observation
 
@@ -49,7 +50,7 @@ class Recipe:
         seed: The user's seed.
         varied: Whether there are variants, as in training.
         threads: Of PyTorch.
-        filters: Of the receivers of each session, where sessions are of worlds of their own; else None.
+        of_worlds: Whether sessions are of worlds of their own, whose receivers have filters of their own.
     """
 
     tokenizer: Tokenizer
@@ -57,11 +58,10 @@ class Recipe:
     seed: int
     varied: bool
     threads: int
-    filters: Sequence[Filters] | None = None
+    of_worlds: bool = False
 
-    def of(self, session: Observation, number: int) -> tuple[Tokens, ...]:
-        """A session in its variants."""
-        own = None if self.filters is None else self.filters[number]
+    def of(self, session: Observation, number: int, own: Filters | None) -> tuple[Tokens, ...]:
+        """A session in its variants; `own` are its world's filters, None for the network's."""
         if self.varied:
             return tokens.variants(self.tokenizer, session, self.features, self.seed, number, filters=own)
         return (self.tokenizer.tokens(session, own),)
@@ -93,6 +93,7 @@ class _Piece:
     record: np.dtype[Any]
     sessions: Sequence[Observation]
     first: int
+    filters: Sequence[Filters | None]
 
 
 def made(recipe: Recipe, sessions: Sessions, scratch: Scratch, name: str) -> TokenFile:
@@ -126,7 +127,13 @@ def made(recipe: Recipe, sessions: Sessions, scratch: Scratch, name: str) -> Tok
 
 def _pieces(recipe: Recipe, sessions: Sessions, record: np.dtype[Any], scratch: Scratch) -> Iterator[bytes]:
     starts = range(0, len(sessions.observations), PIECE)
-    pieces = (_Piece(recipe, record, sessions.observations[at : at + PIECE], at) for at in starts)
+    own: Sequence[Filters | None] = [None] * len(sessions.observations)
+    if recipe.of_worlds:
+        own = world_filters.measured(sessions, recipe.tokenizer.plane, recipe.tokenizer.receivers)
+    pieces = (
+        _Piece(recipe, record, sessions.observations[at : at + PIECE], at, own[at : at + PIECE])
+        for at in starts
+    )
     if scratch.alone:
         return map(records, pieces)
     return workers.mapped(records, pieces, files=_files, least=_LEAST)
@@ -145,7 +152,7 @@ def records(piece: _Piece) -> bytes:
     torch.set_num_threads(piece.recipe.threads)
     found = np.zeros(len(piece.sessions), piece.record)
     for place, session in enumerate(piece.sessions):
-        made_of = piece.recipe.of(session, piece.first + place)
+        made_of = piece.recipe.of(session, piece.first + place, piece.filters[place])
         found[place]["variants"] = len(made_of)
         for variant, one in enumerate(made_of):
             count = len(one.delay_s)
