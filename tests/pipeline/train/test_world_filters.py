@@ -1,4 +1,4 @@
-"""Each simulated world's receivers have filters of their own, which a session's own transmitter does not tell."""
+"""Each simulated world has filters of its own, which a session's own transmitter does not tell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def worlds() -> Sessions:
         for number in range(EACH):
             observation, at_m = heard(random, own_s)
             seen.append(observation)
-            latitude_deg, longitude_deg = PLANE.to_degrees(*at_m)
+            latitude_deg, longitude_deg = (float(value) for value in PLANE.to_degrees(*at_m))
             rows.append((f"{world}-s{number}", f"{world}-{number:03d}", latitude_deg, longitude_deg))
     columns = ["session_id", "source_id", "latitude_deg", "longitude_deg"]
     return Sessions(seen, pd.DataFrame(rows, columns=columns))
