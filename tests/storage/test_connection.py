@@ -121,6 +121,7 @@ def test_a_refusal_in_another_encoding_is_one_line() -> None:
                     with client:
                         client.recv(1000)
                         client.sendall(b"E" + struct.pack("!I", len(refusal) + 4) + refusal)
+                        client.recv(1000)  # until the other side has read it and leaves
 
         threading.Thread(target=refuse, daemon=True).start()
         url = f"postgresql://radio:secret@127.0.0.1:{server.getsockname()[1]}/radio?sslmode=disable"
