@@ -32,7 +32,7 @@ Of the kinds of standards, the pretraining of params.yaml has all but uma and co
 
 The first command takes about two hours on 2 idle cores (estimated from its parts). Killed and typed again, it
 goes on where it was: worlds, trainings and judgements that are done are reused. `--show` prints what the work
-folder holds.
+folder holds, and `--markdown` prints the tables as docs/physics.md has them.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from heimdall.core import determinism
 if __name__ == "__main__":
     determinism.ensure()
 
+import ablation_document
 import accuracy
 import numpy as np
 import pandas as pd
@@ -190,9 +191,11 @@ def main() -> int:
     parser.add_argument("--parts", action="store_true", help="also without each learned part of the network")
     parser.add_argument("--rendered", action="store_true", help="render light worlds with faults, too")
     parser.add_argument("--show", action="store_true", help="print the tables of what was measured, no more")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/physics.md instead")
     options = parser.parse_args()
     settings = chosen(parser, options, from_simulated=True)
     lines: list[Line] = []
+    measured: dict[simulate.Multipath, pd.DataFrame] = {}
     weights = None if options.show else pretrained(settings, (options.work / "pretrained").resolve())
     sizes = Sizes(options.world_sessions, options.other_sessions)
     for kind in options.kinds:
@@ -203,7 +206,8 @@ def main() -> int:
             if weights is not None:
                 measure_clean(settings, options.worlds, folder, weights, sizes.other)
             cases = pd.read_parquet(folder / "cases.parquet")
-            print_figures(CLEAN, cases, settings)
+            if not options.markdown:
+                print_figures(CLEAN, cases, settings)
             lines += clean_lines(cases, settings)
             continue
         if weights is not None:
@@ -218,13 +222,19 @@ def main() -> int:
                 parts_too=options.parts,
                 rendered_again=twins,
             )
-        cases = pd.read_parquet(folder / "cases.parquet")
+        measured[kind] = cases = pd.read_parquet(folder / "cases.parquet")
+        lines += acceptance(kind, cases, settings.evaluate)
+        if options.markdown:
+            continue
         worlds = ", ".join(str(seed) for seed in sorted(cases["world"].unique()))
         print(f"Simulated, multipath {kind}, worlds {worlds}, clocks of {CLOCK_SIGMA_NS:g} ns:\n")
         print("\n".join(parts_table(cases, settings.evaluate)), end="\n\n")
         print("\n".join(faults_table(cases, settings.evaluate)), end="\n\n")
         print("\n".join(bound_table(cases, COMBINED)), end="\n\n")
-        lines += acceptance(kind, cases, settings.evaluate)
+    if options.markdown:
+        made = ablation_document.tables(measured, lines, settings.evaluate, settings.pretrain.multipath)
+        print("\n".join(made))
+        return 0 if all(line.met for line in lines) else 1
     verdicts = [[line.kind, line.criterion, line.target, line.reached, line.verdict] for line in lines]
     print("\n".join(table.lines(("simulated", "criterion", "target", "reached", ""), verdicts, "llrrl")))
     return 0 if all(line.met for line in lines) else 1

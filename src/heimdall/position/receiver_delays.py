@@ -113,13 +113,13 @@ def fit(
         session, arrivals = item.session, item.arrivals
         heard = np.flatnonzero(arrivals.information_s2 > 0)
         noise_s2 = 1 / arrivals.information_s2[heard] + session.timing_sigma_s[heard] ** 2
-        timed = [row for row in heard[noise_s2 < _COARSE_S2].tolist() if int(session.websdr_id[row]) in place]
+        known = (noise_s2 < _COARSE_S2) & np.isin(session.websdr_id[heard], websdr_id)
+        timed = heard[known]
         if len(timed) < 2 or arrivals.rms_bandwidth_hz < NARROW_HZ:
             continue
         flight_s = distances_m(at_m, session.position_enu_m[timed], plane) / SPEED_OF_LIGHT_M_S
         late_s = arrivals.delay_s[timed] - flight_s
-        variance_s2 = 1 / arrivals.information_s2[timed] + session.timing_sigma_s[timed] ** 2
-        variance_s2 = variance_s2 + (_TILT_SHARE * arrivals.tilt_s[timed]) ** 2 + _ECHO_SIGMA_S**2
+        variance_s2 = noise_s2[known] + (_TILT_SHARE * arrivals.tilt_s[timed]) ** 2 + _ECHO_SIGMA_S**2
         number = [place[int(session.websdr_id[row])] for row in timed]
         best = int(np.argmin(variance_s2))
         found += [
