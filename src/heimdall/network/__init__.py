@@ -9,6 +9,7 @@ __all__ = [
     "degree_polynomial",
     "filters",
     "fusion_net",
+    "left_out",
     "localization_net",
     "localize",
     "loss",

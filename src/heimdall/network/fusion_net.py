@@ -19,7 +19,7 @@ from torch import nn
 
 from heimdall.geometry.area import RARER, Area, Receivers
 from heimdall.geometry.geo import TangentPlane
-from heimdall.network import degree_polynomial, measured_times, tile_evidence
+from heimdall.network import degree_polynomial, left_out, measured_times, tile_evidence
 from heimdall.network.attention import WIDTH, Attention
 from heimdall.network.filters import NO_FILTERS, Filters
 from heimdall.network.loss import residual_deviance, robust
@@ -159,13 +159,22 @@ class FusionNet(nn.Module):
         pooled = (tokens * there).sum(1) / there.sum(1)  # (B, WIDTH)
 
         weight, bias_us = self._trust(tokens, times)
-        found = solver.refine(times.corrected(bias_us), self._by_tile(weight), first.position_km.detach())
-        log_weight = self._log_weight(batch, found, times, weight)
-        covariance = self._spread(found, times, pooled)
+        corrected = times.corrected(bias_us)
+        found = solver.refine(corrected, self._by_tile(weight), first.position_km.detach())
+        evidence = tile_evidence.log_evidence(
+            batch["log_power"], found, times, weight, self._log_prior(found)
+        )
+        tile = self._likeliest(evidence)
+        without, by_times = left_out.solve(corrected, found, tile, weight)
+        by_levels = batch["log_power"].gather(1, tile) + self._log_prior(without)
+        one_wrong = by_times + by_levels + left_out.impossible(times)  # (B, R)
+        log_weight = torch.log_softmax(torch.cat([evidence, one_wrong], 1), -1)  # (B, K + R)
+        position_km = torch.cat([found.position_km, without.position_km], 1)
+        covariance = self._spread(found, without, times, pooled)
         timed = (times.count >= LEAST_TIMED).double()  # (B, 1)
         tails = [share * timed + _NO_SHARE for share in TAIL_SHARES]
         return Mixture(
-            found.position_km.repeat(1, 1 + len(tails), 1),
+            position_km.repeat(1, 1 + len(tails), 1),
             torch.cat([covariance, *(covariance * sigmas**2 for sigmas in TAIL_SIGMAS)], 1),
             torch.cat(
                 [
@@ -311,8 +320,7 @@ class FusionNet(nn.Module):
             batch["log_power"], first, times, times.first_weight, self._log_prior(first)
         )
         # An answer of the levels alone says nothing of the arrival times, which the tokens are about.
-        timed = times.count >= LEAST_TIMED
-        against = torch.where(timed, _NEVER * (1 - self.by_time), 0.0)
+        against = torch.where(times.count >= LEAST_TIMED, _NEVER * (1 - self.by_time), 0.0)
         best = (evidence - against).argmax(1)[:, None, None].expand(-1, 1, 2)
         estimate_km = first.position_km.gather(1, best)
         trusted = first.trusted.gather(1, best[..., :1].expand(-1, 1, times.usable.shape[1]))[:, 0]  # (B, R)
@@ -335,21 +343,21 @@ class FusionNet(nn.Module):
         variance_us2 = times.variance_us2 + sigma_us**2 + (TILT_SHARE + tilt) ** 2 * times.tilt_us2
         return times.usable / variance_us2, bias_us
 
-    def _spread(self, found: solver.Solution, times: MeasuredTimes, pooled: torch.Tensor) -> torch.Tensor:
-        """Covariances of the solutions, km^2, (B, K, 3)."""
+    def _likeliest(self, evidence: torch.Tensor) -> torch.Tensor:
+        """The likeliest tile that goes by arrival times, (B, 1), of logarithms (B, K)."""
+        return (evidence - _NEVER * (1 - self.by_time)).argmax(1, keepdim=True)
+
+    def _spread(
+        self, found: solver.Solution, without: solver.Solution, times: MeasuredTimes, pooled: torch.Tensor
+    ) -> torch.Tensor:
+        """Covariances of the solutions by all times and without each, km^2, (B, K + R, 3)."""
         scale = self.session_head(pooled).double() + self._law[-1]  # (B, 1)
         # Levels alone have had their say: what they leave open stays as it is.
-        by_times = (times.count >= LEAST_TIMED) * self.by_time  # (B, K)
-        return found.covariance_km2 * exp(scale.clamp(-5, 5) * by_times)[..., None]
-
-    def _log_weight(
-        self, batch: Batch, found: solver.Solution, times: MeasuredTimes, weight: torch.Tensor
-    ) -> torch.Tensor:
-        """Logarithms of the tiles' weights, (B, K) float64."""
-        evidence = tile_evidence.log_evidence(
-            batch["log_power"], found, times, weight, self._log_prior(found)
+        by_times = torch.cat(
+            [self.by_time.expand_as(found.determinant), torch.ones_like(without.determinant)], 1
         )
-        return torch.log_softmax(evidence, -1)
+        factor = exp(scale.clamp(-5, 5) * by_times * (times.count >= LEAST_TIMED))
+        return torch.cat([found.covariance_km2, without.covariance_km2], 1) * factor[..., None]
 
 
 def create(tokenizer: Tokenizer, training: Sequence[Tokens], dropout_rate: float) -> FusionNet:

@@ -32,7 +32,7 @@ def log_evidence(
         weight: Of the arrival times, 1 / us^2, 0 where there is none, (B, R) float64.
         log_prior: How frequent transmitters are at the solutions, a logarithm, (B, K).
     """
-    by_times = solver.log_evidence(times.problem, found, weight)
+    by_times = solver.log_evidence(times.problem, found, weight[:, None])
     narrow = torch.where(times.count >= LEAST_TIMED, by_times, -_NEVER)
     wide = torch.full_like(narrow[:, :1], math.log(ALL_WRONG))
     by_times = torch.cat([narrow[:, :-1], wide], 1)

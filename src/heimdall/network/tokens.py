@@ -72,7 +72,7 @@ LEAST_TIMED = 2  # arrival times, of which one says when the signal was sent
 FIRST_ESTIMATE_SIGMA_US = 0.3
 LEAST_TILT_S, LEAST_SPREAD_S2 = 1e-8, 1e-13
 _SMALL_SPREAD_S2 = 3e-13
-_REDUNDANT = 4  # arrival times, of which one may be left out
+REDUNDANT = 4  # arrival times, of which one may be left out
 _SAME = 0.25  # squared standard deviations within which solutions are one
 _EMPTY = -1e3  # nats
 _BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
@@ -252,7 +252,7 @@ class Tokenizer:
         tilt_us2 = np.maximum((arrivals.tilt_s[timed] / US) ** 2 - noise_us2, 0)
         clock_us = session.timing_sigma_s[timed] / US
         variance_us2 = noise_us2 + clock_us**2 + FIRST_ESTIMATE_SIGMA_US**2 + TILT_SHARE**2 * tilt_us2
-        left_out = [-1, *range(len(timed))] if len(timed) >= _REDUNDANT else [-1]
+        left_out = [-1, *range(len(timed))] if len(timed) >= REDUNDANT else [-1]
         number = np.tile(np.arange(TILES), len(left_out))
         without = np.repeat(left_out, TILES)
         narrow = torch.from_numpy(tiles.prior_m2[number])[None]
@@ -270,7 +270,7 @@ class Tokenizer:
             found = solver.solve(problem, weight[:, None] * kept, problem.centre_km)
             by_all = weight[:, None].expand(-1, len(number), -1)
             found = solver.refine(problem, by_all, found.position_km)
-            by_times = solver.log_evidence(problem, found, weight)[0].numpy()
+            by_times = solver.log_evidence(problem, found, weight[:, None])[0].numpy()
         place_m = found.position_km[0].numpy() * KM
         score = tiles.log_power[number] + by_times + self.area.log_prior(place_m)
         information = solver.matrices(solver.inverse(found.covariance_km2)[0])[0].numpy() / KM**2
@@ -434,7 +434,7 @@ def variants(
     count, timed = len(observation.session.websdr_id), np.flatnonzero(observation.arrivals.information_s2)
     if count > 1:
         made.append(without_receiver(observation, int(random.integers(count)), params))
-    if len(timed) >= _REDUNDANT:
+    if len(timed) >= REDUNDANT:
         low, high = np.log(LATE_S)
         late_s = math.exp(random.uniform(low, high)) * (1 if random.random() < 0.5 else -1)
         made.append(stamped_late(observation, int(random.choice(timed)), late_s))

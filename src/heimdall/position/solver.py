@@ -9,8 +9,8 @@ and for weights of noise alone it is the Fisher information (`heimdall.baselines
 
 One receiver may be wrong by any amount, so the density of a residual of z standard deviations is Student's
 with three degrees of freedom, (1 + z^2 / TAIL)^(-TAIL / 2) but for a factor, and with the probability `WRONG`
-that of a wrong time. Half of these lie anywhere; the errors of the others are as often of microseconds as of
-milliseconds, as stamps are wrong: their density falls with the residual. Cauchy's weights follow (P. J.
+that of a wrong time. A fifth of these lie anywhere; the errors of the others are as often of microseconds as
+of milliseconds, as stamps are wrong: their density falls with the residual. Cauchy's weights follow (P. J.
 Holland and R. E. Welsch, "Robust regression using iteratively reweighted least-squares", Comm. Stat. A6,
 1977), times the probability that the time is not wrong. From a start that is kilometres off every residual is
 large; so the tail begins wide and is narrowed step by step (graduated non-convexity: A. Blake and A.
@@ -36,8 +36,10 @@ KM, US = 1e3, 1e-6
 US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
 LONGEST_STEP_KM = 4.0
 TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
-WRONG = 0.01  # probability that an arrival time is wrong by any amount, as the baselines have it
-ANYWHERE = 0.5  # share of wrong ones that have nothing to do with the transmitter
+# Probability that an arrival time is wrong by any amount. More than there are: where none is wrong it costs
+# nothing that could be measured, and where one is, a hundredth made regions too small (docs/log.md).
+WRONG = 0.05
+ANYWHERE = 0.2  # share of wrong ones that have nothing to do with the transmitter
 LEAST_WRONG_US = 1.0  # from there, or a coarser clock's error, on a stamp is as often wrong in each octave
 NEAR = 4 * TAIL  # squared standard deviations, by which a start may be off that is near the minimum
 _WIDEST = 256 * TAIL
@@ -230,14 +232,35 @@ def log_evidence(problem: Problem, found: Solution, weight: torch.Tensor) -> tor
     Args:
         problem: The sessions, each with an arrival time at least.
         found: Its solutions.
-        weight: Of the arrival times, 1 / us^2, 0 where there is none, (B, R).
+        weight: Of the arrival times for each tile, or for all alike, 1 / us^2, 0 where there is none,
+            (B, K or 1, R).
     """
     usable = weight > 0
     each = (0.5 * log(weight.clamp(min=_FAINT)) + math.log((1 - WRONG) / math.pi)) * usable
-    right = each.sum(1) + 0.5 * math.log(2 * math.pi) + (usable.sum(1) - 1) * math.log(problem.range_us)
+    right = each.sum(-1) + 0.5 * math.log(2 * math.pi) + (usable.sum(-1) - 1) * math.log(problem.range_us)
     _, prior = inverse(problem.prior)
     occam = log(prior) - log(found.determinant) - log(found.trusted.sum(-1).clamp(min=_FAINT))
-    return right[:, None] + 0.5 * (occam - found.chi2 - found.penalty)
+    return right + 0.5 * (occam - found.chi2 - found.penalty)
+
+
+def log_wrong(problem: Problem, found: Solution, left_out: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the probability of a wrong arrival time over that of one that lies anywhere, (B, K).
+
+    The size of its error is known as well as the position is that the others leave.
+
+    Args:
+        problem: The sessions.
+        found: Its solutions without that time.
+        left_out: 1 at that time, else 0, (1, K, R).
+    """
+    distance_km, gradient = geometry(found.position_km, problem.receiver_km, problem.plane)
+    residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
+    error_us = ((residual - _mean(residual, found.trusted)) * left_out).sum(-1)
+    slope = US_PER_KM * (gradient - _mean(gradient, found.trusted[..., None], -2))  # (B, K, R, 2)
+    slope = (slope * left_out[..., None]).sum(-2)
+    variance_us2 = (slope * apply(found.covariance_km2, slope)).sum(-1)
+    size_us = root(error_us**2 + variance_us2)
+    return log(WRONG * problem.range_us * wrong_per_us(size_us, torch.zeros_like(size_us), problem.range_us))
 
 
 def _longest_km(problem: Problem) -> torch.Tensor:
