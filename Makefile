@@ -48,11 +48,20 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 # of tests, unless the compiled ones may be kept.
 PYTEST = PYTHONDONTWRITEBYTECODE= pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: setup cluster browser lint ## installation and browser if they are missing, lint, types and the tests; of long series one of each kind
-	$(PYTEST) -m "not series"
+# Types are checked on one core, and the tests leave one idle now and then: so both are done at once. What lint
+# finds is said when it is found; make fails in the end.
+BESIDE_LINT = @$(MAKE) --no-print-directory --jobs=2 lint pytest
 
-test-all: setup cluster browser lint ## the same with the whole series: kills at every step, every kind of bad input, both users
-	$(PYTEST)
+test: setup cluster browser ## installation and browser if they are missing, lint, types and the tests; of long series one of each kind
+	$(BESIDE_LINT) CHOSEN='-m "not series"'
+
+test-all: setup cluster browser ## the same with the whole series: kills at every step, every kind of bad input, both users
+	$(BESIDE_LINT)
+
+# For BESIDE_LINT alone. A make that a test starts is none of its jobs.
+.PHONY: pytest
+pytest:
+	MAKEFLAGS= $(PYTEST) $(CHOSEN)
 
 review: setup ## what this branch changes against the main one, as Markdown on standard output
 	@heimdall review

@@ -187,6 +187,18 @@ def test_the_rooms_of_releases_and_services_import_nothing_slow() -> None:
     assert not SLOW & set(done.stdout.split())
 
 
+def test_a_report_and_a_list_of_sessions_wait_for_no_library_of_others() -> None:
+    script = (
+        "import sys\n"
+        "from heimdall.report import report\n"
+        "from heimdall.session import files, session_text\n"
+        "print(*sorted({module.split('.')[0] for module in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    others = {"boto3", "lightning", "matplotlib", "onnxruntime", "pandera", "psycopg2", "torch"}
+    assert not others & set(done.stdout.split())
+
+
 def test_a_foreseen_failure_is_one_line_on_stderr(tmp_path: Path) -> None:
     failed = heimdall(tmp_path, "services", "status", env=clean_environment())
     assert failed.returncode == 1

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 
 from heimdall.compare.contest import Contest, Side
-from heimdall.compare.sample_size import POWER, SIGNIFICANCE, CanaryStep, SampleSize
+from heimdall.compare.sample_size import FEW_TRANSMITTERS, POWER, SIGNIFICANCE, CanaryStep, SampleSize
 from heimdall.core import table
 from heimdall.pages.elements import Table, plain
 
 SHOWN = 10  # sessions in which the two disagree most
-# Resampled clusters give too narrow intervals below it (Cameron, Gelbach and Miller, Review of Economics and
-# Statistics 90 (2008), 414-427: from 5 to 30 of them).
-FEW_TRANSMITTERS = 30
 
 # Heading and key of `metrics.summary`, with how the value is written.
 _FIGURES = (

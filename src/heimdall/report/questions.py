@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from heimdall.compare.scorecard import FEW_TRANSMITTERS
+from heimdall.compare.sample_size import FEW_TRANSMITTERS
 from heimdall.pipeline.evaluate.predictors import LOCALIZER
 from heimdall.report import figures, words
 from heimdall.report.figures import Coverage, Target

@@ -1,7 +1,7 @@
 """The sessions in the data, for a person: a list of them, one of them, its page and picture, its recordings.
 
 `detail` reads a session, `located` locates it, and `session_page`, `picture` and `session_text` show both.
-Imports `localize`, `maps`, `pages`, what they import, `pipeline/snapshot` and `recordings`.
+Imports `localize`, `maps`, `pages`, what they import, and `recordings`.
 """
 
 __all__ = [

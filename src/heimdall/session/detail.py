@@ -16,7 +16,6 @@ from heimdall.core.params import FeatureParams
 from heimdall.geometry import geo
 from heimdall.geometry.geo import TangentPlane
 from heimdall.geometry.propagation import GROUND_ALTITUDE_M
-from heimdall.pipeline.snapshot.snapshot import QUARANTINE
 from heimdall.recordings import archive
 from heimdall.session import lateness
 from heimdall.session.catalogue import Session, read_index
@@ -24,6 +23,9 @@ from heimdall.signal import coherence
 from heimdall.signal.arrival import Observation, arrivals
 from heimdall.signal.session_files import SessionFile
 from heimdall.signal.sessions import SessionFeatures
+
+# Not from the stage that writes it, which needs what checks rows, a database and a bucket.
+QUARANTINE = Path("data/quarantine.parquet")
 
 
 @dataclass(frozen=True)
