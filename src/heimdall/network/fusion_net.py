@@ -164,22 +164,30 @@ class FusionNet(nn.Module):
         evidence = tile_evidence.log_evidence(
             batch["log_power"], found, times, weight, self._log_prior(found)
         )
-        tile = self._likeliest(evidence)
-        without, by_times = left_out.solve(corrected, found, tile, weight)
-        by_levels = batch["log_power"].gather(1, tile) + self._log_prior(without)
-        one_wrong = by_times + by_levels + left_out.impossible(times)  # (B, R)
-        log_weight = torch.log_softmax(torch.cat([evidence, one_wrong], 1), -1)  # (B, K + R)
-        position_km = torch.cat([found.position_km, without.position_km], 1)
-        covariance = self._spread(found, without, times, pooled)
+        place_km, around_km2, log_wrong = self._with_one_wrong(
+            batch, corrected, found, times, weight=weight, evidence=evidence
+        )
+        log_weight = torch.log_softmax(torch.cat([evidence, log_wrong], 1), -1)  # (B, K + M)
+        log_weight, of_wrong = log_weight[:, : TILES + 1], log_weight[:, TILES + 1 :]
+        scale = self._scale(times, pooled)
+        covariance = found.covariance_km2 * exp(scale * self.by_time)[..., None]
         timed = (times.count >= LEAST_TIMED).double()  # (B, 1)
         tails = [share * timed + _NO_SHARE for share in TAIL_SHARES]
         return Mixture(
-            position_km.repeat(1, 1 + len(tails), 1),
-            torch.cat([covariance, *(covariance * sigmas**2 for sigmas in TAIL_SIGMAS)], 1),
+            torch.cat([found.position_km.repeat(1, 1 + len(tails), 1), place_km], 1),
+            torch.cat(
+                [
+                    covariance,
+                    *(covariance * sigmas**2 for sigmas in TAIL_SIGMAS),
+                    around_km2 * exp(scale)[..., None],
+                ],
+                1,
+            ),
             torch.cat(
                 [
                     log_weight + torch.log1p(-torch.stack(tails).sum(0)),
                     *(log_weight + log(one) for one in tails),
+                    of_wrong,
                 ],
                 1,
             ),
@@ -343,21 +351,41 @@ class FusionNet(nn.Module):
         variance_us2 = times.variance_us2 + sigma_us**2 + (TILT_SHARE + tilt) ** 2 * times.tilt_us2
         return times.usable / variance_us2, bias_us
 
-    def _likeliest(self, evidence: torch.Tensor) -> torch.Tensor:
-        """The likeliest tile that goes by arrival times, (B, 1), of logarithms (B, K)."""
-        return (evidence - _NEVER * (1 - self.by_time)).argmax(1, keepdim=True)
+    def _with_one_wrong(
+        self,
+        batch: Batch,
+        problem: solver.Problem,
+        found: solver.Solution,
+        times: MeasuredTimes,
+        *,
+        weight: torch.Tensor,
+        evidence: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The likeliest solutions if one arrival time is wrong.
 
-    def _spread(
-        self, found: solver.Solution, without: solver.Solution, times: MeasuredTimes, pooled: torch.Tensor
-    ) -> torch.Tensor:
-        """Covariances of the solutions by all times and without each, km^2, (B, K + R, 3)."""
-        scale = self.session_head(pooled).double() + self._law[-1]  # (B, 1)
+        Args:
+            batch: As of `tokens.collate`.
+            problem: Its corrected delays.
+            found: The solutions by all times.
+            times: The arrival times.
+            weight: Of these, 1 / us^2, (B, R).
+            evidence: Of the solutions, logarithms, (B, K).
+
+        Returns:
+            M positions, km, (B, M, 2), their covariances, km^2, (B, M, 3), and their evidence, (B, M).
+        """
+        tile = (evidence - _NEVER * (1 - self.by_time)).argmax(1, keepdim=True)
+        without, by_times = left_out.solve(problem, found, tile, weight)
+        by_levels = batch["log_power"].gather(1, tile) + self._log_prior(without)
+        value, number = left_out.likeliest(by_times + by_levels, times)
+        place_km = left_out.chosen(without.position_km, number)
+        return place_km, left_out.chosen(without.covariance_km2, number), value
+
+    def _scale(self, times: MeasuredTimes, pooled: torch.Tensor) -> torch.Tensor:
+        """Logarithm of the factor of the covariances by arrival times, (B, 1)."""
+        scale: torch.Tensor = self.session_head(pooled).double() + self._law[-1]
         # Levels alone have had their say: what they leave open stays as it is.
-        by_times = torch.cat(
-            [self.by_time.expand_as(found.determinant), torch.ones_like(without.determinant)], 1
-        )
-        factor = exp(scale.clamp(-5, 5) * by_times * (times.count >= LEAST_TIMED))
-        return torch.cat([found.covariance_km2, without.covariance_km2], 1) * factor[..., None]
+        return scale.clamp(-5, 5) * (times.count >= LEAST_TIMED)
 
 
 def create(tokenizer: Tokenizer, training: Sequence[Tokens], dropout_rate: float) -> FusionNet:

@@ -16,6 +16,7 @@ from heimdall.network.tokens import REDUNDANT
 from heimdall.position import solver
 from heimdall.position.solver import Problem, Solution
 
+HYPOTHESES = 6  # at most: a session with more times is seldom unsure of more
 _NEVER = 1e3  # nats
 
 
@@ -38,25 +39,33 @@ def solve(
     number = torch.arange(count, device=weight.device)
     left_out = (number[:, None] == number).to(weight.dtype)[None]  # (1, R, R)
     kept = weight[:, None] * (1 - left_out)
-    posed = replace(
-        problem,
-        centre_km=_of_tile(problem.centre_km, tile, count),
-        prior=_of_tile(problem.prior, tile, count),
-    )
-    without = solver.refine(posed, kept, _of_tile(found.position_km.detach(), tile, count))
+    row = tile.expand(-1, count)
+    posed = replace(problem, centre_km=chosen(problem.centre_km, row), prior=chosen(problem.prior, row))
+    without = solver.refine(posed, kept, chosen(found.position_km.detach(), row))
     log_evidence = solver.log_evidence(posed, without, kept) + solver.log_wrong(posed, without, left_out)
     return without, log_evidence
 
 
-def impossible(times: MeasuredTimes) -> torch.Tensor:
-    """What to add to the logarithms of the evidence, (B, R): without a time that is not there, never.
+def likeliest(log_evidence: torch.Tensor, times: MeasuredTimes) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `HYPOTHESES` likeliest solutions without a time.
 
-    Nor if the others are so few that they fix no place.
+    None is without a time that is not there, nor one of so few times that the others fix no place.
+
+    Args:
+        log_evidence: Of the solutions, (B, R).
+        times: The sessions.
+
+    Returns:
+        Their logarithms and their numbers, (B, HYPOTHESES) each; where there are fewer, of the first one with
+        a logarithm that makes it nothing.
     """
-    return -_NEVER * (1 - times.usable * (times.count >= REDUNDANT))
+    possible = times.usable * (times.count >= REDUNDANT)
+    against = log_evidence - _NEVER * (1 - possible)
+    none = torch.full_like(against[:, :1], -_NEVER).expand(-1, HYPOTHESES)
+    value, number = torch.cat([against, none], 1).topk(HYPOTHESES)
+    return value, torch.where(value > -_NEVER / 2, number, 0)
 
 
-def _of_tile(values: torch.Tensor, tile: torch.Tensor, count: int) -> torch.Tensor:
-    """The row of one tile, so many times: (B, K, N) to (B, count, N)."""
-    chosen = values.gather(1, tile[..., None].expand(-1, 1, values.shape[-1]))
-    return chosen.expand(-1, count, -1)
+def chosen(values: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """Rows (B, M, N) of values (B, K, N) by their numbers (B, M)."""
+    return values.gather(1, number[..., None].expand(-1, -1, values.shape[-1]))

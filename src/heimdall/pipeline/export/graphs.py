@@ -37,7 +37,7 @@ class Graph:
         module: Its `forward` takes the inputs in their order and gives the outputs in theirs.
         example: An input of each name. Values do not matter; free axes have two rows, because of a single
             one the exporter may make a constant.
-        free: Names of the free leading axes of each input, and of each output that has more than the batch.
+        free: Names of the free leading axes of each input.
         outputs: Names; the first axis of each is the batch.
         metadata: What the file says beside the record of its making.
     """
@@ -83,8 +83,6 @@ def recording_graph(model: LocalizationNet, mel_shape: tuple[int, int, int]) -> 
 def session_graph(network: FusionNet, receivers: Receivers) -> Graph:
     """The fusion network: inputs `SESSION_INPUTS`, outputs `SESSION_OUTPUTS`, any batch, any receivers.
 
-    There are as many more Gaussians as there are receivers in a batch.
-
     The file also says what its inputs are made with: tangent plane, area, models of levels and receivers.
 
     Args:
@@ -100,7 +98,6 @@ def session_graph(network: FusionNet, receivers: Receivers) -> Graph:
         "physical": ((len(PHYSICAL),), torch.float32),
         "shape": ((SHAPE,), torch.float32),
     }
-    gaussians = ("weights", "means_deg", "covariances")
     tiles = {"centre_m": (2,), "prior_m2": (2, 2), "log_power": (), "start_m": (2,)}
     example = {name: torch.zeros(2, 2, *shape, dtype=dtype) for name, (shape, dtype) in rows.items()}
     example |= {name: torch.zeros(2, TILES + 1, *shape, dtype=torch.float64) for name, shape in tiles.items()}
@@ -115,12 +112,7 @@ def session_graph(network: FusionNet, receivers: Receivers) -> Graph:
         kind="fusion",
         module=network.eval(),
         example={name: example[name] for name in SESSION_INPUTS},
-        free={
-            **{
-                name: ("batch",) if name in TILE_INPUTS else ("batch", "receivers") for name in SESSION_INPUTS
-            },
-            **dict.fromkeys(gaussians, ("batch", "gaussians")),
-        },
+        free={name: ("batch",) if name in TILE_INPUTS else ("batch", "receivers") for name in SESSION_INPUTS},
         outputs=SESSION_OUTPUTS,
         metadata={"preprocessing": preprocessing},
     )

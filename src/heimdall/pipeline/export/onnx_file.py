@@ -34,8 +34,8 @@ def onnx_bytes(graph: Graph, record: Mapping[str, Any], opset: int) -> bytes:
     Returns:
         The bytes, which depend on the arguments alone.
     """
-    free = dict.fromkeys(graph.outputs, ("batch",)) | graph.free
-    axes = {name: dict(enumerate(names)) for name, names in free.items()}
+    axes = {name: dict(enumerate(free)) for name, free in graph.free.items()}
+    axes |= {name: {0: "batch"} for name in graph.outputs}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The other exporter (dynamo=True) writes this machine's paths into the file; this one does not.
         warnings.simplefilter("ignore")
