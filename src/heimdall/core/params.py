@@ -35,7 +35,9 @@ Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "
 _STRICT = ConfigDict(extra="forbid")
 _ALSO_CALLED = {"learning_rate": "lr"}  # as the options of stages/train.py have it
 FIRST_OTHER_WORLD = 1000  # seeds of worlds from here on are for pretraining alone
-LAST_OTHER_WORLD = 20_000_000  # a hundred times the seed, in int32, numbers the receivers of a world elsewhere
+LAST_OTHER_WORLD = (
+    20_000_000  # a hundred times the seed, in int32, numbers the receivers of a world elsewhere
+)
 
 
 def _no_truth_value(value: object) -> object:

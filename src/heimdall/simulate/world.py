@@ -187,8 +187,8 @@ def make_world(
         transmitters: How many.
         multipath: "none", "light" (median delay bias 78 ns), "strong" (376 ns), or the profiles of a standard
             (`profiles`). Transmitters and receivers are the same in all kinds, and so are the losses.
-        receivers: The network, at least `USEFUL_RECEIVERS`. Whatever it is, transmitters are drawn in the hull
-            of `RECEIVERS`, and positions are around the mean of those.
+        receivers: The network, at least `USEFUL_RECEIVERS`. Whatever it is, transmitters are within the hull
+            of `RECEIVERS` and the margin, and positions are around the mean of those.
         clock_sigma_ns: Standard deviation of a GPS time stamp, ns.
         bands_mhz: Carrier bands; each transmitter keeps to one of them.
         faults: What disturbs the world; places, losses and echoes stay as they are without.
