@@ -83,22 +83,44 @@ def test_a_sessions_own_transmitter_does_not_tell() -> None:
     assert after[number + 1] != before[number + 1]
 
 
+def test_a_sessions_own_levels_do_not_tell() -> None:
+    sessions, number = worlds(elsewhere=True), EACH + 7
+    seen = list(sessions.observations)
+    louder = replace(seen[number].session, snr_db=seen[number].session.snr_db + 10)
+    seen[number] = replace(seen[number], session=louder)
+    before, after = (
+        [one.tokenizer.power for one in measured(some, {"sim-1001": OTHERS})]
+        for some in (sessions, replace(sessions, observations=seen))
+    )
+    assert after[number] == before[number]
+    assert after[number + 1] != before[number + 1]
+
+
 def test_a_world_elsewhere_has_receivers_levels_and_filters_of_its_own() -> None:
     sessions = worlds(elsewhere=True)
     found = measured(sessions, {"sim-1001": OTHERS})
     assert all(one.tokenizer is HOME for one in found[:EACH])
-    (there,) = {one.tokenizer for one in found[EACH:]}
-    own = sessions.rows(np.arange(EACH, 2 * EACH))
+    there = found[EACH].tokenizer
+    own = sessions.rows(np.array([EACH + k for k in range(EACH) if k % world_networks.PARTS]))
     given = own.observations, own.truth_m(PLANE), OTHERS, PLANE
     law = received_power.fit(*given)
     assert (there.plane, there.area, there.power) == (PLANE, HOME.area, law)
-    assert there.radio == radio_map.fit(*given, law=law, area=HOME.area)
+    known = HOME.radio.of_others(law, OTHERS)
+    assert there.radio == radio_map.fit(*given, law=law, area=HOME.area, known=known)
+    assert np.mean(law.gain_db) < np.mean(HOME.power.gain_db) - 10
     silent = [Levels.of(one, there.receivers).silent.sum() for one in own.observations]
     assert silent == [8 - len(one.session.websdr_id) for one in own.observations]
     for one in found[EACH:]:
+        assert one.tokenizer.receivers is OTHERS
         assert set(one.filters.delays.websdr_id) <= set(OTHERS.websdr_id.tolist())
     off_s = np.array(found[EACH].filters.delays.delay_s) + OWN_S
     np.testing.assert_allclose(off_s - off_s.mean(), 0, atol=120e-9)
+
+
+def test_the_only_transmitter_of_a_world_elsewhere_tells_nothing_of_its_receivers() -> None:
+    (alone,) = measured(worlds(elsewhere=True).rows(np.array([EACH])), {"sim-1001": OTHERS})
+    assert alone.tokenizer.receivers is OTHERS
+    assert (alone.tokenizer.power, alone.tokenizer.radio) == (HOME.power, HOME.radio)
 
 
 def test_worlds_elsewhere_are_not_of_the_network() -> None:

@@ -1,7 +1,8 @@
-"""What a network that stood in each simulated world would have measured there before it locates anything.
+"""What a network that stood in each simulated world would have measured there before it locates a session.
 
-Some worlds have other receivers than the rest. As fine-tuning does for a network, the law of their levels and
-their radio map are fitted to the sessions of the world itself; no other world tells anything of them.
+Filters are measured in every world. Some worlds have other receivers than the rest: there the law of levels is
+the world's own, too, and so are the offsets of its radio map. Its terrain is not: hundreds of numbers fit the
+few dozen sessions of a world so well that levels seem to tell the place to a decibel (docs/physics.md).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def at_home(sessions: Sessions, elsewhere: Collection[str]) -> Sessions:
 def measured(
     sessions: Sessions, network: Tokenizer, elsewhere: Mapping[str, Receivers]
 ) -> Sequence[Measured]:
-    """What is measured for each session; the filters by the other transmitters of its world.
+    """What is measured for each session by the other transmitters of its world.
 
     Args:
         sessions: Of simulated worlds.
@@ -69,14 +70,15 @@ def measured(
     for name in world.unique():
         rows = np.flatnonzero(world == name)
         seen, part = list(sessions.rows(rows).observations), pd.factorize(sender.iloc[rows])[0] % PARTS
-        here = network
-        if name in elsewhere:
-            here = _of_receivers(elsewhere[name], network, seen, truth_m[rows])
         for number in range(PARTS):
             known = np.flatnonzero(part != number)
+            others, others_m = [seen[row] for row in known], truth_m[rows[known]]
+            here = network
+            if name in elsewhere:
+                here = _of_receivers(elsewhere[name], network, others, others_m)
             own = filters.fit(
-                [seen[row] for row in known],
-                truth_m[rows[known]],
+                others,
+                others_m,
                 here.plane,
                 transmitter=list(sender.iloc[rows[known]]),
                 websdr_id=here.receivers.websdr_id,
@@ -92,13 +94,13 @@ def _worlds(sessions: Sessions) -> pd.Series[str]:
 
 
 def _of_receivers(
-    receivers: Receivers,
-    network: Tokenizer,
-    seen: Sequence[Observation],
-    truth_m: npt.NDArray[np.float64],
+    receivers: Receivers, network: Tokenizer, seen: Sequence[Observation], truth_m: npt.NDArray[np.float64]
 ) -> Tokenizer:
-    """The tokenizer of other receivers in the same plane and area, by all sessions (n) of their world."""
+    """The tokenizer of other receivers in the same plane and area, by n sessions of their world."""
+    if not seen:
+        return replace(network, receivers=receivers)  # whose gains are unknown to it
     sessions = seen, truth_m, receivers, network.plane
-    power = received_power.fit(*sessions)
-    radio = radio_map.fit(*sessions, law=power, area=network.area)
-    return replace(network, power=power, radio=radio, receivers=receivers)
+    law = received_power.fit(*sessions)
+    known = network.radio.of_others(law, receivers)
+    radio = radio_map.fit(*sessions, law=law, area=network.area, known=known)
+    return replace(network, power=law, radio=radio, receivers=receivers)
