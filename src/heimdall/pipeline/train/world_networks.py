@@ -1,8 +1,8 @@
 """What a network that stood in each simulated world would have measured there before it locates a session.
 
-Filters are measured in every world. Some worlds have other receivers than the rest: there the law of levels is
-the world's own, too, and so are the offsets of its radio map. Its terrain is not: hundreds of numbers fit the
-few dozen sessions of a world so well that levels seem to tell the place to a decibel (docs/physics.md).
+Filters are measured in every world. Some worlds have other receivers than the rest. There the law of levels
+is the world's own, too, and so are the offsets of its radio map. Its terrain is not: hundreds of numbers fit
+the few dozen sessions of a world so well that levels seem to tell the place to a decibel (docs/physics.md).
 """
 
 from __future__ import annotations
