@@ -249,7 +249,7 @@ def held_out(
     for task, name in zip(tasks, names, strict=True):
         data = folder / f"world-{task.seed}" / "features"
         data.mkdir(parents=True, exist_ok=True)
-        network, origin = tables.placed(simulated.receivers_of(task.world()))
+        network, origin = tables.placed(simulated.receivers_of(task.world().receivers))
         index = tables.measured(simulated.measurements(task, 0.0), network, store, {task.name: name})
         chosen = SplitParams(by="transmitter", test_fraction=TEST_FRACTION, seed=settings.split.seed)
         index[["split", "validation_rank"]] = split.assign(index, chosen)

@@ -127,6 +127,6 @@ def _write_snapshot(
     table["start_gps_ns"] = pd.array([row["start_gps_ns"] for row in rows], "Int64")
     folder = root / archive.SNAPSHOT
     archive.write_table(folder / archive.MEASUREMENTS_FILE, table, archive.MEASUREMENTS_SCHEMA)
-    receivers = simulated.receivers_of(world)
+    receivers = simulated.receivers_of(world.receivers)
     archive.write_table(folder / archive.RECEIVERS_FILE, receivers, archive.RECEIVERS_SCHEMA)
     archive.write_table(folder / archive.ABSENT_FILE, absent, archive.ABSENT_SCHEMA)

@@ -35,6 +35,9 @@ Backbone = Literal["atto", "femto", "pico", "nano", "tiny", "small", "medium", "
 _STRICT = ConfigDict(extra="forbid")
 _ALSO_CALLED = {"learning_rate": "lr"}  # as the options of stages/train.py have it
 FIRST_OTHER_WORLD = 1000  # seeds of worlds from here on are for pretraining alone
+LAST_OTHER_WORLD = (
+    20_000_000  # a hundred times the seed, in int32, numbers the receivers of a world elsewhere
+)
 
 
 def _no_truth_value(value: object) -> object:
@@ -139,6 +142,7 @@ class PretrainParams:
     sessions_per_world: Annotated[Count, Field(ge=2)]
     multipath: Annotated[list[Multipath], Field(min_length=1)]
     faulty_share: Probability
+    elsewhere_share: Share
     seed: Seed
     validation_split: Fraction
     epochs: Count
@@ -155,6 +159,10 @@ class PretrainParams:
             raise ValueError(
                 f"seed must be at least {FIRST_OTHER_WORLD}: the worlds of smaller seeds are those of demos, "
                 "tests and benchmarks, whose transmitters and scatterers no model may have seen"
+            )
+        if self.seed + self.sessions // self.sessions_per_world > LAST_OTHER_WORLD:
+            raise ValueError(
+                f"seed ({self.seed}) must be smaller: the last world's must not exceed {LAST_OTHER_WORLD}"
             )
         if self.sessions < 2 * self.sessions_per_world:
             raise ValueError(

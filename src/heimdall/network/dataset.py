@@ -74,8 +74,13 @@ class DatasetConfig:
         return self.data_dir / "absent.parquet"
 
     @property
+    def elsewhere_file(self) -> Path:
+        """One row for each receiver of a simulated world whose receivers are not those of the network."""
+        return self.data_dir / "elsewhere.parquet"
+
+    @property
     def tables(self) -> tuple[Path, ...]:
-        """All but the shards."""
+        """All that data/features/ has but the shards."""
         return self.index_file, self.network_file, self.receivers_file, self.absent_file
 
     def shard_path(self, name: str) -> Path:
@@ -159,11 +164,38 @@ def read_receivers(config: DatasetConfig) -> Receivers:
     Raises:
         HeimdallError: The file is missing or damaged, or lacks a column.
     """
+    return _receivers(_read_receivers(config.receivers_file))
+
+
+def read_elsewhere(config: DatasetConfig) -> dict[str, Receivers]:
+    """Read elsewhere.parquet, which only data/simulated/ has.
+
+    Args:
+        config: Where the features are.
+
+    Returns:
+        All receivers of each world whose receivers are others than those of the network, by the part that
+        `source_id` of its transmitters begins with, up to the last hyphen.
+
+    Raises:
+        HeimdallError: The file is missing or damaged, or lacks a column.
+    """
+    table = _read_receivers(config.elsewhere_file, "world")
+    return {str(name): _receivers(rows) for name, rows in table.groupby("world")}
+
+
+_POSITION = ["east_m", "north_m", "up_m"]
+
+
+def _read_receivers(file: Path, *more: str) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(config.receivers_file, columns=["websdr_id", "east_m", "north_m", "up_m"])
+        return pd.read_parquet(file, columns=[*more, "websdr_id", *_POSITION])
     except (ValueError, OSError) as error:
-        raise remedies.of_output(config.receivers_file, error, "no table of receivers") from None
-    position_m = table[["east_m", "north_m", "up_m"]].to_numpy(np.float64, copy=True)
+        raise remedies.of_output(file, error, "no table of receivers") from None
+
+
+def _receivers(table: pd.DataFrame) -> Receivers:
+    position_m = table[_POSITION].to_numpy(np.float64, copy=True)
     return Receivers(table["websdr_id"].to_numpy(np.int32, copy=True), position_m)
 
 

@@ -94,6 +94,22 @@ class RadioMap:
         law = PowerModel.from_dict(values["law"])
         return cls(**values | rows | {"law": law, "offset_db": tuple(values["offset_db"])})
 
+    def of_others(self, law: PowerModel, receivers: Receivers) -> RadioMap:
+        """What it says of other receivers: paths of the same two kinds, and no terrain.
+
+        Args:
+            law: Of these receivers.
+            receivers: Those of the law, in its order.
+        """
+        count = len(law.websdr_id)
+        return replace(
+            self,
+            law=law,
+            receiver_m=_places(receivers),
+            offset_db=(0.0,) * count,
+            terrain_db=((0.0,) * len(self.centre_m),) * count,
+        )
+
     def mean_db(self, receivers: Receivers, position_m: Float64, plane: TangentPlane) -> Float64:
         """Levels of clear paths below 300 MHz from a mean transmitter.
 
@@ -163,8 +179,9 @@ def fit(
         plane: Of the positions.
         law: What `received_power.fit` finds in the same sessions.
         area: Which the bumps cover.
-        known: A map of the same receivers in the same plane that more sessions were used for; only its
-            offsets and the transmitters' power are fitted, and the squelch is taken from `law`.
+        known: A map of the same receivers in the same plane that more sessions were used for, or what such a
+            map says of these (`RadioMap.of_others`); only its offsets and the transmitters' power are fitted,
+            and the squelch is taken from `law`.
 
     Returns:
         The map.
@@ -220,13 +237,17 @@ def _flat(law: PowerModel, receivers: Receivers, area: Area) -> RadioMap:
     centre_m = area.grid_m(spacing_m)
     return RadioMap(
         law,
-        tuple(tuple(place) for place in receivers.position_m.tolist()),
+        _places(receivers),
         (0.0,) * len(law.websdr_id),
         tuple((east, north) for east, north in centre_m.tolist()),
         BUMP_WIDTH * spacing_m,
         ((0.0,) * len(centre_m),) * len(law.websdr_id),
         *_shape_values(_SHAPE_MEAN),
     )
+
+
+def _places(receivers: Receivers) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(place) for place in receivers.position_m.tolist())
 
 
 def _free(receivers: int, values: int) -> Float64:

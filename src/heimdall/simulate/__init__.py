@@ -4,12 +4,13 @@
     for plan in simulate.sessions(world, 6):
         recordings = simulate.render(world, plan)
 
-`world` holds who and where, `terrain` what stands between, `budget` how strong it is, `signals` what is
-transmitted, `channel` how it travels, `profiles` the echoes by standards, `faults` what disturbs it,
-`receive` what a receiver records. Everything made here is simulated, and whoever stores it says so. Imports
-`core` and `geometry`.
+`world` holds who and where, `elsewhere` draws other receivers, `terrain` what stands between, `budget` how
+strong it is, `signals` what is transmitted, `channel` how it travels, `profiles` the echoes by standards,
+`faults` what disturbs it, `receive` what a receiver records. Everything made here is simulated, and whoever
+stores it says so. Imports `core` and `geometry`.
 """
 
+from heimdall.simulate.elsewhere import drawn_receivers
 from heimdall.simulate.faults import NO_FAULTS, Faults
 from heimdall.simulate.receive import (
     SAMPLE_RATE_HZ,
@@ -20,11 +21,20 @@ from heimdall.simulate.receive import (
     render,
     sessions,
 )
-from heimdall.simulate.world import MULTIPATHS, Multipath, ReceiverSite, Transmitter, World, make_world
+from heimdall.simulate.world import (
+    MULTIPATHS,
+    RECEIVERS,
+    Multipath,
+    ReceiverSite,
+    Transmitter,
+    World,
+    make_world,
+)
 
 __all__ = [
     "MULTIPATHS",
     "NO_FAULTS",
+    "RECEIVERS",
     "SAMPLES",
     "SAMPLE_RATE_HZ",
     "Faults",
@@ -35,6 +45,7 @@ __all__ = [
     "SessionPlan",
     "Transmitter",
     "World",
+    "drawn_receivers",
     "make_world",
     "render",
     "sessions",

@@ -60,6 +60,18 @@ class Terrain:
             return True
         return min(_segment_distance_m(a, b, point) for a, b in edges) <= HULL_MARGIN_M
 
+    def random_point(self, random: np.random.Generator) -> tuple[float, float]:
+        """East and north in metres, uniform over the hull and the margin around it."""
+        east = [p[0] for p in self.hull]
+        north = [p[1] for p in self.hull]
+        while True:
+            point = (
+                float(random.uniform(min(east) - HULL_MARGIN_M, max(east) + HULL_MARGIN_M)),
+                float(random.uniform(min(north) - HULL_MARGIN_M, max(north) + HULL_MARGIN_M)),
+            )
+            if self.inside(point):
+                return point
+
     def ridge_distance_m(self, point: tuple[float, float]) -> float:
         """Distance of a point to the nearest ridge, metres."""
         return min(_segment_distance_m(a, b, point) for r in self.ridges for a, b in itertools.pairwise(r))

@@ -17,7 +17,7 @@ from heimdall.core.randomness import generator
 from heimdall.simulate import budget, profiles
 from heimdall.simulate.faults import NO_FAULTS, Faults
 from heimdall.simulate.signals import Modulation
-from heimdall.simulate.terrain import HULL_MARGIN_M, MOUNTAIN_M, PASS_M, Terrain, local_m
+from heimdall.simulate.terrain import MOUNTAIN_M, PASS_M, Terrain, local_m
 
 Array = npt.NDArray[np.float64]
 Multipath = Literal["none", "light", "strong"] | profiles.Standard
@@ -174,6 +174,7 @@ def make_world(
     transmitters: int = 60,
     multipath: Multipath = "light",
     *,
+    receivers: tuple[ReceiverSite, ...] = RECEIVERS,
     clock_sigma_ns: float = CLOCK_SIGMA_NS,
     bands_mhz: tuple[tuple[float, float], ...] = BANDS_MHZ,
     faults: Faults = NO_FAULTS,
@@ -182,10 +183,12 @@ def make_world(
     """Make a world. More transmitters leave the first ones as they are.
 
     Args:
-        seed: Any number from 0; another seed is another world around the same receivers.
+        seed: Any number from 0; another seed is another world in the same land.
         transmitters: How many.
         multipath: "none", "light" (median delay bias 78 ns), "strong" (376 ns), or the profiles of a standard
             (`profiles`). Transmitters and receivers are the same in all kinds, and so are the losses.
+        receivers: The network, at least `USEFUL_RECEIVERS`. Whatever it is, transmitters are within the hull
+            of `RECEIVERS` and the margin, and positions are around the mean of those.
         clock_sigma_ns: Standard deviation of a GPS time stamp, ns.
         bands_mhz: Carrier bands; each transmitter keeps to one of them.
         faults: What disturbs the world; places, losses and echoes stay as they are without.
@@ -196,10 +199,13 @@ def make_world(
         The world.
 
     Raises:
-        ValueError: No transmitters, a negative clock error, no band, or an unknown `multipath`.
+        ValueError: No transmitters, too few receivers, a negative clock error, no band, or an unknown
+            `multipath`.
     """
     if transmitters < 1:
         raise ValueError(f"transmitters must be at least 1, not {transmitters}")
+    if len(receivers) < USEFUL_RECEIVERS:
+        raise ValueError(f"receivers must be at least {USEFUL_RECEIVERS}, not {len(receivers)}")
     if clock_sigma_ns < 0:
         raise ValueError(f"clock_sigma_ns must not be negative: {clock_sigma_ns}")
     if not bands_mhz:
@@ -208,21 +214,22 @@ def make_world(
         raise ValueError(f"multipath must be one of {', '.join(MULTIPATHS)}, not {multipath}")
     terrain = Terrain.of([(site.latitude_deg, site.longitude_deg) for site in RECEIVERS])
     positions = np.stack(
-        [terrain.position_m(r.latitude_deg, r.longitude_deg, r.altitude_m) for r in RECEIVERS]
+        [terrain.position_m(r.latitude_deg, r.longitude_deg, r.altitude_m) for r in receivers]
     )
     around = tuple(
         _scatterers(generator(seed, "simulate.receiver", r.websdr_id), position, (30, 80), (300.0, 15_000.0))
-        for r, position in zip(RECEIVERS, positions, strict=True)
+        for r, position in zip(receivers, positions, strict=True)
     )
+    network = tuple(zip(receivers, positions, strict=True))
     placed = [
-        _place(seed, i, terrain, positions, multipath=multipath, bands_mhz=bands_mhz)
+        _place(seed, i, terrain, network, multipath=multipath, bands_mhz=bands_mhz)
         for i in range(transmitters)
     ]
     return World(
         seed=seed,
         multipath=multipath,
         clock_sigma_ns=clock_sigma_ns,
-        receivers=RECEIVERS,
+        receivers=receivers,
         receiver_position_m=positions,
         receiver_scatterers=around,
         transmitters=tuple(_lifted(transmitter, terrain, faults.altitude_m) for transmitter, _ in placed),
@@ -247,23 +254,23 @@ def _place(
     seed: int,
     index: int,
     terrain: Terrain,
-    receiver_position_m: Array,
+    network: tuple[tuple[ReceiverSite, Array], ...],
     *,
     multipath: Multipath,
     bands_mhz: tuple[tuple[float, float], ...],
 ) -> tuple[Transmitter, tuple[Link, ...]]:
-    """Draw transmitters from one stream until enough receivers can hear it on average."""
+    """Draw transmitters from one stream until enough receivers (with their positions) hear it on average."""
     random = generator(seed, "simulate.transmitter", index)
     while True:
         transmitter = _transmitter(random, index, terrain, bands_mhz)
         links = tuple(
-            _link(random, transmitter, site, terrain, multipath=multipath, seed=seed) for site in RECEIVERS
+            _link(random, transmitter, site, terrain, multipath=multipath, seed=seed) for site, _ in network
         )
         carrier_hz = (transmitter.band_mhz[0] + transmitter.band_mhz[1]) / 2 * 1e6
         heard = sum(
             mean_snr_db(transmitter, site, distance_m(transmitter.position_m, position), link, carrier_hz)
             > SQUELCH_DB
-            for site, position, link in zip(RECEIVERS, receiver_position_m, links, strict=True)
+            for (site, position), link in zip(network, links, strict=True)
         )
         if heard >= USEFUL_RECEIVERS:
             return transmitter, links
@@ -273,7 +280,7 @@ def _transmitter(
     random: np.random.Generator, index: int, terrain: Terrain, bands_mhz: tuple[tuple[float, float], ...]
 ) -> Transmitter:
     """5-50 W, antenna -3 to 6 dBi, a car's (2.5 m) or a base's (10-20 m)."""
-    point = _point(random, terrain)
+    point = terrain.random_point(random)
     latitude, longitude = (float(value) for value in terrain.frame.to_degrees(*point))
     height_m = 2.5 if random.random() < 0.5 else float(random.uniform(10.0, 20.0))
     power_dbm = float(random.uniform(10 * math.log10(5e3), 10 * math.log10(50e3)) + random.uniform(-3.0, 6.0))
@@ -305,19 +312,6 @@ def _lifted(transmitter: Transmitter, terrain: Terrain, altitude_m: float | None
         position_m=terrain.position_m(transmitter.latitude_deg, transmitter.longitude_deg, altitude_m),
         height_m=max(transmitter.height_m, altitude_m - GROUND_M),
     )
-
-
-def _point(random: np.random.Generator, terrain: Terrain) -> tuple[float, float]:
-    """East and north in metres, uniform over the receivers' hull and the margin around it."""
-    east = [p[0] for p in terrain.hull]
-    north = [p[1] for p in terrain.hull]
-    while True:
-        point = (
-            float(random.uniform(min(east) - HULL_MARGIN_M, max(east) + HULL_MARGIN_M)),
-            float(random.uniform(min(north) - HULL_MARGIN_M, max(north) + HULL_MARGIN_M)),
-        )
-        if terrain.inside(point):
-            return point
 
 
 def _link(

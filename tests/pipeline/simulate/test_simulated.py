@@ -24,7 +24,9 @@ from tests import tiny_features
 
 PARAMS = params.load(tiny_features.PARAMS)
 FEATURES = dataclasses.replace(PARAMS.features, n_mels=16)
-CHOSEN = dataclasses.replace(PARAMS.pretrain, sessions=5, sessions_per_world=2)  # worlds of 2, 2 and 1
+# Worlds of 2, 2 and 1; the receivers of all are those of the network.
+CHOSEN = dataclasses.replace(PARAMS.pretrain, sessions=5, sessions_per_world=2, elsewhere_share=0.0)
+OTHER = 1001  # the seed of the one whose receivers are others with a share of a quarter
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,57 @@ def test_clocks_are_exact(built: Path) -> None:
     assert (sigma_s == 0).sum() >= 5
 
 
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with a world of other receivers."""
+    folder = tmp_path_factory.mktemp("mixed")
+    artifacts.write_bytes(folder / determinism.LOCK_FILE, b"numpy==1\n")
+    simulated.run(dataclasses.replace(CHOSEN, elsewhere_share=0.25), FEATURES, folder)
+    return folder
+
+
+def test_worlds_of_other_receivers_leave_the_rest_as_it_is(built: Path, mixed: Path) -> None:
+    before, after = outputs(built), outputs(mixed)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    shards = {name for name in changed if "shards" in name}
+    assert len(shards) == 2  # that of one world, before and after
+    assert {Path(name).name for name in changed - shards} == {
+        "index.parquet",
+        "network.json",
+        simulated.ELSEWHERE,
+    }
+    configs = [DatasetConfig(folder / simulated.SIMULATED) for folder in (built, mixed)]
+    assert dataset.read_elsewhere(configs[0]) == {}
+    assert dataset.read_network(configs[1]).frame == dataset.read_network(configs[0]).frame
+    one, other = (dataset.read_index(config) for config in configs)
+    own = other["source_id"].str.startswith(f"sim-{OTHER}-")
+    pd.testing.assert_frame_equal(
+        other[~own].reset_index(drop=True),
+        one[~one["source_id"].str.startswith(f"sim-{OTHER}-")].reset_index(drop=True),
+    )
+
+
+def test_the_table_says_which_receivers_a_world_elsewhere_has(mixed: Path) -> None:
+    config = DatasetConfig(mixed / simulated.SIMULATED)
+    found = dataset.read_elsewhere(config)
+    sites = simulate.drawn_receivers(OTHER)
+    assert set(found) == {f"sim-{OTHER}"}
+    there = found[f"sim-{OTHER}"]
+    assert there.websdr_id.tolist() == [site.websdr_id for site in sites]
+    world = simulate.make_world(OTHER, 1, receivers=sites)
+    np.testing.assert_allclose(there.position_m, world.receiver_position_m, atol=1e-6)
+    everything = dataset.observations(config, "all", 0.5)
+    home = dataset.read_receivers(config)
+    for source, item in zip(everything.table["source_id"], everything.observations, strict=True):
+        network = found.get(source.rsplit("-", 1)[0], home)
+        place = dict(zip(network.websdr_id.tolist(), network.position_m, strict=True))
+        for websdr_id, at_m in zip(item.session.websdr_id.tolist(), item.session.position_enu_m, strict=True):
+            np.testing.assert_array_equal(at_m, place[websdr_id])
+    index = dataset.read_index(config)
+    regions = set(index[index["source_id"].str.startswith(f"sim-{OTHER}-")]["region"])
+    assert regions <= {site.name for site in sites}
+
+
 def test_a_killed_run_ends_with_the_same_bytes_and_renders_nothing_twice(
     built: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,13 +186,15 @@ def test_parameters_that_do_not_fit_leave_the_former_features(root: Path, change
 
 
 def test_worlds_that_are_evaluated_on_are_refused() -> None:
-    def refused(message: str, **changes: int) -> None:
+    def refused(message: str, **changes: float) -> None:
         given = dataclasses.asdict(PARAMS)
         with pytest.raises(HeimdallError, match=message):
             params.check(given | {"pretrain": given["pretrain"] | changes}, "test")
 
     refused("seed must be at least 1000: the worlds of smaller seeds are those of demos", seed=42)
     refused("must be at least twice sessions_per_world", sessions=60, sessions_per_world=50)
+    refused("seed .* must be smaller", seed=params.LAST_OTHER_WORLD)
+    refused("elsewhere_share: Input should be less than 1", elsewhere_share=1)
 
 
 def test_a_share_of_the_worlds_has_faults() -> None:
@@ -165,3 +220,21 @@ def test_a_share_of_the_worlds_has_faults() -> None:
     )
     assert {task.faults for task in none} == {simulate.NO_FAULTS}
     assert simulate.NO_FAULTS not in {task.faults for task in every}
+
+
+def test_a_share_of_the_worlds_has_other_receivers() -> None:
+    chosen = dataclasses.replace(PARAMS.pretrain, sessions=400, sessions_per_world=2)
+    none, some, more = (
+        simulated.world_tasks(dataclasses.replace(chosen, elsewhere_share=share), FEATURES)
+        for share in (0.0, 0.25, 0.5)
+    )
+    assert not any(task.elsewhere for task in none)
+    assert 35 < sum(task.elsewhere for task in some) < 65
+    for home, one, other in zip(none, some, more, strict=True):
+        assert dataclasses.replace(one, elsewhere=False) == home  # as faulty as before
+        assert other.elsewhere or not one.elsewhere
+    both = [(task.elsewhere, task.faults != simulate.NO_FAULTS) for task in more]
+    assert len(set(both)) == 4  # neither decides the other
+    for task in some[:12]:
+        expected = simulate.drawn_receivers(task.seed) if task.elsewhere else simulate.RECEIVERS
+        assert task.world().receivers == expected

@@ -49,6 +49,16 @@ NETWORK_SCHEMA = pa.schema(
         ("up_m", pa.float64()),
     ]
 )
+# Of simulated worlds whose receivers are others than those of the network.
+ELSEWHERE_SCHEMA = pa.schema(
+    [
+        ("world", pa.string()),
+        ("websdr_id", pa.int32()),
+        ("east_m", pa.float64()),
+        ("north_m", pa.float64()),
+        ("up_m", pa.float64()),
+    ]
+)
 
 
 def placed(receivers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -62,6 +72,11 @@ def placed(receivers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
         position, `latitude_deg` and `longitude_deg`.
     """
     origin = {name: float(np.mean(receivers[name])) for name in ("latitude_deg", "longitude_deg")}
+    return around(receivers, origin), origin
+
+
+def around(receivers: pd.DataFrame, origin: Mapping[str, float]) -> pd.DataFrame:
+    """The receivers with `east_m`, `north_m` and `up_m` (float64) around an origin, as of `placed`."""
     enu: npt.NDArray[np.float64] = np.stack(
         [
             geo.enu_m(latitude, longitude, altitude, origin["latitude_deg"], origin["longitude_deg"])
@@ -70,7 +85,7 @@ def placed(receivers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
             ].to_numpy(np.float64)
         ]
     )
-    return receivers.assign(east_m=enu[:, 0], north_m=enu[:, 1], up_m=enu[:, 2]), origin
+    return receivers.assign(east_m=enu[:, 0], north_m=enu[:, 1], up_m=enu[:, 2])
 
 
 def measured(

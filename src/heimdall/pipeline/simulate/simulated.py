@@ -1,7 +1,8 @@
 """Simulated sessions of other worlds -> data/simulated/, in the form of data/features/; no IQ is stored.
 
-World k has the seed `pretrain.seed` + k: other transmitters and scatterers around the same receivers. Its
-clocks are exact, because a training draws the error of a GPS time stamp anew in each epoch.
+World k has the seed `pretrain.seed` + k: other transmitters and scatterers around the same receivers, or, in
+a share of the worlds, around other receivers. Its clocks are exact, because a training draws the error of a
+GPS time stamp anew in each epoch.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from heimdall.signal import extraction, session_files
 from heimdall.signal.correlation import Recording
 
 SIMULATED = Path("data/simulated")
+ELSEWHERE = "elsewhere.parquet"
 WORK = Path(".heimdall/work/simulate")
 # Whose source decides a shard's bytes; together with the locked requirements, part of its key.
 SHARD_ROOMS = (
@@ -50,6 +52,7 @@ class WorldTask:
         params: Feature parameters.
         faults: What disturbs it.
         squelched: Whether its receivers have a squelch.
+        elsewhere: Whether its receivers are others than `simulate.RECEIVERS`, which follow from its seed.
     """
 
     seed: int
@@ -59,11 +62,17 @@ class WorldTask:
     _: KW_ONLY
     faults: simulate.Faults = simulate.NO_FAULTS
     squelched: bool = True
+    elsewhere: bool = False
 
     @property
     def name(self) -> str:
         """What the index calls the world until its shard has a name."""
         return f"world {self.seed}"
+
+    @property
+    def source(self) -> str:
+        """What the names of its transmitters begin with."""
+        return f"sim-{self.seed}"
 
     def world(self) -> simulate.World:
         """The world: two sessions a transmitter, exact clocks."""
@@ -72,6 +81,7 @@ class WorldTask:
             self.seed,
             count,
             self.multipath,
+            receivers=simulate.drawn_receivers(self.seed) if self.elsewhere else simulate.RECEIVERS,
             clock_sigma_ns=0.0,
             faults=self.faults,
             squelched=self.squelched,
@@ -86,7 +96,8 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
     k / W, so that whole worlds validate.
 
     Args:
-        params: `sessions`, `sessions_per_world`, `multipath`, `faulty_share` and `seed` are used.
+        params: `sessions`, `sessions_per_world`, `multipath`, `faulty_share`, `elsewhere_share` and `seed`
+            are used.
         feature_params: Feature parameters.
         root: The repository's root.
 
@@ -103,10 +114,13 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
     names = shards.build(keyed, simulate_shard, store, "simulate")
     shard_of = {task.name: name for task, name in zip(tasks, names, strict=True)}
 
-    network, origin = tables.placed(receivers_of(tasks[0].world()))
-    rows = pd.concat([measurements(task, number / len(tasks)) for number, task in enumerate(tasks)])
-    fingerprint = _fingerprint(rows.drop(columns="shard"), names)
-    index = tables.measured(rows, network, store, shard_of)
+    rows = [measurements(task, number / len(tasks)) for number, task in enumerate(tasks)]
+    fingerprint = _fingerprint(pd.concat(rows).drop(columns="shard"), names)
+    networks = [network_of(task.world()) for task in tasks]
+    index = pd.concat(
+        [tables.measured(*of_world, store, shard_of) for of_world in zip(rows, networks, strict=True)],
+        ignore_index=True,
+    )
     del rows
 
     store.commit(names)
@@ -116,7 +130,15 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
         "split": {"by": "world", "seed": params.seed},
         "calibration": asdict(UNCALIBRATED),
     }
-    tables.write(root / SIMULATED, index, network, origin | described)
+    elsewhere = [
+        network.assign(world=task.source)
+        for task, network in zip(tasks, networks, strict=True)
+        if task.elsewhere
+    ]
+    table = pd.concat(elsewhere) if elsewhere else tables.ELSEWHERE_SCHEMA.empty_table().to_pandas()
+    archive.write_table(root / SIMULATED / ELSEWHERE, table, tables.ELSEWHERE_SCHEMA)
+    home, origin = tables.placed(receivers_of(simulate.RECEIVERS))
+    tables.write(root / SIMULATED, index, home, origin | described)
     store.prune(names)
     return {
         "worlds": len(tasks),
@@ -141,17 +163,19 @@ def world_tasks(params: PretrainParams, feature_params: FeatureParams) -> list[W
     """The worlds, in the order of their seeds, of the kinds of multipath in turn.
 
     The last one may have fewer sessions than the others. Which of them have faults depends on the share and
-    on the seed of each.
+    on the seed of each, and so does, by other draws, which of them have other receivers.
     """
 
     def task(seed: int, sessions: int, multipath: simulate.Multipath) -> WorldTask:
         faulty = randomness.generator(seed, "pretrain.worlds").random() < params.faulty_share
+        elsewhere = randomness.generator(seed, "pretrain.elsewhere").random() < params.elsewhere_share
         return WorldTask(
             seed,
             sessions,
             multipath,
             feature_params,
             faults=simulate.Faults.drawn(seed) if faulty else simulate.NO_FAULTS,
+            elsewhere=elsewhere,
         )
 
     return [
@@ -171,7 +195,7 @@ def simulate_shard(task: WorldTask) -> bytes:
         HeimdallError: The feature parameters do not fit the recordings.
     """
     world = task.world()
-    network, _ = tables.placed(receivers_of(world))
+    network = network_of(world)
     enu = network[["east_m", "north_m", "up_m"]].to_numpy("float64")
     positions = dict(zip(network["websdr_id"].tolist(), enu, strict=True))
     found = []
@@ -195,10 +219,16 @@ def as_received(rendered: Iterable[simulate.RenderedRecording]) -> list[Recordin
     ]
 
 
-def receivers_of(world: simulate.World) -> pd.DataFrame:
-    """The receivers of a world, columns as in the snapshot's receivers.parquet."""
+def receivers_of(sites: Iterable[simulate.ReceiverSite]) -> pd.DataFrame:
+    """The receivers of a network, columns as in the snapshot's receivers.parquet."""
     names = [field.name for field in archive.RECEIVERS_SCHEMA]
-    return pd.DataFrame([{name: getattr(site, name) for name in names} for site in world.receivers])
+    return pd.DataFrame([{name: getattr(site, name) for name in names} for site in sites])
+
+
+def network_of(world: simulate.World) -> pd.DataFrame:
+    """The receivers of a world, as of `tables.placed`, around the mean position of `simulate.RECEIVERS`."""
+    _, origin = tables.placed(receivers_of(simulate.RECEIVERS))
+    return tables.around(receivers_of(world.receivers), origin)
 
 
 def measurements(task: WorldTask, validation_rank: float) -> pd.DataFrame:
@@ -221,7 +251,7 @@ def measurements(task: WorldTask, validation_rank: float) -> pd.DataFrame:
                 "measurement_id": str(uuid.UUID(bytes=random.bytes(16), version=4)),
                 "session_id": plan.session_id,
                 "websdr_id": reception.websdr_id,
-                "source_id": f"sim-{world.seed}-{plan.transmitter:03d}",
+                "source_id": f"{task.source}-{plan.transmitter:03d}",
                 "latitude_deg": transmitter.latitude_deg,
                 "longitude_deg": transmitter.longitude_deg,
                 "frequency_mhz": plan.frequency_hz / 1e6,

@@ -20,5 +20,5 @@ __all__ = [
     "token_file",
     "training",
     "virtual_shards",
-    "world_filters",
+    "world_networks",
 ]

@@ -28,7 +28,7 @@ from heimdall.network.localization_net import INFERENCE_BATCH
 from heimdall.network.loss import robust
 from heimdall.network.model_file import PRETRAINED_HASH
 from heimdall.network.tokens import Tokenizer, Tokens
-from heimdall.pipeline.train import token_file
+from heimdall.pipeline.train import token_file, world_networks
 from heimdall.pipeline.train.task import Judged, Scratch, Weights
 from heimdall.pipeline.train.token_file import Recipe, TokenFile
 from heimdall.position import radio_map, received_power
@@ -56,7 +56,7 @@ class SessionTask:
 
     Raises:
         HeimdallError: The data or the weights are missing or damaged, a split is empty, or the weights were
-            trained on features of other parameters.
+            trained on features of other parameters; or no training session is of the network's receivers.
     """
 
     network: FusionNet
@@ -67,13 +67,22 @@ class SessionTask:
         described = dataset.read_network(config)
         self._plane, self._receivers = described.plane, dataset.read_receivers(config)
         self._features = FeatureParams(**described.features)
-        # Simulated worlds have the same receivers, but each has filters of its own.
-        self._of_worlds = described.split["by"] == "world"
+        # Each simulated world has filters of its own, and some have receivers of their own.
+        self._elsewhere = dataset.read_elsewhere(config) if described.split["by"] == "world" else None
         self._parts = {
             split: dataset.observations(config, split, parameters.validation_split)
             for split in ("train", "val")
         }
         self.index = pd.concat([part.table for part in self._parts.values()])
+        self._at_home = self._parts["train"]
+        if self._elsewhere is not None:
+            self._at_home = world_networks.at_home(self._at_home, self._elsewhere)
+        if not len(self._at_home.observations):
+            raise HeimdallError(
+                str(config.elsewhere_file),
+                "no world of the training split has the network's own receivers",
+                "Lower pretrain.elsewhere_share, or raise pretrain.sessions",
+            )
         _say_without_times(self._parts["train"])
         self._origin: dict[str, str] = {}
         if parameters.model.from_simulated:
@@ -85,13 +94,13 @@ class SessionTask:
 
     def start(self, scratch: Scratch) -> None:
         """The network of the simulated sessions in the plane of these ones, or a new one."""
-        part, dropout_rate = self._parts["train"], self.parameters.dropout_rate
+        part, dropout_rate = self._at_home, self.parameters.dropout_rate
         truth_m = part.truth_m(self._plane)
         area = Area.of_transmitters(self._receivers, truth_m)
         sessions = part.observations, truth_m, self._receivers, self._plane
         levels = received_power.fit(*sessions)
         filtered = NO_FILTERS
-        if not self._of_worlds:
+        if self._elsewhere is None:
             filtered = filters.fit(
                 part.observations,
                 truth_m,
@@ -195,7 +204,7 @@ class SessionTask:
                 self.parameters.seed,
                 varied=split == "train",
                 threads=self.parameters.threads,
-                of_worlds=self._of_worlds,
+                elsewhere=self._elsewhere,
             )
             made[split] = token_file.made(recipe, part, scratch, split)
         return made

@@ -6,7 +6,7 @@ where its number says. The bytes depend on the sessions and on what makes the to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from heimdall.core import artifacts, locks, workers
 from heimdall.core.params import FeatureParams
+from heimdall.geometry.area import Receivers
 from heimdall.network import tokens
 from heimdall.network.dataset import Sessions, StoredObservations
-from heimdall.network.filters import Filters
 from heimdall.network.tokens import PER_RECEIVER, PHYSICAL, SHAPE, TILES, Tokenizer, Tokens
-from heimdall.pipeline.train import world_filters
+from heimdall.pipeline.train import world_networks
 from heimdall.pipeline.train.task import Scratch
+from heimdall.pipeline.train.world_networks import Measured
 from heimdall.signal.arrival import Observation
 
 PIECE = 64  # sessions that are made at a time
@@ -50,7 +51,8 @@ class Recipe:
         seed: The user's seed.
         varied: Whether there are variants, as in training.
         threads: Of PyTorch.
-        of_worlds: Whether sessions are of worlds of their own, whose receivers have filters of their own.
+        elsewhere: As of `world_networks.measured`, where sessions are of simulated worlds; None where all are
+            of the network itself.
     """
 
     tokenizer: Tokenizer
@@ -58,13 +60,21 @@ class Recipe:
     seed: int
     varied: bool
     threads: int
-    of_worlds: bool = False
+    elsewhere: Mapping[str, Receivers] | None = None
 
-    def of(self, session: Observation, number: int, own: Filters | None) -> tuple[Tokens, ...]:
-        """A session in its variants; `own` are its world's filters, None for the network's."""
+    def measured(self, sessions: Sessions) -> Sequence[Measured]:
+        """What the tokens of each session are made with."""
+        if self.elsewhere is None:
+            return [Measured(self.tokenizer, self.tokenizer.filters)] * len(sessions.observations)
+        return world_networks.measured(sessions, self.tokenizer, self.elsewhere)
+
+    def of(self, session: Observation, number: int, by: Measured) -> tuple[Tokens, ...]:
+        """A session in its variants."""
         if self.varied:
-            return tokens.variants(self.tokenizer, session, self.features, self.seed, number, filters=own)
-        return (self.tokenizer.tokens(session, own),)
+            return tokens.variants(
+                by.tokenizer, session, self.features, self.seed, number, filters=by.filters
+            )
+        return (by.tokenizer.tokens(session, by.filters),)
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ class _Piece:
     record: np.dtype[Any]
     sessions: Sequence[Observation]
     first: int
-    filters: Sequence[Filters | None]
+    measured: Sequence[Measured]
 
 
 def made(recipe: Recipe, sessions: Sessions, scratch: Scratch, name: str) -> TokenFile:
@@ -127,11 +137,9 @@ def made(recipe: Recipe, sessions: Sessions, scratch: Scratch, name: str) -> Tok
 
 def _pieces(recipe: Recipe, sessions: Sessions, record: np.dtype[Any], scratch: Scratch) -> Iterator[bytes]:
     starts = range(0, len(sessions.observations), PIECE)
-    own: Sequence[Filters | None] = [None] * len(sessions.observations)
-    if recipe.of_worlds:
-        own = world_filters.measured(sessions, recipe.tokenizer.plane, recipe.tokenizer.receivers)
+    measured = recipe.measured(sessions)
     pieces = (
-        _Piece(recipe, record, sessions.observations[at : at + PIECE], at, own[at : at + PIECE])
+        _Piece(recipe, record, sessions.observations[at : at + PIECE], at, measured[at : at + PIECE])
         for at in starts
     )
     if scratch.alone:
@@ -152,7 +160,7 @@ def records(piece: _Piece) -> bytes:
     torch.set_num_threads(piece.recipe.threads)
     found = np.zeros(len(piece.sessions), piece.record)
     for place, session in enumerate(piece.sessions):
-        made_of = piece.recipe.of(session, piece.first + place, piece.filters[place])
+        made_of = piece.recipe.of(session, piece.first + place, piece.measured[place])
         found[place]["variants"] = len(made_of)
         for variant, one in enumerate(made_of):
             count = len(one.delay_s)
