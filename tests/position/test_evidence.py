@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import torch
 
 from heimdall.geometry import propagation
 from heimdall.position import solver
-from heimdall.position.solver import KM, US, US_PER_KM, WRONG
+from heimdall.position.solver import ANYWHERE, KM, US, US_PER_KM, WRONG
 from tests.position.test_solver import PLANE, RECEIVER_M, TRUTH_M
 
 Float64 = npt.NDArray[np.float64]
@@ -23,8 +24,9 @@ LAPLACE_NATS = 3 * math.log(math.pi / math.sqrt(2 * math.pi))
 
 
 def wrong_per_us(size_us: Float64) -> Float64:
-    """Density of a wrong time by its error: half anywhere, half of any size from 1 us on."""
-    return np.asarray(0.5 / RANGE_US + 0.25 / math.log(1 + RANGE_US / 2) / (1 + size_us), np.float64)
+    """Density of a wrong time by its error: some anywhere, the others of any size from 1 us on."""
+    by_size = (1 - ANYWHERE) / 2 / math.log(1 + RANGE_US / 2) / (1 + size_us)
+    return np.asarray(ANYWHERE / RANGE_US + by_size, np.float64)
 
 
 def problem(count: int, centre_km: list[list[float]], sigma_km: list[float]) -> solver.Problem:
@@ -40,10 +42,13 @@ def problem(count: int, centre_km: list[list[float]], sigma_km: list[float]) -> 
     )
 
 
-def by_brute_force(posed: solver.Problem, weight: Float64, number: int) -> float:
+def by_brute_force(
+    posed: solver.Problem, weight: Float64, number: int, wrong_one: int | None = None
+) -> float:
     """Logarithm of the integral over position and emission time, over that of as many wrong arrival times.
 
-    The grid is as fine as a third of what a time resolves, around where the tile and the times are.
+    The grid is as fine as a third of what a time resolves, around where the tile and the times are. Any time
+    may be wrong, and one of them is, if it is named.
     """
     centre_km = posed.centre_km[0, number].numpy()
     sigma_km = float(posed.prior[0, number, 0]) ** -0.5
@@ -57,10 +62,15 @@ def by_brute_force(posed: solver.Problem, weight: Float64, number: int) -> float
         prior = np.exp(-0.5 * ((position_km - centre_km) ** 2).sum(-1) / sigma_km**2)
         likely = prior > 1e-7
         late_us = late_us[likely]
-        emitted_us = late_us[:, :1] + np.arange(-60, 61) / (3 * math.sqrt(weight.max()))  # (G', E)
+        sure = 1 if wrong_one == 0 else 0
+        emitted_us = late_us[:, sure : sure + 1] + np.arange(-60, 61) / (
+            3 * math.sqrt(weight.max())
+        )  # (G', E)
         squared = weight * (late_us[:, None] - emitted_us[..., None]) ** 2
         right = (1 - WRONG) * np.sqrt(weight) / math.pi / (1 + squared / 4) ** 2
         wrong = WRONG * wrong_per_us(np.abs(late_us[:, None] - emitted_us[..., None]))
+        if wrong_one is not None:
+            right[..., wrong_one] = 0.0
         density = (right + wrong).prod(-1).sum(-1) / (3 * math.sqrt(weight.max()))
         total += float((prior[likely] * density).sum()) / (2 * math.pi * sigma_km**2)
     total *= (axis_km[1] - axis_km[0]) ** 2 / RANGE_US
@@ -72,7 +82,7 @@ def evidence(posed: solver.Problem, weight: Float64) -> tuple[Float64, solver.So
     weights = torch.tensor(weight)[None]
     by_tile = weights[:, None].expand(-1, posed.centre_km.shape[1], -1)
     found = solver.solve(posed, by_tile, posed.centre_km)
-    return solver.log_evidence(posed, found, weights)[0].numpy(), found
+    return solver.log_evidence(posed, found, weights[:, None])[0].numpy(), found
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.series), 5])
@@ -88,6 +98,22 @@ def test_the_evidence_of_a_tile_is_the_integral_over_it(count: int) -> None:
     assert np.all(exact - found < LAPLACE_NATS + 0.1)
     # What decides between tiles is their difference, and a ridge has it almost exactly.
     np.testing.assert_allclose(found - found[0], exact - exact[0], atol=0.1)
+
+
+@pytest.mark.parametrize("late_us", [0.0, 10.0])
+@pytest.mark.parametrize("wrong_one", [0, 4])
+def test_the_evidence_without_a_time_is_the_integral_if_that_one_is_wrong(
+    wrong_one: int, late_us: float
+) -> None:
+    posed = problem(5, [(TRUTH_M / KM).tolist()], [1.0])
+    posed = replace(posed, delay_us=posed.delay_us + late_us * torch.eye(5, dtype=torch.float64)[wrong_one])
+    weight = np.full(5, 1 / 0.3**2)
+    left_out = torch.eye(5, dtype=torch.float64)[wrong_one, None]
+    kept = torch.tensor(weight) * (1 - left_out[None])
+    found = solver.refine(posed, kept, posed.centre_km)
+    reached = solver.log_evidence(posed, found, kept) + solver.log_wrong(posed, found, left_out[None])
+    exact = by_brute_force(posed, weight, 0, wrong_one)
+    assert -0.3 < exact - float(reached[0, 0]) < LAPLACE_NATS + 0.3
 
 
 def test_without_information_a_tile_has_the_evidence_of_nothing() -> None:

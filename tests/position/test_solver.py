@@ -65,7 +65,7 @@ def test_the_covariance_is_the_bound() -> None:
     bound_m2 = cramer_rao.cramer_rao_m2(TRUTH_M, np.full(5, 1e30), np.full(5, 10e-9), RECEIVER_M, PLANE)
     # Of times without a residual a few in a million count as wrong all the same.
     per_us = float(solver.wrong_per_us(torch.zeros(()), torch.tensor(10e-3), 1200.0))
-    taken_for_wrong = 0.01 / 0.99 * np.pi * per_us * 10e-3
+    taken_for_wrong = solver.WRONG / (1 - solver.WRONG) * np.pi * per_us * 10e-3
     exact_m2 = bound_m2 * (1 + taken_for_wrong)
     np.testing.assert_allclose(solver.matrices(found.covariance_km2)[0, 0] * KM**2, exact_m2, rtol=1e-6)
 

@@ -361,7 +361,7 @@ class FusionNet(nn.Module):
         weight: torch.Tensor,
         evidence: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The likeliest solutions if one arrival time is wrong.
+        """The M likeliest solutions if one arrival time is wrong, as of `left_out.likeliest`.
 
         Args:
             batch: As of `tokens.collate`.
@@ -370,16 +370,11 @@ class FusionNet(nn.Module):
             times: The arrival times.
             weight: Of these, 1 / us^2, (B, R).
             evidence: Of the solutions, logarithms, (B, K).
-
-        Returns:
-            M positions, km, (B, M, 2), their covariances, km^2, (B, M, 3), and their evidence, (B, M).
         """
         tile = (evidence - _NEVER * (1 - self.by_time)).argmax(1, keepdim=True)
         without, by_times = left_out.solve(problem, found, tile, weight)
         by_levels = batch["log_power"].gather(1, tile) + self._log_prior(without)
-        value, number = left_out.likeliest(by_times + by_levels, times)
-        place_km = left_out.chosen(without.position_km, number)
-        return place_km, left_out.chosen(without.covariance_km2, number), value
+        return left_out.likeliest(without, by_times + by_levels, times)
 
     def _scale(self, times: MeasuredTimes, pooled: torch.Tensor) -> torch.Tensor:
         """Logarithm of the factor of the covariances by arrival times, (B, 1)."""

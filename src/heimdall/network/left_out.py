@@ -46,24 +46,36 @@ def solve(
     return without, log_evidence
 
 
-def likeliest(log_evidence: torch.Tensor, times: MeasuredTimes) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `HYPOTHESES` likeliest solutions without a time.
+def likeliest(
+    without: Solution, log_evidence: torch.Tensor, times: MeasuredTimes
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The M = `HYPOTHESES` likeliest solutions without a time.
 
-    None is without a time that is not there, nor one of so few times that the others fix no place.
+    None is without a time that is not there, nor one of so few times that the others fix no place. Where
+    there are fewer than M, the rest have a logarithm that makes them nothing.
 
     Args:
-        log_evidence: Of the solutions, (B, R).
+        without: R solutions a session.
+        log_evidence: Of these, (B, R).
         times: The sessions.
 
     Returns:
-        Their logarithms and their numbers, (B, HYPOTHESES) each; where there are fewer, of the first one with
-        a logarithm that makes it nothing.
+        Positions, km, (B, M, 2), their covariances, km^2, (B, M, 3), and their evidence, (B, M).
     """
     possible = times.usable * (times.count >= REDUNDANT)
     against = log_evidence - _NEVER * (1 - possible)
     none = torch.full_like(against[:, :1], -_NEVER).expand(-1, HYPOTHESES)
     value, number = torch.cat([against, none], 1).topk(HYPOTHESES)
-    return value, torch.where(value > -_NEVER / 2, number, 0)
+    there = value > -_NEVER / 2
+    number = torch.where(there, number, 0)
+    value = torch.where(there, value, -_NEVER)
+    # The exporter to ONNX does not see how many there are.
+    value, number, there = (each.reshape(-1, HYPOTHESES) for each in (value, number, there))
+    # What is nothing depends on nothing, such as the order of the receivers.
+    place_km = torch.where(there[..., None], chosen(without.position_km, number), 0.0)
+    round_km2 = place_km.new_tensor([1.0, 0.0, 1.0])
+    covariance_km2 = torch.where(there[..., None], chosen(without.covariance_km2, number), round_km2)
+    return place_km, covariance_km2, value
 
 
 def chosen(values: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
