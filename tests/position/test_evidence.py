@@ -128,7 +128,7 @@ def test_wrong_times_are_all_there_are_and_of_any_size() -> None:
     for sigma_us in (0.05, 1.0, 30.0, 1e5):
         found = solver.wrong_per_us(torch.tensor(size_us), torch.tensor(sigma_us), RANGE_US).numpy()
         assert 2 * np.trapezoid(found, size_us) == pytest.approx(1.0, rel=1e-3)
-    sharp = solver.wrong_per_us(torch.tensor(size_us), torch.tensor(0.05), RANGE_US)
+    sharp = solver.wrong_per_us(torch.tensor(size_us), torch.tensor(0.05, dtype=torch.float64), RANGE_US)
     np.testing.assert_allclose(sharp, wrong_per_us(size_us))
 
 

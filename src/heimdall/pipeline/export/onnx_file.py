@@ -50,7 +50,8 @@ def onnx_bytes(graph: Graph, record: Mapping[str, Any], opset: int) -> bytes:
             output_names=list(graph.outputs),
             dynamic_axes=axes,
         )
-        made = onnx.load_model(target)
+        # The exporter does not see how many Gaussians there are.
+        made = onnx.shape_inference.infer_shapes(onnx.load_model(target))
     return _finished(made, dict(record) | graph.metadata)
 
 
