@@ -36,7 +36,7 @@ FEATURES = dataclasses.replace(LOADED.features, n_mels=32)
 PRETRAIN: dict[str, Any] = {
     "sessions": 6,
     "sessions_per_world": 2,
-    "elsewhere_share": 0.25,  # of three worlds, the second
+    "elsewhere_share": 0.0,
     "epochs": 2,
     "lr": 3e-3,
     "warmup_epochs": 1,
@@ -54,7 +54,7 @@ def settings(**changes: Any) -> Params:  # noqa: ANN401
         "validation_split": 0.4,
     }
     pretrain = dataclasses.replace(LOADED.pretrain, validation_split=0.3, **PRETRAIN)
-    return dataclasses.replace(LOADED, pretrain=pretrain, **quick | changes)
+    return dataclasses.replace(LOADED, **quick | {"pretrain": pretrain} | changes)
 
 
 def model_params(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -68,11 +68,21 @@ def digests(folder: Path, names: tuple[str, ...] = OUTPUTS) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose simulate stage has run: three worlds of two sessions."""
-    folder = tmp_path_factory.mktemp("repository")
+    return made(tmp_path_factory.mktemp("repository"), settings())
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but that the second world, the first of two that train, has other receivers."""
+    pretrain = dataclasses.replace(settings().pretrain, elsewhere_share=0.25)
+    return made(tmp_path_factory.mktemp("mixed"), settings(pretrain=pretrain))
+
+
+def made(folder: Path, by: Params) -> Path:
     artifacts.write_bytes(folder / determinism.LOCK_FILE, b"numpy==1\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "sched_getaffinity", lambda _: {0})
-        simulated.run(settings().pretrain, FEATURES, folder)
+        simulated.run(by.pretrain, FEATURES, folder)
     return folder
 
 
@@ -123,46 +133,6 @@ def test_pretraining_says_what_it_did(pretrained: Path) -> None:
     assert (final["temperature"], final["floor_m"]) == (float(network.temperature), float(network.floor_m))
 
 
-def test_worlds_of_other_receivers_are_learned_from_and_leave_the_network_as_it_is(
-    root: Path, pretrained: Path, tmp_path: Path
-) -> None:
-    config = DatasetConfig(root / simulated.SIMULATED)
-    elsewhere, home = dataset.read_elsewhere(config), dataset.read_receivers(config)
-    assert set(elsewhere) == {"sim-1001"}
-    part = dataset.observations(config, "train", settings().pretrain.validation_split)
-    assert part.table["source_id"].str[:8].tolist() == ["sim-1001"] * 2 + ["sim-1002"] * 2
-    network = fusion_net(pretrained / "models" / "pretrained.safetensors")
-    at_home = world_networks.at_home(part, elsewhere)
-    truth_m = at_home.truth_m(network.plane)
-    assert network.power == received_power.fit(at_home.observations, truth_m, home, network.plane)
-    assert network.power.websdr_id == network.radio.law.websdr_id == tuple(home.websdr_id.tolist())
-    assert network.area == Area.of_transmitters(home, truth_m)
-
-    task = SessionTask(settings(**model_params(from_simulated=False)), config)
-    task.start(Scratch(tmp_path, alone=True))
-    here = task.network.tokenizer(home)
-    found = [task.training.sessions[number][0] for number in range(2)]
-    for one, seen in zip(found, part.observations, strict=False):
-        # One transmitter tells nothing of its receivers, but those that are silent are of its world.
-        expected = dataclasses.replace(here, receivers=elsewhere["sim-1001"]).tokens(seen)
-        np.testing.assert_array_equal(one.log_power, expected.log_power)
-        assert not np.array_equal(one.log_power, here.tokens(seen).log_power)
-
-
-def test_a_training_without_a_world_of_the_network_is_refused(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / simulated.SIMULATED, tmp_path / "data")
-    config = DatasetConfig(tmp_path / "data")
-    table = pd.read_parquet(config.elsewhere_file)
-    pd.concat([table, table.assign(world="sim-1002")]).to_parquet(config.elsewhere_file)
-    with pytest.raises(
-        HeimdallError, match=r"no world of the training split.*Lower pretrain.elsewhere_share"
-    ):
-        SessionTask(settings(validation_split=0.3), config)
-    config.elsewhere_file.unlink()
-    with pytest.raises(HeimdallError, match=r"elsewhere\.parquet: the file is missing"):
-        SessionTask(settings(), config)
-
-
 @pytest.mark.parametrize(
     ("owner", "number"),
     [(torch, 1), (torch, 3), (model_file, 1)],
@@ -177,6 +147,52 @@ def test_a_killed_pretraining_ends_with_the_same_bytes(
     pretraining(root, tmp_path / "work").run(tmp_path / "out")
     assert digests(tmp_path / "out") == digests(pretrained)
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_worlds_of_other_receivers_are_learned_from_and_leave_the_network_as_it_is(
+    mixed: Path, tmp_path: Path
+) -> None:
+    pretraining(mixed, tmp_path / "work").run(tmp_path / "out")
+    with killed_at_call(1, torch, "save"):
+        pretraining(mixed, tmp_path / "killed").run(tmp_path / "again")
+    pretraining(mixed, tmp_path / "killed").run(tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(tmp_path / "out")
+
+    config = DatasetConfig(mixed / simulated.SIMULATED)
+    elsewhere, home = dataset.read_elsewhere(config), dataset.read_receivers(config)
+    assert set(elsewhere) == {"sim-1001"}
+    part = dataset.observations(config, "train", settings().pretrain.validation_split)
+    assert part.table["source_id"].str[:8].tolist() == ["sim-1001"] * 2 + ["sim-1002"] * 2
+    network = fusion_net(tmp_path / "out" / "models" / "pretrained.safetensors")
+    at_home = world_networks.at_home(part, elsewhere)
+    truth_m = at_home.truth_m(network.plane)
+    assert network.power == received_power.fit(at_home.observations, truth_m, home, network.plane)
+    assert network.power.websdr_id == network.radio.law.websdr_id == tuple(home.websdr_id.tolist())
+    assert network.area == Area.of_transmitters(home, truth_m)
+
+    task = SessionTask(settings(validation_split=0.3, **model_params(from_simulated=False)), config)
+    task.start(Scratch(tmp_path / "tokens", alone=True))
+    here = task.network.tokenizer(home)
+    found = [task.training.sessions[number][0] for number in range(2)]
+    for one, seen in zip(found, part.observations, strict=False):
+        # One transmitter tells nothing of its receivers, but those that are silent are of its world.
+        expected = dataclasses.replace(here, receivers=elsewhere["sim-1001"]).tokens(seen)
+        np.testing.assert_array_equal(one.log_power, expected.log_power)
+        assert not np.array_equal(one.log_power, here.tokens(seen).log_power)
+
+
+def test_a_training_without_a_world_of_the_network_is_refused(mixed: Path, tmp_path: Path) -> None:
+    shutil.copytree(mixed / simulated.SIMULATED, tmp_path / "data")
+    config = DatasetConfig(tmp_path / "data")
+    table = pd.read_parquet(config.elsewhere_file)
+    pd.concat([table, table.assign(world="sim-1002")]).to_parquet(config.elsewhere_file)
+    with pytest.raises(
+        HeimdallError, match=r"no world of the training split.*Lower pretrain.elsewhere_share"
+    ):
+        SessionTask(settings(validation_split=0.3), config)
+    config.elsewhere_file.unlink()
+    with pytest.raises(HeimdallError, match=r"elsewhere\.parquet: the file is missing"):
+        SessionTask(settings(), config)
 
 
 def test_fine_tuning_goes_on_from_the_simulated_weights(
@@ -199,7 +215,6 @@ def test_levels_are_fitted_to_the_training_split(root: Path, pretrained: Path, f
     task = SessionTask(settings(), config)
     task.start(Scratch(fine_tuning))
     part, plane = dataset.observations(config, "train", 0.4), dataset.read_network(config).plane
-    part = world_networks.at_home(part, dataset.read_elsewhere(config))
     receivers = dataset.read_receivers(config)
     truth_m = part.truth_m(plane)
     sessions = part.observations, truth_m, receivers, plane
