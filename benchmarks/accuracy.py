@@ -43,6 +43,7 @@ from accuracy_criteria import LEAST_DB, acceptance, clean_lines, words
 
 from heimdall import simulate
 from heimdall.core import artifacts, params, rooms
+from heimdall.core.errors import HeimdallError
 from heimdall.core.params import Params, SplitParams
 from heimdall.metrics import metrics
 from heimdall.network.dataset import DatasetConfig, observations
@@ -153,9 +154,14 @@ def main() -> int:
 
 def chosen(parser: argparse.ArgumentParser, options: argparse.Namespace, *, from_simulated: bool) -> Params:
     """The training parameters that the options ask for; worlds of pretraining are refused."""
-    if min(options.worlds) < 0 or max(options.worlds) >= params.FIRST_OTHER_WORLD:
-        parser.error(f"worlds from {params.FIRST_OTHER_WORLD} on are those of pretraining")
-    settings = params.load(options.params)
+    if min(options.worlds) < 0:
+        parser.error(f"--worlds: a world has a seed from 0 on, not {min(options.worlds)}")
+    if max(options.worlds) >= params.FIRST_OTHER_WORLD:
+        parser.error(f"--worlds: those from {params.FIRST_OTHER_WORLD} on are those of pretraining")
+    try:
+        settings = params.load(options.params)
+    except HeimdallError as error:
+        parser.error(f"--params: {error}")
     return replace(
         settings,
         model=replace(settings.model, name="fusion", from_simulated=from_simulated),
