@@ -21,7 +21,7 @@ from heimdall.network import dataset, model_file
 from heimdall.network.dataset import DatasetConfig
 from heimdall.network.fusion_net import FusionNet
 from heimdall.pipeline.simulate import simulated
-from heimdall.pipeline.train import checkpoints, training, world_networks
+from heimdall.pipeline.train import checkpoints, session_task, training, world_networks
 from heimdall.pipeline.train.session_task import SessionTask
 from heimdall.pipeline.train.task import Scratch
 from heimdall.pipeline.train.training import Training
@@ -253,6 +253,22 @@ def test_terrain_is_forgotten_where_receivers_of_the_same_numbers_are_elsewhere(
     assert task._is_network_of(known)
     task._receivers.position_m[[0, 1]] = task._receivers.position_m[[1, 0]]  # of the same mean
     assert not task._is_network_of(known)
+    task.start(Scratch(fine_tuning))
+    here = task.network.radio
+    assert not np.any(here.terrain_db)  # two sessions tell of none
+    assert np.any(known.radio.terrain_db)
+    assert here.clear_sigma_db == known.radio.clear_sigma_db
+    assert here.receiver_m == tuple(map(tuple, task._receivers.position_m.tolist()))
+
+
+def test_many_sessions_elsewhere_tell_of_their_own_terrain(
+    root: Path, pretrained: Path, fine_tuning: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = SessionTask(settings(), DatasetConfig(root / simulated.SIMULATED))
+    task._receivers.position_m[[0, 1]] = task._receivers.position_m[[1, 0]]
+    monkeypatch.setattr(session_task, "_TERRAIN_SESSIONS", 2)
+    task.start(Scratch(fine_tuning))
+    assert np.any(task.network.radio.terrain_db)
 
 
 def test_loader_workers_change_no_byte(root: Path, fine_tuning: Path) -> None:

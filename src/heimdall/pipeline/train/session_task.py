@@ -32,6 +32,8 @@ from heimdall.pipeline.train import token_file, world_networks
 from heimdall.pipeline.train.task import Judged, Scratch, Weights
 from heimdall.pipeline.train.token_file import Recipe, TokenFile
 from heimdall.position import radio_map, received_power
+from heimdall.position.radio_map import RadioMap
+from heimdall.position.received_power import PowerModel
 from heimdall.position.solver import KM
 
 Float64 = npt.NDArray[np.float64]
@@ -42,6 +44,8 @@ PRETRAINED = Path("models/pretrained.safetensors")
 CLIP_NORM = 1.0
 CALIBRATED = 500  # sessions at most tell how sure the network may be before it is trained on them
 _VALIDATION_EPOCH = 2**32  # its variations are no training epoch's
+# A terrain that is fitted to fewer misleads (docs/physics.md, section 6).
+_TERRAIN_SESSIONS = 120
 _SAME_PLACE_M = 100.0  # of a receiver whose terrain is known
 _FEW_TIMED = 0.1  # of the sessions: from fewer nothing is learned of arrival times
 
@@ -110,7 +114,7 @@ class SessionTask:
             )
         if self._origin:
             trained = self._pretrained
-            known = trained.radio if self._is_network_of(trained) else None
+            known = self._known_map(trained, levels, len(part.observations))
             here = {
                 "plane": asdict(self._plane),
                 "area": asdict(area),
@@ -186,6 +190,12 @@ class SessionTask:
         part = self._parts[split]
         truth_deg = part.table[["latitude_deg", "longitude_deg"]].to_numpy(np.float64)
         return part.truth_m(self.network.plane), truth_deg
+
+    def _known_map(self, trained: FusionNet, levels: PowerModel, sessions: int) -> RadioMap | None:
+        """What is known of the levels here before the sessions; None where they tell of the terrain."""
+        if self._is_network_of(trained):
+            return trained.radio
+        return trained.radio.of_others(levels, self._receivers) if sessions < _TERRAIN_SESSIONS else None
 
     def _is_network_of(self, trained: FusionNet) -> bool:
         """Whether a network was trained on these receivers, where they are."""
