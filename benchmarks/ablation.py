@@ -52,10 +52,10 @@ from heimdall.core import determinism
 if __name__ == "__main__":
     determinism.ensure()
 
-import ablation_document
 import accuracy
 import numpy as np
 import pandas as pd
+import physics_tables
 import torch
 from ablation_bound import bound_table, informations
 from ablation_criteria import COMBINED, FOREIGN_KINDS, OWN_KINDS, RIVALS, acceptance
@@ -232,7 +232,7 @@ def main() -> int:
         print("\n".join(faults_table(cases, settings.evaluate)), end="\n\n")
         print("\n".join(bound_table(cases, COMBINED)), end="\n\n")
     if options.markdown:
-        made = ablation_document.tables(measured, lines, settings.evaluate, settings.pretrain.multipath)
+        made = physics_tables.tables(measured, lines, settings.evaluate, settings.pretrain.multipath)
         print("\n".join(made))
         return 0 if all(line.met for line in lines) else 1
     verdicts = [[line.kind, line.criterion, line.target, line.reached, line.verdict] for line in lines]

@@ -17,7 +17,7 @@ from heimdall.network.tokens import PHYSICAL, SPREAD_SHARE, Tokens, collate
 from heimdall.position import radio_map, received_power
 from heimdall.position.posterior import Posterior
 from heimdall.position.received_power import Levels
-from heimdall.position.solver import KM, Solution
+from heimdall.position.solver import KM
 from heimdall.signal.arrival import without_gps
 from tests.fusion_world import FEATURES, untrained, world
 
@@ -144,11 +144,10 @@ def test_without_gps_time_the_answer_is_what_the_levels_say() -> None:
 def test_outside_the_hull_transmitters_are_as_rare_as_the_area_says() -> None:
     network, area = untrained(), world().tokenizer.area
     position_m = np.stack(np.meshgrid(*2 * [np.linspace(-150e3, 150e3, 15)]), -1).reshape(1, -1, 2)
-    found = Solution(torch.tensor(position_m / KM), *[torch.zeros(1)] * 5)
     expected = area.log_prior(position_m)
     assert (expected < 0).any()
     assert (expected == 0).any()
-    np.testing.assert_allclose(network._log_prior(found), expected, atol=1e-9)
+    np.testing.assert_allclose(network._log_prior(torch.tensor(position_m / KM)), expected, atol=1e-9)
 
 
 def test_sessions_without_any_arrival_time_train_too() -> None:

@@ -23,9 +23,10 @@ RANGE_US = 1200.0
 LAPLACE_NATS = 3 * math.log(math.pi / math.sqrt(2 * math.pi))
 
 
-def wrong_per_us(size_us: Float64) -> Float64:
-    """Density of a wrong time by its error: some anywhere, the others of any size from 1 us on."""
-    by_size = (1 - ANYWHERE) / 2 / math.log(1 + RANGE_US / 2) / (1 + size_us)
+def wrong_per_us(size_us: Float64, sigma_us: Float64 | float = 0.0) -> Float64:
+    """Density of a wrong time by its error: some anywhere, the others of any size from 1 us or sigma on."""
+    least_us = np.maximum(sigma_us, 1.0)
+    by_size = (1 - ANYWHERE) / 2 / np.log(1 + RANGE_US / 2 / least_us) / (least_us + size_us)
     return np.asarray(ANYWHERE / RANGE_US + by_size, np.float64)
 
 
@@ -68,7 +69,7 @@ def by_brute_force(
         )  # (G', E)
         squared = weight * (late_us[:, None] - emitted_us[..., None]) ** 2
         right = (1 - WRONG) * np.sqrt(weight) / math.pi / (1 + squared / 4) ** 2
-        wrong = WRONG * wrong_per_us(np.abs(late_us[:, None] - emitted_us[..., None]))
+        wrong = WRONG * wrong_per_us(np.abs(late_us[:, None] - emitted_us[..., None]), 1 / np.sqrt(weight))
         if wrong_one is not None:
             right[..., wrong_one] = 0.0
         density = (right + wrong).prod(-1).sum(-1) / (3 * math.sqrt(weight.max()))
@@ -100,18 +101,22 @@ def test_the_evidence_of_a_tile_is_the_integral_over_it(count: int) -> None:
     np.testing.assert_allclose(found - found[0], exact - exact[0], atol=0.1)
 
 
-@pytest.mark.parametrize("late_us", [0.0, 10.0])
+@pytest.mark.parametrize(("late_us", "sigma_us"), [(0.0, 0.3), (10.0, 0.3), (0.0, 30.0)])
 @pytest.mark.parametrize("wrong_one", [0, 4])
 def test_the_evidence_without_a_time_is_the_integral_if_that_one_is_wrong(
-    wrong_one: int, late_us: float
+    wrong_one: int, late_us: float, sigma_us: float
 ) -> None:
+    """Also of a coarse clock, whose wrong time is no better known than a right one."""
     posed = problem(5, [(TRUTH_M / KM).tolist()], [1.0])
     posed = replace(posed, delay_us=posed.delay_us + late_us * torch.eye(5, dtype=torch.float64)[wrong_one])
     weight = np.full(5, 1 / 0.3**2)
+    weight[wrong_one] = 1 / sigma_us**2
     left_out = torch.eye(5, dtype=torch.float64)[wrong_one, None]
-    kept = torch.tensor(weight) * (1 - left_out[None])
+    weights = torch.tensor(weight)[None, None]
+    kept = weights * (1 - left_out[None])
     found = solver.refine(posed, kept, posed.centre_km)
-    reached = solver.log_evidence(posed, found, kept) + solver.log_wrong(posed, found, left_out[None])
+    reached = solver.log_evidence(posed, found, kept)
+    reached = reached + solver.log_wrong(posed, found, weights, left_out[None])
     exact = by_brute_force(posed, weight, 0, wrong_one)
     assert -0.3 < exact - float(reached[0, 0]) < LAPLACE_NATS + 0.3
 

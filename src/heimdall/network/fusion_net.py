@@ -162,24 +162,24 @@ class FusionNet(nn.Module):
         corrected = times.corrected(bias_us)
         found = solver.refine(corrected, self._by_tile(weight), first.position_km.detach())
         evidence = tile_evidence.log_evidence(
-            batch["log_power"], found, times, weight, self._log_prior(found)
+            batch["log_power"], found, times, weight, self._log_prior(found.position_km)
         )
-        place_km, around_km2, log_wrong = self._with_one_wrong(
-            batch, corrected, found, times, weight=weight, evidence=evidence
-        )
-        log_weight = torch.log_softmax(torch.cat([evidence, log_wrong], 1), -1)  # (B, K + M)
+        wrong = left_out.solve(corrected, found, times, weight, batch["log_power"])
+        by_area = self._log_prior(wrong.position_km)
+        wrong = replace(wrong, log_evidence=wrong.log_evidence + by_area).likeliest()
+        log_weight = torch.log_softmax(torch.cat([evidence, wrong.log_evidence], 1), -1)  # (B, K + M)
         log_weight, of_wrong = log_weight[:, : TILES + 1], log_weight[:, TILES + 1 :]
         scale = self._scale(times, pooled)
         covariance = found.covariance_km2 * exp(scale * self.by_time)[..., None]
         timed = (times.count >= LEAST_TIMED).double()  # (B, 1)
         tails = [share * timed + _NO_SHARE for share in TAIL_SHARES]
         return Mixture(
-            torch.cat([found.position_km.repeat(1, 1 + len(tails), 1), place_km], 1),
+            torch.cat([found.position_km.repeat(1, 1 + len(tails), 1), wrong.position_km], 1),
             torch.cat(
                 [
                     covariance,
                     *(covariance * sigmas**2 for sigmas in TAIL_SIGMAS),
-                    around_km2 * exp(scale)[..., None],
+                    wrong.covariance_km2 * exp(scale)[..., None],
                 ],
                 1,
             ),
@@ -300,9 +300,9 @@ class FusionNet(nn.Module):
         """
         return degree_polynomial.evaluate(self.degrees, position_km)
 
-    def _log_prior(self, found: solver.Solution) -> torch.Tensor:
-        """As of `Area.log_prior` at the solutions, (B, K)."""
-        east, north = found.position_km.unbind(-1)
+    def _log_prior(self, position_km: torch.Tensor) -> torch.Tensor:
+        """As of `Area.log_prior` at positions (B, K, 2), (B, K)."""
+        east, north = position_km.unbind(-1)
         across, along, offset_m = self.edges.unbind(-1)  # (E,) each
         beyond_km = east[..., None] * across + north[..., None] * along + offset_m / KM  # (B, K, E)
         return -RARER * torch.log1p(beyond_km.amax(-1).clamp(min=0) * KM / self.area.reach_m)
@@ -325,7 +325,7 @@ class FusionNet(nn.Module):
     ) -> torch.Tensor:
         """Tokens (B, R, WIDTH): measurements, and geometry at the most likely first solution."""
         evidence = tile_evidence.log_evidence(
-            batch["log_power"], first, times, times.first_weight, self._log_prior(first)
+            batch["log_power"], first, times, times.first_weight, self._log_prior(first.position_km)
         )
         # An answer of the levels alone says nothing of the arrival times, which the tokens are about.
         against = torch.where(times.count >= LEAST_TIMED, _NEVER * (1 - self.by_time), 0.0)
@@ -350,31 +350,6 @@ class FusionNet(nn.Module):
         bias_us = bend_share * times.spread_excess_us * times.usable
         variance_us2 = times.variance_us2 + sigma_us**2 + (TILT_SHARE + tilt) ** 2 * times.tilt_us2
         return times.usable / variance_us2, bias_us
-
-    def _with_one_wrong(
-        self,
-        batch: Batch,
-        problem: solver.Problem,
-        found: solver.Solution,
-        times: MeasuredTimes,
-        *,
-        weight: torch.Tensor,
-        evidence: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The M likeliest solutions if one arrival time is wrong, as of `left_out.likeliest`.
-
-        Args:
-            batch: As of `tokens.collate`.
-            problem: Its corrected delays.
-            found: The solutions by all times.
-            times: The arrival times.
-            weight: Of these, 1 / us^2, (B, R).
-            evidence: Of the solutions, logarithms, (B, K).
-        """
-        tile = (evidence - _NEVER * (1 - self.by_time)).argmax(1, keepdim=True)
-        without, by_times = left_out.solve(problem, found, tile, weight)
-        by_levels = batch["log_power"].gather(1, tile) + self._log_prior(without)
-        return left_out.likeliest(without, by_times + by_levels, times)
 
     def _scale(self, times: MeasuredTimes, pooled: torch.Tensor) -> torch.Tensor:
         """Logarithm of the factor of the covariances by arrival times, (B, 1)."""

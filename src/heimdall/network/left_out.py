@@ -2,82 +2,101 @@
 
 A wrong time that a wrong place explains leaves no second minimum of the cost: where the others fix the place
 only along a curve, the solution slides along it until that time fits, too. So the hypothesis that it is wrong
-has to be a Gaussian of its own, as wide as the other times leave it.
+has to be a Gaussian of its own in every tile, as wide as the other times and the tile leave it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from heimdall.network.measured_times import MeasuredTimes
 from heimdall.network.tokens import REDUNDANT
 from heimdall.position import solver
-from heimdall.position.solver import Problem, Solution
+from heimdall.position.solver import Problem, Solution, log
 
-HYPOTHESES = 6  # at most: a session with more times is seldom unsure of more
+HYPOTHESES = 12  # at most: any of a few times may be wrong, and the others may leave several tiles
 _NEVER = 1e3  # nats
 
 
+@dataclass(frozen=True)
+class Hypotheses:
+    """That one arrival time is wrong: N solutions a session.
+
+    Attributes:
+        position_km: East and north, (B, N, 2).
+        covariance_km2: (B, N, 3).
+        log_evidence: Logarithm of the probability of all arrival times and levels, (B, N).
+    """
+
+    position_km: torch.Tensor
+    covariance_km2: torch.Tensor
+    log_evidence: torch.Tensor
+
+    def likeliest(self) -> Hypotheses:
+        """The `HYPOTHESES` likeliest of each session; where there are fewer, the rest are nothing."""
+        none = torch.full_like(self.log_evidence[:, :1], -_NEVER).expand(-1, HYPOTHESES)
+        value, number = torch.cat([self.log_evidence, none], 1).topk(HYPOTHESES)
+        # The exporter to ONNX does not see how many there are.
+        value, number = value.reshape(-1, HYPOTHESES), number.reshape(-1, HYPOTHESES)
+        there = value > -_NEVER / 2
+        number = torch.where(there, number, 0)
+        # What is nothing depends on nothing, such as the order of the receivers.
+        value = torch.where(there, value, -_NEVER)
+        place_km = torch.where(there[..., None], _chosen(self.position_km, number), 0.0)
+        round_km2 = place_km.new_tensor([1.0, 0.0, 1.0])
+        covariance_km2 = torch.where(there[..., None], _chosen(self.covariance_km2, number), round_km2)
+        return Hypotheses(place_km, covariance_km2, value)
+
+
 def solve(
-    problem: Problem, found: Solution, tile: torch.Tensor, weight: torch.Tensor
-) -> tuple[Solution, torch.Tensor]:
-    """The solutions of one tile without each arrival time.
+    problem: Problem, found: Solution, times: MeasuredTimes, weight: torch.Tensor, log_power: torch.Tensor
+) -> Hypotheses:
+    """The solutions of every tile but the wide one without each arrival time.
+
+    The evidence by all times has each of them right or wrong already: where a time does not fit, the solution
+    by all is the one without it. What is new is that a time is wrong which fits, so that is what counts.
 
     Args:
-        problem: The sessions.
+        problem: The sessions, their delays corrected.
         found: Their solutions by all times; those without one are looked for from there.
-        tile: Whose prior holds, (B, 1) int64.
-        weight: Of the arrival times, 1 / us^2, 0 where there is none, (B, R).
+        times: Which arrival times there are.
+        weight: Of these, 1 / us^2, 0 where there is none, (B, R).
+        log_power: Logarithm of the levels' probability of each tile, the wide one last, (B, K).
 
     Returns:
-        R solutions a session, number k without time k; and the logarithm of the probability of all arrival
-        times if that one is wrong, as of `solver.log_evidence`, (B, R).
+        (K - 1) R hypotheses; those that leave out a time which is not there, or leave so few that they fix no
+        place, are nothing. The prior of the area is to be added.
     """
-    count = weight.shape[1]
+    count, tiles = weight.shape[1], log_power.shape[1] - 1
     number = torch.arange(count, device=weight.device)
-    left_out = (number[:, None] == number).to(weight.dtype)[None]  # (1, R, R)
+    left_out = (number[:, None] == number).to(weight.dtype).repeat(tiles, 1)[None]  # (1, N, R)
     kept = weight[:, None] * (1 - left_out)
-    row = tile.expand(-1, count)
-    posed = replace(problem, centre_km=chosen(problem.centre_km, row), prior=chosen(problem.prior, row))
-    without = solver.refine(posed, kept, chosen(found.position_km.detach(), row))
-    log_evidence = solver.log_evidence(posed, without, kept) + solver.log_wrong(posed, without, left_out)
-    return without, log_evidence
+    posed = replace(
+        problem,
+        centre_km=_times(problem.centre_km[:, :tiles], count),
+        prior=_times(problem.prior[:, :tiles], count),
+    )
+    start_km = _times(found.position_km[:, :tiles].detach(), count)
+    without = solver.refine(posed, kept, start_km)
+    by_times = solver.log_evidence(posed, without, kept)
+    by_times = by_times + solver.log_wrong(posed, without, weight[:, None], left_out)
+    right = solver.log_right(problem, found, weight[:, None])[:, :tiles]  # (B, K - 1, R)
+    # Several solutions by all times may be of one tile, whose solution without a time is one.
+    centre_km = problem.centre_km[:, :tiles]
+    same = (centre_km[:, :, None] == centre_km[:, None]).all(-1).to(weight.dtype).sum(-1)
+    of_tile = _times((log_power[:, :tiles] - log(same))[..., None], count)[..., 0]
+    possible = (times.usable * (times.count >= REDUNDANT)).repeat(1, tiles)
+    log_evidence = by_times + right.flatten(1) + of_tile - _NEVER * (1 - possible)
+    return Hypotheses(without.position_km, without.covariance_km2, log_evidence)
 
 
-def likeliest(
-    without: Solution, log_evidence: torch.Tensor, times: MeasuredTimes
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The M = `HYPOTHESES` likeliest solutions without a time.
-
-    None is without a time that is not there, nor one of so few times that the others fix no place. Where
-    there are fewer than M, the rest have a logarithm that makes them nothing.
-
-    Args:
-        without: R solutions a session.
-        log_evidence: Of these, (B, R).
-        times: The sessions.
-
-    Returns:
-        Positions, km, (B, M, 2), their covariances, km^2, (B, M, 3), and their evidence, (B, M).
-    """
-    possible = times.usable * (times.count >= REDUNDANT)
-    against = log_evidence - _NEVER * (1 - possible)
-    none = torch.full_like(against[:, :1], -_NEVER).expand(-1, HYPOTHESES)
-    value, number = torch.cat([against, none], 1).topk(HYPOTHESES)
-    there = value > -_NEVER / 2
-    number = torch.where(there, number, 0)
-    value = torch.where(there, value, -_NEVER)
-    # The exporter to ONNX does not see how many there are.
-    value, number, there = (each.reshape(-1, HYPOTHESES) for each in (value, number, there))
-    # What is nothing depends on nothing, such as the order of the receivers.
-    place_km = torch.where(there[..., None], chosen(without.position_km, number), 0.0)
-    round_km2 = place_km.new_tensor([1.0, 0.0, 1.0])
-    covariance_km2 = torch.where(there[..., None], chosen(without.covariance_km2, number), round_km2)
-    return place_km, covariance_km2, value
+def _times(values: torch.Tensor, count: int) -> torch.Tensor:
+    """Each row of (B, K, N) so many times, one after the other, (B, K count, N)."""
+    return values[:, :, None].expand(-1, -1, count, -1).flatten(1, 2)
 
 
-def chosen(values: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-    """Rows (B, M, N) of values (B, K, N) by their numbers (B, M)."""
+def _chosen(values: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """Rows (B, M, n) of values (B, N, n) by their numbers (B, M)."""
     return values.gather(1, number[..., None].expand(-1, -1, values.shape[-1]))

@@ -305,7 +305,7 @@ class Tokenizer:
         sigma_us = np.sqrt(variance) / US
         size_us = torch.from_numpy(np.abs(apart) / US)
         per_us = solver.wrong_per_us(size_us, torch.from_numpy(sigma_us), most_us).numpy()
-        wrong = WRONG * math.pi * sigma_us * per_us
+        wrong = WRONG / (1 - WRONG) * math.pi * sigma_us * per_us
         return np.asarray(special.logsumexp(np.log(falling * falling + wrong).sum(-1), axis=-1), np.float64)
 
 

@@ -243,15 +243,33 @@ def log_evidence(problem: Problem, found: Solution, weight: torch.Tensor) -> tor
     return right + 0.5 * (occam - found.chi2 - found.penalty)
 
 
-def log_wrong(problem: Problem, found: Solution, left_out: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the probability of a wrong arrival time over that of one that lies anywhere, (B, K).
+def log_right(problem: Problem, found: Solution, weight: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the probability that each arrival time is right where the solutions are, (B, K, R).
 
-    The size of its error is known as well as the position is that the others leave.
+    Args:
+        problem: The sessions.
+        found: Its solutions.
+        weight: Of the arrival times, 1 / us^2, 0 where there is none, (B, 1 or K, R).
+    """
+    residual = _residual(problem, found.position_km)
+    residual = residual - _mean(residual, found.trusted)
+    falling = _falling(residual, weight, TAIL)
+    right = falling * falling
+    return log(right.clamp(min=_TINY)) - log(right + _wrong(residual, weight, problem.range_us))
+
+
+def log_wrong(
+    problem: Problem, found: Solution, weight: torch.Tensor, left_out: torch.Tensor
+) -> torch.Tensor:
+    """Logarithm of the density of a wrong arrival time over that of one that lies anywhere, (B, K).
+
+    It is that at the size of its error, which is known as well as the position is that the others leave.
 
     Args:
         problem: The sessions.
         found: Its solutions without that time.
-        left_out: 1 at that time, else 0, (1, K, R).
+        weight: Of the arrival times, 1 / us^2, 0 where there is none, (B, 1, R).
+        left_out: 1 at the time that a solution leaves out, else 0, (1, K, R).
     """
     distance_km, gradient = geometry(found.position_km, problem.receiver_km, problem.plane)
     residual = problem.delay_us[:, None] - US_PER_KM * distance_km  # (B, K, R)
@@ -260,7 +278,8 @@ def log_wrong(problem: Problem, found: Solution, left_out: torch.Tensor) -> torc
     slope = (slope * left_out[..., None]).sum(-2)
     variance_us2 = (slope * apply(found.covariance_km2, slope)).sum(-1)
     size_us = root(error_us**2 + variance_us2)
-    return log(WRONG * problem.range_us * wrong_per_us(size_us, torch.zeros_like(size_us), problem.range_us))
+    sigma_us = (weight * left_out).sum(-1).clamp(min=_FAINT).rsqrt()
+    return log(WRONG * problem.range_us * wrong_per_us(size_us, sigma_us, problem.range_us))
 
 
 def _longest_km(problem: Problem) -> torch.Tensor:
@@ -291,7 +310,7 @@ def cost(residual: torch.Tensor, weight: torch.Tensor, range_us: float) -> tuple
         weight: Inverse squares of their scales, 1 / us^2, 0 where there is none, (..., R).
         range_us: Over which a wrong one may lie anywhere.
 
-    The weights leave out how slowly the density of wrong times falls, which pulls by less than a nanosecond.
+    The weights leave out how slowly the density of wrong times falls, which pulls by 1 % of the scale.
     """
     falling = _falling(residual, weight, TAIL)
     right = falling * falling  # to the power of TAIL / 2
