@@ -164,7 +164,9 @@ class FusionNet(nn.Module):
         evidence = tile_evidence.log_evidence(
             batch["log_power"], found, times, weight, self._log_prior(found.position_km)
         )
-        wrong = left_out.solve(corrected, found, times, weight, batch["log_power"])
+        wrong = left_out.solve(
+            corrected, found, times, weight=weight, log_power=batch["log_power"], evidence=evidence
+        )
         by_area = self._log_prior(wrong.position_km)
         wrong = replace(wrong, log_evidence=wrong.log_evidence + by_area).likeliest()
         log_weight = torch.log_softmax(torch.cat([evidence, wrong.log_evidence], 1), -1)  # (B, K + M)

@@ -2,7 +2,8 @@
 
 A wrong time that a wrong place explains leaves no second minimum of the cost: where the others fix the place
 only along a curve, the solution slides along it until that time fits, too. So the hypothesis that it is wrong
-has to be a Gaussian of its own in every tile, as wide as the other times and the tile leave it.
+has to be a Gaussian of its own, in the tiles that come into question, as wide as the other times and the tile
+leave it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from heimdall.position import solver
 from heimdall.position.solver import Problem, Solution, log
 
 HYPOTHESES = 12  # at most: any of a few times may be wrong, and the others may leave several tiles
+_TILES = 4  # the likeliest, in which a time may be wrong: all 14 take as long as the rest of the network
 _NEVER = 1e3  # nats
 
 
@@ -51,9 +53,15 @@ class Hypotheses:
 
 
 def solve(
-    problem: Problem, found: Solution, times: MeasuredTimes, weight: torch.Tensor, log_power: torch.Tensor
+    problem: Problem,
+    found: Solution,
+    times: MeasuredTimes,
+    *,
+    weight: torch.Tensor,
+    log_power: torch.Tensor,
+    evidence: torch.Tensor,
 ) -> Hypotheses:
-    """The solutions of every tile but the wide one without each arrival time.
+    """The solutions of the likeliest tiles without each arrival time.
 
     The evidence by all times has each of them right or wrong already: where a time does not fit, the solution
     by all is the one without it. What is new is that a time is wrong which fits, so that is what counts.
@@ -64,30 +72,31 @@ def solve(
         times: Which arrival times there are.
         weight: Of these, 1 / us^2, 0 where there is none, (B, R).
         log_power: Logarithm of the levels' probability of each tile, the wide one last, (B, K).
+        evidence: Of each solution by all times, a logarithm, (B, K).
 
     Returns:
-        (K - 1) R hypotheses; those that leave out a time which is not there, or leave so few that they fix no
+        N = 4 R hypotheses; those that leave out a time which is not there, or leave so few that they fix no
         place, are nothing. The prior of the area is to be added.
     """
-    count, tiles = weight.shape[1], log_power.shape[1] - 1
+    count = weight.shape[1]
+    tile = evidence[:, :-1].topk(_TILES)[1].reshape(-1, _TILES)
     number = torch.arange(count, device=weight.device)
-    left_out = (number[:, None] == number).to(weight.dtype).repeat(tiles, 1)[None]  # (1, N, R)
+    left_out = (number[:, None] == number).to(weight.dtype).repeat(_TILES, 1)[None]  # (1, N, R)
     kept = weight[:, None] * (1 - left_out)
     posed = replace(
         problem,
-        centre_km=_times(problem.centre_km[:, :tiles], count),
-        prior=_times(problem.prior[:, :tiles], count),
+        centre_km=_times(_chosen(problem.centre_km, tile), count),
+        prior=_times(_chosen(problem.prior, tile), count),
     )
-    start_km = _times(found.position_km[:, :tiles].detach(), count)
+    start_km = _times(_chosen(found.position_km.detach(), tile), count)
     without = solver.refine(posed, kept, start_km)
     by_times = solver.log_evidence(posed, without, kept)
     by_times = by_times + solver.log_wrong(posed, without, weight[:, None], left_out)
-    right = solver.log_right(problem, found, weight[:, None])[:, :tiles]  # (B, K - 1, R)
+    right = _chosen(solver.log_right(problem, found, weight[:, None]), tile)  # (B, 4, R)
     # Several solutions by all times may be of one tile, whose solution without a time is one.
-    centre_km = problem.centre_km[:, :tiles]
-    same = (centre_km[:, :, None] == centre_km[:, None]).all(-1).to(weight.dtype).sum(-1)
-    of_tile = _times((log_power[:, :tiles] - log(same))[..., None], count)[..., 0]
-    possible = (times.usable * (times.count >= REDUNDANT)).repeat(1, tiles)
+    same = (problem.centre_km[:, :, None] == problem.centre_km[:, None]).all(-1).to(weight.dtype).sum(-1)
+    of_tile = _times(_chosen((log_power - log(same))[..., None], tile), count)[..., 0]
+    possible = (times.usable * (times.count >= REDUNDANT)).repeat(1, _TILES)
     log_evidence = by_times + right.flatten(1) + of_tile - _NEVER * (1 - possible)
     return Hypotheses(without.position_km, without.covariance_km2, log_evidence)
 
