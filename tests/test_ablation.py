@@ -201,6 +201,29 @@ def test_the_tables_have_every_row(
     assert f"{off - own:.0f} [" in line
 
 
+def test_the_tables_of_the_document_have_the_same_figures(
+    ablation: ModuleType,
+    cases: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "light"
+    folder.mkdir()
+    cases.to_parquet(folder / "cases.parquet")
+    asked = ["ablation.py", "--show", "--markdown", "--kinds", "light", "--work", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", asked)
+    assert ablation.main() == 1
+    printed = capsys.readouterr().out
+    own = ablation.physics_tables.figures(ablation.physics_tables.chosen(cases, ablation.AS_IT_IS))
+    first = f"| light, {own['n']} | fusion | {own['mae_m']:.0f} | {own['median_m']:.0f} |"
+    assert first in printed
+    assert f"| {ablation.UNLIKE}, {own['n']} | " in printed
+    missed = printed[printed.index("| echoes | criterion |") :]
+    met, asked_for = printed.split("\n")[-2].split()[0:3:2]
+    assert missed.count("\n| light | ") == int(asked_for) - int(met)
+
+
 def test_the_errors_stand_beside_the_bound_of_what_was_known(
     ablation: ModuleType, cases: pd.DataFrame, criteria: ModuleType
 ) -> None:
