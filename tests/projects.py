@@ -39,7 +39,7 @@ TINY = {
     "warmup_epochs": 1,
     "evaluate": {"bootstrap_resamples": 50, "seed": 42},
     "pretrain": {
-        "sessions": 8,
+        "sessions": 12,  # three worlds, of which the second has other receivers
         "sessions_per_world": 4,
         "epochs": 1,
         "warmup_epochs": 1,
