@@ -94,7 +94,7 @@ from heimdall.pipeline.train import training
 from heimdall.position.posterior import Posterior
 from heimdall.signal.arrival import Observation
 
-WORLDS = list(range(211, 221))
+WORLDS = list(range(221, 231))
 RENDERED_KIND: simulate.Multipath = "light"
 # What else decides the answers.
 CODE = sorted(Path(__file__).parent.glob("ablation*.py"))
@@ -175,7 +175,7 @@ def main() -> int:
         default=60,
         help="in each world of another kind or of a fault (default: 60)",
     )
-    parser.add_argument("--worlds", type=int, nargs="+", default=WORLDS, help="seeds (default: 211 to 220)")
+    parser.add_argument("--worlds", type=int, nargs="+", default=WORLDS, help="seeds (default: 221 to 230)")
     parser.add_argument(
         "--kinds",
         nargs="+",
