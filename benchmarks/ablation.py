@@ -366,7 +366,7 @@ def judged(
         faults |= conditions(test.observations, *made_with)
         known = unlike(world.train.observations, *made_with)
         measured[UNLIKE] = filters.fit(
-            known, truth_m, plane, transmitter=senders, websdr_id=receivers.websdr_id
+            known, truth_m, plane, world.features, transmitter=senders, websdr_id=receivers.websdr_id
         )
     for split, faulty in faults.items():
         if not len(faulty.row):
@@ -417,6 +417,7 @@ def read(data: Path, faulty: Mapping[str, Path], settings: Params, seed: int) ->
             others.observations,
             others.truth_m(network.plane),
             network.plane,
+            features,
             transmitter=senders,
             websdr_id=receivers.websdr_id,
         )

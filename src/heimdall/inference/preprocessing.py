@@ -89,7 +89,8 @@ class Preprocessing:
                 raise HeimdallError(f"receiver {item.websdr_id}", cause, remedy)
         session = session_features([self._calibrated(item) for item in recordings], known, self.features)
         duration_s = min(len(item.iq) / item.sample_rate_hz for item in recordings)
-        return Observation(session, arrivals(session, self.features, duration_s), frequency_hz)
+        seen = arrivals(session, self.features, duration_s)
+        return Observation(session, seen, frequency_hz, duration_s=duration_s)
 
     def _calibrated(self, recording: Recording) -> Recording:
         stamped_ns = recording.start_gps_ns

@@ -1,4 +1,4 @@
-"""From arrival times and levels to a position: receivers' delays, levels, radio map, solver.
+"""From arrival times and levels to a position: receivers' delays and responses, levels, radio map, solver.
 
 The log-likelihood of a position given the levels is in `received_power` (by distance: the baselines) and in
 `radio_map` (place by place: fusion); `posterior` is the answer of any method. Imports `core`, `geometry`
@@ -10,5 +10,6 @@ __all__ = [
     "radio_map",
     "received_power",
     "receiver_delays",
+    "receiver_responses",
     "solver",
 ]

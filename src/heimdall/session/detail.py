@@ -154,7 +154,7 @@ def read_session(session: Session, features: Path = paths.FEATURES) -> Detail:
     duration_s = float((measurements["samples"] / measurements["sample_rate_hz"]).min())
     frequency_hz = session.frequency_mhz * 1e6
     absent = archive.absent_from(session.session_id)
-    observation = Observation(stored, arrivals(stored, params, duration_s), frequency_hz, absent)
+    observation = Observation(stored, arrivals(stored, params, duration_s), frequency_hz, absent, duration_s)
     truth_deg = float(first["latitude_deg"]), float(first["longitude_deg"])
     found = _Found(
         observation,

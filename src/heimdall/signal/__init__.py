@@ -20,6 +20,7 @@ __all__ = [
     "log_mel",
     "noise",
     "pairs",
+    "passband",
     "sample_clock",
     "session_files",
     "sessions",

@@ -6,7 +6,6 @@ each receiver's channel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -79,12 +78,14 @@ class Observation:
         frequency_hz: Carrier, Hz.
         absent: Receivers of the network that say nothing, as switched-off ones. Others without a recording
             heard nothing.
+        duration_s: Length of its recordings, which scales the noise of the channels.
     """
 
     session: SessionFeatures
     arrivals: Arrivals
     frequency_hz: float
     absent: tuple[int, ...] = ()
+    duration_s: float = 1.0
 
 
 def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float = 1.0) -> Arrivals:
@@ -115,27 +116,40 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
     best = int(np.argmax(np.where(usable, snr, -np.inf)))
     delay_s = np.where(usable, session.delay_s - session.delay_s[best], 0.0)
     information_s2 = np.where(usable, np.where(usable, session.delay_sigma_s, 1.0) ** -2, 0.0)
-    timed = np.flatnonzero(usable).tolist()
     delay = delay_s * rate_hz
-    most = session.xcorr.shape[1] // 2 - SHAPE_STEP * (SHAPE_LAGS // 2)
-    pairs = [(a, b) for a in timed for b in timed if a < b and abs(delay[a] - delay[b]) <= most]
-    if not pairs:
+    pairs = correlated_pairs(session, usable, delay)
+    if not len(pairs):
         return replace(nothing, delay_s=delay_s, information_s2=information_s2, rms_bandwidth_hz=bandwidth_hz)
-    series = _correlations(session, pairs)
+    series = correlations(session, pairs)
     channels = Channels(nothing.tilt_s, nothing.spread_s2, nothing.spread_sigma_s2)
-    heard = {row for pair in pairs for row in pair}
+    heard = np.unique(pairs)
     if len(heard) > 2 and best in heard and bandwidth_hz >= NARROW_HZ:
         cells = 2 * params.correlation_band_hz * duration_s
-        channels = cumulants(np.array(pairs), series, delay, snr, level=best, cells=cells, rate_hz=rate_hz)
+        channels = cumulants(pairs, series, delay, snr, level=best, cells=cells, rate_hz=rate_hz)
     shape = _shapes(count, pairs, series, delay)
     return Arrivals(delay_s, information_s2, bandwidth_hz, shape, *channels)
 
 
-def _correlations(session: SessionFeatures, pairs: Sequence[tuple[int, int]]) -> Complex128:
-    """r(a, b), shape (pairs, lags), also for a > b: r(b, a) at a lag is r(a, b)* at minus that lag."""
+def correlated_pairs(
+    session: SessionFeatures, usable: npt.NDArray[np.bool_], delay: Float64
+) -> npt.NDArray[np.intp]:
+    """Rows a < b of usable recordings (R,) whose delays (R,), in samples, differ by no more than the lags reach.
+
+    Returns:
+        Shape (P, 2).
+    """
+    timed = np.flatnonzero(usable).tolist()
+    most = session.xcorr.shape[1] // 2 - SHAPE_STEP * (SHAPE_LAGS // 2)
+    found = [(a, b) for a in timed for b in timed if a < b and abs(delay[a] - delay[b]) <= most]
+    return np.array(found, np.intp).reshape(-1, 2)
+
+
+def correlations(session: SessionFeatures, pairs: npt.NDArray[np.intp]) -> Complex128:
+    """r(a, b), shape (P, lags), also for a > b: r(b, a) at a lag is r(a, b)* at minus that lag."""
     by_rows = {(int(a), int(b)): row for row, (a, b) in enumerate(session.pair)}
     rows = [
-        session.xcorr[by_rows[a, b]] if a < b else session.xcorr[by_rows[b, a]][::-1].conj() for a, b in pairs
+        session.xcorr[by_rows[a, b]] if a < b else session.xcorr[by_rows[b, a]][::-1].conj()
+        for a, b in pairs.tolist()
     ]
     return np.array(rows, np.complex128)
 
@@ -149,7 +163,7 @@ def without_gps(observation: Observation, params: FeatureParams) -> Observation:
     """
     unknown = np.full_like(observation.session.timing_sigma_s, np.inf)
     session = replace(observation.session, timing_sigma_s=unknown)
-    return replace(observation, session=session, arrivals=arrivals(session, params))
+    return replace(observation, session=session, arrivals=arrivals(session, params, observation.duration_s))
 
 
 def without_receiver(observation: Observation, row: int, params: FeatureParams) -> Observation:
@@ -172,7 +186,8 @@ def without_receiver(observation: Observation, row: int, params: FeatureParams) 
     of_pairs = {"pair": new_row[session.pair[pairs]], "xcorr": session.xcorr[pairs]}
     absent = (*observation.absent, int(session.websdr_id[row]))
     session = replace(session, **of_rows, **of_pairs)
-    return replace(observation, session=session, arrivals=arrivals(session, params), absent=absent)
+    seen = arrivals(session, params, observation.duration_s)
+    return replace(observation, session=session, arrivals=seen, absent=absent)
 
 
 def stamped_late(observation: Observation, row: int, late_s: float) -> Observation:
@@ -190,16 +205,16 @@ def stamped_late(observation: Observation, row: int, late_s: float) -> Observati
     )
 
 
-def _shapes(count: int, pairs: list[tuple[int, int]], series: Complex128, delay: Float64) -> Float64:
+def _shapes(count: int, pairs: npt.NDArray[np.intp], series: Complex128, delay: Float64) -> Float64:
     """Correlation of each receiver around its peak, of mean phase 0 there; shape (count, 18)."""
     step = SHAPE_STEP * (np.arange(SHAPE_LAGS) - SHAPE_LAGS // 2)
     limit = series.shape[1] // 2
-    peak = np.array([delay[a] - delay[b] for a, b in pairs])
+    peak = delay[pairs[:, 0]] - delay[pairs[:, 1]]
     around = interpolate(series, np.clip(peak[:, None] + step, -limit, limit))
     middle = around[:, SHAPE_LAGS // 2]
     around = around * (middle.conj() / np.sqrt(np.maximum(squared_magnitude(middle), _TINY)))[:, None]
     total = np.zeros((count, SHAPE_LAGS), np.complex128)
-    for (a, b), values in zip(pairs, around, strict=True):
+    for (a, b), values in zip(pairs.tolist(), around, strict=True):
         total[a] += values
         total[b] += values[::-1].conj()
     total /= np.maximum(total[:, SHAPE_LAGS // 2].real, _TINY)[:, None]

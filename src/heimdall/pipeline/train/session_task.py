@@ -109,6 +109,7 @@ class SessionTask:
                 part.observations,
                 truth_m,
                 self._plane,
+                self._features,
                 transmitter=list(transmitters.by_place(part.table)),
                 websdr_id=self._receivers.websdr_id,
             )

@@ -66,7 +66,7 @@ class Recipe:
         """What the tokens of each session are made with."""
         if self.elsewhere is None:
             return [Measured(self.tokenizer, self.tokenizer.filters)] * len(sessions.observations)
-        return world_networks.measured(sessions, self.tokenizer, self.elsewhere)
+        return world_networks.measured(sessions, self.tokenizer, self.features, self.elsewhere)
 
     def of(self, session: Observation, number: int, by: Measured) -> tuple[Tokens, ...]:
         """A session in its variants."""

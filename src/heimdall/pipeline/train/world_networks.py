@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from heimdall.core.params import FeatureParams
 from heimdall.geometry import transmitters
 from heimdall.geometry.area import Receivers
 from heimdall.network import filters
@@ -51,7 +52,7 @@ def at_home(sessions: Sessions, elsewhere: Collection[str]) -> Sessions:
 
 
 def measured(
-    sessions: Sessions, network: Tokenizer, elsewhere: Mapping[str, Receivers]
+    sessions: Sessions, network: Tokenizer, features: FeatureParams, elsewhere: Mapping[str, Receivers]
 ) -> Sequence[Measured]:
     """What is measured for each session by the other transmitters of its world.
 
@@ -59,6 +60,7 @@ def measured(
         sessions: Of simulated worlds.
         network: What all worlds share: plane and area, and of those that have the network's receivers also
             these, levels and radio map.
+        features: The parameters of the features.
         elsewhere: Of each other world all its receivers, by the world's name.
 
     Returns:
@@ -80,6 +82,7 @@ def measured(
                 others,
                 others_m,
                 here.plane,
+                features,
                 transmitter=list(sender.iloc[rows[known]]),
                 websdr_id=here.receivers.websdr_id,
             )
