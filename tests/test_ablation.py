@@ -17,12 +17,13 @@ from heimdall.network.dataset import Sessions
 from heimdall.network.filters import Filters
 from heimdall.network.fusion_net import FusionNet
 from heimdall.network.localize import localize
+from heimdall.position.receiver_delays import Delays
 from heimdall.signal.arrival import Observation, without_receiver
 from tests import REPOSITORY, fusion_world
 
 JUDGE = EvaluateParams(bootstrap_resamples=50, seed=42)
 WORLDS, EACH = 10, 100
-FILTERS = Filters((1, 2, 3, 4, 5, 6, 7), (3e-6, -3e-6) * 3 + (0.0,), (9e-12, -9e-12) * 3 + (0.0,))
+FILTERS = Filters(delays=Delays((1, 2, 3, 4, 5, 6, 7), (3e-6, -3e-6) * 3 + (0.0,)))
 SEEN = [1, 2, 3]  # of the fusion world: with three arrival times, four and four
 
 

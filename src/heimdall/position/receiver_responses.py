@@ -1,10 +1,10 @@
-"""What receivers' filters do to the magnitudes within a signal's band, as sessions of many transmitters show it.
+"""What receivers' filters do to magnitudes within a signal's band, as sessions of many transmitters show it.
 
 A filter's gain stays; an echo's has another phase for each transmitter, as phases turn within metres. So what
 stays over many transmitters is the filters'. It is a smooth function of the frequency, of which nothing else
 is known: a Gaussian process, whose size the sessions tell by its evidence (C. E. Rasmussen and C. K. I.
-Williams, "Gaussian Processes for Machine Learning", 2006, 2.2 and 5.4). Where there is no filter, that size is
-0. Only differences between receivers can be known.
+Williams, "Gaussian Processes for Machine Learning", 2006, 2.2 and 5.4). Where there are no filters, that size
+is 0. Only differences between receivers can be known.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ Rows = tuple[tuple[float, ...], ...]
 _ROUNDS = 4  # for the spectra of correlations are blurred, and less so the flatter they are
 _LENGTH_HZ = 2500.0  # over which a gain changes: a ripple of 6 kHz has 0.4 of a turn in it
 _SIZES = (0.003, 0.006, 0.0125, 0.025, 0.05, 0.1)  # of a logarithm of magnitudes: 0.03 to 0.9 dB
+_EVIDENT_NATS = 10.0  # worlds without filters have up to 5 where echoes are strong; ripples of 0.5 dB have 90
 _JITTER = 1e-6  # of the size squared
 _FLOOR = 1e-3  # of a logarithm: what echoes do beyond tilt and spread
 _FACTOR_VARIANCE = 1.0  # of the factor of each receiver, which is open
-# What echoes do to the logarithm at half the band's edge, by tilt and by spread: as in light multipath. Where it is
-# more, a session's own residuals tell.
+# What echoes do to the logarithm halfway to the band's edge, by tilt and by spread: as in light multipath.
+# Where it is more, a session's own residuals tell.
 _ECHO = (0.0125, 0.003)
 _OTHERS = (0.0, 0.0015, 0.003, 0.006, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)
 _REWEIGHTED = 4
@@ -146,7 +147,7 @@ def _measured(
     known: tuple[int, ...],
     so_far: Responses,
 ) -> _Measured | None:
-    """Differences of the gains, by what is left of them when those so far are taken off; None if too few tell."""
+    """Differences of gains, by what is left when those so far are taken off; None if too few tell."""
     frequency_hz = passband.frequencies_hz(features)
     count = len(frequency_hz)
     gain = np.array(so_far.log_gain or np.zeros((len(known), count)))
@@ -188,7 +189,7 @@ def _smooth(measured: _Measured, features: FeatureParams, known: tuple[int, ...]
     frequency_hz = passband.frequencies_hz(features)
     away = (frequency_hz[:, None] - frequency_hz) / _LENGTH_HZ
     smooth = np.exp(-away * away / 2) + _JITTER * np.eye(len(frequency_hz))
-    prior = np.kron(np.eye(len(known)), smooth)
+    prior = np.asarray(np.kron(np.eye(len(known)), smooth), np.float64)
     middle_hz = features.correlation_band_hz / 2
     echo = (frequency_hz[:, None] / middle_hz) ** [1, 2] * _ECHO  # (F, 2)
     noise = (measured.variance + _FLOOR**2)[..., None] * np.eye(len(frequency_hz)) + _FACTOR_VARIANCE
@@ -200,7 +201,7 @@ def _smooth(measured: _Measured, features: FeatureParams, known: tuple[int, ...]
         right = np.einsum("nfi,nf->i", weighted, measured.value)
         fits = [_posterior(size, prior, normal, right) for size in _SIZES]
         found = fits[int(np.argmax([one.evidence for one in fits]))]
-        if found.evidence <= 0:
+        if found.evidence < _EVIDENT_NATS:
             return NO_RESPONSES
         residual = measured.value - np.einsum("nfi,i->nf", measured.design, found.mean)
         echoes = echoes.given(residual, noise, echo, smooth)
@@ -261,7 +262,7 @@ def _posterior(size: float, prior: Float64, normal: Float64, right: Float64) -> 
     """By the prior covariance of size 1 and the normal equations of what was measured."""
     of_size = size * size * prior
     system = np.eye(len(prior)) + of_size @ normal
-    covariance = np.linalg.solve(system, of_size)
+    covariance = np.asarray(np.linalg.solve(system, of_size), np.float64)
     mean = covariance @ right
     return _Posterior(size, mean, covariance, float(right @ mean - np.linalg.slogdet(system)[1]) / 2)
 
@@ -277,7 +278,7 @@ def _onto_channel(frequency_hz: Float64, used: npt.NDArray[np.bool_]) -> Float64
     shape = np.column_stack([np.ones(len(turn)), turn / most, -((turn / most) ** 2) / 2])
     onto = np.zeros((2, len(frequency_hz)))
     onto[:, used] = np.linalg.pinv(shape)[1:]
-    return onto / np.array([[most], [most * most]])
+    return np.asarray(onto / np.array([[most], [most * most]]), np.float64)
 
 
 def _rows(values: Sequence[Sequence[float]] | Float64) -> Rows:

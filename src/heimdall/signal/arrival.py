@@ -133,7 +133,7 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
 def correlated_pairs(
     session: SessionFeatures, usable: npt.NDArray[np.bool_], delay: Float64
 ) -> npt.NDArray[np.intp]:
-    """Rows a < b of usable recordings (R,) whose delays (R,), in samples, differ by no more than the lags reach.
+    """Rows a < b of usable recordings (R,) whose delays (R,), in samples, differ by what the lags reach.
 
     Returns:
         Shape (P, 2).

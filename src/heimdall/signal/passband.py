@@ -1,9 +1,9 @@
 """How strong receivers have the parts of a signal's band, beside each other, and correlations without that.
 
-A receiver's filter multiplies its spectra by a gain that stays; an echo does, too, with another one for each
-transmitter. The correlation of two receivers about its peak has as its spectrum what was sent, times both gains.
-Of three receivers and more, the logarithms of the magnitudes tell by how much each one's gain differs from the
-others', frequency by frequency.
+A receiver's filter multiplies its spectra by a gain that stays; echoes do, too, with another gain for each
+transmitter. The correlation of two receivers about its peak has as its spectrum what was sent, times both
+gains. Of three receivers and more, the logarithms of the magnitudes tell by how much each one's gain differs
+from the others', frequency by frequency.
 """
 
 from __future__ import annotations

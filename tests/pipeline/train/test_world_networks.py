@@ -63,7 +63,7 @@ def of_others(observation: Observation, random: np.random.Generator) -> Observat
 
 
 def measured(sessions: Sessions, elsewhere: Mapping[str, Receivers] | None = None) -> Sequence[Measured]:
-    return world_networks.measured(sessions, HOME, elsewhere or {})
+    return world_networks.measured(sessions, HOME, FEATURES, elsewhere or {})
 
 
 def filters(sessions: Sessions) -> list[Filters]:
@@ -142,7 +142,7 @@ def test_tokens_of_a_world_elsewhere_are_those_of_its_network(
     elsewhere = {"sim-1001": OTHERS}
     recipe = Recipe(HOME, FEATURES, 3, varied=True, threads=1, elsewhere=elsewhere)
     stored = token_file.made(recipe, sessions, Scratch(tmp_path, alone=True), "train")
-    by = world_networks.measured(sessions, HOME, elsewhere)
+    by = world_networks.measured(sessions, HOME, FEATURES, elsewhere)
     for number in (0, 5):  # of home, and of the other world
         expected = by[number].tokenizer.tokens(sessions.observations[number], by[number].filters)
         np.testing.assert_array_equal(stored[number][0].log_power, expected.log_power)
