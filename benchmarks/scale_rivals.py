@@ -42,7 +42,7 @@ import torch
 import train_workers
 from determinism import REPOSITORY, pairs, print_ratio, without_recipe, without_variables
 
-from heimdall.core import determinism, params
+from heimdall.core import determinism, params, paths
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset, Split
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import archive
@@ -96,7 +96,7 @@ def print_rates(name: str, services: Endpoints, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         snapshot.take(given, services, Path(folder))
         rows = pd.read_parquet(Path(folder) / archive.SNAPSHOT / archive.MEASUREMENTS_FILE)
-        bad = pd.read_parquet(Path(folder) / snapshot.QUARANTINE)["object_key"].dropna()
+        bad = pd.read_parquet(Path(folder) / paths.QUARANTINE)["object_key"].dropna()
     listed = store.head_many([*rows["object_key"], *bad])  # what the snapshot reads as well
     megabytes = sum(one.size for one in listed.values()) / 1e6
     cpu_s = []

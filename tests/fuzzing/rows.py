@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 
 from heimdall.api import endpoints
+from heimdall.core import paths
 from heimdall.core.params import SnapshotParams
 from heimdall.pipeline.snapshot import schemas, snapshot
 from heimdall.recordings import archive, iq, limits
@@ -241,7 +242,7 @@ def _snapshot(server: Server, seed: int, batch: int, numbers: range) -> int:
     params = dataclasses.replace(PARAMS, source=source)
     snapshot.take(params, Endpoints(database, server.s3), server.root, queries=server.root / "sql")
     kept = archive.read_measurements(server.root)
-    bad = pq.read_table(server.root / snapshot.QUARANTINE).to_pylist()
+    bad = pq.read_table(server.root / paths.QUARANTINE).to_pylist()
     with closing(connection.connect(database)) as opened, opened.cursor() as cursor:
         moment = 'coalesce(created_at, "timestamp")' if of_specification else "approved_at"
         cursor.execute(f"SELECT count(*) FROM public.measurements WHERE {moment} <= %s", (AS_OF,))  # noqa: S608

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from heimdall.core import paths
 from heimdall.report import making, report, run, sessions
 from tests.browser import NARROW_PX, WIDE_PX, Browser, Opened, Scheme
 from tests.report import runs
@@ -258,7 +259,7 @@ def test_what_is_missing_is_said_with_its_remedy_and_the_rest_is_shown(
     with browser.open(file) as opened:
         assert (opened.requests, opened.problems) == ([], [])
         missing = str(opened.page.locator("#missing").text_content())
-        for path in (run.INDEX, run.RECEIVERS, run.QUARANTINE, run.MODEL_RECORD, run.RELIABILITY):
+        for path in (run.INDEX, run.RECEIVERS, str(paths.QUARANTINE), run.MODEL_RECORD, run.RELIABILITY):
             assert path in missing
         assert "dvc pull" in missing
         assert opened.page.locator("svg.chart").count() == 7

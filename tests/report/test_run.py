@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from heimdall.core import paths
 from heimdall.core.errors import HeimdallError
 from heimdall.report import run, words
 from heimdall.report.run import Run
@@ -49,7 +50,7 @@ def test_what_only_dvc_holds_is_named_with_its_remedy_where_a_commit_cannot_give
     assert len(found.sessions) == runs.SESSIONS
     assert {one.recorded for one in found.sessions} == {None}
     absent = {one.path: one for one in found.absent}
-    assert set(absent) == {run.RECEIVERS, run.INDEX, run.QUARANTINE, run.MODEL_RECORD}
+    assert set(absent) == {run.RECEIVERS, run.INDEX, str(paths.QUARANTINE), run.MODEL_RECORD}
     assert "dvc push" in absent[run.INDEX].remedy
     assert str(written) not in "".join(map(str, found.absent))
 

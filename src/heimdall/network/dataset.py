@@ -76,7 +76,7 @@ class DatasetConfig:
     @property
     def elsewhere_file(self) -> Path:
         """One row for each receiver of a simulated world whose receivers are not those of the network."""
-        return self.data_dir / "elsewhere.parquet"
+        return self.data_dir / paths.ELSEWHERE
 
     @property
     def tables(self) -> tuple[Path, ...]:

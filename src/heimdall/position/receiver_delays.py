@@ -41,21 +41,21 @@ class Difference(NamedTuple):
         transmitter: Whose session it is.
         first: The receiver, by its place in the network.
         second: The other one.
-        value: Numbers of one kind or several.
-        sigma: Their standard deviations.
+        value: By how much.
+        sigma: Its standard deviation.
     """
 
     transmitter: str
     first: int
     second: int
-    value: Sequence[float]
-    sigma: Sequence[float]
+    value: float
+    sigma: float
 
     @property
     def tells(self) -> bool:
-        """Whether it is of two receivers, and all of it is known."""
-        known = np.isfinite([*self.value, *self.sigma]).all() and min(self.sigma) > 0
-        return self.first != self.second and bool(known)
+        """Whether it is of two receivers, and known."""
+        known = math.isfinite(self.value) and math.isfinite(self.sigma) and self.sigma > 0
+        return self.first != self.second and known
 
 
 @dataclass(frozen=True)
@@ -127,19 +127,17 @@ def fit(
                 sender,
                 number[row],
                 number[best],
-                [float(late_s[row] - late_s[best])],
-                [float(np.sqrt(variance_s2[row] + variance_s2[best]))],
+                float(late_s[row] - late_s[best]),
+                float(np.sqrt(variance_s2[row] + variance_s2[best])),
             )
             for row in range(len(timed))
             if row != best
         ]
-    rows, values, _ = that_stay(found, len(place))
-    return Delays(tuple(websdr_id[rows].tolist()), tuple(values[:, 0].tolist()) if len(rows) else ())
+    rows, delay_s = that_stay(found, len(place))
+    return Delays(tuple(websdr_id[rows].tolist()), tuple(delay_s.tolist()))
 
 
-def that_stay(
-    differences: Sequence[Difference], receivers: int
-) -> tuple[npt.NDArray[np.intp], Float64, Float64]:
+def that_stay(differences: Sequence[Difference], receivers: int) -> tuple[npt.NDArray[np.intp], Float64]:
     """What receivers add to all sessions, beside the mean of them.
 
     Each transmitter counts once for two receivers, for its echoes stay the same. Differences between
@@ -149,12 +147,11 @@ def that_stay(
     transmitters tell, or that no chain of comparisons connects to most others, are left out, too.
 
     Args:
-        differences: Of n pairs of receivers and sessions, K numbers each.
+        differences: Of n pairs of receivers and sessions.
         receivers: Of the network.
 
     Returns:
-        Places of the F receivers that were fitted, shape (F,); their numbers, shape (F, K); and how much
-        receivers differ in these, standard deviations, shape (K,).
+        Places of the F receivers that were fitted, and their numbers, shape (F,) each.
     """
     sender, first, second, measured, sigma = _by_transmitter([one for one in differences if one.tells])
     kept = np.ones(len(first), np.bool_)
@@ -167,39 +164,33 @@ def that_stay(
             break
         kept = fewer
     if not kept.any():
-        return np.zeros(0, np.intp), np.zeros((0, measured.shape[-1])), np.zeros(measured.shape[-1])
+        return np.zeros(0, np.intp), np.zeros(0)
     linked = np.zeros((receivers, receivers), np.bool_)
     linked[first[kept], second[kept]] = True
     _, group = scipy.sparse.csgraph.connected_components(linked, directed=False)
     fitted = np.flatnonzero(group == np.bincount(group[enough]).argmax())
     kept &= np.isin(first, fitted)
     design = (first[kept, None] == fitted) * 1.0 - (second[kept, None] == fitted)
-    parts = [
-        _robust(design, measured[kept, k], sigma[kept, k], sender[kept]) for k in range(measured.shape[1])
-    ]
-    values, spreads = zip(*parts, strict=True)
-    return fitted, np.stack(values, axis=1), np.array(spreads)
+    return fitted, _robust(design, measured[kept], sigma[kept], sender[kept])
 
 
 def _by_transmitter(
     differences: Sequence[Difference],
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp], Float64, Float64]:
-    """By transmitter who is measured against whom, three numbers (n,); values and sigmas (n, K)."""
+    """By transmitter who is measured against whom, three numbers; values and sigmas; (n,) each."""
     senders = {name: number for number, name in enumerate(sorted({one.transmitter for one in differences}))}
     found: dict[tuple[int, int, int], list[Difference]] = {}
     for one in differences:
         found.setdefault((senders[one.transmitter], one.first, one.second), []).append(one)
     keys = sorted(found)
-    values = [np.mean([one.value for one in found[key]], axis=0) for key in keys]
-    sigmas = [np.sqrt(np.mean(np.square([one.sigma for one in found[key]]), axis=0)) for key in keys]
+    values = [np.mean([one.value for one in found[key]]) for key in keys]
+    sigmas = [np.sqrt(np.mean(np.square([one.sigma for one in found[key]]))) for key in keys]
     sender, first, second = np.array(keys, np.intp).reshape(-1, 3).T
     return sender, first, second, np.array(values, np.float64), np.array(sigmas, np.float64)
 
 
-def _robust(
-    design: Float64, measured: Float64, sigma: Float64, sender: npt.NDArray[np.intp]
-) -> tuple[Float64, float]:
-    """Numbers x of R connected receivers about their mean, less what may be chance, (R,), and their spread.
+def _robust(design: Float64, measured: Float64, sigma: Float64, sender: npt.NDArray[np.intp]) -> Float64:
+    """Numbers x of R connected receivers about their mean, less what may be chance, shape (R,).
 
     Args:
         design: Which differences of x were measured, shape (n, R).
@@ -232,8 +223,8 @@ def _robust(
     return _believed(value, chance)
 
 
-def _believed(value: Float64, chance: Float64) -> tuple[Float64, float]:
-    """Normal variables given measured ones, and their standard deviation.
+def _believed(value: Float64, chance: Float64) -> Float64:
+    """Normal variables given measured ones.
 
     Their variance over receivers is what the errors leave of the measured ones (B. Efron and C. Morris, J.
     American Statistical Association 68, 1973): twice the errors, for where there is none chance alone shall
@@ -245,10 +236,7 @@ def _believed(value: Float64, chance: Float64) -> tuple[Float64, float]:
     """
     certain = np.maximum(chance, _CERTAIN * max(float((value * value).max()), float(chance.max())))
     if not certain.any():
-        return value, 0.0
+        return value
     value = value - np.average(value, weights=1 / certain)
     spread = max(float(np.average(value * value - _ERRORS * chance, weights=1 / certain)), 0.0)
-    found = value * (spread / (spread + certain))
-    # One receiver that is unlike all others does not make these unlike each other.
-    sigma = min(math.sqrt(spread), _TO_SIGMA * float(np.median(np.abs(found - np.median(found)))))
-    return found, sigma * math.sqrt(len(value) / (len(value) - 1))
+    return np.asarray(value * (spread / (spread + certain)), np.float64)

@@ -37,7 +37,7 @@ US_PER_KM = KM / SPEED_OF_LIGHT_M_S / US
 LONGEST_STEP_KM = 4.0
 TAIL = 4.0  # squared standard deviations at which a residual has half of its weight
 # Probability that an arrival time is wrong by any amount. More than there are: where none is wrong it costs
-# nothing that could be measured, and where one is, a hundredth made regions too small (docs/log.md).
+# two points of coverage at 95 %, and where one is, a hundredth made regions too small (docs/log.md).
 WRONG = 0.05
 ANYWHERE = 0.2  # share of wrong ones that have nothing to do with the transmitter
 LEAST_WRONG_US = 1.0  # from there, or a coarser clock's error, on a stamp is as often wrong in each octave

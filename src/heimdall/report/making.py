@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from heimdall.core import paths
 from heimdall.pages import elements
 from heimdall.pages.elements import Cell, Markup, Table
 from heimdall.report import words
-from heimdall.report.run import FEATURE_METRICS, QUARANTINE, Run
+from heimdall.report.run import FEATURE_METRICS, Run
 from heimdall.reproduce import dvc_lock
 from heimdall.reproduce.paths import SNAPSHOT_METRICS, TRAIN_METRICS
 
@@ -74,7 +75,7 @@ def _refused(run: Run) -> list[Markup]:
     )
     named = f"Each of the {total} refused recordings"
     if len(shown) < total:
-        named = f"The first {len(shown)} of {total} refused recordings; {QUARANTINE} has all"
+        named = f"The first {len(shown)} of {total} refused recordings; {paths.QUARANTINE} has all"
     content = Table(("session", "receiver", "reason", "detail"), rows, "lrll")
     return [elements.table(content, caption="The recordings in quarantine.", summary=named)]
 

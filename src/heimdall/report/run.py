@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from heimdall.core import remedies
+from heimdall.core import paths, remedies
 from heimdall.core.errors import HeimdallError
 from heimdall.core.machine import REFERENCE
 from heimdall.geometry import transmitters
@@ -41,7 +41,6 @@ from heimdall.reproduce.paths import (
     TRAIN_METRICS,
 )
 
-QUARANTINE = "data/quarantine.parquet"
 RECEIVERS = f"{FEATURES}/receivers.parquet"
 MEASUREMENTS = "data/snapshot/measurements.parquet"
 FEATURE_METRICS, EXPORT_METRICS = "metrics/features.json", "metrics/export.json"
@@ -251,7 +250,7 @@ def read(repository: Path, typed: str | None, say: Say) -> Run:
         sessions=sessions,
         receivers=receivers or (),
         metrics=metrics,
-        quarantine=reader.maybe(QUARANTINE, _parquet),
+        quarantine=reader.maybe(str(paths.QUARANTINE), _parquet),
         model=reader.maybe(MODEL_RECORD, lambda content: model_file.statement(_json(content))),
         machine=machine,
         lock=files.lock,

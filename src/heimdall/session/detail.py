@@ -25,7 +25,6 @@ from heimdall.signal.session_files import SessionFile
 from heimdall.signal.sessions import SessionFeatures
 
 # Not from the stage that writes it, which needs what checks rows, a database and a bucket.
-QUARANTINE = Path("data/quarantine.parquet")
 
 
 @dataclass(frozen=True)
@@ -214,12 +213,12 @@ def _known(value: float) -> float | None:
 
 def _quarantined(session_id: str) -> dict[int, str]:
     """Why recordings of a session are in the quarantine, by receiver; empty where there is no quarantine."""
-    if not QUARANTINE.exists():
+    if not paths.QUARANTINE.exists():
         return {}
     try:
-        rows = pd.read_parquet(QUARANTINE, columns=["session_id", "websdr_id", "reason", "detail"])
+        rows = pd.read_parquet(paths.QUARANTINE, columns=["session_id", "websdr_id", "reason", "detail"])
     except (ValueError, OSError) as error:
-        raise remedies.of_output(QUARANTINE, error, "no parquet file") from None
+        raise remedies.of_output(paths.QUARANTINE, error, "no parquet file") from None
     rows = rows[(rows["session_id"] == session_id) & rows["websdr_id"].notna()]
     said = zip(rows["websdr_id"], rows["reason"], rows["detail"], strict=True)
     return {int(number): f"{reason}: {detail}" for number, reason, detail in said}

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from heimdall import simulate
-from heimdall.core import artifacts, determinism, params
+from heimdall.core import artifacts, determinism, params, paths
 from heimdall.core.errors import HeimdallError
 from heimdall.network import dataset
 from heimdall.network.dataset import DatasetConfig, HeimdallDataset
@@ -115,7 +115,7 @@ def test_worlds_of_other_receivers_leave_the_rest_as_it_is(built: Path, mixed: P
     assert {Path(name).name for name in changed - shards} == {
         "index.parquet",
         "network.json",
-        simulated.ELSEWHERE,
+        paths.ELSEWHERE,
     }
     configs = [DatasetConfig(folder / simulated.SIMULATED) for folder in (built, mixed)]
     assert dataset.read_elsewhere(configs[0]) == {}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from heimdall.core import paths
 from heimdall.core.params import SnapshotParams
 from heimdall.pipeline.snapshot import snapshot
 from heimdall.recordings import iq
@@ -105,5 +106,5 @@ class World:
         return {str(path.relative_to(self.root)): path.read_bytes() for path in files}
 
     def quarantine(self) -> list[tuple[str, int, str]]:
-        rows = pq.read_table(self.root / snapshot.QUARANTINE).to_pylist()
+        rows = pq.read_table(self.root / paths.QUARANTINE).to_pylist()
         return [(row["session_id"], row["websdr_id"], row["reason"]) for row in rows]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from heimdall.core import artifacts, params
+from heimdall.core import artifacts, params, paths
 from heimdall.core.errors import HeimdallError
 from heimdall.pipeline.featurize import featurize
 from heimdall.pipeline.snapshot import receivers, snapshot
@@ -177,7 +177,7 @@ def test_a_transmitter_without_a_place_and_a_session_that_is_not_approved_are_le
     taken = take(foreign, tmp_path, "acquisition", max_quarantined_fraction=0.5)
     assert taken.summary.quarantined == {"bad_position": 7, "missing": 1}
     assert taken.summary.sessions == 2
-    bad = pq.read_table(tmp_path / snapshot.QUARANTINE).to_pylist()
+    bad = pq.read_table(tmp_path / paths.QUARANTINE).to_pylist()
     assert [row["object_key"] for row in bad if row["reason"] == "missing"] == ["sessions/2026-02/torino.npy"]
     said = " ".join(taken.said)
     assert "the place of the transmitter is uncertain by more than 100 m (7 rows)" in said

@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from heimdall.core import paths
 from heimdall.core.errors import HeimdallError
-from heimdall.pipeline.snapshot import schemas, snapshot
+from heimdall.pipeline.snapshot import schemas
 from heimdall.recordings import archive
 from heimdall.storage import connection as db
 from tests.pipeline.snapshot.snapshot_world import World, session_id
@@ -186,7 +187,7 @@ def test_an_odd_value_condemns_its_row_alone(kind: str, world: World, downloads:
         expected[name] = reason
     assert len(expected) == len(cases)
     summary = world.take(source="odd", max_quarantined_fraction=0.99, queries=queries)
-    rows = pq.read_table(world.root / snapshot.QUARANTINE).to_pylist()
+    rows = pq.read_table(world.root / paths.QUARANTINE).to_pylist()
     assert {row["measurement_id"]: row["reason"] for row in rows} == expected
     assert all(row["detail"] and len(row["detail"]) < 500 for row in rows)
     kept = archive.read_measurements(world.root)

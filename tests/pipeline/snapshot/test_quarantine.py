@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from heimdall.pipeline.snapshot import schemas, snapshot
+from heimdall.core import paths
+from heimdall.pipeline.snapshot import schemas
 from heimdall.recordings import archive, iq
 from heimdall.storage.objectstore import object_key
 from tests.pipeline.snapshot.snapshot_world import COUNT, SESSIONS, World, measurement, samples, session_id
@@ -65,7 +66,7 @@ def test_bad_objects_go_to_quarantine_and_the_rest_goes_on(world: World, downloa
         fetchable = content is not None and len(content) < 26_000  # what is larger is never read
         expected.append((measurement(session, receiver).measurement_id, key, reason, fetchable))
     summary = world.take(max_quarantined_fraction=0.9)
-    rows = pq.read_table(world.root / snapshot.QUARANTINE).to_pylist()
+    rows = pq.read_table(world.root / paths.QUARANTINE).to_pylist()
     found = [(row["measurement_id"], row["object_key"], row["reason"]) for row in rows]
     assert found == [case[:3] for case in expected]
     assert all(row["detail"] for row in rows)
@@ -97,7 +98,7 @@ def test_bad_rows_go_to_quarantine_and_the_rest_goes_on(world: World) -> None:
         world.execute(f"UPDATE measurements SET {change} WHERE id = %s", identifier)  # noqa: S608 - constants
         expected[identifier] = reason
     summary = world.take(max_quarantined_fraction=0.9)
-    rows = pq.read_table(world.root / snapshot.QUARANTINE).to_pylist()
+    rows = pq.read_table(world.root / paths.QUARANTINE).to_pylist()
     assert {row["measurement_id"]: row["reason"] for row in rows} == expected
     assert (summary.recordings, summary.sessions) == (15, 8)
     assert absent(world) == {(session_id(0), 2)}  # receiver 1 has no good recording: it is none of them
@@ -116,7 +117,7 @@ def test_neither_of_two_rows_for_one_recording_is_used(world: World) -> None:
 
 
 def details(world: World) -> list[str]:
-    return pq.read_table(world.root / snapshot.QUARANTINE)["detail"].to_pylist()
+    return pq.read_table(world.root / paths.QUARANTINE)["detail"].to_pylist()
 
 
 def said_of(session: int, receiver: int) -> str:

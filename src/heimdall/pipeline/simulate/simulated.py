@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from heimdall import simulate
-from heimdall.core import artifacts, randomness
+from heimdall.core import artifacts, paths, randomness
 from heimdall.core.params import UNCALIBRATED, FeatureParams, PretrainParams
 from heimdall.pipeline.featurize import tables
 from heimdall.recordings import archive, shards
@@ -27,7 +27,6 @@ from heimdall.signal import extraction, session_files
 from heimdall.signal.correlation import Recording
 
 SIMULATED = Path("data/simulated")
-ELSEWHERE = "elsewhere.parquet"
 WORK = Path(".heimdall/work/simulate")
 # Whose source decides a shard's bytes; together with the locked requirements, part of its key.
 SHARD_ROOMS = (
@@ -136,7 +135,7 @@ def run(params: PretrainParams, feature_params: FeatureParams, root: Path = Path
         if task.elsewhere
     ]
     table = pd.concat(elsewhere) if elsewhere else tables.ELSEWHERE_SCHEMA.empty_table().to_pandas()
-    archive.write_table(root / SIMULATED / ELSEWHERE, table, tables.ELSEWHERE_SCHEMA)
+    archive.write_table(root / SIMULATED / paths.ELSEWHERE, table, tables.ELSEWHERE_SCHEMA)
     home, origin = tables.placed(receivers_of(simulate.RECEIVERS))
     tables.write(root / SIMULATED, index, home, origin | described)
     store.prune(names)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from heimdall.core import artifacts, variables, workers
+from heimdall.core import artifacts, paths, variables, workers
 from heimdall.core.child import Service
 from heimdall.core.errors import HeimdallError
 from heimdall.core.params import SnapshotParams
@@ -41,7 +41,6 @@ from heimdall.storage.endpoints import RAW_BUCKET, Database, Endpoints
 from heimdall.storage.objectstore import ObjectStore
 from heimdall.storage.sources import RowSource
 
-QUARANTINE = Path("data/quarantine.parquet")
 WORK = Path(".heimdall/work/snapshot")
 REFUSED = WORK / "quarantine.csv"  # of a snapshot that was refused: the former one keeps its own quarantine
 _OF_ANOTHER_BUCKET = (iq.MISSING, schemas.BAD_OBJECT_KEY)
@@ -300,7 +299,7 @@ def _commit(
     shards.commit(names)
     archive.write_table(folder / archive.RECEIVERS_FILE, receivers, archive.RECEIVERS_SCHEMA)
     archive.write_table(folder / archive.ABSENT_FILE, missing, archive.ABSENT_SCHEMA)
-    archive.write_batches(root / QUARANTINE, quarantine, outcome.QUARANTINE_SCHEMA)
+    archive.write_batches(root / paths.QUARANTINE, quarantine, outcome.QUARANTINE_SCHEMA)
     artifacts.write_json(root / METRICS, asdict(summary))
     with artifacts.atomic(folder / archive.MEASUREMENTS_FILE) as partial:
         shutil.move(measurements, partial)
