@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from heimdall.core import locks, params, stage, variables
+from heimdall.core import locks, params, paths, stage, variables
 from heimdall.core.child import Service
 
 
@@ -35,7 +35,7 @@ def main() -> None:
         f"{summary.transmitters} known transmitters, as of {summary.as_of}: {archive.SNAPSHOT}/"
     )
     reasons = ", ".join(f"{reason} {count}" for reason, count in summary.quarantined.items()) or "nothing"
-    print(f"in quarantine: {reasons} ({summary.quarantined_fraction:.1%}): {snapshot.QUARANTINE}")
+    print(f"in quarantine: {reasons} ({summary.quarantined_fraction:.1%}): {paths.QUARANTINE}")
 
 
 if __name__ == "__main__":
