@@ -14,6 +14,7 @@ __all__ = [
     "correlation",
     "detection",
     "extraction",
+    "fading",
     "features",
     "interpolation",
     "joint_delay",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from heimdall.signal import alignment, joint_delay
+from heimdall.signal import alignment, fading, joint_delay
 from heimdall.signal.band import Band, coherent, occupied, transformed
 from heimdall.signal.correlation import FADE_SHARE, Recording, starts
 from heimdall.signal.detection import CARRIER_SEARCH_HZ
@@ -39,6 +39,12 @@ _MOST_OTHER = 0.04
 _APART = 2.0  # of the next most
 _LEAST_ALIKE = 4  # receivers that are left: three have too few pairs to show a second transmission
 _CLEAN = 1e-3  # of each that is left, of which two transmitters have more, and echoes elsewhere nothing
+_LEAST_STEADY = 3  # receivers: of two, nothing shows a second transmission that fading does not
+_LEAST_CYCLES = 4.0  # of the rms bandwidth in a piece of a gain, which of less takes the signal itself, too
+_STEADY_ROUNDS = 2
+# Of delays within a second. Echoes of 30 simulated transmitters that move made 0.1 to 3 us, and once 5 us;
+# two voices in turn, whose delays differ by up to 200 us, made 5 to 40 us.
+_MOST_WANDER_S = 4e-6
 
 NO_GPS_TIME = "its start is no GPS time"
 STARTS_ELSEWHERE = "its recording starts at another time than the others"
@@ -269,10 +275,14 @@ def _solved(
     *,
     max_lag_s: Float64,
 ) -> _Solved:
-    """Delays of the kept recordings; where one alone has more than the signal, those of the others."""
+    """Delays of the kept recordings; where one alone has more than the signal, those of the others.
+
+    Where all have, it may be that they fade.
+    """
     delay_s = np.array([aligned[row].lag_s for row in kept])
     offset_hz = np.array([aligned[row].offset_hz for row in kept])
     rows = list(kept)
+    given: _Solved | None = None
     while True:
         joint = joint_delay.solve(
             band.rows(rows),
@@ -282,6 +292,7 @@ def _solved(
             interval=interval,
             max_lag_s=max_lag_s[reference, rows] + abs(float(delay_s[rows.index(reference)])),
         )
+        given = given or _Solved(joint, kept, reference, NO_TIME)
         several = bool(np.median(joint.other_share) >= _MOST_OTHER)
         if len(rows) < len(kept):
             several = bool(joint.other_share.max() >= _CLEAN)
@@ -294,10 +305,52 @@ def _solved(
         strongest = int(np.argmax(joint.snr_db[others]))
         rows = [row for row, other in zip(rows, others.tolist(), strict=True) if other]
         reference = reference if reference in rows else rows[strongest]
-    known = _known(joint)
-    if several or np.count_nonzero(known) < 2 or not known[rows.index(reference)]:
-        return _Solved(None, kept, reference, SEVERAL if several else NO_TIME)
+    if several:
+        steadied = _steadied(band.rows(kept), given, interval, max_lag_s=max_lag_s)
+        if steadied is None:
+            return _Solved(None, kept, reference, SEVERAL)
+        return given._replace(joint=steadied)
+    if not _is_known(joint, rows.index(reference)):
+        return _Solved(None, kept, reference, NO_TIME)
     return _Solved(joint, rows, reference, NO_TIME)
+
+
+def _steadied(
+    band: Band, given: _Solved, interval: joint_delay.Interval, *, max_lag_s: Float64
+) -> joint_delay.JointDelays | None:
+    """What recordings say that seem to have several signals, if without their fading they have one alone.
+
+    Which of the delays between which it wanders is the right one, nothing says: so that counts in full. Gains
+    have taken what carriers differ by, which are as they were before.
+    """
+    first, own = given.joint, given.kept.index(given.reference)
+    if first is None or len(given.kept) < _LEAST_STEADY:
+        return None
+    if first.rms_bandwidth_hz * fading.KNOT_S < _LEAST_CYCLES:
+        return None
+    joint, still = first, band
+    for _ in range(_STEADY_ROUNDS):  # what the first delays are off by is in the gains, too
+        still = fading.steady(band, joint, interval)
+        joint = joint_delay.solve(
+            still,
+            joint.delay_s,
+            joint.offset_hz,
+            reference=own,
+            interval=interval,
+            max_lag_s=max_lag_s[given.reference, given.kept] + abs(float(joint.delay_s[own])),
+        )
+        joint = replace(joint, direct=first.direct)
+    if joint.other_share.max() >= _CLEAN or not _is_known(joint, own):
+        return None
+    wander = fading.wander(still, joint, interval)
+    if wander.evident_s.max() > _MOST_WANDER_S:
+        return None
+    return replace(
+        joint,
+        sigma_s=np.hypot(joint.sigma_s, wander.rms_s),
+        offset_hz=first.offset_hz,
+        offset_sigma_hz=first.offset_sigma_hz,
+    )
 
 
 def _clocked(
@@ -375,6 +428,12 @@ def _max_lag_s(position_m: Float64, excess_s: float) -> Float64:
 def _known(joint: joint_delay.JointDelays) -> npt.NDArray[np.bool_]:
     """Which delays are known; a receiver alone may have a wrong one."""
     return np.isfinite(joint.sigma_s) & (joint.doubt < _MOST_DOUBT)
+
+
+def _is_known(joint: joint_delay.JointDelays, reference: int) -> bool:
+    """Whether the delay of the reference is known, and another one."""
+    known = _known(joint)
+    return bool(known[reference] and np.count_nonzero(known) > 1)
 
 
 def _by_other_s(joint: joint_delay.JointDelays, position_m: Float64) -> Float64:
