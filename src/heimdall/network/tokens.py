@@ -31,6 +31,7 @@ from heimdall.position.radio_map import RadioMap, log_likelihood
 from heimdall.position.received_power import UHF_HZ, Levels, PowerModel, moments
 from heimdall.position.solver import KM, TAIL, US, US_PER_KM, WRONG
 from heimdall.signal.arrival import Arrivals, Observation, stamped_late, without_receiver
+from heimdall.signal.passband import hears_best
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -78,8 +79,11 @@ _EMPTY = -1e3  # nats
 _BELIEVED = 4.0  # variances of the noise at which half of a spread is believed
 
 CLOCK_JITTER_S = (20e-9, 50e-9, 100e-9)
-VARIED = 0.15  # probability of a receiver that is lost, or of a wrong clock, in training
+VARIED = 0.2  # probability of a receiver that is lost, of a wrong clock, or of fading, in training
 LATE_S = (1e-6, 2e-2)  # of wrong clocks
+# What fading makes of spreads, and with 10 us^2 of them of tilts: standard deviations. A transmitter with up
+# to 15 Hz of Doppler makes 20 us^2 of spreads of 1 us^2, in light multipath (docs/physics.md, section 6).
+FADED_S2, FADED_TILT_S = (2e-12, 5e-11), 2e-7
 LEVEL_JITTER_DB = 1.0
 
 
@@ -426,8 +430,8 @@ def variants(
         filters: As of `Tokenizer.tokens`.
 
     Returns:
-        Its tokens; those without one of its receivers, if it has two; and those with a wrong clock of one, if
-        four arrival times or more give it away.
+        Its tokens; those without one of its receivers, if it has two; those with a wrong clock of one, if
+        four arrival times or more give it away; and those of a fading signal, if its channels have shapes.
     """
     random = generator(seed, "fusion variants", index)
     made = [observation]
@@ -438,7 +442,30 @@ def variants(
         low, high = np.log(LATE_S)
         late_s = math.exp(random.uniform(low, high)) * (1 if random.random() < 0.5 else -1)
         made.append(stamped_late(observation, int(random.choice(timed)), late_s))
-    return tuple(tokenizer.tokens(one, filters) for one in made)
+    found = [tokenizer.tokens(one, filters) for one in made]
+    best = hears_best(observation)
+    if best is not None:
+        known = tokenizer.filters if filters is None else filters
+        faded = _faded(known.taken_off(observation), best, random)
+        found.append(tokenizer.tokens(replace(observation, arrivals=faded), NO_FILTERS))
+    return tuple(found)
+
+
+def _faded(arrivals: Arrivals, best: int, random: np.random.Generator) -> Arrivals:
+    """Arrivals of channels that fade: tilts and spreads, over one row's, that say nothing of delays."""
+    low, high = np.log(FADED_S2)
+    size_s2 = math.exp(random.uniform(low, high))
+    shaped = (arrivals.tilt_s != 0) | (arrivals.spread_s2 != 0)
+    real, imaginary, tilt = random.standard_normal((3, len(shaped))) * np.exp(
+        0.7 * random.standard_normal(len(shaped))
+    )
+    spread_s2 = size_s2 * (real - real[best] + 1j * (imaginary - imaginary[best]))
+    tilt_s = FADED_TILT_S * math.sqrt(size_s2 / 1e-11) * (tilt - tilt[best])
+    return replace(
+        arrivals,
+        tilt_s=arrivals.tilt_s + tilt_s * shaped,
+        spread_s2=arrivals.spread_s2 + spread_s2 * shaped,
+    )
 
 
 def chosen(session: Sequence[Tokens], seed: int, epoch: int, index: int) -> Tokens:

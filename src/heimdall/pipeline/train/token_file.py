@@ -28,7 +28,7 @@ from heimdall.signal.arrival import Observation
 
 PIECE = 64  # sessions that are made at a time
 _LEAST = 4  # pieces for which a process is worth its start
-_MOST_VARIANTS = 3
+_MOST_VARIANTS = 4
 # Of each field of `Tokens` behind the axis of receivers or tiles.
 _SHAPES: dict[str, tuple[int, ...]] = {
     "receiver_m": (3,),
