@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from heimdall.geometry.area import Receivers
 from heimdall.network.tokens import (
+    FADED_S2,
     LATE_S,
+    LEAST_SPREAD_S2,
     PHYSICAL,
     TILE_SIGMA,
     TILE_SPACING,
@@ -172,8 +174,32 @@ def test_variants_are_the_session_without_a_receiver_and_with_a_late_stamp() -> 
     np.testing.assert_array_equal(late.physical, plain.physical)
 
 
+def test_a_variant_of_a_fading_signal_has_other_shapes_and_the_same_times() -> None:
+    made, sizes = world(), []
+    plain = made.tokens[2]
+    shaped = plain.physical[:, PHYSICAL.index("log_spread")] > np.log10(LEAST_SPREAD_S2)
+    assert shaped.sum() == np.count_nonzero(plain.information_s2) - 1  # beside the receiver that hears best
+    about_shape = [
+        PHYSICAL.index(name)
+        for name in ("log_tilt", "spread_excess_us", "spread", "turned_spread", "log_spread")
+    ]
+    others = [column for column in range(len(PHYSICAL)) if column not in about_shape]
+    for index in range(40):
+        faded = variants(made.tokenizer, made.observations[2], FEATURES, 1, index)[-1]
+        np.testing.assert_array_equal(faded.delay_s, plain.delay_s)
+        np.testing.assert_array_equal(faded.information_s2, plain.information_s2)
+        np.testing.assert_array_equal(faded.physical[:, others], plain.physical[:, others])
+        np.testing.assert_array_equal(faded.physical[~shaped], plain.physical[~shaped])
+        assert np.all(faded.physical[shaped][:, about_shape] != plain.physical[shaped][:, about_shape])
+        sizes += (10.0 ** faded.physical[shaped, PHYSICAL.index("log_spread")]).tolist()
+    assert FADED_S2[0] < np.median(sizes) < FADED_S2[1]
+
+
 def test_variants_are_those_that_the_recordings_allow() -> None:
-    """No session is left without a receiver; a late stamp among three could not be told from a right one."""
+    """No session is left without a receiver; a late stamp among three could not be told from a right one.
+
+    Channels of these have no shapes, which fading would change.
+    """
     for number, heard in enumerate((1, 3, 4)):
         observation, _ = known_sessions.observation(number, heard)
         made = variants(known_sessions.TOKENIZER, observation, FEATURES, 1, number)
@@ -197,7 +223,7 @@ def test_variants_and_their_choice_depend_on_the_arguments_alone() -> None:
     assert found != numbers(2, 2)
     assert found != numbers(1, 3)
     share = np.bincount(found) / 400
-    np.testing.assert_allclose(share, [1 - VARIED, VARIED / 2, VARIED / 2], atol=0.06)
+    np.testing.assert_allclose(share, [1 - VARIED, *[VARIED / 3] * 3], atol=0.06)
     assert chosen(first[:1], 1, 0, 0) is first[0]
 
 

@@ -43,7 +43,7 @@ def test_each_session_comes_back_in_its_variants_to_the_last_bit(sessions: Sessi
     assert len(stored) == len(sessions.observations) == 20
     for number, session in enumerate(sessions.observations):
         expected = tokens.variants(by.tokenizer, session, FEATURES, SEED, number)
-        assert len(stored[number]) == len(expected) == 3
+        assert len(stored[number]) == len(expected) == 4
         assert all(same(*pair) for pair in zip(stored[number], expected, strict=True))
     plain = token_file.made(recipe(varied=False), sessions, Scratch(tmp_path), "val")
     assert all(same(one, varied[0]) for (one,), varied in zip(plain, stored, strict=True))
