@@ -48,8 +48,9 @@ def session(
     channel = 1 + echo * np.exp(2j * np.pi * (turn[:, None] - np.outer(late_s, SENT_HZ)))
     if filtered:
         names = plain.websdr_id.tolist()
-        channel *= np.exp([log_gain(k, SENT_HZ + by) for k, by in zip(names, offset_hz, strict=True)])
-    sent = np.exp(-((SENT_HZ / 2500) ** 2) / 2) * random.uniform(0.5, 1.5, len(SENT_HZ))
+        beside_hz = offset_hz - offset_hz[0]  # the loudest: the others are turned to its carrier
+        channel *= np.exp([log_gain(k, SENT_HZ + by) for k, by in zip(names, beside_hz, strict=True)])
+    sent = np.exp(-(((SENT_HZ - offset_hz[0]) / 2500) ** 2) / 2) * random.uniform(0.5, 1.5, len(SENT_HZ))
     first, second = plain.pair.T
     half = plain.xcorr.shape[1] // 2
     lag_s = np.arange(-half, half + 1) / RATE_HZ - (plain.delay_s[first] - plain.delay_s[second])[:, None]

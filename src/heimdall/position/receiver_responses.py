@@ -10,7 +10,7 @@ is 0. Only differences between receivers can be known.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -25,20 +25,26 @@ from heimdall.signal.sessions import SessionFeatures
 Float64 = npt.NDArray[np.float64]
 Rows = tuple[tuple[float, ...], ...]
 
-_ROUNDS = 4  # for the spectra of correlations are blurred, and less so the flatter they are
+_ROUNDS = 3  # for a session's mean over frequencies is by what is there, of a gain that is not flat
 _LENGTH_HZ = 2500.0  # over which a gain changes: a ripple of 6 kHz has 0.4 of a turn in it
 _SIZES = (0.003, 0.006, 0.0125, 0.025, 0.05, 0.1)  # of a logarithm of magnitudes: 0.03 to 0.9 dB
-_EVIDENT_NATS = 10.0  # worlds without filters have up to 5 where echoes are strong; ripples of 0.5 dB have 90
+# Ripples of 0.5 dB have 114 to 2411 in 30 sessions, and worlds without filters up to 34, but for one of 14 of
+# hilly terrain, which has 130 (simulated).
+_EVIDENT_NATS = 40.0
 _JITTER = 1e-6  # of the size squared
 _FLOOR = 1e-3  # of a logarithm: what echoes do beyond tilt and spread
-_FACTOR_VARIANCE = 1.0  # of the factor of each receiver, which is open
+_FACTOR_VARIANCE = 1.0  # of the factor of each recording, which is open
 # What echoes do to the logarithm halfway to the band's edge, by tilt and by spread: as in light multipath.
 # Where it is more, a session's own residuals tell.
 _ECHO = (0.0125, 0.003)
+# Size of any other function, such as of a deep fade. First it is thought large, or a receiver that few
+# transmitters tell of would have theirs for its filter.
 _OTHERS = (0.0, 0.0015, 0.003, 0.006, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)
-_REWEIGHTED = 4
+_OTHER_FIRST = 0.05
+_REWEIGHTED = 5
 _FREEDOM = 2.0  # degrees, of echoes' sizes
-_LEAST = 5  # transmitters
+_LEAST = 5  # transmitters that must tell of a receiver
+_MOST = 1024  # sessions: with more, memory would grow, and gains would hardly be known better
 
 
 @dataclass(frozen=True)
@@ -82,15 +88,15 @@ class Responses:
         frequency_hz = passband.frequencies_hz(self.features)
         gain = np.vstack([np.array(self.log_gain), np.zeros(len(frequency_hz))])
         session = observation.session
-        return passband.equalised(
-            session, frequency_hz, gain[self._numbers(session)], self.features.correlation_rate_hz
-        )
+        rate_hz = self.features.correlation_rate_hz
+        return passband.equalised(observation, frequency_hz, gain[self._numbers(session)], rate_hz)
 
     def left(self, session: SessionFeatures, best: int) -> tuple[Float64, Float64]:
         """What may be left of tilts and spreads over those of one row, standard deviations, (R,) each."""
         number = self._numbers(session)
-        tilt_s, spread_s2 = np.array([self.tilt_sigma_s, self.spread_sigma_s2])[:, number, number[best]]
-        return tilt_s, spread_s2
+        sigma = np.array([self.tilt_sigma_s, self.spread_sigma_s2])[:, number, number[best]]
+        sigma[:, best] = 0.0
+        return sigma[0], sigma[1]
 
     def _numbers(self, session: SessionFeatures) -> npt.NDArray[np.intp]:
         """The places of a session's receivers among those known, and one more for others, shape (R,)."""
@@ -102,16 +108,25 @@ NO_RESPONSES = Responses()
 
 
 class _Measured(NamedTuple):
-    """Differences between two receivers in n sessions, at F frequencies of R receivers.
+    """Gains in N recordings of S sessions, at F frequencies.
 
-    `design` (n, F, R F) makes them of all gains, `value` (n, F) they are, `variance` (n, F) is that of noise,
-    and `weight` (n,) makes each transmitter count once.
+    `start` (S,) is where the recordings of each session begin, and `weight` (S,) makes each transmitter count
+    once. `place` (N,) are the receivers' places in the network. `design` (N, F, F) makes of a receiver's gain
+    what is measured, `value` (N, F), but for errors of covariance `noise` (N, F, F), in which is a factor of
+    each recording, and a function that all recordings of a session have in common.
     """
 
+    start: npt.NDArray[np.intp]
+    weight: Float64
+    place: npt.NDArray[np.intp]
     design: Float64
     value: Float64
-    variance: Float64
-    weight: Float64
+    noise: Float64
+
+    @property
+    def recordings(self) -> npt.NDArray[np.intp]:
+        """Recordings of each session, (S,)."""
+        return np.diff(np.append(self.start, len(self.place)))
 
 
 def fit(
@@ -124,14 +139,18 @@ def fit(
     """The responses of a network's receivers.
 
     Args:
-        observations: n sessions.
+        observations: n sessions, of which 1024 at most are used, evenly; those are read three times.
         features: The parameters of their features.
         transmitter: A name for the transmitter of each.
         websdr_id: The receivers of the network, shape (R,).
     """
+    used = np.unique(np.linspace(0, max(len(observations) - 1, 0), _MOST).astype(np.intp))[
+        : len(observations)
+    ]
     found, known = NO_RESPONSES, tuple(websdr_id.tolist())
     for _ in range(_ROUNDS):
-        measured = _measured(observations, features, transmitter, known, found)
+        seen = ((observations[number], transmitter[number]) for number in used.tolist())
+        measured = _measured(seen, features, known, found)
         if measured is None:
             return NO_RESPONSES
         found = _smooth(measured, features, known)
@@ -141,47 +160,76 @@ def fit(
 
 
 def _measured(
-    observations: Sequence[Observation],
+    seen: Iterable[tuple[Observation, str]],
     features: FeatureParams,
-    transmitter: Sequence[str],
     known: tuple[int, ...],
     so_far: Responses,
 ) -> _Measured | None:
-    """Differences of gains, by what is left when those so far are taken off; None if too few tell."""
-    frequency_hz = passband.frequencies_hz(features)
-    count = len(frequency_hz)
-    gain = np.array(so_far.log_gain or np.zeros((len(known), count)))
-    place = {name: number for number, name in enumerate(known)}
-    designs, values, variances, senders = [], [], [], []
-    for item, sender in zip(observations, transmitter, strict=True):
-        seen = item
+    """The gains by what is left when those so far are taken off; None if too few tell."""
+    frequency_hz, place = passband.frequencies_hz(features), {name: row for row, name in enumerate(known)}
+    senders, numbers, found = [], [], []
+    for item, sender in seen:
+        rest = item
         if so_far != NO_RESPONSES:
             session = so_far.without(item)
-            seen = replace(item, session=session, arrivals=arrivals(session, features, item.duration_s))
-        found = passband.gains(seen, features)
-        names = item.session.websdr_id.tolist()
-        if found is None or names[found.best] not in place:
-            continue
-        second = place[names[found.best]]
-        beside = passband.between(frequency_hz, frequency_hz + found.best_offset_hz)
-        for row, left, variance, offset_hz in zip(
-            found.row.tolist(), found.log_gain, found.variance, found.offset_hz.tolist(), strict=True
-        ):
-            if names[row] not in place:
-                continue
-            first = place[names[row]]
-            design = np.zeros((count, len(known), count))
-            design[:, first] += passband.between(frequency_hz, frequency_hz + offset_hz)
-            design[:, second] -= beside
-            designs.append(design.reshape(count, -1))
-            values.append(left + np.einsum("fa,a->f", designs[-1], gain.ravel()))
-            variances.append(variance)
-            senders.append((sender, first, second))
-    if len({sender for sender, _, _ in senders}) < _LEAST:
+            rest = replace(item, session=session, arrivals=arrivals(session, features, item.duration_s))
+        one = passband.gains(rest, features)
+        if one is not None:
+            names = item.session.websdr_id[one.row].tolist()
+            numbers.append(np.array([place.get(name, -1) for name in names], np.intp))
+            senders.append(sender)
+            found.append(one)
+    kept = _told(list(zip(senders, numbers, strict=True)), len(known))
+    used = [number for number, rows in enumerate(kept) if np.count_nonzero(rows) > 1]
+    if not used:
         return None
-    often = Counter(senders)
-    weight = np.array([1 / often[one] for one in senders])
-    return _Measured(np.array(designs), np.array(values), np.array(variances), weight)
+    alike = passband.likeness(features)
+    gain = np.array(so_far.log_gain or np.zeros((len(known), len(frequency_hz))))
+    floor = _FLOOR**2 * np.eye(len(frequency_hz)) + _FACTOR_VARIANCE
+    places, designs, values, noises = [], [], [], []
+    for number in used:
+        one = found[number]
+        for row in np.flatnonzero(kept[number]).tolist():
+            beside = passband.between(frequency_hz, frequency_hz + one.offset_hz[row])
+            design = np.einsum("fg,ga->fa", one.blur, beside)
+            own = int(numbers[number][row])
+            places.append(own)
+            designs.append(design)
+            values.append(one.log_gain[row] + np.einsum("fa,a->f", design, gain[own]))
+            noises.append(np.outer(one.sigma[row], one.sigma[row]) * alike + floor)
+    counts = [int(np.count_nonzero(kept[number])) for number in used]
+    often = Counter(senders[number] for number in used)
+    return _Measured(
+        np.cumsum([0, *counts[:-1]]),
+        np.array([1 / often[senders[number]] for number in used]),
+        np.array(places),
+        np.array(designs),
+        np.array(values),
+        np.array(noises),
+    )
+
+
+def _told(
+    sessions: Sequence[tuple[str, npt.NDArray[np.intp]]], receivers: int
+) -> list[npt.NDArray[np.bool_]]:
+    """Which recordings are of receivers that enough transmitters tell of, beside another such one.
+
+    Args:
+        sessions: Of each the transmitter, and the places of its receivers in the network, -1 for others.
+        receivers: Of the network.
+    """
+    enough = np.ones(receivers + 1, np.bool_)
+    enough[-1] = False
+    while True:
+        told: list[set[str]] = [set() for _ in enough]
+        for sender, numbers in sessions:
+            among = numbers[enough[numbers]]
+            for number in among.tolist() if len(among) > 1 else []:
+                told[number].add(sender)
+        fewer = enough & np.array([len(names) >= _LEAST for names in told])
+        if (fewer == enough).all():
+            return [enough[numbers] for _, numbers in sessions]
+        enough = fewer
 
 
 def _smooth(measured: _Measured, features: FeatureParams, known: tuple[int, ...]) -> Responses:
@@ -192,19 +240,18 @@ def _smooth(measured: _Measured, features: FeatureParams, known: tuple[int, ...]
     prior = np.asarray(np.kron(np.eye(len(known)), smooth), np.float64)
     middle_hz = features.correlation_band_hz / 2
     echo = (frequency_hz[:, None] / middle_hz) ** [1, 2] * _ECHO  # (F, 2)
-    noise = (measured.variance + _FLOOR**2)[..., None] * np.eye(len(frequency_hz)) + _FACTOR_VARIANCE
-    echoes = _Echoes(np.ones((len(measured.value), 2)), np.zeros(len(measured.value)))
-    for _ in range(_REWEIGHTED):
-        within = np.linalg.inv(noise + echoes.covariance(echo, smooth)) * measured.weight[:, None, None]
-        weighted = np.einsum("nfg,ngi->nfi", within, measured.design)
-        normal = np.einsum("nfi,nfj->ij", measured.design, weighted)
-        right = np.einsum("nfi,nf->i", weighted, measured.value)
+    rows = len(measured.place)
+    echoes = _Echoes(np.ones((rows, 2)), np.full(rows, _OTHER_FIRST))
+    for number in range(_REWEIGHTED):
+        within = np.asarray(np.linalg.inv(measured.noise + echoes.covariance(echo, smooth)), np.float64)
+        normal, right = _normal_equations(measured, within, len(known))
         fits = [_posterior(size, prior, normal, right) for size in _SIZES]
         found = fits[int(np.argmax([one.evidence for one in fits]))]
-        if found.evidence < _EVIDENT_NATS:
-            return NO_RESPONSES
-        residual = measured.value - np.einsum("nfi,i->nf", measured.design, found.mean)
-        echoes = echoes.given(residual, noise, echo, smooth)
+        if number < _REWEIGHTED - 1:
+            rest = _rest(measured, within, found.mean.reshape(len(known), -1))
+            echoes = echoes.given(rest, measured.noise, echo, smooth)
+    if found.evidence < _EVIDENT_NATS:
+        return NO_RESPONSES
     gain = found.mean.reshape(len(known), -1)
     covariance = found.covariance.reshape(*gain.shape, *gain.shape).transpose(0, 2, 1, 3)  # (R, R, F, F)
     onto = _onto_channel(frequency_hz, np.abs(frequency_hz) <= middle_hz)
@@ -213,11 +260,52 @@ def _smooth(measured: _Measured, features: FeatureParams, known: tuple[int, ...]
     parts[-1, -1] = found.size**2 * np.einsum("kf,fg,kg->k", onto, smooth, onto)
     own = np.einsum("aak->ak", parts)
     sigma = np.sqrt(np.maximum(own[:, None] + own - 2 * parts, 0.0))
+    sigma[-1, -1] = np.sqrt(2 * own[-1])  # two that are none of the network's
     return Responses(features, known, _rows(gain), _rows(sigma[..., 0]), _rows(sigma[..., 1]))
 
 
+def _normal_equations(measured: _Measured, within: Float64, receivers: int) -> tuple[Float64, Float64]:
+    """Of all receivers' gains, (R F, R F) and (R F,), beside what a session's recordings have in common.
+
+    Args:
+        measured: The gains.
+        within: Inverse covariances of their errors, (N, F, F).
+        receivers: R.
+    """
+    count = measured.value.shape[1]
+    weighted = np.einsum("nfg,nga->nfa", within, measured.design)
+    given = np.einsum("nfg,ng->nf", within, measured.value)
+    total = np.add.reduceat(within, measured.start)  # (S, F, F)
+    common = np.linalg.solve(total, np.add.reduceat(given, measured.start)[..., None])[..., 0]
+    normal, right = np.zeros((receivers, count, receivers, count)), np.zeros((receivers, count))
+    ends = measured.start + measured.recordings
+    for number, (start, end) in enumerate(zip(measured.start.tolist(), ends.tolist(), strict=True)):
+        own, by = slice(start, end), measured.weight[number]
+        place, design, part = measured.place[own], measured.design[own], weighted[own]
+        shared = np.linalg.solve(total[number], part)  # (n, F, F)
+        block = -np.einsum("kfa,lfb->kalb", part, shared)
+        alone = np.einsum("kfa,kfb->kab", design, part)
+        for k in range(len(place)):
+            block[k, :, k] += alone[k]
+            normal[place[k], :, place] += by * block[k].transpose(1, 0, 2)
+        towards = np.einsum("kfa,kf->ka", design, given[own]) - np.einsum("kfa,f->ka", part, common[number])
+        right[place] += by * towards
+    return normal.reshape(receivers * count, -1), right.ravel()
+
+
+def _rest(measured: _Measured, within: Float64, gain: Float64) -> Float64:
+    """What is left of the measurements without gains (R, F) and what sessions have in common, (N, F)."""
+    rest = measured.value - np.einsum("nfa,na->nf", measured.design, gain[measured.place])
+    total = np.add.reduceat(within, measured.start)
+    given = np.add.reduceat(np.einsum("nfg,ng->nf", within, rest), measured.start)
+    common = np.linalg.solve(total, given[..., None])[..., 0]
+    count = np.repeat(measured.recordings, measured.recordings)[:, None]
+    rest = rest - np.repeat(common, measured.recordings, axis=0)
+    return np.asarray(rest * np.sqrt(count / (count - 1)), np.float64)  # of which the mean has taken a share
+
+
 class _Echoes(NamedTuple):
-    """How large what n sessions have beside the receivers' gains is.
+    """How large what n recordings have beside the receivers' gains is.
 
     `channel` (n, 2) are mean squares of tilt and spread, over those of light multipath. `other` (n,) is the
     standard deviation of any smooth function of the frequency, such as of deep fades.

@@ -24,8 +24,6 @@ from heimdall.signal.arrival import Observation, arrivals
 from heimdall.signal.session_files import SessionFile
 from heimdall.signal.sessions import SessionFeatures
 
-# Not from the stage that writes it, which needs what checks rows, a database and a bucket.
-
 
 @dataclass(frozen=True)
 class Receiver:

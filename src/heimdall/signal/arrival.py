@@ -78,7 +78,9 @@ class Observation:
         frequency_hz: Carrier, Hz.
         absent: Receivers of the network that say nothing, as switched-off ones. Others without a recording
             heard nothing.
-        duration_s: Length of its recordings, which scales the noise of the channels.
+        duration_s: Length of its recordings, which scales the noise of the channels; 1 s where it is not
+            said, as in the features of a training.
+        carrier_hz: At its reference, as of `reference_carrier_hz`, where that is none of the recordings.
     """
 
     session: SessionFeatures
@@ -86,6 +88,18 @@ class Observation:
     frequency_hz: float
     absent: tuple[int, ...] = ()
     duration_s: float = 1.0
+    carrier_hz: float | None = None
+
+
+def reference_carrier_hz(session: SessionFeatures) -> float:
+    """Carrier over the tuned frequency, Hz, at the recording to whose carrier the others are turned.
+
+    As `correlation.correlate` chooses it: the loudest of those with GPS time, or of all.
+    """
+    timed = np.isfinite(session.timing_sigma_s)
+    level_db = np.where(timed, session.snr_db, -np.inf) if timed.any() else session.snr_db
+    found = float(session.cfo_hz[int(np.argmax(level_db))])
+    return found if np.isfinite(found) else 0.0
 
 
 def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float = 1.0) -> Arrivals:
@@ -187,7 +201,10 @@ def without_receiver(observation: Observation, row: int, params: FeatureParams) 
     absent = (*observation.absent, int(session.websdr_id[row]))
     session = replace(session, **of_rows, **of_pairs)
     seen = arrivals(session, params, observation.duration_s)
-    return replace(observation, session=session, arrivals=seen, absent=absent)
+    carrier_hz = observation.carrier_hz
+    if carrier_hz is None:
+        carrier_hz = reference_carrier_hz(observation.session)
+    return replace(observation, session=session, arrivals=seen, absent=absent, carrier_hz=carrier_hz)
 
 
 def stamped_late(observation: Observation, row: int, late_s: float) -> Observation:

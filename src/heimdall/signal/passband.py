@@ -4,6 +4,9 @@ A receiver's filter multiplies its spectra by a gain that stays; echoes do, too,
 transmitter. The correlation of two receivers about its peak has as its spectrum what was sent, times both
 gains. Of three receivers and more, the logarithms of the magnitudes tell by how much each one's gain differs
 from the others', frequency by frequency.
+
+Frequencies are those beside the tuned frequency of a receiver. The correlations of a session are beside that
+of its reference, to whose carrier the others are turned (`heimdall.signal.correlation`).
 """
 
 from __future__ import annotations
@@ -17,42 +20,46 @@ import scipy.fft
 from scipy.interpolate import CubicSpline
 
 from heimdall.core.params import FeatureParams
-from heimdall.signal.arrival import Observation, correlated_pairs, correlations
+from heimdall.signal.arrival import Observation, correlated_pairs, correlations, reference_carrier_hz
 from heimdall.signal.interpolation import interpolate
 from heimdall.signal.sessions import SessionFeatures
 from heimdall.signal.transforms import squared_magnitude
 
 Float64 = npt.NDArray[np.float64]
 
-_HALF_WIDTH = 16  # lags on either side of a peak: a ripple of a filter has its echoes within a few
-_LEAST = 1e-4  # of the strongest part of the band; weaker ones tell nothing
+_STEPS = 8  # of the frequency, from the middle of the band to its edge
+_DISTINCT = 1e-9  # of the pairs' normal equations: below it they leave differences open
+_LEAST_SENT = 0.05  # of the power of the strongest part of the band; weaker ones tell nothing
+_NOTHING = 100.0  # variance of a logarithm of which nothing is known
+_LEAST = 1e-6
+_TINY = np.finfo(np.float64).tiny
 
 
 class Gains(NamedTuple):
-    """Of n receivers of a session, over that which hears best.
+    """Of n receivers of a session.
 
     Attributes:
         row: Of their recordings, shape (n,).
-        log_gain: Logarithms of the magnitudes at F frequencies, shape (n, F). A factor is left open.
-        variance: What noise makes of them, shape (n, F).
-        offset_hz: Of the carrier at each, Hz, shape (n,): the frequencies are beside it.
-        best: Row of the one that hears best.
-        best_offset_hz: Of the carrier there, Hz.
+        log_gain: Logarithms of the magnitudes at F frequencies, over a function that all have in common and a
+            factor of each, shape (n, F).
+        sigma: What noise makes of them, standard deviations, shape (n, F); alike at neighbouring frequencies
+            as of `likeness`.
+        blur: Weights (F, F) of the gains in what is measured: it is a mean over neighbouring frequencies by
+            what was sent there.
+        offset_hz: Of the receiver's frequencies over those of the correlations, shape (n,).
     """
 
     row: npt.NDArray[np.intp]
     log_gain: Float64
-    variance: Float64
+    sigma: Float64
+    blur: Float64
     offset_hz: Float64
-    best: int
-    best_offset_hz: float
 
 
 def frequencies_hz(params: FeatureParams) -> Float64:
-    """The F frequencies of gains, beside the carrier, Hz: those of the correlated band, without its edges."""
-    step_hz = params.correlation_rate_hz / (2 * _HALF_WIDTH)
-    most = max(int(np.ceil(params.correlation_band_hz / step_hz)) - 1, 1)
-    return np.asarray(step_hz * np.arange(-most, most + 1), np.float64)
+    """The F frequencies of gains, Hz: those of the correlated band, without its edges."""
+    step_hz = params.correlation_band_hz / _STEPS
+    return np.asarray(step_hz * np.arange(1 - _STEPS, _STEPS), np.float64)
 
 
 def between(frequency_hz: Float64, at_hz: Float64) -> Float64:
@@ -61,51 +68,68 @@ def between(frequency_hz: Float64, at_hz: Float64) -> Float64:
     return np.asarray(spline(np.clip(at_hz, frequency_hz[0], frequency_hz[-1])), np.float64)
 
 
+def likeness(params: FeatureParams) -> Float64:
+    """Correlation of what noise makes of gains at the F frequencies, shape (F, F)."""
+    lag, window = _window(params)
+    square = window * window
+    apart = np.subtract.outer(frequencies_hz(params), frequencies_hz(params)) / params.correlation_rate_hz
+    return np.asarray(np.cos(2 * np.pi * apart[..., None] * lag) @ square / square.sum(), np.float64)
+
+
 def gains(observation: Observation, params: FeatureParams) -> Gains | None:
-    """What a session says of its receivers' gains; None of a keyed carrier, and with fewer than three times.
+    """What a session says of its receivers' gains; None where it says nothing.
+
+    That is so of a keyed carrier, with fewer than three times, and where too few pairs of receivers have a
+    correlation to tell all of them apart.
 
     Args:
         observation: The session.
         params: The parameters that its features were made with.
     """
     session, arrivals = observation.session, observation.arrivals
-    best = hears_best(observation)
-    if best is None:
+    if hears_best(observation) is None:
         return None
-    delay = arrivals.delay_s * params.correlation_rate_hz
+    rate_hz, frequency_hz = params.correlation_rate_hz, frequencies_hz(params)
+    delay = arrivals.delay_s * rate_hz
     pairs = correlated_pairs(session, arrivals.information_s2 > 0, delay)
     rows = np.unique(pairs)
+    design = (pairs[:, :1] == rows) * 1.0 + (pairs[:, 1:] == rows)
+    alone = np.linalg.eigvalsh(design.T @ design)
+    if alone[0] < _DISTINCT * alone[-1]:
+        return None
     series = correlations(session, pairs)
     limit = series.shape[1] // 2
     first, second = pairs.T
-    step = np.arange(-_HALF_WIDTH, _HALF_WIDTH + 1)
-    lags = (delay[first] - delay[second])[:, None] + step
+    lag, window = _window(params)
+    lags = (delay[first] - delay[second])[:, None] + lag
     around = interpolate(series, np.clip(lags, -limit, limit)) * (np.abs(lags) <= limit)
-    around = around * np.cos(np.pi / 2 * step / (_HALF_WIDTH + 1)) ** 2
-    turns = np.outer(frequencies_hz(params) / params.correlation_rate_hz, step)
-    spectrum = np.einsum("pl,fl->pf", around, np.cos(2 * np.pi * turns) - 1j * np.sin(2 * np.pi * turns))
-    power = np.maximum(squared_magnitude(spectrum), np.finfo(np.float64).tiny)
-    sent = np.sqrt(power).mean(axis=0)
+    around = around / around[:, len(lag) // 2][:, None]
+    turns = np.outer(frequency_hz / rate_hz, lag)
+    turn = np.cos(2 * np.pi * turns) - 1j * np.sin(2 * np.pi * turns)
+    power = squared_magnitude(np.einsum("pl,fl->pf", around * window, turn))
+    power = np.maximum(power, _LEAST**2 * power.max())
 
     snr = 10.0 ** (session.snr_db.astype(np.float64) / 10)
-    cells = 2 * params.correlation_band_hz * observation.duration_s
-    noise = (1 / snr[first] + 1 / snr[second] + 1 / (snr[first] * snr[second])) / cells
-    design = (pairs[:, :1] == rows) * 1.0 + (pairs[:, 1:] == rows)
-    normal = np.einsum("pi,pj,p->ij", design, design, 1 / noise)
-    inverse = np.linalg.inv(normal)
-    log_gain = np.einsum("ij,pj,pf->if", inverse, design / noise[:, None], np.log(power) / 2)
-    own = int(np.searchsorted(rows, best))
-    variance = inverse.diagonal() + inverse[own, own] - 2 * inverse[own]
-    others = rows != best
-    offset_hz = np.where(np.isfinite(session.cfo_hz), session.cfo_hz, 0.0).astype(np.float64)
-    return Gains(
-        rows[others],
-        (log_gain - log_gain[own])[others],
-        variance[others, None] / np.maximum(sent / sent.max(), _LEAST) ** 2,
-        offset_hz[rows[others]],
-        best,
-        float(offset_hz[best]),
-    )
+    noise = 1 / snr[first] + 1 / snr[second] + 1 / (snr[first] * snr[second])
+    weight = power / noise[:, None]  # pairs without a signal at a frequency tell nothing there
+    normal = np.einsum("pi,pj,pf->fij", design, design, weight)
+    right = np.einsum("pi,pf->fi", design, weight * np.log(power) / 2)
+    log_gain = np.linalg.solve(normal, right[..., None])[..., 0].T  # (n, F), half of what was sent in each
+
+    heard = np.exp(2 * log_gain)  # power of the signal in each, over its mean in the band
+    ratio = snr[rows, None] * heard / heard.mean(axis=1, keepdims=True)
+    cells = rate_hz * observation.duration_s / float((window * window).sum())
+    own = 1 / np.maximum(ratio, _TINY)
+    variance = own * (1 + (own.sum(axis=0) - own) / (len(rows) - 1)) / (2 * cells)
+    # Beside the strong parts of a band is what the window spreads of them.
+    variance = np.where(heard > _LEAST_SENT * heard.max(axis=1, keepdims=True), variance, _NOTHING)
+
+    sent = np.maximum(np.einsum("pl,fl->f", around, turn).real, 0.0)
+    apart = np.subtract.outer(frequency_hz, frequency_hz) / rate_hz
+    blur = np.maximum(np.cos(2 * np.pi * apart[..., None] * lag) @ window, 0.0) * sent
+    blur = blur / np.maximum(blur.sum(axis=1, keepdims=True), _LEAST * float(blur.sum(axis=1).max()))
+    carrier_hz = np.where(np.isfinite(session.cfo_hz), session.cfo_hz, 0.0).astype(np.float64)
+    return Gains(rows, log_gain, np.sqrt(variance), blur, carrier_hz[rows] - axis_hz(observation))
 
 
 def hears_best(observation: Observation) -> int | None:
@@ -117,25 +141,40 @@ def hears_best(observation: Observation) -> int | None:
     return int(np.argmax(np.where(arrivals.information_s2 > 0, level, -np.inf)))
 
 
+def axis_hz(observation: Observation) -> float:
+    """Carrier beside 0 Hz of the correlations' spectra, Hz: that at the receiver which they are turned to."""
+    if observation.carrier_hz is not None:
+        return observation.carrier_hz
+    return reference_carrier_hz(observation.session)
+
+
 def equalised(
-    session: SessionFeatures, frequency_hz: Float64, log_gain: Float64, rate_hz: float
+    observation: Observation, frequency_hz: Float64, log_gain: Float64, rate_hz: float
 ) -> SessionFeatures:
     """The session with the correlations of receivers that have no gains.
 
     Args:
-        session: R recordings.
+        observation: A session of R recordings.
         frequency_hz: F frequencies beside that to which the receivers are tuned, Hz.
         log_gain: Logarithms of the gains' magnitudes there, shape (R, F).
         rate_hz: Lags of the correlations a second, Hz.
     """
-    lags = session.xcorr.shape[1]
-    offset_hz = np.where(np.isfinite(session.cfo_hz), session.cfo_hz, 0.0)
-    axis_hz = scipy.fft.fftfreq(lags, 1 / rate_hz)
+    session = observation.session
+    carrier_hz = np.where(np.isfinite(session.cfo_hz), session.cfo_hz, 0.0) - axis_hz(observation)
+    spectrum_hz = scipy.fft.fftfreq(session.xcorr.shape[1], 1 / rate_hz)
     each = [
-        np.einsum("nf,f->n", between(frequency_hz, axis_hz + one_hz), gain)
-        for one_hz, gain in zip(offset_hz.tolist(), log_gain, strict=True)
+        np.einsum("nf,f->n", between(frequency_hz, spectrum_hz + one_hz), gain)
+        for one_hz, gain in zip(carrier_hz.tolist(), log_gain, strict=True)
     ]
     of_pairs = np.array(each)[session.pair].sum(axis=1)
     spectrum = scipy.fft.fft(scipy.fft.ifftshift(session.xcorr.astype(np.complex128), axes=1), axis=1)
     made = scipy.fft.fftshift(scipy.fft.ifft(spectrum * np.exp(-of_pairs), axis=1), axes=1)
     return replace(session, xcorr=made.astype(np.complex64))
+
+
+def _window(params: FeatureParams) -> tuple[npt.NDArray[np.int64], Float64]:
+    """Lags about a peak, and weights of them, that resolve the frequencies; (L,) each."""
+    most = round(_STEPS * params.correlation_rate_hz / (2 * params.correlation_band_hz))
+    half = max(min(most, round(params.correlation_max_lag_s * params.correlation_rate_hz)), 1)
+    lag = np.arange(-half, half + 1)
+    return lag, np.asarray(np.cos(np.pi / 2 * lag / (half + 1)) ** 2, np.float64)
