@@ -33,7 +33,12 @@ def log_gain(websdr_id: int, frequency_hz: Float64) -> Float64:
 
 
 def session(
-    random: np.random.Generator, *, filtered: bool, echo: float = 0.02, rows: list[int] = ROWS
+    random: np.random.Generator,
+    *,
+    filtered: bool,
+    echo: float = 0.02,
+    rows: list[int] = ROWS,
+    noise: float = NOISE,
 ) -> Observation:
     """A transmission whose echoes, one at each receiver, have this amplitude and are 1 to 4 us late.
 
@@ -56,9 +61,9 @@ def session(
     lag_s = np.arange(-half, half + 1) / RATE_HZ - (plain.delay_s[first] - plain.delay_s[second])[:, None]
     cross = sent * channel[first] * channel[second].conj()
     xcorr = np.einsum("pf,plf->pl", cross, np.exp(2j * np.pi * lag_s[..., None] * SENT_HZ)) / sent.sum()
-    noise = NOISE * random.standard_normal((2, *xcorr.shape))
+    added = noise * random.standard_normal((2, *xcorr.shape))
     made = dataclasses.replace(
-        plain, cfo_hz=offset_hz, xcorr=(xcorr + noise[0] + 1j * noise[1]).astype(np.complex64)
+        plain, cfo_hz=offset_hz, xcorr=(xcorr + added[0] + 1j * added[1]).astype(np.complex64)
     )
     return synthetic_sessions.measured(made)
 

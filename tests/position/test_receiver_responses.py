@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -75,6 +76,34 @@ def test_it_says_how_well_it_knows_each_receiver() -> None:
         assert unheard > 5 * known > 0
         assert found.spread_sigma_s2[5][0] == pytest.approx(unheard, rel=0.2)  # none of the network's
     assert many.spread_sigma_s2[1][0] < few.spread_sigma_s2[1][0]
+
+
+def test_a_receiver_that_few_transmitters_tell_of_may_have_any_filter() -> None:
+    """One deep fade is no filter."""
+    random = np.random.default_rng(7)
+    seen = filtered_sessions.sessions(30, filtered=True)
+    seen += [filtered_sessions.session(random, filtered=False, echo=0.9, rows=[0, 1, 5]) for _ in range(2)]
+    found = fitted(seen)
+    assert set(found.log_gain[4]) == {0.0}
+    assert found.spread_sigma_s2[4][0] > 5 * found.spread_sigma_s2[1][0]
+
+
+def test_noise_is_no_filter() -> None:
+    """Of weak recordings, many to a session."""
+    random = np.random.default_rng(11)
+    seen = [filtered_sessions.session(random, filtered=False, noise=5e-3) for _ in range(40)]
+    assert fitted(seen) == NO_RESPONSES
+
+
+def test_other_parameters_of_features_will_do() -> None:
+    """As for channels of 2.2 kHz, whose edges no filter of a receiver should reach."""
+    narrow = dataclasses.replace(FEATURES, correlation_band_hz=1467.0)
+    seen = filtered_sessions.sessions(20, filtered=True)
+    names = [f"t{number}" for number in range(20)]
+    found = receiver_responses.fit(seen, narrow, transmitter=names, websdr_id=WEBSDR_ID)
+    assert found != NO_RESPONSES
+    assert np.isfinite(found.log_gain).all()
+    assert np.isfinite(found.spread_sigma_s2).all()
 
 
 def test_a_strange_session_changes_little() -> None:
