@@ -186,6 +186,14 @@ def test_sidecar_says_whose_recording_it_is(tmp_path: Path) -> None:
         assert site.name == "quay"
 
 
+def test_a_receiver_that_nobody_knows_is_named_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "second.npy"
+    file.touch()
+    with pytest.raises(HeimdallError, match="no receiver is called websdr_9") as caught:
+        stations.assign([f"websdr_9={file}"], [], [Site("websdr_1", 1.0, 2.0, 3.0)])
+    assert "Call it as the file of receivers does" in str(caught.value)
+
+
 def test_sigmf_file_says_where_its_receiver_is_if_nobody_else_does(tmp_path: Path) -> None:
     def written(name: str, *captured: list[float]) -> str:
         whole = {"core:datatype": "cf32_le", "core:version": "1.0.0", "core:sample_rate": 48_000}

@@ -272,6 +272,17 @@ def test_session_is_told_as_a_table_with_units(fusion: Path, session: Path, tmp_
     assert rest[-1] == "The model was trained on simulated data."
 
 
+@pytest.mark.parametrize("rows", ["", "91,1000000000000000000,50\n"])
+def test_times_of_no_recording_are_told(fusion: Path, session: Path, tmp_path: Path, rows: str) -> None:
+    times = tmp_path / "times.csv"
+    times.write_text(f"websdr_id,start_gps_ns,timing_sigma_ns\n{rows}")
+    given = ("--model", fusion, "--frequency-mhz", 145.5, "--times", times, *COMMON)
+    assert (
+        "--times has no row of a receiver that made a recording"
+        in run(session / "websdr_1.npy", *given).stderr
+    )
+
+
 def test_ellipse_is_that_of_the_whole_covariance() -> None:
     # 300 m along 30 degrees from north, 100 m across.
     axis, across = np.array([0.5, math.sqrt(3) / 2]), np.array([math.sqrt(3) / 2, -0.5])

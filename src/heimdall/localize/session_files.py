@@ -124,7 +124,13 @@ def remarks(recordings: Sequence[Recording], starts: Mapping[int, tuple[int, flo
             "--times is not given: the answer comes from received levels alone, and is accurate to kilometres"
         )
     else:
-        stray = sorted(set(starts) - {item.websdr_id for item in recordings})
+        known = {item.websdr_id for item in recordings}
+        if not known & set(starts):
+            found.append(
+                "--times has no row of a receiver that made a recording: the answer comes from received "
+                "levels alone, and is accurate to kilometres"
+            )
+        stray = sorted(set(starts) - known)
         if stray:
             found.append(f"these receivers have a start time but no recording: {', '.join(map(str, stray))}")
     durations_s = [len(item.iq) / item.sample_rate_hz for item in recordings]
