@@ -32,7 +32,7 @@ Of the kinds of standards, the pretraining of params.yaml has all but uma and co
 
 The first command takes about two hours on 2 idle cores (estimated from its parts). Killed and typed again, it
 goes on where it was: worlds, trainings and judgements that are done are reused. `--show` prints what the work
-folder holds, and `--markdown` prints the tables as docs/physics.md has them.
+folder holds, and `--markdown` does so as docs/physics.md has it.
 """
 
 from __future__ import annotations
@@ -191,8 +191,11 @@ def main() -> int:
     parser.add_argument("--parts", action="store_true", help="also without each learned part of the network")
     parser.add_argument("--rendered", action="store_true", help="render light worlds with faults, too")
     parser.add_argument("--show", action="store_true", help="print the tables of what was measured, no more")
-    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/physics.md instead")
+    parser.add_argument(
+        "--markdown", action="store_true", help="as --show, but the tables as docs/physics.md has them"
+    )
     options = parser.parse_args()
+    options.show |= options.markdown
     settings = chosen(parser, options, from_simulated=True)
     lines: list[Line] = []
     measured: dict[simulate.Multipath, pd.DataFrame] = {}
@@ -201,7 +204,9 @@ def main() -> int:
     for kind in options.kinds:
         folder = (options.work / kind).resolve()
         if options.show and not (folder / "cases.parquet").is_file():
-            parser.error(f"nothing was measured in {folder}: name another --work or --kinds, or omit --show")
+            parser.error(
+                f"nothing was measured in {folder}: name another --work or --kinds, or omit --show and --markdown"
+            )
         if kind == CLEAN:
             if weights is not None:
                 measure_clean(settings, options.worlds, folder, weights, sizes.other)

@@ -212,7 +212,7 @@ def test_the_tables_of_the_document_have_the_same_figures(
     folder = tmp_path / "light"
     folder.mkdir()
     cases.to_parquet(folder / "cases.parquet")
-    asked = ["ablation.py", "--show", "--markdown", "--kinds", "light", "--work", str(tmp_path)]
+    asked = ["ablation.py", "--markdown", "--kinds", "light", "--work", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", asked)
     assert ablation.main() == 1
     printed = capsys.readouterr().out
