@@ -205,7 +205,7 @@ def main() -> int:
         folder = (options.work / kind).resolve()
         if options.show and not (folder / "cases.parquet").is_file():
             parser.error(
-                f"nothing was measured in {folder}: name another --work or --kinds, or omit --show and --markdown"
+                f"nothing was measured in {folder}: name another --work or --kinds, or measure it first"
             )
         if kind == CLEAN:
             if weights is not None:
