@@ -44,9 +44,9 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 		"             heimdall ui                 the recorded trainings in a browser" \
 		"             heimdall services down      when you are done for today; make demo starts them again"
 
-# Three workers, the longest files first (tests/conftest.py), for two cores: now and then a test waits for a server.
-# What they share is built once. All compile 400 files of tests, unless the compiled ones may be kept.
-PYTEST = PYTHONDONTWRITEBYTECODE= pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Two workers, the longest files first (tests/conftest.py); what they share is built once. Both compile 400 files
+# of tests, unless the compiled ones may be kept.
+PYTEST = PYTHONDONTWRITEBYTECODE= pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Types are checked on one core, and the tests leave one idle now and then: so both are done at once. What lint
 # finds is said when it is found; make fails in the end.

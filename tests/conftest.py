@@ -58,9 +58,9 @@ SERVICE_VARIABLES = (
 
 FIRST = (
     "test_release",
-    "test_specification",
     "test_solver",
     "test_ray_cluster",
+    "test_specification",
     "test_first_hour",
     "test_verify",
     "test_review",
@@ -104,7 +104,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files begin first: `--dist loadfile` gives a worker of pytest-xdist all tests of a file.
 
-    While one worker builds the pipeline that the tests of commands share, for FIRST[0], the others have
+    Two workers: while one builds the pipeline that the tests of commands share, for FIRST[0], the other has
     FIRST[1] and what follows, which do not need it.
     """
     items.sort(key=lambda item: place_of(item.path))
