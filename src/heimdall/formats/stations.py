@@ -47,11 +47,8 @@ def assign(files: Sequence[str], named: Sequence[Site], listed: Sequence[Site]) 
         if site is None and separator and sigmf_files.is_sigmf(path) and not path.exists():
             path, site = Path(rest), _own_place(Path(rest), name)
         if site is None and separator and name and not path.exists() and Path(rest).exists():
-            cause, remedy = (
-                f"no receiver is called {name}",
-                "Call it as the file of receivers does, or add it there",
-            )
-            raise HeimdallError(text, cause, remedy)
+            remedy = "Call it as the file of receivers does, or add it there"
+            raise HeimdallError(text, f"no receiver is called {name}", remedy)
         site = site or _by_name(path, known)
         if limits.receiver_name(site.name) != site.name:
             said = ascii(site.name)[:60]
