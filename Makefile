@@ -30,7 +30,7 @@ demo: ## everything from a fresh clone: installation, servers, simulated world, 
 	@python stages/evaluate.py --show
 	@echo "[7/7] The plots as a page: dvc plots show"
 	@dvc plots show
-	@if find data models metrics plots -type f -newer .heimdall/demo-began | grep -q .; then \
+	@if test -n "$$(find data models metrics plots -type f -newer .heimdall/demo-began -print -quit)"; then \
 		echo "The demo is done."; else echo "Nothing changed: the demo was done before."; fi
 	@printf '%s\n' \
 		"Look at      plots/evaluation.png  errors and map as a picture" \

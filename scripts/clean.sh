@@ -17,7 +17,7 @@ declare -A meaning=(
 # What the stages write there, and nothing that somebody else put beside it.
 outputs=(data/snapshot data/features data/simulated data/quarantine.parquet data/feature_keys.json
     "models/localizer.*" "models/pretrained.*" models/README.md)
-ignored() { LC_ALL=C git clean -ndx -- "${outputs[@]}" 2>/dev/null | grep -q "remove $1/"; }
+ignored() { LC_ALL=C git clean -ndx -- "${outputs[@]}" 2>/dev/null | grep "remove $1/" >/dev/null; }
 
 found=()
 for path in .venv data models .heimdall .dvc/cache .dvc/tmp .dvc/config.local dvc_plots; do
