@@ -26,7 +26,7 @@ def moving(random: np.random.Generator, sent: Complex128, delay_s: Float64, nois
     At two of them it turns alike, as by one hill.
     """
     found = heard(sent, 12e3, delay_s, noise, random)
-    shift_hz = random.uniform(5.0, 15.0) * np.array([1.0, 1.0, -1.0])
+    shift_hz = random.uniform(5.0, 15.0) * np.array([1.0, 1.0, -1.0, 0.6])
     for row, direct in enumerate(found):
         late_s = delay_s[row : row + 1] + random.uniform(0.2e-6, 1e-6)
         echo = heard(sent, 12e3, late_s, 0.0, random)[0].iq
@@ -55,6 +55,42 @@ def test_a_moving_transmitter_with_echoes_has_its_times(monkeypatch: pytest.Monk
     assert refused == 8
     assert np.sqrt(np.mean(scatter)) < 1.5
     assert np.max(sigma_s) < 2e-6
+
+
+def test_fading_does_not_widen_the_times_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it may look like a weak second transmission, whose share of the power makes times uncertain."""
+    random = generator(4, "test.fading")
+    scatter, narrower = [], []
+    for _ in range(8):
+        delay_s = random.uniform(0.0, 200e-6, 4)
+        given = moving(random, noise_like(random, 12e3, 3000.0), delay_s, 0.1)
+        found = measure(given, POSITION_M)
+        weight = found.sigma_s**-2
+        error_s = found.delay_s - delay_s
+        error_s -= (error_s * weight).sum() / weight.sum()
+        scatter.append((error_s * error_s * weight).sum() / 3)
+        with monkeypatch.context() as patched:
+            patched.setattr(arrival_times, "_LEAST_STEADY", 5)
+            before = measure(given, POSITION_M)
+        narrower.append(np.median(found.sigma_s / before.sigma_s) if np.isfinite(before.sigma_s).all() else 0)
+    assert np.sqrt(np.mean(scatter)) < 1.5
+    assert np.median(narrower) < 0.5
+
+
+def test_a_weak_second_transmission_still_widens_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = generator(5, "test.fading")
+    for _ in range(4):
+        one, other = (
+            heard(noise_like(random, 12e3, 3000.0), 12e3, random.uniform(0.0, 200e-6, 4), noise, random)
+            for noise in (0.1, 0.0)
+        )
+        given = [replace(a, iq=a.iq + np.float32(0.4) * b.iq) for a, b in zip(one, other, strict=True)]
+        found = measure(given, POSITION_M)
+        with monkeypatch.context() as patched:
+            patched.setattr(arrival_times, "_LEAST_STEADY", 5)
+            before = measure(given, POSITION_M)
+        np.testing.assert_array_equal(found.sigma_s, before.sigma_s)
+        assert np.max(found.sigma_s) > 2e-6
 
 
 def turns(random: np.random.Generator) -> tuple[Float64, Float64]:

@@ -274,9 +274,8 @@ def _normal_equations(measured: _Measured, within: Float64, receivers: int) -> t
     """
     count = measured.value.shape[1]
     weighted = np.einsum("nfg,nga->nfa", within, measured.design)
-    given = np.einsum("nfg,ng->nf", within, measured.value)
+    beside = _beside_common(measured, within, measured.value)
     total = np.add.reduceat(within, measured.start)  # (S, F, F)
-    common = np.linalg.solve(total, np.add.reduceat(given, measured.start)[..., None])[..., 0]
     normal, right = np.zeros((receivers, count, receivers, count)), np.zeros((receivers, count))
     ends = measured.start + measured.recordings
     for number, (start, end) in enumerate(zip(measured.start.tolist(), ends.tolist(), strict=True)):
@@ -288,20 +287,24 @@ def _normal_equations(measured: _Measured, within: Float64, receivers: int) -> t
         for k in range(len(place)):
             block[k, :, k] += alone[k]
             normal[place[k], :, place] += by * block[k].transpose(1, 0, 2)
-        towards = np.einsum("kfa,kf->ka", design, given[own]) - np.einsum("kfa,f->ka", part, common[number])
-        right[place] += by * towards
+        right[place] += by * np.einsum("kfa,kf->ka", part, beside[own])
     return normal.reshape(receivers * count, -1), right.ravel()
 
 
 def _rest(measured: _Measured, within: Float64, gain: Float64) -> Float64:
     """What is left of the measurements without gains (R, F) and what sessions have in common, (N, F)."""
     rest = measured.value - np.einsum("nfa,na->nf", measured.design, gain[measured.place])
-    total = np.add.reduceat(within, measured.start)
-    given = np.add.reduceat(np.einsum("nfg,ng->nf", within, rest), measured.start)
-    common = np.linalg.solve(total, given[..., None])[..., 0]
     count = np.repeat(measured.recordings, measured.recordings)[:, None]
-    rest = rest - np.repeat(common, measured.recordings, axis=0)
-    return np.asarray(rest * np.sqrt(count / (count - 1)), np.float64)  # of which the mean has taken a share
+    share = count / (count - 1)  # the mean has taken the rest
+    return np.asarray(_beside_common(measured, within, rest) * np.sqrt(share), np.float64)
+
+
+def _beside_common(measured: _Measured, within: Float64, value: Float64) -> Float64:
+    """Values (N, F) without the mean of each session's recordings, by inverse covariances (N, F, F)."""
+    total = np.add.reduceat(within, measured.start)
+    given = np.add.reduceat(np.einsum("nfg,ng->nf", within, value), measured.start)
+    common = np.linalg.solve(total, given[..., None])[..., 0]
+    return np.asarray(value - np.repeat(common, measured.recordings, axis=0), np.float64)
 
 
 class _Echoes(NamedTuple):

@@ -91,15 +91,23 @@ class Observation:
     carrier_hz: float | None = None
 
 
+def carriers_hz(session: SessionFeatures) -> Float64:
+    """Carriers over the tuned frequency, Hz, shape (R,); 0 where the signal is not heard."""
+    return np.where(np.isfinite(session.cfo_hz), session.cfo_hz, 0.0)
+
+
 def reference_carrier_hz(session: SessionFeatures) -> float:
-    """Carrier over the tuned frequency, Hz, at the recording to whose carrier the others are turned.
+    """That of the recording to whose carrier the others are turned, Hz.
 
     As `correlation.correlate` chooses it: the loudest of those with GPS time, or of all.
     """
     timed = np.isfinite(session.timing_sigma_s)
-    level_db = np.where(timed, session.snr_db, -np.inf) if timed.any() else session.snr_db
-    found = float(session.cfo_hz[int(np.argmax(level_db))])
-    return found if np.isfinite(found) else 0.0
+    return float(carriers_hz(session)[loudest(session, timed if timed.any() else ~timed)])
+
+
+def loudest(session: SessionFeatures, among: npt.NDArray[np.bool_]) -> int:
+    """Row of the best ratio of signal to noise among some of the recordings, shape (R,)."""
+    return int(np.argmax(np.where(among, session.snr_db, -np.inf)))
 
 
 def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float = 1.0) -> Arrivals:
@@ -127,7 +135,7 @@ def arrivals(session: SessionFeatures, params: FeatureParams, duration_s: float 
         return nothing
     rate_hz = params.correlation_rate_hz
     bandwidth_hz = float(session.rms_bandwidth_hz[0])
-    best = int(np.argmax(np.where(usable, snr, -np.inf)))
+    best = loudest(session, usable)
     delay_s = np.where(usable, session.delay_s - session.delay_s[best], 0.0)
     information_s2 = np.where(usable, np.where(usable, session.delay_sigma_s, 1.0) ** -2, 0.0)
     delay = delay_s * rate_hz

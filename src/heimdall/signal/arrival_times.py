@@ -277,12 +277,12 @@ def _solved(
 ) -> _Solved:
     """Delays of the kept recordings; where one alone has more than the signal, those of the others.
 
-    Where all have, it may be that they fade.
+    Where several have, it may be that they fade.
     """
     delay_s = np.array([aligned[row].lag_s for row in kept])
     offset_hz = np.array([aligned[row].offset_hz for row in kept])
-    rows = list(kept)
-    given: _Solved | None = None
+    asked, rows = reference, list(kept)
+    first: joint_delay.JointDelays | None = None
     while True:
         joint = joint_delay.solve(
             band.rows(rows),
@@ -292,7 +292,7 @@ def _solved(
             interval=interval,
             max_lag_s=max_lag_s[reference, rows] + abs(float(delay_s[rows.index(reference)])),
         )
-        given = given or _Solved(joint, kept, reference, NO_TIME)
+        first = first or joint
         several = bool(np.median(joint.other_share) >= _MOST_OTHER)
         if len(rows) < len(kept):
             several = bool(joint.other_share.max() >= _CLEAN)
@@ -306,27 +306,40 @@ def _solved(
         rows = [row for row, other in zip(rows, others.tolist(), strict=True) if other]
         reference = reference if reference in rows else rows[strongest]
     if several:
-        steadied = _steadied(band.rows(kept), given, interval, max_lag_s=max_lag_s)
-        if steadied is None:
-            return _Solved(None, kept, reference, SEVERAL)
-        return given._replace(joint=steadied)
-    if not _is_known(joint, rows.index(reference)):
+        own, most_s = kept.index(asked), max_lag_s[asked, kept]
+        steadied = _steadied(band.rows(kept), first, interval, reference=own, max_lag_s=most_s)
+        return _Solved(steadied, kept, asked, SEVERAL if steadied is None else NO_TIME)
+    own = rows.index(reference)
+    if not _is_known(joint, own):
         return _Solved(None, kept, reference, NO_TIME)
+    if joint.other_share.max() >= _CLEAN:
+        most_s = max_lag_s[reference, rows]
+        steadied = _steadied(band.rows(rows), joint, interval, reference=own, max_lag_s=most_s)
+        joint = steadied or joint
     return _Solved(joint, rows, reference, NO_TIME)
 
 
 def _steadied(
-    band: Band, given: _Solved, interval: joint_delay.Interval, *, max_lag_s: Float64
+    band: Band,
+    first: joint_delay.JointDelays,
+    interval: joint_delay.Interval,
+    *,
+    reference: int,
+    max_lag_s: Float64,
 ) -> joint_delay.JointDelays | None:
     """What recordings say that seem to have several signals, if without their fading they have one alone.
 
     Which of the delays between which it wanders is the right one, nothing says: so that counts in full. Gains
     have taken what carriers differ by, which are as they were before.
+
+    Args:
+        band: Spectra of the recordings.
+        first: What they say with their fading.
+        interval: Where all of them have the signal.
+        reference: Row whose delay stays.
+        max_lag_s: Largest delay over that of the reference, shape (R,).
     """
-    first, own = given.joint, given.kept.index(given.reference)
-    if first is None or len(given.kept) < _LEAST_STEADY:
-        return None
-    if first.rms_bandwidth_hz * fading.KNOT_S < _LEAST_CYCLES:
+    if len(first.delay_s) < _LEAST_STEADY or first.rms_bandwidth_hz * fading.KNOT_S < _LEAST_CYCLES:
         return None
     joint, still = first, band
     for _ in range(_STEADY_ROUNDS):  # what the first delays are off by is in the gains, too
@@ -335,12 +348,12 @@ def _steadied(
             still,
             joint.delay_s,
             joint.offset_hz,
-            reference=own,
+            reference=reference,
             interval=interval,
-            max_lag_s=max_lag_s[given.reference, given.kept] + abs(float(joint.delay_s[own])),
+            max_lag_s=max_lag_s + abs(float(joint.delay_s[reference])),
         )
         joint = replace(joint, direct=first.direct)
-    if joint.other_share.max() >= _CLEAN or not _is_known(joint, own):
+    if joint.other_share.max() >= _CLEAN or not _is_known(joint, reference):
         return None
     wander = fading.wander(still, joint, interval)
     if wander.evident_s.max() > _MOST_WANDER_S:

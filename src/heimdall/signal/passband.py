@@ -20,7 +20,14 @@ import scipy.fft
 from scipy.interpolate import CubicSpline
 
 from heimdall.core.params import FeatureParams
-from heimdall.signal.arrival import Observation, correlated_pairs, correlations, reference_carrier_hz
+from heimdall.signal.arrival import (
+    Observation,
+    carriers_hz,
+    correlated_pairs,
+    correlations,
+    loudest,
+    reference_carrier_hz,
+)
 from heimdall.signal.interpolation import interpolate
 from heimdall.signal.sessions import SessionFeatures
 from heimdall.signal.transforms import squared_magnitude
@@ -128,8 +135,8 @@ def gains(observation: Observation, params: FeatureParams) -> Gains | None:
     apart = np.subtract.outer(frequency_hz, frequency_hz) / rate_hz
     blur = np.maximum(np.cos(2 * np.pi * apart[..., None] * lag) @ window, 0.0) * sent
     blur = blur / np.maximum(blur.sum(axis=1, keepdims=True), _LEAST * float(blur.sum(axis=1).max()))
-    carrier_hz = np.where(np.isfinite(session.cfo_hz), session.cfo_hz, 0.0).astype(np.float64)
-    return Gains(rows, log_gain, np.sqrt(variance), blur, carrier_hz[rows] - axis_hz(observation))
+    offset_hz = carriers_hz(session)[rows] - axis_hz(observation)
+    return Gains(rows, log_gain, np.sqrt(variance), blur, offset_hz)
 
 
 def hears_best(observation: Observation) -> int | None:
@@ -137,8 +144,7 @@ def hears_best(observation: Observation) -> int | None:
     arrivals = observation.arrivals
     if not np.any((arrivals.tilt_s != 0) | (arrivals.spread_s2 != 0)):
         return None
-    level = 10.0 ** (observation.session.snr_db.astype(np.float64) / 10)
-    return int(np.argmax(np.where(arrivals.information_s2 > 0, level, -np.inf)))
+    return loudest(observation.session, arrivals.information_s2 > 0)
 
 
 def axis_hz(observation: Observation) -> float:
@@ -160,7 +166,7 @@ def equalised(
         rate_hz: Lags of the correlations a second, Hz.
     """
     session = observation.session
-    carrier_hz = np.where(np.isfinite(session.cfo_hz), session.cfo_hz, 0.0) - axis_hz(observation)
+    carrier_hz = carriers_hz(session) - axis_hz(observation)
     spectrum_hz = scipy.fft.fftfreq(session.xcorr.shape[1], 1 / rate_hz)
     each = [
         np.einsum("nf,f->n", between(frequency_hz, spectrum_hz + one_hz), gain)
