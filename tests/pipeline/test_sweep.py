@@ -94,6 +94,12 @@ def start(project: Project, *arguments: str, to_be_lost: bool = False) -> subpro
     )
 
 
+def said_until_now(worker: subprocess.Popen[str]) -> str:
+    """What a worker printed, which ends it."""
+    worker.kill()
+    return worker.communicate()[0]
+
+
 def below(folder: Path) -> list[int]:
     """Processes that work below a folder."""
     found = []
@@ -111,11 +117,16 @@ def test_two_workers_one_killed(quick: Project, shared_services: Services) -> No
     """Every trial is accounted for, none twice; the killed one's is done again with its parameters."""
     project, logs = quick, quick.root / sweep.FOLDER / "duel"
     lost = start(project, "--study", "duel", "--trials", "3", to_be_lost=True)
+    first, second = logs / "duel-0.log", logs / "duel-1.log"
+
+    def both_train() -> bool:
+        return second.is_file() and "epoch 1/" in first.read_text()
+
     try:
-        first, second = logs / "duel-0.log", logs / "duel-1.log"
         assert wait_until(first.is_file, LONG_S)
         other = start(project, "--study", "duel", "--trials", "3")
-        assert wait_until(lambda: second.is_file() and "epoch 1/" in first.read_text(), LONG_S)
+        wait_until(lambda: both_train() or other.poll() is not None, LONG_S)
+        assert both_train(), first.read_text() + said_until_now(lost) + said_until_now(other)
     finally:
         lost.kill()
     workspaces = project.root / ".dvc/tmp/exps/standalone"

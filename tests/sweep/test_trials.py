@@ -7,6 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from heimdall.core.errors import HeimdallError
 from heimdall.sweep import space as spaces
 from heimdall.sweep import trials
-from heimdall.sweep.study import COMBINATION, Worker, open_study
+from heimdall.sweep.study import COMBINATION, Worker, open_study, parameters
 from heimdall.sweep.trials import Step, next_step
 from tests import REPOSITORY
 from tests.conftest import Services
@@ -137,3 +138,19 @@ def test_a_combination_that_failed_or_whose_worker_was_lost_is_done_again(
     found = trials.work(worker, lambda line: None).get_trials()
     assert Counter(trial.state for trial in found) == {COMPLETE: 3, FAIL: 2}
     assert sorted(trial.params["lr"] for trial in found if trial.state is COMPLETE) == [0.1, 0.2, 0.3]
+
+
+def test_parameters_that_another_experiments_set_up_is_writing_are_not_read(
+    database: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_experiments(database, tmp_path, monkeypatch)
+    space = spaces.parse(["lr=0.1,0.2"], parameters(tmp_path))
+    worker = Worker(tmp_path, "beside", 2, space, heartbeat_s=1, remote=None)
+    open_study(worker, database.endpoints.database).ask()
+    file = tmp_path / "params.yaml"
+    file.write_bytes(b"")  # as DVC has it for a moment
+    restored = Timer(1.0, file.write_bytes, [PARAMS.read_bytes()])
+    restored.start()
+    assert parameters(tmp_path) == PARAMETERS
+    assert open_study(worker, database.endpoints.database).user_attrs["space"]
+    restored.join()

@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 
 from heimdall.commands import output
-from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
 from heimdall.sweep import heartbeat
 
@@ -106,7 +105,7 @@ def sweep(
         raise HeimdallError(f"--study {study}", "it is not a valid name of a study", remedy)
     if report + grid + (trials is not None) != 1:
         raise click.UsageError("Give --trials N or --grid to work on the study, or --report to see it")
-    from heimdall.reproduce import dvc_lock, git
+    from heimdall.reproduce import git
 
     root = Path().resolve()
     git.require_root(root, "heimdall sweep")
@@ -119,7 +118,7 @@ def sweep(
     if report:
         found = studies.load_study(endpoints.database(root, roles.SWEEPER), study)
     else:
-        space = spaces.parse(words or spaces.GRID, dvc_lock.read_yaml(root / PARAMS_FILE))
+        space = spaces.parse(words or spaces.GRID, studies.parameters(root))
         wanted = len(spaces.combinations(space)) if trials is None else trials
         pruning = not grid if prune is None else prune
         worker = studies.Worker(root, study, wanted, space, heartbeat_s, remote, grid, pruning)

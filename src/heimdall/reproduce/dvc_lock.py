@@ -203,8 +203,16 @@ def files_below(root: Path, outputs: Sequence[str]) -> dict[str, Path]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as DVC reads it, to which `1e-3` is a number; empty where it is missing or no mapping."""
     try:
-        loaded = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError):
+        return parse_yaml(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def parse_yaml(content: bytes) -> dict[str, Any]:
+    """As `read_yaml`, of what a file holds."""
+    try:
+        loaded = YAML(typ="safe").load(content.decode("utf-8"))
+    except (UnicodeDecodeError, YAMLError):
         loaded = None
     return loaded if isinstance(loaded, dict) else {}
 

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from heimdall.core import params, variables
 from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce import git
+from heimdall.reproduce import dvc_lock, git
 from heimdall.services import process
 from heimdall.storage import connection, database_errors, database_url, roles
 from heimdall.storage.endpoints import Database
@@ -63,6 +63,15 @@ class Worker:
     prune: bool = True
 
 
+def parameters(root: Path) -> dict[str, Any]:
+    """The parameters of the commit that every trial starts from.
+
+    While DVC sets up the experiment of another worker in this clone, params.yaml has that one's, or is half
+    written.
+    """
+    return dvc_lock.parse_yaml(git.blob(root, "HEAD", str(PARAMS_FILE)) or b"")
+
+
 def open_study(worker: Worker, found: Database) -> optuna.Study:
     """The study, made if it is missing.
 
@@ -70,12 +79,12 @@ def open_study(worker: Worker, found: Database) -> optuna.Study:
         HeimdallError: The study was begun on another revision or with another space, the working tree has
             changes that are not committed, or PostgreSQL refuses.
     """
-    parameters = params.load(worker.root / PARAMS_FILE)
+    given = params.check(parameters(worker.root), str(PARAMS_FILE))
     with _turn(found, SCHEMA):
         storage = _storage(found, worker.heartbeat_s)
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if worker.prune:
-        pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=parameters.warmup_epochs + 1)
+        pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=given.warmup_epochs + 1)
     with _turn(found, worker.study):
         study = optuna.create_study(
             storage=storage, study_name=worker.study, pruner=pruner, direction="minimize", load_if_exists=True
@@ -141,7 +150,7 @@ def require_same(study: optuna.Study, worker: Worker) -> None:
             cause = f"it was begun with another {name}: {json.dumps(recorded)}"
             remedy = "Give the same (`git switch --detach` to the revision), or another --study"
             raise HeimdallError(f"study {worker.study}", cause, remedy)
-    # While DVC sets up the experiment of another worker in this clone, params.yaml has that one's parameters.
+    # While DVC sets up the experiment of another worker in this clone, params.yaml is changed.
     others = any(trial.state is TrialState.RUNNING for trial in study.get_trials(deepcopy=False))
     if not process.wait_until(lambda: _is_clean(worker.root), SET_UP_S if others else 0.0):
         cause = "the working tree has changes, and every trial starts from the same commit"

@@ -24,9 +24,7 @@ import psycopg2
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from heimdall.core import randomness
-from heimdall.core.determinism import PARAMS_FILE
 from heimdall.core.errors import HeimdallError
-from heimdall.reproduce import dvc_lock
 from heimdall.storage import endpoints, roles
 from heimdall.sweep import experiments
 from heimdall.sweep.space import combinations, suggest
@@ -41,6 +39,7 @@ from heimdall.sweep.study import (
     lock,
     messages,
     open_study,
+    parameters,
     require_same,
     retried,
 )
@@ -218,5 +217,5 @@ def _run(
 
 def _sampler(root: Path, number: int) -> optuna.samplers.TPESampler:
     """The sampler of trial `number`: its randomness is the seed's and the number's, whoever runs it."""
-    seed = int(dvc_lock.read_yaml(root / PARAMS_FILE)["seed"])
+    seed = int(parameters(root)["seed"])
     return optuna.samplers.TPESampler(seed=int(randomness.generator(seed, "sweep", number).integers(2**32)))
