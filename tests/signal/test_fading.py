@@ -93,6 +93,18 @@ def test_a_weak_second_transmission_still_widens_them(monkeypatch: pytest.Monkey
         assert np.max(found.sigma_s) > 2e-6
 
 
+def test_of_too_short_a_time_nothing_shows_that_it_is_one_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = generator(6, "test.fading")
+    for _ in range(3):
+        delay_s = random.uniform(0.0, 200e-6, 4)
+        whole = moving(random, noise_like(random, 12e3, 3000.0), delay_s, 0.1)
+        given = [replace(item, iq=item.iq[:1600]) for item in whole]
+        found = measure(given, POSITION_M)
+        with monkeypatch.context() as patched:
+            patched.setattr(arrival_times, "_LEAST_STEADY", 5)
+            np.testing.assert_array_equal(found.sigma_s, measure(given, POSITION_M).sigma_s)
+
+
 def turns(random: np.random.Generator) -> tuple[Float64, Float64]:
     """Envelopes of two who speak in turn, 3 to 8 times a second."""
     phase = 2 * np.pi * (random.uniform(3.0, 8.0) * TIME_S + random.random())

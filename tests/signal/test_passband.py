@@ -53,6 +53,19 @@ def test_gains_are_those_of_the_filters_at_the_receivers_own_frequencies(carrier
     assert np.abs(off[1:]).max() < 3e-3
 
 
+def test_frequencies_at_which_nothing_was_sent_tell_nothing_of_others() -> None:
+    found = passband.gains(filtered(1700.0), PARAMS)
+    assert found is not None
+    likeness = passband.likeness(PARAMS)
+    for row, sigma in enumerate(found.sigma):
+        heard, noise = np.isfinite(sigma), found.noise(row, likeness)
+        assert heard.any() and not heard.all()
+        assert not noise[np.ix_(heard, ~heard)].any()
+        assert np.sqrt(noise.diagonal()[~heard]).min() > 1  # of a logarithm
+        np.testing.assert_allclose(np.sqrt(noise.diagonal()[heard]), sigma[heard])
+        assert (noise[np.ix_(heard, heard)] > 0).sum() > heard.sum()
+
+
 @pytest.mark.parametrize("carrier_hz", [0.0, 1700.0])
 def test_channels_without_the_filters_are_flat(carrier_hz: float) -> None:
     """Also where the receiver to whose carrier the others are turned is not there any more."""

@@ -196,7 +196,7 @@ def _measured(
             places.append(own)
             designs.append(design)
             values.append(one.log_gain[row] + np.einsum("fa,a->f", design, gain[own]))
-            noises.append(np.outer(one.sigma[row], one.sigma[row]) * alike + floor)
+            noises.append(one.noise(row, alike) + floor)
     counts = [int(np.count_nonzero(kept[number])) for number in used]
     often = Counter(senders[number] for number in used)
     return _Measured(

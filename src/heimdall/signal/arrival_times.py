@@ -41,6 +41,7 @@ _LEAST_ALIKE = 4  # receivers that are left: three have too few pairs to show a 
 _CLEAN = 1e-3  # of each that is left, of which two transmitters have more, and echoes elsewhere nothing
 _LEAST_STEADY = 3  # receivers: of two, nothing shows a second transmission that fading does not
 _LEAST_CYCLES = 4.0  # of the rms bandwidth in a piece of a gain, which of less takes the signal itself, too
+_LEAST_PARTS = 4.0  # of the shared time, or delays that wander would not be seen
 _STEADY_ROUNDS = 2
 # Of delays within a second. Echoes of 30 simulated transmitters that move made 0.1 to 3 us, and once 5 us;
 # two voices in turn, whose delays differ by up to 200 us, made 5 to 40 us.
@@ -340,6 +341,8 @@ def _steadied(
         max_lag_s: Largest delay over that of the reference, shape (R,).
     """
     if len(first.delay_s) < _LEAST_STEADY or first.rms_bandwidth_hz * fading.KNOT_S < _LEAST_CYCLES:
+        return None
+    if len(interval.window) < _LEAST_PARTS * fading.PART_S * band.rate_hz:
         return None
     joint, still = first, band
     for _ in range(_STEADY_ROUNDS):  # what the first delays are off by is in the gains, too

@@ -34,7 +34,7 @@ _ORDER = 3
 _ROUNDS = 8
 _LEAST_ENERGY = 1e-3  # of a piece's mean: a gain of which less tells is held back
 _LEAST_GAIN = 0.05  # of its mean square: in a deeper fade noise is raised no further
-_PART_S = 30e-3  # half a syllable, or of a dot
+PART_S = 30e-3  # half a syllable, or of a dot
 _EVIDENT = 2.0  # standard deviations
 _TINY = np.finfo(np.float64).tiny
 
@@ -103,7 +103,7 @@ def wander(band: Band, joint: JointDelays, interval: Interval) -> Wander:
         y.append((scipy.fft.ifft(moved) * turn)[interval.part])
         slope.append((scipy.fft.ifft(moved * (by - 2j * np.pi * offset)) * turn)[interval.part])
     count = len(interval.window)
-    edges = np.linspace(0, count, max(round(count / (_PART_S * band.rate_hz)), 1) + 1).astype(np.int64)
+    edges = np.linspace(0, count, max(round(count / (PART_S * band.rate_hz)), 1) + 1).astype(np.int64)
     ratio = 10 ** (joint.snr_db / 10)
     weight = [
         (1 + snr) / max(float(squared_magnitude(one).mean()), _TINY)

@@ -49,8 +49,7 @@ class Gains(NamedTuple):
         row: Of their recordings, shape (n,).
         log_gain: Logarithms of the magnitudes at F frequencies, over a function that all have in common and a
             factor of each, shape (n, F).
-        sigma: What noise makes of them, standard deviations, shape (n, F); alike at neighbouring frequencies
-            as of `likeness`.
+        sigma: What noise makes of them, standard deviations, shape (n, F); infinite where nothing was sent.
         blur: Weights (F, F) of the gains in what is measured: it is a mean over neighbouring frequencies by
             what was sent there.
         offset_hz: Of the receiver's frequencies over those of the correlations, shape (n,).
@@ -61,6 +60,19 @@ class Gains(NamedTuple):
     sigma: Float64
     blur: Float64
     offset_hz: Float64
+
+    def noise(self, number: int, likeness: Float64) -> Float64:
+        """Covariance of what noise makes of the gains of one receiver, shape (F, F).
+
+        Where nothing was sent, they are not known, and have nothing in common with what noise makes elsewhere.
+
+        Args:
+            number: Of the receiver, among the n.
+            likeness: As of `likeness`, shape (F, F).
+        """
+        known = np.isfinite(self.sigma[number])
+        sigma = np.where(known, self.sigma[number], 0.0)
+        return np.outer(sigma, sigma) * likeness + np.diag(np.where(known, 0.0, _NOTHING))
 
 
 def frequencies_hz(params: FeatureParams) -> Float64:
@@ -129,7 +141,7 @@ def gains(observation: Observation, params: FeatureParams) -> Gains | None:
     own = 1 / np.maximum(ratio, _TINY)
     variance = own * (1 + (own.sum(axis=0) - own) / (len(rows) - 1)) / (2 * cells)
     # Beside the strong parts of a band is what the window spreads of them.
-    variance = np.where(heard > _LEAST_SENT * heard.max(axis=1, keepdims=True), variance, _NOTHING)
+    variance = np.where(heard > _LEAST_SENT * heard.max(axis=1, keepdims=True), variance, np.inf)
 
     sent = np.maximum(np.einsum("pl,fl->f", around, turn).real, 0.0)
     apart = np.subtract.outer(frequency_hz, frequency_hz) / rate_hz
