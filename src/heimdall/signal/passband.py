@@ -64,7 +64,7 @@ class Gains(NamedTuple):
     def noise(self, number: int, likeness: Float64) -> Float64:
         """Covariance of what noise makes of the gains of one receiver, shape (F, F).
 
-        Where nothing was sent, they are not known, and have nothing in common with what noise makes elsewhere.
+        Where nothing was sent they are not known, and have nothing in common with others.
 
         Args:
             number: Of the receiver, among the n.
