@@ -72,7 +72,8 @@ class Gains(NamedTuple):
         """
         known = np.isfinite(self.sigma[number])
         sigma = np.where(known, self.sigma[number], 0.0)
-        return np.outer(sigma, sigma) * likeness + np.diag(np.where(known, 0.0, _NOTHING))
+        noise = np.outer(sigma, sigma) * likeness + np.diag(np.where(known, 0.0, _NOTHING))
+        return np.asarray(noise, np.float64)
 
 
 def frequencies_hz(params: FeatureParams) -> Float64:
