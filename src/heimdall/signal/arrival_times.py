@@ -316,7 +316,7 @@ def _solved(
     if joint.other_share.max() >= _CLEAN:
         most_s = max_lag_s[reference, rows]
         steadied = _steadied(band.rows(rows), joint, interval, reference=own, max_lag_s=most_s)
-        joint = steadied or joint
+        joint = joint if steadied is None else _as_far_as_moved(steadied, joint)
     return _Solved(joint, rows, reference, NO_TIME)
 
 
@@ -367,6 +367,19 @@ def _steadied(
         offset_hz=first.offset_hz,
         offset_sigma_hz=first.offset_sigma_hz,
     )
+
+
+def _as_far_as_moved(
+    steadied: joint_delay.JointDelays, first: joint_delay.JointDelays
+) -> joint_delay.JointDelays:
+    """With sigmas that have what taking off the fading moved the delays by.
+
+    Two carriers a few hertz apart, and two transmitters in turns of 30 ms, pass for one that fades: then
+    neither delay is right, and their difference says by how much.
+    """
+    moved_s = steadied.delay_s - first.delay_s
+    moved_s = moved_s - np.average(moved_s, weights=steadied.sigma_s**-2)
+    return replace(steadied, sigma_s=np.hypot(steadied.sigma_s, moved_s))
 
 
 def _clocked(
